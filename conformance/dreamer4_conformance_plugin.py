@@ -1,0 +1,1 @@
+"""Options and report of the conformance suite for pytest; imports nothing heavy."""
