@@ -1,0 +1,27 @@
+"""The numbers that the paper gives."""
+
+from typing import Final
+
+K: Final = 4
+"""Denoising steps for each generated frame (Sec. 3.2, p. 6)."""
+
+GAMMA: Final = 0.997
+"""Discount γ of Eq. (10) (Sec. 3.3, p. 7)."""
+
+ALPHA: Final = 0.5
+"""Share α of the positive advantages in Eq. (11) (Sec. 3.3, p. 8)."""
+
+BETA: Final = 0.3
+"""Weight β of the pull towards the prior in Eq. (11) (Sec. 3.3, p. 8)."""
+
+L: Final = 8
+"""Largest distance that Eq. (9) predicts ahead (Sec. 3.3, p. 7); which distances run is reading A17."""
+
+MAE_MAX: Final = 0.9
+"""Upper end of p ~ U(0, 0.9), the share of patches that the tokenizer's training drops (Sec. 3.1)."""
+
+LPIPS_WEIGHT: Final = 0.2
+"""Weight of the perceptual term in Eq. (5) (Sec. 3.1, p. 5)."""
+
+IMAGE_FRACTION: Final = 0.3
+"""Share of the videos of a training batch that are treated as separate images (training recipe, Sec. 3 and App. A)."""

@@ -1,0 +1,45 @@
+"""Eq. (3), Sec. 2, p. 3: shortcut target in velocity space: two half steps teach one full step.
+
+    b′ = f(x_τ, τ, d/2),   x′ = x_τ + b′ d/2,   b″ = f(x′, τ + d/2, d/2)
+    v_target = x₁ − x₀ if d = d_min, else sg(b′ + b″)/2
+
+Read as (A4): timesteps at d_min have no d/2; in the calls of a mixed sequence they stay at (x_τ, τ, d_min).
+sg stops the gradient; NumPy has none. Eq. (7) is the same for a network that predicts x₁.
+
+f → velocity_network(x, tau, d).   x₀ → x0, noise; x₁ → x1, data: (B, T, S, D).   τ → tau, d → d: (B, T).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float64
+
+from dreamer4_reference.eq01_corruption import corrupt, velocity
+from dreamer4_reference.levels import check_level, check_same_shape, check_step
+
+
+def shortcut_target(
+    velocity_network: Callable[..., np.ndarray],
+    x0: Float64[np.ndarray, "B T S D"],
+    x1: Float64[np.ndarray, "B T S D"],
+    tau: Float64[np.ndarray, "B T"],
+    d: Float64[np.ndarray, "B T"],
+    d_min: float,
+) -> Float64[np.ndarray, "B T S D"]:
+    """v_target, the velocity that f(x_τ, τ, d) is trained towards.
+
+    >>> zeros, tau, d = np.zeros((1, 2, 1, 1)), np.zeros((1, 2)), np.array([[0.25, 0.5]])
+    >>> shortcut_target(lambda x, tau, d: x + 1, zeros, zeros + 3, tau, d, 0.25).ravel().tolist()
+    [3.0, 1.125]
+    """
+    check_step(np.array([d_min]), equation="Eq. (3), d_min")
+    check_step(d, k_max=round(1 / d_min), equation="Eq. (3)")
+    check_same_shape(equation="Eq. (3)", tau=tau, d=d)
+    check_level(tau, equation="Eq. (3)", below_one=True)
+    x_tau = corrupt(x0, x1, tau)
+    teacher_d = np.where(d > d_min, d / 2, d_min)
+    half_step = np.where(d > d_min, d / 2, 0.0)
+    b_prime = velocity_network(x_tau, tau, teacher_d)
+    x_prime = x_tau + b_prime * half_step[..., None, None]
+    b_double_prime = velocity_network(x_prime, tau + half_step, teacher_d)
+    return np.where((d == d_min)[..., None, None], velocity(x0, x1), (b_prime + b_double_prime) / 2)

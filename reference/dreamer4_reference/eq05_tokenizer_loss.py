@@ -1,0 +1,17 @@
+"""Eq. (5), Sec. 3.1, p. 5: loss of the tokenizer.
+
+    L = L_MSE + 0.2 L_LPIPS
+
+Both terms are already divided by a running estimate of their own root mean square: `loss_normalisation`.
+"""
+
+from dreamer4_reference.constants import LPIPS_WEIGHT
+
+
+def tokenizer_loss(mse: float, lpips: float) -> float:
+    """L, from the normalised squared error and the normalised perceptual distance.
+
+    >>> tokenizer_loss(mse=1.0, lpips=0.5)
+    1.1
+    """
+    return mse + LPIPS_WEIGHT * lpips

@@ -1,0 +1,58 @@
+"""Eq. (9), Sec. 3.3, p. 7: multi-token prediction of actions and rewards from the agent token.
+
+    L = − Σ_{n=0}^{L} ln p(a_{t+n} | h_t) − Σ_{n=0}^{L} ln p(r_{t+n} | h_t),   L = 8
+
+One call each for the actions and the rewards. Read as: which distances n run is declared (A17); the distances are added
+up (A19); each is averaged over the positions whose target lies inside the sequence (A29).
+
+n → distances, ints ≥ 0.   a, r → x (B, T).   ln p(x_{t+n} | h_t) → log_prob (B, T, N), one column for each distance.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64, Shaped
+
+from dreamer4_reference.levels import check_float64, check_option, check_shape
+
+
+def multi_token_targets(
+    x: Shaped[np.ndarray, "B T"], distances: tuple[int, ...]
+) -> tuple[Shaped[np.ndarray, "B T N"], Bool[np.ndarray, "B T N"]]:
+    """x_{t+n}, and whether t + n lies inside the sequence; past the end the target is 0 and means nothing.
+
+    >>> targets, valid = multi_token_targets(np.array([[5, 6, 7]]), (0, 2))
+    >>> targets[0].tolist(), valid[0, :, 1].tolist()
+    ([[5, 7], [6, 0], [7, 0]], [True, False, False])
+    """
+    check_shape("x", x, (None, None), equation="Eq. (9)")
+    if not distances or any(not isinstance(n, int) or n < 0 for n in distances):
+        raise ValueError(f"Eq. (9): distances is {distances}, but must hold whole numbers ≥ 0, at least one")
+    index = np.arange(x.shape[1])[:, None] + np.array(distances)
+    valid = np.broadcast_to(index < x.shape[1], (len(x), *index.shape))
+    return np.where(valid, x[:, np.where(index < x.shape[1], index, 0)], 0), valid
+
+
+def multi_token_loss(
+    log_prob: Float64[np.ndarray, "B T N"],
+    valid: Bool[np.ndarray, "B T N"],
+    *,
+    over: Literal["sum", "mean"] = "sum",
+    positions: Literal["valid", "all"] = "valid",
+) -> float:
+    """Negative log-likelihood; log_prob past the end never matters; a distance without valid positions contributes 0.
+
+    >>> multi_token_loss(np.array([[[-1.0, -2.0], [-3.0, np.nan]]]), np.array([[[True, True], [True, False]]]))
+    4.0
+    """
+    check_option("over", over, ("sum", "mean"), equation="Eq. (9)")
+    check_option("positions", positions, ("valid", "all"), equation="Eq. (9)")
+    check_float64(equation="Eq. (9)", log_prob=log_prob)
+    check_shape("log_prob", log_prob, (None,) * 3, equation="Eq. (9)")
+    check_shape("valid", valid, log_prob.shape, equation="Eq. (9)")
+    if valid.dtype != np.bool_:
+        raise TypeError(f"Eq. (9): valid has dtype {valid.dtype}, but must be bool")
+    total = -np.where(valid, log_prob, 0.0).sum((0, 1))
+    count = valid.sum((0, 1)) if positions == "valid" else np.full(total.shape, valid[..., 0].size)
+    per_distance = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    return float(per_distance.sum() if over == "sum" else per_distance.mean())
