@@ -1,0 +1,93 @@
+"""Checks of arguments: types, shapes, dtypes and devices, never the values of a tensor.
+
+Reading a value would make the host wait for the device and break a compiled graph, so ranges of tensors are
+documented where they matter and held by the conformance suite. Python numbers are checked.
+"""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+
+def require_floating(**tensors: Tensor) -> None:
+    """Raise TypeError unless every argument is a floating-point torch tensor.
+
+    >>> require_floating(tau=torch.zeros(3))
+    """
+    for name, tensor in tensors.items():
+        _require_tensor(name, tensor)
+        if not tensor.dtype.is_floating_point:
+            raise TypeError(f"{name} must be a floating-point tensor; got {tensor.dtype}")
+
+
+def require_integer(**tensors: Tensor) -> None:
+    """Raise TypeError unless every argument is an integer torch tensor, which can index.
+
+    >>> require_integer(action=torch.zeros(3, dtype=torch.int64))
+    """
+    for name, tensor in tensors.items():
+        _require_tensor(name, tensor)
+        if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:
+            raise TypeError(f"{name} must be an integer tensor; got {tensor.dtype}")
+
+
+def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str, like: Tensor) -> None:
+    """Raise ValueError unless `tensor` has `shape`, which is called `meaning`, and lies on the device of `like`.
+
+    >>> require_shape("tau", torch.zeros(2, 3), (2, 3), "(B, T)", like=torch.zeros(1))
+    """
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name} must have shape {meaning} = {tuple(shape)}; got {tuple(tensor.shape)}")
+    if tensor.device != like.device:
+        raise ValueError(f"{name} must lie on {like.device} like the other arguments; got {tensor.device}")
+
+
+def require_rank(name: str, tensor: Tensor, rank: int, meaning: str) -> None:
+    """Raise ValueError unless `tensor` has `rank` axes, which are called `meaning`.
+
+    >>> require_rank("z1", torch.zeros(1, 2, 3, 4), 4, "(B, T, S, D)")
+    """
+    if tensor.ndim != rank:
+        raise ValueError(f"{name} must have shape {meaning}; got {tuple(tensor.shape)}")
+
+
+def require_non_empty(name: str, tensor: Tensor) -> None:
+    """Raise ValueError where `tensor` has no element, because a mean over nothing is not a number.
+
+    >>> require_non_empty("z1", torch.zeros(1, 2))
+    """
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} must have at least one element; got shape {tuple(tensor.shape)}")
+
+
+def require_power_of_two(name: str, number: int) -> None:
+    """Raise ValueError unless `number` is one of 1, 2, 4, ….
+
+    >>> require_power_of_two("k_max", 64)
+    """
+    if not isinstance(number, int) or number < 1 or number & (number - 1):
+        raise ValueError(f"{name} must be a power of two, 1 or more; got {number!r}")
+
+
+def require_between(name: str, number: float, low: float, high: float) -> None:
+    """Raise ValueError unless low ≤ number ≤ high.
+
+    >>> require_between("gamma", 0.997, 0.0, 1.0)
+    """
+    if not low <= number <= high:
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}]; got {number!r}")
+
+
+def require_option(name: str, option: str, options: Collection[str]) -> None:
+    """Raise ValueError unless `option` is one of `options`.
+
+    >>> require_option("reduction", "mean", ("mean", "none"))
+    """
+    if option not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {option!r}")
+
+
+def _require_tensor(name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch tensor; got {type(tensor).__name__}")

@@ -1,0 +1,47 @@
+"""Eq. (1), Sec. 2, p. 3, and Eq. (6), Sec. 3.2, p. 6: corruption of clean data with noise.
+
+    z̃ = (1 − τ) z₀ + τ z₁,   z₀ ~ N(0, 1)
+
+τ is the signal level: 0 is pure noise, 1 is clean data.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamer4_impl.arguments import require_floating, require_shape
+from dreamer4_impl.precision import compute_dtype
+
+
+def per_frame(level: Float[Tensor, "*lead"], z: Float[Tensor, "*shape"]) -> Float[Tensor, "*lead_and_ones"]:
+    """View a level for each frame so that it broadcasts against z: trailing axes of size 1 are appended.
+
+    >>> import torch
+    >>> per_frame(torch.zeros(2, 3), torch.zeros(2, 3, 4, 5)).shape
+    torch.Size([2, 3, 1, 1])
+    """
+    return level.reshape(level.shape + (1,) * (z.ndim - level.ndim))
+
+
+def corrupt(
+    z0: Float[Tensor, "*lead_and_rest"], z1: Float[Tensor, "*lead_and_rest"], tau: Float[Tensor, "*lead"]
+) -> Float[Tensor, "*lead_and_rest"]:
+    """Mix noise z0 and data z1 at signal level τ: z̃ = (1 − τ) z0 + τ z1.
+
+    Args:
+        z0: noise, as a rule standard normal; (B, T, S, D).
+        z1: clean data of the same shape.
+        tau: signal level in [0, 1] for the leading axes of z1: (B, T), or fewer or more of its axes.
+
+    Returns z̃ in the dtype of z1. Computed in float32 (float64 where an input is float64) and rounded once;
+    deterministic; differentiable in all arguments; compiles without graph breaks; no host synchronisation.
+
+    >>> import torch
+    >>> corrupt(torch.zeros(1, 2, 1, 1), torch.ones(1, 2, 1, 1), torch.tensor([[0.25, 1.0]])).flatten().tolist()
+    [0.25, 1.0]
+    """
+    require_floating(z0=z0, z1=z1, tau=tau)
+    require_shape("z0", z0, z1.shape, "of z1", like=z1)
+    require_shape("tau", tau, z1.shape[: tau.ndim], "of the leading axes of z1", like=z1)
+    compute = compute_dtype(z0, z1, tau)
+    level = per_frame(tau.to(compute), z1)
+    return ((1 - level) * z0.to(compute) + level * z1.to(compute)).to(z1.dtype)
