@@ -1,0 +1,381 @@
+"""The adapter: how an implementation is handed to the suite. Every operation is optional; what is not overridden is `not-provided`.
+
+    class Mine(TorchAdapter):
+        name, version = "me/dreamer4", "1.0"
+        level = "signal"                 # or "noise": there tau = 1 is noise, and the suite converts
+        k_max = 64
+
+        def ramp_weight(self, tau):
+            return my_ramp(tau)
+
+Shapes: B batch, T time, S spatial tokens, D channels; z is (B, T, S, D), tau and d are (B, T). tau is in the adapter's own level, d is a
+step size in (0, 1]. Losses include the ramp weight and exclude RMS normalisation; a scalar is a mean over (B, T).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from dreamer4_conformance.verdicts import NotProvided
+
+Array = Any
+Network = Callable[..., Array]
+"""`network(z, tau, d, actions=None) -> z_hat`: what the suite hands to a loss or a sampler."""
+
+OPERATIONS: list[str] = []
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def operation(method: F) -> F:
+    OPERATIONS.append(method.__name__)
+    return method
+
+
+class Adapter:
+    """An implementation as the suite sees it, in NumPy arrays. Subclass `TorchAdapter` or `JaxAdapter` for those frameworks.
+
+    Attributes:
+        level: "signal" (tau = 1 is clean) or "noise" (tau = 1 is noise).
+        k_max: finest step is 1 / k_max; a power of two.
+        readings: reading id → option, only where it differs from the default (`dreamer4_conformance.readings`).
+        expected_failures: clause id → reason. Strict: an unexpected pass fails.
+        min_batch: smallest batch that `sample_tau_d` and `dynamics_loss` work with as intended.
+        d_min_share: under reading A2 "split", the share of rows at d_min.
+        context_level: under reading A9 "level", the signal level of context frames.
+        rms_warmup: values per term after which the running RMS is judged (A24).
+    """
+
+    name: str = "unnamed"
+    version: str = "0"
+    level: Literal["signal", "noise"] = "signal"
+    k_max: int = 64
+    device: str = "cpu"
+    dtype: str = "float32"
+    readings: Mapping[str, str] = {}
+    expected_failures: Mapping[str, str] = {}
+    min_batch: int = 1
+    d_min_share: float | None = None
+    context_level: float = 0.9
+    rms_warmup: int = 1000
+    dtypes: Sequence[str] = ("float64", "float32")
+
+    # Eq. 1, 2, 4, 6-8
+
+    @operation
+    def corrupt(self, z0: Array, z1: Array, tau: Array) -> Array:
+        """Eq. (1), (6): z of the shape of z0."""
+        raise NotProvided
+
+    @operation
+    def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Array, Array]:
+        """Eq. (4): tau (B, T); d (B, T), or (B,) under reading A3 "sequence"."""
+        raise NotProvided
+
+    @operation
+    def ramp_weight(self, tau: Array) -> Array:
+        """Eq. (8), of any shape."""
+        raise NotProvided
+
+    @operation
+    def dynamics_loss(self, network: Network, z1: Array, actions: Array, seed: int) -> Array:
+        """Eq. (4), (6)-(8) with everything drawn inside: scalar or (B, T). actions (B, T, A)."""
+        raise NotProvided
+
+    @operation
+    def dynamics_loss_at(self, network: Network, z1: Array, z0: Array, tau: Array, d: Array, actions: Array) -> Array:
+        """Eq. (6)-(8) with everything given: scalar or (B, T)."""
+        raise NotProvided
+
+    @operation
+    def sample_frame(
+        self, network: Network, context: Array, num_steps: int, seed: int, actions: Array | None = None
+    ) -> Array:
+        """Eq. (2): context (B, T, S, D), T may be 0; actions (B, T + 1, A) → next frame (B, S, D).
+
+        The network is given (B, T + 1, S, D), the generated frame last.
+        """
+        raise NotProvided
+
+    @operation
+    def rollout(
+        self, context: Array, actions: Array, frames: int, num_steps: int, seed: int, *, cache: bool
+    ) -> Array:
+        """The adapter's own model, with and without its cache: (B, frames, S, D)."""
+        raise NotProvided
+
+    # Eq. 5 and loss normalisation
+
+    @operation
+    def tokenizer_loss(self, mse: Array, lpips: Array) -> Array:
+        """Eq. (5): two already normalised scalars, stateless."""
+        raise NotProvided
+
+    @operation
+    def loss_normalizer(self) -> Callable[[str, Array], Array]:
+        """A fresh running-RMS normaliser n; n(name, value) → value divided by the estimate of that term."""
+        raise NotProvided
+
+    # Eq. 9
+
+    @operation
+    def mtp_targets(self, x: Array, length: int) -> tuple[Array, Array]:
+        """Eq. (9): x (B, T) → targets (B, T, N) and valid (B, T, N), N distances as declared (A17); length is L."""
+        raise NotProvided
+
+    @operation
+    def mtp_loss(self, log_prob: Array, valid: Array) -> Array:
+        """Eq. (9): log_prob (B, T, N), valid bool (B, T, N) → scalar loss."""
+        raise NotProvided
+
+    @operation
+    def twohot_bins(self) -> Array:
+        """The bins (K,) in raw values, ascending."""
+        raise NotProvided
+
+    @operation
+    def twohot_encode(self, x: Array) -> Array:
+        """x (N,) → probabilities (N, K)."""
+        raise NotProvided
+
+    @operation
+    def twohot_decode(self, logits: Array) -> Array:
+        """logits (N, K) → values (N,)."""
+        raise NotProvided
+
+    # Eq. 10, 11
+
+    @operation
+    def lambda_returns(self, reward: Array, value: Array, cont: Array, gamma: float, lam: float) -> Array:
+        """Eq. (10): reward, cont (B, H), value (B, H + 1) → (B, H)."""
+        raise NotProvided
+
+    @operation
+    def advantages(self, reward: Array, value: Array, cont: Array, gamma: float, lam: float) -> Array:
+        """A_t = R_t − v_t: (B, H), from the arguments of `lambda_returns`."""
+        raise NotProvided
+
+    @operation
+    def value_loss(self, logits: Array, returns: Array) -> Array:
+        """Eq. (10): logits (N, K), returns (N,) → scalar, a mean over N."""
+        raise NotProvided
+
+    @operation
+    def policy_loss(
+        self, logits: Array, prior_logits: Array, action: Array, advantage: Array, alpha: float, beta: float
+    ) -> Array:
+        """Eq. (11): logits, prior_logits (N, A), action int (N,), advantage (N,) → scalar."""
+        raise NotProvided
+
+    @operation
+    def policy_loss_factored(
+        self,
+        logits: list[Array],
+        prior_logits: list[Array],
+        action: Array,
+        advantage: Array,
+        alpha: float,
+        beta: float,
+    ) -> Array:
+        """Eq. (11) over F action components: F logits (N, A_f), action int (N, F)."""
+        raise NotProvided
+
+    @operation
+    def prior_start(self, seed: int) -> Mapping[str, Array]:
+        """The policy head and its prior around the first update of imagination training, on the same states.
+
+        Keys: "policy", "prior" (N, A), logits before the first update; "policy_after", "prior_after" (N, A), after one update.
+        """
+        raise NotProvided
+
+    @operation
+    def constants(self) -> Mapping[str, float]:
+        """Default values: num_steps, gamma, alpha, beta, mtp_length, mae_max, lpips_weight, image_fraction."""
+        raise NotProvided
+
+    # Arrays. Frameworks override these five.
+
+    def to_native(self, x: np.ndarray) -> Array:
+        """Floats in the adapter's dtype on its device; integers and booleans as they are."""
+        return x.astype(self.dtype) if x.dtype.kind == "f" else x
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """The array or number as NumPy: floats as float64. Raises TypeError for anything else."""
+        x = np.asarray(x)
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"an array of dtype {x.dtype}")
+        return x.astype(np.float64) if x.dtype.kind == "f" else x
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Surrounds every operation that is given a seed. NumPy adapters must use the seed themselves."""
+        yield
+
+    def affine(self, z: Array, gain: np.ndarray, offset: np.ndarray, past: np.ndarray) -> Array:
+        """gain z + offset, plus past times the sum of the earlier frames, rounded once to the dtype of z; differentiable in z.
+
+        z (N, T, S, D); gain, offset, past broadcast to it. The arithmetic of the suite's networks.
+        """
+        wide = np.asarray(z, np.float64)
+        return (gain * wide + offset + past * wide[:, :-1].sum(1)[:, None]).astype(np.asarray(z).dtype)
+
+    def output_gradients(
+        self, loss: Callable[[Callable[[Array], Array]], Array]
+    ) -> tuple[Array, list[np.ndarray] | None]:
+        """The value of `loss(probe)` and its gradient with respect to every array that passed through `probe`, in order.
+
+        None in place of the gradients where the framework has none. A loss of shape (B, T) is averaged first.
+        """
+        return loss(lambda output: output), None
+
+    def gradients(self, function: Callable[..., Array], *inputs: Array) -> list[np.ndarray]:
+        """Gradient of the mean of `function(*inputs)` with respect to each input; zeros where it does not depend on it."""
+        raise NotProvided("gradients need a TorchAdapter or a JaxAdapter")
+
+
+class TorchAdapter(Adapter):
+    """An implementation in PyTorch. The global random states are seeded before every operation with a seed, and restored after it."""
+
+    dtypes: Sequence[str] = ("float64", "float32", "bfloat16")
+
+    def to_native(self, x: np.ndarray) -> Array:
+        """A tensor on `device`, floats in `dtype`."""
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+        return tensor.to(getattr(torch, self.dtype)) if tensor.is_floating_point() else tensor
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """The tensor or number as NumPy: floats as float64."""
+        import torch
+
+        if not isinstance(x, torch.Tensor):
+            return super().to_numpy(x)
+        x = x.detach().cpu()
+        return super().to_numpy((x.double() if x.is_floating_point() else x).numpy())
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Seeds torch (CPU and the adapter's device), NumPy and Python from `seed`; restores them afterwards."""
+        import torch
+
+        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - other people's global state
+        devices = [self.device] if self.device != "cpu" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            random.seed(seed)
+            try:
+                yield
+            finally:
+                np.random.set_state(numpy_state)  # noqa: NPY002
+                random.setstate(python_state)
+
+    def affine(self, z: Array, gain: np.ndarray, offset: np.ndarray, past: np.ndarray) -> Array:
+        """In float64 on the device of z."""
+        import torch
+
+        gain, offset, past = (torch.as_tensor(x, dtype=torch.float64, device=z.device) for x in (gain, offset, past))
+        wide = z.double()
+        return (gain * wide + offset + past * wide[:, :-1].sum(1)[:, None]).to(z.dtype)
+
+    def output_gradients(
+        self, loss: Callable[[Callable[[Array], Array]], Array]
+    ) -> tuple[Array, list[np.ndarray] | None]:
+        """Through one additive leaf per probed output."""
+        import torch
+
+        leaves = []
+
+        def probe(output: Array) -> Array:
+            with torch.inference_mode(False):
+                leaves.append(torch.zeros(output.shape, dtype=output.dtype, device=output.device, requires_grad=True))
+            return output + leaves[-1]
+
+        value = loss(probe)
+        if not isinstance(value, torch.Tensor) or not value.requires_grad:
+            return value, [np.zeros(tuple(leaf.shape)) for leaf in leaves]
+        found = torch.autograd.grad(value.mean(), leaves, allow_unused=True)
+        return value, [
+            np.zeros(tuple(leaf.shape)) if g is None else self.to_numpy(g) for leaf, g in zip(leaves, found, strict=True)
+        ]
+
+    def gradients(self, function: Callable[..., Array], *inputs: Array) -> list[np.ndarray]:
+        """By torch.autograd."""
+        import torch
+
+        leaves = [x.detach().clone().requires_grad_() for x in inputs]
+        value = function(*leaves)
+        if not value.requires_grad:
+            return [np.zeros(tuple(leaf.shape)) for leaf in leaves]
+        found = torch.autograd.grad(value.mean(), leaves, allow_unused=True)
+        return [np.zeros(tuple(x.shape)) if g is None else self.to_numpy(g) for x, g in zip(leaves, found, strict=True)]
+
+
+class JaxAdapter(Adapter):
+    """An implementation in JAX. Losses and samplers are called outside `jit`: the suite's network reads the labels that it is given.
+
+    With float64 the caller enables `jax_enable_x64`. Operations turn `seed` into a key themselves.
+    """
+
+    dtypes: Sequence[str] = ("float32", "bfloat16")
+
+    def to_native(self, x: np.ndarray) -> Array:
+        """A jax array, floats in `dtype`."""
+        import jax.numpy as jnp
+
+        return jnp.asarray(x, dtype=self.dtype if x.dtype.kind == "f" else None)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """The array or number as NumPy: floats (bfloat16 too) as float64."""
+        import jax
+
+        if isinstance(x, jax.Array) and jax.numpy.issubdtype(x.dtype, jax.numpy.floating):
+            return np.asarray(x.astype("float32") if x.dtype.itemsize < 4 else x).astype(np.float64)
+        return super().to_numpy(x)
+
+    def affine(self, z: Array, gain: np.ndarray, offset: np.ndarray, past: np.ndarray) -> Array:
+        """In float32 at least."""
+        import jax.numpy as jnp
+
+        wide = z.astype(jnp.promote_types(z.dtype, "float32"))
+        gain, offset, past = (jnp.asarray(x, wide.dtype) for x in (gain, offset, past))
+        return (gain * wide + offset + past * wide[:, :-1].sum(1)[:, None]).astype(z.dtype)
+
+    def output_gradients(
+        self, loss: Callable[[Callable[[Array], Array]], Array]
+    ) -> tuple[Array, list[np.ndarray] | None]:
+        """In two passes: the first finds the shapes, the second differentiates with respect to one additive array per output."""
+        import jax
+        import jax.numpy as jnp
+
+        shapes: list[Array] = []
+
+        def note(output: Array) -> Array:
+            shapes.append(jnp.zeros(output.shape, output.dtype))
+            return output
+
+        value = loss(note)
+
+        def perturbed(deltas: list[Array]) -> Array:
+            remaining = iter(deltas)
+            return jnp.mean(loss(lambda output: output + next(remaining)))
+
+        return value, [self.to_numpy(g) for g in jax.grad(perturbed)(shapes)]
+
+    def gradients(self, function: Callable[..., Array], *inputs: Array) -> list[np.ndarray]:
+        """By jax.grad."""
+        import jax
+        import jax.numpy as jnp
+
+        found = jax.grad(lambda *xs: jnp.mean(function(*xs)), argnums=tuple(range(len(inputs))))(*inputs)
+        return [self.to_numpy(g) for g in found]
+
+
+def provides(adapter: Adapter, name: str) -> bool:
+    """Whether the adapter overrides the operation, in its class or on the instance."""
+    return name in vars(adapter) or getattr(type(adapter), name) is not getattr(Adapter, name)

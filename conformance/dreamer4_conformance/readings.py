@@ -1,0 +1,72 @@
+"""The readings: where the paper leaves a choice open, what may be chosen, and what an adapter has declared.
+
+An adapter declares a reading only where it differs from the default (the first option). Its clauses are then judged under what it declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One open choice. `options`: the default first. `clause`: where a check sees which option is followed; None where no check can."""
+
+    id: str
+    question: str
+    options: tuple[str, ...]
+    clause: str | None = None
+
+    @property
+    def default(self) -> str:
+        """The option that is assumed where an adapter declares nothing."""
+        return self.options[0]
+
+
+READINGS: tuple[Reading, ...] = (
+    Reading("A2", "law of the step size: uniform over powers of two, or a declared share of rows at d_min", ("uniform", "split"), "eq04.step-law"),
+    Reading("A3", "granularity of d: per timestep or per sequence", ("timestep", "sequence"), "eq04.granularity"),
+    Reading("A7", "what w multiplies: both terms or the flow term only", ("both", "flow"), "eq08.applied"),
+    Reading("A8", "‖·‖² over (S, D): mean or sum", ("mean", "sum"), "eq07.absolute"),
+    Reading("A9", "context corruption: 10 % noise, none, a declared level, or literally 90 % noise", ("slight", "none", "level", "literal"), "ctx.corruption"),
+    Reading("A11", "the d label of context frames: d_min or the current d", ("d_min", "current"), "ctx.corruption"),
+    Reading("A12", "the label of a clean frame: the last grid level or its own level", ("last", "own")),
+    Reading("A13", "the value in Eq. 10's mixture: v_{t+1}, or v_t as printed", ("v_next", "v_same"), "eq10.value"),
+    Reading("A14", "last row of Eq. 10: R_T = v_T, or r_T + γ c_T v_T; the same under H + 1 values", ("v", "reward")),
+    Reading("A15", "pairing of r and c with t: c_t or c_{t+1}", ("t", "next"), "eq10.value"),
+    Reading("A17", "distances of Eq. 9", ("0..8", "0..7", "1..8"), "eq09.offsets"),
+    Reading("A19", "Eq. 9 over the distances: sum or mean", ("sum", "mean"), "eq09.sum"),
+    Reading("A23", "two-hot space: raw values over symexp-spaced bins, or symlog values", ("raw", "symlog"), "twohot.mean"),
+    Reading("A25", "time layer every four: replaces a space layer or is added to it", ("replaces", "adds")),
+    Reading("A27", "averaging over (B, T): one mean over all timesteps, or a mean per term, then their sum", ("joint", "per_term"), "eq07.absolute"),
+    Reading("A28", "context noise: drawn once per frame, per generated frame, or per evaluation", ("frame", "generated", "evaluation"), "ctx.fixed"),
+    Reading("A29", "Eq. 9 past the end: mean over valid positions of each distance, or over all positions", ("valid", "all"), "eq09.sum"),
+    Reading("A30", "context length C: includes the current frame, or counts past frames only", ("inclusive", "exclusive")),
+    Reading("A31", "QK-norm: RMS, L2 or LayerNorm", ("rms", "l2", "layernorm")),
+    Reading("A32", "action in block t: a_{t−1} or a_t", ("previous", "current")),
+    Reading("A33", "MAE draw: Bernoulli or an exact count", ("bernoulli", "count")),
+    Reading("A34", "MSE over all patches or the dropped ones", ("all", "dropped")),
+    Reading("A35", "RoPE axes: time and space, or time only", ("both", "time")),
+    Reading("A37", "separate images: reshaped to T = 1, or time attention masked", ("reshape", "mask")),
+    Reading("A38", "the teacher: the network itself, or an averaged copy", ("self", "average"), "eq07.same-network"),
+    Reading("A39", "place of the time layer: last of four or other", ("last", "other")),
+)  # fmt: skip
+
+BY_ID = {reading.id: reading for reading in READINGS}
+
+
+def resolve(declared: Mapping[str, str]) -> dict[str, str]:
+    """Every reading with the option that applies: the declared one, else the default.
+
+    Raises ValueError for an unknown reading or option, with those that exist.
+
+    >>> resolve({"A13": "v_same"})["A13"], resolve({})["A13"]
+    ('v_same', 'v_next')
+    """
+    for name, option in declared.items():
+        if name not in BY_ID:
+            raise ValueError(f"readings: {name!r} is no reading; the readings are {', '.join(BY_ID)}")
+        if option not in BY_ID[name].options:
+            raise ValueError(f"readings: {name} = {option!r} is no option; its options are {', '.join(BY_ID[name].options)}")
+    return {reading.id: declared.get(reading.id, reading.default) for reading in READINGS}

@@ -1,0 +1,134 @@
+"""The network is the instrument: an analytic network that notes every call that a loss or a sampler makes.
+
+From the calls of one evaluation the suite reads τ and d, recovers the noise, and computes what the paper demands of them, with no change to the
+code under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.verdicts import OperationFailed
+
+
+@dataclass(frozen=True)
+class AnalyticNetwork:
+    """A network in closed form: gain(τ, d) z + offset(τ, d, position, actions) + past Σ earlier frames.
+
+    *perfect* is gain 0 with the data as offset, *constant* keeps offset alone, *affine* has coefficients that differ at every (τ, d).
+    `base` (broadcast to (N, T, S, D)) replaces the analytic offset.
+    """
+
+    slope: float = 1.0
+    variation: float = 1.0
+    action_gain: float = 0.25
+    past: float = 0.0
+    scale: float = 1.0
+    base: np.ndarray | None = None
+
+    def coefficients(
+        self, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None, shape: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """gain (N, T, 1, 1) and offset (N, T, S, D) at the labels tau, d (N, T) in signal levels."""
+        phase = 3.0 * tau - 1.7 * np.log2(np.where(d > 0, d, 1e-3))
+        gain = self.slope * (0.3 + 0.5 * self.variation * np.sin(1.0 + 1.3 * phase))[:, :, None, None]
+        if self.base is not None:
+            return gain, np.broadcast_to(self.base, shape)
+        place = 0.7 * np.arange(shape[2])[:, None] + 1.3 * np.arange(shape[3])
+        offset = np.cos(2.0 + self.variation * phase[:, :, None, None] + place)
+        if actions is not None:
+            offset = offset + self.action_gain * actions.sum(-1)[:, :, None, None]
+        return gain, self.scale * offset
+
+    def __call__(
+        self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The same network in float64 NumPy: the oracle's view of it."""
+        gain, offset = self.coefficients(tau, d, actions, z.shape)
+        return gain * z + offset + self.past * z[:, :-1].sum(1)[:, None]
+
+
+CONSTANT = AnalyticNetwork(slope=0.0, variation=0.0)
+AFFINE = AnalyticNetwork()
+
+
+def perfect(z1: np.ndarray) -> AnalyticNetwork:
+    """Returns the clean data; z1 (T, S, D) is the same in every row, so that no row can be taken for another."""
+    return AnalyticNetwork(slope=0.0, base=z1)
+
+
+@dataclass
+class Call:
+    """One evaluation of the network, in float64 and signal levels: z, output (N, T, S, D); tau, d (N, T); actions (N, T, A).
+
+    `gradient` is that of the mean loss with respect to the output, None where the framework has no gradients. `copied`: made on a copy of the
+    network rather than on the one handed in.
+    """
+
+    z: np.ndarray
+    tau: np.ndarray
+    d: np.ndarray
+    actions: np.ndarray | None
+    output: np.ndarray
+    copied: bool = False
+    gradient: np.ndarray | None = None
+
+
+@dataclass
+class Recorder:
+    """`network(z, tau, d, actions=None) -> z_hat` in the adapter's own arrays and level. A deep copy of it records into the same list."""
+
+    network: AnalyticNetwork
+    adapter: Adapter
+    probe: Callable[[Any], Any] = lambda output: output
+    perturb: Callable[[int, np.ndarray], np.ndarray] | None = None
+    calls: list[Call] = field(default_factory=list)
+    copied: bool = False
+
+    def __call__(self, z: Any, tau: Any, d: Any, actions: Any = None) -> Any:
+        """Evaluates the network and notes the call."""
+        signal, step, given = self._labels(z, tau, d, actions)
+        gain, offset = self.network.coefficients(signal, step, given, tuple(z.shape))
+        if self.perturb is not None:
+            offset = offset + self.perturb(len(self.calls), offset)
+        output = self.adapter.affine(z, gain, offset, np.asarray(self.network.past))
+        call = Call(self.adapter.to_numpy(z), signal, step, given, self.adapter.to_numpy(output), self.copied)
+        self.calls.append(call)
+        return self.probe(output)
+
+    def _labels(self, z: Any, tau: Any, d: Any, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        if len(z.shape) != 4:
+            raise OperationFailed(f"the network was called with z of shape {tuple(z.shape)}; it needs (N, T, S, D)")
+        signal, step = (self._label(name, x, tuple(z.shape[:2])) for name, x in (("tau", tau), ("d", d)))
+        if self.adapter.level == "noise":
+            signal = 1.0 - signal
+        return signal, step, None if actions is None else self.adapter.to_numpy(actions).astype(np.float64)
+
+    def _label(self, name: str, x: Any, shape: tuple[int, int]) -> np.ndarray:
+        label = self.adapter.to_numpy(x).astype(np.float64)
+        if label.shape == shape[:1]:
+            label = label[:, None]
+        try:
+            return np.broadcast_to(label, shape).copy()
+        except ValueError:
+            message = f"the network was called with {name} of shape {label.shape} beside z of {shape}; it needs (N, T)"
+            raise OperationFailed(message) from None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
+        return Recorder(self.network, self.adapter, self.probe, self.perturb, self.calls, copied=True)
+
+    def describe(self) -> str:
+        """What was seen, call by call."""
+        if not self.calls:
+            return "the network was never called"
+        lines = []
+        for index, call in enumerate(self.calls):
+            labels = f"tau {np.unique(call.tau).tolist()[:8]}, d {np.unique(call.d).tolist()[:8]}"
+            with_actions = "no actions" if call.actions is None else f"actions {call.actions.shape}"
+            lines.append(f"call {index}: z {call.z.shape}, {labels}, {with_actions}")
+        return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""Runs the registered checks against an adapter and turns what they say into one result per clause."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from hypothesis.errors import Flaky, Unsatisfiable
+
+import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
+from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.check import CHECKS, Check, Profile, Trial
+from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
+from dreamer4_conformance.diagnosis import behaves_like
+from dreamer4_conformance.preflight import examine
+from dreamer4_conformance.readings import BY_ID as READINGS
+from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, Result, Status
+
+SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
+
+
+def checks_of(clause: Clause) -> list[Check]:
+    """The registered checks that verify the clause."""
+    return [check for check in CHECKS if check.clause == clause.id]
+
+
+def checkable(clauses: Iterable[Clause] = CLAUSES) -> list[Clause]:
+    """The clauses that have a check."""
+    return [clause for clause in clauses if checks_of(clause)]
+
+
+def check_implementation(
+    adapter: Adapter | type[Adapter],
+    clauses: Iterable[Clause] | None = None,
+    *,
+    profile: Profile = "ci",
+    seed: int = 0,
+    on_result: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """Holds an implementation to the paper: one result per clause that has a check. The door that needs no pytest.
+
+    Args:
+        adapter: an instance or a class of `Adapter`.
+        clauses: which of `CLAUSES`; None for every clause that has a check.
+        profile: "ci" derandomised, "dev" from `seed`, "nightly" from `seed` and longer.
+        on_result: called with each result as soon as it is there.
+
+    Raises AdapterError, with a sentence for its author, where the adapter is unusable.
+    """
+    subject = examine(adapter)
+    results = []
+    for clause in checkable(CLAUSES if clauses is None else clauses):
+        result = judge(subject, clause, profile=profile, seed=seed)
+        on_result(result)
+        results.append(result)
+    return results
+
+
+def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: int = 0) -> Result:
+    """The verdict on one clause: the worst of its checks, set against what the adapter expects."""
+    start = time.perf_counter()
+    outcomes = [_run(subject, clause, check, Trial(profile, seed)) for check in checks_of(clause)]
+    result = min(outcomes, key=lambda outcome: SEVERITY.index(outcome.status))
+    result = replace(
+        result,
+        cases=sum(outcome.cases for outcome in outcomes),
+        seconds=time.perf_counter() - start,
+        reading={name: option for name, option in subject.adapter.readings.items() if READINGS[name].clause == clause.id},
+    )
+    if result.status is Status.FAIL:
+        operations = {name: None for check in checks_of(clause) for name in (*check.needs, *check.needs_one)}
+        result.behaves_like = behaves_like(subject, tuple(operations))
+    return _against_expectation(subject.adapter, result)
+
+
+def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:
+    result = Result(clause.id, clause.equation, clause.kind, Status.PASS)
+    missing = check.missing(subject)
+    if missing is not None:
+        return replace(result, status=Status.NOT_PROVIDED, message=f"needs {missing}")
+    try:
+        check.function(subject, trial)
+    except Deviation as deviation:
+        result = _failed(result, deviation)
+    except Flaky as flaky:
+        deviation = next((error for error in _inner(flaky) if isinstance(error, Deviation)), None) or Deviation(str(flaky))
+        result = _failed(result, deviation)
+        result.message += " (not the same on every run: the operation does not follow its seed)"
+    except NotProvided as reason:
+        result = replace(result, status=Status.NOT_PROVIDED, message=str(reason))
+    except Unsatisfiable:
+        result = replace(result, status=Status.INCONCLUSIVE, message="no valid input for this clause was found")
+    except Inconclusive as reason:
+        result = replace(result, status=Status.INCONCLUSIVE, message=str(reason))
+    if result.status is Status.PASS and trial.cases == 0:
+        result = replace(result, status=Status.INCONCLUSIVE, message="the check ran no case")
+    bounds = {} if result.status is Status.FAIL else {"worst_error": trial.worst_error, "bound": trial.worst_bound}
+    return replace(result, cases=trial.cases, **bounds)  # type: ignore[arg-type]
+
+
+def _inner(error: BaseException) -> Iterable[BaseException]:
+    yield from getattr(error, "exceptions", ())
+    if error.__cause__ is not None:
+        yield error.__cause__
+
+
+def _failed(result: Result, deviation: Deviation) -> Result:
+    return replace(
+        result,
+        status=Status.FAIL,
+        message=deviation.message,
+        call=deviation.call,
+        got=deviation.got,
+        expected=deviation.expected,
+        worst_error=deviation.error,
+        bound=deviation.bound,
+    )
+
+
+def _against_expectation(adapter: Adapter, result: Result) -> Result:
+    reason = adapter.expected_failures.get(result.id)
+    if reason is None:
+        return result
+    if result.status is Status.FAIL:
+        return replace(result, status=Status.KNOWN_FAILURE, message=f"expected: {reason}. {result.message}")
+    if result.status is Status.PASS:
+        return replace(result, status=Status.UNEXPECTED_PASS, message=f"expected to fail: {reason}; remove the expectation")
+    return result
+
+
+def clause_named(name: str) -> Clause:
+    """The clause with this id. ValueError with the closest ids where there is none."""
+    if name in BY_ID:
+        return BY_ID[name]
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, BY_ID, n=3)
+    raise ValueError(f"no clause {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))

@@ -1,0 +1,34 @@
+"""The paper in plain PyTorch, one overridable step for each line of an equation.
+
+Both zoos are built from it: a mistake is the textbook with one step wrong, an equivalent the textbook with one step done otherwise, and a reading
+the textbook with another option. It is written for that purpose alone and shares no code with the implementation that it helps to judge.
+"""
+
+from dreamer4_conformance.adapter import TorchAdapter
+from dreamer4_conformance.readings import resolve
+from dreamer4_conformance.textbook.multi_token import MultiToken
+from dreamer4_conformance.textbook.normalisation import Normalisation
+from dreamer4_conformance.textbook.policy import Policy
+from dreamer4_conformance.textbook.returns import Returns
+from dreamer4_conformance.textbook.sampler import Sampler
+from dreamer4_conformance.textbook.schedule import Schedule
+from dreamer4_conformance.textbook.shortcut_forcing import ShortcutForcing
+from dreamer4_conformance.textbook.twohot import TwoHot
+
+
+class Textbook(
+    Schedule, ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, TorchAdapter
+):
+    """Every equation of the paper, under any reading and in either level.
+
+    >>> Textbook(level="noise", A13="v_same").readings
+    {'A13': 'v_same'}
+    """
+
+    name = "textbook"
+    version = "1"
+
+    def __init__(self, level: str = "signal", **readings: str) -> None:
+        self.level = level  # type: ignore[assignment]
+        self.readings = readings
+        self.follows = resolve(readings)

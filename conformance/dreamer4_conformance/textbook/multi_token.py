@@ -1,0 +1,5 @@
+"""To be written."""
+
+
+class MultiToken:
+    """To be written."""

@@ -1,0 +1,5 @@
+"""To be written."""
+
+
+class Normalisation:
+    """To be written."""

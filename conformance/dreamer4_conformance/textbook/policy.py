@@ -1,0 +1,5 @@
+"""To be written."""
+
+
+class Policy:
+    """To be written."""

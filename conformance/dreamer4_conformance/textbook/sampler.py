@@ -1,0 +1,5 @@
+"""To be written."""
+
+
+class Sampler:
+    """To be written."""

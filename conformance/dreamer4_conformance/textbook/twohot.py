@@ -1,0 +1,5 @@
+"""To be written."""
+
+
+class TwoHot:
+    """To be written."""
