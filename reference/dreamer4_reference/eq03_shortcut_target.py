@@ -42,4 +42,5 @@ def shortcut_target(
     b_prime = velocity_network(x_tau, tau, teacher_d)
     x_prime = x_tau + b_prime * half_step[..., None, None]
     b_double_prime = velocity_network(x_prime, tau + half_step, teacher_d)
+    check_same_shape(equation="Eq. (3)", x_tau=x_tau, b_prime=b_prime, b_double_prime=b_double_prime)
     return np.where((d == d_min)[..., None, None], velocity(x0, x1), (b_prime + b_double_prime) / 2)

@@ -80,5 +80,7 @@ def sample_tau_d(
     True
     """
     check_k_max(k_max, equation="Eq. (4)")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"Eq. (4): rng is a {type(rng).__name__}, but must be a numpy.random.Generator")
     levels = 2 ** rng.integers(0, int(k_max).bit_length(), size=shape)
     return np.asarray(rng.integers(0, levels) / levels), np.asarray(1 / levels)

@@ -90,6 +90,7 @@ def bootstrap_error(
     0.0625
     """
     check_level(tau, equation="Eq. (7)", below_one=True)
+    check_same_shape(equation="Eq. (7)", z_tilde=z_tilde, b_prime=b_prime, b_double_prime=b_double_prime)
     b = (b_prime + b_double_prime) / 2
     return np.asarray((1 - tau) ** 2 * flow_error(_velocity(z1_hat, z_tilde, tau), b, norm))
 

@@ -30,7 +30,7 @@ def multi_token_targets(
         raise ValueError(f"Eq. (9): distances is {distances}, but must hold whole numbers ≥ 0, at least one")
     index = np.arange(x.shape[1])[:, None] + np.array(distances)
     valid = np.broadcast_to(index < x.shape[1], (len(x), *index.shape))
-    return np.where(valid, x[:, np.where(index < x.shape[1], index, 0)], 0), valid
+    return np.where(valid, x[:, np.where(index < x.shape[1], index, 0)], x.dtype.type(0)), valid
 
 
 def multi_token_loss(

@@ -1,4 +1,4 @@
-"""Sec. 3.1, p. 5 and Sec. 3.2, p. 6: every loss term is divided by a running estimate of its own root mean square.
+"""Sec. 3.1, p. 5: every loss term is divided by a running estimate of its own root mean square.
 
     m ← 0.99 m + 0.01 L²,   rms = √(m / (1 − 0.99ⁿ)),   L ← L / rms          (n values seen, m = 0 at the start)
 
@@ -30,9 +30,10 @@ class RunningRMS:
 
     def __call__(self, name: str, value: float) -> float:
         """Divide value by the estimate for name; NaN and infinity are handed on and leave the estimate alone."""
-        if math.isfinite(value * value):
+        square = float(value) * float(value)
+        if math.isfinite(square):
             average = self.mean_square.get(name, 0.0)
-            self.mean_square[name] = self.decay * average + (1 - self.decay) * value * value
+            self.mean_square[name] = self.decay * average + (1 - self.decay) * square
             self.seen[name] = self.seen.get(name, 0) + 1
         rms = self.rms(name)
         return value / rms if rms else value
