@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dreamer4_reference.eq01_corruption import corrupt
-from dreamer4_reference.levels import check_k_max, check_level, check_same_shape, check_shape, check_step
+from dreamer4_reference.levels import check_level, check_power_of_two, check_same_shape, check_shape, check_step
 
 
 def euler_step(
@@ -47,7 +47,7 @@ def sample(
     >>> sample(lambda x, tau, d: np.full_like(x, 3.0), np.zeros((1, 1, 1, 1)), 4).item()
     3.0
     """
-    check_k_max(num_steps, equation="Eq. (2), num_steps")
+    check_power_of_two("num_steps", num_steps, equation="Eq. (2)")
     check_shape("x0", x0, (None,) * 4, equation="Eq. (2)")
     x_tau, d = x0, np.full(x0.shape[:2], 1 / num_steps)
     for step in range(num_steps):

@@ -32,7 +32,7 @@ def shortcut_target(
     >>> shortcut_target(lambda x, tau, d: x + 1, zeros, zeros + 3, tau, d, 0.25).ravel().tolist()
     [3.0, 1.125]
     """
-    check_step(np.array([d_min]), equation="Eq. (3), d_min")
+    check_step(np.array([float(d_min)]), name="d_min", equation="Eq. (3)")
     check_step(d, k_max=round(1 / d_min), equation="Eq. (3)")
     check_same_shape(equation="Eq. (3)", tau=tau, d=d)
     check_level(tau, equation="Eq. (3)", below_one=True)

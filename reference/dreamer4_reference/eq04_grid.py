@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dreamer4_reference.levels import check_k_max, check_same_shape, check_step
+from dreamer4_reference.levels import check_power_of_two, check_same_shape, check_step
 
 
 def step_sizes(k_max: int) -> tuple[Fraction, ...]:
@@ -24,7 +24,7 @@ def step_sizes(k_max: int) -> tuple[Fraction, ...]:
     >>> [str(d) for d in step_sizes(4)]
     ['1', '1/2', '1/4']
     """
-    check_k_max(k_max, equation="Eq. (4)")
+    check_power_of_two("k_max", k_max, equation="Eq. (4)")
     return tuple(Fraction(1, 2**power) for power in range(int(k_max).bit_length()))
 
 
@@ -35,7 +35,7 @@ def signal_levels(d: Fraction) -> tuple[Fraction, ...]:
     ['0', '1/4', '1/2', '3/4']
     """
     if not isinstance(d, Fraction):
-        raise TypeError(f"Eq. (4): d is a {type(d).__name__}, but must be a Fraction, as the grid is exact")
+        raise TypeError(f"Eq. (4): d is of type {type(d).__name__}, but must be a Fraction, as the grid is exact")
     check_step(np.array([float(d)]), equation="Eq. (4)")
     return tuple(multiple * d for multiple in range(d.denominator))
 
@@ -79,8 +79,8 @@ def sample_tau_d(
     >>> on_grid(tau, d).all().item()
     True
     """
-    check_k_max(k_max, equation="Eq. (4)")
+    check_power_of_two("k_max", k_max, equation="Eq. (4)")
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"Eq. (4): rng is a {type(rng).__name__}, but must be a numpy.random.Generator")
+        raise TypeError(f"Eq. (4): rng is of type {type(rng).__name__}, but must be a numpy.random.Generator")
     levels = 2 ** rng.integers(0, int(k_max).bit_length(), size=shape)
     return np.asarray(rng.integers(0, levels) / levels), np.asarray(1 / levels)

@@ -16,7 +16,7 @@ def check_float64(*, equation: str, **arrays: object) -> None:
     """
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"{equation}: {name} is a {type(array).__name__}, but must be a float64 array")
+            raise TypeError(f"{equation}: {name} is of type {type(array).__name__}, but must be a float64 array")
         if array.dtype != np.float64:
             raise TypeError(f"{equation}: {name} has dtype {array.dtype}, but must be float64")
 
@@ -55,31 +55,31 @@ def check_level(tau: Float64[np.ndarray, "*batch"], *, equation: str, below_one:
         raise ValueError(f"{equation}: tau contains {tau[~inside].flat[0]}, but signal levels lie in {interval}")
 
 
-def check_k_max(k_max: int, *, equation: str) -> None:
-    """Refuse a K_max that is not a power of two; 1 is one.
+def check_power_of_two(name: str, count: int, *, equation: str) -> None:
+    """Refuse a number of steps that is not a power of two; 1 is one.
 
-    >>> check_k_max(64, equation="Eq. (4)")
+    >>> check_power_of_two("k_max", 64, equation="Eq. (4)")
     """
-    if isinstance(k_max, bool) or not isinstance(k_max, int | np.integer):
-        raise TypeError(f"{equation}: k_max is a {type(k_max).__name__}, but must be an int")
-    if k_max < 1 or k_max & (k_max - 1):
-        raise ValueError(f"{equation}: k_max is {k_max}, but must be a power of two: 1, 2, 4, …")
+    if isinstance(count, bool) or not isinstance(count, int | np.integer):
+        raise TypeError(f"{equation}: {name} is of type {type(count).__name__}, but must be an int")
+    if count < 1 or count & (count - 1):
+        raise ValueError(f"{equation}: {name} is {count}, but must be a power of two: 1, 2, 4, …")
 
 
-def check_step(d: Float64[np.ndarray, "*batch"], *, k_max: int | None = None, equation: str) -> None:
+def check_step(d: Float64[np.ndarray, "*batch"], *, k_max: int | None = None, name: str = "d", equation: str) -> None:
     """Refuse step sizes that are not one of 1, 1/2, 1/4, …, 1/K_max; without k_max the ladder has no end.
 
     >>> check_step(np.array([1.0, 0.25]), k_max=4, equation="Eq. (4)")
     """
-    check_float64(equation=equation, d=d)
+    check_float64(equation=equation, **{name: d})
     mantissa = np.frexp(d)[0]
     on_ladder = (mantissa == 0.5) & (d <= 1)
     if k_max is not None:
-        check_k_max(k_max, equation=equation)
+        check_power_of_two("k_max", k_max, equation=equation)
         on_ladder &= d * k_max >= 1
     if not on_ladder.all():
-        end = "…" if k_max is None else f"…, 1/{k_max}"
-        raise ValueError(f"{equation}: d contains {d[~on_ladder].flat[0]}, but step sizes are 1, 1/2, {end}")
+        end = "…" if k_max is None else f"… down to 1/{k_max}"
+        raise ValueError(f"{equation}: {name} contains {d[~on_ladder].flat[0]}, but step sizes are 1, 1/2, {end}")
 
 
 def check_option(name: str, got: str, options: tuple[str, ...], *, equation: str) -> None:
