@@ -57,7 +57,7 @@ def bootstrap_target(
     [1.0, 0.5, 2.0]
     """
     check_step(d, k_max=k_max, equation="Eq. (7)")
-    check_level(tau, equation="Eq. (7)", below_one=True)
+    check_same_shape(equation="Eq. (7)", tau=tau, d=d)
     halves = np.ones(d.shape, bool) if k_max is None else d * k_max > 1
     teacher_d, half_step = np.where(halves, d / 2, d), np.where(halves, d / 2, 0.0)
     b_prime = _velocity(network(z_tilde, tau, teacher_d, actions), z_tilde, tau)
@@ -72,6 +72,7 @@ def _velocity(
 ) -> Float64[np.ndarray, "B T S D"]:
     check_same_shape(equation="Eq. (7)", z=z, z1_hat=z1_hat)
     check_shape("z", z, (*tau.shape, None, None), equation="Eq. (7)")
+    check_level(tau, equation="Eq. (7)", below_one=True)
     return np.asarray((z1_hat - z) / (1 - tau)[..., None, None])
 
 
@@ -89,7 +90,6 @@ def bootstrap_error(
     >>> bootstrap_error(z + 1, z, tau, z + 1, z + 2).item()
     0.0625
     """
-    check_level(tau, equation="Eq. (7)", below_one=True)
     check_same_shape(equation="Eq. (7)", z_tilde=z_tilde, b_prime=b_prime, b_double_prime=b_double_prime)
     b = (b_prime + b_double_prime) / 2
     return np.asarray((1 - tau) ** 2 * flow_error(_velocity(z1_hat, z_tilde, tau), b, norm))

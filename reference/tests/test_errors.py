@@ -88,6 +88,9 @@ CASES: dict[str, Call] = {
     "Eq. (7): z1_hat has dtype float32, but must be float64": lambda: loss(
         network=lambda z, tau, d, actions: z.astype(np.float32)
     ),
+    "Eq. (7): tau contains 1.0, but signal levels lie in [0, 1), because 1 − τ divides": lambda: eq07.bootstrap_target(
+        same, z, tau + 0.75, d
+    ),
     "Eq. (7): norm is 'max', but must be one of 'mean', 'sum'": lambda: loss(norm="max"),
     "Eq. (7): weighted is 'none', but must be one of 'both', 'flow'": lambda: loss(weighted="none"),
     "Eq. (7): reduction is 'sum', but must be one of 'none', 'mean'": lambda: loss(reduction="sum"),
