@@ -39,6 +39,14 @@ def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
     """
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} must have shape {meaning} = {tuple(shape)}; got {tuple(tensor.shape)}")
+    require_device(name, tensor, like)
+
+
+def require_device(name: str, tensor: Tensor, like: Tensor) -> None:
+    """Raise ValueError unless `tensor` lies on the device of `like`.
+
+    >>> require_device("tau", torch.zeros(2), like=torch.zeros(1))
+    """
     if tensor.device != like.device:
         raise ValueError(f"{name} must lie on {like.device} like the other arguments; got {tensor.device}")
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dreamer4_impl.arguments import require_between, require_floating, require_non_empty
+from dreamer4_impl.arguments import require_between, require_device, require_floating, require_non_empty
 from dreamer4_impl.constants import RMS_DECAY
 from dreamer4_impl.precision import compute_dtype
 
@@ -62,6 +62,7 @@ class RunningRMS(nn.Module):
         """
         require_floating(value=value)
         require_non_empty("value", value)
+        require_device("value", value, like=self.mean_square)
         index = self._index(name)
         value = value.to(compute_dtype(value))
         with torch.no_grad():

@@ -19,7 +19,7 @@ from dreamer4_impl.arguments import (
 )
 from dreamer4_impl.constants import CONTEXT_LEVEL, K_MAX, SAMPLING_STEPS
 from dreamer4_impl.corruption import corrupt
-from dreamer4_impl.network import Actions, Network, index_actions, predict
+from dreamer4_impl.network import Actions, Network, index_actions, predict, require_actions
 from dreamer4_impl.precision import compute_dtype
 
 
@@ -65,6 +65,7 @@ def sample_frame(
     [[[3.0, 3.0]]]
     """
     _check(context, num_steps, k_max)
+    require_actions(actions, (context.shape[0], context.shape[1] + 1), "(B, T+1)")
     start = _start(context, generator) if noise is None else noise
     require_floating(noise=start)
     require_shape("noise", start, (context.shape[0], *context.shape[2:]), "(B, S, D)", like=context)
@@ -99,6 +100,7 @@ def generate(
     _check(context, num_steps, k_max)
     if frames < 1:
         raise ValueError(f"frames must be 1 or more; got {frames!r}")
+    require_actions(actions, (context.shape[0], context.shape[1] + frames), "(B, T+frames)")
     label = context_label(context_level, k_max)
     past, clean = _corrupt(context, context_level, generator), []
     for time in range(context.shape[1] + 1, context.shape[1] + frames + 1):
@@ -126,10 +128,10 @@ def _labels(past: Tensor, num_steps: int, k_max: int, label: float) -> tuple[lis
     """τ of each evaluation, and d, (B, T+1) each; made by fills on the device, so that the host never waits."""
     batch, time = past.shape[:2]
     steps = past.new_full((batch, time + 1), 1 / k_max, dtype=compute_dtype(past))
-    steps[:, -1] = 1 / num_steps
+    steps[:, -1].fill_(1 / num_steps)
     levels = [torch.full_like(steps, label) for _ in range(num_steps)]
     for index, tau in enumerate(levels):
-        tau[:, -1] = index / num_steps
+        tau[:, -1].fill_(index / num_steps)
     return levels, steps
 
 

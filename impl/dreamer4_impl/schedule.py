@@ -82,7 +82,7 @@ def _draw_exponent(
     if log2_k_max == 0 and at_d_min < batch:
         raise ValueError(f"d_min_share must be 1 where k_max is 1, as no step lies above d_min; got {d_min_share!r}")
     exponent = torch.randint(max(log2_k_max, 1), (batch, time), generator=generator, device=device)
-    exponent[:at_d_min] = log2_k_max
+    exponent[:at_d_min].fill_(log2_k_max)
     return exponent
 
 

@@ -31,7 +31,7 @@ from dreamer4_impl.arguments import (
 )
 from dreamer4_impl.constants import K_MAX
 from dreamer4_impl.corruption import corrupt, per_frame
-from dreamer4_impl.network import Actions, Network, index_actions, predict
+from dreamer4_impl.network import Actions, Network, index_actions, predict, require_actions
 from dreamer4_impl.precision import compute_dtype
 from dreamer4_impl.ramp_weight import ramp_weight
 from dreamer4_impl.schedule import Granularity, d_min_rows, sample_tau_d
@@ -103,7 +103,7 @@ def shortcut_forcing_loss_at(
         z0: noise, standard normal.
         tau: signal level in {0, d, …, 1 − d}.
         d: step size in {1, 1/2, …, 1/k_max}.
-        actions: None, a tensor (B, T, …), or a tuple or mapping of such; handed to every call.
+        actions: None, a tensor (B, …), or a tuple or mapping of such; every call gets those of its sequences.
         k_max: K_max, a power of two; d_min = 1/k_max.
         reduction: "mean" over (B, T), or "none" for the loss of each timestep (B, T).
         teacher_rows: the sequences with any d > d_min, where the caller knows them: a slice, or integer indices (N,).
@@ -124,6 +124,7 @@ def shortcut_forcing_loss_at(
     [[0.10000000149011612, 0.13750000298023224]]
     """
     _check(z1, z0, tau, d, k_max, reduction, teacher_rows)
+    require_actions(actions, (z1.shape[0],), "(B,)")
     compute = compute_dtype(z1)
     tau, d = tau.to(compute), d.to(compute)
     z = corrupt(z0, z1, tau)
