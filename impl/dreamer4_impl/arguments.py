@@ -78,7 +78,7 @@ def require_power_of_two(name: str, number: int) -> None:
         raise ValueError(f"{name} must be a power of two, 1 or more; got {number!r}")
 
 
-def require_between(name: str, number: float, low: float, high: float) -> None:
+def require_between(name: str, number: int | float, low: int | float, high: int | float) -> None:
     """Raise ValueError unless low ≤ number ≤ high.
 
     >>> require_between("gamma", 0.997, 0.0, 1.0)

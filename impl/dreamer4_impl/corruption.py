@@ -5,15 +5,15 @@
 τ is the signal level: 0 is pure noise, 1 is clean data.
 """
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dreamer4_impl.arguments import require_floating, require_shape
 from dreamer4_impl.precision import compute_dtype
 
 
-def per_frame(level: Float[Tensor, "*lead"], z: Float[Tensor, "*shape"]) -> Float[Tensor, "*lead_and_ones"]:
-    """View a level for each frame so that it broadcasts against z: trailing axes of size 1 are appended.
+def per_frame(level: Shaped[Tensor, "*lead"], z: Float[Tensor, "*shape"]) -> Shaped[Tensor, "*lead_and_ones"]:
+    """View a level or a mask for each frame so that it broadcasts against z: trailing axes of size 1 are appended.
 
     >>> import torch
     >>> per_frame(torch.zeros(2, 3), torch.zeros(2, 3, 4, 5)).shape

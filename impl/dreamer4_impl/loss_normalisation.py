@@ -73,7 +73,7 @@ class RunningRMS(nn.Module):
         return value / divisor
 
     def _update(self, index: int, square: Tensor) -> None:
-        rate = torch.where(square.isfinite(), 1 - self.decay, 0.0).to(square.dtype)
+        rate = (1 - self.decay) * square.isfinite().to(square.dtype)
         square = torch.where(square.isfinite(), square, 0)
         self.mean_square[index] += rate * (square - self.mean_square[index])
         self.weight[index] += rate * (1 - self.weight[index])

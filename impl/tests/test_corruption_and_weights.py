@@ -1,0 +1,84 @@
+"""Eq. (1), (5), (6) and (8): the one-line equations."""
+
+import pytest
+import torch
+from dreamer4_impl.corruption import corrupt
+from dreamer4_impl.ramp_weight import ramp_weight
+from dreamer4_impl.tokenizer_loss import tokenizer_loss
+
+
+def pair(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 2, 3, 4, 5, generator=generator).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_noise_at_level_zero_and_data_at_level_one_exactly(dtype):
+    z0, z1 = pair(dtype)
+    assert torch.equal(corrupt(z0, z1, torch.zeros(2, 3)), z0)
+    assert torch.equal(corrupt(z0, z1, torch.ones(2, 3)), z1)
+
+
+def test_each_timestep_is_mixed_at_its_own_level():
+    z0, z1 = pair(torch.float64)
+    tau = torch.tensor([[0.0, 0.25, 0.5], [0.75, 0.875, 1.0]], dtype=torch.float64)
+    z = corrupt(z0, z1, tau)
+    for b in range(2):
+        for t in range(3):
+            level = tau[b, t].item()
+            torch.testing.assert_close(z[b, t], (1 - level) * z0[b, t] + level * z1[b, t], rtol=1e-15, atol=0)
+
+
+def test_half_precision_is_rounded_once_and_comes_back_in_the_dtype_of_the_data():
+    z0, z1 = pair(torch.bfloat16)
+    tau = torch.full((2, 3), 0.9)
+    expected = ((1 - tau[..., None, None]) * z0.float() + tau[..., None, None] * z1.float()).bfloat16()
+    assert torch.equal(corrupt(z0.float(), z1, tau), expected)
+
+
+def test_gradient_of_the_data_is_the_level():
+    z0, z1 = pair(torch.float64)
+    z1.requires_grad_(True)
+    corrupt(z0, z1, torch.full((2, 3), 0.25)).sum().backward()
+    assert (z1.grad == 0.25).all()
+
+
+@pytest.mark.parametrize(
+    ("z0", "z1", "tau", "error", "sentence"),
+    [
+        (torch.zeros(2, 3), torch.zeros(2, 1), torch.zeros(2), ValueError, r"z0 must have shape of z1 = \(2, 1\)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(3), ValueError, "tau must have shape of the leading axes"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2).long(), TypeError, "tau must be a floating-point"),
+        (torch.zeros(2, device="meta"), torch.zeros(2), torch.zeros(2), ValueError, "z0 must lie on cpu .* got meta"),
+    ],
+)
+def test_bad_corruption_input_gets_a_sentence(z0, z1, tau, error, sentence):
+    with pytest.raises(error, match=sentence):
+        corrupt(z0, z1, tau)
+
+
+def test_ramp_weight_is_a_tenth_at_pure_noise_and_one_at_clean_data():
+    tau = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(ramp_weight(tau), torch.tensor([0.1, 0.55, 1.0], dtype=torch.float64))
+
+
+def test_ramp_weight_of_half_precision_levels_is_float32():
+    assert ramp_weight(torch.zeros(2, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_integer_levels_have_no_ramp_weight():
+    with pytest.raises(TypeError, match=r"tau must be a floating-point tensor; got torch\.int64"):
+        ramp_weight(torch.tensor([0, 1]))
+
+
+def test_perceptual_term_enters_the_tokenizer_loss_at_one_fifth():
+    mse, lpips = torch.tensor(3.0, requires_grad=True), torch.tensor(5.0, requires_grad=True)
+    loss = tokenizer_loss(mse, lpips)
+    loss.backward()
+    assert loss == 4.0
+    assert (mse.grad.item(), lpips.grad.item()) == (1.0, pytest.approx(0.2))
+
+
+def test_tokenizer_terms_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"lpips must have shape of mse = \(\); got \(2,\)"):
+        tokenizer_loss(torch.tensor(1.0), torch.ones(2))

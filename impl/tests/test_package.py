@@ -1,0 +1,34 @@
+"""The package as a whole: what it imports, and that its annotations are true."""
+
+import ast
+import doctest
+import importlib
+import sys
+from pathlib import Path
+
+import dreamer4_impl
+from jaxtyping import install_import_hook
+
+PACKAGE = Path(dreamer4_impl.__file__).parent
+
+
+def imported_roots(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def test_imports_torch_and_jaxtyping_and_neither_reference_nor_conformance():
+    allowed = {"torch", "jaxtyping", "dreamer4_impl"} | sys.stdlib_module_names
+    for path in PACKAGE.rglob("*.py"):
+        assert imported_roots(path) <= allowed, path.name
+
+
+def test_every_example_runs_with_its_annotations_checked(monkeypatch):
+    names = ["dreamer4_impl", *(f"dreamer4_impl.{path.stem}" for path in PACKAGE.glob("[!_]*.py"))]
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with install_import_hook("dreamer4_impl", "beartype.beartype"):
+        results = [doctest.testmod(importlib.import_module(name)) for name in names]
+    assert sum(result.attempted for result in results) > 30
+    assert not any(result.failed for result in results)
