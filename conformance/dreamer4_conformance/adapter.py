@@ -243,10 +243,10 @@ class TorchAdapter(Adapter):
     dtypes: Sequence[str] = ("float64", "float32", "bfloat16")
 
     def to_native(self, x: np.ndarray) -> Array:
-        """A tensor on `device`, floats in `dtype`."""
+        """A copy as a tensor on `device`, floats in `dtype`: an operation that works in place spoils nothing of the suite's."""
         import torch
 
-        tensor = torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+        tensor = torch.from_numpy(np.array(x, order="C")).to(self.device)
         return tensor.to(getattr(torch, self.dtype)) if tensor.is_floating_point() else tensor
 
     def to_numpy(self, x: Array) -> np.ndarray:
@@ -279,7 +279,7 @@ class TorchAdapter(Adapter):
         """In float64 on the device of z."""
         import torch
 
-        gain, offset, past = (torch.as_tensor(x, dtype=torch.float64, device=z.device) for x in (gain, offset, past))
+        gain, offset, past = (torch.tensor(x, dtype=torch.float64, device=z.device) for x in (gain, offset, past))
         wide = z.double()
         return (gain * wide + offset + past * wide[:, :-1].sum(1)[:, None]).to(z.dtype)
 

@@ -81,8 +81,8 @@ def _students(rows: list[Entry], d_min: float, tolerance: float) -> list[Entry]:
                 continue
             half = np.all(entry.d[bootstrap] == other.d[bootstrap] / 2)
             moved = np.all(entry.tau[bootstrap] == (other.tau + other.d / 2)[bootstrap])
-            same = _same_input(entry, other, bootstrap, tolerance)
-            if half and (same or (moved and _same_actions(entry, other))):
+            same_row = entry.actions is not None and other.actions is not None and _same_actions(entry, other)
+            if half and (_same_input(entry, other, bootstrap, tolerance) or (moved and same_row)):
                 return True
         return False
 
@@ -135,7 +135,8 @@ def match(
         if row is None:
             return None
         bootstrap = student.d > d_min
-        first = next((entry for entry in left if _same_input(student, entry, bootstrap, tolerance)), None)
+        alike = [entry for entry in left if _same_input(student, entry, bootstrap, tolerance)]
+        first = min(alike, key=lambda entry: float(np.abs(entry.z - student.z)[bootstrap].max()), default=None)
         if first is not None:
             left.remove(first)
         matches.append(Match(row, student, first, None, bootstrap))

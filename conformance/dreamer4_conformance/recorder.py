@@ -20,12 +20,12 @@ from dreamer4_conformance.verdicts import OperationFailed
 class AnalyticNetwork:
     """A network in closed form: gain(τ, d) z + offset(τ, d, position, actions) + past Σ earlier frames.
 
-    *perfect* is gain 0 with the data as offset, *constant* keeps offset alone, *affine* has coefficients that differ at every (τ, d).
+    *perfect* is gain 0 with the data as offset, *constant* in z keeps the offset alone, *affine* has coefficients that differ at every (τ, d). The offset
+    of *constant* differs at every (τ, d) too: one that does not would be at peace with itself, and carry no gradient above d_min.
     `base` (broadcast to (N, T, S, D)) replaces the analytic offset.
     """
 
     slope: float = 1.0
-    variation: float = 1.0
     action_gain: float = 0.25
     past: float = 0.0
     scale: float = 1.0
@@ -36,11 +36,11 @@ class AnalyticNetwork:
     ) -> tuple[np.ndarray, np.ndarray]:
         """gain (N, T, 1, 1) and offset (N, T, S, D) at the labels tau, d (N, T) in signal levels."""
         phase = 3.0 * tau - 1.7 * np.log2(np.where(d > 0, d, 1e-3))
-        gain = self.slope * (0.3 + 0.5 * self.variation * np.sin(1.0 + 1.3 * phase))[:, :, None, None]
+        gain = self.slope * (0.3 + 0.5 * np.sin(1.0 + 1.3 * phase))[:, :, None, None]
         if self.base is not None:
             return gain, np.broadcast_to(self.base, shape)
         place = 0.7 * np.arange(shape[2])[:, None] + 1.3 * np.arange(shape[3])
-        offset = np.cos(2.0 + self.variation * phase[:, :, None, None] + place)
+        offset = np.cos(2.0 + phase[:, :, None, None] + place)
         if actions is not None:
             offset = offset + self.action_gain * actions.sum(-1)[:, :, None, None]
         return gain, self.scale * offset
@@ -53,7 +53,7 @@ class AnalyticNetwork:
         return gain * z + offset + self.past * z[:, :-1].sum(1)[:, None]
 
 
-CONSTANT = AnalyticNetwork(slope=0.0, variation=0.0)
+CONSTANT = AnalyticNetwork(slope=0.0)
 AFFINE = AnalyticNetwork()
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from hypothesis.errors import Flaky, Unsatisfiable
+from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
 import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
 from dreamer4_conformance.adapter import Adapter
@@ -90,7 +90,7 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
         result.message += " (not the same on every run: the operation does not follow its seed)"
     except NotProvided as reason:
         result = replace(result, status=Status.NOT_PROVIDED, message=str(reason))
-    except Unsatisfiable:
+    except (Unsatisfiable, UnsatisfiedAssumption):
         result = replace(result, status=Status.INCONCLUSIVE, message="no valid input for this clause was found")
     except Inconclusive as reason:
         result = replace(result, status=Status.INCONCLUSIVE, message=str(reason))

@@ -44,9 +44,9 @@ def draw_contents(
 
 
 @st.composite
-def draws(draw: st.DrawFn, subject: Subject, route: str, *, max_batch: int = 3, max_time: int = 4) -> Draw:
+def draws(draw: st.DrawFn, subject: Subject, route: str, *, max_batch: int = 3, min_time: int = 1, max_time: int = 4) -> Draw:
     """One loss evaluation through `route`, of random shape."""
     fewest = subject.adapter.min_batch if route == "dynamics_loss" else 1
     batch = draw(st.integers(fewest, max(fewest, max_batch)))
-    shape = (batch, draw(st.integers(1, max_time)), draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    shape = (batch, draw(st.integers(min_time, max_time)), draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     return draw_contents(subject, draw(seeds()), shape)

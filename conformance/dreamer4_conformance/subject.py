@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from hypothesis import reject
 
 from dreamer4_conformance.adapter import Adapter, provides
 from dreamer4_conformance.matching import Match, match
@@ -47,8 +49,9 @@ class Evaluation:
     network: AnalyticNetwork
     loss: np.ndarray
     calls: list[Call]
-    matches: list[Match] | None
     seen: str
+    d_min: float
+    eps: float
     has_gradients: bool
 
     @property
@@ -61,14 +64,21 @@ class Evaluation:
         """The call as a reader would write it."""
         return f"{self.route}(network, {self.draw})"
 
+    @cached_property
     def students(self) -> list[Match]:
-        """The matched student rows. Deviation where the calls cannot be read as the paper's three."""
-        if not self.matches:
+        """The student rows with their teacher calls. Deviation where the calls cannot be read as the paper's three.
+
+        Where two rows of the data explain a call equally well, Hypothesis is told to look for another example.
+        """
+        matches = match(self.calls, self.draw.z1, self.draw.actions, self.network, d_min=self.d_min, eps=self.eps)
+        if matches is None:
+            reject()
+        if not matches:
             raise Deviation(
                 f"the calls of the network cannot be matched to the paper's student and teacher calls; seen:\n{self.seen}",
                 call=self.call,
             )
-        return self.matches
+        return matches
 
 
 @dataclass
@@ -200,9 +210,8 @@ class Subject:
         array = self.read(route, value).astype(np.float64)
         if array.shape not in {(), draw.z1.shape[:2]}:
             raise OperationFailed(f"{route} returned shape {array.shape}; it needs a scalar or {draw.z1.shape[:2]}")
-        matches = match(recorder.calls, draw.z1, draw.actions, network, d_min=self.d_min, eps=self.eps)
         return Evaluation(
-            route, draw, network, array, recorder.calls, matches, recorder.describe(), gradients is not None
+            route, draw, network, array, recorder.calls, recorder.describe(), self.d_min, self.eps, gradients is not None
         )
 
     def _loss_arguments(self, route: str, draw: Draw) -> dict[str, Any]:

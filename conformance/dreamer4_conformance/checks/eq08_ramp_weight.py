@@ -1,14 +1,18 @@
-"""Checks of Eq. (8): the ramp weight."""
+"""Checks of Eq. (8): the ramp weight, by itself and where the loss applies it."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import given
+from hypothesis import strategies as st
 
 from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.checks.eq06_07_shortcut_forcing import LOSSES
 from dreamer4_conformance.diagnosis import signature
-from dreamer4_conformance.strategies import levels
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.expectation import Expectation, expect
+from dreamer4_conformance.recorder import AFFINE
+from dreamer4_conformance.strategies import draw_contents, levels
+from dreamer4_conformance.subject import Evaluation, Subject
 from dreamer4_reference.eq08_ramp_weight import ramp_weight
 
 
@@ -26,7 +30,90 @@ def weight_is_the_ramp(subject: Subject, trial: Trial) -> None:
     holds()
 
 
+@check("eq08.elementwise", needs=("ramp_weight",))
+def weight_of_one_timestep_is_its_own(subject: Subject, trial: Trial) -> None:
+    """The weight of an element within a (B, T) batch is its weight alone, for every shape, a scalar included."""
+
+    @trial.examples
+    @given(levels(min_size=4, max_size=6), st.integers(1, 3))
+    def holds(tau: np.ndarray, batch: int) -> None:
+        grid = np.stack([np.roll(tau, shift) for shift in range(batch)])
+        alone = np.array([[subject.ramp_weight(level.reshape(())).item() for level in row] for row in grid])
+        call = f"ramp_weight({subject.level(grid).tolist()})"
+        got = subject.ramp_weight(grid)
+        trial.compare("w within a batch", got, alone, terms=np.ones_like(grid), k=4, eps=subject.eps, call=call)
+
+    holds()
+
+
+@check("eq08.applied", needs_one=LOSSES)
+def loss_applies_the_weight_to_each_timestep(subject: Subject, trial: Trial) -> None:
+    """The loss over the unweighted error is proportional to w, timestep by timestep and in both terms (A7).
+
+    Only proportional: a hidden factor is a matter of eq07.absolute.
+    """
+    for route in subject.loss_routes():
+        weighed = [_weights_of_singles(subject, trial)] if route == "dynamics_loss_at" else []
+        for seed in range(6):
+            shape = (max(3, subject.adapter.min_batch), 4, 2, 3)
+            evaluation = subject.evaluate(route, AFFINE, draw_contents(subject, trial.seed + seed, shape))
+            weighed.append(_weights_within(expect(subject, evaluation), evaluation, subject.eps))
+        for seen, due, slack in weighed:
+            if len(seen) > 1:
+                factor = float((seen * due).sum() / (due * due).sum())
+                trial.compare(
+                    "the weight that each timestep's loss carries, up to a common factor",
+                    seen / factor,
+                    due,
+                    terms=due * (slack + slack.max()),
+                    k=1,
+                    eps=1,
+                    call=f"{route}(network, …)",
+                )
+
+
+Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Effective weights, the weights that are due, and the relative rounding error of the former."""
+
+
+def _relative_rounding(expected: Expectation, eps: float) -> np.ndarray:
+    return 32 * eps * np.sqrt(expected.terms / np.maximum(expected.timesteps, 1e-300)) + 4 * eps
+
+
+def _weights_within(expected: Expectation, evaluation: Evaluation, eps: float) -> Weights:
+    """Of the timesteps of one evaluation: from a (B, T) loss, else from the gradient where it points along the paper's."""
+    slack = _relative_rounding(expected, eps)
+    if evaluation.loss.ndim == 2:
+        seen, along = evaluation.loss[expected.rows] / expected.unweighted, slack < 0.05
+    elif expected.gradient_seen is not None:
+        due = expected.gradient(expected.error) / expected.weight[:, :, None, None]
+        square = (due**2).sum((2, 3))
+        seen = (expected.gradient_seen * due).sum((2, 3)) / square
+        gap = ((expected.gradient_seen - seen[:, :, None, None] * due) ** 2).sum((2, 3))
+        along = (gap <= (0.01 * seen) ** 2 * square) & (slack < 0.05)
+    else:
+        return np.empty(0), np.empty(0), np.empty(0)
+    return seen[along], expected.weight[along], slack[along]
+
+
+def _weights_of_singles(subject: Subject, trial: Trial) -> Weights:
+    """Of single timesteps at d_min and above it, each in a batch of its own: needs no gradient."""
+    seen, due, slack = [], [], []
+    for numerator in range(0, subject.k_max, max(1, subject.k_max // 8)):
+        tau = numerator / subject.k_max
+        for d in {subject.d_min, min(1.0, 2 * subject.d_min)}:
+            if tau % d == 0 and tau + d <= 1:
+                draw = draw_contents(subject, trial.seed, (1, 1, 2, 3), np.full((1, 1), tau), np.full((1, 1), d))
+                evaluation = subject.evaluate("dynamics_loss_at", AFFINE, draw)
+                expected = expect(subject, evaluation)
+                seen.append(evaluation.mean / expected.unweighted.item())
+                due.append(expected.weight.item())
+                slack.append(_relative_rounding(expected, subject.eps).item())
+    return np.array(seen), np.array(due), np.array(slack)
+
+
 @signature("ramp_weight")
 def weight_along_the_levels(subject: Subject) -> np.ndarray:
-    """w at five levels."""
-    return subject.ramp_weight(np.linspace(0.0, 1.0, 5))
+    """w at five levels, then at two of them within one batch."""
+    apart = subject.ramp_weight(np.linspace(0.0, 1.0, 5))
+    return np.concatenate([apart, subject.ramp_weight(np.array([0.25, 1.0]))])
