@@ -146,15 +146,14 @@ def _target(
 ) -> Float[Tensor, "B T S D"]:
     above_d_min = d > 1 / k_max
     rows = _rows_above(above_d_min) if teacher_rows is None else teacher_rows
-    if rows is None:
-        return z1
     if isinstance(rows, slice) and rows == EVERY_ROW:
         velocity = _mean_velocity(network, z, tau, d, above_d_min, actions)
     else:
         velocity = torch.full_like(z1, torch.nan)
-        velocity[rows] = _mean_velocity(
-            network, z[rows], tau[rows], d[rows], above_d_min[rows], index_actions(actions, rows)
-        )
+        if len(tau[rows]):
+            velocity[rows] = _mean_velocity(
+                network, z[rows], tau[rows], d[rows], above_d_min[rows], index_actions(actions, rows)
+            )
     return torch.where(per_frame(above_d_min, z), z + per_frame(1 - tau, z) * velocity, z1)
 
 
@@ -175,14 +174,12 @@ def _velocity(network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Acti
     return (predict(network, z, tau, d, actions) - z) / per_frame(1 - tau, z)
 
 
-def _rows_above(above_d_min: Bool[Tensor, "B T"]) -> TeacherRows:
-    """Sequences with any d > d_min; None where there are none. Every row in a graph, whose shapes are static."""
+def _rows_above(above_d_min: Bool[Tensor, "B T"]) -> slice | Tensor:
+    """Sequences with any d > d_min. Every row in a compiled graph, whose shapes are static."""
     if torch.compiler.is_compiling():
         return EVERY_ROW
     rows = above_d_min.any(dim=1).nonzero()[:, 0]
-    if len(rows) == len(above_d_min):
-        return EVERY_ROW
-    return rows if len(rows) else None
+    return EVERY_ROW if len(rows) == len(above_d_min) else rows
 
 
 def _check(

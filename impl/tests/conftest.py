@@ -99,6 +99,10 @@ def _loss_at(x: Inputs, **options: Any) -> Callable[[], tuple[Callable[..., Any]
     return loss, (x.normal(3, 2, 2, 3), x.normal(3, 2, 2, 3), *x.levels(3, 2), x.normal(3, 2, 1))
 
 
+def _normalise(terms: RunningRMS) -> Callable[[Tensor], Tensor]:
+    return lambda value: terms("flow", value)
+
+
 #: Every public function on valid inputs: name → function of `Inputs` that gives (function of tensors, tensors).
 CASES: dict[str, Callable[[Inputs], tuple[Callable[..., Any], tuple[Any, ...]]]] = {
     "corrupt": lambda x: (corrupt, (x.normal(2, 3, 2, 2), x.normal(2, 3, 2, 2), x.levels(2, 3)[0])),
@@ -106,7 +110,7 @@ CASES: dict[str, Callable[[Inputs], tuple[Callable[..., Any], tuple[Any, ...]]]]
     "shortcut_forcing_loss_at": lambda x: _loss_at(x, teacher_rows=slice(None)),
     "shortcut_forcing_loss_at some rows": lambda x: _loss_at(x, teacher_rows=slice(1, None), reduction="none"),
     "tokenizer_loss": lambda x: (tokenizer_loss, (x.normal(), x.normal())),
-    "running_rms": lambda x: (lambda value: RunningRMS(["flow"]).to(x.device)("flow", value), (x.normal(),)),
+    "running_rms": lambda x: (_normalise(RunningRMS(["flow"]).to(x.device)), (x.normal(),)),
     "multi_token_targets": lambda x: (lambda r: multi_token_targets(r, 2), (x.normal(2, 4),)),
     "multi_token_loss": lambda x: (multi_token_loss, (x.normal(2, 4, 3), x.integers(2, 2, 4, 3).bool())),
     "symlog": lambda x: (symlog, (x.normal(3),)),

@@ -70,13 +70,13 @@ def test_the_default_compiler_agrees_with_eager_code(case, inputs):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_agrees_with_the_cpu_and_never_synchronises(case, inputs):
-    function, on_cpu = case(inputs())
-    _, on_gpu = case(inputs(device="cuda"))
-    function(*on_cpu)
+    function, on_gpu = case(inputs(device="cuda"))
+    function(*on_gpu)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        results = leaves(case(inputs(device="cuda"))[0](*on_gpu))
+        results = leaves(function(*on_gpu))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    for got, expected in zip(results, leaves(function(*on_cpu)), strict=True):
+    on_cpu, arguments = case(inputs())
+    for got, expected in zip(results, leaves(on_cpu(*arguments)), strict=True):
         torch.testing.assert_close(got.cpu(), expected, equal_nan=True, rtol=1e-4, atol=1e-5)

@@ -144,6 +144,26 @@ def test_teacher_is_not_called_where_everything_is_at_d_min(recorder, mixing):
     assert len(network.calls) == 1
 
 
+def test_teacher_is_not_called_where_the_declared_split_leaves_no_sequence(recorder, mixing):
+    network = recorder(mixing)
+    shortcut_forcing_loss(network, torch.zeros(4, 3, 2, 2), k_max=K_MAX, d_min_share=1.0)
+    assert len(network.calls) == 1
+
+
+def test_looking_for_the_teachers_sequences_is_what_makes_the_host_wait(mixing, no_host_sync):
+    with no_host_sync, pytest.raises(AssertionError, match="makes the host wait"):
+        shortcut_forcing_loss_at(mixing, *mixed(), k_max=K_MAX)
+
+
+def test_a_compiled_loss_does_not_look_and_has_the_same_value(mixing):
+    z1, z0, tau, d, actions = draw(3, 2)
+    d[0], tau[0] = D_MIN, 0.5
+    torch.compiler.reset()
+    compiled = torch.compile(shortcut_forcing_loss_at, fullgraph=True, backend="aot_eager")
+    eager = shortcut_forcing_loss_at(mixing, z1, z0, tau, d, actions, k_max=K_MAX)
+    torch.testing.assert_close(compiled(mixing, z1, z0, tau, d, actions, k_max=K_MAX), eager)
+
+
 def test_k_max_one_is_the_flow_loss_alone(recorder):
     z1, z0, _, _, _ = mixed()
     network = recorder(lambda z, tau, d, actions: z)
