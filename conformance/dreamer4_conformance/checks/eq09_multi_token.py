@@ -86,7 +86,7 @@ def _call(log_prob: np.ndarray, valid: np.ndarray) -> str:
 
 @check("eq09.sum", needs=("mtp_loss",))
 def distances_are_added_up(subject: Subject, trial: Trial) -> None:
-    """Every distance has a valid position, because a mean over none is nobody's business; terms: |ln p|, all of one sign."""
+    """Every distance has a valid position: a mean over none is left open. Terms: |ln p|, all of one sign."""
 
     @trial.examples
     @given(_log_probs(subject, fewest_spare=1))

@@ -6,6 +6,7 @@ the textbook with another option. It is written for that purpose alone and share
 
 from dreamer4_conformance.adapter import TorchAdapter
 from dreamer4_conformance.readings import resolve
+from dreamer4_conformance.textbook.constants import Constants
 from dreamer4_conformance.textbook.multi_token import MultiToken
 from dreamer4_conformance.textbook.normalisation import Normalisation
 from dreamer4_conformance.textbook.policy import Policy
@@ -17,7 +18,7 @@ from dreamer4_conformance.textbook.twohot import TwoHot
 
 
 class Textbook(
-    Schedule, ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, TorchAdapter
+    Schedule, ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, TorchAdapter
 ):
     """Every equation of the paper, under any reading and in either level.
 

@@ -1,5 +1,99 @@
-"""To be written."""
+"""Eq. (11) in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
 
 
 class Policy:
-    """To be written."""
+    """PMPO and the start of its prior."""
+
+    device: str
+    dtype: str
+
+    def policy_loss(
+        self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
+    ) -> Tensor:
+        """One action component."""
+        return self.pmpo([logits], [prior_logits], action[:, None], advantage, alpha, beta)
+
+    def policy_loss_factored(
+        self,
+        logits: list[Tensor],
+        prior_logits: list[Tensor],
+        action: Tensor,
+        advantage: Tensor,
+        alpha: float,
+        beta: float,
+    ) -> Tensor:
+        """Several action components."""
+        return self.pmpo(logits, prior_logits, action, advantage, alpha, beta)
+
+    def pmpo(
+        self,
+        logits: list[Tensor],
+        prior_logits: list[Tensor],
+        action: Tensor,
+        advantage: Tensor,
+        alpha: float,
+        beta: float,
+    ) -> Tensor:
+        """The three terms."""
+        log_pi = [component.log_softmax(1) for component in logits]
+        log_prior = [self.freeze(component).log_softmax(1) for component in prior_logits]
+        taken = [each.gather(1, action[:, [f]])[:, 0] for f, each in enumerate(log_pi)]
+        log_prob = self.over_components(taken)
+        pairs = zip(log_pi, log_prior, strict=True)
+        kl = self.over_components([self.kl(policy, prior, action[:, f]) for f, (policy, prior) in enumerate(pairs)])
+        positive, negative = self.sets(advantage)
+        of_positive = self.set_mean(self.scale(log_prob, advantage), positive)
+        of_negative = self.set_mean(self.scale(log_prob, advantage), negative)
+        return self.combine(of_positive, of_negative, alpha) + beta * kl.mean()
+
+    def freeze(self, prior_logits: Tensor) -> Tensor:
+        """The prior is a constant."""
+        return prior_logits.detach()
+
+    def over_components(self, parts: list[Tensor]) -> Tensor:
+        """Sum over the action components."""
+        return torch.stack(parts).sum(0)
+
+    def kl(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
+        """KL[π ‖ π_prior], exact over the actions."""
+        return (log_pi.exp() * (log_pi - log_prior)).sum(1)
+
+    def sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
+        """D⁺ and D⁻ as masks."""
+        return advantage >= 0, advantage < 0
+
+    def scale(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
+        """The size of the advantage does not enter."""
+        return log_prob
+
+    def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
+        """Mean over one set; 0 where it is empty."""
+        return torch.where(chosen, log_prob, 0.0).sum() / chosen.sum().clamp(min=1)
+
+    def combine(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
+        """(1 − α) on D⁻, −α on D⁺."""
+        return (1 - alpha) * of_negative - alpha * of_positive
+
+    def prior_start(self, seed: int) -> dict[str, Tensor]:
+        """A linear policy head, its prior, and one gradient step of Eq. (11) on six states."""
+        generator = torch.Generator().manual_seed(seed)
+        shapes = {"states": (6, 4), "head": (4, 3), "advantage": (6,)}
+        drawn = {name: torch.randn(shape, generator=generator).double() for name, shape in shapes.items()}
+        policy = drawn["head"].requires_grad_()
+        prior, states = self.start_prior(policy, generator), drawn["states"]
+        before = {"policy": (states @ policy).detach(), "prior": (states @ prior).detach()}
+        action = torch.arange(6) % 3
+        loss = self.policy_loss(states @ policy, states @ prior, action, drawn["advantage"], 0.5, 0.3)
+        (gradient,) = torch.autograd.grad(loss, policy)
+        with torch.no_grad():
+            policy -= 0.5 * gradient
+        return {**before, "policy_after": (states @ policy).detach(), "prior_after": (states @ prior).detach()}
+
+    def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
+        """A frozen copy of the policy head."""
+        return policy.detach().clone()

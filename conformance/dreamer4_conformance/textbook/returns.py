@@ -1,5 +1,64 @@
-"""To be written."""
+"""Eq. (10) in plain PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
 
 
 class Returns:
-    """To be written."""
+    """λ-returns, advantages and the loss of the value head. `follows` holds the option of every reading.
+
+    A14 makes no difference: r_{H−1} + γ c_{H−1} v_H as the last row is what R_H = v_H gives one row earlier.
+    """
+
+    follows: dict[str, str]
+    twohot_encode: Callable[[Tensor], Tensor]
+
+    def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
+        """The recursion, backwards from R_H = v_H."""
+        mixed, discount = self.mixed_value(value), gamma * self.continuation(cont)
+        rows, following = [], self.bootstrap(value)
+        for t in reversed(range(reward.shape[1])):
+            following = self.step(reward[:, t], discount[:, t], mixed[:, t], following, lam)
+            rows.append(following)
+        return self.finish(torch.stack(rows[::-1], 1))
+
+    def mixed_value(self, value: Tensor) -> Tensor:
+        """v_{t+1}, or v_t as printed (A13)."""
+        return value[:, 1:] if self.follows["A13"] == "v_next" else value[:, :-1]
+
+    def continuation(self, cont: Tensor) -> Tensor:
+        """c_t, or c_{t+1} with 1 past the end (A15)."""
+        return cont if self.follows["A15"] == "t" else torch.cat([cont[:, 1:], torch.ones_like(cont[:, :1])], 1)
+
+    def bootstrap(self, value: Tensor) -> Tensor:
+        """R_H = v_H."""
+        return value[:, -1]
+
+    def step(self, reward: Tensor, discount: Tensor, value: Tensor, following: Tensor, lam: float) -> Tensor:
+        """r + γ c ((1 − λ) v + λ R)."""
+        return reward + discount * ((1 - lam) * value + lam * following)
+
+    def finish(self, returns: Tensor) -> Tensor:
+        """Nothing is done to the returns."""
+        return returns
+
+    def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
+        """A_t = R_t − v_t."""
+        return self.lambda_returns(reward, value, cont, gamma, lam) - self.baseline(value)
+
+    def baseline(self, value: Tensor) -> Tensor:
+        """v_t."""
+        return value[:, :-1]
+
+    def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
+        """− ln p(R): cross-entropy against the two-hot return."""
+        target = self.value_target(returns)
+        return -(target * logits.to(target.dtype).log_softmax(1)).sum(1).mean()
+
+    def value_target(self, returns: Tensor) -> Tensor:
+        """The two-hot return, a constant."""
+        return self.twohot_encode(returns.detach())
