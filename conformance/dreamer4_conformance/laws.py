@@ -1,0 +1,102 @@
+"""How unlikely a fixed-seed draw is under the paper's law: upper bounds on probabilities, in closed form.
+
+Every function returns a number that the probability of the event, or of one further out, cannot exceed: Chernoff's and Bernstein's bounds and the
+inequality of Dvoretzky, Kiefer, Wolfowitz and Massart. So a decision at 1e-9 rejects a correct implementation less often than that, whatever the
+sample size. The bounds on counts hold for stratified designs too, whose counts vary less than independent ones (Hoeffding 1956, 1963).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def count_bound(count: float, draws: int, probability: float) -> float:
+    """P(a count as far from draws · probability), on its side: 2 exp(−n KL(count/n ‖ p)).
+
+    >>> count_bound(50, 100, 0.5), count_bound(0, 100, 0.5) < 1e-29
+    (1.0, True)
+    """
+    share = count / draws
+    divergence = _relative_entropy(share, probability) + _relative_entropy(1 - share, 1 - probability)
+    return min(1.0, 2 * math.exp(-draws * divergence)) if math.isfinite(divergence) else 0.0
+
+
+def _relative_entropy(share: float, probability: float) -> float:
+    if share <= 0:
+        return 0.0
+    return share * math.log(share / probability) if probability > 0 else math.inf
+
+
+def any_of(bounds: Iterable[float]) -> float:
+    """P(any of the events): n times the smallest bound.
+
+    >>> any_of([0.5, 0.01, 1.0])
+    0.03
+    """
+    listed = list(bounds)
+    return min(1.0, len(listed) * min(listed)) if listed else 1.0
+
+
+def uniform_bound(counts: np.ndarray) -> float:
+    """P(counts so far from equal), over the cells one by one.
+
+    >>> uniform_bound(np.array([25, 27, 23])), uniform_bound(np.array([75, 0, 0])) < 1e-9
+    (1.0, True)
+    """
+    return any_of(count_bound(float(count), int(counts.sum()), 1 / len(counts)) for count in counts)
+
+
+def mean_bound(mean: float, draws: int, variance: float, largest: float) -> float:
+    """P(|mean of n independent variables| this large), each of mean 0, this variance, and at most `largest` in size (Bernstein).
+
+    >>> mean_bound(0.1, 10_000, 1.0, 3.0) < 1e-9 < mean_bound(0.05, 10_000, 1.0, 3.0)
+    True
+    """
+    return min(1.0, 2 * math.exp(-draws * mean**2 / 2 / (variance + largest * abs(mean) / 3)))
+
+
+def normal_tail(score: float) -> float:
+    """P(|x| ≥ score) of a standard normal x: exact.
+
+    >>> round(normal_tail(1.959964), 6)
+    0.05
+    """
+    return math.erfc(abs(score) / math.sqrt(2))
+
+
+def mean_square_bound(mean_square: float, draws: int) -> float:
+    """P(the mean square of n standard normal variables is as far from 1), on its side (chi-square, Chernoff).
+
+    >>> mean_square_bound(1.0, 100), mean_square_bound(4.0, 100) < 1e-9
+    (1.0, True)
+    """
+    if not 0 < mean_square < math.inf:
+        return 0.0
+    return min(1.0, 2 * math.exp(-draws / 2 * (mean_square - 1 - math.log(mean_square))))
+
+
+def product_bound(mean: float, draws: int) -> float:
+    """P(|mean of n products of two independent standard normal variables| this large) (Chernoff, E exp(t x y) = (1 − t²)^−½).
+
+    >>> product_bound(0.0, 1000), product_bound(0.5, 1000) < 1e-9
+    (1.0, True)
+    """
+    t = min(abs(mean), 0.9)
+    return min(1.0, 2 * math.exp(-draws * (t * abs(mean) + math.log1p(-(t**2)) / 2)))
+
+
+def normal_distance_bound(values: np.ndarray) -> float:
+    """P(the empirical distribution is as far from the standard normal one): 2 exp(−2 n distance²).
+
+    >>> rng = np.random.default_rng(0)
+    >>> normal_distance_bound(rng.standard_normal(4000)) > 1e-3, normal_distance_bound(rng.uniform(-1, 1, 4000)) < 1e-9
+    (True, True)
+    """
+    ordered = np.sort(values.ravel())
+    expected = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in ordered])
+    below = np.arange(ordered.size) / ordered.size
+    distance = np.max(np.maximum(np.abs(expected - below), np.abs(expected - below - 1 / ordered.size)))
+    return min(1.0, 2 * math.exp(-2 * ordered.size * float(distance) ** 2))
