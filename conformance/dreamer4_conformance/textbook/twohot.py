@@ -64,15 +64,11 @@ class TwoHot:
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
         """Mean of the bins, or symexp of the mean of their symlogs (A23)."""
-        points = self.decoding_points()
+        points = self.points()
         mass = self.probabilities(logits.to(points.dtype)) * points
         # Mirror images are added first: between 0 and 5e8 rounding would otherwise leave a mean far from 0.
         mean = ((mass + mass.flip(1)) / 2).sum(1)
         return mean if self.follows["A23"] == "raw" else symexp(mean)
-
-    def decoding_points(self) -> Tensor:
-        """The bins in the space of A23."""
-        return self.points()
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """softmax."""

@@ -1,0 +1,191 @@
+"""Checks of symexp two-hot: encoding, decoding, and the mean of a mixture (reading A23)."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.diagnosis import attempt, signature
+from dreamer4_conformance.strategies import seeds
+from dreamer4_conformance.subject import EPS, Subject
+from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_reference.twohot import log_softmax, symexp, symlog, twohot_decode, twohot_encode
+
+NOWHERE = -1e4
+"""Stands for ln 0: finite, and exp of it is 0 in every dtype."""
+
+
+def adapters_bins(subject: Subject) -> np.ndarray:
+    """The adapter's bins (K,). OperationFailed where they do not increase."""
+    bins = subject.compute("twohot_bins")
+    if bins.ndim != 1 or len(bins) < 2 or not (np.isfinite(bins).all() and (np.diff(bins) > 0).all()):
+        raise OperationFailed(f"twohot_bins returned shape {bins.shape}; it needs (K,), finite and ascending")
+    return bins
+
+
+def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStrategy[np.ndarray]:
+    """x (N,): 0, tiny, on a bin, between two, and `beyond` the edges."""
+    low, high = float(bins[0]), float(bins[-1])
+    index, share = st.integers(0, len(bins) - 2), st.floats(0, 1)
+    inside = st.one_of(
+        st.sampled_from([0.0, 1e-6, -1e-3, 1.0]),
+        index.map(lambda k: float(bins[k])),
+        st.builds(lambda k, part: float(bins[k] + part * (bins[k + 1] - bins[k])), index, share),
+    )
+    drawn = st.one_of(inside, st.sampled_from([low, high, 2 * low, 2 * high])) if beyond else inside
+    limit = (-np.inf, np.inf) if beyond else (low, high)
+    return st.lists(drawn, min_size=1, max_size=4).map(lambda x: np.clip(subject.round(np.array(x)), *limit))
+
+
+@check("twohot.encode", needs=("twohot_bins", "twohot_encode"))
+def encoding_is_two_adjacent_shares(subject: Subject, trial: Trial) -> None:
+    """Up to rounding: a weight is a difference of values over a bin's width, up to 2 K eps where the bins are symlogs."""
+    bins = adapters_bins(subject)
+    slack = min(2 * len(bins) * subject.eps, 1 / 16)
+
+    @trial.examples
+    @given(values(subject, bins, beyond=True))
+    def holds(x: np.ndarray) -> None:
+        p = subject.compute("twohot_encode", x, shape=(len(x), len(bins)))
+        call = f"twohot_encode({x.tolist()})"
+        least, total, beside = p.min(1), p.sum(1), (p[:, :-1] + p[:, 1:]).max(1)
+        trial.require(np.all(least >= -slack), "no share may be negative", call=call, got=least.tolist())
+        together = np.all(np.abs(total - 1) <= slack)
+        trial.require(together, "the shares must add up to 1", call=call, got=total.tolist())
+        sentence = "two adjacent bins must hold everything"
+        trial.require(np.all(beside >= 1 - 2 * slack), sentence, call=call, got=beside.tolist())
+
+    holds()
+
+
+def _logits(subject: Subject, p: np.ndarray) -> np.ndarray:
+    """ln p as the adapter's dtype has it."""
+    return subject.round(np.where(p > 0, np.log(np.where(p > 0, p, 1.0)), NOWHERE))
+
+
+@check("twohot.round-trip", needs=("twohot_bins", "twohot_encode", "twohot_decode"))
+def decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
+    """Terms: the two bins beside x, each rounded; in symlog space their symlogs, through the slope 1 + |x| of symexp."""
+    bins = adapters_bins(subject)
+
+    @trial.examples
+    @given(values(subject, bins, beyond=False))
+    def holds(x: np.ndarray) -> None:
+        p = np.maximum(subject.compute("twohot_encode", x, shape=(len(x), len(bins))), 0.0)
+        got = subject.compute("twohot_decode", _logits(subject, p), shape=x.shape)
+        terms = _two_bins(x, bins, subject.readings["A23"])
+        call = f"twohot_decode(log(twohot_encode({x.tolist()})))"
+        trial.compare("the decoded value", got, x, terms=terms, k=4, eps=subject.eps, call=call)
+
+    holds()
+
+
+def _two_bins(x: np.ndarray, bins: np.ndarray, space: str) -> np.ndarray:
+    k = np.clip(np.searchsorted(bins, x, side="right") - 1, 0, len(bins) - 2)
+    if space == "raw":
+        return np.asarray(np.abs(x) + np.abs(bins[k]) + np.abs(bins[k + 1]))
+    points = symlog(bins)
+    return np.asarray((1 + np.abs(x)) * (1 + np.abs(points[k]) + np.abs(points[k + 1])))
+
+
+@st.composite
+def _mixtures(draw: st.DrawFn, bins: np.ndarray) -> np.ndarray:
+    """p (N, K): a few bins anywhere, or every bin a little."""
+    rng = np.random.default_rng(draw(seeds()))
+    rows, few, spread = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.sampled_from([0.0, 0.0, 1.0]))
+    p = spread * rng.random((rows, len(bins))) / len(bins)
+    for row in p:
+        np.add.at(row, rng.integers(0, len(bins), few), rng.dirichlet(np.ones(few)))
+    return np.asarray(p / p.sum(1, keepdims=True))
+
+
+@check("twohot.mean", needs=("twohot_bins", "twohot_decode"))
+def decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
+    """Terms: Σ p |b| (1 + |ln p|), because a logit is rounded before it is an exponent; in symlog space as above."""
+    bins, space = adapters_bins(subject), subject.readings["A23"]
+
+    @trial.examples
+    @given(_mixtures(bins))
+    def holds(mixture: np.ndarray) -> None:
+        logits = _logits(subject, mixture)
+        log_p = log_softmax(logits)
+        p = np.exp(log_p)
+        expected = twohot_decode(p, bins, space=space)  # type: ignore[arg-type]
+        terms = (p * (1 + np.abs(log_p)) * np.abs(bins if space == "raw" else symlog(bins))).sum(1)
+        terms = terms if space == "raw" else (1 + np.abs(expected)) * (1 + terms)
+        got = subject.compute("twohot_decode", logits, shape=expected.shape)
+        what = {int(k): float(p[0, k]) for k in np.argsort(-p[0])[:4] if p[0, k] > 0}
+        call = f"twohot_decode(log p), p of {p.shape}, its first row {what}"
+        trial.compare("the decoded mean", got, expected, terms=terms, k=16, eps=subject.eps, call=call)
+
+    holds()
+
+
+@check("twohot.centre", needs=("twohot_bins", "twohot_decode"))
+def uniform_logits_decode_to_zero(subject: Subject, trial: Trial) -> None:
+    """In float64, against the mean size of the bins: between bins of 5e8 single precision alone would hide the centre."""
+    double = _in_float64(subject, trial)
+    try:
+        bins = adapters_bins(double)
+        got = [double.compute("twohot_decode", np.full((1, len(bins)), c), shape=(1,)) for c in (0.0, 1.0, -3.0)]
+    except OperationFailed as failed:
+        trial.inconclusive(f"decided in float64, which the adapter does not take: {failed.message}")
+    if np.any(np.abs(bins + bins[::-1]) > 64 * double.eps * np.abs(bins)):
+        trial.inconclusive("the bins are not symmetric about 0, or only within single precision")
+    sizes = np.abs(bins if subject.readings["A23"] == "raw" else symlog(bins)).mean()
+    for offset, value in zip((0.0, 1.0, -3.0), got, strict=True):
+        call = f"twohot_decode(full((1, {len(bins)}), {offset})) in float64"
+        trial.compare("the decoded value", value, [0.0], terms=sizes, k=128, eps=_precision(double, bins), call=call)
+
+
+def _in_float64(subject: Subject, trial: Trial) -> Subject:
+    if "float64" not in subject.adapter.dtypes:
+        trial.inconclusive("decided in float64, which the adapter's framework does not offer")
+    adapter = copy.copy(subject.adapter)
+    adapter.dtype = "float64"
+    return Subject(adapter)
+
+
+def _precision(double: Subject, bins: np.ndarray) -> float:
+    """eps of what decoding computes in: code that works in float32 whatever it is given is judged by that."""
+    logits = np.full((1, len(bins)), NOWHERE)
+    logits[0, :2] = (0.0, 1 / 3)
+    expected = twohot_decode(np.exp(log_softmax(logits)), bins, space=double.readings["A23"])  # type: ignore[arg-type]
+    error = np.abs(double.compute("twohot_decode", logits, shape=(1,)) - expected)
+    return EPS["float64" if np.all(error <= 2.0**-40 * np.abs(expected)) else "float32"]
+
+
+PROBES = np.array([-50.0, -3.0, 0.0, 0.4, 7.0, 200.0])
+"""Values that every usable range of bins holds."""
+
+
+@signature("twohot_encode")
+def mean_of_the_encodings(subject: Subject) -> np.ndarray:
+    """How far the means over raw values and over symlogs are off, a hundredfold; and the largest share, beyond the edge too."""
+    bins = adapters_bins(subject)
+
+    def probe() -> np.ndarray:
+        p = subject.compute("twohot_encode", np.append(PROBES, 2 * bins[-1]), shape=(len(PROBES) + 1, len(bins)))
+        raw, mean = symlog(p @ bins)[:-1], (p @ symlog(bins))[:-1]
+        return np.concatenate([100 * (raw - symlog(PROBES)), 100 * (mean - symlog(PROBES)), p.max(1)])
+
+    return attempt(probe, 3 * len(PROBES) + 1)
+
+
+@signature("twohot_decode")
+def decoded_mixtures(subject: Subject) -> np.ndarray:
+    """Symlogs of decoded encodings, of a mixture of far values, and of uniform logits relative to the last bin."""
+    bins = adapters_bins(subject)
+    p = twohot_encode(PROBES, bins)
+    far = twohot_encode(symexp(np.array([-2.0, 5.0])), bins).mean(0, keepdims=True)
+
+    def probe() -> np.ndarray:
+        decoded = subject.compute("twohot_decode", _logits(subject, np.concatenate([p, far])))
+        uniform = subject.compute("twohot_decode", np.zeros((1, len(bins))))
+        return np.concatenate([symlog(decoded), 100 * uniform / bins[-1]])
+
+    return attempt(probe, 8)

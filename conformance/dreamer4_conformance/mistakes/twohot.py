@@ -1,0 +1,79 @@
+"""Mistakes in symexp two-hot."""
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.mistakes import mistake
+from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook.twohot import symlog
+
+SIGNAL = ("signal",)
+
+
+@mistake("twohot-constant", clause="twohot.round-trip", operations=("twohot_decode",), levels=SIGNAL)
+class Constant(Textbook):
+    """Everything decodes to one value."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return torch.full_like(logits, 1 / logits.shape[1])
+
+
+@mistake("twohot-mixed-space", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
+class MixedSpace(Textbook):
+    """Encodes in symlog, decodes in raw values."""
+
+    def encoding_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        points = self.symlog_points()
+        return points, self.limit(symlog(x), points)
+
+
+@mistake("twohot-nearest", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
+class Nearest(Textbook):
+    """One hot: the nearest bin has everything."""
+
+    def upper_weight(self, below: Tensor, x: Tensor, above: Tensor) -> Tensor:
+        return super().upper_weight(below, x, above).round()
+
+
+@mistake(
+    "twohot-weights-swapped", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL
+)
+class WeightsSwapped(Textbook):
+    """The nearer bin gets the smaller share."""
+
+    def upper_weight(self, below: Tensor, x: Tensor, above: Tensor) -> Tensor:
+        return 1 - super().upper_weight(below, x, above)
+
+
+@mistake("twohot-unlimited", clause="twohot.encode", operations=("twohot_encode",), levels=SIGNAL)
+class Unlimited(Textbook):
+    """Beyond the edges one share exceeds 1 and the other is negative."""
+
+    def limit(self, x: Tensor, points: Tensor) -> Tensor:
+        return x
+
+
+@mistake("twohot-smoothed", clause="twohot.encode", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
+class Smoothed(Textbook):
+    """A hundredth of the mass is spread over all bins."""
+
+    def twohot_encode(self, x: Tensor) -> Tensor:
+        p = super().twohot_encode(x)
+        return 0.99 * p + 0.01 / p.shape[1]
+
+
+@mistake("twohot-mode", clause="twohot.mean", operations=("twohot_decode",), levels=SIGNAL)
+class Mode(Textbook):
+    """Decodes to the likeliest bin in place of the mean."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
+
+
+@mistake("twohot-edge-left-out", clause="twohot.centre", operations=("twohot_decode",), levels=SIGNAL)
+class EdgeLeftOut(Textbook):
+    """The mean leaves out the last bin."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        p = super().probabilities(logits)
+        return torch.cat([p[:, :-1], torch.zeros_like(p[:, -1:])], 1)
