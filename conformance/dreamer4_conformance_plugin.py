@@ -1,1 +1,147 @@
-"""Options and report of the conformance suite for pytest; imports nothing heavy."""
+"""Options, fixture and report of the conformance suite for pytest; imports nothing else before a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from dreamer4_conformance.pytest_door import Options
+
+JUDGED = pytest.StashKey[dict[str, Any]]()
+CHOSEN = pytest.StashKey["Options"]()
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the command `dreamer4-conformance run`, under --dreamer4."""
+    group = parser.getgroup("dreamer4", "conformance to Dreamer 4")
+    option = group.addoption
+    option("--dreamer4", metavar="ADAPTER", help="module:attr or file.py:attr (default: the bundled implementation)")
+    option("--dreamer4-eq", metavar="7,8", type=_numbers, help="only the clauses of these equations")
+    option("--dreamer4-clause", metavar="ID,…", type=_names, help="only these clauses; 'eq07.*' works too")
+    option("--dreamer4-require", metavar="4,7", type=_numbers, default=[], help="equations that must be decided")
+    option("--dreamer4-profile", choices=("dev", "ci", "nightly"), default="ci", help="ci: the same inputs every time")
+    option("--dreamer4-seed", type=int, help="seed of what is random (default: 0 in profile ci, else a new one)")
+    option("--dreamer4-device", metavar="cpu|cuda", help="where the operations run (default: what the adapter says)")
+    option("--dreamer4-dtype", choices=("float64", "float32", "bfloat16"), help="in what they run")
+    option("--dreamer4-json", metavar="FILE", type=Path, help="write the report as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the process that reports: chooses the seed for all workers, and collects their verdicts."""
+    if hasattr(config, "workerinput"):
+        return
+    if config.option.dreamer4_seed is None:
+        config.option.dreamer4_seed = 0 if config.option.dreamer4_profile == "ci" else SystemRandom().randrange(2**31)
+    config.pluginmanager.register(Verdicts(config), "dreamer4_verdicts")
+
+
+def _cases(items: list[pytest.Item]) -> list[tuple[pytest.Item, Any]]:
+    found: list[tuple[pytest.Item, Any]] = []
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            case = item.callspec.params.get("dreamer4_clause")
+            found += [] if case is None else [(item, case)]
+    return found
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the clauses that the options leave out."""
+    eq, patterns, require = (config.getoption(f"dreamer4_{name}") for name in ("eq", "clause", "require"))
+    offered = _cases(items) if eq or patterns or require else []
+    if not offered:
+        return
+    from dreamer4_conformance.pytest_door import selected
+
+    try:
+        left_out = [item for item, case in offered if not selected(case, eq, patterns, require)]
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture
+def dreamer4_clause(request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Judges one clause when it is called; parametrised by `parametrize_with_checks` or by the suite."""
+    if not hasattr(request, "param"):
+        pytest.fail("dreamer4_clause needs @parametrize_with_checks(adapter) on the test that takes it", pytrace=False)
+    from dreamer4_conformance.pytest_door import judgement, properties
+
+    def note(judged: dict[str, Any]) -> None:
+        request.node.stash[JUDGED] = judged
+        request.node.user_properties.extend(properties(judged))
+
+    return judgement(request.param, _options(request.config), request.node.nodeid, note)
+
+
+def _options(config: pytest.Config) -> Options:
+    if CHOSEN not in config.stash:
+        from dreamer4_conformance.pytest_door import Options
+
+        names = ("profile", "seed", "require", "device", "dtype")
+        config.stash[CHOSEN] = Options(**{name: config.getoption(f"dreamer4_{name}") for name in names})
+    return config.stash[CHOSEN]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: object) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Puts the verdict into the report of the test, which pytest-xdist carries from its workers."""
+    report = yield
+    if report.when == "call" and JUDGED in item.stash:
+        report.dreamer4 = item.stash[JUDGED]  # type: ignore[attr-defined]
+    return report
+
+
+class Verdicts:
+    """What was judged, and what becomes of it at the end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Nothing has been judged."""
+        self.path: Path | None = config.getoption("dreamer4_json")
+        self.chosen = config.getoption("dreamer4_eq"), config.getoption("dreamer4_clause")
+        self.judged: list[dict[str, Any]] = []
+        if self.path is not None and (self.path.is_dir() or not self.path.parent.is_dir()):
+            raise pytest.UsageError(f"--dreamer4-json: cannot write {self.path}")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collects the verdict that a test has left."""
+        self.judged += [report.dreamer4] if hasattr(report, "dreamer4") else []
+
+    def pytest_sessionfinish(self) -> None:
+        """Writes the JSON report; with several adapters one file each, numbered before the suffix."""
+        if self.path is None or not self.judged:
+            return
+        from dreamer4_conformance.pytest_door import reports
+        from dreamer4_conformance.report.document import to_json
+        from dreamer4_conformance.report.files import reserved
+
+        found = reports(self.judged, *self.chosen)
+        names = [f"{self.path.stem}-{place}{self.path.suffix}" for place in range(1, len(found) + 1)]
+        paths = [self.path.with_name(name) for name in names] if len(found) > 1 else [self.path]
+        with reserved(paths) as files:
+            for file, report in zip(files, found, strict=True):
+                file.write(to_json(report))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Prints one table for each adapter."""
+        if not self.judged:
+            return
+        from dreamer4_conformance.pytest_door import reports
+        from dreamer4_conformance.report.terminal import to_text
+
+        terminalreporter.section("conformance to Dreamer 4")
+        for report in reports(self.judged, *self.chosen):
+            terminalreporter.write_line(to_text(report, in_full=False))

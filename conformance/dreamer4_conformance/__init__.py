@@ -1,0 +1,51 @@
+"""The conformance suite: holds any implementation of Dreamer 4 to the paper, clause by clause.
+
+Write an adapter (`Adapter`, `TorchAdapter`, `JaxAdapter`), then use one of the doors to the same checks: the command
+`dreamer4-conformance`, the decorator `parametrize_with_checks`, `pytest --pyargs dreamer4_conformance.suite`, or the
+function `check_implementation`.
+
+Importing the package imports neither torch nor Hypothesis: a name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
+    from dreamer4_conformance.pytest_door import parametrize_with_checks
+    from dreamer4_conformance.runner import check_implementation
+    from dreamer4_conformance.verdicts import AdapterError, Result, Status
+
+__all__ = [
+    "Adapter",
+    "AdapterError",
+    "JaxAdapter",
+    "Result",
+    "Status",
+    "TorchAdapter",
+    "check_implementation",
+    "parametrize_with_checks",
+]
+
+_MODULES = {
+    "Adapter": "adapter",
+    "AdapterError": "verdicts",
+    "JaxAdapter": "adapter",
+    "Result": "verdicts",
+    "Status": "verdicts",
+    "TorchAdapter": "adapter",
+    "check_implementation": "runner",
+    "parametrize_with_checks": "pytest_door",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

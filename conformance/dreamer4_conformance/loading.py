@@ -1,0 +1,103 @@
+"""From ADAPTER as it is typed, `module:attr` or `file.py:attr`, to the adapter; every way to fail has its sentence."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.verdicts import AdapterError
+
+BUNDLED = "dreamer4_conformance.adapters.bundled:Bundled"
+
+
+def load(target: str) -> Adapter | type[Adapter]:
+    """The adapter named by `target`: an instance or a class of `Adapter`, or what a callable without arguments returns.
+
+    Raises AdapterError.
+
+    >>> load("dreamer4_conformance:TorchAdapter").__name__
+    'TorchAdapter'
+    """
+    place, colon, name = target.rpartition(":")
+    if not (colon and place and name):
+        raise AdapterError(f"ADAPTER is {target!r}; it needs the form module:attr or file.py:attr")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    if not hasattr(module, name):
+        close = get_close_matches(name, vars(module), n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise AdapterError(f"{place} has no attribute {name!r}{hint}")
+    return _resolve(target, getattr(module, name))
+
+
+def _resolve(target: str, found: Any) -> Adapter | type[Adapter]:
+    if _is_adapter(found):
+        return found  # type: ignore[no-any-return]
+    if isinstance(found, type) or not callable(found):
+        raise AdapterError(f"{target} is {describe(found)}; it needs {NEEDED}")
+    try:
+        made = found()
+    except Exception as error:
+        raise AdapterError(f"{target}() raised {type(error).__name__}: {error}") from error
+    if not _is_adapter(made):
+        raise AdapterError(f"{target} returned {describe(made)}; it needs to return {NEEDED}")
+    return made  # type: ignore[no-any-return]
+
+
+NEEDED = "an instance or a subclass of Adapter, TorchAdapter or JaxAdapter"
+
+
+def _is_adapter(found: Any) -> bool:
+    return isinstance(found, Adapter) or (isinstance(found, type) and issubclass(found, Adapter))
+
+
+def describe(thing: object) -> str:
+    """What it is, for a sentence.
+
+    >>> describe(int), describe(3)
+    ('the class int', 'of type int')
+    """
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"of type {type(thing).__name__}"
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise AdapterError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"dreamer4_adapter_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    _search_first(path.resolve().parent)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        raise _import_failed(str(path), error) from error
+    return module
+
+
+def _from_name(name: str) -> ModuleType:
+    _search_first(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise _import_failed(name, error) from error
+
+
+def _search_first(directory: Path) -> None:
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+
+
+def _import_failed(name: str, error: BaseException) -> AdapterError:
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if name == error.name or name.startswith(f"{error.name}."):
+            return AdapterError(f"there is no module {error.name!r} here or among the installed packages")
+        return AdapterError(f"{name} imports the module {error.name!r}, which is not installed")
+    return AdapterError(f"importing {name} raised {type(error).__name__}: {error}")

@@ -1,0 +1,56 @@
+"""The report as Markdown, for the summary of a CI job."""
+
+from __future__ import annotations
+
+import re
+
+from dreamer4_conformance.report import Report
+from dreamer4_conformance.report.wording import (
+    conclusion,
+    failure_fields,
+    failure_title,
+    failures,
+    groups,
+    remark,
+    share_of_bound,
+    summary_lines,
+)
+from dreamer4_conformance.verdicts import Result
+
+
+def to_markdown(report: Report) -> str:
+    """Summary, tables, failures."""
+    adapter = report.adapter
+    title = escape(f"{adapter['name']} {adapter['version']}")
+    lines = [f"# {title}", "", f"**{escape(conclusion(report))}**", ""]
+    lines += [f"- {escape(line)}" for line in summary_lines(report)]
+    for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
+        lines += ["", f"## {title}", "", *_table(results)] if results else []
+    for result in failures(report):
+        lines += ["", *_failure(result, report.again)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(results: list[Result]) -> list[str]:
+    rows = ["| equation | clause | verdict | cases | error/bound | remark |", "|---|---|---|---:|---:|---|"]
+    for heading, group in groups(results):
+        for result in group:
+            cells = (heading, result.id, result.status, result.cases or "", share_of_bound(result), remark(result))
+            rows.append("| " + " | ".join(escape(str(cell)) for cell in cells) + " |")
+    return rows
+
+
+def _failure(result: Result, again: str) -> list[str]:
+    text = "\n".join(f"{label}: {value}" for label, value in failure_fields(result, again))
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"### {escape(failure_title(result))}", "", f"{fence}text", text, fence]
+
+
+def escape(text: str) -> str:
+    r"""Text that Markdown shows as it is, on one line.
+
+    >>> print(escape("a|b *c*"))
+    a\|b \*c\*
+    """
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,144 @@
+"""What every form of the report says in the same words: values, counts, a failure in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.report import DEVIATING, Report, counts
+from dreamer4_conformance.verdicts import Result, Status
+
+SHOWN = 6
+"""Elements of a list that are printed."""
+
+
+def short(value: Any) -> str:
+    """A value on one line; of long lists the first elements.
+
+    >>> short([0.1, 2, [1 / 3] * 9])
+    '[0.1, 2, [0.333333, 0.333333, 0.333333, 0.333333, 0.333333, 0.333333, … 3 more]]'
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        shown = [short(item) for item in value[:SHOWN]]
+        return "[" + ", ".join(shown + ([f"… {len(value) - SHOWN} more"] if len(value) > SHOWN else [])) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {short(item)}" for key, item in value.items()) + "}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def reading(result: Result) -> str:
+    """The readings under which the clause was judged, where they are not the default ones.
+
+    >>> reading(Result("eq10.value", 10, "reading", Status.PASS, reading={"A13": "v_same"}))
+    'A13 = v_same'
+    """
+    return ", ".join(f"{name} = {option}" for name, option in result.reading.items())
+
+
+def share_of_bound(result: Result) -> str:
+    """How far the worst comparison went towards its bound, as a fraction; empty where nothing was compared."""
+    if result.worst_error is None or not result.bound:
+        return ""
+    return f"{result.worst_error / result.bound:.2g}"
+
+
+def remark(result: Result) -> str:
+    """What a table's last column says."""
+    parts = [reading(result)]
+    if result.status is Status.FAIL and result.behaves_like:
+        parts.append("behaves like " + ", ".join(result.behaves_like))
+    elif result.status is not Status.PASS:
+        parts.append(" ".join(result.message.split()))
+    return "; ".join(part for part in parts if part)
+
+
+def heading(equation: int | None) -> str:
+    """Name of a group of clauses."""
+    return f"Eq. {equation}" if equation is not None else "Architecture and training"
+
+
+def groups(results: list[Result]) -> list[tuple[str, list[Result]]]:
+    """The results by equation, in the order of the clauses."""
+    grouped: dict[int | None, list[Result]] = {}
+    for result in results:
+        grouped.setdefault(result.equation, []).append(result)
+    return [(heading(equation), found) for equation, found in grouped.items()]
+
+
+def failures(report: Report) -> list[Result]:
+    """What is printed in full: every deviation, the known ones and those of quality too."""
+    return [r for r in report.results if r.status in (*DEVIATING, Status.KNOWN_FAILURE)]
+
+
+def failure_title(result: Result) -> str:
+    """Clause, place in the paper, verdict."""
+    clause = BY_ID.get(result.id)
+    where = "" if clause is None else f"{clause.where}: "
+    apart = " (quality, not part of conformance)" if result.kind == "quality" else ""
+    return f"{result.id} — {where}{result.status}{apart}"
+
+
+def failure_fields(result: Result, again: str = "") -> list[tuple[str, str]]:
+    """What a reader needs to see a failure for themselves, as labelled lines; empty ones are left out."""
+    clause = BY_ID.get(result.id)
+    fields = [
+        ("requires", "" if clause is None else clause.requirement),
+        ("reading", reading(result)),
+        ("found", result.message),
+        ("call", result.call),
+        ("got", "" if result.got is None else short(result.got)),
+        ("expected", "" if result.expected is None else short(result.expected)),
+        ("error", _error(result)),
+        ("behaves like", ", ".join(result.behaves_like)),
+        ("run again", again.replace("{clause}", result.id)),
+    ]
+    return [(label, text) for label, text in fields if text]
+
+
+def _error(result: Result) -> str:
+    if result.status is Status.UNEXPECTED_PASS or result.worst_error is None:
+        return ""
+    return f"{result.worst_error:.3g}" + ("" if result.bound is None else f" (bound {result.bound:.3g})")
+
+
+def failure_text(result: Result, again: str = "") -> str:
+    """One failure in full, as plain text."""
+    lines = [failure_title(result)]
+    for label, text in failure_fields(result, again):
+        lines.append(f"  {label + ':':<14}" + text.replace("\n", "\n" + " " * 16))
+    return "\n".join(lines)
+
+
+def conclusion(report: Report) -> str:
+    """The verdict on the whole, in a sentence."""
+    if report.missing:
+        return "Does not meet what is required: " + ", ".join(f"{r.id} is {r.status}" for r in report.missing) + "."
+    if report.exit_status:
+        return "Does not conform."
+    if not counts(report.conformance)["provided"]:
+        return "Nothing was judged: the adapter provides no operation that these clauses need."
+    if counts(report.conformance)["known_failures"]:
+        return "Conforms, apart from its known failures."
+    return "Everything provided and decided conforms."
+
+
+def summary_lines(report: Report) -> Iterator[str]:
+    """What the run comes to."""
+    yield _tally(counts(report.conformance))
+    if report.quality:
+        yield f"Quality, apart from conformance: {_tally(counts(report.quality))}"
+    if report.unchecked:
+        yield f"Clauses of the selection without any check yet: {report.unchecked}."
+    ran = report.environment
+    yield f"Profile {ran['profile']}, seed {ran['seed']}, {ran['dtype']} on {ran['device']}."
+    if report.false_alarm:
+        yield f"Probability that random draws raised any false alarm: at most {report.false_alarm:.1e}."
+
+
+def _tally(count: dict[str, int]) -> str:
+    others = ("failed", "known_failures", "unexpected_passes", "inconclusive", "not_provided")
+    rest = [f"{count[name]} {name.replace('_', ' ')}" for name in others if count[name]]
+    return ", ".join([f"{count['conforming']} of {count['provided']} provided clauses pass", *rest]) + "."

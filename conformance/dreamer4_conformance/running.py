@@ -1,0 +1,61 @@
+"""A run for whoever reads it: which clauses, what is required of them, and the report that comes of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+
+from dreamer4_conformance.check import FALSE_ALARM, Profile
+from dreamer4_conformance.clauses import Clause, select
+from dreamer4_conformance.report import Report, describe_adapter, describe_environment
+from dreamer4_conformance.runner import checkable, checks_of, judge
+from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import Result
+
+
+def selection(eq: list[int] | None, clause: list[str] | None, require: Iterable[int] = ()) -> list[Clause]:
+    """The clauses that match. ValueError where a pattern or an equation has none or a required equation is left out."""
+    clauses = select(clause, eq)
+    for equation in require:
+        select(None, [equation])
+        if not any(chosen.equation == equation for chosen in clauses):
+            raise ValueError(f"equation {equation} is required, but the selection leaves it out")
+    return clauses
+
+
+def default_seed(profile: Profile) -> int:
+    """0 where runs are to be the same, else a new one, which the report names."""
+    return 0 if profile == "ci" else secrets.randbelow(2**31)
+
+
+def run(
+    subject: Subject,
+    clauses: list[Clause],
+    *,
+    profile: Profile,
+    seed: int,
+    require: Sequence[int] = (),
+    again: str = "",
+    before: Callable[[Clause], None] = lambda clause: None,
+) -> Report:
+    """Judges every clause that has a check; `before` is called with each one."""
+    results = []
+    for clause in checkable(clauses):
+        before(clause)
+        results.append(judge(subject, clause, profile=profile, seed=seed))
+    return Report(
+        describe_adapter(subject.adapter),
+        describe_environment(subject.adapter, profile, seed),
+        results,
+        tuple(require),
+        len(clauses) - len(results),
+        false_alarm(subject, results),
+        again,
+    )
+
+
+def false_alarm(subject: Subject, results: list[Result]) -> float:
+    """The most that the statistical decisions of the checks that could run amount to."""
+    judged = {result.id for result in results}
+    ran = [check for clause in checkable() if clause.id in judged for check in checks_of(clause)]
+    return FALSE_ALARM * sum(check.decisions for check in ran if check.missing(subject) is None)

@@ -1,0 +1,26 @@
+"""One test for each clause, against the adapter of `--dreamer4`; without it, against the bundled implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dreamer4_conformance.loading import BUNDLED, load
+from dreamer4_conformance.pytest_door import cases
+from dreamer4_conformance.verdicts import AdapterError
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each clause that has a check."""
+    target = metafunc.config.getoption("dreamer4") or BUNDLED
+    try:
+        parameters = cases([load(target)], target)
+    except AdapterError as error:
+        raise pytest.Collector.CollectError(f"--dreamer4: {error}") from error
+    metafunc.parametrize("dreamer4_clause", parameters, indirect=True)
+
+
+def test_conforms(dreamer4_clause: Callable[[], None]) -> None:
+    """The implementation does what the clause requires."""
+    dreamer4_clause()
