@@ -120,8 +120,14 @@ def test_generation_corrupts_each_frame_once_and_keeps_its_corruption(recorder, 
     for call in network.calls:
         seen = call.z.shape[1] - 1
         assert torch.equal(call.z[:, :seen], last[:, :seen])
-    noise = (last[:, 3:5] - 0.9 * frames[:, :2]) / 0.1
-    assert 0.5 < noise.std() < 1.5
+
+
+def test_generated_frames_become_context_with_ten_percent_noise_of_their_own(recorder):
+    network = recorder(lambda z, *_: torch.full_like(z, 3.0))
+    generate(network, torch.zeros(50, 0, 8, 8), frames=3, generator=seeded())
+    noise = (network.calls[-1].z[:, :2] - 0.9 * 3.0) / 0.1
+    assert abs(noise.mean()) < 6 / math.sqrt(noise.numel())
+    assert abs(noise.var() - 1) < 6 * math.sqrt(2 / noise.numel())
     assert not torch.equal(noise[:, 0], noise[:, 1])
 
 
