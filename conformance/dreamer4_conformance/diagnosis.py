@@ -1,7 +1,7 @@
-"""Which known mistakes and readings reproduce what an implementation returns.
+"""Which known mistakes and readings reproduce what an implementation does.
 
-Each operation has a signature: what it returns on a fixed set of calls on which the mistakes and the readings differ. A failure is named after every
-mistake, and every reading that was not declared, whose signature is that of the implementation and not that of the correct textbook.
+Each operation has signatures: what it does on a fixed set of calls on which the mistakes and the readings differ. A failure is named after every
+mistake, and every reading that was not declared, with a signature that is the implementation's and not the correct textbook's.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.readings import READINGS
 from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import Deviation
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 
 if TYPE_CHECKING:
     from dreamer4_conformance.textbook import Textbook
@@ -23,26 +24,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signature:
-    """What an operation does, as one vector; `tolerance` is absolute beside values of order one, for laws and for rounding."""
+    """What an operation does, as one vector of values of order one; `tolerance` is absolute and relative, for rounding and for laws.
 
-    function: Callable[[Subject], np.ndarray]
+    Where an operation draws its own inputs, `observe` recovers them from the implementation, with its vector; the candidates are then
+    evaluated on the same inputs.
+    """
+
+    function: Callable[..., np.ndarray]
     tolerance: float
+    observe: Callable[[Subject], tuple[Any, np.ndarray]] | None = None
 
 
-SIGNATURES: dict[str, Signature] = {}
+SIGNATURES: dict[str, list[Signature]] = {}
 
 
-def signature(operation: str, *, tolerance: float = 1e-3) -> Callable[[Callable[[Subject], np.ndarray]], Callable[[Subject], np.ndarray]]:
-    """Registers the signature of an operation: a function from the subject to a vector, NaN where a call raised (`attempt`)."""
+def signature(
+    operation: str, *, tolerance: float = 1e-3, observe: Callable[[Subject], tuple[Any, np.ndarray]] | None = None
+) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
+    """Registers a signature of an operation: a function from the subject to a vector, NaN where a call raised (`attempt`).
 
-    def register(function: Callable[[Subject], np.ndarray]) -> Callable[[Subject], np.ndarray]:
-        SIGNATURES[operation] = Signature(function, tolerance)
+    With `observe`, a function from a candidate and the inputs that were observed.
+    """
+
+    def register(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        SIGNATURES.setdefault(operation, []).append(Signature(function, tolerance, observe))
         return function
 
     return register
 
 
-def attempt(probe: Callable[[], np.ndarray], size: int) -> np.ndarray:
+def attempt(probe: Callable[[], Any], size: int) -> np.ndarray:
     """The probe's values, `size` of them; NaN in their place where it raised or returned another number of them."""
     try:
         values = np.asarray(probe(), np.float64).ravel()
@@ -54,37 +65,45 @@ def attempt(probe: Callable[[], np.ndarray], size: int) -> np.ndarray:
 def behaves_like(subject: Subject, operations: tuple[str, ...]) -> list[str]:
     """Names of the mistakes and readings whose signature on one of `operations` is the subject's and not the textbook's."""
     found: list[str] = []
-    for operation in operations:
-        if operation not in SIGNATURES or not subject.provides(operation):
-            continue
-        seen = _evaluate(operation, subject)
-        for name, expected in _candidates(operation, subject):
-            if _alike(operation, seen, expected, 4 * subject.eps):
-                found.append(name)
+    with np.errstate(all="ignore"):
+        for operation in filter(subject.provides, operations):
+            for index, sign in enumerate(SIGNATURES.get(operation, [])):
+                found.extend(_matching(subject, operation, index, sign))
     return list(dict.fromkeys(found))
 
 
-def _alike(operation: str, seen: np.ndarray, expected: np.ndarray, rounding: float = 0.0) -> bool:
-    tolerance = max(SIGNATURES[operation].tolerance, rounding)
-    return seen.shape == expected.shape and bool(np.allclose(seen, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
-
-
-def _evaluate(operation: str, subject: Subject) -> np.ndarray:
-    """The signature; empty, and so like that of no correct textbook, where an operation raised."""
-    try:
-        with np.errstate(all="ignore"):
-            return np.asarray(SIGNATURES[operation].function(subject), np.float64)
-    except Deviation:
-        return np.empty(0)
-
-
-def _candidates(operation: str, subject: Subject) -> Iterator[tuple[str, np.ndarray]]:
+def _matching(subject: Subject, operation: str, index: int, sign: Signature) -> Iterator[str]:
     declared = tuple(sorted(subject.adapter.readings.items()))
-    correct = _signature_of(None, operation, subject.k_max, declared)
+    observed = _outcome(lambda: (None, sign.function(subject)) if sign.observe is None else sign.observe(subject))
+    if observed is None:
+        return
+    inputs, seen = observed
+
+    def expected(name: str | None) -> np.ndarray | None:
+        if sign.observe is None:
+            return _cached(operation, index, name, subject.k_max, declared)
+        return _outcome(lambda: sign.function(_candidate(name, subject.k_max, declared), inputs))
+
+    tolerance = max(sign.tolerance, 4 * subject.eps)
+    correct = expected(None)
     for name in _names(operation, declared):
-        candidate = _signature_of(name, operation, subject.k_max, declared)
-        if not _alike(operation, candidate, correct):
-            yield name, candidate
+        candidate = expected(name)
+        if _alike(seen, candidate, tolerance) and not _alike(candidate, correct, sign.tolerance):
+            yield name
+
+
+def _outcome(evaluate: Callable[[], Any]) -> Any:
+    """The value; None, which is like nothing, where an operation failed or the calls could not be read."""
+    try:
+        return evaluate()
+    except (Deviation, Inconclusive, NotProvided, UnsatisfiedAssumption):
+        return None
+
+
+def _alike(one: np.ndarray | None, other: np.ndarray | None, tolerance: float) -> bool:
+    if one is None or other is None or one.shape != other.shape:
+        return False
+    return bool(np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
 def _names(operation: str, declared: tuple[tuple[str, str], ...]) -> Iterator[str]:
@@ -98,20 +117,23 @@ def _names(operation: str, declared: tuple[tuple[str, str], ...]) -> Iterator[st
 
 
 @cache
-def _signature_of(name: str | None, operation: str, k_max: int, declared: tuple[tuple[str, str], ...]) -> np.ndarray:
-    adapter = _adapter(name, dict(declared))
-    adapter.k_max, adapter.dtype = k_max, "float64"
-    return _evaluate(operation, Subject(adapter))
+def _cached(
+    operation: str, index: int, name: str | None, k_max: int, declared: tuple[tuple[str, str], ...]
+) -> np.ndarray | None:
+    return _outcome(lambda: SIGNATURES[operation][index].function(_candidate(name, k_max, declared)))
 
 
-def _adapter(name: str | None, readings: dict[str, str]) -> Textbook:
+def _candidate(name: str | None, k_max: int, declared: tuple[tuple[str, str], ...]) -> Subject:
+    """The textbook with a mistake, with another reading, or as it stands, in float64."""
     from dreamer4_conformance.mistakes import MISTAKES
     from dreamer4_conformance.textbook import Textbook
 
-    if name is None:
-        return Textbook(**readings)
+    readings, adapter_type, level = dict(declared), Textbook, "signal"
     if name in MISTAKES:
-        mistake = MISTAKES[name]
-        return mistake.adapter(mistake.levels[0], **readings)
-    reading, _, option = name.removeprefix("reading ").partition(" = ")
-    return Textbook(**{**readings, reading: option})
+        adapter_type, level = MISTAKES[name].adapter, MISTAKES[name].levels[0]
+    elif name is not None:
+        reading, _, option = name.removeprefix("reading ").partition(" = ")
+        readings[reading] = option
+    adapter = adapter_type(level, **readings)
+    adapter.k_max, adapter.dtype = k_max, "float64"
+    return Subject(adapter)

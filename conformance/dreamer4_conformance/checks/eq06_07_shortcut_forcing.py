@@ -142,7 +142,9 @@ def second_teacher_call_sees_the_half_step(subject: Subject, trial: Trial) -> No
 def consistent(subject: Subject, trial: Trial, route: str, draw: Draw) -> None:
     """Every input that the network sees under a perfect predictor is (1 − label) z0 + label z1 at its own label."""
     draw = same_data(draw)
-    noises = _noises(subject.evaluate(route, AFFINE, draw))
+    students = subject.evaluate(route, AFFINE, draw)
+    assume(all(np.all((match.student.tau >= 0) & (match.student.tau < 1)) for match in students.students))
+    noises = _noises(students)
     evaluation = subject.evaluate(route, perfect(draw.z1[0]), draw)
     for entry in entries(evaluation.calls):
         label = np.where(entry.tau >= 1, 1 - subject.d_min, entry.tau)[:, None, None]
@@ -154,7 +156,6 @@ def _noises(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """z0 of every student row, recovered from its input, with the scale of its rounding error."""
     matches = evaluation.students
     tau = np.stack([match.student.tau for match in matches])[:, :, None, None]
-    assume(bool(np.all((tau >= 0) & (tau < 1))))
     z, z1 = np.stack([match.student.z for match in matches]), evaluation.draw.z1[[match.row for match in matches]]
     return (z - tau * z1) / (1 - tau), (np.abs(z) + np.abs(tau * z1)) / (1 - tau)
 
@@ -490,30 +491,79 @@ def nan_in_the_data_shows_in_the_loss(subject: Subject, trial: Trial) -> None:
     every_draw(subject, trial, judge)
 
 
+PAIRS = ((0.0, 1.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.0, None), (0.5, None))
+"""(τ, d) of the signature; None stands for d_min."""
+TRACE = 13
+
+
+def trace(evaluation: Evaluation) -> np.ndarray:
+    """One evaluation in `TRACE` numbers that do not depend on the order of rows and calls."""
+    matches = evaluation.students
+    slopes = [0.0 if m.student.gradient is None else float((m.student.gradient * m.student.output).sum()) for m in matches]
+    values = [evaluation.mean, float(np.mean(slopes)), float(np.mean([m.student.tau.mean() for m in matches]))]
+    for entries_of in ([m.first for m in matches], [m.second for m in matches]):
+        made = [entry for entry in entries_of if entry is not None]
+        for read in (_mean_level, _mean_step, _mean_input, _leaked, _conditioned):
+            values.append(float(np.mean([read(entry) for entry in made])) if made else -1.0)
+    return np.array(values)
+
+
+def _mean_level(entry: Entry) -> float:
+    return float(entry.tau.mean())
+
+
+def _mean_step(entry: Entry) -> float:
+    return float(entry.d.mean()) + 2.0 * entry.copied
+
+
+def _mean_input(entry: Entry) -> float:
+    return float(entry.z.mean())
+
+
+def _leaked(entry: Entry) -> float:
+    return 0.0 if entry.gradient is None else float(np.abs(entry.gradient).sum())
+
+
+def _conditioned(entry: Entry) -> float:
+    return float(entry.actions is not None)
+
+
+def _reproducible(subject: Subject, draw: Draw) -> np.ndarray:
+    """The trace; 9 where it differs between two seeds, so that what is drawn at random is known as such."""
+    one, other = (trace(subject.evaluate("dynamics_loss_at", AFFINE, replace(draw, seed=seed))) for seed in (0, 1))
+    return np.where(one == other, one, 9.0)
+
+
 @signature("dynamics_loss_at")
 def calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
-    """Loss, gradient and teacher calls at single (τ, d), then the loss of one mixed batch."""
-    pairs = [(0.0, 1.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.0, subject.d_min), (0.5, subject.d_min)]
+    """The trace at single (τ, d) and of two mixed batches, and whether a NaN shows."""
+    pairs = [(tau, subject.d_min if d is None else d) for tau, d in PAIRS]
     pairs = [(tau, d) for tau, d in pairs if d >= subject.d_min and tau + d <= 1]
-    parts = [attempt(lambda tau=tau, d=d: _trace(subject, tau, d), 12) for tau, d in pairs]
-    for shape in ((2, 3, 2, 2), (3, 3, 2, 2)):
-        draw = draw_contents(subject, 7, shape)
-        parts.append(attempt(lambda draw=draw: subject.evaluate("dynamics_loss_at", AFFINE, draw).loss.mean(), 1))
-    return np.concatenate(parts)
+    singles = [draw_contents(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d)) for tau, d in pairs]
+    mixed = [draw_contents(subject, 7, (2, 3, 2, 2)), draw_contents(subject, 8, (4, 4, 2, 2))]
+    traces = [attempt(lambda draw=draw: _reproducible(subject, draw), TRACE) for draw in (*singles, *mixed)]
+    poisoned = replace(mixed[0], z1=np.full_like(mixed[0].z1, np.nan))
+    hidden = attempt(lambda: np.isfinite(subject.evaluate("dynamics_loss_at", AFFINE, poisoned).loss).all(), 1)
+    return np.concatenate([*traces, hidden])
 
 
-def _trace(subject: Subject, tau: float, d: float) -> np.ndarray:
-    """Loss, gradient, and per teacher call: label, step, mean input and gradient; calls after the third are left out."""
-    draw = draw_contents(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d))
-    evaluation = subject.evaluate("dynamics_loss_at", AFFINE, draw)
-    match = evaluation.students[0]
-    student = match.student.gradient if match.student.gradient is not None else np.zeros(2)
-    values = [evaluation.mean, *student.ravel()]
-    for entry in (match.first, match.second):
-        if entry is None:
-            values += [-1.0] * 4
-        else:
-            moved = 0.0 if entry.gradient is None else float(np.abs(entry.gradient).sum())
-            values += [float(entry.tau[0]), float(entry.d[0]), float(entry.z.sum()), moved]
-    given = match.first is not None and match.first.actions is not None
-    return np.array([*values, float(given)])
+def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
+    """Six evaluations of the loss with what they drew, recovered from their student calls, and their traces."""
+    draws_seen, traces = [], []
+    for seed in range(6):
+        given = draw_contents(subject, seed, (max(2, subject.adapter.min_batch), 3, 2, 2))
+        evaluation = subject.evaluate("dynamics_loss", AFFINE, given)
+        matches = evaluation.students
+        rows = [match.row for match in matches]
+        noise, _ = _noises(evaluation)
+        tau, d = (np.stack([getattr(match.student, name) for match in matches]) for name in ("tau", "d"))
+        draws_seen.append(Draw(given.z1[rows], given.actions[rows], seed, noise, tau, d))
+        traces.append(trace(evaluation))
+    return draws_seen, np.concatenate(traces)
+
+
+@signature("dynamics_loss", tolerance=1e-2, observe=observe_draws)
+def calls_and_values_on_what_was_drawn(subject: Subject, draws_seen: list[Draw]) -> np.ndarray:
+    """The traces of a candidate that is given what the implementation drew."""
+    evaluate = [lambda draw=draw: trace(subject.evaluate("dynamics_loss_at", AFFINE, draw)) for draw in draws_seen]
+    return np.concatenate([attempt(probe, TRACE) for probe in evaluate])
