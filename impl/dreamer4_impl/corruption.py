@@ -42,6 +42,5 @@ def corrupt(
     require_floating(z0=z0, z1=z1, tau=tau)
     require_shape("z0", z0, z1.shape, "of z1", like=z1)
     require_shape("tau", tau, z1.shape[: tau.ndim], "of the leading axes of z1", like=z1)
-    compute = compute_dtype(z0, z1, tau)
-    level = per_frame(tau.to(compute), z1)
-    return ((1 - level) * z0.to(compute) + level * z1.to(compute)).to(z1.dtype)
+    level = per_frame(tau.to(compute_dtype(z0, z1, tau)), z1)
+    return ((1 - level) * z0 + level * z1).to(z1.dtype)

@@ -104,8 +104,8 @@ def _log_prob_and_kl(logits: Tensor, prior_logits: Tensor, action: Tensor) -> tu
 def _set_weights(advantage: Tensor, alpha: float, dtype: torch.dtype) -> Float[Tensor, "*batch"]:
     """−α/|D⁺| on D⁺, (1−α)/|D⁻| on D⁻, and NaN where the advantage is NaN, which is in neither."""
     positive, negative = advantage >= 0, advantage < 0
-    of_positive = -alpha / positive.sum().clamp(min=1).to(dtype)
-    of_negative = (1 - alpha) / negative.sum().clamp(min=1).to(dtype)
+    # An empty set divides by zero, and no element takes that weight.
+    of_positive, of_negative = -alpha / positive.sum().to(dtype), (1 - alpha) / negative.sum().to(dtype)
     return torch.where(positive, of_positive, torch.where(negative, of_negative, torch.nan))
 
 
