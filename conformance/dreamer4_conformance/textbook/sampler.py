@@ -1,5 +1,93 @@
-"""To be written."""
+"""Eq. (2) in plain PyTorch: one frame by Euler steps, on slightly corrupted context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
 
 
 class Sampler:
-    """To be written."""
+    """The sampler. `network` is called in the adapter's own level; everything in between is in signal levels."""
+
+    k_max: int
+    context_level: float
+    follows: Mapping[str, str]
+    signal: Callable[[Tensor], Tensor]
+    mix: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def sample_frame(
+        self,
+        network: Callable[..., Tensor],
+        context: Tensor,
+        num_steps: int,
+        seed: int,
+        actions: Tensor | None = None,
+    ) -> Tensor:
+        """K evaluations; each moves the frame by 1/K."""
+        start = z = self.start_noise(context)
+        past = self.corrupt_context(context)
+        steps = self.count(num_steps)
+        for step in range(steps):
+            past = self.past_of(past, context, step)
+            tau, d = self.labels(past, step, steps)
+            z1_hat = network(torch.cat([past, z[:, None]], 1), self.signal(tau), d, self.given_actions(actions, step))
+            z = self.move(z, z1_hat[:, -1], step / steps, 1 / steps, start)
+        return self.finish(z)
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        """Standard normal, (B, S, D)."""
+        return torch.randn_like(context.new_empty((context.shape[0], *context.shape[2:])))
+
+    def count(self, num_steps: int) -> int:
+        """How many evaluations."""
+        return num_steps
+
+    def level_of_context(self) -> float:
+        """The signal level of past frames (A9)."""
+        levels = {"slight": 0.9, "none": 1.0, "level": self.context_level, "literal": 0.1}
+        return levels[self.follows["A9"]]
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        """Past frames with noise of their own."""
+        level = context.new_full((context.shape[0], context.shape[1], 1, 1), self.level_of_context())
+        return self.mix(torch.randn_like(context), context, level)
+
+    def past_of(self, past: Tensor, context: Tensor, step: int) -> Tensor:
+        """The corrupted context of this evaluation: kept, or redrawn (A28)."""
+        return self.corrupt_context(context) if self.follows["A28"] == "evaluation" else past
+
+    def labels(self, past: Tensor, step: int, steps: int) -> tuple[Tensor, Tensor]:
+        """τ and d of every frame, (B, T + 1)."""
+        tau = past.new_full((past.shape[0], past.shape[1] + 1), self.context_label(step, steps))
+        d = torch.full_like(tau, 1 / self.k_max if self.follows["A11"] == "d_min" else 1 / steps)
+        tau[:, -1], d[:, -1] = self.level_label(step, steps), self.step_label(steps)
+        return tau, d
+
+    def context_label(self, step: int, steps: int) -> float:
+        """The grid level nearest to that of the context; of clean frames the last one or 1 (A12)."""
+        level = self.level_of_context()
+        if level == 1 and self.follows["A12"] == "own":
+            return 1.0
+        return min(round(level * self.k_max), self.k_max - 1) / self.k_max
+
+    def level_label(self, step: int, steps: int) -> float:
+        """The frame's level."""
+        return step / steps
+
+    def step_label(self, steps: int) -> float:
+        """The frame's step size."""
+        return 1 / steps
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        """The actions of this evaluation."""
+        return actions
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        """z + v̂ d with v̂ = (ẑ1 − z)/(1 − τ)."""
+        return z + (z1_hat - z) / (1 - tau) * d
+
+    def finish(self, z: Tensor) -> Tensor:
+        """What is returned."""
+        return z

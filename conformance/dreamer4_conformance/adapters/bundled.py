@@ -1,0 +1,156 @@
+"""The bundled implementation, `dreamer4_impl`, as the suite sees it. Each operation is one call; this package alone may import it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreamer4_conformance.adapter import Network, TorchAdapter
+from dreamer4_impl import constants
+from dreamer4_impl.corruption import corrupt
+from dreamer4_impl.loss_normalisation import RunningRMS
+from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
+from dreamer4_impl.pmpo import frozen_prior, policy_loss, policy_loss_factored
+from dreamer4_impl.ramp_weight import ramp_weight
+from dreamer4_impl.returns import advantages, lambda_returns, value_loss
+from dreamer4_impl.sampler import sample_frame
+from dreamer4_impl.schedule import sample_tau_d
+from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
+from dreamer4_impl.tokenizer_loss import tokenizer_loss
+from dreamer4_impl.twohot import TwoHot
+
+
+class Bundled(TorchAdapter):
+    """Every equation of `dreamer4_impl`, with its defaults.
+
+    >>> Bundled().ramp_weight(torch.tensor([1.0]))
+    tensor([1.])
+    """
+
+    name = "dreamer4-conformance/impl"
+    version = "0.1.0"
+    k_max = constants.K_MAX
+    rms_warmup = 700  # four time constants of the decay, 0.99, and three more for a change of scale
+    twohot = TwoHot()
+
+    def generator(self, seed: int) -> torch.Generator:
+        """Where the draws of one call come from."""
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
+        """Eq. (1), (6)."""
+        return corrupt(z0, z1, tau)
+
+    def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
+        """Eq. (4)."""
+        return sample_tau_d(batch, time, k_max=self.k_max, generator=self.generator(seed))
+
+    def ramp_weight(self, tau: Tensor) -> Tensor:
+        """Eq. (8)."""
+        return ramp_weight(tau)
+
+    def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
+        """Eq. (4), (6)-(8), (B, T)."""
+        generator = self.generator(seed)
+        return shortcut_forcing_loss(network, z1, actions, k_max=self.k_max, generator=generator, reduction="none")
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        """Eq. (6)-(8), (B, T)."""
+        return shortcut_forcing_loss_at(network, z1, z0, tau, d, actions, k_max=self.k_max, reduction="none")
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """Eq. (2)."""
+        generator = self.generator(seed)
+        return sample_frame(network, context, num_steps, actions=actions, generator=generator, k_max=self.k_max)
+
+    def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
+        """Eq. (5)."""
+        return tokenizer_loss(mse, lpips)
+
+    def loss_normalizer(self) -> RunningRMS:
+        """Sec. 3.1, for the terms of Eq. (5)."""
+        return RunningRMS(["mse", "lpips"]).to(self.device)
+
+    def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Eq. (9)."""
+        return multi_token_targets(x, length)
+
+    def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
+        """Eq. (9)."""
+        return multi_token_loss(log_prob, valid)
+
+    def twohot_bins(self) -> Tensor:
+        """Sec. 3.3."""
+        return self.twohot.bins(torch.device(self.device), torch.float64)
+
+    def twohot_encode(self, x: Tensor) -> Tensor:
+        """Sec. 3.3."""
+        return self.twohot.encode(x)
+
+    def twohot_decode(self, logits: Tensor) -> Tensor:
+        """Sec. 3.3."""
+        return self.twohot.decode(logits)
+
+    def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
+        """Eq. (10)."""
+        return lambda_returns(reward, value, cont, gamma, lam)
+
+    def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
+        """Eq. (11)."""
+        return advantages(reward, value, cont, gamma, lam)
+
+    def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
+        """Eq. (10)."""
+        return value_loss(logits, returns, self.twohot)
+
+    def policy_loss(
+        self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
+    ) -> Tensor:
+        """Eq. (11)."""
+        return policy_loss(logits, prior_logits, action, advantage, alpha, beta)
+
+    def policy_loss_factored(
+        self,
+        logits: list[Tensor],
+        prior_logits: list[Tensor],
+        action: Tensor,
+        advantage: Tensor,
+        alpha: float,
+        beta: float,
+    ) -> Tensor:
+        """Eq. (11) over several action components."""
+        return policy_loss_factored(logits, prior_logits, action, advantage, alpha, beta)
+
+    def prior_start(self, seed: int) -> Mapping[str, Tensor]:
+        """A linear head and its frozen copy, around one update by Eq. (11)."""
+        torch.manual_seed(seed)
+        states = torch.randn(6, 4, device=self.device)
+        head = nn.Linear(4, 5, device=self.device)
+        prior = frozen_prior(head)
+        before = {"policy": head(states), "prior": prior(states)}
+        action = torch.arange(6, device=self.device) % 5
+        advantage = torch.tensor([1.0, -1.0] * 3, device=self.device)
+        optimiser = torch.optim.SGD([*head.parameters(), *(p for p in prior.parameters() if p.requires_grad)], lr=1.0)
+        policy_loss(before["policy"], before["prior"], action, advantage).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return before | {"policy_after": head(states), "prior_after": prior(states)}
+
+    def constants(self) -> Mapping[str, Any]:
+        """The defaults."""
+        return {
+            "num_steps": constants.SAMPLING_STEPS,
+            "gamma": constants.GAMMA,
+            "alpha": constants.ALPHA,
+            "beta": constants.BETA,
+            "mtp_length": constants.MTP_LENGTH,
+            "mae_max": constants.MAE_MAX_DROP,
+            "lpips_weight": constants.LPIPS_WEIGHT,
+            "image_fraction": constants.IMAGE_SHARE,
+        }

@@ -1,0 +1,105 @@
+"""Mistakes in loss normalisation."""
+
+from __future__ import annotations
+
+from dreamer4_conformance.mistakes import mistake
+from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook.normalisation import Normaliser
+
+NORMALISER = ("loss_normalizer",)
+
+
+@mistake("rms-absent", clause="rms.normalise", operations=NORMALISER)
+class RmsAbsent(Textbook):
+    """Terms are handed on as they are."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return 1.0
+
+
+@mistake("rms-square", clause="rms.normalise", operations=NORMALISER)
+class RmsSquare(Textbook):
+    """The root is missing: terms are divided by their mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return super().divisor(key, number) ** 2
+
+
+@mistake("rms-mean", clause="rms.normalise", operations=NORMALISER)
+class RmsMean(Textbook):
+    """The mean of the absolute values in place of the root mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def moment(self, key: str, number: float) -> float:
+            return abs(number)
+
+        def divisor(self, key: str, number: float) -> float:
+            return super().divisor(key, number) ** 2
+
+
+@mistake("rms-deviation", clause="rms.normalise", operations=NORMALISER)
+class RmsDeviation(Textbook):
+    """The standard deviation in place of the root mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def moment(self, key: str, number: float) -> float:
+            self.mean = self.decay * getattr(self, "mean", number) + (1 - self.decay) * number
+            return (number - self.mean) ** 2
+
+
+@mistake("rms-maximum", clause="rms.normalise", operations=NORMALISER)
+class RmsMaximum(Textbook):
+    """The largest value so far, slowly forgotten, in place of the root mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            self.peak = max(abs(number), self.decay * getattr(self, "peak", 0.0))
+            return self.peak or 1.0
+
+
+@mistake("rms-frozen", clause="rms.scale-free", operations=NORMALISER)
+class RmsFrozen(Textbook):
+    """The estimate stands still after its first 100 values."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def takes(self, key: str, number: float) -> bool:
+            self.taken = getattr(self, "taken", 0) + 1
+            return super().takes(key, number) and self.taken <= 100
+
+
+@mistake("rms-floor", clause="rms.scale-free", operations=NORMALISER)
+class RmsFloor(Textbook):
+    """The divisor never falls below 1.5."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return max(1.5, super().divisor(key, number))
+
+
+@mistake("rms-current", clause="rms.not-self", operations=NORMALISER)
+class RmsCurrent(Textbook):
+    """Each value is divided by its own size."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return abs(number) or 1.0
+
+
+@mistake("rms-shared", clause="rms.separate", operations=NORMALISER)
+class RmsShared(Textbook):
+    """All terms share one estimate."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def key(self, name: str) -> str:
+            return "all"
+
+
+@mistake("rms-poisoned", clause="rms.poison", operations=NORMALISER)
+class RmsPoisoned(Textbook):
+    """NaN and infinite values enter the estimate, and stay."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def takes(self, key: str, number: float) -> bool:
+            return True
