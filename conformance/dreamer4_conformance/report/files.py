@@ -1,4 +1,4 @@
-"""Reports reach their files whole or not at all: written beside, then renamed. Whether they can is known before a run."""
+"""Reports reach their files whole or not at all: written beside, then renamed; it is known beforehand if they can."""
 
 from __future__ import annotations
 

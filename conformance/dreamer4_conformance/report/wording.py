@@ -7,6 +7,7 @@ from typing import Any
 
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.report import DEVIATING, Report, counts
+from dreamer4_conformance.report.document import plain
 from dreamer4_conformance.verdicts import Result, Status
 
 SHOWN = 6
@@ -19,9 +20,8 @@ def short(value: Any) -> str:
     >>> short([0.1, 2, [1 / 3] * 9])
     '[0.1, 2, [0.333333, 0.333333, 0.333333, 0.333333, 0.333333, 0.333333, … 3 more]]'
     """
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
+    value = plain(value)
+    if isinstance(value, list):
         shown = [short(item) for item in value[:SHOWN]]
         return "[" + ", ".join(shown + ([f"… {len(value) - SHOWN} more"] if len(value) > SHOWN else [])) + "]"
     if isinstance(value, dict):
