@@ -21,18 +21,18 @@ class OffByOne(Textbook):
 class Behind(Textbook):
     """The heads are aligned to t + n − 1."""
 
-    def inside(self, index: Tensor, time: int) -> Tensor:
-        return super().inside(index - 1, time).clamp(min=0)
+    def target_index(self, index: Tensor, time: int) -> Tensor:
+        return super().target_index(index - 1, time).clamp(min=0)
 
 
 @mistake("mtp-wraps", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
 class Wraps(Textbook):
     """Targets past the end are taken from the start of the sequence and counted as valid."""
 
-    def inside(self, index: Tensor, time: int) -> Tensor:
+    def target_index(self, index: Tensor, time: int) -> Tensor:
         return index % time
 
-    def valid(self, index: Tensor, time: int) -> Tensor:
+    def target_exists(self, index: Tensor, time: int) -> Tensor:
         return torch.ones_like(index, dtype=torch.bool)
 
 
@@ -40,7 +40,7 @@ class Wraps(Textbook):
 class RepeatsLast(Textbook):
     """Past the end the last target is repeated and counted as valid."""
 
-    def valid(self, index: Tensor, time: int) -> Tensor:
+    def target_exists(self, index: Tensor, time: int) -> Tensor:
         return torch.ones_like(index, dtype=torch.bool)
 
 
@@ -64,5 +64,5 @@ class Pooled(Textbook):
 class PastEndCounted(Textbook):
     """The log-likelihood past the end enters the sum."""
 
-    def keep(self, log_prob: Tensor, valid: Tensor) -> Tensor:
+    def valid_log_prob(self, log_prob: Tensor, valid: Tensor) -> Tensor:
         return log_prob

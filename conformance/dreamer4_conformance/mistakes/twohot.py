@@ -14,7 +14,7 @@ SIGNAL = ("signal",)
 class Constant(Textbook):
     """Everything decodes to one value."""
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def bin_probabilities(self, logits: Tensor) -> Tensor:
         return torch.full_like(logits, 1 / logits.shape[1])
 
 
@@ -24,7 +24,7 @@ class MixedSpace(Textbook):
 
     def encoding_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
         points = self.symlog_points()
-        return points, self.limit(symlog(x), points)
+        return points, self.within_bins(symlog(x), points)
 
 
 @mistake("twohot-nearest", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
@@ -49,7 +49,7 @@ class WeightsSwapped(Textbook):
 class Unlimited(Textbook):
     """Beyond the edges one share exceeds 1 and the other is negative."""
 
-    def limit(self, x: Tensor, points: Tensor) -> Tensor:
+    def within_bins(self, x: Tensor, points: Tensor) -> Tensor:
         return x
 
 
@@ -66,7 +66,7 @@ class Smoothed(Textbook):
 class Mode(Textbook):
     """Decodes to the likeliest bin in place of the mean."""
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def bin_probabilities(self, logits: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
 
 
@@ -74,6 +74,6 @@ class Mode(Textbook):
 class EdgeLeftOut(Textbook):
     """The mean leaves out the last bin."""
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        p = super().probabilities(logits)
+    def bin_probabilities(self, logits: Tensor) -> Tensor:
+        p = super().bin_probabilities(logits)
         return torch.cat([p[:, :-1], torch.zeros_like(p[:, -1:])], 1)

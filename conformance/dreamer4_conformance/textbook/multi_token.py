@@ -15,31 +15,31 @@ class MultiToken:
         """x_{t+n} and whether t + n lies inside the sequence; past the end the last target is repeated."""
         time = x.shape[1]
         index = torch.arange(time, device=x.device)[:, None] + self.distances(length).to(x.device)
-        return x[:, self.inside(index, time)], self.valid(index, time).expand(len(x), -1, -1)
+        return x[:, self.target_index(index, time)], self.target_exists(index, time).expand(len(x), -1, -1)
 
     def distances(self, length: int) -> Tensor:
         """n, as A17 declares."""
         first, beyond = {"0..8": (0, length + 1), "0..7": (0, length), "1..8": (1, length + 1)}[self.follows["A17"]]
         return torch.arange(first, beyond)
 
-    def inside(self, index: Tensor, time: int) -> Tensor:
+    def target_index(self, index: Tensor, time: int) -> Tensor:
         """An index that exists in place of one past the end."""
         return index.clamp(max=time - 1)
 
-    def valid(self, index: Tensor, time: int) -> Tensor:
+    def target_exists(self, index: Tensor, time: int) -> Tensor:
         """t + n < T."""
         return index < time
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
         """− Σ_n of the mean over t of ln p(x_{t+n} | h_t)."""
-        total = -self.keep(log_prob, valid).sum((0, 1))
-        return self.over_distances(total, self.count(valid))
+        total = -self.valid_log_prob(log_prob, valid).sum((0, 1))
+        return self.over_distances(total, self.counted_positions(valid))
 
-    def keep(self, log_prob: Tensor, valid: Tensor) -> Tensor:
+    def valid_log_prob(self, log_prob: Tensor, valid: Tensor) -> Tensor:
         """0 past the end."""
         return torch.where(valid, log_prob, 0.0)
 
-    def count(self, valid: Tensor) -> Tensor:
+    def counted_positions(self, valid: Tensor) -> Tensor:
         """Positions that each distance is averaged over (A29); 1 where there is none."""
         counted = valid if self.follows["A29"] == "valid" else torch.ones_like(valid)
         return counted.sum((0, 1)).clamp(min=1)

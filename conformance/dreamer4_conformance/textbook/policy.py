@@ -41,17 +41,19 @@ class Policy:
     ) -> Tensor:
         """The three terms."""
         log_pi = [component.log_softmax(1) for component in logits]
-        log_prior = [self.freeze(component).log_softmax(1) for component in prior_logits]
+        log_prior = [self.frozen_prior(component).log_softmax(1) for component in prior_logits]
         taken = [each.gather(1, action[:, [f]])[:, 0] for f, each in enumerate(log_pi)]
         log_prob = self.over_components(taken)
         pairs = zip(log_pi, log_prior, strict=True)
-        kl = self.over_components([self.kl(policy, prior, action[:, f]) for f, (policy, prior) in enumerate(pairs)])
-        positive, negative = self.sets(advantage)
-        of_positive = self.set_mean(self.scale(log_prob, advantage), positive)
-        of_negative = self.set_mean(self.scale(log_prob, advantage), negative)
-        return self.combine(of_positive, of_negative, alpha) + beta * kl.mean()
+        kl = self.over_components(
+            [self.kl_to_prior(policy, prior, action[:, f]) for f, (policy, prior) in enumerate(pairs)]
+        )
+        positive, negative = self.advantage_sets(advantage)
+        of_positive = self.set_mean(self.scaled_log_prob(log_prob, advantage), positive)
+        of_negative = self.set_mean(self.scaled_log_prob(log_prob, advantage), negative)
+        return self.likelihood_terms(of_positive, of_negative, alpha) + beta * kl.mean()
 
-    def freeze(self, prior_logits: Tensor) -> Tensor:
+    def frozen_prior(self, prior_logits: Tensor) -> Tensor:
         """The prior is a constant."""
         return prior_logits.detach()
 
@@ -59,15 +61,15 @@ class Policy:
         """Sum over the action components."""
         return torch.stack(parts).sum(0)
 
-    def kl(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
+    def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
         """KL[π ‖ π_prior], exact over the actions."""
         return (log_pi.exp() * (log_pi - log_prior)).sum(1)
 
-    def sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
+    def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
         """D⁺ and D⁻ as masks."""
         return advantage >= 0, advantage < 0
 
-    def scale(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
+    def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
         """The size of the advantage does not enter."""
         return log_prob
 
@@ -75,7 +77,7 @@ class Policy:
         """Mean over one set; 0 where it is empty."""
         return torch.where(chosen, log_prob, 0.0).sum() / chosen.sum().clamp(min=1)
 
-    def combine(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
+    def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
         """(1 − α) on D⁻, −α on D⁺."""
         return (1 - alpha) * of_negative - alpha * of_positive
 

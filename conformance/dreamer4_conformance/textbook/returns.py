@@ -20,11 +20,11 @@ class Returns:
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
         """The recursion, backwards from R_H = v_H."""
         mixed, discount = self.mixed_value(value), gamma * self.continuation(cont)
-        rows, following = [], self.bootstrap(value)
+        rows, following = [], self.last_return(value)
         for t in reversed(range(reward.shape[1])):
-            following = self.step(reward[:, t], discount[:, t], mixed[:, t], following, lam)
+            following = self.return_step(reward[:, t], discount[:, t], mixed[:, t], following, lam)
             rows.append(following)
-        return self.finish(torch.stack(rows[::-1], 1))
+        return self.finished_returns(torch.stack(rows[::-1], 1))
 
     def mixed_value(self, value: Tensor) -> Tensor:
         """v_{t+1}, or v_t as printed (A13)."""
@@ -34,15 +34,15 @@ class Returns:
         """c_t, or c_{t+1} with 1 past the end (A15)."""
         return cont if self.follows["A15"] == "t" else torch.cat([cont[:, 1:], torch.ones_like(cont[:, :1])], 1)
 
-    def bootstrap(self, value: Tensor) -> Tensor:
+    def last_return(self, value: Tensor) -> Tensor:
         """R_H = v_H."""
         return value[:, -1]
 
-    def step(self, reward: Tensor, discount: Tensor, value: Tensor, following: Tensor, lam: float) -> Tensor:
+    def return_step(self, reward: Tensor, discount: Tensor, value: Tensor, following: Tensor, lam: float) -> Tensor:
         """r + γ c ((1 − λ) v + λ R)."""
         return reward + discount * ((1 - lam) * value + lam * following)
 
-    def finish(self, returns: Tensor) -> Tensor:
+    def finished_returns(self, returns: Tensor) -> Tensor:
         """Nothing is done to the returns."""
         return returns
 

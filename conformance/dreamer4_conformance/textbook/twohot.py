@@ -37,7 +37,7 @@ class TwoHot:
         half = torch.linspace(0, 20, self.num_bins // 2 + 1, dtype=torch.float64, device=self.device)
         return torch.cat([-half[1:].flip(0), half]).to(compute)
 
-    def points(self) -> Tensor:
+    def twohot_points(self) -> Tensor:
         """The bins in the space of A23."""
         return self.twohot_bins() if self.follows["A23"] == "raw" else self.symlog_points()
 
@@ -51,10 +51,10 @@ class TwoHot:
 
     def encoding_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The bins and x between the first and the last of them, in the space of A23."""
-        points = self.points()
-        return points, self.limit(x if self.follows["A23"] == "raw" else symlog(x), points)
+        points = self.twohot_points()
+        return points, self.within_bins(x if self.follows["A23"] == "raw" else symlog(x), points)
 
-    def limit(self, x: Tensor, points: Tensor) -> Tensor:
+    def within_bins(self, x: Tensor, points: Tensor) -> Tensor:
         """A value outside the bins goes to the edge bin."""
         return torch.minimum(torch.maximum(x, points[0]), points[-1])
 
@@ -64,12 +64,12 @@ class TwoHot:
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
         """Mean of the bins, or symexp of the mean of their symlogs (A23)."""
-        points = self.points()
-        mass = self.probabilities(logits.to(points.dtype)) * points
+        points = self.twohot_points()
+        mass = self.bin_probabilities(logits.to(points.dtype)) * points
         # Mirror images are added first: between 0 and 5e8 rounding would otherwise leave a mean far from 0.
         mean = ((mass + mass.flip(1)) / 2).sum(1)
         return mean if self.follows["A23"] == "raw" else symexp(mean)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def bin_probabilities(self, logits: Tensor) -> Tensor:
         """softmax."""
         return logits.softmax(1)

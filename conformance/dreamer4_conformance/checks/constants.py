@@ -1,0 +1,52 @@
+"""Check of the paper's default values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.diagnosis import attempt, signature
+from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_reference import constants
+
+PAPER: dict[str, float] = {
+    "num_steps": constants.K,
+    "gamma": constants.GAMMA,
+    "alpha": constants.ALPHA,
+    "beta": constants.BETA,
+    "mtp_length": constants.L,
+    "mae_max": constants.MAE_MAX,
+    "lpips_weight": constants.LPIPS_WEIGHT,
+    "image_fraction": constants.IMAGE_FRACTION,
+}
+"""By the keys of `Adapter.constants`."""
+
+
+def _declared(subject: Subject) -> dict[str, Any]:
+    returned = subject.call("constants")
+    if not isinstance(returned, Mapping):
+        raise OperationFailed(f"constants returned {type(returned).__name__}; it needs a dict of names and numbers")
+    return {name: subject.read("constants", returned[name], ()) for name in PAPER if name in returned}
+
+
+@check("const.values", needs=("constants",))
+def defaults_are_the_papers(subject: Subject, trial: Trial) -> None:
+    """To single precision, in which a default may be stored."""
+    declared = _declared(subject)
+    for name, value in declared.items():
+        trial.compare(name, value, PAPER[name], terms=PAPER[name], k=1, eps=2.0**-20, call=f"constants()[{name!r}]")
+    missing = [name for name in PAPER if name not in declared]
+    if missing:
+        trial.inconclusive(f"constants() lacks {', '.join(missing)}")
+
+
+@signature("constants")
+def declared_constants(subject: Subject) -> np.ndarray:
+    """In the order of `PAPER`, relative to it; NaN where one is missing."""
+    return attempt(
+        lambda: np.array([float(_declared(subject).get(name, np.nan)) / PAPER[name] for name in PAPER]), len(PAPER)
+    )

@@ -1,0 +1,325 @@
+"""Checks of Eq. (10): λ-returns, and the loss of the value head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.checks.twohot import adapters_bins
+from dreamer4_conformance.diagnosis import attempt, signature
+from dreamer4_conformance.gradients import operation_gradients
+from dreamer4_conformance.strategies import seeds
+from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import NotProvided
+from dreamer4_reference.eq10_lambda_return import lambda_returns, value_loss, value_loss_gradient
+from dreamer4_reference.twohot import log_softmax, softmax, symlog, twohot_encode
+
+UNIT = 256
+"""γ, λ and c are multiples of 1/256, exact in every dtype."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Arguments of `lambda_returns`: reward, cont (B, H); value (B, H + 1)."""
+
+    reward: np.ndarray
+    value: np.ndarray
+    cont: np.ndarray
+    gamma: float
+    lam: float
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """In the order of the operation."""
+        return self.reward, self.value, self.cont, self.gamma, self.lam
+
+    def __str__(self) -> str:
+        return ", ".join(str(x.tolist()) if isinstance(x, np.ndarray) else str(x) for x in self.arguments)
+
+
+def trajectory(subject: Subject, seed: int, shape: tuple[int, int], gamma: float, lam: float) -> Trajectory:
+    """Rewards and values from `seed`; c is 1, 0 or in between.
+
+    Under pairing "next" the last c is 1, because what follows past the end is open.
+    """
+    rng = np.random.default_rng(seed)
+    reward, value = rng.standard_normal(shape), rng.standard_normal((shape[0], shape[1] + 1))
+    cont = np.clip(rng.integers(-UNIT // 2, 2 * UNIT, shape), 0, UNIT) / UNIT
+    if subject.readings["A15"] == "next":
+        cont[:, -1] = 1.0
+    return Trajectory(subject.round(reward), subject.round(value), cont, gamma, lam)
+
+
+@st.composite
+def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None, shortest: int = 1) -> Trajectory:
+    """Up to 3 rows and 9 steps."""
+    shape = (draw(st.integers(1, 3)), draw(st.integers(shortest, 9)))
+    gamma = draw(st.integers(UNIT // 2, UNIT)) / UNIT
+    return trajectory(subject, draw(seeds()), shape, gamma, draw(st.integers(0, UNIT)) / UNIT if lam is None else lam)
+
+
+def expected_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
+    """The reference under the adapter's readings."""
+    mixture, pairing = subject.readings["A13"], subject.readings["A15"]
+    return np.asarray(lambda_returns(*given_.arguments, mixture=mixture, pairing=pairing))  # type: ignore[arg-type]
+
+
+def magnitude(subject: Subject, given_: Trajectory) -> np.ndarray:
+    """|r| + γ c ((1 − λ)|v| + λ …), one rounding for each step left; |v_t| too, because the sum of TD errors starts at it."""
+    reward = np.abs(given_.reward) + np.abs(given_.value[:, :-1])
+    sizes = expected_returns(subject, replace(given_, reward=reward, value=np.abs(given_.value)))
+    return sizes * (1 + np.arange(reward.shape[1])[::-1])
+
+
+def compute_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
+    """What the operation returned."""
+    return subject.compute("lambda_returns", *given_.arguments, shape=given_.reward.shape)
+
+
+@check("eq10.value", needs=("lambda_returns",))
+def returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
+    """Terms: see `magnitude`."""
+
+    @trial.examples
+    @given(trajectories(subject))
+    @example(trajectory(subject, 0, (2, 1), 0.75, 0.5))
+    @example(trajectory(subject, 1, (3, 3), 0.75, 0.5))
+    def holds(drawn: Trajectory) -> None:
+        got, expected = compute_returns(subject, drawn), expected_returns(subject, drawn)
+        call, terms = f"lambda_returns({drawn})", magnitude(subject, drawn)
+        trial.compare("the return", got, expected, terms=terms, k=4, eps=subject.eps, call=call)
+
+    holds()
+
+
+@check("eq10.limits", needs=("lambda_returns",))
+def lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
+    """Both written out, not as the recursion: Σ of discounted rewards and v_H; r_t + γ c_t v_{t+1} (v_t under A13 "v_same")."""
+
+    @trial.examples
+    @given(trajectories(subject, lam=1.0, shortest=2), st.booleans())
+    def holds(drawn: Trajectory, whole: bool) -> None:
+        drawn = replace(drawn, lam=float(whole))
+        expected = _discounted_sum(subject, drawn) if whole else _one_step(subject, drawn)
+        got, terms = compute_returns(subject, drawn), magnitude(subject, drawn)
+        what, call = f"the return at λ = {drawn.lam}", f"lambda_returns({drawn})"
+        trial.compare(what, got, expected, terms=terms, k=4, eps=subject.eps, call=call)
+
+    holds()
+
+
+def _discount(subject: Subject, drawn: Trajectory) -> np.ndarray:
+    """γ c_t, or γ c_{t+1} (A15)."""
+    late = np.append(drawn.cont[:, 1:], np.ones((len(drawn.cont), 1)), axis=1)
+    return drawn.gamma * (drawn.cont if subject.readings["A15"] == "t" else late)
+
+
+def _discounted_sum(subject: Subject, drawn: Trajectory) -> np.ndarray:
+    discount, ahead = _discount(subject, drawn), np.append(drawn.reward, drawn.value[:, -1:], axis=1)
+    horizon = drawn.reward.shape[1]
+    factors = [np.cumprod(np.insert(discount[:, t:], 0, 1.0, axis=1), axis=1) for t in range(horizon)]
+    return np.stack([(factor * ahead[:, t:]).sum(1) for t, factor in enumerate(factors)], axis=1)
+
+
+def _one_step(subject: Subject, drawn: Trajectory) -> np.ndarray:
+    value = drawn.value[:, 1:] if subject.readings["A13"] == "v_next" else drawn.value[:, :-1]
+    return np.asarray(drawn.reward + _discount(subject, drawn) * value)
+
+
+@check("eq10.terminal", needs=("lambda_returns",))
+def an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) -> None:
+    """The operation against itself; before the end by its response to the last reward, 1 and then γ c λ for each step back."""
+
+    @trial.examples
+    @given(trajectories(subject, shortest=2), st.integers(0, 7))
+    def holds(drawn: Trajectory, place: int) -> None:
+        ended, after = _ended(subject, drawn, place)
+        end = _Terminal(subject, trial, ended, compute_returns(subject, ended), after)
+        end.nothing_after_matters()
+        end.nothing_after_is_cut(drawn)
+        end.everything_before_counts()
+
+    holds()
+
+
+def _ended(subject: Subject, drawn: Trajectory, place: int) -> tuple[Trajectory, int]:
+    """`drawn` with c = 0 on the last step before row `after`, and c > 0 elsewhere."""
+    after = 1 + place % (drawn.reward.shape[1] - 1)
+    cont = np.maximum(drawn.cont, 1 / 2)
+    cont[:, after - 1 if subject.readings["A15"] == "t" else after] = 0.0
+    return replace(drawn, cont=cont), after
+
+
+@dataclass(frozen=True)
+class _Terminal:
+    """A trajectory that ends before row `after`, and its returns."""
+
+    subject: Subject
+    trial: Trial
+    ended: Trajectory
+    returns: np.ndarray
+    after: int
+
+    def _compare(self, what: str, got: np.ndarray, expected: np.ndarray, other: Trajectory, rows: slice) -> None:
+        terms = magnitude(self.subject, self.ended) + magnitude(self.subject, other)
+        call = f"lambda_returns({other}), beside lambda_returns({self.ended})"
+        self.trial.compare(
+            what, got[:, rows], expected[:, rows], terms=terms[:, rows], k=4, eps=self.subject.eps, call=call
+        )
+
+    def nothing_after_matters(self) -> None:
+        reward, value = self.ended.reward.copy(), self.ended.value.copy()
+        reward[:, self.after :] = 64 - 8 * reward[:, self.after :]
+        value[:, self.after :] = 128 + 8 * value[:, self.after :]
+        other = _with(self.ended, self.subject.round(reward), self.subject.round(value))
+        got = compute_returns(self.subject, other)
+        self._compare("the return before the end, after another future,", got, self.returns, other, slice(self.after))
+
+    def nothing_after_is_cut(self, drawn: Trajectory) -> None:
+        other = replace(drawn, cont=np.maximum(drawn.cont, 1 / 2))
+        got = compute_returns(self.subject, other)
+        self._compare("the return after the end, without that end,", got, self.returns, other, slice(self.after, None))
+
+    def everything_before_counts(self) -> None:
+        reward = self.ended.reward.copy()
+        reward[:, self.after - 1] = self.subject.round(reward[:, self.after - 1] + 4)
+        other = replace(self.ended, reward=reward)
+        change = _with(self.ended, reward - self.ended.reward, np.zeros_like(self.ended.value))
+        got = compute_returns(self.subject, other) - self.returns
+        expected = expected_returns(self.subject, change)
+        self._compare("the response of the return to the last reward", got, expected, other, slice(self.after))
+
+
+@check("eq10.linear", needs=("lambda_returns",))
+def returns_are_linear(subject: Subject, trial: Trial) -> None:
+    """R of a sum is the sum of the R; R of a multiple, from 2⁻¹⁰ to 2²⁰, is that multiple of R."""
+
+    @trial.examples
+    @given(trajectories(subject, shortest=2), seeds(), st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20]))
+    def holds(one: Trajectory, seed: int, scale: float) -> None:
+        other = replace(trajectory(subject, seed, one.reward.shape, one.gamma, one.lam), cont=one.cont)
+        # The sum is rounded before the operation sees it, so the second summand is what is left of it.
+        total = _with(one, *(subject.round(a + b) for a, b in _pairs(one, other)))
+        rest = _with(one, *(subject.round(a - b) for a, b in _pairs(total, one)))
+        multiple = _with(one, scale * one.reward, scale * one.value)
+        of_one, of_rest = compute_returns(subject, one), compute_returns(subject, rest)
+        terms = sum(magnitude(subject, part) for part in (total, one, rest))
+        rows = (
+            ("the return of a sum", total, of_one + of_rest, terms),
+            (f"the return of {scale} times the same", multiple, scale * of_one, 2 * magnitude(subject, multiple)),
+        )
+        for what, model, expected, sizes in rows:
+            got, call = compute_returns(subject, model), f"lambda_returns({model})"
+            trial.compare(what, got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
+
+    holds()
+
+
+def _pairs(one: Trajectory, other: Trajectory) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    return (one.reward, other.reward), (one.value, other.value)
+
+
+def _with(drawn: Trajectory, reward: np.ndarray, value: np.ndarray) -> Trajectory:
+    return replace(drawn, reward=reward, value=value)
+
+
+@check("eq10.loss", needs=("value_loss", "twohot_bins"))
+def value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
+    """Terms: |ln p|, and the rounding of a two-hot weight by the slope of ln p across its bin. Value alone without gradients."""
+    bins, space = adapters_bins(subject), subject.readings["A23"]
+
+    @trial.examples
+    @given(seeds(), st.integers(1, 4))
+    def holds(seed: int, rows: int) -> None:
+        logits, returns = _value_inputs(subject, bins, seed, rows)
+        call = f"value_loss(logits of {logits.shape}, {returns.tolist()})"
+        weight_error = _weight_error(returns, bins, space)
+        log_p = log_softmax(logits)
+        terms = (np.abs(log_p).max(1) + np.abs(logits).max(1) + weight_error * np.ptp(logits, axis=1)).mean()
+        expected = value_loss(logits, returns, bins, space=space)  # type: ignore[arg-type]
+        got = subject.compute("value_loss", logits, returns, shape=())
+        trial.compare("the loss", got, expected, terms=terms, k=4, eps=subject.eps, call=call)
+        try:
+            of_logits, of_returns = operation_gradients(subject, "value_loss", (0, 1), logits, returns)
+        except NotProvided:
+            return
+        sentence = "no gradient may reach the return"
+        trial.require(not of_returns.any(), sentence, call=call, got=of_returns.tolist(), expected=[0.0] * rows)
+        expected_gradient = value_loss_gradient(logits, returns, bins, space=space)  # type: ignore[arg-type]
+        target = twohot_encode(returns, bins, space=space)  # type: ignore[arg-type]
+        sizes = softmax(logits) * (1 + np.abs(log_p)) + target + (target > 0) * weight_error[:, None]
+        what = "the gradient with respect to the logits"
+        trial.compare(what, of_logits, expected_gradient, terms=sizes / rows, k=4, eps=subject.eps, call=call)
+
+    holds()
+
+
+def _value_inputs(subject: Subject, bins: np.ndarray, seed: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    returns = np.clip(4 * rng.standard_normal(rows), 0.9 * bins[0], 0.9 * bins[-1])
+    return subject.round(rng.standard_normal((rows, len(bins)))), subject.round(returns)
+
+
+def _weight_error(returns: np.ndarray, bins: np.ndarray, space: str) -> np.ndarray:
+    """Rounding of (x − b_k)/(b_{k+1} − b_k), in eps."""
+    points, x = (bins, returns) if space == "raw" else (symlog(bins), symlog(returns))
+    k = np.clip(np.searchsorted(points, x, side="right") - 1, 0, len(points) - 2)
+    below, above = points[k], points[k + 1]
+    return np.asarray((np.abs(x) + np.abs(below) + np.abs(above)) / (above - below))
+
+
+def _fixed(horizon: int) -> Trajectory:
+    """A trajectory on which mistakes and readings differ; for the signatures."""
+    reward = np.array([[0.5, -1.0, 0.25, 1.5], [1.0, 0.0, -0.5, 0.75]])[:, :horizon]
+    value = np.array([[1.25, 0.5, -0.75, 2.0, 1.0], [-1.0, 0.5, 1.5, -0.25, 3.0]])[:, : horizon + 1]
+    cont = np.array([[1.0, 0.5, 1.0, 1.0], [0.75, 0.0, 1.0, 0.25]])[:, :horizon]
+    return Trajectory(reward, value, cont, 0.75, 0.25)
+
+
+def _returned(subject: Subject, operation: str) -> np.ndarray:
+    """At horizons 4 and 1, and at 32 times the size."""
+    large = _with(_fixed(4), 32 * _fixed(4).reward, 32 * _fixed(4).value)
+    probes = (_fixed(4), _fixed(1), large)
+    scales = (1.0, 1.0, 1 / 32)
+    return np.concatenate(
+        [
+            scale * attempt(lambda probe=probe: subject.compute(operation, *probe.arguments), probe.reward.size)  # type: ignore[misc]
+            for scale, probe in zip(scales, probes, strict=True)
+        ]
+    )
+
+
+@signature("lambda_returns")
+def returns_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+    """See `_returned`."""
+    return _returned(subject, "lambda_returns")
+
+
+@signature("advantages")
+def advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+    """See `_returned`."""
+    return _returned(subject, "advantages")
+
+
+@signature("value_loss")
+def loss_of_a_sloping_head(subject: Subject) -> np.ndarray:
+    """What the loss and its gradient are off by where ln p falls with the bins' values, whatever the bins are."""
+    bins = adapters_bins(subject)
+    returns = np.array([-3.0, 0.4, 2.5])
+    logits = np.repeat(-np.clip(bins, -8.0, 8.0)[None] / 4, 3, axis=0) + np.array([0.0, 1.0, 2.0])[:, None]
+
+    def probe() -> np.ndarray:
+        off = subject.compute("value_loss", logits, returns, shape=()) - value_loss(logits, returns, bins)
+        of_logits = operation_gradients(subject, "value_loss", (0,), logits, returns)[0]
+        off_gradient = of_logits - value_loss_gradient(logits, returns, bins)
+        return np.array([10 * off, np.abs(off_gradient).sum()])
+
+    def of_returns() -> np.ndarray:
+        return operation_gradients(subject, "value_loss", (1,), logits, returns)[0]
+
+    return np.concatenate([attempt(probe, 2), attempt(of_returns, 3)])

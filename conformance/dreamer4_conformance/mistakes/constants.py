@@ -1,0 +1,22 @@
+"""Mistakes in the default values."""
+
+from dreamer4_conformance.mistakes import mistake
+from dreamer4_conformance.textbook import Textbook
+
+SIGNAL = ("signal",)
+
+
+@mistake("constants-gamma", clause="const.values", operations=("constants",), levels=SIGNAL)
+class Gamma(Textbook):
+    """γ = 0.99."""
+
+    def constants(self) -> dict[str, float]:
+        return {**super().constants(), "gamma": 0.99}
+
+
+@mistake("constants-steps", clause="const.values", operations=("constants",), levels=SIGNAL)
+class Steps(Textbook):
+    """64 sampling steps in place of 4."""
+
+    def constants(self) -> dict[str, float]:
+        return {**super().constants(), "num_steps": 64}
