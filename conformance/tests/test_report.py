@@ -171,6 +171,8 @@ def test_a_clause_judged_under_a_reading_says_so(form: str) -> None:
 def test_the_table_fits_into_80_columns_without_colour() -> None:
     table = to_text(EVERYTHING, in_full=False)
     assert max(map(len, table.splitlines())) <= 80
+    for one in EVERYTHING.results:
+        assert re.search(rf"^  {one.id} +{one.status} ", table, re.MULTILINE)
     assert "\x1b" not in table
 
 

@@ -32,7 +32,7 @@ def to_markdown(report: Report) -> str:
 
 
 def _table(results: list[Result]) -> list[str]:
-    rows = ["| equation | clause | verdict | cases | error/bound | remark |", "|---|---|---|---:|---:|---|"]
+    rows = ["| equation | clause | verdict | cases | of bound | remark |", "|---|---|---|---:|---:|---|"]
     for heading, group in groups(results):
         for result in group:
             cells = (heading, result.id, result.status, result.cases or "", share_of_bound(result), remark(result))

@@ -65,7 +65,7 @@ def _about(report: Report) -> Iterator[str]:
 
 
 def _table(title: str, results: list[Result]) -> Iterator[str]:
-    names = ("clause", "verdict", "cases", "error/bound", "remark")
+    names = ("clause", "verdict", "cases", "of bound", "remark")
     columns = "".join(f'<th scope="col">{name}</th>' for name in names)
     yield f"<table><caption>{escape(title)}</caption><thead><tr>{columns}</tr></thead>"
     for heading, group in groups(results):

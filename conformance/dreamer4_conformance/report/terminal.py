@@ -53,8 +53,8 @@ def _table(title: str, results: list[Result]) -> Table:
     table.add_column("clause", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("cases", justify="right", no_wrap=True)
-    table.add_column("error/bound", justify="right", no_wrap=True)
-    table.add_column("remark", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("of bound", justify="right", no_wrap=True)
+    table.add_column("remark")
     for heading, group in groups(results):
         table.add_row(Text(heading, style="bold"))
         for result in group:

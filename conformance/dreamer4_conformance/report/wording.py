@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.report import DEVIATING, Report, counts
+from dreamer4_conformance.report import DEVIATING, UNDECIDED, Report, counts
 from dreamer4_conformance.report.document import plain
 from dreamer4_conformance.verdicts import Result, Status
 
@@ -47,12 +48,18 @@ def share_of_bound(result: Result) -> str:
 
 def remark(result: Result) -> str:
     """What a table's last column says."""
-    parts = [reading(result)]
+    return "; ".join(part for part in (reading(result), _reason(result)) if part)
+
+
+def _reason(result: Result) -> str:
+    if result.status is Status.PASS:
+        return ""
+    if result.status in UNDECIDED:
+        return " ".join(result.message.split())
     if result.status is Status.FAIL and result.behaves_like:
-        parts.append("behaves like " + ", ".join(result.behaves_like))
-    elif result.status is not Status.PASS:
-        parts.append(" ".join(result.message.split()))
-    return "; ".join(part for part in parts if part)
+        return "behaves like " + ", ".join(result.behaves_like)
+    # The whole of it is printed with the failure.
+    return shorten(result.message, 60, placeholder=" …")
 
 
 def heading(equation: int | None) -> str:
@@ -138,7 +145,15 @@ def summary_lines(report: Report) -> Iterator[str]:
         yield f"Probability that random draws raised any false alarm: at most {report.false_alarm:.1e}."
 
 
+TALLIED = (
+    ("failed", "failed", "failed"),
+    ("known_failures", "known failure", "known failures"),
+    ("unexpected_passes", "unexpected pass", "unexpected passes"),
+    ("inconclusive", "inconclusive", "inconclusive"),
+    ("not_provided", "not provided", "not provided"),
+)
+
+
 def _tally(count: dict[str, int]) -> str:
-    others = ("failed", "known_failures", "unexpected_passes", "inconclusive", "not_provided")
-    rest = [f"{count[name]} {name.replace('_', ' ')}" for name in others if count[name]]
+    rest = [f"{count[name]} {one if count[name] == 1 else several}" for name, one, several in TALLIED if count[name]]
     return ", ".join([f"{count['conforming']} of {count['provided']} provided clauses pass", *rest]) + "."
