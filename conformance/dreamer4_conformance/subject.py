@@ -126,7 +126,7 @@ class Subject:
         """Arrays in the adapter's framework; lists element by element; anything else as it is."""
         if isinstance(x, list):
             return [self.native(item) for item in x]
-        return self.adapter.to_native(x) if isinstance(x, np.ndarray) else x
+        return self.adapter.to_native(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x
 
     def level(self, tau: np.ndarray) -> np.ndarray:
         """Signal levels in the adapter's own level, or back."""
