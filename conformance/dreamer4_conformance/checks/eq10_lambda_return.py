@@ -39,6 +39,7 @@ class Trajectory:
         return self.reward, self.value, self.cont, self.gamma, self.lam
 
     def __str__(self) -> str:
+        """As a reader would write them."""
         return ", ".join(str(x.tolist()) if isinstance(x, np.ndarray) else str(x) for x in self.arguments)
 
 
@@ -70,10 +71,10 @@ def expected_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
 
 
 def magnitude(subject: Subject, given_: Trajectory) -> np.ndarray:
-    """|r| + γ c ((1 − λ)|v| + λ …), one rounding for each step left; |v_t| too, because the sum of TD errors starts at it."""
+    """|r| + γ c ((1 − λ)|v| + λ …), rounded once for each step left; |v_t| too: the sum of TD errors starts at it."""
     reward = np.abs(given_.reward) + np.abs(given_.value[:, :-1])
     sizes = expected_returns(subject, replace(given_, reward=reward, value=np.abs(given_.value)))
-    return sizes * (1 + np.arange(reward.shape[1])[::-1])
+    return np.asarray(sizes * (1 + np.arange(reward.shape[1])[::-1]))
 
 
 def compute_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
@@ -99,7 +100,7 @@ def returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
 
 @check("eq10.limits", needs=("lambda_returns",))
 def lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
-    """Both written out, not as the recursion: Σ of discounted rewards and v_H; r_t + γ c_t v_{t+1} (v_t under A13 "v_same")."""
+    """Written out, not as the recursion: Σ of discounted rewards and v_H; r_t + γ c_t v_{t+1} (v_t under "v_same")."""
 
     @trial.examples
     @given(trajectories(subject, lam=1.0, shortest=2), st.booleans())
@@ -133,7 +134,7 @@ def _one_step(subject: Subject, drawn: Trajectory) -> np.ndarray:
 
 @check("eq10.terminal", needs=("lambda_returns",))
 def an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) -> None:
-    """The operation against itself; before the end by its response to the last reward, 1 and then γ c λ for each step back."""
+    """The operation against itself; before the end by its response to the last reward: 1, and γ c λ a step back."""
 
     @trial.examples
     @given(trajectories(subject, shortest=2), st.integers(0, 7))
@@ -230,47 +231,72 @@ def _with(drawn: Trajectory, reward: np.ndarray, value: np.ndarray) -> Trajector
 
 @check("eq10.loss", needs=("value_loss", "twohot_bins"))
 def value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
-    """Terms: |ln p|, and the rounding of a two-hot weight by the slope of ln p across its bin. Value alone without gradients."""
-    bins, space = adapters_bins(subject), subject.readings["A23"]
+    """Terms: |ln p|; the rounding of a two-hot weight by the spread of ln p. Without gradients the value alone."""
+    bins = adapters_bins(subject)
 
     @trial.examples
     @given(seeds(), st.integers(1, 4))
     def holds(seed: int, rows: int) -> None:
-        logits, returns = _value_inputs(subject, bins, seed, rows)
-        call = f"value_loss(logits of {logits.shape}, {returns.tolist()})"
-        weight_error = _weight_error(returns, bins, space)
-        log_p = log_softmax(logits)
-        terms = (np.abs(log_p).max(1) + np.abs(logits).max(1) + weight_error * np.ptp(logits, axis=1)).mean()
-        expected = value_loss(logits, returns, bins, space=space)  # type: ignore[arg-type]
-        got = subject.compute("value_loss", logits, returns, shape=())
-        trial.compare("the loss", got, expected, terms=terms, k=4, eps=subject.eps, call=call)
+        case = _Head(subject, trial, bins, *_value_inputs(subject, bins, seed, rows))
+        case.value()
         try:
-            of_logits, of_returns = operation_gradients(subject, "value_loss", (0, 1), logits, returns)
+            case.gradients()
         except NotProvided:
             return
-        sentence = "no gradient may reach the return"
-        trial.require(not of_returns.any(), sentence, call=call, got=of_returns.tolist(), expected=[0.0] * rows)
-        expected_gradient = value_loss_gradient(logits, returns, bins, space=space)  # type: ignore[arg-type]
-        target = twohot_encode(returns, bins, space=space)  # type: ignore[arg-type]
-        sizes = softmax(logits) * (1 + np.abs(log_p)) + target + (target > 0) * weight_error[:, None]
-        what = "the gradient with respect to the logits"
-        trial.compare(what, of_logits, expected_gradient, terms=sizes / rows, k=4, eps=subject.eps, call=call)
 
     holds()
+
+
+@dataclass(frozen=True)
+class _Head:
+    """logits (N, K) of a value head and the returns (N,) that it is to predict."""
+
+    subject: Subject
+    trial: Trial
+    bins: np.ndarray
+    logits: np.ndarray
+    returns: np.ndarray
+
+    @property
+    def call(self) -> str:
+        return f"value_loss(logits of {self.logits.shape}, {self.returns.tolist()})"
+
+    @property
+    def space(self) -> Any:
+        return self.subject.readings["A23"]
+
+    @property
+    def weight_error(self) -> np.ndarray:
+        """Rounding of (x − b_k)/(b_{k+1} − b_k), in eps."""
+        raw = self.space == "raw"
+        points, x = (self.bins, self.returns) if raw else (symlog(self.bins), symlog(self.returns))
+        k = np.clip(np.searchsorted(points, x, side="right") - 1, 0, len(points) - 2)
+        below, above = points[k], points[k + 1]
+        return np.asarray((np.abs(x) + np.abs(below) + np.abs(above)) / (above - below))
+
+    def value(self) -> None:
+        sizes = np.abs(log_softmax(self.logits)).max(1) + np.abs(self.logits).max(1)
+        terms = (sizes + self.weight_error * np.ptp(self.logits, axis=1)).mean()
+        expected = value_loss(self.logits, self.returns, self.bins, space=self.space)
+        got = self.subject.compute("value_loss", self.logits, self.returns, shape=())
+        self.trial.compare("the loss", got, expected, terms=terms, k=4, eps=self.subject.eps, call=self.call)
+
+    def gradients(self) -> None:
+        of_logits, of_returns = operation_gradients(self.subject, "value_loss", (0, 1), self.logits, self.returns)
+        sentence, nothing = "no gradient may reach the return", np.zeros_like(of_returns).tolist()
+        self.trial.require(not of_returns.any(), sentence, call=self.call, got=of_returns.tolist(), expected=nothing)
+        target = twohot_encode(self.returns, self.bins, space=self.space)
+        sizes = softmax(self.logits) * (1 + np.abs(log_softmax(self.logits))) + target
+        terms = (sizes + (target > 0) * self.weight_error[:, None]) / len(self.logits)
+        expected = value_loss_gradient(self.logits, self.returns, self.bins, space=self.space)
+        what, call = "the gradient with respect to the logits", f"gradient of {self.call}"
+        self.trial.compare(what, of_logits, expected, terms=terms, k=4, eps=self.subject.eps, call=call)
 
 
 def _value_inputs(subject: Subject, bins: np.ndarray, seed: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     returns = np.clip(4 * rng.standard_normal(rows), 0.9 * bins[0], 0.9 * bins[-1])
     return subject.round(rng.standard_normal((rows, len(bins)))), subject.round(returns)
-
-
-def _weight_error(returns: np.ndarray, bins: np.ndarray, space: str) -> np.ndarray:
-    """Rounding of (x − b_k)/(b_{k+1} − b_k), in eps."""
-    points, x = (bins, returns) if space == "raw" else (symlog(bins), symlog(returns))
-    k = np.clip(np.searchsorted(points, x, side="right") - 1, 0, len(points) - 2)
-    below, above = points[k], points[k + 1]
-    return np.asarray((np.abs(x) + np.abs(below) + np.abs(above)) / (above - below))
 
 
 def _fixed(horizon: int) -> Trajectory:

@@ -55,7 +55,13 @@ class States:
             return list(zip(self.logits, self.prior, strict=True))
         return [(self.logits, np.asarray(self.prior))]
 
+    def rows(self, index: np.ndarray) -> States:
+        """The states `index`, of a single action component."""
+        logits, prior = np.asarray(self.logits)[index], np.asarray(self.prior)[index]
+        return replace(self, logits=logits, prior=prior, action=self.action[index], advantage=self.advantage[index])
+
     def __str__(self) -> str:
+        """As a reader would write them."""
         tail = f"{self.advantage.tolist()}, {self.alpha}, {self.beta}"
         shapes = ", ".join(str(logits.shape) for logits, _ in self.components)
         return f"logits, prior_logits of {shapes}, {self.action.tolist()}, {tail}"
@@ -63,7 +69,7 @@ class States:
 
 @st.composite
 def states(draw: st.DrawFn, subject: Subject, *, sizes: tuple[int, ...] = (), beta: float | None = None) -> States:
-    """Two to nine states, both sets inhabited, no advantage 0, α not 0.5; with `sizes`, components of so many actions."""
+    """Two to nine states, both sets inhabited, no advantage 0, α not 0.5; `sizes` of the components."""
     rng = np.random.default_rng(draw(seeds()))
     count = draw(st.integers(2, 9))
     widths = sizes or (draw(st.integers(2, 5)),)
@@ -183,8 +189,7 @@ def duplicating_a_set_changes_nothing(subject: Subject, trial: Trial) -> None:
     @given(states(subject, beta=0.0), st.booleans(), st.integers(2, 4))
     def holds(drawn: States, positive: bool, times: int) -> None:
         repeats = np.where((drawn.advantage >= 0) == positive, times, 1)
-        arrays = (drawn.logits, drawn.prior, drawn.action, drawn.advantage)
-        duplicated = States(*(np.repeat(x, repeats, axis=0) for x in arrays), drawn.alpha, 0.0)  # type: ignore[arg-type]
+        duplicated = drawn.rows(np.repeat(np.arange(len(repeats)), repeats))
         got, expected = loss(subject, duplicated), loss(subject, drawn)
         what = f"the loss with {'D⁺' if positive else 'D⁻'} {times} times over"
         call = f"policy_loss({duplicated}), beside policy_loss({drawn})"
@@ -215,15 +220,11 @@ def zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> None:
 
 def _with_extra(drawn: States, place: int, advantage: float) -> States:
     """State `place` a second time, with its neighbour's action and this advantage."""
-    row, other = place % len(drawn.action), (place + 1) % len(drawn.action)
-    return States(
-        np.append(drawn.logits, np.asarray(drawn.logits)[[row]], axis=0),
-        np.append(drawn.prior, np.asarray(drawn.prior)[[row]], axis=0),
-        np.append(drawn.action, drawn.action[other]),
-        np.append(drawn.advantage, advantage),
-        drawn.alpha,
-        drawn.beta,
-    )
+    count = len(drawn.action)
+    more = drawn.rows(np.append(np.arange(count), place % count))
+    action, signs = more.action.copy(), more.advantage.copy()
+    action[-1], signs[-1] = drawn.action[(place + 1) % count], advantage
+    return replace(more, action=action, advantage=signs)
 
 
 @check("eq11.kl-direction", needs=("policy_loss",))
@@ -283,9 +284,8 @@ def an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
     @trial.examples
     @given(states(subject), st.sampled_from([1.0, -1.0]), st.booleans())
     def holds(drawn: States, sign: float, alone: bool) -> None:
-        rows = slice(1 if alone else None)
-        arrays = (np.asarray(x)[rows] for x in (drawn.logits, drawn.prior, drawn.action))
-        one_sided = States(*arrays, sign * np.abs(drawn.advantage[rows]), drawn.alpha, drawn.beta)
+        some = drawn.rows(np.arange(1 if alone else len(drawn.action)))
+        one_sided = replace(some, advantage=sign * np.abs(some.advantage))
         got, expected = loss(subject, one_sided), policy_loss(*one_sided.arguments)
         call = f"policy_loss({one_sided})"
         trial.compare("the loss", got, expected, terms=terms(one_sided), k=K, eps=subject.eps, call=call)
@@ -346,7 +346,7 @@ SIGNS = ((1.0, -2.0, 0.5, 3.0, -0.25), (0.0, -2.0, 0.0, 3.0, -0.25), (1.0,) * 5,
 
 @signature("policy_loss")
 def loss_of_five_states(subject: Subject) -> np.ndarray:
-    """The loss at `SIGNS`; its gradient with respect to the policy's and the prior's logits, and where a set is empty."""
+    """The loss at `SIGNS`; its gradient for policy and prior, and for the policy where a set is empty."""
 
     def gradient(which: int, signs: tuple[float, ...] = SIGNS[0]) -> np.ndarray:
         return operation_gradients(subject, "policy_loss", (which,), *_fixed(signs).arguments)[0]

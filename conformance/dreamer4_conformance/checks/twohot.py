@@ -43,7 +43,7 @@ def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStra
 
 @check("twohot.encode", needs=("twohot_bins", "twohot_encode"))
 def encoding_is_two_adjacent_shares(subject: Subject, trial: Trial) -> None:
-    """Up to rounding: a weight is a difference of values over a bin's width, up to 2 K eps where the bins are symlogs."""
+    """Up to rounding: a weight is a difference over a bin's width, good to 2 K eps where the bins are symlogs."""
     bins = adapters_bins(subject)
     slack = min(2 * len(bins) * subject.eps, 1 / 16)
 
@@ -69,7 +69,7 @@ def _logits(subject: Subject, p: np.ndarray) -> np.ndarray:
 
 @check("twohot.round-trip", needs=("twohot_bins", "twohot_encode", "twohot_decode"))
 def decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
-    """Terms: the two bins beside x, each rounded; in symlog space their symlogs, through the slope 1 + |x| of symexp."""
+    """Terms: the two bins beside x, each rounded; in symlog space their symlogs, by the slope 1 + |x| of symexp."""
     bins = adapters_bins(subject)
 
     @trial.examples
@@ -127,7 +127,7 @@ def decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
 
 @check("twohot.centre", needs=("twohot_bins", "twohot_decode"))
 def uniform_logits_decode_to_zero(subject: Subject, trial: Trial) -> None:
-    """In float64, against the mean size of the bins: between bins of 5e8 single precision alone would hide the centre."""
+    """In float64, against the mean size of the bins: between bins of 5e8 single precision would hide the centre."""
     double = _in_float64(subject, trial)
     try:
         bins = adapters_bins(double)
@@ -165,7 +165,7 @@ PROBES = np.array([-50.0, -3.0, 0.0, 0.4, 7.0, 200.0])
 
 @signature("twohot_encode")
 def mean_of_the_encodings(subject: Subject) -> np.ndarray:
-    """How far the means over raw values and over symlogs are off, a hundredfold; and the largest share, beyond the edge too."""
+    """How far the means of raw values and of symlogs are off, a hundredfold; the largest shares, at the edge too."""
     bins = adapters_bins(subject)
 
     def probe() -> np.ndarray:

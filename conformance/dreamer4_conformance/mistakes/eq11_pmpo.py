@@ -87,7 +87,7 @@ class EmptyNanGradient(Textbook):
     """The NaN of an empty set is replaced in the value and lives on in the gradient."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
-        mean = torch.where(chosen, log_prob, 0.0).sum() / chosen.sum()
+        mean = (log_prob * chosen).sum() / chosen.sum()
         return torch.where(mean.isnan(), 0.0, mean)
 
 
