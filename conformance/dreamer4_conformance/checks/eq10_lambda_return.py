@@ -272,7 +272,9 @@ class _Head:
         points, x = (self.bins, self.returns) if raw else (symlog(self.bins), symlog(self.returns))
         k = np.clip(np.searchsorted(points, x, side="right") - 1, 0, len(points) - 2)
         below, above = points[k], points[k + 1]
-        return np.asarray((np.abs(x) + np.abs(below) + np.abs(above)) / (above - below))
+        # Where x lies among evenly spaced symlogs may be computed as an index, which is rounded on the scale of them all.
+        size = np.abs(x) + np.abs(below) + np.abs(above) if raw else np.ptp(points)
+        return np.asarray(size / (above - below))
 
     def value(self) -> None:
         sizes = np.abs(log_softmax(self.logits)).max(1) + np.abs(self.logits).max(1)
@@ -287,7 +289,8 @@ class _Head:
         self.trial.require(not of_returns.any(), sentence, call=self.call, got=of_returns.tolist(), expected=nothing)
         target = twohot_encode(self.returns, self.bins, space=self.space)
         sizes = softmax(self.logits) * (1 + np.abs(log_softmax(self.logits))) + target
-        terms = (sizes + (target > 0) * self.weight_error[:, None]) / len(self.logits)
+        beside = (target > 0) | (np.roll(target, 1, axis=1) > 0) | (np.roll(target, -1, axis=1) > 0)
+        terms = (sizes + beside * self.weight_error[:, None]) / len(self.logits)
         expected = value_loss_gradient(self.logits, self.returns, self.bins, space=self.space)
         what, call = "the gradient with respect to the logits", f"gradient of {self.call}"
         self.trial.compare(what, of_logits, expected, terms=terms, k=4, eps=self.subject.eps, call=call)

@@ -69,7 +69,7 @@ def _logits(subject: Subject, p: np.ndarray) -> np.ndarray:
 
 @check("twohot.round-trip", needs=("twohot_bins", "twohot_encode", "twohot_decode"))
 def decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
-    """Terms: the two bins beside x, each rounded; in symlog space their symlogs, by the slope 1 + |x| of symexp."""
+    """Terms: the two bins beside x, each rounded; in symlog space the range of symlogs, by the slope 1 + |x|."""
     bins = adapters_bins(subject)
 
     @trial.examples
@@ -88,8 +88,8 @@ def _two_bins(x: np.ndarray, bins: np.ndarray, space: str) -> np.ndarray:
     k = np.clip(np.searchsorted(bins, x, side="right") - 1, 0, len(bins) - 2)
     if space == "raw":
         return np.asarray(np.abs(x) + np.abs(bins[k]) + np.abs(bins[k + 1]))
-    points = symlog(bins)
-    return np.asarray((1 + np.abs(x)) * (1 + np.abs(points[k]) + np.abs(points[k + 1])))
+    # Where x lies among evenly spaced symlogs may be computed as an index, which is rounded on the scale of them all.
+    return np.asarray((1 + np.abs(x)) * (1 + np.ptp(symlog(bins))))
 
 
 @st.composite
