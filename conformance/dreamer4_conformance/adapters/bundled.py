@@ -129,17 +129,17 @@ class Bundled(TorchAdapter):
         return policy_loss_factored(logits, prior_logits, action, advantage, alpha, beta)
 
     def prior_start(self, seed: int) -> Mapping[str, Tensor]:
-        """A linear head and its frozen copy, around one update by Eq. (11)."""
-        torch.manual_seed(seed)
+        """A linear head and its frozen copy, around one step along the gradient of Eq. (11)."""
         states = torch.randn(6, 4, device=self.device)
         head = nn.Linear(4, 5, device=self.device)
         prior = frozen_prior(head)
         before = {"policy": head(states), "prior": prior(states)}
-        action = torch.arange(6, device=self.device) % 5
-        advantage = torch.tensor([1.0, -1.0] * 3, device=self.device)
-        optimiser = torch.optim.SGD([*head.parameters(), *(p for p in prior.parameters() if p.requires_grad)], lr=1.0)
-        policy_loss(before["policy"], before["prior"], action, advantage).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        action, advantage = torch.arange(6, device=self.device) % 5, torch.ones(6, device=self.device)
+        loss = policy_loss(before["policy"], before["prior"], action, advantage)
+        trained = [parameter for parameter in (*head.parameters(), *prior.parameters()) if parameter.requires_grad]
+        with torch.no_grad():
+            for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+                parameter -= gradient
         return before | {"policy_after": head(states), "prior_after": prior(states)}
 
     def constants(self) -> Mapping[str, Any]:
