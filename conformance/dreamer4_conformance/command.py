@@ -77,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (AdapterError, UsageError, CannotWriteError) as error:
         print(f"dreamer4-conformance: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("dreamer4-conformance: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -142,7 +145,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "(default: the bundled implementation)",
     )
     _add_selection(parser)
-    required = "equations that must be provided and decided"
+    required = "equations whose clauses, as far as they are selected, must be provided and decided"
     parser.add_argument("--require", metavar="4,7", type=equations, default=(), help=required)
     parser.add_argument("--seed", type=seed, help="seed of what is random (default: 0 in profile ci, else a new one)")
     parser.add_argument(

@@ -108,7 +108,7 @@ def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged]
         again = _again(case, options, nodeid)
         given = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": again}
         report = run(_subject(case, options), [case.clause], **given)  # type: ignore[arg-type]
-        note(_judged(report))
+        note({"test": nodeid.partition("[")[0], **_judged(report)})
         _conclude(report.results[0], report)
 
     return judge
@@ -161,12 +161,12 @@ def _reading(row: dict[str, Any]) -> str:
 
 
 def reports(judged: list[Judged], eq: list[int] | None, patterns: list[str] | None) -> list[Report]:
-    """One report for each adapter and environment, its clauses in their usual order."""
+    """One report for each test function and adapter, its clauses in their usual order."""
     chosen = selection(eq, patterns)
     unchecked = len(chosen) - len(checkable(chosen))
     grouped: dict[str, list[Judged]] = {}
     for one in judged:
-        grouped.setdefault(repr((one["adapter"], one["environment"])), []).append(one)
+        grouped.setdefault(repr((one["test"], one["adapter"], one["environment"])), []).append(one)
     order = list(BY_ID)
     return [
         Report(

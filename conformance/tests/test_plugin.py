@@ -145,8 +145,10 @@ def test_a_test_of_ones_own_is_decorated_with_one_adapter_or_several(mine: pytes
     ):
         run.stdout.fnmatch_lines_random([f"*{item}*"])
     run.stdout.fnmatch_lines_random(["me/right 1.0 (signal levels)", "me/wrong 1.0 (signal levels)"])
-    names = {json.loads(Path(f"a-{place}.json").read_text())["adapter"]["name"] for place in (1, 2)}
-    assert names == {"me/right", "me/wrong"}
+    documents = [json.loads(Path(f"a-{place}.json").read_text()) for place in (1, 2, 3)]
+    assert sorted(document["adapter"]["name"] for document in documents) == ["me/right", "me/right", "me/wrong"]
+    assert len({document["environment"]["seed"] for document in documents}) == 1
+    assert all(len(document["clauses"]) == 1 for document in documents)
 
 
 def test_an_undecorated_test_says_what_it_needs(mine: pytest.Pytester) -> None:
