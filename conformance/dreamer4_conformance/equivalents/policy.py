@@ -18,6 +18,7 @@ class Distributions(TorchAdapter):
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
+        """L."""
         return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -29,12 +30,13 @@ class Distributions(TorchAdapter):
         alpha: float,
         beta: float,
     ) -> Tensor:
-        log_prob, kl = 0, 0
+        """L over several components."""
+        log_prob, kl = torch.zeros_like(advantage), torch.zeros_like(advantage)
         for component, (mine, fixed) in enumerate(zip(logits, prior_logits, strict=True)):
             policy, prior = Categorical(logits=wide(mine)), Categorical(logits=wide(fixed).detach())
-            log_prob = log_prob + policy.log_prob(action[:, component])
+            log_prob = log_prob + policy.log_prob(action[:, component])  # type: ignore[no-untyped-call]
             kl = kl + kl_divergence(policy, prior)
-        loss = beta * kl.mean()
+        loss: Tensor = beta * kl.mean()
         good = advantage >= 0
         if good.any():
             loss = loss - alpha * log_prob[good].mean()
@@ -55,6 +57,7 @@ class CrossEntropy(TorchAdapter):
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
+        """L."""
         with torch.no_grad():
             prior = prior_logits.log_softmax(-1)
             sign = torch.where(advantage < 0, -1, 1)
@@ -78,6 +81,7 @@ class NumPy(Adapter):
         alpha: float,
         beta: float,
     ) -> float:
+        """L."""
         log_pi, log_prior = (x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (logits, prior_logits))
         pi, taken = np.exp(log_pi), np.take_along_axis(log_pi, action[:, None], 1)[:, 0]
         good, bad = taken[advantage >= 0], taken[advantage < 0]
@@ -92,6 +96,7 @@ class OtherOffset(TorchAdapter):
     """The prior's logits are stored normalised: they differ from the policy's by a constant in each row."""
 
     def prior_start(self, seed: int) -> dict[str, Tensor]:
+        """The prior before and after one update."""
         generator = torch.Generator().manual_seed(seed)
         policy = torch.randn(5, 4, generator=generator, dtype=torch.float64)
         prior = policy.log_softmax(1)
