@@ -146,6 +146,7 @@ def _judged(report: Report) -> Judged:
         "row": plain(vars(result)),
         "required": list(report.required),
         "false_alarm": report.false_alarm,
+        "laws": report.laws,
     }
 
 
@@ -176,6 +177,7 @@ def reports(judged: list[Judged], eq: list[int] | None, patterns: list[str] | No
             tuple(group[0]["required"]),
             unchecked,
             sum(one["false_alarm"] for one in group),
+            {clause: finds for one in group for clause, finds in one["laws"].items()},
         )
         for group in grouped.values()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
-from dreamer4_conformance.check import FALSE_ALARM, Profile
+from dreamer4_conformance.check import FALSE_ALARM, Check, Profile
 from dreamer4_conformance.clauses import Clause, select
 from dreamer4_conformance.report import Report, describe_adapter, describe_environment
 from dreamer4_conformance.runner import checkable, checks_of, judge
@@ -43,19 +43,25 @@ def run(
     for clause in checkable(clauses):
         before(clause)
         results.append(judge(subject, clause, profile=profile, seed=seed))
+    deciding = _deciding(subject, results)
     return Report(
         describe_adapter(subject.adapter),
         describe_environment(subject.adapter, profile, seed),
         results,
         tuple(require),
         len(clauses) - len(results),
-        false_alarm(subject, results),
+        FALSE_ALARM * sum(check.decisions for check in deciding),
+        {check.clause: _documentation(check) for check in deciding},
         again,
     )
 
 
-def false_alarm(subject: Subject, results: list[Result]) -> float:
-    """The most that the statistical decisions of the checks that could run amount to."""
+def _deciding(subject: Subject, results: list[Result]) -> list[Check]:
+    """The checks that could run and take statistical decisions."""
     judged = {result.id for result in results}
-    ran = [check for clause in checkable() if clause.id in judged for check in checks_of(clause)]
-    return FALSE_ALARM * sum(check.decisions for check in ran if check.missing(subject) is None)
+    checks = [check for clause in checkable() if clause.id in judged for check in checks_of(clause)]
+    return [check for check in checks if check.decisions and check.missing(subject) is None]
+
+
+def _documentation(check: Check) -> str:
+    return " ".join((check.function.__doc__ or "").split())

@@ -55,6 +55,7 @@ EVERYTHING = report(
     required=(7,),
     unchecked=5,
     false_alarm=2e-8,
+    laws={"eq04.step-law": "Found with certainty: ± 0.02."},
     again="dreamer4-conformance run mine.py:Mine --clause {clause}",
 )
 FORMS = {"text": to_text, "markdown": to_markdown, "html": to_html, "json": to_json}
@@ -159,7 +160,13 @@ def test_every_form_names_clauses_verdicts_and_what_did_not_run(form: str) -> No
     for one in EVERYTHING.results:
         assert one.id in written
         assert str(one.status) in written
-    for part in ("without any check yet: 5", "at most 2.0e-08", "Profile ci, seed 0", "--clause eq08.value"):
+    for part in (
+        "without any check yet: 5",
+        "at most 2.0e-08",
+        "certainty: ± 0.02",
+        "Profile ci, seed 0",
+        "--clause eq08.value",
+    ):
         assert part in written.replace("\\", "")
 
 

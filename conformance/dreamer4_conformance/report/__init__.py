@@ -27,6 +27,7 @@ class Report:
         required: numbers of the equations whose clauses have to be provided and decided.
         unchecked: clauses of the selection that no check verifies yet.
         false_alarm: bound on the probability that some statistical decision of the run rejects what is correct.
+        laws: clause id → what its decision on a random draw finds with certainty.
         again: the command that runs one clause again, with `{clause}` in its place.
     """
 
@@ -36,6 +37,7 @@ class Report:
     required: tuple[int, ...] = ()
     unchecked: int = 0
     false_alarm: float = 0.0
+    laws: dict[str, str] = field(default_factory=dict)
     again: str = field(default="", compare=False)
 
     @property

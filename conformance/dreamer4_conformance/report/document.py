@@ -40,6 +40,7 @@ def _summary(report: Report) -> dict[str, Any]:
         "required": list(report.required),
         "missing": [result.id for result in report.missing],
         "false_alarm": report.false_alarm,
+        "laws": plain(report.laws),
         "exit_status": report.exit_status,
     }
 
@@ -95,6 +96,7 @@ def from_json(text: str) -> Report:
             tuple(summary["required"]),
             summary["unchecked"],
             summary["false_alarm"],
+            summary["laws"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"it does not follow the report's schema: {type(error).__name__}: {error}") from error

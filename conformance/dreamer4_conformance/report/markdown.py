@@ -26,6 +26,8 @@ def to_markdown(report: Report) -> str:
     lines += [f"- {escape(line)}" for line in summary_lines(report)]
     for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
         lines += ["", f"## {title}", "", *_table(results)] if results else []
+    lines += ["", "## From random draws", ""] if report.laws else []
+    lines += [f"- {escape(clause)}: {escape(finds)}" for clause, finds in report.laws.items()]
     for result in failures(report):
         lines += ["", *_failure(result, report.again)]
     return "\n".join(lines) + "\n"

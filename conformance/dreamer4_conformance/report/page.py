@@ -47,6 +47,9 @@ def to_html(report: Report) -> str:
     parts += ["</ul>", *_about(report)]
     for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
         parts += _table(title, results) if results else []
+    parts += ["<h2>From random draws</h2><dl>"] if report.laws else []
+    parts += [f"<dt>{escape(clause)}</dt><dd>{escape(finds)}</dd>" for clause, finds in report.laws.items()]
+    parts += ["</dl>"] if report.laws else []
     for result in failures(report):
         parts += _failure(result, report.again)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'

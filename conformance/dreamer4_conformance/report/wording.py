@@ -141,7 +141,7 @@ def summary_lines(report: Report) -> Iterator[str]:
         yield f"Clauses of the selection without any check yet: {report.unchecked}."
     ran = report.environment
     yield f"Profile {ran['profile']}, seed {ran['seed']}, {ran['dtype']} on {ran['device']}."
-    if report.false_alarm:
+    if report.laws:
         yield f"Probability that random draws raised any false alarm: at most {report.false_alarm:.1e}."
 
 
