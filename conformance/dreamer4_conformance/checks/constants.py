@@ -46,7 +46,10 @@ def defaults_are_the_papers(subject: Subject, trial: Trial) -> None:
 
 @signature("constants")
 def declared_constants(subject: Subject) -> np.ndarray:
-    """In the order of `PAPER`, relative to it; NaN where one is missing."""
-    return attempt(
-        lambda: np.array([float(_declared(subject).get(name, np.nan)) / PAPER[name] for name in PAPER]), len(PAPER)
-    )
+    """How far each is off, in per cent, in the order of `PAPER`; NaN where one is missing."""
+
+    def probe() -> np.ndarray:
+        declared = _declared(subject)
+        return np.array([100 * (float(declared.get(name, np.nan)) / PAPER[name] - 1) for name in PAPER])
+
+    return attempt(probe, len(PAPER))
