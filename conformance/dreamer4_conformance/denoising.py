@@ -1,7 +1,8 @@
 """Which recorded calls of a sampler are denoising evaluations: those whose output moves the frame.
 
-They are found by changing the output of one call at a time, on the frame that is generated, under the same seed. A call whose output changes nothing
-that is returned is a prefill or commit pass of a cache; it is not counted among the evaluations.
+They are found by changing the output of one call at a time, on the frame that is generated, under the same seed. A
+call whose output changes nothing that is returned is a prefill or commit pass of a cache; it is not counted among the
+evaluations.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from dreamer4_conformance.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.strategies import ACTIONS
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided
-
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,16 @@ class Setting:
     seed: int
 
     def __str__(self) -> str:
+        """The call as a reader would write it."""
         shape = "x".join(map(str, self.context.shape))
         return f"sample_frame(network, context of {shape} (B, T, S, D), {self.num_steps}, {self.seed}, actions)"
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """What a sampler did: the frame (B, S, D), its denoising evaluations, the other calls; all with the rows of the context."""
+    """What a sampler did: the frame (B, S, D), its denoising evaluations, the other calls;
+    all with the rows of the context.
+    """
 
     setting: Setting
     frame: np.ndarray
@@ -83,7 +86,8 @@ def observe(subject: Subject, given: Setting) -> Denoising:
     if any(len(call.z) != len(given.context) for call in base.calls):
         rows = [len(call.z) for call in base.calls]
         raise Inconclusive(f"the network is called with {rows} rows for a context of {len(given.context)}")
-    moving, still = [], []
+    moving: list[Call] = []
+    still: list[Call] = []
     for index, call in enumerate(base.calls):
 
         def change(current: int, offset: np.ndarray, index: int = index) -> np.ndarray:

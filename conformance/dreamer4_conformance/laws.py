@@ -1,8 +1,9 @@
 """How unlikely a fixed-seed draw is under the paper's law: upper bounds on probabilities, in closed form.
 
-Every function returns a number that the probability of the event, or of one further out, cannot exceed: Chernoff's and Bernstein's bounds and the
-inequality of Dvoretzky, Kiefer, Wolfowitz and Massart. So a decision at 1e-9 rejects a correct implementation less often than that, whatever the
-sample size. The bounds on counts hold for stratified designs too, whose counts vary less than independent ones (Hoeffding 1956, 1963).
+Every function returns a number that the probability of the event, or of one further out, cannot exceed: Chernoff's
+and Bernstein's bounds and the inequality of Dvoretzky, Kiefer, Wolfowitz and Massart. So a decision at 1e-9 rejects a
+correct implementation less often than that, whatever the sample size. The bounds on counts hold for stratified
+designs too, whose counts vary less than independent ones (Hoeffding 1956, 1963).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def uniform_bound(counts: np.ndarray) -> float:
 
 
 def mean_bound(mean: float, draws: int, variance: float, largest: float) -> float:
-    """P(|mean of n independent variables| this large), each of mean 0, this variance, and at most `largest` in size (Bernstein).
+    """P(|mean of n independent variables| this large), of mean 0, this variance and at most `largest` (Bernstein).
 
     >>> mean_bound(0.1, 10_000, 1.0, 3.0) < 1e-9 < mean_bound(0.05, 10_000, 1.0, 3.0)
     True
@@ -79,7 +80,9 @@ def mean_square_bound(mean_square: float, draws: int) -> float:
 
 
 def product_bound(mean: float, draws: int) -> float:
-    """P(|mean of n products of two independent standard normal variables| this large) (Chernoff, E exp(t x y) = (1 − t²)^−½).
+    """P(|mean of n products of two independent standard normal variables| this large).
+
+    Chernoff's, with E exp(t x y) = (1 − t²)^−½.
 
     >>> product_bound(0.0, 1000), product_bound(0.5, 1000) < 1e-9
     (1.0, True)

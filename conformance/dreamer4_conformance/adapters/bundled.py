@@ -1,4 +1,6 @@
-"""The bundled implementation, `dreamer4_impl`, as the suite sees it. Each operation is one call; this package alone may import it."""
+"""The bundled implementation, `dreamer4_impl`, as the suite sees it. Each operation is one call;
+this package alone may import it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from dreamer4_conformance.adapter import Network, TorchAdapter
 from dreamer4_impl import constants
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.loss_normalisation import RunningRMS
@@ -21,6 +20,9 @@ from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
 from dreamer4_impl.tokenizer_loss import tokenizer_loss
 from dreamer4_impl.twohot import TwoHot
+from torch import Tensor, nn
+
+from dreamer4_conformance.adapter import Network, TorchAdapter
 
 
 class Bundled(TorchAdapter):
@@ -139,7 +141,7 @@ class Bundled(TorchAdapter):
         trained = [parameter for parameter in (*head.parameters(), *prior.parameters()) if parameter.requires_grad]
         with torch.no_grad():
             for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
-                parameter -= gradient
+                parameter.sub_(gradient)
         return before | {"policy_after": head(states), "prior_after": prior(states)}
 
     def constants(self) -> Mapping[str, Any]:

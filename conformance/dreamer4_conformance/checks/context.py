@@ -1,8 +1,9 @@
-"""Checks of the context of Eq. (2): slightly corrupted, labelled as it is, the same in all evaluations of a frame, and used.
+"""Checks of the context of Eq. (2): slightly corrupted, labelled as it is, the same in all evaluations of a frame,
+and used.
 
-A frame of the network's input is read as z = s · context + (1 − s) · noise. The context is ±1 and the noise has mean 0, so that s is the mean of
-z · context. Over 8192 numbers a frame it is known to 0.001 at 10 % noise and to 0.01 at 90 %; a level further from its label than 1/K_max and six of
-those is found with certainty.
+A frame of the network's input is read as z = s · context + (1 − s) · noise. The context is ±1 and the noise has mean
+0, so that s is the mean of z · context. Over 8192 numbers a frame it is known to 0.001 at 10 % noise and to 0.01 at
+90 %; a level further from its label than 1/K_max and a dozen of those is found with certainty.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ SHAPE = (16, 3, 16, 32)
 
 @dataclass(frozen=True)
 class Passed:
-    """The past frames that one call handed to the network, (B, n, S, D), with labels (B, n) and the frames that they were made from."""
+    """The past frames that one call handed to the network, (B, n, S, D), with labels (B, n) and the frames that they
+    were made from.
+    """
 
     z: np.ndarray
     tau: np.ndarray
@@ -53,7 +56,9 @@ def _handed(run: Denoising, trial: Trial) -> list[Passed]:
     def passed(call: Call, frames: int) -> Passed:
         return Passed(call.z[:, :frames], call.tau[:, :frames], call.d[:, :frames], context[:, -frames:])
 
-    found = [passed(call, call.z.shape[1] - 1) for call in run.evaluations if 1 < call.z.shape[1] <= context.shape[1] + 1]
+    found = [
+        passed(call, call.z.shape[1] - 1) for call in run.evaluations if 1 < call.z.shape[1] <= context.shape[1] + 1
+    ]
     found = found or [passed(call, call.z.shape[1]) for call in run.others if call.z.shape[1] == context.shape[1]][:1]
     if not found:
         trial.inconclusive("no call of the network carries the frames of the context")
@@ -62,7 +67,9 @@ def _handed(run: Denoising, trial: Trial) -> list[Passed]:
 
 @check("ctx.corruption", needs=SAMPLER, decisions=3)
 def context_is_corrupted_as_declared_and_labelled_so(subject: Subject, trial: Trial) -> None:
-    """Under A9 the level, within 1/K_max; its label within 1/K_max of it; standard normal noise; the d label under A11."""
+    """Under A9 the level, within 1/K_max; its label within 1/K_max of it; standard normal noise;
+    the d label under A11.
+    """
     run = _observed(subject)
     calls, call = _handed(run, trial), str(run.setting)
     _judge_level(subject, trial, calls, call)
@@ -88,13 +95,15 @@ def _judge_level(subject: Subject, trial: Trial, calls: list[Passed], call: str)
     # A bf16 input adds rounding to the noise, and the level is an estimate: both move the share by less than 1 %.
     nearest = np.where(shares > 1, np.maximum(shares / 1.03, 1), np.minimum(shares * 1.03, 1))
     bound = any_of(mean_square_bound(float(share), SHAPE[0] * SHAPE[2] * SHAPE[3]) for share in nearest.flat)
-    sentence = f"the noise of the context has scale {scale.flat[0]:.3g} at signal level {level.flat[0]:.3g}; it is 1 − level"
+    sentence = (
+        f"the noise of the context has scale {scale.flat[0]:.3g} at signal level {level.flat[0]:.3g}; it is 1 − level"
+    )
     trial.reject_law(bound, sentence, call=call, got=scale.tolist(), expected=(1 - level).tolist())
 
 
 def _beyond(subject: Subject, gap: np.ndarray) -> np.ndarray:
     """How far a gap exceeds 1/K_max, with the rounding of a label that lies halfway."""
-    return np.maximum(np.abs(gap) - subject.d_min - subject.eps, 0.0)
+    return np.asarray(np.maximum(np.abs(gap) - subject.d_min - subject.eps, 0.0))
 
 
 def _unlikely(beyond: np.ndarray, scale: np.ndarray) -> float:
@@ -129,7 +138,11 @@ def context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial) -> N
     if reading == "evaluation":
         if bool((calls[0].noise_scale <= 4 * subject.eps).all()):
             trial.inconclusive("the context is not corrupted, so that nothing can be redrawn")
-        trial.require(not any(same), "the context is the same in two evaluations; A28 = evaluation redraws it", call=str(run.setting))
+        trial.require(
+            not any(same),
+            "the context is the same in two evaluations; A28 = evaluation redraws it",
+            call=str(run.setting),
+        )
         return
     sentence = f"the corrupted context changes between evaluations; A28 = {reading} keeps it"
     trial.require(all(same), sentence, call=str(run.setting), got=same)
@@ -148,6 +161,8 @@ def sample_depends_on_the_context(subject: Subject, trial: Trial) -> None:
         widest = max((call.z.shape[1] for call in observe(subject, given).evaluations), default=0)
         carried = any(call.z.shape[1] == 3 for call in frames[0].calls)
         if widest == 1 and carried:
-            trial.inconclusive("the evaluations see the context through a cache, which an analytic network does not have")
+            trial.inconclusive(
+                "the evaluations see the context through a cache, which an analytic network does not have"
+            )
         differ = not np.array_equal(frames[0].frame, frames[1].frame)
         trial.require(differ, "the frame is the same for two contexts: history is not used", call=str(given))

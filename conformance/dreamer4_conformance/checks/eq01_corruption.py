@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from dreamer4_reference.eq01_corruption import corrupt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,11 +13,12 @@ from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.strategies import seeds
 from dreamer4_conformance.subject import Subject
-from dreamer4_reference.eq01_corruption import corrupt
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
 K = 4.0
-"""In either form, (1 − τ) z0 + τ z1 or z0 + τ (z1 − z0), three operations round, none of them on more than |z0| + |z1|."""
+"""In either form, (1 − τ) z0 + τ z1 or z0 + τ (z1 − z0), three operations round, none of them on more than |z0| +
+|z1|.
+"""
 
 
 def _draw(subject: Subject, seed: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,7 +81,9 @@ def noise_and_data_are_exchangeable(subject: Subject, trial: Trial) -> None:
 
 @check("eq06.per-timestep", needs=("corrupt",))
 def level_of_a_frame_changes_that_frame_alone(subject: Subject, trial: Trial) -> None:
-    """Exact: the other frames stay bit for bit; frame t moves, as z1 lies more than 1 away from z0 and its level changes by a half."""
+    """Exact: the other frames stay bit for bit;
+    frame t moves, as z1 lies more than 1 away from z0 and its level changes by a half.
+    """
 
     @trial.examples
     @given(seeds(), SHAPES, st.data())

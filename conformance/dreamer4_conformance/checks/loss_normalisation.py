@@ -1,8 +1,9 @@
 """Checks of loss normalisation: every term is divided by a running estimate of its own root mean square.
 
-A term is fed with s, 7 s, s, 7 s, …, whose root mean square is 5 s, while its mean is 4 s, its standard deviation 3 s and its maximum 7 s. Details are
-open (A24), so the estimate is judged after as many values as the adapter declares (`rms_warmup`), through the square of the divisor that the outputs
-imply, averaged over one period: there an exponential average of any decay, updated before or after it divides, gives exactly 25 s².
+A term is fed with s, 7 s, s, 7 s, …, whose root mean square is 5 s, while its mean is 4 s, its standard deviation 3 s
+and its maximum 7 s. Details are open (A24), so the estimate is judged after as many values as the adapter declares
+(`rms_warmup`), through the square of the divisor that the outputs imply, averaged over one period: there an
+exponential average of any decay, updated before or after it divides, gives exactly 25 s².
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ NORMALISER = ("loss_normalizer",)
 PERIOD = (1.0, 7.0)
 MEAN_SQUARE = 25.0
 TOLERANCE = 0.05
-"""Relative, on the square: an estimate still on its way from a scale 4 times as large, an epsilon, bf16 outputs. The mean gives 16, the deviation 9."""
+"""Relative, on the square: an estimate still on its way from a scale 4 times as large, an epsilon, bf16 outputs.
+The mean gives 16, the deviation 9.
+"""
 SPIKE = 1.5
 
 
@@ -30,6 +33,7 @@ class Running:
     """One normaliser of the adapter: floats in and out."""
 
     def __init__(self, subject: Subject) -> None:
+        """Fresh."""
         self.subject = subject
         self.normalise: Callable[[str, Any], Any] = subject.call("loss_normalizer")
 
@@ -83,7 +87,9 @@ def divisor_follows_the_scale(subject: Subject, trial: Trial) -> None:
 
 @check("rms.not-self", needs=NORMALISER)
 def spike_raises_the_output(subject: Subject, trial: Trial) -> None:
-    """A value of 100 times the root mean square: an exponential average of decay ρ gives at least 1/√(1 − ρ), 1.5 at ρ = 0.56."""
+    """A value of 100 times the root mean square:
+    an exponential average of decay ρ gives at least 1/√(1 − ρ), 1.5 at ρ = 0.56.
+    """
     running = Running(subject)
     running.warm_up(mse=1.0)
     out = running("mse", 500.0)
@@ -119,7 +125,9 @@ def _offer(running: Running, poison: float) -> None:
 
 @signature("loss_normalizer", tolerance=0.06)
 def divisors(subject: Subject) -> np.ndarray:
-    """Divisors over the root mean square: alone, of two terms in turn, at another scale, after NaN; and whether a spike passes."""
+    """Divisors over the root mean square: alone, of two terms in turn, at another scale, after NaN;
+    and whether a spike passes.
+    """
     steps = (_alone, _in_turn, _rescaled, _spiked, _poisoned)
     return np.concatenate([attempt(lambda: np.clip(step(Running(subject)), -3, 3), 2) for step in steps])  # noqa: B023
 

@@ -1,4 +1,5 @@
-"""The equivalents: correct implementations done otherwise, one for each distinct way to be right. Each must pass every clause that it provides.
+"""The equivalents: correct implementations done otherwise, one for each distinct way to be right. Each must pass
+every clause that it provides.
 
 Importing the package registers them all.
 """
@@ -32,7 +33,10 @@ Factory = TypeVar("Factory", bound=Callable[[], Adapter])
 
 
 def equivalent(id: str) -> Callable[[Factory], Factory]:
-    """Registers an adapter class, or a function that makes an adapter, as the equivalent `id`. ValueError for a second use of the id."""
+    """Registers an adapter class, or a function that makes an adapter, as the equivalent `id`.
+
+    ValueError for a second use of the id.
+    """
     if id in EQUIVALENTS:
         raise ValueError(f"equivalent {id!r}: the id is taken")
 

@@ -24,7 +24,9 @@ class TokenizerFused(TorchAdapter):
 
 @equivalent("rms-after")
 class RmsAfter(TorchAdapter):
-    """Decay 0.99 from 0 with no correction of the start, an epsilon under the root, updated after it divides; refuses what is not finite."""
+    """Decay 0.99 from 0 with no correction of the start, an epsilon under the root, updated after it divides;
+    refuses what is not finite.
+    """
 
     rms_warmup = 1000
 
@@ -37,7 +39,7 @@ class RmsAfter(TorchAdapter):
                 raise FloatingPointError(f"{name} is {value}")
             estimate = squares.get(name, torch.zeros((), dtype=torch.float64))
             squares[name] = torch.lerp(estimate, value.detach().double().square(), 0.01)
-            return value / (estimate + 1e-8).sqrt()
+            return torch.div(value, (estimate + 1e-8).sqrt())
 
         return normalise
 

@@ -44,7 +44,9 @@ class SamplerNoiseLevels(TorchAdapter):
 
 @equivalent("sampler-with-passes")
 class SamplerWithPasses(Textbook):
-    """A prefill pass over the context and a commit pass over the finished frame, as a cache needs them; labels rounded down."""
+    """A prefill pass over the context and a commit pass over the finished frame, as a cache needs them;
+    labels rounded down.
+    """
 
     def context_label(self, step: int, steps: int) -> float:
         """The grid level below."""
@@ -77,7 +79,7 @@ class SamplerCropped(Textbook):
 
 @equivalent("sampler-frame-by-frame-cache")
 class SamplerFrameByFrame(Textbook):
-    """The context is handed over once, and then the new frame alone: what a cache does, with a network that has none."""
+    """The context is handed over once, then the new frame alone: what a cache does, with a network that has none."""
 
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
@@ -93,7 +95,9 @@ class SamplerFrameByFrame(Textbook):
 
 @equivalent("sampler-context-redrawn")
 def sampler_context_redrawn() -> Adapter:
-    """Context noise redrawn in each evaluation, labelled with the current step size, at a level of its own (A28, A11, A9)."""
+    """Context noise redrawn in each evaluation, labelled with the current step size, at a level of its own (A28, A11,
+    A9).
+    """
     adapter = Textbook(A28="evaluation", A11="current", A9="level")
     adapter.context_level = 0.75
     return adapter
@@ -123,7 +127,9 @@ def textbook_float64() -> Adapter:
 
 @equivalent("sampler-numpy")
 class SamplerNumpy(Adapter):
-    """NumPy, from a generator made from the seed; d for a whole sequence, so that the context has the current one (A11)."""
+    """NumPy, from a generator made from the seed;
+    d for a whole sequence, so that the context has the current one (A11).
+    """
 
     readings = {"A11": "current"}  # noqa: RUF012
 

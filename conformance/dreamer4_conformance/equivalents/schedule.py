@@ -96,7 +96,7 @@ class ScheduleBalanced(TorchAdapter):
         finest = self.k_max.bit_length() - 1
         exponent = order % (finest + 1)
         level = torch.randint(self.k_max, (batch, time), generator=generator) >> (finest - exponent)
-        d = torch.ldexp(torch.ones(()), -exponent)
+        d = torch.ldexp(torch.ones(batch, time), -exponent)
         return level * d, d
 
 

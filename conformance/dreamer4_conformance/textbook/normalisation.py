@@ -8,11 +8,14 @@ from torch import Tensor
 
 
 class Normaliser:
-    """n(name, value): an exponential average of the square, corrected for its start, which takes the value in before it divides."""
+    """n(name, value):
+    an exponential average of the square, corrected for its start, which takes the value in before it divides.
+    """
 
     decay: ClassVar[float] = 0.95
 
     def __init__(self) -> None:
+        """No estimate yet."""
         self.average: dict[str, float] = {}
         self.weight: dict[str, float] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ class Sampler:
 
     k_max: int
     context_level: float
-    follows: Mapping[str, str]
+    follows: dict[str, str]
     signal: Callable[[Tensor], Tensor]
     mix: Callable[[Tensor, Tensor, Tensor], Tensor]
 
