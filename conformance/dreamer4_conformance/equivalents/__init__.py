@@ -37,14 +37,20 @@ def equivalent(id: str) -> Callable[[Factory], Factory]:
 
     ValueError for a second use of the id.
     """
-    if id in EQUIVALENTS:
-        raise ValueError(f"equivalent {id!r}: the id is taken")
 
     def register(factory: Factory) -> Factory:
+        taken = EQUIVALENTS.get(id)
+        # A module that is loaded a second time, as pytest does for doctests, registers what it registered before.
+        if taken is not None and _place(taken.adapter_factory) != _place(factory):
+            raise ValueError(f"equivalent {id!r}: the id is taken by {_place(taken.adapter_factory)}")
         EQUIVALENTS[id] = Equivalent(id, factory)
         return factory
 
     return register
+
+
+def _place(factory: Callable[[], Adapter]) -> str:
+    return f"{factory.__module__}.{factory.__qualname__}"
 
 
 for _module in pkgutil.iter_modules(__path__):
