@@ -39,7 +39,8 @@ class RmsAfter(TorchAdapter):
                 raise FloatingPointError(f"{name} is {value}")
             estimate = squares.get(name, torch.zeros((), dtype=torch.float64))
             squares[name] = torch.lerp(estimate, value.detach().double().square(), 0.01)
-            return torch.div(value, (estimate + 1e-8).sqrt())
+            divisor: Tensor = (estimate + 1e-8).sqrt()
+            return value / divisor
 
         return normalise
 
@@ -57,7 +58,8 @@ class RmsFirstValue(TorchAdapter):
         def normalise(name: str, value: Tensor) -> Tensor:
             square = min(float(torch.nan_to_num(value.double(), posinf=0.0)) ** 2, 1e12)
             squares[name] = 0.9 * squares.get(name, square) + 0.1 * square
-            return value / (squares[name] ** 0.5 + 1e-6)
+            divisor: float = squares[name] ** 0.5 + 1e-6
+            return value / divisor
 
         return normalise
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from torch import Tensor
 class Schedule:
     """Corruption, the law of (τ, d), and the ramp weight. `follows` holds the option of every reading."""
 
-    level: Literal["signal", "noise"]
+    level: str
     k_max: int
     device: str
     d_min_share: float | None = 0.75
