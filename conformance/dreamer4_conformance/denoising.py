@@ -14,22 +14,31 @@ import numpy as np
 from dreamer4_conformance.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.strategies import ACTIONS
 from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import Inconclusive, NotProvided
+from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
 
 @dataclass(frozen=True)
 class SteadyNetwork(AnalyticNetwork):
-    """Keeps 0.6 of its input at every label, so that every evaluation, the first too, reaches the frame."""
+    """Keeps a share of its input at every label, so that every evaluation, the first too, reaches the frame.
+
+    With `keep` = 0.1 and noise below 8 its outputs stay inside (−1, 1), where a tanh leaves data: there a sampler that
+    clamps does what one does that does not.
+    """
+
+    keep: float = 0.1
+    reach: float = 0.2
 
     def coefficients(
         self, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None, shape: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """gain (N, T, 1, 1), the same everywhere, and the offset of the analytic network."""
+        """gain (N, T, 1, 1), the same everywhere, and the offset of the analytic network, squashed."""
         gain, offset = super().coefficients(tau, d, actions, shape)
-        return np.full_like(gain, 0.6), offset
+        return np.full_like(gain, self.keep), self.reach * np.tanh(offset / self.reach)
 
 
 STEADY = SteadyNetwork()
+LOUD = SteadyNetwork(keep=0.6, reach=8.0)
+"""Tells start noises and predictions further apart; its outputs leave (−1, 1)."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +88,9 @@ def setting(
     return Setting(np.sign(context) if signs else context, actions, num_steps, seed)
 
 
-def observe(subject: Subject, given: Setting) -> Denoising:
+def observe(subject: Subject, given: Setting, network: AnalyticNetwork = STEADY) -> Denoising:
     """Samples once, then once more for every call. Inconclusive where calls have other rows than the context."""
-    arguments = (STEADY, given.context, given.num_steps, given.seed, given.actions)
+    arguments = (network, given.context, given.num_steps, given.seed, given.actions)
     base = subject.sample_frame(*arguments)
     if any(len(call.z) != len(given.context) for call in base.calls):
         rows = [len(call.z) for call in base.calls]
@@ -110,6 +119,25 @@ def fewest_frames(subject: Subject) -> int:
     return 0
 
 
+def every_step_count(subject: Subject) -> list[int]:
+    """K in {1, 2, 4, …, K_max}."""
+    return [2**power for power in range(subject.k_max.bit_length())]
+
+
 def step_counts(subject: Subject, largest: int) -> list[int]:
-    """K in {1, 2, 4, …}, up to K_max and to `largest`."""
-    return [2**power for power in range(min(subject.k_max, largest).bit_length())]
+    """K in {1, 2, 4, …}, up to K_max and to `largest`, that the sampler takes; all of them where it takes none.
+
+    That it must take every K is for eq02.endpoint to say, and for no other clause.
+    """
+    counts = [count for count in every_step_count(subject) if count <= largest]
+    return [count for count in counts if taken(subject, count)] or counts
+
+
+def taken(subject: Subject, num_steps: int) -> bool:
+    """Whether the sampler takes this number of steps."""
+    given = setting(subject, 0, (1, 1, 1, 1), num_steps)
+    try:
+        subject.sample_frame(STEADY, given.context, num_steps, given.seed, given.actions)
+    except OperationFailed:
+        return False
+    return True

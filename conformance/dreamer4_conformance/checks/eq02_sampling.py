@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.denoising import STEADY, Denoising, fewest_frames, observe, setting, step_counts
+from dreamer4_conformance.denoising import (
+    LOUD,
+    STEADY,
+    Denoising,
+    every_step_count,
+    fewest_frames,
+    observe,
+    setting,
+    step_counts,
+    taken,
+)
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.laws import any_of, mean_square_bound, normal_distance_bound, normal_tail, product_bound
 from dreamer4_conformance.recorder import AnalyticNetwork, Call
@@ -82,16 +92,16 @@ def every_input_is_one_euler_step_on(subject: Subject, trial: Trial) -> None:
 
 @check("eq02.endpoint", needs=SAMPLER)
 def perfect_predictor_is_reproduced(subject: Subject, trial: Trial) -> None:
-    """For every K up to K_max. The last step ends on the prediction, whatever rounded before it;
-    start noise stays below 8.
+    """For every K up to K_max. The last step ends on the prediction, whatever rounded before it; start noise stays
+    below 8, data inside (−1, 1).
     """
     fewest = fewest_frames(subject)
 
     @trial.examples
-    @given(seeds(), st.sampled_from(step_counts(subject, subject.k_max)), st.integers(fewest, 2))
+    @given(seeds(), st.sampled_from(every_step_count(subject)), st.integers(fewest, 2))
     def holds(seed: int, num_steps: int, time: int) -> None:
         run = setting(subject, seed, (2, time, 2, 3), num_steps)
-        z1 = subject.round(np.random.default_rng(seed).standard_normal((2, 3)))
+        z1 = subject.round(np.random.default_rng(seed).uniform(-1, 1, (2, 3)))
         network = AnalyticNetwork(slope=0.0, base=z1)
         frame = subject.sample_frame(network, run.context, num_steps, seed, run.actions).frame
         expected = np.broadcast_to(z1, frame.shape)
@@ -124,7 +134,8 @@ def start_is_standard_normal(subject: Subject, trial: Trial) -> None:
     Found with certainty: a mean of 0.07, a scale of 0.95, a distribution function off by 0.04, a correlation of 0.1.
     """
     shape = (16, 1, 32, 64)
-    runs = [observe(subject, setting(subject, seed, shape, 1)) for seed in (1, 2)]
+    fewest = step_counts(subject, MOST_STEPS)[0]
+    runs = [observe(subject, setting(subject, seed, shape, fewest)) for seed in (1, 2)]
     if not all(run.evaluations for run in runs):
         trial.inconclusive("no evaluation moves the frame")
     start, other = (run.inputs[0] for run in runs)
@@ -148,13 +159,16 @@ def start_is_standard_normal(subject: Subject, trial: Trial) -> None:
 
 @check("eq02.actions", needs=SAMPLER)
 def every_evaluation_receives_the_actions(subject: Subject, trial: Trial) -> None:
-    """Exact, on the frames that the evaluation was given: the last ones where the context is cropped or cached."""
+    """Exact, on the frames that the evaluation was given: the last ones where the context is cropped or cached.
+
+    The action that leads to the first frame comes from before it: an implementation may have no place for it.
+    """
 
     def holds(run: Denoising) -> None:
         for step, one in enumerate(run.evaluations):
             expected = run.setting.actions[:, -one.z.shape[1] :]
             got = None if one.actions is None else one.actions[:, -one.z.shape[1] :]
-            same = got is not None and np.array_equal(got, expected)
+            same = got is not None and np.array_equal(got, _placed(expected, got, run))
             sentence = f"evaluation {step} does not receive the actions that were given"
             shown = None if got is None else got.tolist()
             trial.require(same, sentence, call=str(run.setting), got=shown, expected=expected.tolist())
@@ -162,23 +176,29 @@ def every_evaluation_receives_the_actions(subject: Subject, trial: Trial) -> Non
     _for_every_run(subject, trial, holds)
 
 
+def _placed(expected: np.ndarray, got: np.ndarray, run: Denoising) -> np.ndarray:
+    """What was given, or that without its first action where the sequence starts with nothing."""
+    starts_empty = got.shape == run.setting.actions.shape and not got[:, 0].any()
+    return np.concatenate([0 * expected[:, :1], expected[:, 1:]], axis=1) if starts_empty else expected
+
+
 @signature("sample_frame", tolerance=0.05)
 def course_of_a_frame(subject: Subject) -> np.ndarray:
     """Statistics of one run and its repetition:
-    labels, steps, start noise, actions, context, evaluation by evaluation.
+    labels, steps, start noise, actions, context, evaluation by evaluation; and whether one step is taken.
     """
     shown = 5
-    vector = attempt(lambda: _statistics(subject, shown), 8 * shown + 11)
+    vector = attempt(lambda: _statistics(subject, shown), 8 * shown + 12)
     return np.asarray(np.nan_to_num(vector, nan=-1.0))
 
 
 def _statistics(subject: Subject, shown: int) -> np.ndarray:
     num_steps = step_counts(subject, 4)[-1]
     given, elsewhere = (setting(subject, seed, (32, 2, 16, 32), num_steps, signs=True) for seed in (1, 2))
-    run = observe(subject, given)
+    run = observe(subject, given, LOUD)
     frame, calls = run.frame, run.evaluations
     again, other = (
-        subject.sample_frame(STEADY, one.context, num_steps, one.seed, one.actions) for one in (given, elsewhere)
+        subject.sample_frame(LOUD, one.context, num_steps, one.seed, one.actions) for one in (given, elsewhere)
     )
     course = [
         run.labels,
@@ -189,7 +209,8 @@ def _statistics(subject: Subject, shown: int) -> np.ndarray:
     ]
     padded = [np.resize(np.append(values, [-1.0] * shown), shown) for values in course]
     first, last = calls[0].z[:, :-1], calls[-1].z[:, :-1]
-    whole = [_rms(frame), _rms(frame - again.frame), _rms(frame - other.frame), _rms(first - last), len(calls) / 4]
+    spread = [_rms(frame), _rms(frame - again.frame), _rms(frame - other.frame), _rms(first - last)]
+    whole = [*spread, len(calls) / 4, float(taken(subject, 1))]
     return np.concatenate([*padded, _start_moments(run.inputs[0]), whole])
 
 

@@ -20,6 +20,30 @@ class SamplerXSpace(Textbook):
         return torch.lerp(z, z1_hat, d / (1 - tau))
 
 
+@equivalent("sampler-clamped")
+class SamplerClamped(Textbook):
+    """Predictions and the returned frame are kept in [−1, 1], where a tanh leaves data."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        """From a prediction that data can be."""
+        return super().move(z, z1_hat.clamp(-1, 1), tau, d, start)
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """A frame that data can be."""
+        return super().sample_frame(network, context, num_steps, seed, actions).clamp(-1, 1)
+
+
+@equivalent("sampler-first-action-empty")
+class SamplerFirstActionEmpty(Textbook):
+    """The first frame of a sequence has no action: the one that leads to it belongs to what was before."""
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        """Zeros in its place."""
+        return None if actions is None else torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], dim=1)
+
+
 @equivalent("sampler-noise-levels")
 class SamplerNoiseLevels(TorchAdapter):
     """Noise levels from 1 to 0; context labels rounded to the nearest level; context noise drawn before the start."""

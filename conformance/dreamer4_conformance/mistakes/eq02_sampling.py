@@ -75,6 +75,16 @@ class StopsShort(Textbook):
         return super().move(z, z1_hat, tau, max(min(d, 0.9 - tau), 0.0), start)
 
 
+@mistake("single-step-refused", clause="eq02.endpoint", operations=SAMPLER)
+class SingleStepRefused(Textbook):
+    """One step, K = 1, is refused."""
+
+    def count(self, num_steps: int) -> int:
+        if num_steps == 1:
+            raise ValueError("num_steps must be at least 2")
+        return super().count(num_steps)
+
+
 @mistake("sampler-unseeded", clause="eq02.deterministic", operations=SAMPLER)
 class SamplerUnseeded(Textbook):
     """The start noise comes from one generator that goes on from call to call, whatever the seed."""
