@@ -2,7 +2,8 @@
 
 Each is decided on one fixed-seed draw through every provided route: `sample_tau_d`, and the labels with which
 `dynamics_loss` calls its student. Facts of the grid are exact: its levels are dyadic fractions, whose quotients
-float64 holds. The laws are judged by bounds that hold for stratified draws.
+float64 holds. The laws are judged by bounds that hold for stratified draws. Where one coin may have decided for a whole
+batch, one row of each of many calls is judged instead: rows of different calls are independent.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 ROUTES = ("sample_tau_d", "dynamics_loss")
 ROWS, TIME = 2048, 16
 LOSS_ROWS, LOSS_TIME = 512, 32
+CALLS = 384
 
 
 @dataclass(frozen=True)
@@ -72,32 +74,44 @@ def _draw(subject: Subject, route: str, seed: int) -> Drawn:
 
     A loss that does not work is the business of Eq. (7).
     """
-    draw = _from_schedule if route == "sample_tau_d" else _from_loss
     try:
-        return draw(subject, seed, TIME if route == "sample_tau_d" else LOSS_TIME)
+        return _rows(subject, route, seed, TIME if route == "sample_tau_d" else LOSS_TIME)
     except OperationFailed as with_several:
         try:
-            return draw(subject, seed, 1)
+            return _rows(subject, route, seed, 1)
         except OperationFailed:
             if route == "sample_tau_d":
                 raise with_several from None
             raise Inconclusive(f"the labels cannot be read: {with_several}") from None
 
 
-def _from_schedule(subject: Subject, seed: int, time: int) -> Drawn:
-    batch = max(subject.adapter.min_batch, ROWS)
+def _rows(subject: Subject, route: str, seed: int, time: int) -> Drawn:
+    draw = _from_schedule if route == "sample_tau_d" else _from_loss
+    together = draw(subject, seed, time, ROWS if route == "sample_tau_d" else LOSS_ROWS)
+    at_d_min = together.d == subject.d_min
+    if subject.k_max == 1 or (at_d_min.any() and not at_d_min.all()):
+        return together
+    time, rng = min(time * 2, LOSS_TIME) if time > 1 else 1, np.random.default_rng(seed)
+    parts = [draw(subject, seed + 1 + part, time, 1) for part in range(CALLS)]
+    rows = [int(rng.integers(len(part.d))) for part in parts]
+    tau, d = (np.stack([getattr(p, name)[row] for p, row in zip(parts, rows, strict=True)]) for name in ("tau", "d"))
+    return Drawn(tau, d, f"one row of each of {CALLS} calls like {parts[0].call}")
+
+
+def _from_schedule(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
+    batch = max(subject.adapter.min_batch, rows)
     tau, d = subject.sample_tau_d(seed, batch, time)
     return Drawn(tau, d, f"sample_tau_d({seed}, {batch}, {time})")
 
 
-def _from_loss(subject: Subject, seed: int, time: int) -> Drawn:
+def _from_loss(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
     """All rows at once where gradients tell the student; else few at a time, since matching them is quadratic."""
     fewest = subject.adapter.min_batch
     try:
-        tau, d = _student_labels(subject, seed, (max(fewest, LOSS_ROWS), time), by_gradient=True)
+        tau, d = _student_labels(subject, seed, (max(fewest, rows), time), by_gradient=True)
     except Inconclusive:
-        small = (max(fewest, 16), time)
-        parts = [_student_labels(subject, seed + 1 + part, small, by_gradient=False) for part in range(24)]
+        small, calls = (max(fewest, min(rows, 16)), time), 24 if rows > 1 else 1
+        parts = [_student_labels(subject, seed + 1 + part, small, by_gradient=False) for part in range(calls)]
         tau, d = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
     return Drawn(
         tau, d, f"the student's labels in dynamics_loss(network, z1 of {len(tau)}x{time}x1x1, actions, {seed})"

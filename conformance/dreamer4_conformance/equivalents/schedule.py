@@ -85,6 +85,35 @@ class ScheduleSplitDrawn(TorchAdapter):
         return (torch.rand(batch, time) * steps).floor() / steps, 1 / steps
 
 
+@equivalent("schedule-batch-coin")
+class ScheduleBatchCoin(TorchAdapter):
+    """One coin for a batch decides between d_min and larger steps; for a row each size is as likely (A3)."""
+
+    readings = {"A3": "sequence"}  # noqa: RUF012
+
+    def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
+        """d_min for all rows, or for none."""
+        finest = self.k_max.bit_length() - 1
+        above = torch.rand(()) * (finest + 1) >= 1
+        steps = 2 ** (torch.randint(max(finest, 1), (batch,)) if above else torch.full((batch,), finest))
+        return torch.floor(torch.rand(batch, time) * steps[:, None]) / steps[:, None], 1 / steps
+
+
+@equivalent("schedule-batch-split")
+class ScheduleBatchSplit(TorchAdapter):
+    """Half of the batches are at d_min as a whole; the others draw larger steps, for each timestep (A2)."""
+
+    readings = {"A2": "split"}  # noqa: RUF012
+    d_min_share = 0.5
+
+    def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
+        """A coin for each batch."""
+        finest = self.k_max.bit_length() - 1
+        exponent = torch.randint(max(finest, 1), (batch, time)) if torch.rand(()) < 0.5 else torch.tensor(finest)
+        steps = torch.broadcast_to(2.0**exponent, (batch, time))
+        return torch.floor(torch.rand(batch, time) * steps) / steps, 1 / steps
+
+
 @equivalent("schedule-balanced")
 class ScheduleBalanced(TorchAdapter):
     """Step sizes dealt out in equal numbers and shuffled; levels by masking the low bits of a uniform integer."""
