@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamer4_conformance.recorder import AnalyticNetwork, Call
-from dreamer4_conformance.strategies import ACTIONS
+from dreamer4_conformance.strategies import ACTIONS, contents
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
@@ -82,7 +82,7 @@ def setting(
     subject: Subject, seed: int, shape: tuple[int, int, int, int], num_steps: int, *, signs: bool = False
 ) -> Setting:
     """Context in [−1, 1], where a tanh leaves it, or of ±1; and actions."""
-    rng = np.random.default_rng(seed)
+    rng = contents(seed)
     context = subject.round(rng.uniform(-1, 1, shape))
     actions = subject.round(rng.standard_normal((shape[0], shape[1] + 1, ACTIONS)))
     return Setting(np.sign(context) if signs else context, actions, num_steps, seed)

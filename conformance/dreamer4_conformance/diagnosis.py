@@ -27,19 +27,25 @@ class Signature:
     """What an operation does, as one vector of values of order one; `tolerance` is absolute and relative, for rounding and for laws.
 
     Where an operation draws its own inputs, `observe` recovers them from the implementation, with its vector; the candidates are then
-    evaluated on the same inputs.
+    evaluated on the same inputs. `drawn`: it shows only what is drawn inside, so mistakes that the operation shares with one that draws nothing
+    are no candidates.
     """
 
     function: Callable[..., np.ndarray]
     tolerance: float
     observe: Callable[[Subject], tuple[Any, np.ndarray]] | None = None
+    drawn: bool = False
 
 
 SIGNATURES: dict[str, list[Signature]] = {}
 
 
 def signature(
-    operation: str, *, tolerance: float = 1e-3, observe: Callable[[Subject], tuple[Any, np.ndarray]] | None = None
+    operation: str,
+    *,
+    tolerance: float = 1e-3,
+    observe: Callable[[Subject], tuple[Any, np.ndarray]] | None = None,
+    drawn: bool = False,
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
     """Registers a signature of an operation: a function from the subject to a vector, NaN where a call raised (`attempt`).
 
@@ -47,7 +53,7 @@ def signature(
     """
 
     def register(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        SIGNATURES.setdefault(operation, []).append(Signature(function, tolerance, observe))
+        SIGNATURES.setdefault(operation, []).append(Signature(function, tolerance, observe, drawn))
         return function
 
     return register
@@ -88,7 +94,7 @@ def _matching(subject: Subject, operation: str, index: int, sign: Signature) -> 
     correct = expected(None)
     if _alike(seen, correct, tolerance):
         return
-    for name in _names(operation, declared):
+    for name in _names(operation, declared, sign.drawn):
         candidate = expected(name)
         if _alike(seen, candidate, tolerance) and not _alike(candidate, correct, sign.tolerance):
             yield name
@@ -108,10 +114,13 @@ def _alike(one: np.ndarray | None, other: np.ndarray | None, tolerance: float) -
     return bool(np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
-def _names(operation: str, declared: tuple[tuple[str, str], ...]) -> Iterator[str]:
+def _names(operation: str, declared: tuple[tuple[str, str], ...], drawn: bool) -> Iterator[str]:
     from dreamer4_conformance.mistakes import MISTAKES
 
-    yield from (mistake.id for mistake in MISTAKES.values() if operation in mistake.operations)
+    mistakes = [mistake for mistake in MISTAKES.values() if operation in mistake.operations]
+    yield from (one.id for one in mistakes if not (drawn and f"{operation}_at" in one.operations))
+    if drawn:
+        return
     for reading in READINGS:
         if reading.clause is not None:
             chosen = dict(declared).get(reading.id, reading.default)

@@ -72,21 +72,35 @@ def _same_input(one: Entry, other: Entry, where: np.ndarray, tolerance: float) -
 def _students(rows: list[Entry], d_min: float, tolerance: float) -> list[Entry]:
     """Rows that no other row explains as its teacher, among those with gradient where there is any."""
     carrying = [entry for entry in rows if entry.carries_gradient]
-    candidates = carrying or rows
+    candidates = carrying or [entry for entry in rows if np.all(entry.d >= d_min)]
+    if not candidates:
+        return []
+    tau, d = (np.stack([getattr(entry, name) for entry in candidates]) for name in ("tau", "d"))
+    elsewhere = d <= d_min
+    half = np.all((d[:, None] == d / 2) | elsewhere, axis=2) & ~elsewhere.all(1)
+    moved = np.all((tau[:, None] == tau + d / 2) | elsewhere, axis=2)
+
+    def explains(other: Entry, entry: Entry, has_moved: bool) -> bool:
+        same_row = entry.actions is not None and other.actions is not None and _same_actions(entry, other)
+        return (has_moved and same_row) or _same_input(entry, other, other.d > d_min, tolerance)
+
+    teachers = {i for i, j in np.argwhere(half) if i != j and explains(candidates[j], candidates[i], bool(moved[i, j]))}
+    students = [entry for index, entry in enumerate(candidates) if index not in teachers]
+    return students if carrying else _apart_from_teachers_at_d_min(students, d_min)
+
+
+def _apart_from_teachers_at_d_min(students: list[Entry], d_min: float) -> list[Entry]:
+    """Without gradient, and where a row at d_min goes through the teacher too (A4): of equal inputs the first, and not the one half a step on."""
+    flow = [entry for entry in students if np.all(entry.d <= d_min)]
+    twice = {i: j for j, one in enumerate(flow) for i, other in enumerate(flow) if i > j and np.array_equal(one.z, other.z)}
+    repeated = [flow[j] for j in twice.values()]
 
     def is_teacher(entry: Entry) -> bool:
-        for other in candidates:
-            bootstrap = other.d > d_min
-            if other is entry or not bootstrap.any() or entry.z.shape != other.z.shape:
-                continue
-            half = np.all(entry.d[bootstrap] == other.d[bootstrap] / 2)
-            moved = np.all(entry.tau[bootstrap] == (other.tau + other.d / 2)[bootstrap])
-            same_row = entry.actions is not None and other.actions is not None and _same_actions(entry, other)
-            if half and (_same_input(entry, other, bootstrap, tolerance) or (moved and same_row)):
-                return True
-        return False
+        if any(entry is flow[i] for i in twice):
+            return True
+        return any(one is not entry and one.actions is not None and _same_actions(one, entry) for one in repeated)
 
-    return [entry for entry in candidates if not is_teacher(entry)]
+    return [entry for entry in students if not (any(entry is one for one in flow) and is_teacher(entry))]
 
 
 def _same_actions(one: Entry, other: Entry) -> bool:
@@ -96,9 +110,9 @@ def _same_actions(one: Entry, other: Entry) -> bool:
 def _row(entry: Entry, z1: np.ndarray, actions: np.ndarray, position: int | None) -> int | None:
     """Row b of the data: by its actions, else by how likely the noise is that the labels imply. None where two rows explain it."""
     if entry.actions is not None and entry.actions.shape == actions.shape[1:]:
-        equal = [b for b in range(len(actions)) if np.allclose(entry.actions, actions[b], rtol=1e-2, atol=1e-2)]
+        equal = np.flatnonzero(np.all(np.abs(entry.actions - actions) <= 1e-2 * (1 + np.abs(actions)), axis=(1, 2)))
         if len(equal) == 1:
-            return equal[0]
+            return int(equal[0])
     if len(z1) == 1:
         return 0
     tau = np.minimum(entry.tau, 1 - 1e-3)[:, None, None]
@@ -135,13 +149,20 @@ def match(
         if row is None:
             return None
         bootstrap = student.d > d_min
-        alike = [entry for entry in left if _same_input(student, entry, bootstrap, tolerance)]
-        first = min(alike, key=lambda entry: float(np.abs(entry.z - student.z)[bootstrap].max()), default=None)
-        if first is not None:
-            left.remove(first)
+        first = _first_teacher(student, left, bootstrap, tolerance)
+        left = [entry for entry in left if entry is not first]
         matches.append(Match(row, student, first, None, bootstrap))
     _assign_second(matches, left, network)
     return matches
+
+
+def _first_teacher(student: Entry, left: list[Entry], bootstrap: np.ndarray, tolerance: float) -> Entry | None:
+    """The row whose input is nearest to the student's own where d > d_min, if it is that input."""
+    if not left or not bootstrap.any():
+        return None
+    gaps = np.abs(np.stack([entry.z for entry in left]) - student.z)[:, bootstrap].max((1, 2, 3))
+    nearest = left[int(np.argmin(gaps))]
+    return nearest if _same_input(student, nearest, bootstrap, tolerance) else None
 
 
 def _second_input(network: AnalyticNetwork, student: Entry) -> np.ndarray:
@@ -154,17 +175,19 @@ def _second_input(network: AnalyticNetwork, student: Entry) -> np.ndarray:
 
 def _assign_second(matches: list[Match], left: list[Entry], network: AnalyticNetwork) -> None:
     """Gives every student with bootstrap timesteps the nearest of the rows left; the nearest pairs first."""
-    pairs = []
+    if not left:
+        return
+    inputs, pairs = np.stack([entry.z for entry in left]), []
     for index, found in enumerate(matches):
-        if not found.bootstrap.any():
-            continue
-        student = found.student
-        z_prime = _second_input(network, student)
-        for entry in left:
-            gap = float(np.abs(entry.z - z_prime)[found.bootstrap].mean())
-            pairs.append((not _same_actions(student, entry), gap, index, entry))
-    taken: list[Entry] = []
-    for _, _, index, entry in sorted(pairs, key=lambda pair: pair[:3]):
-        if matches[index].second is None and not any(entry is other for other in taken):
-            matches[index].second = entry
-            taken.append(entry)
+        if found.bootstrap.any():
+            z_prime = _second_input(network, found.student)
+            gaps = np.abs(inputs - z_prime)[:, found.bootstrap].mean((1, 2, 3))
+            pairs += [
+                (not _same_actions(found.student, entry), gap, index, place)
+                for place, (entry, gap) in enumerate(zip(left, gaps.tolist(), strict=True))
+            ]
+    taken: set[int] = set()
+    for _, _, index, place in sorted(pairs):
+        if matches[index].second is None and place not in taken:
+            matches[index].second = left[place]
+            taken.add(place)

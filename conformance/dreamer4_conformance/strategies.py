@@ -17,6 +17,11 @@ def levels(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[np.ndarray
     return numerators.map(lambda values: np.array(values, np.float64) / 256)
 
 
+def contents(seed: int) -> np.random.Generator:
+    """The generator of data and actions. Its stream is the suite's own: an adapter that seeds NumPy from the same seed must not draw z1 as its noise."""
+    return np.random.default_rng([seed, 2509, 24527])
+
+
 def seeds() -> st.SearchStrategy[int]:
     """Seeds for contents and for the operations that take one."""
     return st.integers(0, 2**31 - 1)
@@ -35,7 +40,7 @@ def draw_contents(
     subject: Subject, seed: int, shape: tuple[int, int, int, int], tau: np.ndarray | None = None, d: np.ndarray | None = None
 ) -> Draw:
     """Data, noise and actions from `seed`; tau and d as given, else drawn by Eq. (4) as the adapter's reading A3 has it."""
-    rng = np.random.default_rng(seed)
+    rng = contents(seed)
     if tau is None or d is None:
         tau, d = grid_pairs(rng, subject.k_max, shape[:2], subject.readings["A3"])
     z1, z0 = (subject.round(rng.standard_normal(shape)) for _ in range(2))

@@ -24,7 +24,7 @@ from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.laws import any_of, count_bound, mean_bound, uniform_bound
 from dreamer4_conformance.matching import entries, match
 from dreamer4_conformance.recorder import CONSTANT
-from dreamer4_conformance.strategies import ACTIONS
+from dreamer4_conformance.strategies import ACTIONS, contents
 from dreamer4_conformance.subject import Draw, Subject
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 
@@ -91,7 +91,7 @@ def _rows(subject: Subject, route: str, seed: int, time: int) -> Drawn:
     at_d_min = together.d == subject.d_min
     if subject.k_max == 1 or (at_d_min.any() and not at_d_min.all()):
         return together
-    time, rng = min(time * 2, LOSS_TIME) if time > 1 else 1, np.random.default_rng(seed)
+    time, rng = min(time * 2, LOSS_TIME) if time > 1 else 1, contents(seed)
     parts = [draw(subject, seed + 1 + part, time, 1) for part in range(CALLS)]
     rows = [int(rng.integers(len(part.d))) for part in parts]
     tau, d = (np.stack([getattr(p, name)[row] for p, row in zip(parts, rows, strict=True)]) for name in ("tau", "d"))
@@ -121,7 +121,7 @@ def _from_loss(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
 def _student_labels(
     subject: Subject, seed: int, shape: tuple[int, int], *, by_gradient: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
+    rng = contents(seed)
     z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((1, 1), (ACTIONS,)))
     evaluation = subject.evaluate("dynamics_loss", CONSTANT, Draw(z1=z1, actions=actions, seed=seed))
     if by_gradient:

@@ -89,7 +89,7 @@ def students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> 
     )
 
 
-@signature("dynamics_loss", tolerance=0.15)
+@signature("dynamics_loss", tolerance=0.15, drawn=True)
 def moments_of_the_noise(subject: Subject) -> np.ndarray:
     """Mean, mean square and kurtosis of the noise, and its dependences."""
 
