@@ -354,3 +354,9 @@ class Lucidrains(TorchAdapter):
             "mae_max": default(tokenizer, "per_image_patch_mask_prob")[1],
             "lpips_weight": default(tokenizer, "lpips_loss_weight"),
         }
+
+
+class ForwardKL(Lucidrains):
+    """With the library's option for the divergence that Eq. (11) prints, KL[π ‖ π_prior]; its default is the other."""
+
+    reverse_kl = False
