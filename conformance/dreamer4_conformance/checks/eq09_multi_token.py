@@ -65,10 +65,12 @@ def head_n_predicts_n_ahead(subject: Subject, trial: Trial) -> None:
 
 
 @st.composite
-def _log_probs(draw: st.DrawFn, subject: Subject, *, fewest_spare: int) -> tuple[np.ndarray, np.ndarray]:
+def _log_probs(
+    draw: st.DrawFn, subject: Subject, *, fewest_spare: int, shortest: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """ln p (B, T, N), 0 past the end, and the mask; T exceeds the last distance by `fewest_spare` at least."""
     distances = _distances(subject, draw(st.integers(1, 8)))
-    batch, time = draw(st.integers(1, 3)), max(1, distances[-1] + fewest_spare) + draw(st.integers(0, 6))
+    batch, time = draw(st.integers(1, 3)), max(shortest, distances[-1] + fewest_spare) + draw(st.integers(0, 6))
     _, valid = multi_token_targets(np.zeros((batch, time)), distances)
     rng = np.random.default_rng(draw(seeds()))
     return np.where(valid, subject.round(-rng.exponential(2.0, valid.shape)), 0.0), valid
@@ -86,10 +88,13 @@ def _call(log_prob: np.ndarray, valid: np.ndarray) -> str:
 
 @check("eq09.sum", needs=("mtp_loss",))
 def distances_are_added_up(subject: Subject, trial: Trial) -> None:
-    """Every distance has a valid position: a mean over none is left open. Terms: |ln p|, all of one sign."""
+    """Every distance has a valid position: a mean over none is left open. Terms: |ln p|, all of one sign.
+
+    Two frames at least: one alone, an image, may carry no labels.
+    """
 
     @trial.examples
-    @given(_log_probs(subject, fewest_spare=1))
+    @given(_log_probs(subject, fewest_spare=1, shortest=2))
     def holds(drawn: tuple[np.ndarray, np.ndarray]) -> None:
         log_prob, valid = drawn
         over, positions = subject.readings["A19"], subject.readings["A29"]

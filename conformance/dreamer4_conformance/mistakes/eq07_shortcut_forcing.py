@@ -225,12 +225,13 @@ class TeacherAveraged(Textbook):
 class FlowEverywhere(Textbook):
     """The flow term is added above d_min too."""
 
-    def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
-        return super().bootstrap_error(z1_hat, z, target, tau) + self.norm(z1_hat - self._z1)
-
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
-        self._z1 = z1
-        return super().flow_error(z1_hat, z1)
+        self._flow = super().flow_error(z1_hat, z1)
+        return self._flow
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        added = torch.where(bootstrap, self.loss_weight(tau) * self._flow, 0.0)
+        return super().weigh(error, tau, bootstrap) + added
 
 
 @mistake("flow-velocity-space", clause="eq07.flow-value", operations=LOSSES)
