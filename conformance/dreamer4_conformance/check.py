@@ -57,7 +57,14 @@ class Check:
         return ", ".join(absent) or None
 
 
-CHECKS: list[Check] = []
+
+def place(registered: Callable[..., object]) -> str:
+    """Where a class or function stands. The key of the registries: a module loaded twice, as pytest does for doctests, registers nothing twice."""
+    return f"{registered.__module__}.{registered.__qualname__}"
+
+
+CHECKS: dict[str, Check] = {}
+"""Every registered check, by the place of its function."""
 
 
 def check(
@@ -68,7 +75,7 @@ def check(
         raise ValueError(f"clause {clause!r} does not exist; clauses.py lists them")
 
     def register(function: Callable[[Subject, Trial], None]) -> Callable[[Subject, Trial], None]:
-        CHECKS.append(Check(clause, function, needs, needs_one, decisions))
+        CHECKS[place(function)] = Check(clause, function, needs, needs_one, decisions)
         return function
 
     return register

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from hypothesis.errors import UnsatisfiedAssumption
 
+from dreamer4_conformance.check import place
 from dreamer4_conformance.readings import READINGS
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
@@ -37,7 +38,7 @@ class Signature:
     drawn: bool = False
 
 
-SIGNATURES: dict[str, list[Signature]] = {}
+SIGNATURES: dict[str, dict[str, Signature]] = {}
 
 
 def signature(
@@ -53,7 +54,7 @@ def signature(
     """
 
     def register(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        SIGNATURES.setdefault(operation, []).append(Signature(function, tolerance, observe, drawn))
+        SIGNATURES.setdefault(operation, {})[place(function)] = Signature(function, tolerance, observe, drawn)
         return function
 
     return register
@@ -73,13 +74,29 @@ def behaves_like(subject: Subject, operations: tuple[str, ...]) -> list[str]:
     found: list[str] = []
     with np.errstate(all="ignore"):
         for operation in filter(subject.provides, operations):
-            for index, sign in enumerate(SIGNATURES.get(operation, [])):
-                found.extend(_matching(subject, operation, index, sign))
+            for where, sign in SIGNATURES.get(operation, {}).items():
+                found.extend(_matching(subject, operation, where, sign))
     return list(dict.fromkeys(found))
 
 
-def _matching(subject: Subject, operation: str, index: int, sign: Signature) -> Iterator[str]:
-    declared = tuple(sorted(subject.adapter.readings.items()))
+class Declared(NamedTuple):
+    """What the implementation declares and a candidate therefore shares."""
+
+    readings: tuple[tuple[str, str], ...]
+    k_max: int
+    context_level: float
+    d_min_share: float | None
+
+    @classmethod
+    def of(cls, subject: Subject) -> Declared:
+        """The declarations of a subject."""
+        adapter = subject.adapter
+        readings = tuple(sorted(adapter.readings.items()))
+        return cls(readings, adapter.k_max, adapter.context_level, adapter.d_min_share)
+
+
+def _matching(subject: Subject, operation: str, where: str, sign: Signature) -> Iterator[str]:
+    declared = Declared.of(subject)
     observed = _outcome(lambda: (None, sign.function(subject)) if sign.observe is None else sign.observe(subject))
     if observed is None:
         return
@@ -87,8 +104,8 @@ def _matching(subject: Subject, operation: str, index: int, sign: Signature) -> 
 
     def expected(name: str | None) -> np.ndarray | None:
         if sign.observe is None:
-            return _cached(operation, index, name, subject.k_max, declared)
-        return _outcome(lambda: sign.function(_candidate(name, subject.k_max, declared), inputs))
+            return _cached(operation, where, name, declared)
+        return _outcome(lambda: sign.function(_candidate(name, declared), inputs))
 
     tolerance = max(sign.tolerance, 4 * subject.eps)
     correct = expected(None)
@@ -114,7 +131,7 @@ def _alike(one: np.ndarray | None, other: np.ndarray | None, tolerance: float) -
     return bool(np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
-def _names(operation: str, declared: tuple[tuple[str, str], ...], drawn: bool) -> Iterator[str]:
+def _names(operation: str, declared: Declared, drawn: bool) -> Iterator[str]:
     from dreamer4_conformance.mistakes import MISTAKES
 
     mistakes = [mistake for mistake in MISTAKES.values() if operation in mistake.operations]
@@ -123,28 +140,27 @@ def _names(operation: str, declared: tuple[tuple[str, str], ...], drawn: bool) -
         return
     for reading in READINGS:
         if reading.clause is not None:
-            chosen = dict(declared).get(reading.id, reading.default)
+            chosen = dict(declared.readings).get(reading.id, reading.default)
             yield from (f"reading {reading.id} = {option}" for option in reading.options if option != chosen)
 
 
 @cache
-def _cached(
-    operation: str, index: int, name: str | None, k_max: int, declared: tuple[tuple[str, str], ...]
-) -> np.ndarray | None:
-    return _outcome(lambda: SIGNATURES[operation][index].function(_candidate(name, k_max, declared)))
+def _cached(operation: str, where: str, name: str | None, declared: Declared) -> np.ndarray | None:
+    return _outcome(lambda: SIGNATURES[operation][where].function(_candidate(name, declared)))
 
 
-def _candidate(name: str | None, k_max: int, declared: tuple[tuple[str, str], ...]) -> Subject:
+def _candidate(name: str | None, declared: Declared) -> Subject:
     """The textbook with a mistake, with another reading, or as it stands, in float64."""
     from dreamer4_conformance.mistakes import MISTAKES
     from dreamer4_conformance.textbook import Textbook
 
-    readings, adapter_type, level = dict(declared), Textbook, "signal"
+    readings, adapter_type, level = dict(declared.readings), Textbook, "signal"
     if name in MISTAKES:
         adapter_type, level = MISTAKES[name].adapter, MISTAKES[name].levels[0]
     elif name is not None:
         reading, _, option = name.removeprefix("reading ").partition(" = ")
         readings[reading] = option
     adapter = adapter_type(level, **readings)
-    adapter.k_max, adapter.dtype = k_max, "float64"
+    adapter.k_max, adapter.dtype = declared.k_max, "float64"
+    adapter.context_level, adapter.d_min_share = declared.context_level, declared.d_min_share or adapter.d_min_share
     return Subject(adapter)

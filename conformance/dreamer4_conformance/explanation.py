@@ -23,7 +23,7 @@ WIDTH = 80
 def listing(clauses: Iterable[Clause]) -> Iterator[str]:
     """One line for each clause, with its kind and the number of its checks."""
     for clause in clauses:
-        checks = sum(check.clause == clause.id for check in CHECKS)
+        checks = sum(check.clause == clause.id for check in CHECKS.values())
         checked = f"{checks} check{'s' if checks > 1 else ''}" if checks else "no check yet"
         yield f"{clause.id:<24}{clause.kind:<9}{checked:<14}{clause.where}"
         yield from textwrap.wrap(clause.requirement, WIDTH, initial_indent="    ", subsequent_indent="    ")
@@ -60,7 +60,7 @@ def _readings(clause: Clause) -> Iterator[str]:
 
 
 def _checks(clause: Clause) -> Iterator[str]:
-    for check in CHECKS:
+    for check in CHECKS.values():
         if check.clause == clause.id:
             needs = ", ".join([*check.needs, *([" or ".join(check.needs_one)] if check.needs_one else [])])
             first = (inspect.getdoc(check.function) or "").split("\n")[0]

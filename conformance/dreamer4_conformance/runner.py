@@ -23,7 +23,7 @@ SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
 
 def checks_of(clause: Clause) -> list[Check]:
     """The registered checks that verify the clause."""
-    return [check for check in CHECKS if check.clause == clause.id]
+    return [check for check in CHECKS.values() if check.clause == clause.id]
 
 
 def checkable(clauses: Iterable[Clause] = CLAUSES) -> list[Clause]:

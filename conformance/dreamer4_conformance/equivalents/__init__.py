@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.check import place
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,12 @@ def equivalent(id: str) -> Callable[[Factory], Factory]:
 
     def register(factory: Factory) -> Factory:
         taken = EQUIVALENTS.get(id)
-        # A module that is loaded a second time, as pytest does for doctests, registers what it registered before.
-        if taken is not None and _place(taken.adapter_factory) != _place(factory):
-            raise ValueError(f"equivalent {id!r}: the id is taken by {_place(taken.adapter_factory)}")
+        if taken is not None and place(taken.adapter_factory) != place(factory):
+            raise ValueError(f"equivalent {id!r}: the id is taken by {place(taken.adapter_factory)}")
         EQUIVALENTS[id] = Equivalent(id, factory)
         return factory
 
     return register
-
-
-def _place(factory: Callable[[], Adapter]) -> str:
-    return f"{factory.__module__}.{factory.__qualname__}"
 
 
 for _module in pkgutil.iter_modules(__path__):

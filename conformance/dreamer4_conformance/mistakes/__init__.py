@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dreamer4_conformance.check import place
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.textbook import Textbook
 
@@ -37,10 +38,12 @@ def mistake(
     id: str, *, clause: str, operations: tuple[str, ...], levels: tuple[str, ...] = ("signal", "noise")
 ) -> Callable[[type[Textbook]], type[Textbook]]:
     """Registers a subclass of the textbook as the mistake `id`, which `clause` must reject. ValueError for an unknown clause or a second use of the id."""
-    if clause not in BY_ID or id in MISTAKES:
-        raise ValueError(f"mistake {id!r}: clause {clause!r} does not exist, or the id is taken")
+    if clause not in BY_ID:
+        raise ValueError(f"mistake {id!r}: clause {clause!r} does not exist")
 
     def register(adapter: type[Textbook]) -> type[Textbook]:
+        if id in MISTAKES and place(MISTAKES[id].adapter) != place(adapter):
+            raise ValueError(f"mistake {id!r}: the id is taken by {place(MISTAKES[id].adapter)}")
         MISTAKES[id] = Mistake(id, clause, adapter, operations, levels)
         return adapter
 
