@@ -111,8 +111,8 @@ def observe(subject: Subject, given: Setting, network: AnalyticNetwork = STEADY)
 
 def fewest_frames(subject: Subject) -> int:
     """0, or 1 where the adapter says by NotProvided that its sampler needs a context."""
+    given = setting(subject, 0, (1, 0, 1, 1), step_counts(subject, subject.k_max)[0])
     try:
-        given = setting(subject, 0, (1, 0, 1, 1), 1)
         subject.sample_frame(STEADY, given.context, given.num_steps, given.seed, given.actions)
     except NotProvided:
         return 1
