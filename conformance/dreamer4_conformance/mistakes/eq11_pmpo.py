@@ -157,6 +157,24 @@ class FactoredFirst(Textbook):
         return parts[0]
 
 
+@mistake("pmpo-kl-joint-softmax", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
+class KlJointSoftmax(Textbook):
+    """The KL is that of one softmax over the logits of all action components side by side."""
+
+    def pmpo(
+        self,
+        logits: list[Tensor],
+        prior_logits: list[Tensor],
+        action: Tensor,
+        advantage: Tensor,
+        alpha: float,
+        beta: float,
+    ) -> Tensor:
+        together, prior = torch.cat(logits, 1).log_softmax(1), torch.cat(prior_logits, 1).log_softmax(1)
+        kl = self.kl_to_prior(together, self.frozen_prior(prior), action[:, 0])
+        return super().pmpo(logits, prior_logits, action, advantage, alpha, 0.0) + beta * kl.mean()
+
+
 @mistake("pmpo-prior-trained", clause="eq11.prior-frozen", operations=("policy_loss",), levels=SIGNAL)
 class PriorTrained(Textbook):
     """Gradient flows into the prior."""
