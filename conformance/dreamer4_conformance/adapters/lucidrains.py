@@ -14,6 +14,7 @@ rollout.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -39,7 +40,11 @@ TORCHVISION: Mapping[str, Mapping[str, Any]] = {
 
 @cache
 def library() -> ModuleType:
-    """Their module."""
+    """Their module. ModuleNotFoundError, with what to do, where it is not installed."""
+    if importlib.util.find_spec("dreamer4") is None:
+        raise ModuleNotFoundError(
+            "dreamer4 is not installed; `tox run -e peers` installs it from peers.txt", name="dreamer4"
+        )
     with visiting(stubs=TORCHVISION):
         return importlib.import_module("dreamer4.dreamer4")
 

@@ -1,0 +1,143 @@
+"""The suite on other people's implementations: a verdict that changes, by the suite or by them, is noticed."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from dreamer4_conformance.adapters import peers
+from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains
+from dreamer4_conformance.adapters.nicklashansen import NicklasHansen
+from dreamer4_conformance.check import CHECKS
+from dreamer4_conformance.clauses import CLAUSES, Clause
+from dreamer4_conformance.runner import check_implementation
+from dreamer4_conformance.verdicts import Result, Status
+
+REPORTS = Path(__file__).parents[1] / "reports"
+ADAPTERS = {"nicklashansen-dreamer4-bdeddfe": NicklasHansen, "lucidrains-dreamer4-0.20.2": Lucidrains}
+FAILING = {
+    "nicklashansen-dreamer4-bdeddfe": set(),
+    "lucidrains-dreamer4-0.20.2": {
+        # d = 1 is neither drawn nor sampled with.
+        "eq02.endpoint",
+        "eq04.step-support",
+        "eq04.step-law",
+        # The flow term is added at every step size.
+        "eq07.flow-only-at-dmin",
+        "eq07.bootstrap-value",
+        "eq07.gradient",
+        "eq07.absolute",
+        "eq07.batch-shapes",
+        # The KL is reversed, and taken over one softmax of all components.
+        "eq11.kl-direction",
+        "eq11.value",
+        "eq11.gradient",
+        "eq11.factored",
+        # One NaN stays in the running mean square.
+        "rms.poison",
+    },
+}
+
+
+def clauses(*patterns: str) -> list[Clause]:
+    return [clause for clause in CLAUSES if clause.id.startswith(patterns)]
+
+
+def instance(adapter: type[NicklasHansen | Lucidrains]) -> NicklasHansen | Lucidrains:
+    try:
+        return adapter()
+    except (FileNotFoundError, ModuleNotFoundError) as absent:
+        pytest.skip(f"{adapter.name}: {absent}")
+
+
+def verdicts(adapter: type[NicklasHansen | Lucidrains], *patterns: str) -> dict[str, Result]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what their code warns of is theirs
+        return {result.id: result for result in check_implementation(instance(adapter), clauses(*patterns))}
+
+
+def failing(results: dict[str, Result]) -> set[str]:
+    return {name for name, result in results.items() if result.status is Status.FAIL}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("report", ADAPTERS)
+def test_the_verdicts_are_those_of_the_committed_report(report: str) -> None:
+    version = instance(ADAPTERS[report]).version
+    if not report.endswith(version):
+        pytest.skip(f"{report} is the report on record; here is version {version}")
+    results = verdicts(ADAPTERS[report], "")
+    recorded = json.loads((REPORTS / f"{report}.json").read_text(encoding="utf-8"))["clauses"]
+    checked = {check.clause for check in CHECKS}
+    expected = {row["id"]: row["status"] for row in recorded if row["id"] in checked}
+    assert failing(results) == FAILING[report]
+    assert {name: result.status.value for name, result in results.items()} == expected
+
+
+@pytest.mark.peers
+def test_a_split_and_a_clean_context_that_are_not_declared_are_noticed() -> None:
+    class Undeclared(NicklasHansen):
+        readings = {}  # noqa: RUF012
+
+    results = verdicts(Undeclared, "eq04.step", "ctx.corruption")
+    assert {"eq04.step-law", "ctx.corruption"} <= failing(results)
+    assert "reading A9 = none" in results["ctx.corruption"].behaves_like
+
+
+@pytest.mark.peers
+def test_a_wrong_label_between_their_loss_and_the_suite_is_noticed() -> None:
+    class Mislabelled(NicklasHansen):
+        def _model(self, network):  # type: ignore[no-untyped-def]
+            return super()._model(lambda z, tau, d, actions: network(z, tau, (2 * d).clamp(max=1), actions))
+
+    assert "eq07.teacher-labels" in failing(verdicts(Mislabelled, "eq07.teacher-labels"))
+
+
+@pytest.mark.peers
+def test_the_option_for_the_printed_divergence_leaves_the_factored_one_alone() -> None:
+    results = verdicts(ForwardKL, "eq11")
+    assert failing(results) == {"eq11.factored"}
+    assert "pmpo-kl-joint-softmax" in results["eq11.factored"].behaves_like
+
+
+@pytest.mark.peers
+def test_the_flow_term_above_d_min_is_named() -> None:
+    results = verdicts(Lucidrains, "eq07.flow-only-at-dmin")
+    assert results["eq07.flow-only-at-dmin"].behaves_like == ["flow-everywhere"]
+
+
+@pytest.mark.peers
+def test_their_imports_leave_nothing_behind() -> None:
+    instance(NicklasHansen)
+    assert not {"model", "train_dynamics", "wandb"} & set(sys.modules)
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_missing_checkout_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DREAMER4_PEERS", raising=False)
+    with pytest.raises(FileNotFoundError, match="DREAMER4_PEERS is not set"):
+        peers.checkout("someone/dreamer4")
+    monkeypatch.setenv("DREAMER4_PEERS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no checkout of someone/dreamer4"):
+        peers.checkout("someone/dreamer4")
+
+
+def test_contents_have_the_name_that_git_gives_them(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert peers.git_blob(tmp_path / "empty") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+
+
+def test_a_visit_leaves_modules_search_path_and_random_state_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("import torch\nnumber = torch.rand(1)\nimport absent_here\n")
+    search_path, state = sys.path.copy(), torch.random.get_rng_state()
+    with peers.visiting(tmp_path, stubs={"absent_here": {}, "sys": {}}):
+        import json as theirs
+
+        assert theirs.number is not None  # type: ignore[attr-defined]
+        assert "absent_here" in sys.modules
+    assert sys.modules["json"] is json
+    assert "absent_here" not in sys.modules
+    assert (sys.path, sys.modules["sys"]) == (search_path, sys)
+    assert torch.equal(torch.random.get_rng_state(), state)
