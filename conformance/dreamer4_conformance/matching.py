@@ -69,9 +69,15 @@ def _same_input(one: Entry, other: Entry, where: np.ndarray, tolerance: float) -
     return bool(np.all(gap <= tolerance * (1 + np.abs(one.z[where]))))
 
 
-def _students(rows: list[Entry], d_min: float, tolerance: float) -> list[Entry]:
-    """Rows that no other row explains as its teacher, among those with gradient where there is any."""
+def _students(rows: list[Entry], d_min: float, tolerance: float, expected: int) -> list[Entry]:
+    """Rows that no other row explains as its teacher, among those with gradient where there is any.
+
+    As many with gradient as the data has rows are all students: coarse actions may make one row look like the
+    teacher of another.
+    """
     carrying = [entry for entry in rows if entry.carries_gradient]
+    if len(carrying) == expected:
+        return carrying
     candidates = carrying or [entry for entry in rows if np.all(entry.d >= d_min)]
     if not candidates:
         return []
@@ -85,6 +91,9 @@ def _students(rows: list[Entry], d_min: float, tolerance: float) -> list[Entry]:
         return (has_moved and same_row) or _same_input(entry, other, other.d > d_min, tolerance)
 
     teachers = {i for i, j in np.argwhere(half) if i != j and explains(candidates[j], candidates[i], bool(moved[i, j]))}
+    silent = [entry for entry in rows if carrying and not entry.carries_gradient]
+    # A flow term at the bootstrap term's own input is no teacher where the same call was made without gradient as well.
+    teachers = {i for i in teachers if not any(_same_call(candidates[i], entry, tolerance) for entry in silent)}
     students = [entry for index, entry in enumerate(candidates) if index not in teachers]
     return students if carrying else _apart_from_teachers_at_d_min(students, d_min)
 
@@ -92,7 +101,9 @@ def _students(rows: list[Entry], d_min: float, tolerance: float) -> list[Entry]:
 def _apart_from_teachers_at_d_min(students: list[Entry], d_min: float) -> list[Entry]:
     """Without gradient, and where a row at d_min goes through the teacher too (A4): of equal inputs the first, and not the one half a step on."""
     flow = [entry for entry in students if np.all(entry.d <= d_min)]
-    twice = {i: j for j, one in enumerate(flow) for i, other in enumerate(flow) if i > j and np.array_equal(one.z, other.z)}
+    twice = {
+        i: j for j, one in enumerate(flow) for i, other in enumerate(flow) if i > j and np.array_equal(one.z, other.z)
+    }
     repeated = [flow[j] for j in twice.values()]
 
     def is_teacher(entry: Entry) -> bool:
@@ -101,6 +112,11 @@ def _apart_from_teachers_at_d_min(students: list[Entry], d_min: float) -> list[E
         return any(one is not entry and one.actions is not None and _same_actions(one, entry) for one in repeated)
 
     return [entry for entry in students if not (any(entry is one for one in flow) and is_teacher(entry))]
+
+
+def _same_call(one: Entry, other: Entry, tolerance: float) -> bool:
+    same_labels = np.array_equal(one.tau, other.tau) and np.array_equal(one.d, other.d)
+    return same_labels and _same_input(one, other, np.ones_like(one.d, bool), tolerance)
 
 
 def _same_actions(one: Entry, other: Entry) -> bool:
@@ -138,7 +154,7 @@ def match(
     """
     rows = [entry for entry in entries(calls) if entry.z.shape == z1.shape[1:]]
     tolerance = 4 * eps
-    students = _students(rows, d_min, tolerance)
+    students = _students(rows, d_min, tolerance, len(z1))
     if len(students) == 0:
         return []
     left = [entry for entry in rows if not any(entry is student for student in students)]
@@ -157,12 +173,22 @@ def match(
 
 
 def _first_teacher(student: Entry, left: list[Entry], bootstrap: np.ndarray, tolerance: float) -> Entry | None:
-    """The row whose input is nearest to the student's own where d > d_min, if it is that input."""
+    """Of the rows with the student's own input where d > d_min the nearest; one labelled d/2 before any other.
+
+    A call beyond the paper's three, made to log something, has that input as well.
+    """
     if not left or not bootstrap.any():
         return None
     gaps = np.abs(np.stack([entry.z for entry in left]) - student.z)[:, bootstrap].max((1, 2, 3))
-    nearest = left[int(np.argmin(gaps))]
-    return nearest if _same_input(student, nearest, bootstrap, tolerance) else None
+
+    def order(place: int) -> tuple[bool, float]:
+        entry = left[place]
+        labelled = np.all((entry.tau == student.tau) & (2 * entry.d == student.d), where=bootstrap)
+        return not labelled, float(gaps[place])
+
+    near = np.flatnonzero(gaps <= tolerance * (1 + np.abs(student.z[bootstrap]).max())).tolist()
+    alike = [place for place in near if _same_input(student, left[place], bootstrap, tolerance)]
+    return left[min(alike, key=order)] if alike else None
 
 
 def _second_input(network: AnalyticNetwork, student: Entry) -> np.ndarray:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from hypothesis import reject
+from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.adapter import Adapter, provides
 from dreamer4_conformance.matching import Match, match
@@ -72,7 +72,7 @@ class Evaluation:
         """
         matches = match(self.calls, self.draw.z1, self.draw.actions, self.network, d_min=self.d_min, eps=self.eps)
         if matches is None:
-            reject()
+            raise UnsatisfiedAssumption
         if not matches:
             raise Deviation(
                 f"the calls of the network cannot be matched to the paper's student and teacher calls; seen:\n{self.seen}",
@@ -211,7 +211,15 @@ class Subject:
         if array.shape not in {(), draw.z1.shape[:2]}:
             raise OperationFailed(f"{route} returned shape {array.shape}; it needs a scalar or {draw.z1.shape[:2]}")
         return Evaluation(
-            route, draw, network, array, recorder.calls, recorder.describe(), self.d_min, self.eps, gradients is not None
+            route,
+            draw,
+            network,
+            array,
+            recorder.calls,
+            recorder.describe(),
+            self.d_min,
+            self.eps,
+            gradients is not None,
         )
 
     def _loss_arguments(self, route: str, draw: Draw) -> dict[str, Any]:

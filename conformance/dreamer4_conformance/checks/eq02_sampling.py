@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -161,7 +162,8 @@ def start_is_standard_normal(subject: Subject, trial: Trial) -> None:
 def every_evaluation_receives_the_actions(subject: Subject, trial: Trial) -> None:
     """Exact, on the frames that the evaluation was given: the last ones where the context is cropped or cached.
 
-    The action that leads to the first frame comes from before it: an implementation may have no place for it.
+    The action that leads to the first frame comes from before it: an implementation may have no place for it. One that
+    knows actions of another kind, classes say, hands over what it made of each frame's own.
     """
 
     def holds(run: Denoising) -> None:
@@ -171,7 +173,8 @@ def every_evaluation_receives_the_actions(subject: Subject, trial: Trial) -> Non
             same = got is not None and np.array_equal(got, _placed(expected, got, run))
             sentence = f"evaluation {step} does not receive the actions that were given"
             shown = None if got is None else got.tolist()
-            trial.require(same, sentence, call=str(run.setting), got=shown, expected=expected.tolist())
+            received = same or _encoded(subject, run)
+            trial.require(received, sentence, call=str(run.setting), got=shown, expected=expected.tolist())
 
     _for_every_run(subject, trial, holds)
 
@@ -180,6 +183,31 @@ def _placed(expected: np.ndarray, got: np.ndarray, run: Denoising) -> np.ndarray
     """What was given, or that without its first action where the sequence starts with nothing."""
     starts_empty = got.shape == run.setting.actions.shape and not got[:, 0].any()
     return np.concatenate([0 * expected[:, :1], expected[:, 1:]], axis=1) if starts_empty else expected
+
+
+def _encoded(subject: Subject, run: Denoising) -> bool:
+    """Whether the negative of frame t's action changes what all evaluations receive at t, and there alone."""
+    received, frames = _received(run), run.setting.actions.shape[1]
+    for back in range(1, 1 + (0 if received is None else received.shape[1])):
+        actions = run.setting.actions.copy()
+        actions[:, -back] *= -1
+        other = _received(observe(subject, replace(run.setting, actions=actions)))
+        if received is None or other is None or other.shape != received.shape:
+            return False
+        changed = (other != received).any((0, 2))
+        if changed.sum() != changed[-back] or not (changed[-back] or back == frames):
+            return False
+    return received is not None
+
+
+def _received(run: Denoising) -> np.ndarray | None:
+    """The actions that every evaluation received, (B, n, A), on frames that all were given; None if they differ."""
+    frames = min((one.z.shape[1] for one in run.evaluations), default=0)
+    found = [None if one.actions is None else one.actions[:, -frames:] for one in run.evaluations]
+    first = found[0] if found else None
+    if first is None or not all(one is not None and np.array_equal(one, first) for one in found):
+        return None
+    return np.asarray(first.reshape(*first.shape[:2], -1))
 
 
 @signature("sample_frame", tolerance=0.05)

@@ -128,11 +128,15 @@ def _student_labels(
         students = [entry for entry in entries(evaluation.calls) if entry.carries_gradient]
     else:
         found = match(evaluation.calls, z1, actions, CONSTANT, d_min=subject.d_min, eps=subject.eps)
-        # Without gradients, what a row at d_min as a whole carries in teacher calls passes for a student (A4),
-        # at a finer step or a later level.
-        last_first = sorted(found or [], key=lambda one: (one.student.d.sum(), -one.student.tau.sum()))
-        students = list({one.row: one.student for one in last_first}.values())
-    if len(students) != len(z1) or any(one.tau.shape != (shape[1],) for one in students):
+        students = [one.student for one in found or []]
+        if not any(one.carries_gradient for one in students):
+            # What a row at d_min as a whole carries in teacher calls passes for a student (A4), at a finer step or a
+            # later level.
+            last_first = sorted(found or [], key=lambda one: (one.student.d.sum(), -one.student.tau.sum()))
+            students = list({one.row: one.student for one in last_first}.values())
+    # Several for each row where the flow and the bootstrap term have calls of their own over all rows.
+    whole = len(students) == len(z1) if by_gradient else students and len(students) % len(z1) == 0
+    if not whole or any(one.tau.shape != (shape[1],) for one in students):
         raise Inconclusive(f"the student's rows cannot be told apart in dynamics_loss; seen:\n{evaluation.seen}")
     return np.stack([one.tau for one in students]), np.stack([one.d for one in students])
 

@@ -21,8 +21,11 @@ def _draw(subject: Subject, seed: int) -> Evaluation:
 
 
 def _noise(evaluation: Evaluation) -> np.ndarray:
-    """z0 = (z̃ − τ z1)/(1 − τ) in the order of the data's rows, (M, T, S, D); NaN where τ > 1/2, where rounding is amplified."""
-    matches = sorted(evaluation.students, key=lambda match: match.row)
+    """z0 = (z̃ − τ z1)/(1 − τ) (M, T, S, D) in the order of the data's rows; NaN where τ > 1/2 amplifies rounding.
+
+    One student of each row: a flow and a bootstrap term may share the noise of a row.
+    """
+    matches = [match for _, match in sorted({match.row: match for match in evaluation.students}.items())]
     tau, z = (np.stack([getattr(match.student, name) for match in matches]) for name in ("tau", "z"))
     z1 = evaluation.draw.z1[[match.row for match in matches]]
     level = np.where((tau >= 0) & (tau <= 0.5), tau, np.nan)[:, :, None, None]
