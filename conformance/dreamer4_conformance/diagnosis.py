@@ -105,15 +105,15 @@ def _matching(subject: Subject, operation: str, where: str, sign: Signature) -> 
     def expected(name: str | None) -> np.ndarray | None:
         if sign.observe is None:
             return _cached(operation, where, name, declared)
-        return _outcome(lambda: sign.function(_candidate(name, declared), inputs))
+        return _outcome(lambda: sign.function(candidate(name, declared), inputs))
 
     tolerance = max(sign.tolerance, 4 * subject.eps)
     correct = expected(None)
     if _alike(seen, correct, tolerance):
         return
     for name in _names(operation, declared, sign.drawn):
-        candidate = expected(name)
-        if _alike(seen, candidate, tolerance) and not _alike(candidate, correct, sign.tolerance):
+        would = expected(name)
+        if _alike(seen, would, tolerance) and not _alike(would, correct, sign.tolerance):
             yield name
 
 
@@ -146,10 +146,10 @@ def _names(operation: str, declared: Declared, drawn: bool) -> Iterator[str]:
 
 @cache
 def _cached(operation: str, where: str, name: str | None, declared: Declared) -> np.ndarray | None:
-    return _outcome(lambda: SIGNATURES[operation][where].function(_candidate(name, declared)))
+    return _outcome(lambda: SIGNATURES[operation][where].function(candidate(name, declared)))
 
 
-def _candidate(name: str | None, declared: Declared) -> Subject:
+def candidate(name: str | None, declared: Declared) -> Subject:
     """The textbook with a mistake, with another reading, or as it stands, in float64."""
     from dreamer4_conformance.mistakes import MISTAKES
     from dreamer4_conformance.textbook import Textbook

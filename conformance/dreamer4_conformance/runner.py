@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
@@ -12,7 +13,7 @@ import dreamer4_conformance.checks  # noqa: F401 - importing the package registe
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
-from dreamer4_conformance.diagnosis import behaves_like
+from dreamer4_conformance.diagnosis import Declared, behaves_like, candidate
 from dreamer4_conformance.preflight import examine
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.subject import Subject
@@ -67,12 +68,26 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
         result,
         cases=sum(outcome.cases for outcome in outcomes),
         seconds=time.perf_counter() - start,
-        reading={name: option for name, option in subject.adapter.readings.items() if READINGS[name].clause == clause.id},
+        reading={
+            name: option for name, option in subject.adapter.readings.items() if READINGS[name].clause == clause.id
+        },
     )
     if result.status is Status.FAIL:
         operations = {name: None for check in checks_of(clause) for name in (*check.needs, *check.needs_one)}
-        result.behaves_like = behaves_like(subject, tuple(operations))
+        alike, declared = behaves_like(subject, tuple(operations)), Declared.of(subject)
+        result.behaves_like = [name for name in alike if _explains(name, clause, declared)]
     return _against_expectation(subject.adapter, result)
+
+
+@cache
+def _explains(name: str, clause: Clause, declared: Declared) -> bool:
+    """Whether a reading or mistake can be the cause: a mistake with which the textbook passes the clause is not."""
+    from dreamer4_conformance.mistakes import MISTAKES
+
+    if name not in MISTAKES:
+        return True
+    mistaken = candidate(name, declared)
+    return any(_run(mistaken, clause, check, Trial()).status is Status.FAIL for check in checks_of(clause))
 
 
 def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:
@@ -85,7 +100,9 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Deviation as deviation:
         result = _failed(result, deviation)
     except Flaky as flaky:
-        deviation = next((error for error in _inner(flaky) if isinstance(error, Deviation)), None) or Deviation(str(flaky))
+        deviation = next((error for error in _inner(flaky) if isinstance(error, Deviation)), None) or Deviation(
+            str(flaky)
+        )
         result = _failed(result, deviation)
         result.message += " (not the same on every run: the operation does not follow its seed)"
     except NotProvided as reason:
@@ -126,7 +143,9 @@ def _against_expectation(adapter: Adapter, result: Result) -> Result:
     if result.status is Status.FAIL:
         return replace(result, status=Status.KNOWN_FAILURE, message=f"expected: {reason}. {result.message}")
     if result.status is Status.PASS:
-        return replace(result, status=Status.UNEXPECTED_PASS, message=f"expected to fail: {reason}; remove the expectation")
+        return replace(
+            result, status=Status.UNEXPECTED_PASS, message=f"expected to fail: {reason}; remove the expectation"
+        )
     return result
 
 
