@@ -102,9 +102,7 @@ class Adapter:
         raise NotProvided
 
     @operation
-    def rollout(
-        self, context: Array, actions: Array, frames: int, num_steps: int, seed: int, *, cache: bool
-    ) -> Array:
+    def rollout(self, context: Array, actions: Array, frames: int, num_steps: int, seed: int, *, cache: bool) -> Array:
         """The adapter's own model, with and without its cache: (B, frames, S, D)."""
         raise NotProvided
 
@@ -205,10 +203,10 @@ class Adapter:
 
     def to_numpy(self, x: Array) -> np.ndarray:
         """The array or number as NumPy: floats as float64. Raises TypeError for anything else."""
-        x = np.asarray(x)
-        if x.dtype.kind not in "fiub":
-            raise TypeError(f"an array of dtype {x.dtype}")
-        return x.astype(np.float64) if x.dtype.kind == "f" else x
+        array = np.asarray(x)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"an array of dtype {array.dtype}")
+        return array.astype(np.float64) if array.dtype.kind == "f" else array
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
@@ -286,7 +284,7 @@ class TorchAdapter(Adapter):
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]
     ) -> tuple[Array, list[np.ndarray] | None]:
-        """Through one additive leaf per probed output."""
+        """Through one additive leaf per probed output; None for a plain number or a detached tensor, as logs hold them."""
         import torch
 
         leaves = []
@@ -298,10 +296,11 @@ class TorchAdapter(Adapter):
 
         value = loss(probe)
         if not isinstance(value, torch.Tensor) or not value.requires_grad:
-            return value, [np.zeros(tuple(leaf.shape)) for leaf in leaves]
+            return value, None
         found = torch.autograd.grad(value.mean(), leaves, allow_unused=True)
         return value, [
-            np.zeros(tuple(leaf.shape)) if g is None else self.to_numpy(g) for leaf, g in zip(leaves, found, strict=True)
+            np.zeros(tuple(leaf.shape)) if g is None else self.to_numpy(g)
+            for leaf, g in zip(leaves, found, strict=True)
         ]
 
     def gradients(self, function: Callable[..., Array], *inputs: Array) -> list[np.ndarray]:
@@ -334,6 +333,10 @@ class JaxAdapter(Adapter):
         """The array or number as NumPy: floats (bfloat16 too) as float64."""
         import jax
 
+        while isinstance(x, jax.core.Tracer):
+            if not hasattr(x, "primal"):
+                raise TypeError("a value inside jit, which the network cannot read; call the operation outside jit")
+            x = x.primal
         if isinstance(x, jax.Array) and jax.numpy.issubdtype(x.dtype, jax.numpy.floating):
             return np.asarray(x.astype("float32") if x.dtype.itemsize < 4 else x).astype(np.float64)
         return super().to_numpy(x)

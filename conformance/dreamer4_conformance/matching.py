@@ -99,12 +99,14 @@ def _students(rows: list[Entry], d_min: float, tolerance: float, expected: int) 
 
 
 def _apart_from_teachers_at_d_min(students: list[Entry], d_min: float) -> list[Entry]:
-    """Without gradient, and where a row at d_min goes through the teacher too (A4): of equal inputs the first, and not the one half a step on."""
+    """Without gradient, and where a row at d_min goes through the teacher too (A4): of equal inputs the first.
+
+    A row half a step on is none either.
+    """
     flow = [entry for entry in students if np.all(entry.d <= d_min)]
-    twice = {
-        i: j for j, one in enumerate(flow) for i, other in enumerate(flow) if i > j and np.array_equal(one.z, other.z)
-    }
-    repeated = [flow[j] for j in twice.values()]
+    again = [(i, j) for j in range(len(flow)) for i in range(j + 1, len(flow)) if np.array_equal(flow[i].z, flow[j].z)]
+    twice = {i for i, _ in again}
+    repeated = [flow[j] for j in sorted({j for _, j in again} - twice)]
 
     def is_teacher(entry: Entry) -> bool:
         if any(entry is flow[i] for i in twice):

@@ -73,7 +73,8 @@ def teachers(evaluation: Evaluation) -> Iterator[tuple[Match, Entry, Entry]]:
         if match.first is None or match.second is None:
             which = "at z̃" if match.first is None else "at z'"
             raise Deviation(
-                f"above d_min the network is not called as the teacher {which}; seen:\n{evaluation.seen}", call=evaluation.call
+                f"above d_min the network is not called as the teacher {which}; seen:\n{evaluation.seen}",
+                call=evaluation.call,
             )
         yield match, match.first, match.second
 
@@ -99,7 +100,13 @@ def student_is_called_with_the_given_labels(subject: Subject, trial: Trial) -> N
         for match in matches:
             terms = np.abs(draw.z0[match.row]) + np.abs(draw.z1[match.row])
             trial.compare(
-                "the student's input", match.student.z, z_tilde[match.row], terms=terms, k=4, eps=subject.eps, call=evaluation.call
+                "the student's input",
+                match.student.z,
+                z_tilde[match.row],
+                terms=terms,
+                k=4,
+                eps=subject.eps,
+                call=evaluation.call,
             )
 
     every_evaluation(subject, trial, judge, ["dynamics_loss_at"])
@@ -136,7 +143,13 @@ def second_teacher_call_sees_the_half_step(subject: Subject, trial: Trial) -> No
             step = (match.student.d / 2 / np.maximum(1 - match.student.tau, match.student.d))[where][:, None, None]
             expected, terms = z + (f - z) * step, np.abs(z) + (np.abs(f) + np.abs(z)) * step
             trial.compare(
-                "z' (the second teacher input)", second.z[where], expected, terms=terms, k=6, eps=subject.eps, call=evaluation.call
+                "z' (the second teacher input)",
+                second.z[where],
+                expected,
+                terms=terms,
+                k=6,
+                eps=subject.eps,
+                call=evaluation.call,
             )
 
     every_evaluation(subject, trial, judge)
@@ -164,7 +177,13 @@ def _noises(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lies_at_its_label(
-    subject: Subject, trial: Trial, evaluation: Evaluation, entry: Entry, time: int, label: np.ndarray, noises: tuple[np.ndarray, np.ndarray]
+    subject: Subject,
+    trial: Trial,
+    evaluation: Evaluation,
+    entry: Entry,
+    time: int,
+    label: np.ndarray,
+    noises: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """The nearest row's line from z0 to z1 passes through the input at the label; at d_min within 1/K_max of it (A4, A10)."""
     z1, z = evaluation.draw.z1[0, time], entry.z[time]
@@ -176,7 +195,13 @@ def _lies_at_its_label(
     row = int(np.argmin((np.maximum(excess, 0) / terms).max((1, 2))))
     clipped = np.clip(z, expected[row] - slack[row], expected[row] + slack[row])
     trial.compare(
-        f"the input labelled τ = {entry.tau[time]:g}, d = {entry.d[time]:g}", z, clipped, terms=terms[row], k=16, eps=subject.eps, call=evaluation.call
+        f"the input labelled τ = {entry.tau[time]:g}, d = {entry.d[time]:g}",
+        z,
+        clipped,
+        terms=terms[row],
+        k=16,
+        eps=subject.eps,
+        call=evaluation.call,
     )
 
 
@@ -210,7 +235,9 @@ def compare_where(subject: Subject, trial: Trial, evaluation: Evaluation, where_
         compare_gradient(trial, expected, where, **options)
 
 
-def compare_gradient(trial: Trial, expected: Expectation, where: np.ndarray, *, k: float, eps: float, call: str) -> None:
+def compare_gradient(
+    trial: Trial, expected: Expectation, where: np.ndarray, *, k: float, eps: float, call: str
+) -> None:
     """d loss / d ẑ1 at the timesteps `where`."""
     assert expected.gradient_seen is not None
     trial.compare(
@@ -275,7 +302,9 @@ def data_enters_through_z_tilde_alone(subject: Subject, trial: Trial) -> None:
 
 def _other_data_behind_the_same_input(subject: Subject, trial: Trial) -> None:
     @trial.examples
-    @given(seeds(), st.sampled_from([step for step in step_sizes(subject.k_max) if subject.k_max * step > 1]), st.data())
+    @given(
+        seeds(), st.sampled_from([step for step in step_sizes(subject.k_max) if subject.k_max * step > 1]), st.data()
+    )
     def holds(seed: int, step: object, data: st.DataObject) -> None:
         d = float(step)  # type: ignore[arg-type]
         tau = data.draw(st.integers(0, int(1 / d) - 1)) * d
@@ -290,16 +319,22 @@ def _other_data_behind_the_same_input(subject: Subject, trial: Trial) -> None:
         before, after = (subject.evaluate("dynamics_loss_at", AFFINE, one) for one in (still, moved))
         terms = expect(subject, before).loss_terms * (1 + np.abs(move).max())
         trial.compare(
-            "the loss with other data behind the same z̃", after.mean, before.mean, terms=terms, k=K_LOSS, eps=subject.eps, call=after.call
+            "the loss with other data behind the same z̃",
+            after.mean,
+            before.mean,
+            terms=terms,
+            k=K_LOSS,
+            eps=subject.eps,
+            call=after.call,
         )
 
     holds()
 
 
 def with_gradients(evaluation: Evaluation) -> Evaluation:
-    """The evaluation itself; NotProvided where its framework has no gradients."""
+    """The evaluation itself; NotProvided where its loss carries no gradients."""
     if not evaluation.has_gradients:
-        raise NotProvided("gradients need a TorchAdapter or a JaxAdapter")
+        raise NotProvided("needs a loss with gradients: not detached, through a TorchAdapter or a JaxAdapter")
     return evaluation
 
 
@@ -364,7 +399,9 @@ def actions_condition_all_three_calls(subject: Subject, trial: Trial) -> None:
                     and entry.actions is not None
                     and np.array_equal(match.student.actions, entry.actions)
                 )
-                trial.require(same, f"the {name} teacher call does not receive the student's actions", call=evaluation.call)
+                trial.require(
+                    same, f"the {name} teacher call does not receive the student's actions", call=evaluation.call
+                )
 
     every_evaluation(subject, trial, judge)
 
@@ -381,7 +418,13 @@ def zero_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None:
     terms = float(square.mean() if subject.readings["A8"] == "mean" else square.sum((2, 3)).mean())
     terms *= 2 if subject.readings["A27"] == "per_term" else 1
     trial.compare(
-        "the loss of a perfect predictor", evaluation.mean, 0.0, terms=terms * subject.eps, k=64, eps=subject.eps, call=evaluation.call
+        "the loss of a perfect predictor",
+        evaluation.mean,
+        0.0,
+        terms=terms * subject.eps,
+        k=64,
+        eps=subject.eps,
+        call=evaluation.call,
     )
 
 
@@ -427,8 +470,24 @@ def output_is_read_as_clean_data(subject: Subject, trial: Trial) -> None:
 
     if subject.provides("dynamics_loss_at"):
         holds()
+    elif subject.adapter.min_batch == 1:
+        _perfect_where_all_is_at_d_min(subject, trial)
     else:
         _perfect_through_every_route(subject, trial)
+
+
+def _perfect_where_all_is_at_d_min(subject: Subject, trial: Trial) -> None:
+    """Above d_min a perfect predictor's loss is a matter of eq07.perfect: it hangs on the teacher as well."""
+
+    @trial.examples
+    @given(seeds())
+    def holds(seed: int) -> None:
+        draw = same_data(draw_contents(subject, seed, (1, 1, 2, 3)))
+        seen = subject.evaluate("dynamics_loss", AFFINE, draw).students
+        assume(all(np.all(match.student.d == subject.d_min) for match in seen))
+        zero_loss(subject, trial, subject.evaluate("dynamics_loss", perfect(draw.z1[0]), draw))
+
+    holds()
 
 
 @check("eq07.finite", needs_one=LOSSES)
@@ -438,11 +497,17 @@ def loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> None:
     tau, d = (np.array(column)[:, None] for column in zip(*pairs, strict=True))
     draw = draw_contents(subject, trial.seed, (len(pairs), 1, 2, 2), tau, d)
     for route in subject.loss_routes():
-        wide = draw if route == "dynamics_loss_at" else draw_contents(subject, trial.seed, (max(64, subject.adapter.min_batch), 4, 2, 2))
+        wide = (
+            draw
+            if route == "dynamics_loss_at"
+            else draw_contents(subject, trial.seed, (max(64, subject.adapter.min_batch), 4, 2, 2))
+        )
         for network in NETWORKS:
             evaluation = subject.evaluate(route, network, wide)
             finite = np.isfinite(evaluation.loss).all()
-            trial.require(bool(finite), "the loss is not finite", call=f"{route}(network, z1 of {wide.z1.shape}, the whole grid)")
+            trial.require(
+                bool(finite), "the loss is not finite", call=f"{route}(network, z1 of {wide.z1.shape}, the whole grid)"
+            )
 
 
 def compare_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None:
@@ -489,7 +554,9 @@ def nan_in_the_data_shows_in_the_loss(subject: Subject, trial: Trial) -> None:
         z1.flat[draw.seed % z1.size] = np.nan
         evaluation = subject.evaluate(route, AFFINE, replace(draw, z1=z1))
         seen = not np.isfinite(evaluation.loss).all()
-        trial.require(seen, "a NaN in z1 leaves the loss finite", call=evaluation.call, got=evaluation.mean, expected="NaN")
+        trial.require(
+            seen, "a NaN in z1 leaves the loss finite", call=evaluation.call, got=evaluation.mean, expected="NaN"
+        )
 
     every_draw(subject, trial, judge)
 
@@ -502,7 +569,9 @@ TRACE = 13
 def trace(evaluation: Evaluation) -> np.ndarray:
     """One evaluation in `TRACE` numbers that do not depend on the order of rows and calls."""
     matches = evaluation.students
-    slopes = [0.0 if m.student.gradient is None else float((m.student.gradient * m.student.output).sum()) for m in matches]
+    slopes = [
+        0.0 if m.student.gradient is None else float((m.student.gradient * m.student.output).sum()) for m in matches
+    ]
     values = [evaluation.mean, float(np.mean(slopes)), float(np.mean([m.student.tau.mean() for m in matches]))]
     for entries_of in ([m.first for m in matches], [m.second for m in matches]):
         made = [entry for entry in entries_of if entry is not None]

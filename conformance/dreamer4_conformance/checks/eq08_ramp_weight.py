@@ -59,7 +59,7 @@ def loss_applies_the_weight_to_each_timestep(subject: Subject, trial: Trial) -> 
                 factor = float((seen * due).sum() / (due * due).sum())
                 trial.compare(
                     "the weight that each timestep's loss carries, up to a common factor",
-                    seen / factor,
+                    seen / factor if factor else seen,
                     due,
                     terms=due * (slack + slack.max()),
                     k=1,
