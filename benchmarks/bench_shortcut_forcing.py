@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
 from torch import Tensor
+
+from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
 
 
 @pytest.mark.parametrize("per", ["timestep", "sequence"])

@@ -32,6 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def operation(method: F) -> F:
+    """Marks a method as an operation that adapters override."""
     OPERATIONS.append(method.__name__)
     return method
 
@@ -277,9 +278,9 @@ class TorchAdapter(Adapter):
         """In float64 on the device of z."""
         import torch
 
-        gain, offset, past = (torch.tensor(x, dtype=torch.float64, device=z.device) for x in (gain, offset, past))
+        a, b, c = (torch.tensor(x, dtype=torch.float64, device=z.device) for x in (gain, offset, past))
         wide = z.double()
-        return (gain * wide + offset + past * wide[:, :-1].sum(1)[:, None]).to(z.dtype)
+        return (a * wide + b + c * wide[:, :-1].sum(1)[:, None]).to(z.dtype)
 
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]
@@ -346,8 +347,8 @@ class JaxAdapter(Adapter):
         import jax.numpy as jnp
 
         wide = z.astype(jnp.promote_types(z.dtype, "float32"))
-        gain, offset, past = (jnp.asarray(x, wide.dtype) for x in (gain, offset, past))
-        return (gain * wide + offset + past * wide[:, :-1].sum(1)[:, None]).astype(z.dtype)
+        a, b, c = (jnp.asarray(x, wide.dtype) for x in (gain, offset, past))
+        return (a * wide + b + c * wide[:, :-1].sum(1)[:, None]).astype(z.dtype)
 
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]

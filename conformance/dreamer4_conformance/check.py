@@ -57,7 +57,6 @@ class Check:
         return ", ".join(absent) or None
 
 
-
 def place(registered: Callable[..., object]) -> str:
     """Where a class or function stands. The key of the registries: a module loaded twice, as pytest does for doctests, registers nothing twice."""
     return f"{registered.__module__}.{registered.__qualname__}"
@@ -111,9 +110,7 @@ class Trial:
         """The generator of the inputs of a fixed-seed draw."""
         return np.random.default_rng(self.seed)
 
-    def compare(
-        self, what: str, got: Any, expected: Any, *, terms: Any, k: float, eps: float, call: str = ""
-    ) -> None:
+    def compare(self, what: str, got: Any, expected: Any, *, terms: Any, k: float, eps: float, call: str = "") -> None:
         """Deviation unless |got − expected| ≤ k · eps · terms, element by element.
 
         `terms` is the sum of the absolute values of the terms in the reference's expression; `k` stands beside the check.
@@ -148,7 +145,9 @@ class Trial:
         if not holds:
             raise Deviation(sentence, call=call, got=got, expected=expected)
 
-    def reject_law(self, p_value: float, sentence: str, *, call: str = "", got: Any = None, expected: Any = None) -> None:
+    def reject_law(
+        self, p_value: float, sentence: str, *, call: str = "", got: Any = None, expected: Any = None
+    ) -> None:
         """Deviation where a fixed-seed draw has a probability below `FALSE_ALARM` under the paper's law. One decision."""
         self.cases += 1
         self.decisions += 1

@@ -103,7 +103,10 @@ CLAUSES: tuple[Clause, ...] = (
         "Sec. 3.1, p. 5; Sec. 3.4",
         "loss_normalisation",
         {
-            "rms.normalise": ("reading", "Every loss term is divided by a running estimate of its own root mean square."),
+            "rms.normalise": (
+                "reading",
+                "Every loss term is divided by a running estimate of its own root mean square.",
+            ),
             "rms.scale-free": "Multiplying a term by a constant changes the normalised term only for a while.",
             "rms.not-self": "The divisor is not the current value alone: a spike raises the output clearly.",
             "rms.separate": "Terms do not share a divisor.",
@@ -236,7 +239,10 @@ CLAUSES: tuple[Clause, ...] = (
             "attn.rope": "Scores depend on positions only through their difference along an axis; the rotation keeps norms.",
             "attn.gqa": "Grouped queries equal full attention with each key/value head repeated for its group, in order.",
             "attn.causal": "No output depends on a later frame, and each depends on every earlier one inside the context.",
-            "attn.window": ("reading", "Within one time layer frame t sees frames t − C + 1 … t; C ≥ T equals no window."),
+            "attn.window": (
+                "reading",
+                "Within one time layer frame t sees frames t − C + 1 … t; C ≥ T equals no window.",
+            ),
             "net.rmsnorm": "RMSNorm equals its formula.",
             "net.swiglu": "SwiGLU equals its formula.",
             "net.prenorm": "Normalisation comes before each sublayer.",
@@ -264,7 +270,10 @@ CLAUSES: tuple[Clause, ...] = (
             "tok.decoder-mask": "In the decoder each modality sees itself and the latents; latents see only latents.",
             "tok.causal": "Encoder and decoder are causal in time; decoding frame by frame equals decoding the sequence.",
             "tok.bottleneck": "Linear to fewer channels, then tanh; the reconstruction is a function of z alone.",
-            "tok.mae-law": ("reading", "Patches are dropped with p ~ U(0, 0.9), drawn per image, independent over time."),
+            "tok.mae-law": (
+                "reading",
+                "Patches are dropped with p ~ U(0, 0.9), drawn per image, independent over time.",
+            ),
             "tok.mae-embedding": "A dropped patch is replaced by a learned embedding; nothing is dropped at inference.",
             "tok.shapes": "Minecraft: 360×640 padded to 384×640, 960 tokens, bottleneck 512×16 → 256×32; others 256×256 → 256 tokens.",
             "data.actions": "Minecraft: 23 binaries and one categorical of 121 = 11×11 μ-law classes.",
@@ -281,7 +290,10 @@ CLAUSES: tuple[Clause, ...] = (
             "train.agent-finetune": "Agent finetuning adds Eq. 9 to Eq. 7, on noisy inputs, and trains the transformer.",
             "train.data-mixture": "50 % uniform and 50 % relevant sequences; cloning only on the relevant, dynamics only on the uniform.",
             "train.freeze": "Imagination training updates the policy and value heads alone.",
-            "ckpt.tolerant": ("quality", "A checkpoint from before a parameter existed loads, and says which keys were missing."),
+            "ckpt.tolerant": (
+                "quality",
+                "A checkpoint from before a parameter existed loads, and says which keys were missing.",
+            ),
             "ckpt.complete": ("quality", "A resumed run continues as if it had not stopped."),
         },
     ),
@@ -300,7 +312,9 @@ def select(patterns: list[str] | None = None, equations: list[int] | None = None
     """
     for pattern in patterns or []:
         if not any(fnmatchcase(name, pattern) for name in BY_ID):
-            raise ValueError(f"clause pattern {pattern!r} matches no clause; `dreamer4-conformance list` prints them all")
+            raise ValueError(
+                f"clause pattern {pattern!r} matches no clause; `dreamer4-conformance list` prints them all"
+            )
     known = {clause.equation for clause in CLAUSES if clause.equation is not None}
     for equation in equations or []:
         if equation not in known:

@@ -20,7 +20,7 @@ from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 
 if TYPE_CHECKING:
-    from dreamer4_conformance.textbook import Textbook
+    pass
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,13 @@ def candidate(name: str | None, declared: Declared) -> Subject:
     from dreamer4_conformance.mistakes import MISTAKES
     from dreamer4_conformance.textbook import Textbook
 
-    readings, adapter_type, level = dict(declared.readings), Textbook, "signal"
+    readings, adapter_type = dict(declared.readings), Textbook
     if name in MISTAKES:
-        adapter_type, level = MISTAKES[name].adapter, MISTAKES[name].levels[0]
+        adapter_type = MISTAKES[name].adapter
     elif name is not None:
         reading, _, option = name.removeprefix("reading ").partition(" = ")
         readings[reading] = option
-    adapter = adapter_type(level, **readings)
+    adapter = adapter_type(**readings)
     adapter.k_max, adapter.dtype = declared.k_max, "float64"
     adapter.context_level, adapter.d_min_share = declared.context_level, declared.d_min_share or adapter.d_min_share
     return Subject(adapter)

@@ -69,7 +69,12 @@ class Expectation:
 
 
 def _magnitude(
-    network: AnalyticNetwork, z: np.ndarray, z1_hat: np.ndarray, tau: np.ndarray, d: np.ndarray, given: np.ndarray | None
+    network: AnalyticNetwork,
+    z: np.ndarray,
+    z1_hat: np.ndarray,
+    tau: np.ndarray,
+    d: np.ndarray,
+    given: np.ndarray | None,
 ) -> np.ndarray:
     """|ẑ1| + |z̃| + (1 − τ)(|b'| + |b''|)/2 with every term of b' and b'' by its absolute value."""
     left, half = (1 - tau)[:, :, None, None], (d / 2)[:, :, None, None]
@@ -120,7 +125,9 @@ def _stack(arrays: list[np.ndarray | None]) -> np.ndarray | None:
 def _check_domain(tau: np.ndarray, d: np.ndarray, k_max: int) -> None:
     on_ladder = np.isin(d, [float(step) for step in step_sizes(k_max)])
     if not (on_ladder.all() and np.all((tau >= 0) & (tau + d <= 1))):
-        raise Inconclusive("the student is called with labels outside τ ≥ 0, τ + d ≤ 1, d in {1, 1/2, …, 1/K_max}, where alone Eq. (7) is defined")
+        raise Inconclusive(
+            "the student is called with labels outside τ ≥ 0, τ + d ≤ 1, d in {1, 1/2, …, 1/K_max}, where alone Eq. (7) is defined"
+        )
 
 
 def _share(bootstrap: np.ndarray, averaging: str) -> np.ndarray:

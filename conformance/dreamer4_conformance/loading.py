@@ -37,7 +37,7 @@ def load(target: str) -> Adapter | type[Adapter]:
 
 def _resolve(target: str, found: Any) -> Adapter | type[Adapter]:
     if _is_adapter(found):
-        return found  # type: ignore[no-any-return]
+        return found
     if isinstance(found, type) or not callable(found):
         raise AdapterError(f"{target} is {describe(found)}; it needs {NEEDED}")
     try:
@@ -46,7 +46,7 @@ def _resolve(target: str, found: Any) -> Adapter | type[Adapter]:
         raise AdapterError(f"{target}() raised {type(error).__name__}: {error}") from error
     if not _is_adapter(made):
         raise AdapterError(f"{target} returned {describe(made)}; it needs to return {NEEDED}")
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 NEEDED = "an instance or a subclass of Adapter, TorchAdapter or JaxAdapter"

@@ -29,7 +29,7 @@ READINGS: tuple[Reading, ...] = (
     Reading("A3", "granularity of d: per timestep or per sequence", ("timestep", "sequence"), "eq04.granularity"),
     Reading("A7", "what w multiplies: both terms or the flow term only", ("both", "flow"), "eq08.applied"),
     Reading("A8", "‖·‖² over (S, D): mean or sum", ("mean", "sum"), "eq07.absolute"),
-    Reading("A9", "context corruption: 10 % noise, none, a declared level, or literally 90 % noise", ("slight", "none", "level", "literal"), "ctx.corruption"),
+    Reading("A9", "context corruption: 10 % noise, none, a declared level, 90 % noise", ("slight", "none", "level", "literal"), "ctx.corruption"),
     Reading("A11", "the d label of context frames: d_min or the current d", ("d_min", "current"), "ctx.corruption"),
     Reading("A12", "the label of a clean frame: the last grid level or its own level", ("last", "own")),
     Reading("A13", "the value in Eq. 10's mixture: v_{t+1}, or v_t as printed", ("v_next", "v_same"), "eq10.value"),
@@ -68,5 +68,7 @@ def resolve(declared: Mapping[str, str]) -> dict[str, str]:
         if name not in BY_ID:
             raise ValueError(f"readings: {name!r} is no reading; the readings are {', '.join(BY_ID)}")
         if option not in BY_ID[name].options:
-            raise ValueError(f"readings: {name} = {option!r} is no option; its options are {', '.join(BY_ID[name].options)}")
+            raise ValueError(
+                f"readings: {name} = {option!r} is no option; its options are {', '.join(BY_ID[name].options)}"
+            )
     return {reading.id: declared.get(reading.id, reading.default) for reading in READINGS}

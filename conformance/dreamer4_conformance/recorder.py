@@ -20,8 +20,9 @@ from dreamer4_conformance.verdicts import OperationFailed
 class AnalyticNetwork:
     """A network in closed form: gain(τ, d) z + offset(τ, d, position, actions) + past Σ earlier frames.
 
-    *perfect* is gain 0 with the data as offset, *constant* in z keeps the offset alone, *affine* has coefficients that differ at every (τ, d). The offset
-    of *constant* differs at every (τ, d) too: one that does not would be at peace with itself, and carry no gradient above d_min.
+    *perfect* is gain 0 with the data as offset, *constant* in z keeps the offset alone, *affine* has coefficients that
+    differ at every (τ, d). The offset of *constant* differs at every (τ, d) too: one that does
+    not would be at peace with itself, and carry no gradient above d_min.
     `base` (broadcast to (N, T, S, D)) replaces the analytic offset.
     """
 
@@ -45,12 +46,11 @@ class AnalyticNetwork:
             offset = offset + self.action_gain * actions.sum(-1)[:, :, None, None]
         return gain, self.scale * offset
 
-    def __call__(
-        self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None = None
-    ) -> np.ndarray:
+    def __call__(self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
         """The same network in float64 NumPy: the oracle's view of it."""
         gain, offset = self.coefficients(tau, d, actions, z.shape)
-        return gain * z + offset + self.past * z[:, :-1].sum(1)[:, None]
+        output: np.ndarray = gain * z + offset + self.past * z[:, :-1].sum(1)[:, None]
+        return output
 
 
 CONSTANT = AnalyticNetwork(slope=0.0)

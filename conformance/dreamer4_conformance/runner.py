@@ -100,10 +100,8 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Deviation as deviation:
         result = _failed(result, deviation)
     except Flaky as flaky:
-        deviation = next((error for error in _inner(flaky) if isinstance(error, Deviation)), None) or Deviation(
-            str(flaky)
-        )
-        result = _failed(result, deviation)
+        seen = [error for error in _inner(flaky) if isinstance(error, Deviation)]
+        result = _failed(result, seen[0] if seen else Deviation(str(flaky)))
         result.message += " (not the same on every run: the operation does not follow its seed)"
     except NotProvided as reason:
         result = replace(result, status=Status.NOT_PROVIDED, message=str(reason))

@@ -18,7 +18,10 @@ def levels(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[np.ndarray
 
 
 def contents(seed: int) -> np.random.Generator:
-    """The generator of data and actions. Its stream is the suite's own: an adapter that seeds NumPy from the same seed must not draw z1 as its noise."""
+    """The generator of data and actions.
+
+    Its stream is the suite's own: an adapter that seeds NumPy from the same seed must not draw z1 as its noise.
+    """
     return np.random.default_rng([seed, 2509, 24527])
 
 
@@ -37,7 +40,11 @@ def grid_pairs(rng: np.random.Generator, k_max: int, shape: tuple[int, int], per
 
 
 def draw_contents(
-    subject: Subject, seed: int, shape: tuple[int, int, int, int], tau: np.ndarray | None = None, d: np.ndarray | None = None
+    subject: Subject,
+    seed: int,
+    shape: tuple[int, int, int, int],
+    tau: np.ndarray | None = None,
+    d: np.ndarray | None = None,
 ) -> Draw:
     """Data, noise and actions from `seed`; tau and d as given, else drawn by Eq. (4) as the adapter's reading A3 has it."""
     rng = contents(seed)
@@ -49,7 +56,9 @@ def draw_contents(
 
 
 @st.composite
-def draws(draw: st.DrawFn, subject: Subject, route: str, *, max_batch: int = 3, min_time: int = 1, max_time: int = 4) -> Draw:
+def draws(
+    draw: st.DrawFn, subject: Subject, route: str, *, max_batch: int = 3, min_time: int = 1, max_time: int = 4
+) -> Draw:
     """One loss evaluation through `route`, of random shape."""
     fewest = subject.adapter.min_batch if route == "dynamics_loss" else 1
     batch = draw(st.integers(fewest, max(fewest, max_batch)))

@@ -226,7 +226,9 @@ class Subject:
         arguments: dict[str, Any] = {"z1": self.native(draw.z1), "actions": self.native(draw.actions)}
         if route == "dynamics_loss":
             return {**arguments, "seed": draw.seed}
-        assert draw.z0 is not None and draw.tau is not None and draw.d is not None
+        assert draw.z0 is not None
+        assert draw.tau is not None
+        assert draw.d is not None
         return arguments | {
             "z0": self.native(draw.z0),
             "tau": self.native(self.level(draw.tau)),

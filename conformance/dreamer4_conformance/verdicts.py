@@ -32,7 +32,14 @@ class Deviation(AssertionError):
         bound: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.call, self.got, self.expected, self.error, self.bound = message, call, got, expected, error, bound
+        self.message, self.call, self.got, self.expected, self.error, self.bound = (
+            message,
+            call,
+            got,
+            expected,
+            error,
+            bound,
+        )
 
 
 class OperationFailed(Deviation):

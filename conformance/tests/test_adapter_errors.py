@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from dreamer4_conformance.adapter import Adapter, TorchAdapter, provides
 from dreamer4_conformance.command import main
 from dreamer4_conformance.first_contact import CONTACTS

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dreamer4_conformance.clauses import CLAUSES
 from dreamer4_conformance.command import main
 from dreamer4_conformance.explanation import equation, mistakes

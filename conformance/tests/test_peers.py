@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from dreamer4_conformance.adapters import peers
 from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains
 from dreamer4_conformance.adapters.nicklashansen import NicklasHansen

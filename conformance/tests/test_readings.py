@@ -1,4 +1,4 @@
-"""Each reading that a check can see has its witness: declared and present passes; undeclared and present fails, and is named."""
+"""Each reading that a check can see has its witness: declared it passes, undeclared it fails and is named."""
 
 from __future__ import annotations
 

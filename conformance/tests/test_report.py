@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.report.comparison import Comparison
 from dreamer4_conformance.report.document import from_json, to_document, to_json

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.loss_normalisation import RunningRMS
 from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
@@ -16,8 +19,6 @@ from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
 from dreamer4_impl.tokenizer_loss import tokenizer_loss
 from dreamer4_impl.twohot import TwoHot, symexp, symlog
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 K_MAX = 8
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.ramp_weight import ramp_weight
 from dreamer4_impl.tokenizer_loss import tokenizer_loss

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from dreamer4_impl.loss_normalisation import RunningRMS
 
 

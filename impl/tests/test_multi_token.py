@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
 
 

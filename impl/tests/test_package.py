@@ -6,8 +6,9 @@ import importlib
 import sys
 from pathlib import Path
 
-import dreamer4_impl
 from jaxtyping import install_import_hook
+
+import dreamer4_impl
 
 PACKAGE = Path(dreamer4_impl.__file__).parent
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from dreamer4_impl.pmpo import frozen_prior, policy_loss, policy_loss_factored
 from torch import nn
+
+from dreamer4_impl.pmpo import frozen_prior, policy_loss, policy_loss_factored
 
 
 def batch(n=7, actions=4, seed=0):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from dreamer4_impl.sampler import context_label, generate, sample_frame
 
 

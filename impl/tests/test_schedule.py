@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+
 from dreamer4_impl.schedule import sample_tau_d
 
 

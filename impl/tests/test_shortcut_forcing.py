@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from dreamer4_impl.twohot import TwoHot, symexp, symlog
 
 TWOHOT = TwoHot()

@@ -7,6 +7,7 @@ from fractions import Fraction
 import jaxtyping
 import numpy as np
 import pytest
+
 from dreamer4_reference import eq02_sampling as eq02
 from dreamer4_reference import eq04_grid as eq04
 from dreamer4_reference import eq06_07_shortcut_forcing as eq07

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dreamer4_reference
 import pytest
+
+import dreamer4_reference
 
 SOURCES = sorted(Path(str(dreamer4_reference.__file__)).parent.glob("*.py"))
 ALLOWED = {"numpy", "jaxtyping", "dreamer4_reference"} | set(sys.stdlib_module_names)

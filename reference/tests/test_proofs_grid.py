@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 import sympy as sp
+
 from dreamer4_reference.eq04_grid import level_law, signal_levels, step_law, step_sizes
 
 K_MAX = 64

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
+
 from dreamer4_reference.eq10_lambda_return import Mixture, lambda_returns
 
 gamma, lam = sp.symbols("gamma lambda", nonnegative=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
+
 from dreamer4_reference.eq01_corruption import corrupt, velocity
 from dreamer4_reference.eq02_sampling import euler_step
 from dreamer4_reference.eq03_shortcut_target import shortcut_target

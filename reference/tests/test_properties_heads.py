@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dreamer4_reference.eq05_tokenizer_loss import tokenizer_loss
 from dreamer4_reference.eq09_multi_token import multi_token_loss, multi_token_targets
 from dreamer4_reference.eq10_lambda_return import advantages, lambda_returns, value_loss, value_loss_gradient
 from dreamer4_reference.eq11_pmpo import policy_loss, policy_loss_factored, policy_loss_gradient
 from dreamer4_reference.loss_normalisation import RunningRMS
 from dreamer4_reference.twohot import Space, log_softmax, softmax, symexp_bins, symlog, twohot_decode, twohot_encode
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 Array = np.ndarray
 few = settings(max_examples=25, deadline=None)

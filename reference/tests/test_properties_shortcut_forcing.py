@@ -4,14 +4,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dreamer4_reference.constants import K
 from dreamer4_reference.eq01_corruption import corrupt
 from dreamer4_reference.eq02_sampling import corrupt_context, sample
 from dreamer4_reference.eq04_grid import on_grid, sample_tau_d, signal_levels, step_law, step_sizes
 from dreamer4_reference.eq06_07_shortcut_forcing import average, flow_error, shortcut_forcing_loss
 from dreamer4_reference.eq08_ramp_weight import ramp_weight
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 Array = np.ndarray
 few = settings(max_examples=25, deadline=None)

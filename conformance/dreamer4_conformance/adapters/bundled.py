@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+from dreamer4_conformance.adapter import Network, TorchAdapter
 from dreamer4_impl import constants
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.loss_normalisation import RunningRMS
@@ -20,9 +23,6 @@ from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
 from dreamer4_impl.tokenizer_loss import tokenizer_loss
 from dreamer4_impl.twohot import TwoHot
-from torch import Tensor, nn
-
-from dreamer4_conformance.adapter import Network, TorchAdapter
 
 
 class Bundled(TorchAdapter):

@@ -217,7 +217,7 @@ class Lucidrains(TorchAdapter):
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
         """Eq. (8)."""
-        return library().ramp_weight(tau)  # type: ignore[no-any-return]
+        return library().ramp_weight(tau)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor | None, seed: int) -> Tensor:
         """Their training loss without the terms of the agent."""
@@ -273,19 +273,19 @@ class Lucidrains(TorchAdapter):
         actions = torch.zeros(batch, time, 1, dtype=torch.long, device=self.device)
         latents = torch.zeros(batch, time, 1, 2, device=self.device)
         _, losses = model(latents=latents, discrete_actions=actions, return_all_losses=True)
-        return losses.discrete_actions.sum()  # type: ignore[no-any-return]
+        return losses.discrete_actions.sum()
 
     def twohot_bins(self) -> Tensor:
         """Their bins."""
-        return self._twohot().bin_values  # type: ignore[no-any-return]
+        return self._twohot().bin_values
 
     def twohot_encode(self, x: Tensor) -> Tensor:
         """Symexp two-hot; the library's default is a histogram of a normal distribution."""
-        return self._twohot()(x)  # type: ignore[no-any-return]
+        return self._twohot()(x)
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
         """The mean of the bins."""
-        return self._twohot().bins_to_scalar_value(logits)  # type: ignore[no-any-return]
+        return self._twohot().bins_to_scalar_value(logits)
 
     def _twohot(self) -> Any:
         return library().SymExpTwoHot().to(self.device)

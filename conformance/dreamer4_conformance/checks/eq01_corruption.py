@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from dreamer4_reference.eq01_corruption import corrupt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.strategies import seeds
 from dreamer4_conformance.subject import Subject
+from dreamer4_reference.eq01_corruption import corrupt
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
 K = 4.0

@@ -16,7 +16,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from dreamer4_reference.eq04_grid import step_sizes
 
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.check import Trial, check
@@ -27,6 +26,7 @@ from dreamer4_conformance.recorder import CONSTANT
 from dreamer4_conformance.strategies import ACTIONS, contents
 from dreamer4_conformance.subject import Draw, Subject
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
+from dreamer4_reference.eq04_grid import step_sizes
 
 ROUTES = ("sample_tau_d", "dynamics_loss")
 ROWS, TIME = 2048, 16

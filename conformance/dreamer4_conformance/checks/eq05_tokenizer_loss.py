@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from dreamer4_reference.eq05_tokenizer_loss import tokenizer_loss
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.subject import Subject
+from dreamer4_reference.eq05_tokenizer_loss import tokenizer_loss
 
 TERMS = st.integers(0, 1024).map(lambda numerator: numerator / 64)
 

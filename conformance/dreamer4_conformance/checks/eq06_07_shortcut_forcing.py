@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,9 @@ def student_is_called_with_the_given_labels(subject: Subject, trial: Trial) -> N
 
     def judge(evaluation: Evaluation) -> None:
         draw = evaluation.draw
-        assert draw.z0 is not None and draw.tau is not None and draw.d is not None
+        assert draw.z0 is not None
+        assert draw.tau is not None
+        assert draw.d is not None
         z_tilde = corrupt(draw.z0, draw.z1, draw.tau)
         matches = evaluation.students
         for row in {match.row for match in matches}:
@@ -225,7 +228,7 @@ def compare_where(subject: Subject, trial: Trial, evaluation: Evaluation, where_
     where = expected.bootstrap == where_bootstrap
     if not where.any():
         return
-    options = {"k": K_LOSS, "eps": subject.eps, "call": evaluation.call}
+    options: dict[str, Any] = {"k": K_LOSS, "eps": subject.eps, "call": evaluation.call}
     if evaluation.loss.ndim == 2:
         got = evaluation.loss[expected.rows]
         trial.compare("the loss", got[where], expected.timesteps[where], terms=expected.terms[where], **options)
@@ -432,7 +435,7 @@ def zero_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None:
 def perfect_predictor_has_zero_loss(subject: Subject, trial: Trial) -> None:
     """At every (τ, d) of the grid through `dynamics_loss_at`, at drawn ones through `dynamics_loss`."""
     if subject.provides("dynamics_loss_at"):
-        for level, step in ((level, step) for step in step_sizes(subject.k_max) for level in signal_levels(step)):
+        for level, step in ((tau, d) for d in step_sizes(subject.k_max) for tau in signal_levels(d)):
             labels = np.full((1, 1), float(level)), np.full((1, 1), float(step))
             draw = draw_contents(subject, trial.seed, (1, 1, 2, 3), *labels)
             zero_loss(subject, trial, subject.evaluate("dynamics_loss_at", perfect(draw.z1[0]), draw))
@@ -513,7 +516,7 @@ def loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> None:
 def compare_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None:
     """The whole loss, as one number or timestep by timestep."""
     expected = expect(subject, evaluation)
-    options = {"k": K_LOSS, "eps": subject.eps, "call": evaluation.call}
+    options: dict[str, Any] = {"k": K_LOSS, "eps": subject.eps, "call": evaluation.call}
     if evaluation.loss.ndim == 2:
         got, terms = evaluation.loss[expected.rows], expected.terms
         trial.compare("the loss", got, expected.timesteps, terms=terms, **options)
@@ -613,7 +616,7 @@ def calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
     pairs = [(tau, d) for tau, d in pairs if d >= subject.d_min and tau + d <= 1]
     singles = [draw_contents(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d)) for tau, d in pairs]
     mixed = [draw_contents(subject, 7, (2, 3, 2, 2)), draw_contents(subject, 8, (4, 4, 2, 2))]
-    traces = [attempt(lambda draw=draw: _reproducible(subject, draw), TRACE) for draw in (*singles, *mixed)]
+    traces = [attempt(partial(_reproducible, subject, draw), TRACE) for draw in (*singles, *mixed)]
     poisoned = replace(mixed[0], z1=np.full_like(mixed[0].z1, np.nan))
     hidden = attempt(lambda: np.isfinite(subject.evaluate("dynamics_loss_at", AFFINE, poisoned).loss).all(), 1)
     return np.concatenate([*traces, hidden])
@@ -637,5 +640,8 @@ def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
 @signature("dynamics_loss", tolerance=1e-2, observe=observe_draws)
 def calls_and_values_on_what_was_drawn(subject: Subject, draws_seen: list[Draw]) -> np.ndarray:
     """The traces of a candidate that is given what the implementation drew."""
-    evaluate = [lambda draw=draw: trace(subject.evaluate("dynamics_loss_at", AFFINE, draw)) for draw in draws_seen]
-    return np.concatenate([attempt(probe, TRACE) for probe in evaluate])
+
+    def traced(draw: Draw) -> np.ndarray:
+        return trace(subject.evaluate("dynamics_loss_at", AFFINE, draw))
+
+    return np.concatenate([attempt(partial(traced, draw), TRACE) for draw in draws_seen])

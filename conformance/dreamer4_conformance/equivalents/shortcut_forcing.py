@@ -202,9 +202,7 @@ class LossHalfStepAtDMin(Textbook):
         """τ at d_min, where the input has moved by half a step."""
         return tau + half
 
-    def second_input(
-        self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor
-    ) -> Tensor:
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         """Moved at every timestep."""
         return z + b_prime * torch.where(half > 0, half, 0.5 / self.k_max)[..., None, None]
 
@@ -217,7 +215,7 @@ class LossCompiled(Textbook):
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
         """With graph breaks at the three calls."""
-        opaque = torch.compiler.disable(network)
+        opaque = torch.compiler.disable(network)  # type: ignore[no-untyped-call]
         error, above = _compiled_error(self, opaque, z1, z0, tau, d, actions)
         return self.average(error, above)
 

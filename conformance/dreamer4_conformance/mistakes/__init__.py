@@ -37,7 +37,10 @@ MISTAKES: dict[str, Mistake] = {}
 def mistake(
     id: str, *, clause: str, operations: tuple[str, ...], levels: tuple[str, ...] = ("signal", "noise")
 ) -> Callable[[type[Textbook]], type[Textbook]]:
-    """Registers a subclass of the textbook as the mistake `id`, which `clause` must reject. ValueError for an unknown clause or a second use of the id."""
+    """Registers a subclass of the textbook as the mistake `id`, which `clause` must reject.
+
+    ValueError for an unknown clause or a second use of the id.
+    """
     if clause not in BY_ID:
         raise ValueError(f"mistake {id!r}: clause {clause!r} does not exist")
 

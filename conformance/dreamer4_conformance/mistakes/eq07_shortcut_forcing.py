@@ -144,9 +144,7 @@ class VelocityUnnormalised(Textbook):
 class RenoiseTrue(Textbook):
     """The second teacher input is the data re-noised with the true noise."""
 
-    def second_input(
-        self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor
-    ) -> Tensor:
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         return self.mix(z0, z1, (tau + half)[..., None, None])
 
 
@@ -154,9 +152,7 @@ class RenoiseTrue(Textbook):
 class RenoiseFresh(Textbook):
     """The second teacher input is the teacher's prediction with new noise."""
 
-    def second_input(
-        self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor
-    ) -> Tensor:
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         z1_hat = z + b_prime * (1 - tau)[..., None, None]
         return self.mix(torch.randn_like(z), z1_hat, (tau + half)[..., None, None])
 
@@ -165,9 +161,7 @@ class RenoiseFresh(Textbook):
 class TeacherStateUnmoved(Textbook):
     """The second teacher call sees z̃ again."""
 
-    def second_input(
-        self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor
-    ) -> Tensor:
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         return z
 
 

@@ -4,6 +4,8 @@ Both zoos are built from it: a mistake is the textbook with one step wrong, an e
 the textbook with another option. It is written for that purpose alone and shares no code with the implementation that it helps to judge.
 """
 
+from typing import Literal
+
 from dreamer4_conformance.adapter import TorchAdapter
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.textbook.constants import Constants
@@ -29,7 +31,7 @@ class Textbook(
     name = "textbook"
     version = "1"
 
-    def __init__(self, level: str = "signal", **readings: str) -> None:
-        self.level = level  # type: ignore[assignment]
+    def __init__(self, level: Literal["signal", "noise"] = "signal", **readings: str) -> None:
+        self.level = level
         self.readings = readings
         self.follows = resolve(readings)

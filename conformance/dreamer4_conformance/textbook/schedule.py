@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from torch import Tensor
 class Schedule:
     """Corruption, the law of (τ, d), and the ramp weight. `follows` holds the option of every reading."""
 
-    level: str
+    level: Literal["signal", "noise"]
     k_max: int
     device: str
     d_min_share: float | None = 0.75

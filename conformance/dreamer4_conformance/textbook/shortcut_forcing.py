@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ Network = Callable[..., Tensor]
 class ShortcutForcing:
     """The shortcut forcing loss. `network` is called in the adapter's own level; everything in between is in signal levels."""
 
-    level: str
+    level: Literal["signal", "noise"]
     k_max: int
     follows: dict[str, str]
     signal: Callable[[Tensor], Tensor]
@@ -88,9 +88,7 @@ class ShortcutForcing:
         """The level label of the second teacher call."""
         return tau + half
 
-    def second_input(
-        self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor
-    ) -> Tensor:
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         """z' = z̃ + b' d/2."""
         return z + b_prime * half[..., None, None]
 
