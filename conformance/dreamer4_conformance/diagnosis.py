@@ -160,7 +160,7 @@ def candidate(name: str | None, declared: Declared) -> Subject:
     elif name is not None:
         reading, _, option = name.removeprefix("reading ").partition(" = ")
         readings[reading] = option
-    adapter = adapter_type(**readings)
+    adapter = adapter_type("signal", **readings)
     adapter.k_max, adapter.dtype = declared.k_max, "float64"
     adapter.context_level, adapter.d_min_share = declared.context_level, declared.d_min_share or adapter.d_min_share
     return Subject(adapter)
