@@ -116,7 +116,10 @@ class Adapter:
 
     @operation
     def loss_normalizer(self) -> Callable[[str, Array], Array]:
-        """A fresh running-RMS normaliser n; n(name, value) → value divided by the estimate of that term."""
+        """A fresh running-RMS normaliser n; n(name, value) → value divided by the estimate of that term.
+
+        The suite's terms are named "mse" and "lpips".
+        """
         raise NotProvided
 
     # Eq. 9

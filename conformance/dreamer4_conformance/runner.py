@@ -19,6 +19,7 @@ from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, Result, Status
 
+OWN_FAULT = "a fault of this suite, not of the implementation; please report it:"
 SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
 
 
@@ -109,6 +110,9 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
         result = replace(result, status=Status.INCONCLUSIVE, message="no valid input for this clause was found")
     except Inconclusive as reason:
         result = replace(result, status=Status.INCONCLUSIVE, message=str(reason))
+    except Exception as error:
+        message = f"{OWN_FAULT} {check.name} raised {type(error).__name__}: {error}"
+        result = replace(result, status=Status.INCONCLUSIVE, message=message)
     if result.status is Status.PASS and trial.cases == 0:
         result = replace(result, status=Status.INCONCLUSIVE, message="the check ran no case")
     bounds = {} if result.status is Status.FAIL else {"worst_error": trial.worst_error, "bound": trial.worst_bound}

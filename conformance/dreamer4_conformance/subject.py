@@ -21,6 +21,7 @@ from dreamer4_conformance.recorder import AnalyticNetwork, Call, Recorder
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-8}
+"""What bounds are multiples of: the spacing of 1; in bfloat16, where a bound is felt, half of it, the largest rounding error."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Subject:
 
     @property
     def eps(self) -> float:
-        """Spacing of 1 in the adapter's dtype."""
+        """`EPS` of the adapter's dtype."""
         return EPS[self.adapter.dtype]
 
     def provides(self, operation: str) -> bool:
