@@ -91,6 +91,20 @@ def product_bound(mean: float, draws: int) -> float:
     return min(1.0, 2 * math.exp(-draws * (t * abs(mean) + math.log1p(-(t**2)) / 2)))
 
 
+def correlation(noise: np.ndarray, axis: int) -> tuple[float, int]:
+    """Of neighbours along an axis, each number used once; and in how many pairs. 0 where nothing can be paired.
+
+    No likelier to be large than the mean of as many products of standard normal variables.
+
+    >>> correlation(np.array([1.0, 1.0, -1.0, -1.0, 5.0]), 0), correlation(np.ones((1, 4)), 0)
+    ((1.0, 2), (0.0, 0))
+    """
+    along = np.moveaxis(noise, axis, 0)
+    one, other = along[:-1:2], along[1::2]
+    scale = float(((one**2).sum() * (other**2).sum()) ** 0.5)
+    return (float((one * other).sum()) / scale, one.size) if scale else (0.0, 0)
+
+
 def normal_distance_bound(values: np.ndarray) -> float:
     """P(the empirical distribution is as far from the standard normal one): 2 exp(−2 n distance²).
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.denoising import Denoising, SteadyNetwork, observe, setting, step_counts
-from dreamer4_conformance.laws import any_of, mean_square_bound, normal_tail
+from dreamer4_conformance.laws import any_of, correlation, mean_square_bound, normal_tail, product_bound
 from dreamer4_conformance.recorder import Call
 from dreamer4_conformance.subject import Subject
 
@@ -40,9 +40,13 @@ class Passed:
 
     @property
     def noise_scale(self) -> np.ndarray:
-        """Root mean square of what remains, (n,)."""
-        rest = self.z - self.level[:, None, None] * self.context
-        return np.asarray((rest**2).mean((0, 2, 3)) ** 0.5)
+        """Root mean square of the noise, (n,)."""
+        return np.asarray((self.noise**2).mean((0, 2, 3)) ** 0.5)
+
+    @property
+    def noise(self) -> np.ndarray:
+        """What remains, (B, n, S, D)."""
+        return self.z - self.level[:, None, None] * self.context
 
 
 def _observed(subject: Subject) -> Denoising:
@@ -65,14 +69,16 @@ def _handed(run: Denoising, trial: Trial) -> list[Passed]:
     return found
 
 
-@check("ctx.corruption", needs=SAMPLER, decisions=3)
+@check("ctx.corruption", needs=SAMPLER, decisions=4)
 def context_is_corrupted_as_declared_and_labelled_so(subject: Subject, trial: Trial) -> None:
-    """Under A9 the level, within 1/K_max; its label within 1/K_max of it; standard normal noise;
-    the d label under A11.
+    """Under A9 the level, within 1/K_max; its label within 1/K_max of it; standard normal noise,
+    every number's own; the d label under A11.
     """
     run = _observed(subject)
     calls, call = _handed(run, trial), str(run.setting)
     _judge_level(subject, trial, calls, call)
+    if subject.readings["A9"] != "none":
+        _judge_independence(trial, calls, call)
     _judge_labels(subject, trial, run, calls, call)
 
 
@@ -99,6 +105,18 @@ def _judge_level(subject: Subject, trial: Trial, calls: list[Passed], call: str)
         f"the noise of the context has scale {scale.flat[0]:.3g} at signal level {level.flat[0]:.3g}; it is 1 − level"
     )
     trial.reject_law(bound, sentence, call=call, got=scale.tolist(), expected=(1 - level).tolist())
+
+
+AXES = ("sequences", "frames", "tokens", "channels")
+"""Of z (B, n, S, D)."""
+
+
+def _judge_independence(trial: Trial, calls: list[Passed], call: str) -> None:
+    found = [(name, *correlation(one.noise, axis)) for one in calls for axis, name in enumerate(AXES)]
+    name, worst, _ = max(found, key=lambda each: abs(each[1]))
+    bound = any_of(product_bound(value, pairs) for _, value, pairs in found if pairs)
+    sentence = f"the noise of neighbouring {name} of the context is correlated by {worst:.3g}"
+    trial.reject_law(bound, sentence, call=call, got=worst, expected=0.0)
 
 
 def _beyond(subject: Subject, gap: np.ndarray) -> np.ndarray:

@@ -22,7 +22,14 @@ from dreamer4_conformance.denoising import (
     taken,
 )
 from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.laws import any_of, mean_square_bound, normal_distance_bound, normal_tail, product_bound
+from dreamer4_conformance.laws import (
+    any_of,
+    correlation,
+    mean_square_bound,
+    normal_distance_bound,
+    normal_tail,
+    product_bound,
+)
 from dreamer4_conformance.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.strategies import contents, seeds
 from dreamer4_conformance.subject import Subject
@@ -216,7 +223,7 @@ def course_of_a_frame(subject: Subject) -> np.ndarray:
     labels, steps, start noise, actions, context, evaluation by evaluation; and whether one step is taken.
     """
     shown = 5
-    vector = attempt(lambda: _statistics(subject, shown), 8 * shown + 12)
+    vector = attempt(lambda: _statistics(subject, shown), 8 * shown + 14)
     return np.asarray(np.nan_to_num(vector, nan=-1.0))
 
 
@@ -237,9 +244,16 @@ def _statistics(subject: Subject, shown: int) -> np.ndarray:
     ]
     padded = [np.resize(np.append(values, [-1.0] * shown), shown) for values in course]
     first, last = calls[0].z[:, :-1], calls[-1].z[:, :-1]
+    shared = [_shared_noise(first, given.context, axis) for axis in (0, 1)]
     spread = [_rms(frame), _rms(frame - again.frame), _rms(frame - other.frame), _rms(first - last)]
     whole = [*spread, len(calls) / 4, float(taken(subject, 1))]
-    return np.concatenate([*padded, _start_moments(run.inputs[0]), whole])
+    return np.concatenate([*padded, _start_moments(run.inputs[0]), whole, shared])
+
+
+def _shared_noise(past: np.ndarray, context: np.ndarray, axis: int) -> float:
+    """Correlation of the noise of neighbouring sequences or frames of the past."""
+    clean = context[:, -past.shape[1] :] if past.shape[1] else past
+    return correlation(past - clean * (past * clean).mean() if past.size else past, axis)[0]
 
 
 def _missteps(run: Denoising) -> list[float]:

@@ -144,6 +144,18 @@ class ActionsLate(Textbook):
         return None if actions is None else actions.roll(1, dims=1)
 
 
+@mistake("actions-past-dropped", clause="eq02.actions", operations=SAMPLER)
+class ActionsPastDropped(Textbook):
+    """Actions are handed over as classes; those of past frames are dropped."""
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        if actions is None:
+            return None
+        classes = (actions[..., :1] > 0).to(actions) + 1
+        classes[:, :-1] = 0
+        return classes
+
+
 @mistake("context-literal", clause="ctx.corruption", operations=SAMPLER)
 class ContextLiteral(Textbook):
     """The context is 90 % noise."""
@@ -174,6 +186,24 @@ class ContextAddedNoise(Textbook):
 
     def corrupt_context(self, context: Tensor) -> Tensor:
         return context + 0.1 * torch.randn_like(context)
+
+
+@mistake("context-noise-shared", clause="ctx.corruption", operations=SAMPLER)
+class ContextNoiseShared(Textbook):
+    """One noise is mixed into all frames of the context."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        level = torch.full_like(context[..., :1, :1], self.level_of_context())
+        return self.mix(torch.randn_like(context[:, :1]).expand_as(context), context, level)
+
+
+@mistake("context-noise-shared-by-sequences", clause="ctx.corruption", operations=SAMPLER)
+class ContextNoiseSharedBySequences(Textbook):
+    """One noise is mixed into the context of all sequences."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        level = torch.full_like(context[..., :1, :1], self.level_of_context())
+        return self.mix(torch.randn_like(context[:1]).expand_as(context), context, level)
 
 
 @mistake("context-clean-first", clause="ctx.fixed", operations=SAMPLER)
