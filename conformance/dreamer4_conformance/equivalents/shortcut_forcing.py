@@ -241,6 +241,109 @@ class LossUnconditional(TorchAdapter):
         return Textbook().dynamics_loss(lambda z, tau, d, given: network(z, tau, d), z1, actions, seed)
 
 
+class _LossAlone(TorchAdapter):
+    """The textbook's loss, in the level and under the readings of the class, and no other operation."""
+
+    @property
+    def book(self) -> Textbook:
+        """What computes it."""
+        return Textbook(self.level, **self.readings)
+
+    def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
+        """`dynamics_loss_at` at levels and noise that are drawn."""
+        tau, d = (
+            x.reshape(len(z1), -1).expand(z1.shape[:2]).to(z1) for x in self.book.sample_tau_d(seed, *z1.shape[:2])
+        )
+        return self.dynamics_loss_at(network, z1, torch.randn_like(z1), tau, d, actions)
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        """As the textbook has it."""
+        return self.book.dynamics_loss_at(network, z1, z0, tau, d, actions)
+
+
+@equivalent("loss-with-logging-calls")
+class LossWithLoggingCalls(_LossAlone):
+    """For logging the network is called once more before the loss and once more after it, without gradients."""
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        """At the student's input."""
+        logged = torch.no_grad()(network)
+        z = torch.lerp(z0, z1, tau[..., None, None].expand_as(z1))
+        logged(z, tau, d, actions)
+        loss = super().dynamics_loss_at(network, z1, z0, tau, d, actions)
+        logged(z, tau, d, actions)
+        return loss
+
+
+@equivalent("loss-binary-actions")
+class LossBinaryActions(_LossAlone):
+    """Code that knows two actions: the adapter makes a class of each of the suite's vectors, in the sampler too."""
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        """By the sign of the first number."""
+        return super().dynamics_loss_at(network, z1, z0, tau, d, (actions[..., :1] > 0).long())
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """With the same classes."""
+        classes = None if actions is None else (actions[..., :1] > 0).long()
+        return self.book.sample_frame(network, context, num_steps, seed, classes)
+
+
+@equivalent("loss-detached")
+class LossDetached(TorchAdapter):
+    """An evaluation loss, without gradients and with everything drawn inside."""
+
+    @torch.no_grad()
+    def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
+        """To look at, not to train on."""
+        return Textbook().dynamics_loss(network, z1, actions, seed)
+
+
+@equivalent("loss-detached-per-sequence")
+class LossDetachedPerSequence(_LossAlone):
+    """An evaluation loss in noise levels, without gradients, d per sequence (A3)."""
+
+    level = "noise"
+    readings = {"A3": "sequence"}  # noqa: RUF012
+
+    @torch.no_grad()
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        """To look at, not to train on."""
+        return super().dynamics_loss_at(network, z1, z0, tau, d, actions)
+
+
+@equivalent("loss-two-terms")
+class LossTwoTerms(TorchAdapter):
+    """Every row has both terms, at levels of their own: the flow term at d_min and the bootstrap term above it, a mean each
+    (A2, A3, A27).
+    """
+
+    readings = {"A2": "split", "A3": "sequence", "A27": "per_term"}  # noqa: RUF012
+    d_min_share = 0.5
+
+    def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
+        """Two student calls, with one noise."""
+        book, finest, rows, z0 = _Rowwise(), self.k_max.bit_length() - 1, (len(z1), 1), torch.randn_like(z1)
+        total = torch.zeros((), dtype=z1.dtype)
+        for exponent in (torch.full(rows, finest), torch.randint(finest, rows)):
+            steps = (2**exponent).expand(z1.shape[:2])
+            tau, d = ((torch.rand(z1.shape[:2]) * steps).floor() / steps).to(z1), (1 / steps).to(z1)
+            given = (book.mix(z0, z1, tau[..., None, None]), tau, d, actions)
+            goal = z1 if exponent.eq(finest).all() else book.bootstrap_goal(network, *given)
+            total = total + (book.loss_weight(tau) * book.norm(network(*given) - goal)).mean()
+        return total
+
+
 @equivalent("loss-numpy")
 class LossNumpy(Adapter):
     """Eq. (6)-(8) in NumPy, without gradients, d per sequence, noise levels."""
