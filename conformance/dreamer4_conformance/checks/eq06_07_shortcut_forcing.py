@@ -123,16 +123,25 @@ def teacher_is_called_at_half_steps(subject: Subject, trial: Trial) -> None:
         for match, first, second in teachers(evaluation):
             tau, d = match.student.tau[match.bootstrap], match.student.d[match.bootstrap]
             for entry, level, name in ((first, tau, "first"), (second, tau + d / 2, "second")):
-                got = [entry.tau[match.bootstrap].tolist(), entry.d[match.bootstrap].tolist()]
+                got, due = (entry.tau[match.bootstrap], entry.d[match.bootstrap]), (level, d / 2)
                 trial.require(
-                    got == [level.tolist(), (d / 2).tolist()],
+                    all(np.array_equal(*pair) for pair in zip(got, due, strict=True)),
                     f"the {name} teacher call is not labelled ({'τ' if name == 'first' else 'τ + d/2'}, d/2)",
                     call=evaluation.call,
-                    got=got,
-                    expected=[level.tolist(), (d / 2).tolist()],
+                    got=labelled(*got),
+                    expected=labelled(*due),
                 )
 
     every_evaluation(subject, trial, judge)
+
+
+def labelled(tau: np.ndarray, d: np.ndarray) -> list[str]:
+    """The labels of timesteps, with all their digits.
+
+    >>> labelled(np.array([0.5]), np.array([0.25]))
+    ['τ = 0.5, d = 0.25']
+    """
+    return [f"τ = {level!r}, d = {step!r}" for level, step in zip(tau.tolist(), d.tolist(), strict=True)]
 
 
 @check("eq07.teacher-state", needs_one=LOSSES)
@@ -381,7 +390,8 @@ def teacher_is_the_network_itself(subject: Subject, trial: Trial) -> None:
         for _, first, second in teachers(evaluation):
             trial.require(
                 not (first.copied or second.copied) or subject.readings["A38"] == "average",
-                "the teacher is a copy of the network, not the network itself",
+                "the teacher is a copy of the network, not the network itself; where an averaged copy is meant, "
+                'declare it: readings = {"A38": "average"}',
                 call=evaluation.call,
             )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,30 +56,39 @@ def loss_applies_the_weight_to_each_timestep(subject: Subject, trial: Trial) -> 
     """
     for route in subject.loss_routes():
         weighed = [_weights_of_singles(subject, trial)] if route == "dynamics_loss_at" else []
-        for seen, due, slack in [*weighed, *_weights_of_draws(subject, trial, route)]:
-            if len(seen) > 1:
-                factor = float((seen * due).sum() / (due * due).sum())
-                trial.compare(
-                    "the weight that each timestep's loss carries, up to a common factor",
-                    seen / factor if factor else seen,
-                    due,
-                    terms=due * (slack + slack.max()),
-                    k=1,
-                    eps=1,
-                    call=f"{route}(network, …)",
-                )
+        for weights in [*weighed, *_weights_of_draws(subject, trial, route)]:
+            if len(weights.seen) > 1:
+                _judge_proportional(trial, weights, f"{route}(network, …)")
     if trial.cases == 0:
         trial.inconclusive("no timestep can be weighed: gradients do not point along the paper's, or rounding hides it")
 
 
-Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Effective weights, the weights that are due, and the relative rounding error of the former."""
+@dataclass(frozen=True)
+class Weights:
+    """Of N timesteps: effective weights, the weights that are due, the relative rounding error of the former, τ and d."""
+
+    seen: np.ndarray
+    due: np.ndarray
+    slack: np.ndarray
+    tau: np.ndarray
+    d: np.ndarray
+
+
+def _judge_proportional(trial: Trial, weights: Weights, call: str) -> None:
+    due = weights.due
+    factor = float((weights.seen * due).sum() / (due * due).sum())
+    seen, terms = weights.seen / factor if factor else weights.seen, due * (weights.slack + weights.slack.max())
+    distance = np.abs(seen - due) / terms
+    worst = int(np.argmax(np.where(np.isfinite(distance), distance, np.inf)))
+    place = f"τ = {weights.tau[worst]:g}, d = {weights.d[worst]:g}"
+    what = f"up to a common factor, the weight of the loss at {place}"
+    trial.compare(what, seen, due, terms=terms, k=1, eps=1, call=f"{call} at {place}")
 
 
 def _weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weights]:
     """Of six evaluations, or as many more as it takes to find timesteps that can be weighed: up to thirty."""
     weighed: list[Weights] = []
-    while len(weighed) < 6 or (len(weighed) < 30 and not any(len(seen) > 1 for seen, _, _ in weighed)):
+    while len(weighed) < 6 or (len(weighed) < 30 and not any(len(one.seen) > 1 for one in weighed)):
         shape = (max(3, subject.adapter.min_batch), 4, 2, 3)
         evaluation = subject.evaluate(route, AFFINE, draw_contents(subject, trial.seed + len(weighed), shape))
         weighed.append(_weights_within(expect(subject, evaluation), evaluation, subject.eps))
@@ -100,13 +111,13 @@ def _weights_within(expected: Expectation, evaluation: Evaluation, eps: float) -
         gap = ((expected.gradient_seen - seen[:, :, None, None] * due) ** 2).sum((2, 3))
         along = (gap <= (0.01 * seen) ** 2 * square) & (slack < 0.05)
     else:
-        return np.empty(0), np.empty(0), np.empty(0)
-    return seen[along], expected.weight[along], slack[along]
+        return Weights(*np.empty((5, 0)))
+    return Weights(*(array[along] for array in (seen, expected.weight, slack, expected.tau, expected.d)))
 
 
 def _weights_of_singles(subject: Subject, trial: Trial) -> Weights:
     """Of single timesteps at d_min and above it, each in a batch of its own: needs no gradient."""
-    seen, due, slack = [], [], []
+    found = []
     for numerator in range(0, subject.k_max, max(1, subject.k_max // 8)):
         tau = numerator / subject.k_max
         for d in {subject.d_min, min(1.0, 2 * subject.d_min)}:
@@ -114,10 +125,9 @@ def _weights_of_singles(subject: Subject, trial: Trial) -> Weights:
                 draw = draw_contents(subject, trial.seed, (1, 1, 2, 3), np.full((1, 1), tau), np.full((1, 1), d))
                 evaluation = subject.evaluate("dynamics_loss_at", AFFINE, draw)
                 expected = expect(subject, evaluation)
-                seen.append(evaluation.mean / expected.unweighted.item())
-                due.append(expected.weight.item())
-                slack.append(_relative_rounding(expected, subject.eps).item())
-    return np.array(seen), np.array(due), np.array(slack)
+                seen, due = evaluation.mean / expected.unweighted.item(), expected.weight.item()
+                found.append((seen, due, _relative_rounding(expected, subject.eps).item(), tau, d))
+    return Weights(*np.array(found).T)
 
 
 @signature("ramp_weight")
