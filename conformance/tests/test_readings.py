@@ -17,8 +17,8 @@ VISIBLE = [
     if reading.clause is not None
     for option in reading.options[1:]
 ]
-# A frame's context noise drawn for each generated frame differs from that drawn once only over several generated frames.
-UNSEEN_IN_ONE_FRAME = {("A28", "generated")}
+# Context noise drawn for each generated frame differs from noise drawn once only over several generated frames.
+TOLD_APART = [param for param in VISIBLE if param.values[:2] != ("A28", "generated")]
 
 
 class Witness(Textbook):
@@ -42,19 +42,16 @@ def test_declared_reading_passes(reading: str, option: str, clause: str) -> None
     assert result.reading == {reading: option}
 
 
-@pytest.mark.parametrize(("reading", "option", "clause"), VISIBLE)
+@pytest.mark.parametrize(("reading", "option", "clause"), TOLD_APART)
 def test_undeclared_reading_fails_and_is_named(reading: str, option: str, clause: str) -> None:
-    if (reading, option) in UNSEEN_IN_ONE_FRAME:
-        pytest.skip("no operation of this suite generates two frames with a recorder")
     result = judge(Subject(Undeclared(**{reading: option})), BY_ID[clause])
     assert result.status is Status.FAIL
     assert f"reading {reading} = {option}" in result.behaves_like
 
 
-@pytest.mark.parametrize(("reading", "option", "clause"), VISIBLE)
+# Who declares an averaged teacher may still use the network itself: a copy may be equal to it.
+@pytest.mark.parametrize(("reading", "option", "clause"), [param for param in TOLD_APART if param.values[0] != "A38"])
 def test_default_under_a_declared_reading_fails(reading: str, option: str, clause: str) -> None:
-    if (reading, option) in UNSEEN_IN_ONE_FRAME or reading == "A38":
-        pytest.skip("an averaged copy may equal the network; a single frame does not tell")
     adapter = Witness()
     adapter.readings = {reading: option}
     result = judge(Subject(adapter), BY_ID[clause])
