@@ -8,11 +8,11 @@ from torch import Tensor
 
 from dreamer4_conformance.adapter import Adapter, Network, TorchAdapter
 from dreamer4_conformance.equivalents import equivalent
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import Textbook, TextbookSampler
 
 
 @equivalent("sampler-x-space")
-class SamplerXSpace(Textbook):
+class SamplerXSpace(TextbookSampler):
     """Each step as a mixture of state and prediction, with no velocity."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ class SamplerXSpace(Textbook):
 
 
 @equivalent("sampler-clamped")
-class SamplerClamped(Textbook):
+class SamplerClamped(TextbookSampler):
     """Predictions and the returned frame are kept in [−1, 1], where a tanh leaves data."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class SamplerClamped(Textbook):
 
 
 @equivalent("sampler-first-action-empty")
-class SamplerFirstActionEmpty(Textbook):
+class SamplerFirstActionEmpty(TextbookSampler):
     """The first frame of a sequence has no action: the one that leads to it belongs to what was before."""
 
     def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
@@ -67,7 +67,7 @@ class SamplerNoiseLevels(TorchAdapter):
 
 
 @equivalent("sampler-with-passes")
-class SamplerWithPasses(Textbook):
+class SamplerWithPasses(TextbookSampler):
     """A prefill pass over the context and a commit pass over the finished frame, as a cache needs them;
     labels rounded down.
     """
@@ -90,7 +90,7 @@ class SamplerWithPasses(Textbook):
 
 
 @equivalent("sampler-cropped")
-class SamplerCropped(Textbook):
+class SamplerCropped(TextbookSampler):
     """A context of at most two frames, with the actions that belong to them."""
 
     def sample_frame(
@@ -102,7 +102,7 @@ class SamplerCropped(Textbook):
 
 
 @equivalent("sampler-frame-by-frame-cache")
-class SamplerFrameByFrame(Textbook):
+class SamplerFrameByFrame(TextbookSampler):
     """The context is handed over once, then the new frame alone: what a cache does, with a network that has none."""
 
     def sample_frame(
@@ -122,7 +122,7 @@ def sampler_context_redrawn() -> Adapter:
     """Context noise redrawn in each evaluation, labelled with the current step size, at a level of its own (A28, A11,
     A9).
     """
-    adapter = Textbook(A28="evaluation", A11="current", A9="level")
+    adapter = TextbookSampler(A28="evaluation", A11="current", A9="level")
     adapter.context_level = 0.75
     return adapter
 
@@ -130,7 +130,7 @@ def sampler_context_redrawn() -> Adapter:
 @equivalent("sampler-context-clean")
 def sampler_context_clean() -> Adapter:
     """Clean context, labelled as clean (A9, A12)."""
-    return Textbook(A9="none", A12="own")
+    return TextbookSampler(A9="none", A12="own")
 
 
 @equivalent("textbook-bfloat16")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dreamer4_conformance.adapter import Adapter, Network, TorchAdapter
 from dreamer4_conformance.equivalents import equivalent
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import Textbook, TextbookLoss
 
 
 @equivalent("textbook-noise-levels")
@@ -34,7 +34,7 @@ class TextbookOneStep(Textbook):
 
 
 @equivalent("textbook-sum-norm")
-class TextbookSumNorm(Textbook):
+class TextbookSumNorm(TextbookLoss):
     """‖·‖² as a sum over (S, D), a mean per term, the weight on the flow term alone (A7, A8, A27)."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class TextbookPerSequence(Textbook):
 
 
 @equivalent("textbook-averaged-teacher")
-class TextbookAveragedTeacher(Textbook):
+class TextbookAveragedTeacher(TextbookLoss):
     """A teacher that is an averaged copy of the network, declared (A38)."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class TextbookAveragedTeacher(Textbook):
 
 
 @equivalent("loss-unreduced")
-class LossUnreduced(Textbook):
+class LossUnreduced(TextbookLoss):
     """Returns the loss of every timestep."""
 
     def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class LossUnreduced(Textbook):
 
 
 @equivalent("loss-x-space")
-class LossXSpace(Textbook):
+class LossXSpace(TextbookLoss):
     """The bootstrap error in x-space, ‖ẑ1 − (z̃ + (1 − τ)(b' + b'')/2)‖², with `lerp` for the corruption and a detached target."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class LossXSpace(Textbook):
 
 
 @equivalent("loss-teacher-in-inference-mode")
-class LossTeacherInInferenceMode(Textbook):
+class LossTeacherInInferenceMode(TextbookLoss):
     """The teacher runs under `torch.inference_mode`."""
 
     def teacher_context(self) -> torch.inference_mode:
@@ -98,7 +98,7 @@ class LossTeacherInInferenceMode(Textbook):
         return super().mean_velocity(b_prime, b_double_prime).clone()
 
 
-class _Rowwise(Textbook):
+class _Rowwise(TextbookLoss):
     """Losses that treat flow and bootstrap rows apart, d per sequence (A3)."""
 
     def __init__(self) -> None:
@@ -170,7 +170,7 @@ class LossRowsMerged(_Rowwise):
 
 
 @equivalent("loss-permuted-rows")
-class LossPermutedRows(Textbook):
+class LossPermutedRows(TextbookLoss):
     """The batch is shuffled before anything is computed, and τ, d, noise are drawn after it."""
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
@@ -180,7 +180,7 @@ class LossPermutedRows(Textbook):
 
 
 @equivalent("loss-integer-labels")
-class LossIntegerLabels(Textbook):
+class LossIntegerLabels(TextbookLoss):
     """The network is told integers, the index of τ on the finest grid and log2(1/d); what is off the grid at d_min is rounded down (A10)."""
 
     def evaluate(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
@@ -191,7 +191,7 @@ class LossIntegerLabels(Textbook):
 
 
 @equivalent("loss-half-step-at-d-min")
-class LossHalfStepAtDMin(Textbook):
+class LossHalfStepAtDMin(TextbookLoss):
     """In teacher calls timesteps at d_min take the half step d_min/2 too, with labels off the grid rounded to it (A4, A10)."""
 
     def teacher_step(self, d: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class LossHalfStepAtDMin(Textbook):
 
 
 @equivalent("loss-compiled")
-class LossCompiled(Textbook):
+class LossCompiled(TextbookLoss):
     """The loss under `torch.compile`, with the network outside the graph."""
 
     def dynamics_loss_at(
@@ -222,7 +222,7 @@ class LossCompiled(Textbook):
 
 @torch.compile(backend="aot_eager", dynamic=True)
 def _compiled_error(
-    book: Textbook, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    book: TextbookLoss, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
 ) -> tuple[Tensor, Tensor]:
     tau = book.signal(tau)
     z, above = book.mix(z0, z1, tau[..., None, None]), d > 1 / book.k_max

@@ -19,15 +19,7 @@ from dreamer4_conformance.textbook.shortcut_forcing import ShortcutForcing
 from dreamer4_conformance.textbook.twohot import TwoHot
 
 
-class Textbook(
-    Schedule, ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, TorchAdapter
-):
-    """Every equation of the paper, under any reading and in either level.
-
-    >>> Textbook(level="noise", A13="v_same").readings
-    {'A13': 'v_same'}
-    """
-
+class _Book(Schedule, TorchAdapter):
     name = "textbook"
     version = "1"
 
@@ -35,3 +27,19 @@ class Textbook(
         self.level = level
         self.readings = readings
         self.follows = resolve(readings)
+
+
+class TextbookLoss(ShortcutForcing, _Book):
+    """Eq. 1, 4 and 6-8 alone: for what differs in the loss only."""
+
+
+class TextbookSampler(Sampler, _Book):
+    """Eq. 1, 2 and 4 alone: for what differs in the sampler only."""
+
+
+class Textbook(ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, _Book):
+    """Every equation of the paper, under any reading and in either level.
+
+    >>> Textbook(level="noise", A13="v_same").readings
+    {'A13': 'v_same'}
+    """
