@@ -42,10 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """In the process that reports: chooses the seed for all workers, and collects their verdicts."""
     if hasattr(config, "workerinput"):
+        config.option.dreamer4_seed = config.workerinput["dreamer4_seed"]
         return
     if config.option.dreamer4_seed is None:
         config.option.dreamer4_seed = 0 if config.option.dreamer4_profile == "ci" else SystemRandom().randrange(2**31)
     config.pluginmanager.register(Verdicts(config), "dreamer4_verdicts")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """With pytest-xdist: hands the seed to a worker, whose own options are parsed anew and do not hold it."""
+    node.workerinput["dreamer4_seed"] = node.config.option.dreamer4_seed
 
 
 def _cases(items: list[pytest.Item]) -> list[tuple[pytest.Item, Any]]:
