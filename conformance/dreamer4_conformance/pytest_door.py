@@ -30,7 +30,7 @@ from dreamer4_conformance.report.wording import failure_text
 from dreamer4_conformance.runner import checkable
 from dreamer4_conformance.running import run, selection
 from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import AdapterError, Result, Status
+from dreamer4_conformance.verdicts import OWN_FAULT, AdapterError, Result, Status
 
 Judged = dict[str, Any]
 """What a worker hands to the process that reports: the report of one clause, of JSON types alone."""
@@ -130,6 +130,8 @@ def _conclude(result: Result, report: Report) -> None:
     text = failure_text(result, report.again)
     if result.status in UNDECIDED and report.missing:
         pytest.fail(f"{result.id} is required, but {result.status}: {result.message}", pytrace=False)
+    if result.message.startswith(OWN_FAULT):
+        pytest.fail(f"{result.id}: {result.message}", pytrace=False)
     if result.status in UNDECIDED:
         pytest.skip(f"{result.status}: {result.message}")
     if result.status is Status.KNOWN_FAILURE or (result.kind == "quality" and result.status is Status.FAIL):

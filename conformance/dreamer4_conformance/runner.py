@@ -17,9 +17,8 @@ from dreamer4_conformance.diagnosis import Declared, behaves_like, candidate
 from dreamer4_conformance.preflight import examine
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, Result, Status
+from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 
-OWN_FAULT = "a fault of this suite, not of the implementation; please report it:"
 SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+OWN_FAULT = "a fault of this suite, not of the implementation; please report it:"
+"""How the message of a result begins whose check itself raised. It is inconclusive, and never skipped over in silence."""
+
 
 class Status(StrEnum):
     """Verdict on one clause. Only PASS counts as conforming."""

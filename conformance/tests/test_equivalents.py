@@ -9,10 +9,10 @@ import pytest
 from dreamer4_conformance.check import CHECKS, FALSE_ALARM, Trial
 from dreamer4_conformance.equivalents import EQUIVALENTS
 from dreamer4_conformance.preflight import examine
-from dreamer4_conformance.runner import OWN_FAULT, checkable, judge
+from dreamer4_conformance.runner import checkable, judge
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.textbook import Textbook
-from dreamer4_conformance.verdicts import Inconclusive, Status
+from dreamer4_conformance.verdicts import OWN_FAULT, Inconclusive, Status
 
 # torch warns of its own access to `.grad` while it compiles what follows a graph break.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")

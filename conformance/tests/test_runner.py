@@ -7,10 +7,10 @@ import pytest
 from dreamer4_conformance import check
 from dreamer4_conformance.check import Check, Trial
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.runner import OWN_FAULT, judge
+from dreamer4_conformance.runner import judge
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.textbook import Textbook
-from dreamer4_conformance.verdicts import Status
+from dreamer4_conformance.verdicts import OWN_FAULT, Status
 
 EQ08 = BY_ID["eq08.value"]
 
