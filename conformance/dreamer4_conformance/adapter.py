@@ -49,6 +49,8 @@ class Adapter:
         d_min_share: under reading A2 "split", the share of rows at d_min.
         context_level: under reading A9 "level", the signal level of context frames.
         rms_warmup: values per term after which the running RMS is judged (A24).
+        backends: names that `attention` takes as `backend=`; empty where it has one way only.
+        context_frames: C of `dynamics` and `time_layer` as A30 counts it; None where time attention has no window.
     """
 
     name: str = "unnamed"
@@ -64,6 +66,8 @@ class Adapter:
     context_level: float = 0.9
     rms_warmup: int = 1000
     dtypes: Sequence[str] = ("float64", "float32")
+    backends: Sequence[str] = ()
+    context_frames: int | None = None
 
     # Eq. 1, 2, 4, 6-8
 
@@ -192,6 +196,183 @@ class Adapter:
 
         Keys: "policy", "prior" (N, A), logits before the first update; "policy_after", "prior_after" (N, A), after one update.
         """
+        raise NotProvided
+
+    # Sec. 3.4: attention and layers
+
+    @operation
+    def attention(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        causal: bool,
+        window: int | None,
+        softcap: float | None,
+        scale: float | None = None,
+    ) -> Array:
+        """q (B, L, Hq, D), k, v (B, L, Hkv, D) → (B, L, Hq, D): neither norm nor rotation, only what is asked for.
+
+        `window` counts keys, self included, and comes with `causal`; None disables window and cap; `scale` None is 1/√D and precedes the cap.
+        With `backends` one more keyword, `backend`, is passed. Raise `NotImplementedError` for what a backend does not cover.
+        """
+        raise NotProvided
+
+    @operation
+    def soft_cap(self, logits: Array, cap: float) -> Array:
+        """cap · tanh(logits / cap), of any shape."""
+        raise NotProvided
+
+    @operation
+    def qk_norm(self, q: Array, k: Array) -> tuple[Array, Array]:
+        """q (B, L, Hq, D), k (B, L, Hkv, D) → both, normalised per head with gains, if any, at 1 (A31)."""
+        raise NotProvided
+
+    @operation
+    def rope(self, x: Array, positions: Array) -> Array:
+        """x (B, L, H, D) rotated by its positions, int (L,), along one axis."""
+        raise NotProvided
+
+    @operation
+    def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:
+        """x (…, D), weight (D,), the full gain → (…, D)."""
+        raise NotProvided
+
+    @operation
+    def swiglu(self, x: Array, w_gate: Array, w_up: Array, w_down: Array) -> Array:
+        """(silu(x w_gate) ⊙ x w_up) w_down: x (…, D); w_gate, w_up (D, F); w_down (F, D)."""
+        raise NotProvided
+
+    @operation
+    def space_layer(self, x: Array) -> Array:
+        """One whole layer that mixes space, residuals included: x (B, T, S, D) → (B, T, S, D). All S tokens see each other."""
+        raise NotProvided
+
+    @operation
+    def time_layer(self, x: Array) -> Array:
+        """One whole layer that mixes time, causally, over `context_frames`: x (B, T, S, D) → (B, T, S, D).
+
+        Under A25 "adds" the time layer alone, without the space layer that it is added to.
+        """
+        raise NotProvided
+
+    @operation
+    def layer_kinds(self) -> list[str]:
+        """ "space", "time", or under A25 "adds" "both", for every layer of the dynamics in order."""
+        raise NotProvided
+
+    @operation
+    def block_zeroed(self, x: Array) -> Array:
+        """A layer whose attention and MLP put out zeros: x (B, T, S, D) → (B, T, S, D)."""
+        raise NotProvided
+
+    # Sec. 3.1 to 3.3: the model as black boxes, their parameters random, biases and zero-initialised layers included, and the same at every call
+
+    @operation
+    def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
+        """Valid inputs of the black boxes, by argument: z, tau, d, actions, task, labelled, video, x; those that are needed.
+
+        tau is in the adapter's own level. actions: an array (B, T, …), or a dict or list of such, one for each component; in one array (B, T, A)
+        each of the A is a component. task (B, …), left out where there is none. x is the input of the layers. Two examples can be mixed value by
+        value: the suite replaces parts of one by those of another.
+        """
+        raise NotProvided
+
+    @operation
+    def dynamics(
+        self, z: Array, tau: Array, d: Array, actions: Any, task: Any, labelled: Array
+    ) -> tuple[Array, Array | None]:
+        """The whole sequence at once: z_hat (B, T, S, D), and the agent token's output (B, T, …) or None.
+
+        actions[:, t] is what block t holds (A32). labelled bool (B,): False where a clip has no actions. task None is valid where there is no task.
+        """
+        raise NotProvided
+
+    @operation
+    def dynamics_init(self, batch: int) -> Any:
+        """The state before the first frame, for `dynamics_step`."""
+        raise NotProvided
+
+    @operation
+    def dynamics_step(
+        self, state: Any, z: Array, tau: Array, d: Array, actions: Any, task: Any
+    ) -> tuple[Array, Array | None, Any]:
+        """`dynamics` of labelled clips, one frame at a time: every time axis has length 1. (z_hat, agent, state)."""
+        raise NotProvided
+
+    @operation
+    def label_token(self, tau: Array, d: Array) -> Array:
+        """tau, d (B, T) → the token (B, T, D) that the dynamics is given for them, as put together from its embeddings."""
+        raise NotProvided
+
+    @operation
+    def action_tokens(self, components: list[Array], embedding: Array, labelled: Array) -> Array:
+        """Encoded components, each (B, T, S_a, D), the learned embedding (S_a, D) and labelled bool (B,) → (B, T, S_a, D)."""
+        raise NotProvided
+
+    @operation
+    def mtp_heads(self, agent: Array) -> Array:
+        """Outputs (B, T, N, K) of one head for each of the N distances (A17), from the agent output of `dynamics`."""
+        raise NotProvided
+
+    @operation
+    def modality_mask(self, kind: str, modality: list[str], frame: Array) -> Array:
+        """bool (N, N), rows are queries, True = may attend, for N tokens of these modalities in these frames, int (N,).
+
+        kind "encoder" and "decoder": "latent", "image", and further modalities by names of their own; "dynamics": "latent", "register",
+        "label", "action", "agent".
+        """
+        raise NotProvided
+
+    @operation
+    def encode(self, video: Array) -> Array:
+        """The tokenizer at inference: video (B, T, …) as `example` has it → z (B, T, S, D)."""
+        raise NotProvided
+
+    @operation
+    def decode(self, z: Array) -> Array:
+        """z (B, T, S, D) → video (B, T, …)."""
+        raise NotProvided
+
+    @operation
+    def reconstruct(self, video: Array) -> Array:
+        """The tokenizer from end to end at inference: video (B, T, …) → video (B, T, …)."""
+        raise NotProvided
+
+    @operation
+    def decode_init(self, batch: int) -> Any:
+        """The state before the first frame, for `decode_step`."""
+        raise NotProvided
+
+    @operation
+    def decode_step(self, state: Any, z: Array) -> tuple[Array, Any]:
+        """`decode`, one frame at a time: z (B, 1, S, D) → (video (B, 1, …), state)."""
+        raise NotProvided
+
+    @operation
+    def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Array:
+        """Which patches are dropped in training: bool (B, T, N), True = dropped (A33)."""
+        raise NotProvided
+
+    @operation
+    def mae_replace(self, tokens: Array, mask: Array, embedding: Array) -> Array:
+        """tokens (B, T, N, D), mask bool (B, T, N), True = dropped, embedding (D,) → (B, T, N, D)."""
+        raise NotProvided
+
+    @operation
+    def patch_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches of a frame of this size, after padding."""
+        raise NotProvided
+
+    @operation
+    def regroup(self, z: Array) -> Array:
+        """The bottleneck's (B, T, 512, 16) as the dynamics takes it, (B, T, 256, 32) (A36)."""
+        raise NotProvided
+
+    @operation
+    def mouse_class(self, movement: Array) -> Array:
+        """Mouse movement (N, 2) in the unit of the adapter's data → class in 0 … 120, int (N,)."""
         raise NotProvided
 
     @operation

@@ -172,7 +172,10 @@ CLAUSES: tuple[Clause, ...] = (
             "eq09.offsets": ("reading", "The head at distance n predicts a_{t+n} and r_{t+n} from h_t."),
             "eq09.sum": ("reading", "Distances run over the declared range and are added up."),
             "eq09.past-end": "The values at positions past the end never matter.",
-            "eq09.no-leak": "The agent token that predicts a label does not see it.",
+            "eq09.no-leak": (
+                "reading",
+                "The agent token that predicts a label does not see it: h_t is unchanged by it.",
+            ),
             "mtp.heads": "There is one output layer per distance.",
         },
     ),
@@ -231,28 +234,69 @@ CLAUSES: tuple[Clause, ...] = (
     *_section(
         None,
         "Sec. 3.4",
-        None,
+        "sec34_attention",
         {
             "attn.value": "Attention equals a float64 oracle, forward and all gradients, in every declared backend.",
             "attn.softcap": "Logits are c·tanh(logit/c), applied before masking, in every backend.",
-            "attn.qknorm": ("reading", "Queries and keys are normalised per head: rescaling q or k changes nothing."),
-            "attn.rope": "Scores depend on positions only through their difference along an axis; the rotation keeps norms.",
             "attn.gqa": "Grouped queries equal full attention with each key/value head repeated for its group, in order.",
             "attn.causal": "No output depends on a later frame, and each depends on every earlier one inside the context.",
             "attn.window": (
                 "reading",
                 "Within one time layer frame t sees frames t − C + 1 … t; C ≥ T equals no window.",
             ),
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 3.4",
+        "sec34_norms",
+        {
+            "attn.qknorm": (
+                "reading",
+                "Queries and keys are normalised per head: rescaling q or k changes nothing.",
+            ),
             "net.rmsnorm": "RMSNorm equals its formula.",
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 3.4",
+        "sec34_rope",
+        {
+            "attn.rope": (
+                "reading",
+                "Scores depend on positions only through their difference along an axis; the rotation keeps norms.",
+            ),
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 3.4",
+        "sec34_swiglu",
+        {
             "net.swiglu": "SwiGLU equals its formula.",
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 3.4",
+        "sec34_layers",
+        {
             "net.prenorm": "Normalisation comes before each sublayer.",
             "net.factorised": (
                 "reading",
                 "Space layers never mix time, time layers never mix space, a quarter of the layers mixes time.",
             ),
-            "net.space-full": "In the dynamics all tokens of a frame see each other, agent tokens apart.",
             "net.residual": "A block whose attention and MLP output zero is the identity, for every token.",
             "net.incremental": "One frame at a time with a cache equals the whole sequence at once.",
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 3.2, p. 6; Sec. 3.3, p. 7",
+        "sec32_dynamics",
+        {
+            "net.space-full": "In the dynamics all tokens of a frame see each other, agent tokens apart.",
             "dyn.tokens": "S_z spatial, S_r register, one (τ, d) token of two discrete embeddings side by side, S_a action tokens.",
             "dyn.action-sum": "Each action component is encoded into S_a tokens; they are summed, with a learned embedding always there.",
             "dyn.conditioning": "The output depends on the τ label, the d label and every action component.",
@@ -264,18 +308,42 @@ CLAUSES: tuple[Clause, ...] = (
     *_section(
         None,
         "Sec. 3.1, p. 5",
-        None,
+        "sec31_masks",
         {
             "tok.encoder-mask": "In the encoder latents see every modality; each modality sees only itself.",
             "tok.decoder-mask": "In the decoder each modality sees itself and the latents; latents see only latents.",
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 3.1, p. 5",
+        "sec31_tokenizer",
+        {
             "tok.causal": "Encoder and decoder are causal in time; decoding frame by frame equals decoding the sequence.",
             "tok.bottleneck": "Linear to fewer channels, then tanh; the reconstruction is a function of z alone.",
+            "tok.shapes": (
+                "reading",
+                "Minecraft: 360×640 padded to 384×640, 960 tokens, bottleneck 512×16 → 256×32; others 256×256 → 256 tokens.",
+            ),
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 3.1, p. 5",
+        "sec31_patch_dropout",
+        {
             "tok.mae-law": (
                 "reading",
                 "Patches are dropped with p ~ U(0, 0.9), drawn per image, independent over time.",
             ),
             "tok.mae-embedding": "A dropped patch is replaced by a learned embedding; nothing is dropped at inference.",
-            "tok.shapes": "Minecraft: 360×640 padded to 384×640, 960 tokens, bottleneck 512×16 → 256×32; others 256×256 → 256 tokens.",
+        },
+    ),
+    *_section(
+        None,
+        "Sec. 4",
+        "minecraft_actions",
+        {
             "data.actions": "Minecraft: 23 binaries and one categorical of 121 = 11×11 μ-law classes.",
         },
     ),
