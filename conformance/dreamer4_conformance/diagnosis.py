@@ -152,9 +152,10 @@ def _cached(operation: str, where: str, name: str | None, declared: Declared) ->
 def candidate(name: str | None, declared: Declared) -> Subject:
     """The textbook with a mistake, with another reading, or as it stands, in float64."""
     from dreamer4_conformance.mistakes import MISTAKES
-    from dreamer4_conformance.textbook import Textbook
+    from dreamer4_conformance.textbook import Book, Textbook
 
-    readings, adapter_type = dict(declared.readings), Textbook
+    readings = dict(declared.readings)
+    adapter_type: type[Book] = Textbook
     if name in MISTAKES:
         adapter_type = MISTAKES[name].adapter
     elif name is not None:

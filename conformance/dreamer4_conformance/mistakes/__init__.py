@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dreamer4_conformance.check import place
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import Book
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Mistake:
 
     id: str
     clause: str
-    adapter: type[Textbook]
+    adapter: type[Book]
     operations: tuple[str, ...]
     levels: tuple[str, ...]
 
@@ -36,7 +36,7 @@ MISTAKES: dict[str, Mistake] = {}
 
 def mistake(
     id: str, *, clause: str, operations: tuple[str, ...], levels: tuple[str, ...] = ("signal", "noise")
-) -> Callable[[type[Textbook]], type[Textbook]]:
+) -> Callable[[type[Book]], type[Book]]:
     """Registers a subclass of the textbook as the mistake `id`, which `clause` must reject.
 
     ValueError for an unknown clause or a second use of the id.
@@ -44,7 +44,7 @@ def mistake(
     if clause not in BY_ID:
         raise ValueError(f"mistake {id!r}: clause {clause!r} does not exist")
 
-    def register(adapter: type[Textbook]) -> type[Textbook]:
+    def register(adapter: type[Book]) -> type[Book]:
         if id in MISTAKES and place(MISTAKES[id].adapter) != place(adapter):
             raise ValueError(f"mistake {id!r}: the id is taken by {place(MISTAKES[id].adapter)}")
         MISTAKES[id] = Mistake(id, clause, adapter, operations, levels)

@@ -16,10 +16,13 @@ from dreamer4_conformance.textbook.returns import Returns
 from dreamer4_conformance.textbook.sampler import Sampler
 from dreamer4_conformance.textbook.schedule import Schedule
 from dreamer4_conformance.textbook.shortcut_forcing import ShortcutForcing
+from dreamer4_conformance.textbook.tokenizer import Tokenizer
 from dreamer4_conformance.textbook.twohot import TwoHot
 
 
-class _Book(Schedule, TorchAdapter):
+class Book(Schedule, TorchAdapter):
+    """What all of them are."""
+
     name = "textbook"
     version = "1"
 
@@ -29,16 +32,24 @@ class _Book(Schedule, TorchAdapter):
         self.follows = resolve(readings)
 
 
-class TextbookLoss(ShortcutForcing, _Book):
+class TextbookLoss(ShortcutForcing, Book):
     """Eq. 1, 4 and 6-8 alone: for what differs in the loss only."""
 
 
-class TextbookSampler(Sampler, _Book):
+class TextbookSampler(Sampler, Book):
     """Eq. 1, 2 and 4 alone: for what differs in the sampler only."""
 
 
-class Textbook(ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, _Book):
-    """Every equation of the paper, under any reading and in either level.
+class TextbookEquations(ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, Book):
+    """Every equation of the paper, under any reading and in either level."""
+
+
+class TextbookModel(Tokenizer, Book):
+    """The model alone: attention, layers, tokenizer, dynamics."""
+
+
+class Textbook(Tokenizer, TextbookEquations):
+    """The whole paper, under any reading and in either level.
 
     >>> Textbook(level="noise", A13="v_same").readings
     {'A13': 'v_same'}

@@ -1,0 +1,121 @@
+"""Attention, its norms and its rotation in plain PyTorch (Sec. 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Attention:
+    """The operations of one layer. `follows` holds the option of every reading; half precision is computed in float32."""
+
+    follows: dict[str, str]
+    backends: Sequence[str] = ("einsum", "matmul")
+
+    def attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        causal: bool,
+        window: int | None,
+        softcap: float | None,
+        scale: float | None = None,
+        backend: str = "einsum",
+    ) -> Tensor:
+        """softmax(mask(cap(scale q·k))) v, with k and v repeated for the query heads that share them."""
+        compute = torch.promote_types(q.dtype, torch.float32)
+        allow = self.keys_seen(q.shape[1], causal, window).to(q.device)
+        out = self.attend(q.to(compute), k.to(compute), v.to(compute), allow, softcap, scale, backend)
+        return out.to(q.dtype)
+
+    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
+        """bool (L, L): query i sees key j where j ≤ i, and where i − j < window."""
+        behind = torch.arange(length)[:, None] - torch.arange(length)
+        allow = behind >= 0 if causal else torch.ones(length, length, dtype=torch.bool)
+        return allow if window is None else allow & self.inside(behind, window)
+
+    def inside(self, behind: Tensor, window: int) -> Tensor:
+        """Whether a key this far behind is inside the window, self included."""
+        return behind < window
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        allow: Tensor,
+        softcap: float | None,
+        scale: float | None = None,
+        backend: str = "einsum",
+    ) -> Tensor:
+        """q (N, Lq, Hq, D), k, v (N, Lk, Hkv, D), allow bool (Lq, Lk) → (N, Lq, Hq, D)."""
+        k, v = (self.repeated(x, q.shape[2] // k.shape[2]) for x in (k, v))
+        logits = self.logits(q, k, self.scaled(scale, q.shape[-1]), backend)
+        weights = self.weights(logits, allow, softcap, backend)
+        return torch.einsum("nhij,njhd->nihd", weights, v)
+
+    def repeated(self, x: Tensor, times: int) -> Tensor:
+        """Each key/value head for `times` query heads that follow each other."""
+        return x.repeat_interleave(times, dim=2)
+
+    def scaled(self, scale: float | None, width: int) -> float:
+        """1/√D where nothing else is asked for."""
+        return width**-0.5 if scale is None else scale
+
+    def logits(self, q: Tensor, k: Tensor, scale: float, backend: str) -> Tensor:
+        """scale q·k, (N, H, Lq, Lk)."""
+        if backend == "matmul":
+            return q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * scale
+        return torch.einsum("nihd,njhd->nhij", q * scale, k)
+
+    def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
+        """softmax over the keys that are seen, after the cap."""
+        capped = logits if softcap is None else self.soft_cap(logits, softcap)
+        return capped.masked_fill(~allow, -torch.inf).softmax(-1)
+
+    def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
+        """c tanh(x/c)."""
+        return cap * torch.tanh(logits / cap)
+
+    def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Both, each head by itself."""
+        return self.normalised_head(q), self.normalised_head(k)
+
+    def normalised_head(self, x: Tensor) -> Tensor:
+        """Over the channels of one head, as A31 has it."""
+        compute = torch.promote_types(x.dtype, torch.float32)
+        y = x.to(compute)
+        if self.follows["A31"] == "layernorm":
+            y = y - y.mean(-1, keepdim=True)
+        size = y.norm(dim=-1, keepdim=True) if self.follows["A31"] == "l2" else y.square().mean(-1, keepdim=True).sqrt()
+        return (y / size).to(x.dtype)
+
+    def rope(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Channel i and channel i + D/2 of every head (…, L, H, D), turned by position · 10000^(−2i/D)."""
+        half = x.shape[-1] // 2
+        compute = torch.promote_types(x.dtype, torch.float32)
+        frequency = self.rope_base ** (-torch.arange(half, dtype=torch.float64, device=x.device) / half)
+        angle = self.rope_positions(positions).double()[:, None, None] * frequency
+        cos, sin = angle.cos().to(compute), angle.sin().to(compute)
+        one, other = x[..., :half].to(compute), x[..., half:].to(compute)
+        return torch.cat([one * cos - other * sin, other * cos + one * sin], -1).to(x.dtype)
+
+    rope_base = 10000.0
+
+    def rope_positions(self, positions: Tensor) -> Tensor:
+        """Along one axis, as they are given."""
+        return positions
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """weight · x / √(mean(x²) + eps)."""
+        compute = torch.promote_types(x.dtype, torch.float32)
+        y = x.to(compute)
+        return (weight.to(compute) * y * (y.square().mean(-1, keepdim=True) + eps).rsqrt()).to(x.dtype)
+
+    def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+        """(silu(x W_gate) ⊙ x W_up) W_down."""
+        return (torch.nn.functional.silu(x @ w_gate) * (x @ w_up)) @ w_down
