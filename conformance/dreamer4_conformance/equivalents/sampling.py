@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dreamer4_conformance.adapter import Adapter, Network, TorchAdapter
 from dreamer4_conformance.equivalents import equivalent
-from dreamer4_conformance.textbook import Textbook, TextbookSampler
+from dreamer4_conformance.textbook import TextbookEquations, TextbookSampler
 
 
 @equivalent("sampler-x-space")
@@ -136,7 +136,7 @@ def sampler_context_clean() -> Adapter:
 @equivalent("textbook-bfloat16")
 def textbook_bfloat16() -> Adapter:
     """Everything in bfloat16."""
-    adapter = Textbook()
+    adapter = TextbookEquations()
     adapter.dtype = "bfloat16"
     return adapter
 
@@ -144,7 +144,7 @@ def textbook_bfloat16() -> Adapter:
 @equivalent("textbook-float64")
 def textbook_float64() -> Adapter:
     """Everything in float64, in noise levels."""
-    adapter = Textbook("noise")
+    adapter = TextbookEquations("noise")
     adapter.dtype = "float64"
     return adapter
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dreamer4_conformance.adapter import Adapter, Network, TorchAdapter
 from dreamer4_conformance.equivalents import equivalent
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 
 @equivalent("schedule-log2-index")
@@ -148,4 +148,4 @@ class ScheduleInsideTheLoss(TorchAdapter):
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
         """By the textbook."""
-        return Textbook().dynamics_loss(network, z1, actions, seed)
+        return TextbookEquations().dynamics_loss(network, z1, actions, seed)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from dreamer4_conformance.adapter import Adapter, Network, TorchAdapter
 from dreamer4_conformance.equivalents import equivalent
-from dreamer4_conformance.textbook import Textbook, TextbookLoss
+from dreamer4_conformance.textbook import TextbookEquations, TextbookLoss
 
 
 @equivalent("textbook-noise-levels")
-class TextbookNoiseLevels(Textbook):
+class TextbookNoiseLevels(TextbookEquations):
     """The textbook in noise levels, where tau = 1 is noise."""
 
     def __init__(self) -> None:
@@ -20,14 +20,14 @@ class TextbookNoiseLevels(Textbook):
 
 
 @equivalent("textbook-coarse-grid")
-class TextbookCoarseGrid(Textbook):
+class TextbookCoarseGrid(TextbookEquations):
     """K_max = 8."""
 
     k_max = 8
 
 
 @equivalent("textbook-one-step")
-class TextbookOneStep(Textbook):
+class TextbookOneStep(TextbookEquations):
     """K_max = 1: every timestep is at d_min = 1, and there is no bootstrap term."""
 
     k_max = 1
@@ -42,7 +42,7 @@ class TextbookSumNorm(TextbookLoss):
 
 
 @equivalent("textbook-per-sequence")
-class TextbookPerSequence(Textbook):
+class TextbookPerSequence(TextbookEquations):
     """d per sequence, with a declared share of rows at d_min (A2, A3)."""
 
     min_batch = 4
@@ -238,16 +238,16 @@ class LossUnconditional(TorchAdapter):
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
         """The textbook with a network that drops them."""
-        return Textbook().dynamics_loss(lambda z, tau, d, given: network(z, tau, d), z1, actions, seed)
+        return TextbookEquations().dynamics_loss(lambda z, tau, d, given: network(z, tau, d), z1, actions, seed)
 
 
 class _LossAlone(TorchAdapter):
     """The textbook's loss, in the level and under the readings of the class, and no other operation."""
 
     @property
-    def book(self) -> Textbook:
+    def book(self) -> TextbookEquations:
         """What computes it."""
-        return Textbook(self.level, **self.readings)
+        return TextbookEquations(self.level, **self.readings)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
         """`dynamics_loss_at` at levels and noise that are drawn."""
@@ -304,7 +304,7 @@ class LossDetached(TorchAdapter):
     @torch.no_grad()
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
         """To look at, not to train on."""
-        return Textbook().dynamics_loss(network, z1, actions, seed)
+        return TextbookEquations().dynamics_loss(network, z1, actions, seed)
 
 
 @equivalent("loss-detached-per-sequence")

@@ -1,13 +1,13 @@
 """Mistakes in the default values."""
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 SIGNAL = ("signal",)
 
 
 @mistake("constants-gamma", clause="const.values", operations=("constants",), levels=SIGNAL)
-class Gamma(Textbook):
+class Gamma(TextbookEquations):
     """γ = 0.99."""
 
     def constants(self) -> dict[str, float]:
@@ -15,7 +15,7 @@ class Gamma(Textbook):
 
 
 @mistake("constants-steps", clause="const.values", operations=("constants",), levels=SIGNAL)
-class Steps(Textbook):
+class Steps(TextbookEquations):
     """64 sampling steps in place of 4."""
 
     def constants(self) -> dict[str, float]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 CORRUPTION = ("corrupt", "dynamics_loss", "dynamics_loss_at", "sample_frame")
 
 
 @mistake("corrupt-inverted", clause="eq01.endpoints", operations=CORRUPTION)
-class CorruptInverted(Textbook):
+class CorruptInverted(TextbookEquations):
     """Signal and noise levels are exchanged: τ multiplies the noise."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ class CorruptInverted(Textbook):
 
 
 @mistake("corrupt-variance-preserving", clause="eq01.interpolate", operations=CORRUPTION)
-class CorruptVariancePreserving(Textbook):
+class CorruptVariancePreserving(TextbookEquations):
     """√(1 − τ²) z0 + τ z1, the mixture of diffusion models."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class CorruptVariancePreserving(Textbook):
 
 
 @mistake("corrupt-sigma-min", clause="eq01.endpoints", operations=CORRUPTION)
-class CorruptSigmaMin(Textbook):
+class CorruptSigmaMin(TextbookEquations):
     """A little noise, 5 %, is left at τ = 1."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class CorruptSigmaMin(Textbook):
 
 
 @mistake("corrupt-warped", clause="eq01.swap", operations=CORRUPTION)
-class CorruptWarped(Textbook):
+class CorruptWarped(TextbookEquations):
     """τ is squared before it mixes."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class CorruptWarped(Textbook):
 
 
 @mistake("corrupt-one-level", clause="eq06.per-timestep", operations=("corrupt",))
-class CorruptOneLevel(Textbook):
+class CorruptOneLevel(TextbookEquations):
     """The level of the first timestep is used for the whole sequence."""
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class CorruptOneLevel(Textbook):
 
 
 @mistake("corrupt-mean-level", clause="eq06.per-timestep", operations=("corrupt",))
-class CorruptMeanLevel(Textbook):
+class CorruptMeanLevel(TextbookEquations):
     """Each timestep is mixed at the mean of its level and that of the whole sequence."""
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 SAMPLER = ("sample_frame",)
 
 
 @mistake("label-ahead", clause="eq02.calls", operations=SAMPLER)
-class LabelAhead(Textbook):
+class LabelAhead(TextbookEquations):
     """The label is the level after the step, not before it."""
 
     def level_label(self, step: int, steps: int) -> float:
@@ -20,7 +20,7 @@ class LabelAhead(Textbook):
 
 
 @mistake("label-finest-step", clause="eq02.calls", operations=SAMPLER)
-class LabelFinestStep(Textbook):
+class LabelFinestStep(TextbookEquations):
     """The step size is labelled d_min, whatever the number of steps."""
 
     def step_label(self, steps: int) -> float:
@@ -28,7 +28,7 @@ class LabelFinestStep(Textbook):
 
 
 @mistake("one-step-too-many", clause="eq02.calls", operations=SAMPLER)
-class OneStepTooMany(Textbook):
+class OneStepTooMany(TextbookEquations):
     """K + 1 evaluations."""
 
     def count(self, num_steps: int) -> int:
@@ -36,7 +36,7 @@ class OneStepTooMany(Textbook):
 
 
 @mistake("renoise-sampler", clause="eq02.step", operations=SAMPLER)
-class RenoiseSampler(Textbook):
+class RenoiseSampler(TextbookEquations):
     """Each step mixes the prediction with fresh noise at the next level."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class RenoiseSampler(Textbook):
 
 
 @mistake("frozen-noise-sampler", clause="eq02.step", operations=SAMPLER)
-class FrozenNoiseSampler(Textbook):
+class FrozenNoiseSampler(TextbookEquations):
     """Each step mixes the prediction with the first noise at the next level."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class FrozenNoiseSampler(Textbook):
 
 
 @mistake("sampler-velocity", clause="eq02.step", operations=SAMPLER)
-class SamplerVelocity(Textbook):
+class SamplerVelocity(TextbookEquations):
     """The network's output is taken for the velocity."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class SamplerVelocity(Textbook):
 
 
 @mistake("sampler-unnormalised", clause="eq02.endpoint", operations=SAMPLER)
-class SamplerUnnormalised(Textbook):
+class SamplerUnnormalised(TextbookEquations):
     """1/(1 − τ) is missing from the velocity."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class SamplerUnnormalised(Textbook):
 
 
 @mistake("stops-short", clause="eq02.endpoint", operations=SAMPLER)
-class StopsShort(Textbook):
+class StopsShort(TextbookEquations):
     """The last step ends at signal level 0.9."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class StopsShort(Textbook):
 
 
 @mistake("single-step-refused", clause="eq02.endpoint", operations=SAMPLER)
-class SingleStepRefused(Textbook):
+class SingleStepRefused(TextbookEquations):
     """One step, K = 1, is refused."""
 
     def count(self, num_steps: int) -> int:
@@ -86,7 +86,7 @@ class SingleStepRefused(Textbook):
 
 
 @mistake("sampler-unseeded", clause="eq02.deterministic", operations=SAMPLER)
-class SamplerUnseeded(Textbook):
+class SamplerUnseeded(TextbookEquations):
     """The start noise comes from one generator that goes on from call to call, whatever the seed."""
 
     shared = torch.Generator().manual_seed(0)
@@ -96,7 +96,7 @@ class SamplerUnseeded(Textbook):
 
 
 @mistake("start-uniform", clause="eq02.start-law", operations=SAMPLER)
-class StartUniform(Textbook):
+class StartUniform(TextbookEquations):
     """The start is uniform, with mean 0 and variance 1."""
 
     def start_noise(self, context: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class StartUniform(Textbook):
 
 
 @mistake("start-shared", clause="eq02.start-law", operations=SAMPLER)
-class StartShared(Textbook):
+class StartShared(TextbookEquations):
     """Every two sequences of the batch start from the same noise."""
 
     def start_noise(self, context: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class StartShared(Textbook):
 
 
 @mistake("start-fixed", clause="eq02.start-law", operations=SAMPLER)
-class StartFixed(Textbook):
+class StartFixed(TextbookEquations):
     """Every seed starts from the same noise."""
 
     def start_noise(self, context: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class StartFixed(Textbook):
 
 
 @mistake("start-zero", clause="eq02.start-law", operations=SAMPLER)
-class StartZero(Textbook):
+class StartZero(TextbookEquations):
     """The start is zero."""
 
     def start_noise(self, context: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class StartZero(Textbook):
 
 
 @mistake("actions-once", clause="eq02.actions", operations=SAMPLER)
-class ActionsOnce(Textbook):
+class ActionsOnce(TextbookEquations):
     """The actions condition the first evaluation alone."""
 
     def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
@@ -137,7 +137,7 @@ class ActionsOnce(Textbook):
 
 
 @mistake("actions-late", clause="eq02.actions", operations=SAMPLER)
-class ActionsLate(Textbook):
+class ActionsLate(TextbookEquations):
     """Every frame is given the action of the frame before it."""
 
     def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
@@ -145,7 +145,7 @@ class ActionsLate(Textbook):
 
 
 @mistake("actions-past-dropped", clause="eq02.actions", operations=SAMPLER)
-class ActionsPastDropped(Textbook):
+class ActionsPastDropped(TextbookEquations):
     """Actions are handed over as classes; those of past frames are dropped."""
 
     def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
@@ -157,7 +157,7 @@ class ActionsPastDropped(Textbook):
 
 
 @mistake("context-literal", clause="ctx.corruption", operations=SAMPLER)
-class ContextLiteral(Textbook):
+class ContextLiteral(TextbookEquations):
     """The context is 90 % noise."""
 
     def level_of_context(self) -> float:
@@ -165,7 +165,7 @@ class ContextLiteral(Textbook):
 
 
 @mistake("context-label-mismatch", clause="ctx.corruption", operations=SAMPLER)
-class ContextLabelMismatch(Textbook):
+class ContextLabelMismatch(TextbookEquations):
     """Corrupted context is labelled as clean."""
 
     def context_label(self, step: int, steps: int) -> float:
@@ -173,7 +173,7 @@ class ContextLabelMismatch(Textbook):
 
 
 @mistake("context-label-current", clause="ctx.corruption", operations=SAMPLER)
-class ContextLabelCurrent(Textbook):
+class ContextLabelCurrent(TextbookEquations):
     """The context is labelled with the level of the frame that is generated."""
 
     def context_label(self, step: int, steps: int) -> float:
@@ -181,7 +181,7 @@ class ContextLabelCurrent(Textbook):
 
 
 @mistake("context-added-noise", clause="ctx.corruption", operations=SAMPLER)
-class ContextAddedNoise(Textbook):
+class ContextAddedNoise(TextbookEquations):
     """Noise is added to the context, which keeps its full strength."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class ContextAddedNoise(Textbook):
 
 
 @mistake("context-noise-shared", clause="ctx.corruption", operations=SAMPLER)
-class ContextNoiseShared(Textbook):
+class ContextNoiseShared(TextbookEquations):
     """One noise is mixed into all frames of the context."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ class ContextNoiseShared(Textbook):
 
 
 @mistake("context-noise-shared-by-sequences", clause="ctx.corruption", operations=SAMPLER)
-class ContextNoiseSharedBySequences(Textbook):
+class ContextNoiseSharedBySequences(TextbookEquations):
     """One noise is mixed into the context of all sequences."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class ContextNoiseSharedBySequences(Textbook):
 
 
 @mistake("context-clean-first", clause="ctx.fixed", operations=SAMPLER)
-class ContextCleanFirst(Textbook):
+class ContextCleanFirst(TextbookEquations):
     """The first evaluation sees the context before it is corrupted."""
 
     def past_of(self, past: Tensor, context: Tensor, step: int) -> Tensor:
@@ -215,7 +215,7 @@ class ContextCleanFirst(Textbook):
 
 
 @mistake("context-ignored", clause="ctx.used", operations=SAMPLER)
-class ContextIgnored(Textbook):
+class ContextIgnored(TextbookEquations):
     """History is unused: zeros stand in the place of the past frames."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class ContextIgnored(Textbook):
 
 
 @mistake("context-dropped", clause="ctx.used", operations=SAMPLER)
-class ContextDropped(Textbook):
+class ContextDropped(TextbookEquations):
     """History is unused: the network is given the generated frame alone."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:

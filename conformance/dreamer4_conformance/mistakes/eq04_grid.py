@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 SCHEDULE = ("sample_tau_d", "dynamics_loss")
 
 
 @mistake("grid-free", clause="eq04.grid", operations=SCHEDULE)
-class GridFree(Textbook):
+class GridFree(TextbookEquations):
     """τ ~ U(0, 1), unrelated to d."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ class GridFree(Textbook):
 
 
 @mistake("grid-finest", clause="eq04.grid", operations=SCHEDULE)
-class GridFinest(Textbook):
+class GridFinest(TextbookEquations):
     """τ is drawn from the finest grid, whatever d is."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class GridFinest(Textbook):
 
 
 @mistake("grid-wrong-end", clause="eq04.grid-range", operations=SCHEDULE)
-class GridWrongEnd(Textbook):
+class GridWrongEnd(TextbookEquations):
     """The grid includes clean data and leaves out pure noise: it was not flipped with the convention."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class GridWrongEnd(Textbook):
 
 
 @mistake("grid-includes-one", clause="eq04.grid-range", operations=SCHEDULE)
-class GridIncludesOne(Textbook):
+class GridIncludesOne(TextbookEquations):
     """τ = 1 is drawn as well."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class GridIncludesOne(Textbook):
 
 
 @mistake("levels-low", clause="eq04.grid-law", operations=SCHEDULE)
-class LevelsLow(Textbook):
+class LevelsLow(TextbookEquations):
     """Low signal levels are drawn more often than high ones."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class LevelsLow(Textbook):
 
 
 @mistake("steps-inverse", clause="eq04.step-law", operations=SCHEDULE)
-class StepsInverse(Textbook):
+class StepsInverse(TextbookEquations):
     """P(d) ∝ 1/d: 1/d is drawn uniformly from the integers below 2 K_max and rounded down to a power of two."""
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
@@ -61,7 +61,7 @@ class StepsInverse(Textbook):
 
 
 @mistake("steps-no-one", clause="eq04.step-support", operations=SCHEDULE)
-class StepsNoOne(Textbook):
+class StepsNoOne(TextbookEquations):
     """d = 1 is never drawn."""
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
@@ -69,7 +69,7 @@ class StepsNoOne(Textbook):
 
 
 @mistake("steps-no-min", clause="eq04.step-support", operations=SCHEDULE)
-class StepsNoMin(Textbook):
+class StepsNoMin(TextbookEquations):
     """d_min is never drawn: the recursion has no base."""
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
@@ -78,7 +78,7 @@ class StepsNoMin(Textbook):
 
 
 @mistake("steps-off-ladder", clause="eq04.step-support", operations=SCHEDULE)
-class StepsOffLadder(Textbook):
+class StepsOffLadder(TextbookEquations):
     """1/d is any whole number up to K_max, not a power of two."""
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
@@ -86,7 +86,7 @@ class StepsOffLadder(Textbook):
 
 
 @mistake("levels-by-position", clause="eq06.iid-levels", operations=SCHEDULE)
-class LevelsByPosition(Textbook):
+class LevelsByPosition(TextbookEquations):
     """τ falls along the sequence, so that later frames are noisier."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class LevelsByPosition(Textbook):
 
 
 @mistake("levels-random-walk", clause="eq06.iid-levels", operations=SCHEDULE)
-class LevelsRandomWalk(Textbook):
+class LevelsRandomWalk(TextbookEquations):
     """The position on the grid drifts from one timestep to the next."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class LevelsRandomWalk(Textbook):
 
 
 @mistake("levels-per-sequence", clause="eq04.granularity", operations=SCHEDULE)
-class LevelsPerSequence(Textbook):
+class LevelsPerSequence(TextbookEquations):
     """One place between noise and data for the whole sequence, rounded down to the grid of each timestep."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class LevelsPerSequence(Textbook):
 
 
 @mistake("global-rng", clause="eq04.generator", operations=("sample_tau_d",))
-class GlobalRng(Textbook):
+class GlobalRng(TextbookEquations):
     """The seed is ignored: draws come from one generator that goes on from call to call."""
 
     shared = torch.Generator().manual_seed(0)
@@ -125,7 +125,7 @@ class GlobalRng(Textbook):
 
 
 @mistake("seed-fixed", clause="eq04.generator", operations=("sample_tau_d",))
-class SeedFixed(Textbook):
+class SeedFixed(TextbookEquations):
     """Every seed gives the same draw."""
 
     def generator(self, seed: int) -> torch.Generator:

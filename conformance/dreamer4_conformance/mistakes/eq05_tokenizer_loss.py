@@ -5,25 +5,25 @@ from __future__ import annotations
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 
 @mistake("lpips-weight", clause="eq05.combination", operations=("tokenizer_loss",))
-class LpipsWeight(Textbook):
+class LpipsWeight(TextbookEquations):
     """LPIPS is weighted by 0.1 instead of 0.2."""
 
     lpips_weight = 0.1
 
 
 @mistake("lpips-unweighted", clause="eq05.combination", operations=("tokenizer_loss",))
-class LpipsUnweighted(Textbook):
+class LpipsUnweighted(TextbookEquations):
     """LPIPS is added with weight 1."""
 
     lpips_weight = 1.0
 
 
 @mistake("tokenizer-mean", clause="eq05.combination", operations=("tokenizer_loss",))
-class TokenizerMean(Textbook):
+class TokenizerMean(TextbookEquations):
     """The weighted mean of the two terms in place of their weighted sum."""
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 from dreamer4_conformance.textbook.shortcut_forcing import Network
 
 LOSSES = ("dynamics_loss", "dynamics_loss_at")
 
 
 @mistake("ramp-flow-only", clause="eq08.applied", operations=LOSSES)
-class RampFlowOnly(Textbook):
+class RampFlowOnly(TextbookEquations):
     """w is missing from the bootstrap term."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ class RampFlowOnly(Textbook):
 
 
 @mistake("ramp-bootstrap-only", clause="eq08.applied", operations=LOSSES)
-class RampBootstrapOnly(Textbook):
+class RampBootstrapOnly(TextbookEquations):
     """w is missing from the flow term."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class RampBootstrapOnly(Textbook):
 
 
 @mistake("ramp-after-averaging", clause="eq08.applied", operations=LOSSES)
-class RampAfterAveraging(Textbook):
+class RampAfterAveraging(TextbookEquations):
     """The mean weight multiplies the mean loss."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class RampAfterAveraging(Textbook):
 
 
 @mistake("ramp-normalised", clause="eq08.elementwise", operations=("ramp_weight",))
-class RampNormalised(Textbook):
+class RampNormalised(TextbookEquations):
     """Weights are divided by their mean over the batch."""
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class RampNormalised(Textbook):
 
 
 @mistake("velocity-output", clause="eq06.x-prediction", operations=LOSSES)
-class VelocityOutput(Textbook):
+class VelocityOutput(TextbookEquations):
     """The network's output is read as the velocity z1 − z0."""
 
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class VelocityOutput(Textbook):
 
 
 @mistake("noise-uniform", clause="eq06.noise-law", operations=("dynamics_loss",))
-class NoiseUniform(Textbook):
+class NoiseUniform(TextbookEquations):
     """The noise is uniform with unit variance, not normal."""
 
     def draw_noise(self, z1: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class NoiseUniform(Textbook):
 
 
 @mistake("noise-shared", clause="eq06.noise-law", operations=("dynamics_loss",))
-class NoiseShared(Textbook):
+class NoiseShared(TextbookEquations):
     """One noise is drawn for a frame and used at every timestep."""
 
     def draw_noise(self, z1: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class NoiseShared(Textbook):
 
 
 @mistake("noise-frozen", clause="eq06.noise-law", operations=("dynamics_loss",))
-class NoiseFrozen(Textbook):
+class NoiseFrozen(TextbookEquations):
     """The noise is the same in every training step."""
 
     def draw_noise(self, z1: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class NoiseFrozen(Textbook):
 
 
 @mistake("student-label-shifted", clause="eq07.student-label", operations=LOSSES)
-class StudentLabelShifted(Textbook):
+class StudentLabelShifted(TextbookEquations):
     """The student is labelled with the level after its step."""
 
     def dynamics_loss_at(
@@ -105,7 +105,7 @@ class StudentLabelShifted(Textbook):
 
 
 @mistake("bootstrap-x-space", clause="eq07.bootstrap-value", operations=LOSSES)
-class BootstrapXSpace(Textbook):
+class BootstrapXSpace(TextbookEquations):
     """The target is the second x-prediction of the teacher."""
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class BootstrapXSpace(Textbook):
 
 
 @mistake("bootstrap-unscaled", clause="eq07.bootstrap-value", operations=LOSSES)
-class BootstrapUnscaled(Textbook):
+class BootstrapUnscaled(TextbookEquations):
     """(1 − τ)² is missing."""
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class BootstrapUnscaled(Textbook):
 
 
 @mistake("bootstrap-tau-squared", clause="eq07.bootstrap-value", operations=LOSSES)
-class BootstrapTauSquared(Textbook):
+class BootstrapTauSquared(TextbookEquations):
     """The velocity error is scaled by τ² in signal levels, (1 − τ)² in noise levels."""
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class BootstrapTauSquared(Textbook):
 
 
 @mistake("velocity-unnormalised", clause="eq07.teacher-state", operations=LOSSES)
-class VelocityUnnormalised(Textbook):
+class VelocityUnnormalised(TextbookEquations):
     """1/(1 − τ) is missing from b' and b''."""
 
     def velocity(self, z1_hat: Tensor, z: Tensor, tau: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class VelocityUnnormalised(Textbook):
 
 
 @mistake("renoise-true", clause="eq07.teacher-state", operations=LOSSES)
-class RenoiseTrue(Textbook):
+class RenoiseTrue(TextbookEquations):
     """The second teacher input is the data re-noised with the true noise."""
 
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class RenoiseTrue(Textbook):
 
 
 @mistake("renoise-fresh", clause="eq07.teacher-state", operations=LOSSES)
-class RenoiseFresh(Textbook):
+class RenoiseFresh(TextbookEquations):
     """The second teacher input is the teacher's prediction with new noise."""
 
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class RenoiseFresh(Textbook):
 
 
 @mistake("teacher-state-unmoved", clause="eq07.teacher-state", operations=LOSSES)
-class TeacherStateUnmoved(Textbook):
+class TeacherStateUnmoved(TextbookEquations):
     """The second teacher call sees z̃ again."""
 
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class TeacherStateUnmoved(Textbook):
 
 
 @mistake("tau-mid-clamped", clause="eq07.teacher-labels", operations=LOSSES)
-class TauMidClamped(Textbook):
+class TauMidClamped(TextbookEquations):
     """τ + d/2 is clamped so that it does not move at the end of the range."""
 
     def second_label(self, tau: Tensor, half: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class TauMidClamped(Textbook):
 
 
 @mistake("teacher-full-step", clause="eq07.teacher-labels", operations=LOSSES)
-class TeacherFullStep(Textbook):
+class TeacherFullStep(TextbookEquations):
     """The teacher is conditioned on d."""
 
     def teacher_step(self, d: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class TeacherFullStep(Textbook):
 
 
 @mistake("teacher-gradient", clause="eq07.stop-gradient", operations=LOSSES)
-class TeacherGradient(Textbook):
+class TeacherGradient(TextbookEquations):
     """Gradient flows into the teacher."""
 
     def teacher_context(self) -> Any:
@@ -190,7 +190,7 @@ class TeacherGradient(Textbook):
 
 
 @mistake("student-detached-scale", clause="eq07.gradient", operations=LOSSES)
-class StudentDetachedScale(Textbook):
+class StudentDetachedScale(TextbookEquations):
     """The loss is divided by its own detached value: its gradient is another."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ class StudentDetachedScale(Textbook):
 
 
 @mistake("teacher-no-actions", clause="eq07.actions", operations=LOSSES)
-class TeacherNoActions(Textbook):
+class TeacherNoActions(TextbookEquations):
     """The teacher is called without actions."""
 
     def teacher_actions(self, actions: Tensor) -> Tensor | None:
@@ -206,7 +206,7 @@ class TeacherNoActions(Textbook):
 
 
 @mistake("teacher-averaged", clause="eq07.same-network", operations=LOSSES)
-class TeacherAveraged(Textbook):
+class TeacherAveraged(TextbookEquations):
     """b' and b'' come from an averaged copy that is not declared."""
 
     def teacher(self, network: Network) -> Network:
@@ -216,7 +216,7 @@ class TeacherAveraged(Textbook):
 
 
 @mistake("flow-everywhere", clause="eq07.flow-only-at-dmin", operations=LOSSES)
-class FlowEverywhere(Textbook):
+class FlowEverywhere(TextbookEquations):
     """The flow term is added above d_min too."""
 
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
@@ -229,7 +229,7 @@ class FlowEverywhere(Textbook):
 
 
 @mistake("flow-velocity-space", clause="eq07.flow-value", operations=LOSSES)
-class FlowVelocitySpace(Textbook):
+class FlowVelocitySpace(TextbookEquations):
     """The flow term is a velocity error without its scale: ‖ẑ1 − z1‖²/(1 − τ)²."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ class FlowVelocitySpace(Textbook):
 
 
 @mistake("target-noise", clause="eq07.perfect", operations=LOSSES)
-class TargetNoise(Textbook):
+class TargetNoise(TextbookEquations):
     """The network is asked for the corrupted data, not the clean."""
 
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ class TargetNoise(Textbook):
 
 
 @mistake("labels-swapped-ends", clause="eq07.consistent-labels", operations=LOSSES)
-class LabelsSwappedEnds(Textbook):
+class LabelsSwappedEnds(TextbookEquations):
     """The network is told the noise level where the rest of the code means the signal level."""
 
     def evaluate(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
@@ -257,7 +257,7 @@ class LabelsSwappedEnds(Textbook):
 
 
 @mistake("mixed-label-zero", clause="eq07.mixed-steps", operations=LOSSES)
-class MixedLabelZero(Textbook):
+class MixedLabelZero(TextbookEquations):
     """Timesteps at d_min in a mixed sequence are labelled 0 in the second teacher call."""
 
     def second_label(self, tau: Tensor, half: Tensor) -> Tensor:
@@ -265,7 +265,7 @@ class MixedLabelZero(Textbook):
 
 
 @mistake("velocity-divides-by-d", clause="eq07.finite", operations=LOSSES)
-class VelocityDividesByZero(Textbook):
+class VelocityDividesByZero(TextbookEquations):
     """The second velocity divides by 1 − (τ + d), which is zero at the end of the grid."""
 
     def mean_velocity(self, b_prime: Tensor, b_double_prime: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ class VelocityDividesByZero(Textbook):
 
 
 @mistake("loss-factor", clause="eq07.absolute", operations=LOSSES)
-class LossFactor(Textbook):
+class LossFactor(TextbookEquations):
     """A hidden factor of 10 multiplies the bootstrap term."""
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
@@ -285,7 +285,7 @@ class LossFactor(Textbook):
 
 
 @mistake("loss-clamped", clause="eq07.absolute", operations=LOSSES)
-class LossClamped(Textbook):
+class LossClamped(TextbookEquations):
     """The loss of a timestep is clamped."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
@@ -293,7 +293,7 @@ class LossClamped(Textbook):
 
 
 @mistake("broadcast-batch", clause="eq07.batch-shapes", operations=LOSSES)
-class BroadcastBatch(Textbook):
+class BroadcastBatch(TextbookEquations):
     """A (B,) weight meets a (B, T) loss: a crash, or silently wrong where B = T."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
@@ -301,7 +301,7 @@ class BroadcastBatch(Textbook):
 
 
 @mistake("nan-replaced", clause="eq07.nan-visible", operations=LOSSES)
-class NanReplaced(Textbook):
+class NanReplaced(TextbookEquations):
     """NaN is replaced by zero before the mean."""
 
     def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:

@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 
 @mistake("ramp-inverted", clause="eq08.value", operations=("ramp_weight", "dynamics_loss", "dynamics_loss_at"))
-class RampInverted(Textbook):
+class RampInverted(TextbookEquations):
     """0.9 σ + 0.1 in noise levels: the largest weight on pure noise."""
 
     def ramp_weight(self, tau: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 SIGNAL = ("signal",)
 
 
 @mistake("mtp-off-by-one", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
-class OffByOne(Textbook):
+class OffByOne(TextbookEquations):
     """The heads are aligned to t + n + 1."""
 
     def distances(self, length: int) -> Tensor:
@@ -18,7 +18,7 @@ class OffByOne(Textbook):
 
 
 @mistake("mtp-behind", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
-class Behind(Textbook):
+class Behind(TextbookEquations):
     """The heads are aligned to t + n − 1."""
 
     def target_index(self, index: Tensor, time: int) -> Tensor:
@@ -26,7 +26,7 @@ class Behind(Textbook):
 
 
 @mistake("mtp-wraps", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
-class Wraps(Textbook):
+class Wraps(TextbookEquations):
     """Targets past the end are taken from the start of the sequence and counted as valid."""
 
     def target_index(self, index: Tensor, time: int) -> Tensor:
@@ -37,7 +37,7 @@ class Wraps(Textbook):
 
 
 @mistake("mtp-repeats-last", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
-class RepeatsLast(Textbook):
+class RepeatsLast(TextbookEquations):
     """Past the end the last target is repeated and counted as valid."""
 
     def target_exists(self, index: Tensor, time: int) -> Tensor:
@@ -45,7 +45,7 @@ class RepeatsLast(Textbook):
 
 
 @mistake("mtp-sign", clause="eq09.sum", operations=("mtp_loss",), levels=SIGNAL)
-class Sign(Textbook):
+class Sign(TextbookEquations):
     """The log-likelihood itself is minimised."""
 
     def over_distances(self, total: Tensor, count: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Sign(Textbook):
 
 
 @mistake("mtp-pooled", clause="eq09.sum", operations=("mtp_loss",), levels=SIGNAL)
-class Pooled(Textbook):
+class Pooled(TextbookEquations):
     """One mean over all valid entries, in place of a mean for each distance."""
 
     def over_distances(self, total: Tensor, count: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Pooled(Textbook):
 
 
 @mistake("mtp-past-end-counted", clause="eq09.past-end", operations=("mtp_loss",), levels=SIGNAL)
-class PastEndCounted(Textbook):
+class PastEndCounted(TextbookEquations):
     """The log-likelihood past the end enters the sum."""
 
     def valid_log_prob(self, log_prob: Tensor, valid: Tensor) -> Tensor:

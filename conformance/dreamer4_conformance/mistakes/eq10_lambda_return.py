@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 SIGNAL = ("signal",)
 BOTH = ("lambda_returns", "advantages")
 
 
 @mistake("value-printed-silently", clause="eq10.value", operations=BOTH, levels=SIGNAL)
-class PrintedSilently(Textbook):
+class PrintedSilently(TextbookEquations):
     """v_t in the mixture, as printed, without declaring reading A13."""
 
     def mixed_value(self, value: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ class PrintedSilently(Textbook):
 
 
 @mistake("value-horizon-one", clause="eq10.value", operations=BOTH, levels=SIGNAL)
-class HorizonOne(Textbook):
+class HorizonOne(TextbookEquations):
     """Raises at horizon 1."""
 
     def finished_returns(self, returns: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class HorizonOne(Textbook):
 
 
 @mistake("value-last-dropped", clause="eq10.limits", operations=BOTH, levels=SIGNAL)
-class LastDropped(Textbook):
+class LastDropped(TextbookEquations):
     """The recursion starts from 0: the last value does not stand in for what follows."""
 
     def last_return(self, value: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class LastDropped(Textbook):
 
 
 @mistake("value-lambda-swapped", clause="eq10.limits", operations=BOTH, levels=SIGNAL)
-class LambdaSwapped(Textbook):
+class LambdaSwapped(TextbookEquations):
     """λ on the value and 1 − λ on the return."""
 
     def return_step(self, reward: Tensor, discount: Tensor, value: Tensor, following: Tensor, lam: float) -> Tensor:
@@ -45,7 +45,7 @@ class LambdaSwapped(Textbook):
 
 
 @mistake("value-lambda-fixed", clause="eq10.limits", operations=BOTH, levels=SIGNAL)
-class LambdaFixed(Textbook):
+class LambdaFixed(TextbookEquations):
     """λ is 0.95 whatever is asked for."""
 
     def return_step(self, reward: Tensor, discount: Tensor, value: Tensor, following: Tensor, lam: float) -> Tensor:
@@ -53,7 +53,7 @@ class LambdaFixed(Textbook):
 
 
 @mistake("value-continue-missing", clause="eq10.terminal", operations=BOTH, levels=SIGNAL)
-class ContinueMissing(Textbook):
+class ContinueMissing(TextbookEquations):
     """c_t is left out: an episode never ends."""
 
     def continuation(self, cont: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class ContinueMissing(Textbook):
 
 
 @mistake("value-terminal-reward-lost", clause="eq10.terminal", operations=BOTH, levels=SIGNAL)
-class TerminalRewardLost(Textbook):
+class TerminalRewardLost(TextbookEquations):
     """c_t multiplies the reward too: that of the last step of an episode is lost."""
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
@@ -69,7 +69,7 @@ class TerminalRewardLost(Textbook):
 
 
 @mistake("value-terminal-early", clause="eq10.terminal", operations=BOTH, levels=SIGNAL)
-class TerminalEarly(Textbook):
+class TerminalEarly(TextbookEquations):
     """An end cuts the step before it as well."""
 
     def continuation(self, cont: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class TerminalEarly(Textbook):
 
 
 @mistake("value-returns-clipped", clause="eq10.linear", operations=BOTH, levels=SIGNAL)
-class ReturnsClipped(Textbook):
+class ReturnsClipped(TextbookEquations):
     """Returns are clipped to ±20."""
 
     def finished_returns(self, returns: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class ReturnsClipped(Textbook):
 
 
 @mistake("value-returns-normalised", clause="eq10.linear", operations=BOTH, levels=SIGNAL)
-class ReturnsNormalised(Textbook):
+class ReturnsNormalised(TextbookEquations):
     """Returns are divided by their range where that exceeds 1."""
 
     def finished_returns(self, returns: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class ReturnsNormalised(Textbook):
 
 
 @mistake("value-target-attached", clause="eq10.loss", operations=("value_loss",), levels=SIGNAL)
-class TargetAttached(Textbook):
+class TargetAttached(TextbookEquations):
     """Gradient flows into the return."""
 
     def value_target(self, returns: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class TargetAttached(Textbook):
 
 
 @mistake("value-loss-summed", clause="eq10.loss", operations=("value_loss",), levels=SIGNAL)
-class LossSummed(Textbook):
+class LossSummed(TextbookEquations):
     """The sum over the states in place of their mean."""
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class LossSummed(Textbook):
 
 
 @mistake("value-loss-squared", clause="eq10.loss", operations=("value_loss",), levels=SIGNAL)
-class LossSquared(Textbook):
+class LossSquared(TextbookEquations):
     """The squared error of the decoded value in place of the cross-entropy."""
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 
 SIGNAL = ("signal",)
 LOSSES = ("policy_loss", "policy_loss_factored")
 
 
 @mistake("pmpo-alpha-swapped", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
-class AlphaSwapped(Textbook):
+class AlphaSwapped(TextbookEquations):
     """α on the wrong set: invisible at 0.5."""
 
     def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
@@ -19,7 +19,7 @@ class AlphaSwapped(Textbook):
 
 
 @mistake("pmpo-sign", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
-class Sign(Textbook):
+class Sign(TextbookEquations):
     """Good actions are made less likely and bad ones more."""
 
     def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
@@ -27,7 +27,7 @@ class Sign(Textbook):
 
 
 @mistake("pmpo-zero-excluded", clause="eq11.zero-advantage", operations=LOSSES, levels=SIGNAL)
-class ZeroExcluded(Textbook):
+class ZeroExcluded(TextbookEquations):
     """A = 0 in neither set."""
 
     def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +35,7 @@ class ZeroExcluded(Textbook):
 
 
 @mistake("pmpo-zero-negative", clause="eq11.zero-advantage", operations=LOSSES, levels=SIGNAL)
-class ZeroNegative(Textbook):
+class ZeroNegative(TextbookEquations):
     """A = 0 in D⁻."""
 
     def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ class ZeroNegative(Textbook):
 
 
 @mistake("pmpo-magnitude", clause="eq11.sign-only", operations=LOSSES, levels=SIGNAL)
-class Magnitude(Textbook):
+class Magnitude(TextbookEquations):
     """tanh|A| as a factor."""
 
     def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Magnitude(Textbook):
 
 
 @mistake("pmpo-advantage-factor", clause="eq11.sign-only", operations=LOSSES, levels=SIGNAL)
-class AdvantageFactor(Textbook):
+class AdvantageFactor(TextbookEquations):
     """|A| as a factor, as in a policy gradient."""
 
     def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class AdvantageFactor(Textbook):
 
 
 @mistake("pmpo-global-mean", clause="eq11.per-set-mean", operations=LOSSES, levels=SIGNAL)
-class GlobalMean(Textbook):
+class GlobalMean(TextbookEquations):
     """Both sets are divided by N."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class GlobalMean(Textbook):
 
 
 @mistake("pmpo-set-sum", clause="eq11.per-set-mean", operations=LOSSES, levels=SIGNAL)
-class SetSum(Textbook):
+class SetSum(TextbookEquations):
     """Both sets are summed."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class SetSum(Textbook):
 
 
 @mistake("pmpo-empty-nan", clause="eq11.empty-set", operations=LOSSES, levels=SIGNAL)
-class EmptyNan(Textbook):
+class EmptyNan(TextbookEquations):
     """NaN when a set is empty."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class EmptyNan(Textbook):
 
 
 @mistake("pmpo-empty-nan-gradient", clause="eq11.empty-set", operations=("policy_loss",), levels=SIGNAL)
-class EmptyNanGradient(Textbook):
+class EmptyNanGradient(TextbookEquations):
     """The NaN of an empty set is replaced in the value and lives on in the gradient."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class EmptyNanGradient(Textbook):
 
 
 @mistake("pmpo-normalised-advantage", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
-class NormalisedAdvantage(Textbook):
+class NormalisedAdvantage(TextbookEquations):
     """Advantages are centred and divided by their deviation."""
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
@@ -101,7 +101,7 @@ class NormalisedAdvantage(Textbook):
 
 
 @mistake("pmpo-scaled-advantage", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
-class ScaledAdvantage(Textbook):
+class ScaledAdvantage(TextbookEquations):
     """Advantages are divided by the range of the returns."""
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
@@ -110,7 +110,7 @@ class ScaledAdvantage(Textbook):
 
 
 @mistake("pmpo-next-baseline", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
-class NextBaseline(Textbook):
+class NextBaseline(TextbookEquations):
     """The value of the next state is subtracted."""
 
     def baseline(self, value: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class NextBaseline(Textbook):
 
 
 @mistake("pmpo-kl-reversed", clause="eq11.kl-direction", operations=LOSSES, levels=SIGNAL)
-class KlReversed(Textbook):
+class KlReversed(TextbookEquations):
     """KL[prior ‖ policy]."""
 
     def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class KlReversed(Textbook):
 
 
 @mistake("pmpo-kl-sampled", clause="eq11.kl-direction", operations=LOSSES, levels=SIGNAL)
-class KlSampled(Textbook):
+class KlSampled(TextbookEquations):
     """ln π − ln π_prior of the action taken, in place of the mean over the actions."""
 
     def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class KlSampled(Textbook):
 
 
 @mistake("pmpo-kl-detached", clause="eq11.gradient", operations=("policy_loss",), levels=SIGNAL)
-class KlDetached(Textbook):
+class KlDetached(TextbookEquations):
     """No gradient flows through the prior term, which then pulls nowhere."""
 
     def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class KlDetached(Textbook):
 
 
 @mistake("pmpo-factored-mean", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
-class FactoredMean(Textbook):
+class FactoredMean(TextbookEquations):
     """The mean over the action components in place of their sum."""
 
     def over_components(self, parts: list[Tensor]) -> Tensor:
@@ -150,7 +150,7 @@ class FactoredMean(Textbook):
 
 
 @mistake("pmpo-factored-first", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
-class FactoredFirst(Textbook):
+class FactoredFirst(TextbookEquations):
     """Only the first action component counts."""
 
     def over_components(self, parts: list[Tensor]) -> Tensor:
@@ -158,7 +158,7 @@ class FactoredFirst(Textbook):
 
 
 @mistake("pmpo-kl-joint-softmax", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
-class KlJointSoftmax(Textbook):
+class KlJointSoftmax(TextbookEquations):
     """The KL is that of one softmax over the logits of all action components side by side."""
 
     def pmpo(
@@ -176,7 +176,7 @@ class KlJointSoftmax(Textbook):
 
 
 @mistake("pmpo-prior-trained", clause="eq11.prior-frozen", operations=("policy_loss",), levels=SIGNAL)
-class PriorTrained(Textbook):
+class PriorTrained(TextbookEquations):
     """Gradient flows into the prior."""
 
     def frozen_prior(self, prior_logits: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ class PriorTrained(Textbook):
 
 
 @mistake("prior-fresh", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
-class PriorFresh(Textbook):
+class PriorFresh(TextbookEquations):
     """The prior is a freshly initialised head."""
 
     def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
@@ -192,7 +192,7 @@ class PriorFresh(Textbook):
 
 
 @mistake("prior-shared", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
-class PriorShared(Textbook):
+class PriorShared(TextbookEquations):
     """The prior is the policy head itself and moves with it."""
 
     def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 from dreamer4_conformance.textbook.normalisation import Normaliser
 
 NORMALISER = ("loss_normalizer",)
 
 
 @mistake("rms-absent", clause="rms.normalise", operations=NORMALISER)
-class RmsAbsent(Textbook):
+class RmsAbsent(TextbookEquations):
     """Terms are handed on as they are."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -19,7 +19,7 @@ class RmsAbsent(Textbook):
 
 
 @mistake("rms-square", clause="rms.normalise", operations=NORMALISER)
-class RmsSquare(Textbook):
+class RmsSquare(TextbookEquations):
     """The root is missing: terms are divided by their mean square."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -28,7 +28,7 @@ class RmsSquare(Textbook):
 
 
 @mistake("rms-mean", clause="rms.normalise", operations=NORMALISER)
-class RmsMean(Textbook):
+class RmsMean(TextbookEquations):
     """The mean of the absolute values in place of the root mean square."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -40,7 +40,7 @@ class RmsMean(Textbook):
 
 
 @mistake("rms-deviation", clause="rms.normalise", operations=NORMALISER)
-class RmsDeviation(Textbook):
+class RmsDeviation(TextbookEquations):
     """The standard deviation in place of the root mean square."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -50,7 +50,7 @@ class RmsDeviation(Textbook):
 
 
 @mistake("rms-maximum", clause="rms.normalise", operations=NORMALISER)
-class RmsMaximum(Textbook):
+class RmsMaximum(TextbookEquations):
     """The largest value so far, slowly forgotten, in place of the root mean square."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -60,7 +60,7 @@ class RmsMaximum(Textbook):
 
 
 @mistake("rms-frozen", clause="rms.scale-free", operations=NORMALISER)
-class RmsFrozen(Textbook):
+class RmsFrozen(TextbookEquations):
     """The estimate stands still after its first 100 values."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -70,7 +70,7 @@ class RmsFrozen(Textbook):
 
 
 @mistake("rms-floor", clause="rms.scale-free", operations=NORMALISER)
-class RmsFloor(Textbook):
+class RmsFloor(TextbookEquations):
     """The divisor never falls below 1.5."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -79,7 +79,7 @@ class RmsFloor(Textbook):
 
 
 @mistake("rms-current", clause="rms.not-self", operations=NORMALISER)
-class RmsCurrent(Textbook):
+class RmsCurrent(TextbookEquations):
     """Each value is divided by its own size."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -88,7 +88,7 @@ class RmsCurrent(Textbook):
 
 
 @mistake("rms-shared", clause="rms.separate", operations=NORMALISER)
-class RmsShared(Textbook):
+class RmsShared(TextbookEquations):
     """All terms share one estimate."""
 
     class normaliser(Normaliser):  # noqa: N801
@@ -97,7 +97,7 @@ class RmsShared(Textbook):
 
 
 @mistake("rms-poisoned", clause="rms.poison", operations=NORMALISER)
-class RmsPoisoned(Textbook):
+class RmsPoisoned(TextbookEquations):
     """NaN and infinite values enter the estimate, and stay."""
 
     class normaliser(Normaliser):  # noqa: N801

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import Textbook
+from dreamer4_conformance.textbook import TextbookEquations
 from dreamer4_conformance.textbook.twohot import symlog
 
 SIGNAL = ("signal",)
 
 
 @mistake("twohot-constant", clause="twohot.round-trip", operations=("twohot_decode",), levels=SIGNAL)
-class Constant(Textbook):
+class Constant(TextbookEquations):
     """Everything decodes to one value."""
 
     def bin_probabilities(self, logits: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ class Constant(Textbook):
 
 
 @mistake("twohot-mixed-space", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
-class MixedSpace(Textbook):
+class MixedSpace(TextbookEquations):
     """Encodes in symlog, decodes in raw values."""
 
     def encoding_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,7 +28,7 @@ class MixedSpace(Textbook):
 
 
 @mistake("twohot-nearest", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
-class Nearest(Textbook):
+class Nearest(TextbookEquations):
     """One hot: the nearest bin has everything."""
 
     def upper_weight(self, below: Tensor, x: Tensor, above: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Nearest(Textbook):
 @mistake(
     "twohot-weights-swapped", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL
 )
-class WeightsSwapped(Textbook):
+class WeightsSwapped(TextbookEquations):
     """The nearer bin gets the smaller share."""
 
     def upper_weight(self, below: Tensor, x: Tensor, above: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class WeightsSwapped(Textbook):
 
 
 @mistake("twohot-unlimited", clause="twohot.encode", operations=("twohot_encode",), levels=SIGNAL)
-class Unlimited(Textbook):
+class Unlimited(TextbookEquations):
     """Beyond the edges one share exceeds 1 and the other is negative."""
 
     def within_bins(self, x: Tensor, points: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Unlimited(Textbook):
 
 
 @mistake("twohot-smoothed", clause="twohot.encode", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
-class Smoothed(Textbook):
+class Smoothed(TextbookEquations):
     """A hundredth of the mass is spread over all bins."""
 
     def twohot_encode(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Smoothed(Textbook):
 
 
 @mistake("twohot-mode", clause="twohot.mean", operations=("twohot_decode",), levels=SIGNAL)
-class Mode(Textbook):
+class Mode(TextbookEquations):
     """Decodes to the likeliest bin in place of the mean."""
 
     def bin_probabilities(self, logits: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Mode(Textbook):
 
 
 @mistake("twohot-edge-left-out", clause="twohot.centre", operations=("twohot_decode",), levels=SIGNAL)
-class EdgeLeftOut(Textbook):
+class EdgeLeftOut(TextbookEquations):
     """The mean leaves out the last bin."""
 
     def bin_probabilities(self, logits: Tensor) -> Tensor:
