@@ -15,7 +15,17 @@ The paper is Hafner, Yan, Lillicrap 2025, "Training Agents Inside of Scalable Wo
 | Eq. (10) | `eq10_lambda_return` | λ-returns, advantages and the loss of the value head |
 | Eq. (11) | `eq11_pmpo` | the loss of the policy head |
 | Sec. 3.1 | `loss_normalisation` | every loss divided by a running estimate of its root mean square |
+| | `sec31_masks` | which modality may attend to which: encoder, decoder, dynamics |
+| | `sec31_patch_dropout` | patches dropped in the tokenizer's training, and the exact law of their number |
+| | `sec31_tokenizer` | patches, latents, the tanh bottleneck, and what the dynamics takes of it |
+| Sec. 3.2 | `sec32_dynamics` | the tokens of a frame: spatial, registers, (τ, d), actions, agent |
 | Sec. 3.3 | `twohot` | symexp two-hot distributions over scalars |
+| Sec. 3.4 | `sec34_attention` | attention: grouped queries, the soft cap, the causal window |
+| | `sec34_layers` | layers that mix space, layers that mix time |
+| | `sec34_norms` | RMSNorm and QK-norm |
+| | `sec34_rope` | rotary position embeddings |
+| | `sec34_swiglu` | the MLP |
+| Sec. 4 | `minecraft_actions` | keys, and the mouse as 121 μ-law classes |
 | | `constants` | the numbers that the paper gives |
 | | `levels` | what every equation demands of its arguments |
 

@@ -25,3 +25,9 @@ LPIPS_WEIGHT: Final = 0.2
 
 IMAGE_FRACTION: Final = 0.3
 """Share of the videos of a training batch that are treated as separate images (training recipe, Sec. 3 and App. A)."""
+
+C: Final = 192
+"""Context length in frames (Sec. 3.4); whether the current frame counts is reading A30."""
+
+TIME_EVERY: Final = 4
+"""One layer in this many mixes time (Sec. 3.4)."""

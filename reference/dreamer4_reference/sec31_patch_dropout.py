@@ -1,0 +1,87 @@
+"""Sec. 3.1, p. 5: masked autoencoding, the dropout of patches in the tokenizer's training.
+
+    p ~ U(0, 0.9) for each image,   each patch dropped with probability p,   a dropped patch ← a learned embedding
+
+Read as (A33): draw "bernoulli" drops each patch independently; "count" drops p N patches, rounded to the nearest whole number, which of
+them at random. p is drawn anew for every image (frame), also within a video. At inference nothing is dropped.
+
+Patches N, batch B, time T.   mask bool (B, T, N), True = dropped.
+"""
+
+from fractions import Fraction
+from math import comb
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from dreamer4_reference.constants import MAE_MAX
+from dreamer4_reference.levels import check_float64, check_option, check_shape
+
+Draw = Literal["bernoulli", "count"]
+P_MAX: Final = Fraction(str(MAE_MAX))
+
+
+def patch_dropout(
+    rng: np.random.Generator, batch: int, time: int, patches: int, *, draw: Draw = "bernoulli"
+) -> Bool[np.ndarray, "B T N"]:
+    """Which patches of a training batch are dropped.
+
+    >>> patch_dropout(np.random.default_rng(0), 2, 3, 5).shape
+    (2, 3, 5)
+    """
+    check_option("draw", draw, ("bernoulli", "count"), equation="patch dropout")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"patch dropout: rng is of type {type(rng).__name__}, but must be a numpy.random.Generator")
+    if min(batch, time, patches) < 1:
+        raise ValueError(f"patch dropout: batch, time, patches are {batch}, {time}, {patches}, but each must be ≥ 1")
+    p, u = rng.uniform(0, MAE_MAX, (batch, time, 1)), rng.random((batch, time, patches))
+    if draw == "bernoulli":
+        return u < p
+    rank = u.argsort(-1).argsort(-1)
+    return rank < np.floor(p * patches + 0.5)
+
+
+def drop_count_law(patches: int, *, draw: Draw = "bernoulli") -> Float64[np.ndarray, "patches+1"]:
+    """Exact probability that 0, 1, …, N of the N patches of one image are dropped.
+
+    bernoulli: ∫ Binomial(N, p)(n) dp/0.9 over 0 … 0.9 = P[Binomial(N + 1, 0.9) > n] / (0.9 (N + 1)).
+    count: the length of [n − ½, n + ½] within [0, 0.9 N], over 0.9 N.
+
+    >>> drop_count_law(1).round(3).tolist(), drop_count_law(1, draw="count").round(3).tolist()
+    ([0.55, 0.45], [0.556, 0.444])
+    """
+    check_option("draw", draw, ("bernoulli", "count"), equation="patch dropout")
+    if patches < 1:
+        raise ValueError(f"patch dropout: patches is {patches}, but must be ≥ 1")
+    law = _bernoulli_law(patches) if draw == "bernoulli" else _count_law(patches)
+    return np.array([float(probability) for probability in law])
+
+
+def _bernoulli_law(patches: int) -> list[Fraction]:
+    trials, (kept, dropped) = patches + 1, (P_MAX.denominator - P_MAX.numerator, P_MAX.numerator)
+    ways = [comb(trials, n) * dropped**n * kept ** (trials - n) for n in range(trials + 1)]
+    above = np.cumsum(np.array(ways[::-1], dtype=object))[::-1][1:]
+    return [Fraction(more, P_MAX.denominator**trials) / (P_MAX * trials) for more in above]
+
+
+def _count_law(patches: int) -> list[Fraction]:
+    half, end = Fraction(1, 2), P_MAX * patches
+    return [max(Fraction(0), min(n + half, end) - max(n - half, Fraction(0))) / end for n in range(patches + 1)]
+
+
+def replace_dropped(
+    tokens: Float64[np.ndarray, "B T N D"], mask: Bool[np.ndarray, "B T N"], embedding: Float64[np.ndarray, " D"]
+) -> Float64[np.ndarray, "B T N D"]:
+    """Dropped patches become the learned embedding, the same one everywhere; the others stay as they are.
+
+    >>> replace_dropped(np.ones((1, 1, 2, 1)), np.array([[[True, False]]]), np.array([7.0])).ravel().tolist()
+    [7.0, 1.0]
+    """
+    check_float64(equation="patch dropout", tokens=tokens, embedding=embedding)
+    check_shape("tokens", tokens, (None,) * 4, equation="patch dropout")
+    check_shape("mask", mask, tokens.shape[:3], equation="patch dropout")
+    check_shape("embedding", embedding, tokens.shape[3:], equation="patch dropout")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"patch dropout: mask has dtype {mask.dtype}, but must be bool")
+    return np.where(mask[..., None], embedding, tokens)

@@ -1,0 +1,97 @@
+"""Sec. 3.2, p. 6, and Sec. 3.3, p. 7: the dynamics, whose tokens are those of one frame after those of another.
+
+    frame t = [S_z spatial | registers | one (τ_t, d_t) token | S_a action tokens | agent]
+    (τ, d) token = [table_τ(τ) | table_d(d)] side by side;   action tokens = embedding + Σ components;   ẑ₁ = read-out of spatial
+
+A frame has a label of its own. Registers are part of every frame and of no output. A clip without actions has the
+learned embedding alone. Agent tokens see all of this and are seen by none of it.
+Read as: K_max levels 0, 1/K_max, … are embedded, and a clean frame counts as the last of them (A12); a level between two
+of them is rounded (A10). Which action a_{t−1} or a_t stands in frame t is the caller's (A32).
+
+z → spatial tokens (B, T, S_z, D).   τ, d → tau, d (B, T).   E the width of the layers.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+
+from dreamer4_reference.levels import (
+    check_float64,
+    check_level,
+    check_power_of_two,
+    check_same_shape,
+    check_shape,
+    check_step,
+)
+
+
+def level_index(tau: Float64[np.ndarray, "*batch"], k_max: int) -> Int[np.ndarray, "*batch"]:
+    """Row of the table of signal levels.
+
+    >>> level_index(np.array([0.0, 0.25, 1.0]), 4).tolist()
+    [0, 1, 3]
+    """
+    check_power_of_two("k_max", k_max, equation="label token")
+    check_level(tau, equation="label token")
+    return np.asarray(np.minimum(np.rint(tau * k_max), k_max - 1).astype(np.int64))
+
+
+def step_index(d: Float64[np.ndarray, "*batch"], k_max: int) -> Int[np.ndarray, "*batch"]:
+    """Row of the table of step sizes, log₂(1/d).
+
+    >>> step_index(np.array([1.0, 0.5, 0.25]), 4).tolist()
+    [0, 1, 2]
+    """
+    check_step(d, k_max=k_max, equation="label token")
+    return np.asarray(np.rint(-np.log2(d)).astype(np.int64))
+
+
+def label_token(
+    tau: Float64[np.ndarray, "B T"],
+    d: Float64[np.ndarray, "B T"],
+    tau_table: Float64[np.ndarray, "K_max D"],
+    d_table: Float64[np.ndarray, "steps D"],
+) -> Float64[np.ndarray, "B T 2*D"]:
+    """One token for each frame: half of its channels say τ, half say d. d_table has log₂(K_max) + 1 rows.
+
+    >>> tau_table, d_table = np.array([[5.0], [6.0]]), np.array([[7.0], [8.0]])
+    >>> label_token(np.array([[0.0, 0.5]]), np.array([[1.0, 0.5]]), tau_table, d_table).tolist()
+    [[[5.0, 7.0], [6.0, 8.0]]]
+    """
+    check_same_shape(equation="label token", tau=tau, d=d)
+    check_shape("tau", tau, (None, None), equation="label token")
+    check_float64(equation="label token", tau_table=tau_table, d_table=d_table)
+    check_shape("tau_table", tau_table, (None, None), equation="label token")
+    k_max = len(tau_table)
+    rows_tau, rows_d = level_index(tau, k_max), step_index(d, k_max)
+    check_shape("d_table", d_table, (k_max.bit_length(), tau_table.shape[1]), equation="label token")
+    return np.concatenate([tau_table[rows_tau], d_table[rows_d]], axis=-1)
+
+
+def action_tokens(
+    components: Sequence[Float64[np.ndarray, "B T S_a D"]],
+    embedding: Float64[np.ndarray, "S_a D"],
+    labelled: Bool[np.ndarray, " B"],
+    *,
+    time: int = 1,
+) -> Float64[np.ndarray, "B T S_a D"]:
+    """The learned embedding, and in labelled clips the sum of the encoded components; nothing is averaged.
+
+    Without components the embedding stands alone in each of `time` frames.
+
+    >>> ones = np.ones((2, 1, 1, 1))
+    >>> action_tokens([ones, 2 * ones], np.array([[4.0]]), np.array([True, False])).ravel().tolist()
+    [7.0, 4.0]
+    """
+    check_float64(equation="action tokens", embedding=embedding)
+    check_shape("embedding", embedding, (None, None), equation="action tokens")
+    check_shape("labelled", labelled, (None,), equation="action tokens")
+    if labelled.dtype != np.bool_:
+        raise TypeError(f"action tokens: labelled has dtype {labelled.dtype}, but must be bool")
+    frames = components[0].shape[1:2] if components else (time,)
+    tokens = np.tile(embedding, (len(labelled), *frames, 1, 1))
+    for index, component in enumerate(components):
+        check_same_shape(equation="action tokens", tokens=tokens, **{f"components[{index}]": component})
+        tokens = tokens + np.where(labelled[:, None, None, None], component, 0)
+    return tokens
