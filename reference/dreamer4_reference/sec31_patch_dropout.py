@@ -42,7 +42,7 @@ def patch_dropout(
     return rank < np.floor(p * patches + 0.5)
 
 
-def drop_count_law(patches: int, *, draw: Draw = "bernoulli") -> Float64[np.ndarray, "patches+1"]:
+def drop_count_law(patches: int, *, draw: Draw = "bernoulli") -> Float64[np.ndarray, " counts"]:
     """Exact probability that 0, 1, …, N of the N patches of one image are dropped.
 
     bernoulli: ∫ Binomial(N, p)(n) dp/0.9 over 0 … 0.9 = P[Binomial(N + 1, 0.9) > n] / (0.9 (N + 1)).

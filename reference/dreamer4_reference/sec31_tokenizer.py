@@ -43,7 +43,7 @@ def bottleneck(
     return np.tanh(x @ weight + bias)
 
 
-def regroup(z: Float64[np.ndarray, "B T M C"], factor: int = 2) -> Float64[np.ndarray, "B T M//factor C*factor"]:
+def regroup(z: Float64[np.ndarray, "B T M C"], factor: int = 2) -> Float64[np.ndarray, "B T S D"]:
     """Each `factor` consecutive tokens side by side, as one token.
 
     >>> regroup(np.arange(8.0).reshape(1, 1, 4, 2)).tolist()
@@ -56,7 +56,7 @@ def regroup(z: Float64[np.ndarray, "B T M C"], factor: int = 2) -> Float64[np.nd
     return z.reshape(batch, time, tokens // factor, channels * factor)
 
 
-def unregroup(z: Float64[np.ndarray, "B T S D"], factor: int = 2) -> Float64[np.ndarray, "B T S*factor D//factor"]:
+def unregroup(z: Float64[np.ndarray, "B T S D"], factor: int = 2) -> Float64[np.ndarray, "B T M C"]:
     """Undo `regroup`.
 
     >>> unregroup(np.arange(4.0).reshape(1, 1, 1, 4)).tolist()

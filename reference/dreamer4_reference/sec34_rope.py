@@ -22,7 +22,7 @@ from dreamer4_reference.levels import check_float64, check_option, check_shape
 Layout = Literal["half", "interleaved"]
 
 
-def rope_angles(positions: Int[np.ndarray, " L"], dim: int, base: float = 10000.0) -> Float64[np.ndarray, "L dim//2"]:
+def rope_angles(positions: Int[np.ndarray, " L"], dim: int, base: float = 10000.0) -> Float64[np.ndarray, "L half"]:
     """p θ_i in radians, one row for each position.
 
     >>> rope_angles(np.array([0, 5]), 4).tolist()
