@@ -15,7 +15,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from dreamer4_conformance.adapter import Network, TorchAdapter
+from dreamer4_conformance.adapter import Network
+from dreamer4_conformance.adapters.nicklashansen_model import NicklasHansenModel
 from dreamer4_conformance.adapters.peers import checkout, git_blob, visiting
 
 PROJECT = "nicklashansen/dreamer4"
@@ -32,21 +33,28 @@ def train_dynamics() -> ModuleType:
         return importlib.import_module("train_dynamics")
 
 
-class NicklasHansen(TorchAdapter):
-    """Eq. (2), (4), (6)-(8), with the defaults of its command line."""
+@cache
+def model() -> ModuleType:
+    """Their networks."""
+    with visiting(checkout(PROJECT) / "dreamer4"):
+        return importlib.import_module("model")
+
+
+class NicklasHansen(NicklasHansenModel):
+    """Eq. (2), (4), (6)-(8) and the networks, with the defaults of its command line."""
 
     name = PROJECT
     level = "signal"
     k_max = 8
-    # Rows at d_min come first and rows above it last; context frames are clean.
-    readings: Mapping[str, str] = {"A2": "split", "A9": "none"}
+    # Rows at d_min come first and rows above it last; context frames are clean; time attention is part of space layers.
+    readings: Mapping[str, str] = {"A2": "split", "A9": "none", "A25": "adds"}
     d_min_share = 1 - SELF_FRACTION
     min_batch = 3  # below it their rounding leaves no row above d_min
     dtypes = ("float32", "bfloat16")  # the loss is computed in float32, whatever it is given
 
     def __init__(self) -> None:
         """FileNotFoundError where there is no checkout."""
-        self.code = train_dynamics()
+        self.code, self.model = train_dynamics(), model()
         blob = git_blob(checkout(PROJECT) / "dreamer4" / "train_dynamics.py")
         self.version = COMMIT[:7] if blob == ITS_LOSS else f"with train_dynamics.py {blob[:7]}"
 

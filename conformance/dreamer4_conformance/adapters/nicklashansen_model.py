@@ -1,0 +1,196 @@
+"""The networks of nicklashansen/dreamer4, as the suite sees them: small, every parameter random, otherwise as their command line has them.
+
+There is no seam for attention itself, no RoPE, no QK-norm, no soft cap, no window and no cache. τ and d are two tokens. A mask of dropped
+patches is drawn and applied in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreamer4_conformance.adapter import TorchAdapter
+
+WIDTH, HEADS, DEPTH, CHANNELS, PATCH, SIDE = 32, 4, 4, 3, 4, 8
+LATENTS, BOTTLENECK, PACKING, REGISTERS, ACTIONS, TASKS = 8, 4, 2, 4, 16, 5
+TIME_EVERY = 1
+"""Their default: every layer mixes time."""
+
+
+class NicklasHansenModel(TorchAdapter):
+    """`model` is their module."""
+
+    model: ModuleType
+
+    def randomised(self, module: nn.Module) -> Any:
+        """With random weights and biases, those that start at zero included, and without dropout."""
+        generator = torch.Generator().manual_seed(0)
+        for name, parameter in module.named_parameters():
+            values = torch.randn(parameter.shape, generator=generator)
+            scale = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 and "embed" not in name else 0.5
+            parameter.data = scale * values + (1.0 if name.endswith("scale") else 0.0)
+        return module.eval().requires_grad_(False).to(self.device, getattr(torch, self.dtype))
+
+    @cached_property
+    def networks(self) -> Any:
+        """Their dynamics, task embedding and tokenizer."""
+        patches, latent = (SIDE // PATCH) ** 2, {"n_latents": LATENTS, "d_bottleneck": BOTTLENECK}
+        shared: dict[str, Any] = {"d_model": WIDTH, "n_heads": HEADS, "depth": DEPTH, "time_every": TIME_EVERY}
+        size = CHANNELS * PATCH**2
+        encoder = self.model.Encoder(
+            patch_dim=size, n_patches=patches, mae_p_min=0.0, mae_p_max=0.0, **latent, **shared
+        )
+        decoder = self.model.Decoder(d_patch=size, n_patches=patches, **latent, **shared)
+        dynamics = self.model.Dynamics(
+            d_bottleneck=BOTTLENECK,
+            d_spatial=BOTTLENECK * PACKING,
+            n_spatial=LATENTS // PACKING,
+            n_register=REGISTERS,
+            n_agent=1,
+            k_max=self.k_max,
+            **shared,
+        )
+        tasks = self.model.TaskEmbedder(WIDTH, n_tasks=TASKS)
+        return self.randomised(
+            nn.ModuleDict({"dynamics": dynamics, "tasks": tasks, "tokenizer": self.model.Tokenizer(encoder, decoder)})
+        )
+
+    def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
+        """Actions in [−1, 1], videos in [0, 1], labels on their grid."""
+        generator, dtype = torch.Generator().manual_seed(seed), getattr(torch, self.dtype)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator).to(self.device, dtype)
+
+        d = 0.5 ** torch.randint(self.k_max.bit_length(), (batch, time), generator=generator)
+        tau = (torch.rand(batch, time, generator=generator) / d).floor() * d
+        return {
+            "z": 2 * uniform(batch, time, LATENTS // PACKING, BOTTLENECK * PACKING) - 1,
+            "tau": tau.to(self.device, dtype),
+            "d": d.to(self.device, dtype),
+            "actions": 2 * uniform(batch, time, ACTIONS) - 1,
+            "task": torch.randint(TASKS, (batch,), generator=generator).to(self.device),
+            "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
+            "video": uniform(batch, time, CHANNELS, SIDE, SIDE),
+            "x": 4 * uniform(batch, time, LATENTS // PACKING + REGISTERS + 4, WIDTH) - 2,
+        }
+
+    # The dynamics
+
+    def dynamics(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None, task: Tensor | None, labelled: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Rows without actions in a call of their own: theirs takes actions for all of a batch or for none."""
+        signal = (tau.double() * self.k_max).round().long()
+        step = -torch.log2(d.double()).round().long()
+        batch, time = z.shape[:2]
+        agent = None if task is None else self.networks["tasks"](task, B=batch, T=time)
+        with_actions, without = (
+            self.networks["dynamics"](given, step, signal, z, agent_tokens=agent) for given in (actions, None)
+        )
+        chosen = [torch.where(labelled[:, None, None, None], *pair) for pair in zip(with_actions, without, strict=True)]
+        return chosen[0], None if task is None else chosen[1]
+
+    def layer(self, *, time_every: int) -> Any:
+        """One layer of the dynamics in which all tokens see each other."""
+        tokens = LATENTS // PACKING + REGISTERS + 4
+        layer = self.model.BlockCausalLayer(
+            d_model=WIDTH,
+            n_heads=HEADS,
+            n_latents=0,
+            modality_ids=torch.zeros(tokens, dtype=torch.int32),
+            space_mode="wm_agent",
+            dropout=0.0,
+            mlp_ratio=4.0,
+            layer_index=0,
+            time_every=time_every,
+            latents_only_time=False,
+        )
+        return self.randomised(layer)
+
+    def space_layer(self, x: Tensor) -> Tensor:
+        """One of their layers without time attention."""
+        return self.layer(time_every=4)(x)
+
+    def time_layer(self, x: Tensor) -> Tensor:
+        """The part of one of their layers that mixes time."""
+        layer = self.layer(time_every=1)
+        return x + layer.time(layer.norm2(x))
+
+    def layer_kinds(self) -> list[str]:
+        """Time attention is part of a layer that mixes space too."""
+        layers = self.networks["dynamics"].transformer.layers
+        return ["both" if layer.do_time else "space" for layer in layers]
+
+    def block_zeroed(self, x: Tensor) -> Tensor:
+        """One of their layers with its three output projections at zero."""
+        layer = self.layer(time_every=1)
+        for output in (layer.space.attn.out, layer.time.attn.out, layer.mlp.fc_out):
+            nn.init.zeros_(output.weight)
+            nn.init.zeros_(output.bias)
+        return layer(x)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Their RMSNorm."""
+        norm = self.model.RMSNorm(x.shape[-1], eps)
+        norm.scale = nn.Parameter(weight)
+        return norm(x)
+
+    def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+        """Their MLP without its biases."""
+        mlp = self.model.MLP(x.shape[-1], mlp_ratio=w_up.shape[1] / x.shape[-1])
+        for linear, weight in ((mlp.fc_in, torch.cat([w_up, w_gate], 1)), (mlp.fc_out, w_down)):
+            linear.weight, linear.bias = nn.Parameter(weight.T), None
+        return mlp(x)
+
+    # The tokenizer
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Latents packed as their dynamics takes them."""
+        latents, _ = self.networks["tokenizer"].encoder(self.model.temporal_patchify(video, PATCH))
+        return self.regroup(latents)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Back to patches, and to frames."""
+        latents = self.model.unpack_spatial_to_bottleneck(z, k=PACKING)
+        return self._frames(self.networks["tokenizer"].decoder(latents))
+
+    def reconstruct(self, video: Tensor) -> Tensor:
+        """Their tokenizer from end to end."""
+        return self._frames(self.networks["tokenizer"](self.model.temporal_patchify(video, PATCH))[0])
+
+    def _frames(self, patches: Tensor) -> Tensor:
+        return self.model.temporal_unpatchify(patches, SIDE, SIDE, CHANNELS, PATCH)
+
+    def regroup(self, z: Tensor) -> Tensor:
+        """Their packing."""
+        return self.model.pack_bottleneck_to_spatial(z, n_spatial=z.shape[2] // PACKING, k=PACKING)
+
+    def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
+        """What their replacement reports as dropped, under their defaults."""
+        replacer = self.model.MAEReplacer(1, p_min=0.0, p_max=0.9).to(self.device)
+        return replacer(torch.zeros(batch, time, patches, 1, device=self.device))[1][..., 0]
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        """Their mask within a frame; it wants latents first. Other frames are left to time attention."""
+        order = sorted(range(len(modality)), key=lambda i: modality[i] != "latent") if kind != "dynamics" else None
+        place = torch.tensor(order if order is not None else range(len(modality)), device=frame.device)
+        identity = torch.tensor([self._modality(kind, modality[i]) for i in place.tolist()])
+        latents = sum(name == "latent" for name in modality) if kind != "dynamics" else 0
+        mode = kind if kind != "dynamics" else "wm_agent_isolated"
+        attention = self.model.SpaceSelfAttentionModality(HEADS, 1, identity, latents, mode, 0.0)
+        allow = torch.empty(len(modality), len(modality), dtype=torch.bool, device=frame.device)
+        allow[place[:, None], place] = attention.attn_mask[0, 0].to(frame.device)
+        return allow & (frame[:, None] == frame)
+
+    def _modality(self, kind: str, name: str) -> int:
+        theirs = self.model.Modality
+        known = {"image": theirs.IMAGE, "register": theirs.REGISTER, "label": theirs.SHORTCUT_SIGNAL}
+        known |= {"action": theirs.ACTION, "agent": theirs.AGENT}
+        known["latent"] = theirs.SPATIAL if kind == "dynamics" else theirs.LATENT
+        return int(known.get(name, theirs.PROPRIO))
