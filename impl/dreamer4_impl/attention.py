@@ -1,0 +1,246 @@
+"""Sec. 3.4: attention along space or time, with grouped heads, a window and a soft cap, by a backend of choice.
+
+    oᵢ = Σⱼ softmaxⱼ(cap(scale · qᵢ·kⱼ)) vⱼ  over the keys j that query i may see,   cap(s) = c tanh(s/c)
+
+Query head h reads key/value head ⌊h / (Hq/Hkv)⌋. The scale, 1/√D, precedes the cap; the cap precedes the mask.
+Under `causal` with a window of C, frame t sees frames t − C + 1 … t (A30).
+"""
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from dreamer4_impl.arguments import require_floating, require_option, require_rank, require_shape
+from dreamer4_impl.precision import compute_dtype
+
+Axis: TypeAlias = Literal["space", "time"]
+#: `backend(q, k, v, axis, visible, softcap, scale) -> out`, all five-dimensional as in `attention`.
+Backend: TypeAlias = Callable[[Tensor, Tensor, Tensor, Axis, "Visible", float | None, float], Tensor]
+#: The same for one sequence of each head: q (N, Hq, Lq, D), k and v (N, Hkv, Lk, D), any strides.
+Kernel: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Visible", float | None, float], Tensor]
+
+
+class Visible(NamedTuple):
+    """Which of `length_k` keys each of `length_q` queries, the last of their positions, may attend to."""
+
+    length_q: int
+    length_k: int
+    causal: bool
+    window: int | None
+    mask: Tensor | None
+
+    def rule(self, query: Tensor, key: Tensor) -> Tensor:
+        """Whether query number `query` sees key number `key`; indices of any shapes that broadcast."""
+        behind = query + (self.length_k - self.length_q) - key
+        seen = behind >= 0 if self.causal else behind == behind
+        if self.window is not None:
+            seen = seen & (behind < self.window)
+        return seen if self.mask is None else seen & self.mask[query, key]
+
+    def table(self, device: torch.device) -> Bool[Tensor, "Lq Lk"] | None:
+        """The rule for every pair, None where nothing is hidden."""
+        if not self.causal:
+            return self.mask
+        query, key = (torch.arange(length, device=device) for length in (self.length_q, self.length_k))
+        return self.rule(query[:, None], key)
+
+
+def attention(
+    q: Float[Tensor, "B Tq Sq Hq D"],
+    k: Float[Tensor, "B Tk Sk Hkv D"],
+    v: Float[Tensor, "B Tk Sk Hkv D"],
+    *,
+    axis: Axis,
+    causal: bool = False,
+    window: int | None = None,
+    softcap: float | None = None,
+    scale: float | None = None,
+    mask: Bool[Tensor, "Lq Lk"] | None = None,
+    backend: str = "eager",
+) -> Float[Tensor, "B Tq Sq Hq D"]:
+    """Let every query attend to the keys along one axis.
+
+    Args:
+        q: queries; Hq is a multiple of Hkv. All three share dtype and device.
+        k: keys, normalised and rotated already.
+        v: values.
+        axis: "space" mixes the tokens of each frame, "time" the frames at each place; the other axis has one length.
+        causal: no query sees a later key; the queries are the last of the keys' positions.
+        window: with `causal`, how many keys a query sees, itself included; None is all.
+        softcap: c > 0; None leaves the cap out.
+        scale: of the logits, before the cap; None is 1/√D.
+        mask: (Lq, Lk) along the axis, True = may attend; what `causal` hides stays hidden. Every query needs a key.
+        backend: a name in `BACKENDS`; an explicit choice never falls back to another.
+
+    "eager" is plain torch, computed in float32 (float64 for float64) and rounded once, to the dtype of q. "sdpa" is
+    torch's own kernel, without a cap. "flex" is compiled FlexAttention, without float64 and on a CPU without gradients; it
+    compiles for every new shape, up to `torch._dynamo.config.recompile_limit`. What a backend does not cover raises
+    NotImplementedError. Both library kernels read contiguous tensors as views, whatever the axis. "eager" is
+    deterministic on a CPU; all compile without graph breaks; no host synchronisation.
+
+    >>> q, v = torch.zeros(1, 2, 1, 1, 1), torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1, 1)
+    >>> attention(q, q, v, axis="time", causal=True).flatten().tolist()
+    [1.0, 2.0]
+    """
+    require_option("axis", axis, ("space", "time"))
+    require_option("backend", backend, BACKENDS)
+    _check_tensors(q, k, v, axis)
+    visible = Visible(_length(q, axis), _length(k, axis), causal, window, mask)
+    _check_visible(visible, q)
+    _check_softcap(softcap)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    return BACKENDS[backend](q, k, v, axis, visible, softcap, scale)
+
+
+def soft_cap(logits: Float[Tensor, "*shape"], cap: float) -> Float[Tensor, "*shape"]:
+    """Bound logits smoothly: c tanh(s/c), slope 1 at 0.
+
+    Args:
+        logits: s, of any shape.
+        cap: c > 0, the bound.
+
+    Computed in float32 (float64 for float64) and rounded once. Differentiable; compiles without graph breaks.
+
+    >>> soft_cap(torch.tensor([0.0, 1e6]), 50.0).tolist()
+    [0.0, 50.0]
+    """
+    require_floating(logits=logits)
+    _check_softcap(cap)
+    return (cap * torch.tanh(logits.to(compute_dtype(logits)) / cap)).to(logits.dtype)
+
+
+def _along(axis: Axis, x: Tensor) -> Tensor:
+    """(B, T, S, H, D) → (N, H, L, D), a view of contiguous x: over time, every place is S·H heads of one sequence."""
+    return (x.flatten(0, 1) if axis == "space" else x.flatten(2, 3)).transpose(1, 2)
+
+
+def _folded(kernel: Kernel) -> Backend:
+    """Grouped heads survive the fold: head h of place s is number s·H + h, and s·Hq + h in groups is s·Hkv + ⌊h/group⌋."""
+
+    @wraps(kernel)
+    def backend(
+        q: Tensor, k: Tensor, v: Tensor, axis: Axis, visible: Visible, softcap: float | None, scale: float
+    ) -> Tensor:
+        out = kernel(_along(axis, q), _along(axis, k), _along(axis, v), visible, softcap, scale)
+        return out.transpose(1, 2).reshape(q.shape)
+
+    return backend
+
+
+@_folded
+def _eager(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
+    compute = compute_dtype(q)
+    grouped = q.to(compute).reshape(q.shape[0], k.shape[1], -1, *q.shape[2:])
+    logits = scale * torch.einsum("nhgid,nhjd->nhgij", grouped, k.to(compute))
+    if softcap is not None:
+        logits = soft_cap(logits, softcap)
+    table = visible.table(q.device)
+    if table is not None:
+        logits = logits.masked_fill(~table, -torch.inf)
+    return torch.einsum("nhgij,nhjd->nhgid", logits.softmax(-1), v.to(compute)).flatten(1, 2).to(q.dtype)
+
+
+@_folded
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
+    if softcap is not None:
+        raise NotImplementedError(f"backend 'sdpa' has no soft cap; got softcap {softcap!r}: use 'eager' or 'flex'")
+    plain = visible.causal and visible.length_q == visible.length_k and visible.window is None and visible.mask is None
+    table = None if plain else visible.table(q.device)
+    grouped = q.shape[1] != k.shape[1]
+    return scaled_dot_product_attention(q, k, v, table, is_causal=plain, scale=scale, enable_gqa=grouped)
+
+
+@_folded
+def _flex(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
+    _check_flex(q, k, v)
+
+    def cap(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return score if softcap is None else softcap * torch.tanh(score / softcap)
+
+    blocks = _blocks(visible, q.device)
+    return _compiled_flex(q, k, v, score_mod=cap, block_mask=blocks, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+
+
+#: With `fullgraph`, too many shapes raise; without it torch would go on uncompiled, with a warning.
+_compiled_flex = torch.compile(flex_attention, dynamic=False, fullgraph=True)
+#: Block masks by lengths, window and device; those of a mask tensor, whose values may change, are never kept.
+_kept_blocks: dict[tuple[int, int, int | None, torch.device], BlockMask] = {}
+
+
+def _blocks(visible: Visible, device: torch.device) -> BlockMask | None:
+    """The block mask of the rule, kept for the next call outside of torch.compile, where it is part of the graph."""
+    if not visible.causal and visible.mask is None:
+        return None
+    if visible.mask is not None or torch.compiler.is_compiling():
+        return _build_blocks(visible, device)
+    key = (visible.length_q, visible.length_k, visible.window, device)
+    if key not in _kept_blocks:
+        _kept_blocks[key] = _build_blocks(visible, device)
+    return _kept_blocks[key]
+
+
+def _build_blocks(visible: Visible, device: torch.device) -> BlockMask:
+    def rule(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return visible.rule(query, key)
+
+    return create_block_mask(rule, None, None, visible.length_q, visible.length_k, device=device)
+
+
+#: Name → backend. Another joins with one entry.
+BACKENDS: Final[dict[str, Backend]] = {"eager": _eager, "sdpa": _sdpa, "flex": _flex}
+
+
+def _length(x: Tensor, axis: Axis) -> int:
+    return x.shape[2] if axis == "space" else x.shape[1]
+
+
+def _check_tensors(q: Tensor, k: Tensor, v: Tensor, axis: Axis) -> None:
+    require_floating(q=q, k=k, v=v)
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        require_rank(name, x, 5, "(B, T, S, H, D)")
+        if x.dtype != q.dtype:
+            raise TypeError(f"{name} must have the dtype of q, {q.dtype}; got {x.dtype}")
+    batch, time, space, heads, width = q.shape
+    lengths = (time, k.shape[2]) if axis == "space" else (k.shape[1], space)
+    require_shape("k", k, (batch, *lengths, k.shape[3], width), f"of q but for heads and {axis}", like=q)
+    require_shape("v", v, k.shape, "of k", like=q)
+    if k.shape[3] == 0 or heads % k.shape[3]:
+        raise ValueError(f"q must have a multiple of k's {k.shape[3]} heads; got {heads}")
+    if _length(k, axis) == 0:
+        raise ValueError(f"k must have at least one key along {axis}; got shape {tuple(k.shape)}")
+
+
+def _check_visible(visible: Visible, q: Tensor) -> None:
+    length_q, length_k, causal, window, mask = visible
+    if causal and length_q > length_k:
+        raise ValueError(f"causal queries are the last of the keys, so at most {length_k}; got {length_q}")
+    if window is not None and not causal:
+        raise ValueError(f"window comes with causal=True; got window {window!r} without")
+    if window is not None and (not isinstance(window, int) or window < 1):
+        raise ValueError(f"window counts keys, the query's own included: a whole number from 1; got {window!r}")
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        raise TypeError(f"mask must be a bool tensor, True = may attend; got {getattr(mask, 'dtype', type(mask))}")
+    require_shape("mask", mask, (length_q, length_k), "(Lq, Lk)", like=q)
+
+
+def _check_softcap(softcap: float | None) -> None:
+    if softcap is not None and not 0 < softcap < math.inf:
+        raise ValueError(f"the soft cap must be above 0 and finite (None leaves it out); got {softcap!r}")
+
+
+def _check_flex(q: Tensor, k: Tensor, v: Tensor) -> None:
+    if q.dtype == torch.float64:
+        raise NotImplementedError("backend 'flex' has no float64: use 'eager'")
+    if q.device.type == "cpu" and any(x.requires_grad for x in (q, k, v)):
+        raise NotImplementedError(
+            "backend 'flex' has no gradient on a CPU: call it under torch.no_grad(), or use 'eager'"
+        )
