@@ -6,16 +6,25 @@
 Frames are padded to whole patches; Minecraft's 360×640 to 384×640. The masks are those of `sec31_masks`: only the
 latents carry a frame from one side to the other, so that the reconstruction is a function of z alone, and |z| ≤ 1.
 For the dynamics neighbouring latents are put side by side, 512×16 → 256×32.
-Read as: the regrouping takes consecutive pairs (A36). The print says neither where the patch queries come from nor why 384: 360 needs
-22.5 patches of 16; an even number of them, 24, is the nearest that gives 384.
+Read as: the regrouping takes consecutive pairs (A36). 360 is 22.5 patches of 16, and 23 would do; that frames take an
+even number of them is the least that gives 384. The patch queries are learned, one for each patch.
 
-video as patches (B, T, N, P).   latents M, of C channels.   z (B, T, M/f, f C), f = 2.   E the width of the layers.
+video as patches (B, T, N, P), pixels of one patch flattened.   M latents of C channels.   z (B, T, M/f, f C), f = 2.
+E is the width of the layers. Parameters are mappings: layers (as `sec34_layers` has them) and norm (E,), and
+encoder: patch_weight (P, E), patch_bias, dropped (E,), latents (M, E), bottleneck_weight (E, C), bottleneck_bias (C,)
+decoder: latent_weight (C, E), latent_bias (E,), queries (N, E), patch_weight (E, P), patch_bias (P,)
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack
+
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.sec31_masks import modality_mask
+from dreamer4_reference.sec31_patch_dropout import replace_dropped
+from dreamer4_reference.sec34_layers import Settings, transformer
 
 
 def patch_grid(height: int, width: int, patch: int = 16) -> tuple[int, int]:
@@ -67,3 +76,67 @@ def unregroup(z: Float64[np.ndarray, "B T S D"], factor: int = 2) -> Float64[np.
     if factor < 1 or channels % factor:
         raise ValueError(f"regrouping: factor is {factor}, but must divide the {channels} channels of z")
     return z.reshape(batch, time, tokens * factor, channels // factor)
+
+
+def encode(
+    parameters: Mapping[str, Any],
+    patches: Float64[np.ndarray, "B T N P"],
+    kinds: Sequence[str],
+    *,
+    dropped: Bool[np.ndarray, "B T N"] | None = None,
+    factor: int = 2,
+    window: int | None = None,
+    **settings: Unpack[Settings],
+) -> Float64[np.ndarray, "B T S D"]:
+    """z of every frame; `dropped` is for training and drops nothing by default.
+
+    >>> parameters = {"patch_weight": np.ones((3, 2)), "patch_bias": np.zeros(2), "latents": np.ones((4, 2))}
+    >>> parameters |= {"layers": [], "norm": np.ones(2), "bottleneck_weight": np.eye(2), "bottleneck_bias": np.zeros(2)}
+    >>> encode(parameters, np.zeros((1, 1, 5, 3)), [])[0, 0].round(3).tolist()
+    [[0.762, 0.762, 0.762, 0.762], [0.762, 0.762, 0.762, 0.762]]
+    """
+    check_float64(equation="encoder", patches=patches)
+    check_shape("patches", patches, (None, None, None, len(parameters["patch_weight"])), equation="encoder")
+    tokens = patches @ parameters["patch_weight"] + parameters["patch_bias"]
+    if dropped is not None:
+        tokens = replace_dropped(tokens, dropped, parameters["dropped"])
+    x = np.concatenate([tokens, _in_every_frame(parameters["latents"], patches)], axis=2)
+    allow = _mask("encoder", patches.shape[2], len(parameters["latents"]))
+    x = transformer(x, parameters["layers"], parameters["norm"], kinds, allow=allow, window=window, **settings)
+    latents = x[:, :, patches.shape[2] :]
+    return regroup(bottleneck(latents, parameters["bottleneck_weight"], parameters["bottleneck_bias"]), factor)
+
+
+def decode(
+    parameters: Mapping[str, Any],
+    z: Float64[np.ndarray, "B T S D"],
+    kinds: Sequence[str],
+    *,
+    factor: int = 2,
+    window: int | None = None,
+    **settings: Unpack[Settings],
+) -> Float64[np.ndarray, "B T N P"]:
+    """The patches of every frame, from its z and those of the frames before it.
+
+    >>> parameters = {"latent_weight": np.eye(2), "latent_bias": np.zeros(2), "queries": np.ones((5, 2))}
+    >>> parameters |= {"layers": [], "norm": np.ones(2), "patch_weight": np.ones((2, 3)), "patch_bias": np.zeros(3)}
+    >>> decode(parameters, np.zeros((1, 1, 2, 4)), [])[0, 0, 0].round(3).tolist()
+    [2.0, 2.0, 2.0]
+    """
+    check_float64(equation="decoder", z=z)
+    latents = unregroup(z, factor)
+    check_shape("unregrouped z", latents, (None, None, None, len(parameters["latent_weight"])), equation="decoder")
+    tokens = latents @ parameters["latent_weight"] + parameters["latent_bias"]
+    x = np.concatenate([_in_every_frame(parameters["queries"], z), tokens], axis=2)
+    patches = len(parameters["queries"])
+    allow = _mask("decoder", patches, latents.shape[2])
+    x = transformer(x, parameters["layers"], parameters["norm"], kinds, allow=allow, window=window, **settings)
+    return np.asarray(x[:, :, :patches] @ parameters["patch_weight"] + parameters["patch_bias"])
+
+
+def _in_every_frame(tokens: np.ndarray, video: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(tokens, (*video.shape[:2], *tokens.shape))
+
+
+def _mask(kind: Literal["encoder", "decoder"], patches: int, latents: int) -> np.ndarray:
+    return modality_mask(kind, ["image"] * patches + ["latent"] * latents, np.zeros(patches + latents, np.int64))
