@@ -29,3 +29,13 @@ RMS_DECAY: Final = 0.99
 #: Two-hot bins: number, and their outer edges in symlog space. Not given; those of Dreamer 3.
 TWOHOT_BINS: Final = 255
 TWOHOT_LIMIT: Final = 20.0
+#: Sec. 3.2, p. 6: context length C of the dynamics, and the lengths T1 and T2 of short and long training batches.
+CONTEXT_LENGTH: Final = 192
+SHORT_LENGTH: Final = 64
+LONG_LENGTH: Final = 256
+#: Sec. 4: classes of the Minecraft mouse, 11 for each axis, and the keys and buttons beside it.
+MOUSE_BINS: Final = 11
+MINECRAFT_BINARIES: Final = 23
+#: μ-law of the mouse: degrees beyond which a movement is clipped, and μ. Not given; those of the VPT data.
+MOUSE_LIMIT: Final = 10.0
+MOUSE_MU: Final = 10.0

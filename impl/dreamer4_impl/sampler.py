@@ -6,6 +6,8 @@ Read as: past frames carry 10 % noise (A9), labelled with the nearest grid level
 that noise is drawn once for each frame and kept (A28).
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -64,13 +66,13 @@ def sample_frame(
     >>> sample_frame(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 2, 1, 2)).tolist()
     [[[3.0, 3.0]]]
     """
-    _check(context, num_steps, k_max)
+    check_sampling(context, num_steps, k_max)
     require_actions(actions, (context.shape[0], context.shape[1] + 1), "(B, T+1)")
-    start = _start(context, generator) if noise is None else noise
+    start = draw_start(context, generator) if noise is None else noise
     require_floating(noise=start)
     require_shape("noise", start, (context.shape[0], *context.shape[2:]), "(B, S, D)", like=context)
-    past = _corrupt(context, context_level, generator)
-    return _denoise(network, past, start, num_steps, actions, k_max, context_label(context_level, k_max))
+    past = corrupt_context(context, context_level, generator)
+    return _denoise_last(network, past, start, num_steps, actions, k_max, context_label(context_level, k_max))
 
 
 @torch.no_grad()
@@ -97,31 +99,53 @@ def generate(
     >>> generate(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 0, 1, 1), frames=2).flatten().tolist()
     [3.0, 3.0]
     """
-    _check(context, num_steps, k_max)
+    check_sampling(context, num_steps, k_max)
     if frames < 1:
         raise ValueError(f"frames must be 1 or more; got {frames!r}")
     require_actions(actions, (context.shape[0], context.shape[1] + frames), "(B, T+frames)")
     label = context_label(context_level, k_max)
-    past, clean = _corrupt(context, context_level, generator), []
+    past, clean = corrupt_context(context, context_level, generator), []
     for time in range(context.shape[1] + 1, context.shape[1] + frames + 1):
         seen = index_actions(actions, (slice(None), slice(time)))
-        clean.append(_denoise(network, past, _start(context, generator), num_steps, seen, k_max, label))
-        past = torch.cat([past, _corrupt(clean[-1][:, None], context_level, generator)], dim=1)
+        clean.append(_denoise_last(network, past, draw_start(context, generator), num_steps, seen, k_max, label))
+        past = torch.cat([past, corrupt_context(clean[-1][:, None], context_level, generator)], dim=1)
     return torch.stack(clean, dim=1)
 
 
-def _denoise(
+def denoise(
+    predict_clean: Callable[[Float[Tensor, "B S D"], int], Float[Tensor, "B S D"]],
+    start: Float[Tensor, "B S D"],
+    num_steps: int,
+    dtype: torch.dtype,
+) -> Float[Tensor, "B S D"]:
+    """Move the start to a frame by K = num_steps Euler steps of Eq. (2).
+
+    Args:
+        predict_clean: (z_τ, index) → ẑ₁ at τ = index/K.
+        start: z_0, in the dtype of the computation, in which the frame is kept between the steps.
+        dtype: of the frame, and of what `predict_clean` is given.
+
+    >>> denoise(lambda z, index: torch.full_like(z, 3.0), torch.zeros(1, 1, 1), 4, torch.float32)
+    tensor([[[3.]]])
+    """
+    frame, d = start, 1 / num_steps
+    for index in range(num_steps):
+        z1_hat = predict_clean(frame.to(dtype), index)
+        frame = frame + (z1_hat - frame) / (1 - index * d) * d
+    return frame.to(dtype)
+
+
+def _denoise_last(
     network: Network, past: Tensor, start: Tensor, num_steps: int, actions: Actions, k_max: int, label: float
 ) -> Float[Tensor, "B S D"]:
-    """K Euler steps of the last frame, its state kept in the dtype of the computation."""
-    compute = compute_dtype(past)
+    """`denoise`, the network being given all of the past with the frame last."""
     levels, steps = _labels(past, num_steps, k_max, label)
-    frame, d = start.to(compute), 1 / num_steps
-    for index, tau in enumerate(levels):
-        z = torch.cat([past, frame.to(past.dtype)[:, None]], dim=1)
-        z1_hat = predict(network, z, tau, steps, actions)[:, -1]
-        frame = frame + (z1_hat - frame) / (1 - index * d) * d
-    return frame.to(past.dtype)
+
+    def predict_clean(frame: Tensor, index: int) -> Tensor:
+        z = torch.cat([past, frame[:, None]], dim=1)
+        return predict(network, z, levels[index], steps, actions)[:, -1]
+
+    return denoise(predict_clean, start.to(compute_dtype(past)), num_steps, past.dtype)
 
 
 def _labels(past: Tensor, num_steps: int, k_max: int, label: float) -> tuple[list[Tensor], Tensor]:
@@ -135,20 +159,36 @@ def _labels(past: Tensor, num_steps: int, k_max: int, label: float) -> tuple[lis
     return levels, steps
 
 
-def _start(context: Tensor, generator: torch.Generator | None) -> Float[Tensor, "B S D"]:
+def draw_start(context: Float[Tensor, "B T S D"], generator: torch.Generator | None) -> Float[Tensor, "B S D"]:
+    """Standard normal start of the frame after `context`, in the dtype of the computation.
+
+    >>> draw_start(torch.zeros(2, 0, 3, 4), None).shape
+    torch.Size([2, 3, 4])
+    """
     batch, _, space, channels = context.shape
     return torch.randn(
         (batch, space, channels), generator=generator, device=context.device, dtype=compute_dtype(context)
     )
 
 
-def _corrupt(frames: Tensor, level: float, generator: torch.Generator | None) -> Float[Tensor, "B T S D"]:
+def corrupt_context(
+    frames: Float[Tensor, "B T S D"], level: float, generator: torch.Generator | None
+) -> Float[Tensor, "B T S D"]:
+    """Past frames at signal level `level`, their noise drawn here, once.
+
+    >>> corrupt_context(torch.ones(1, 1, 1, 1), 1.0, None).item()
+    1.0
+    """
     compute = compute_dtype(frames)
     z0 = torch.randn(frames.shape, generator=generator, device=frames.device, dtype=compute)
     return corrupt(z0, frames, frames.new_full(frames.shape[:2], level, dtype=compute))
 
 
-def _check(context: Tensor, num_steps: int, k_max: int) -> None:
+def check_sampling(context: Tensor, num_steps: int, k_max: int) -> None:
+    """Raise unless frames can be sampled after `context` in `num_steps` steps.
+
+    >>> check_sampling(torch.zeros(1, 0, 2, 3), num_steps=4, k_max=64)
+    """
     require_floating(context=context)
     require_rank("context", context, 4, "(B, T, S, D)")
     require_power_of_two("k_max", k_max)

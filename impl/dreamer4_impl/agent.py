@@ -1,0 +1,54 @@
+"""Sec. 3.3, p. 7: the agent, three heads on the output h of the agent token, and what behaviour cloning teaches them.
+
+L = −Σₙ ln p(a_{t+n} | h_t) − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)
+"""
+
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamer4_impl.actions import Component
+from dreamer4_impl.configuration import AgentConfig
+from dreamer4_impl.heads import PolicyHead, RewardHead, ValueHead
+from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
+
+
+class Agent(nn.Module):
+    """Policy, reward and value head.
+
+    Args:
+        config: of the heads.
+        width: channels of h.
+        actions: the components of an action, categorical and binary.
+    """
+
+    def __init__(self, config: AgentConfig, width: int, actions: Sequence[Component]) -> None:
+        """Start with a nearly uniform policy, and rewards and values of 0."""
+        super().__init__()
+        self.length = config.length
+        self.policy = PolicyHead(width, config.hidden, actions, config.length)
+        self.reward = RewardHead(width, config.hidden, config.length, config.twohot)
+        self.value = ValueHead(width, config.hidden, config.twohot)
+
+    def policy_loss(self, h: Float[Tensor, "B T W"], actions: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """First sum of Eq. (9): behaviour cloning.
+
+        Args:
+            h: output of the agent token.
+            actions: a_t, the action taken *at* frame t: (B, T, …) by component. Block t of the dynamics holds a_{t−1}.
+        """
+        targets = {name: multi_token_targets(action, self.length) for name, action in actions.items()}
+        _, valid = next(iter(targets.values()))
+        log_prob = self.policy(h).log_prob({name: target for name, (target, _) in targets.items()})
+        return multi_token_loss(log_prob, valid)
+
+    def reward_loss(self, h: Float[Tensor, "B T W"], rewards: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
+        """Second sum of Eq. (9).
+
+        Args:
+            h: output of the agent token.
+            rewards: r_t.
+        """
+        targets, valid = multi_token_targets(rewards, self.length)
+        return multi_token_loss(-self.reward.twohot.cross_entropy(self.reward(h), targets), valid)
