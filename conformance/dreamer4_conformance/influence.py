@@ -2,23 +2,27 @@
 
 A part is replaced in one row of a batch by what another example holds there, so that every input stays valid; row by row the outputs are then
 compared with those of the batch as it was, bit for bit. Shapes are the same in both runs, so what does not depend on a part does not move at all.
+One more row is left as it was: where it moves too, calls do not repeat, and nothing can be told, or the rows of a batch are mixed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dreamer4_conformance.check import Trial
 from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
 ROWS = 16
-"""Rows of one run, so that a large model stays within bounds."""
+"""Parts that are replaced in one run, so that a large model stays within bounds."""
 SEARCHED = 12
 """Examples that are searched for another value of a part."""
+EXAMPLES = 6
+"""Examples in which an influence is looked for that has to be there."""
 
 Tree = Any
 """An array, None, or a dict, list or tuple of such."""
@@ -36,7 +40,7 @@ BLACK_BOXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the input: `path` into the example ("z", "actions.keys"), `index` behind the batch axis, () for all of it.
+    """A part of the input: `path` into the example ("z", "actions.keys", "actions" for all of them), `index` behind the batch axis, () for all of it.
 
     >>> print(Part("z", (2, 1)), Part("actions.0", (3,)), Part("task"))
     z[2, 1] actions.0[3] task
@@ -46,7 +50,8 @@ class Part:
     index: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
-        return self.path + (f"[{', '.join(map(str, self.index))}]" if self.index else "")
+        shown = (":" if isinstance(place, slice) else str(place) for place in self.index)
+        return self.path + (f"[{', '.join(shown)}]" if self.index else "")
 
 
 @dataclass(frozen=True)
@@ -59,21 +64,36 @@ class Influence:
     def frames(self, output: str) -> np.ndarray:
         """bool (T,): the frames of an output in which anything moved."""
         moved = self.moved[output]
-        return moved.reshape(len(moved), -1).any(1)
+        return np.asarray(moved.reshape(len(moved), -1).any(1))
+
+    def or_in(self, other: Influence) -> Influence:
+        """What moved here or there."""
+        return Influence(self.part, {name: moved | other.moved[name] for name, moved in self.moved.items()})
+
+
+# The black box and its inputs
 
 
 def arguments(subject: Subject, operation: str, seed: int, batch: int, time: int) -> dict[str, Tree]:
-    """The adapter's example, in NumPy, as far as the operation takes it; `task` is None and `labelled` True where it is left out."""
+    """The adapter's example, in NumPy, as far as the operation takes it; all clips are labelled where there are actions.
+
+    `task` and `actions` are None where they are left out.
+    """
     names, _ = BLACK_BOXES[operation]
-    example = subject.call("example", seed, batch, time)
+    example = subject.call("example", seed, batch, time, seeded=seed)
     if not isinstance(example, Mapping):
         raise OperationFailed(f"example returned {type(example).__name__}; it needs a dict")
     found = {name: _numpy(subject, f"example: {name}", example[name]) for name in names if name in example}
-    defaults: dict[str, Tree] = {"task": None, "actions": None, "labelled": np.ones(batch, bool)}
-    missing = [name for name in names if name not in found and name not in defaults]
+    for path, leaf in leaves(found):
+        if leaf.shape[:1] != (batch,):
+            raise OperationFailed(
+                f"example: {path} has shape {leaf.shape}; its first axis needs to be the batch, {batch}"
+            )
+    missing = [name for name in names if found.get(name) is None and name not in ("task", "actions", "labelled")]
     if missing:
         raise OperationFailed(f"example has no {' and no '.join(map(repr, missing))}, which {operation} takes")
-    return {name: found[name] if name in found else defaults[name] for name in names}
+    acted = any(True for _ in leaves(found.get("actions")))
+    return {name: np.full(batch, acted) if name == "labelled" else found.get(name) for name in names}
 
 
 def _numpy(subject: Subject, name: str, tree: Tree) -> Tree:
@@ -94,19 +114,24 @@ def native(subject: Subject, tree: Tree) -> Tree:
 
 
 def run(subject: Subject, operation: str, given: Mapping[str, Tree]) -> dict[str, np.ndarray]:
-    """The outputs of a black box by name; those that it leaves None are left out."""
+    """The outputs of a black box by name, (B, …); those that it leaves None are left out."""
     names, outputs = BLACK_BOXES[operation]
-    returned = subject.call(operation, *(native(subject, given[name]) for name in names))
+    returned = subject.call(operation, *(native(subject, given[name]) for name in names), seeded=0)
     values = returned if len(outputs) > 1 else (returned,)
     if not isinstance(values, tuple | list) or len(values) != len(outputs):
         raise OperationFailed(
             f"{operation} returned {type(returned).__name__}; it needs a tuple ({', '.join(outputs)})"
         )
-    return {
-        name: subject.read(f"{operation}: {name}", value)
-        for name, value in zip(outputs, values, strict=True)
-        if value is not None
-    }
+    return read(subject, operation, dict(zip(outputs, values, strict=True)), len(given[names[0]]))
+
+
+def read(subject: Subject, operation: str, values: Mapping[str, Any], batch: int) -> dict[str, np.ndarray]:
+    """Outputs in NumPy, those that are None left out. OperationFailed where the first two axes cannot be batch and time."""
+    found = {name: subject.read(f"{operation}: {name}", x) for name, x in values.items() if x is not None}
+    for name, x in found.items():
+        if x.ndim < 2 or len(x) != batch:
+            raise OperationFailed(f"{operation}: {name} has shape {x.shape}; it needs ({batch}, T, …)")
+    return found
 
 
 def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -123,6 +148,15 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
             yield from leaves(value, f"{path}.{key}" if path else str(key))
 
 
+def mapped(function: Callable[[np.ndarray], np.ndarray], tree: Tree) -> Tree:
+    """The tree with the function applied to each of its arrays."""
+    if isinstance(tree, Mapping):
+        return {key: mapped(function, value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [mapped(function, value) for value in tree]
+    return None if tree is None else function(tree)
+
+
 def components(given: Mapping[str, Tree]) -> list[Part]:
     """Every action component: an array of a dict or list, or one channel of a single array (B, T, A)."""
     actions = given["actions"]
@@ -131,46 +165,110 @@ def components(given: Mapping[str, Tree]) -> list[Part]:
     return [Part(path) for path, _ in leaves(actions, "actions")]
 
 
+def at_frame(component: Part, frame: int) -> Part:
+    """One frame of an action component.
+
+    >>> print(at_frame(Part("actions", (slice(None), 1)), 2), at_frame(Part("actions.keys"), 0))
+    actions[2, 1] actions.keys[0]
+    """
+    return Part(component.path, (frame, *component.index[1:]))
+
+
+def a_few(count: int) -> list[int]:
+    """At most four of `count` places, the first and the last among them.
+
+    >>> a_few(3), a_few(256)
+    ([0, 1, 2], [0, 85, 170, 255])
+    """
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, 4))})
+
+
+# Influences
+
+
 def influences(
     subject: Subject,
     operation: str,
-    parts: list[Part],
+    parts: Sequence[Part],
     *,
     seed: int,
     time: int,
     given: Mapping[str, Tree] | None = None,
 ) -> list[Influence]:
-    """What each part moves. `given` replaces inputs of the example, for all rows alike, before anything else."""
+    """What each part moves. Parts that are the same in every example, or are not there, are left out.
+
+    `given` replaces inputs of the example before anything else, for all rows alike: arrays without the batch axis.
+    """
     found: list[Influence] = []
     for first in range(0, len(parts), ROWS):
         found.extend(_influences(subject, operation, parts[first : first + ROWS], seed + first, time, given or {}))
     return found
 
 
+def together(
+    subject: Subject,
+    operation: str,
+    parts: Sequence[Part],
+    enough: Callable[[Mapping[Part, Influence]], bool],
+    *,
+    seed: int,
+    time: int,
+    given: Mapping[str, Tree] | None = None,
+) -> dict[Part, Influence]:
+    """What each part moves in one example or another: `EXAMPLES` of them, or as many as it takes until that is `enough`."""
+    found: dict[Part, Influence] = {}
+    for example in range(EXAMPLES):
+        for each in influences(subject, operation, parts, seed=seed + 7919 * example, time=time, given=given):
+            found[each.part] = each.or_in(found[each.part]) if each.part in found else each
+        if enough(found):
+            break
+    if not found:
+        raise Inconclusive(f"every example is the same at {', '.join(map(str, parts))}: no influence can be seen")
+    return found
+
+
+def demand(trial: Trial, subject: Subject, holds: bool | np.bool_, sentence: str, *, call: str = "") -> None:
+    """An influence that has to be there. In bfloat16, which may round it away, its absence decides nothing."""
+    if not holds and subject.adapter.dtype == "bfloat16":
+        trial.inconclusive(f"{sentence}; in bfloat16 it may have been rounded away")
+    trial.require(holds, sentence, call=call)
+
+
 def _influences(
-    subject: Subject, operation: str, parts: list[Part], seed: int, time: int, given: Mapping[str, Tree]
+    subject: Subject, operation: str, parts: Sequence[Part], seed: int, time: int, given: Mapping[str, Tree]
 ) -> list[Influence]:
-    base = {**arguments(subject, operation, seed, len(parts), time), **given}
-    touched = {name: _copy(tree) for name, tree in base.items()}
-    for row, part in enumerate(parts):
-        _replace(subject, operation, base, touched, row, part, seed, time)
+    batch = len(parts) + 1
+    base = arguments(subject, operation, seed, batch, time)
+    base |= {name: mapped(lambda x: np.repeat(x[None], batch, 0), tree) for name, tree in given.items()}
+    touched = mapped(np.copy, base)
+    replaced = _replace(subject, operation, base, touched, parts, seed, time)
+    if not replaced:
+        return []
     before, after = run(subject, operation, base), run(subject, operation, touched)
-    return [
-        Influence(part, {name: ~_same(before[name][row], after[name][row]) for name in before})
-        for row, part in enumerate(parts)
-    ]
+    moved = {name: _moved(name, x, after.get(name)) for name, x in before.items()}
+    if any(each[-1].any() for each in moved.values()):
+        _refuse(subject, operation, base, before, seed, time)
+    return [Influence(part, {name: each[row] for name, each in moved.items()}) for row, part in replaced]
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.asarray((one == other) | ((one != one) & (other != other)))
+def _moved(name: str, before: np.ndarray, after: np.ndarray | None) -> np.ndarray:
+    if after is None or after.shape != before.shape:
+        shape = "None" if after is None else after.shape
+        raise OperationFailed(f"{name} has shape {before.shape} or {shape}, on inputs of the same shapes")
+    return ~np.asarray((before == after) | ((before != before) & (after != after)))
 
 
-def _copy(tree: Tree) -> Tree:
-    if isinstance(tree, Mapping):
-        return {key: _copy(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_copy(value) for value in tree]
-    return None if tree is None else tree.copy()
+def _refuse(
+    subject: Subject, operation: str, base: Mapping[str, Tree], before: Mapping[str, np.ndarray], seed: int, time: int
+) -> None:
+    again = run(subject, operation, base)
+    if any(_moved(name, x, again[name]).any() for name, x in before.items()):
+        raise Inconclusive(f"{operation} does not give the same twice: whether an input moves an output cannot be seen")
+    batch = len(next(iter(before.values())))
+    raise Deviation(
+        f"the outputs of one sequence change with the inputs of other sequences of the batch of {batch}",
+        call=f"{operation}(**example({seed}, {batch}, {time})), the last row unchanged and the others not",
+    )
 
 
 def _replace(
@@ -178,17 +276,36 @@ def _replace(
     operation: str,
     base: Mapping[str, Tree],
     touched: Mapping[str, Tree],
-    row: int,
-    part: Part,
+    parts: Sequence[Part],
     seed: int,
     time: int,
-) -> None:
-    """The part of one row becomes that of the first other example in which it differs."""
-    batch, index = len(next(leaves(base))[1]), (row, *part.index)
-    now = dict(leaves(base))[part.path][index]
+) -> list[tuple[int, Part]]:
+    """Row by row, a part becomes what the first other example holds in which it differs; the rows in which there was one."""
+    waiting = dict(enumerate(parts))
+    rows, targets = dict(leaves(dict(base))), dict(leaves(dict(touched)))
     for shift in range(1, SEARCHED + 1):
-        other = dict(leaves(arguments(subject, operation, seed + 1009 * shift, batch, time)))[part.path][index]
-        if np.shape(other) == np.shape(now) and not np.array_equal(other, now):
-            dict(leaves(touched))[part.path][index] = other
-            return
-    raise Inconclusive(f"example gives the same {part} at {SEARCHED} seeds: its influence cannot be seen")
+        if not waiting:
+            break
+        other = dict(leaves(arguments(subject, operation, seed + 1009 * shift, len(parts) + 1, time)))
+        for row, part in list(waiting.items()):
+            if _exchange(rows, targets, other, row, part):
+                del waiting[row]
+    return [(row, part) for row, part in enumerate(parts) if row not in waiting]
+
+
+def _exchange(
+    rows: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    other: Mapping[str, np.ndarray],
+    row: int,
+    part: Part,
+) -> bool:
+    """Whether some row of the other example differs in the part, which is then that row's."""
+    paths = [path for path in rows if path in other and f"{path}.".startswith(f"{part.path}.")]
+    for donor in np.roll(np.arange(len(next(iter(rows.values())))), -row):
+        pairs = {path: (rows[path][(row, *part.index)], other[path][(donor, *part.index)]) for path in paths}
+        if any(not np.array_equal(now, new) for now, new in pairs.values()):
+            for path, (_, new) in pairs.items():
+                targets[path][(row, *part.index)] = new
+            return True
+    return False
