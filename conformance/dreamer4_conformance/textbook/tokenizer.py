@@ -132,28 +132,33 @@ class Tokenizer(Dynamics):
     def patchified(self, video: Tensor) -> Tensor:
         """(B, T, H, W, C) → (B, T, N, P), row by row."""
         down, across = self.margins()
+        rows, columns = self.grid(self.height, self.width_in_pixels, self.patch)
         padded = torch.nn.functional.pad(video, (0, 0, *across, *down))
-        folded = padded.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))
-        return folded.transpose(3, 4).flatten(4).flatten(2, 3)
+        folded = padded.reshape(*video.shape[:2], rows, self.patch, columns, self.patch, self.colours)
+        return folded.transpose(3, 4).reshape(*video.shape[:2], rows * columns, -1)
 
     def unpatchified(self, patches: Tensor) -> Tensor:
         """(B, T, N, P) → (B, T, H, W, C), without the padding."""
-        grid = self.grid(self.height, self.width_in_pixels, self.patch)
-        folded = patches.unflatten(3, (self.patch, self.patch, self.colours)).unflatten(2, grid)
-        whole = folded.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+        batch, time = patches.shape[:2]
+        rows, columns = self.grid(self.height, self.width_in_pixels, self.patch)
+        folded = patches.reshape(batch, time, rows, columns, self.patch, self.patch, self.colours).transpose(3, 4)
+        whole = folded.reshape(batch, time, rows * self.patch, columns * self.patch, self.colours)
         (top, _), (left, _) = self.margins()
-        return whole[:, :, max(top, 0) :, max(left, 0) :][:, :, : self.height, : self.width_in_pixels]
+        return whole[:, :, top : top + self.height, left : left + self.width_in_pixels]
 
     def regroup(self, z: Tensor) -> Tensor:
         """Consecutive tokens side by side; under A36 "other" the first half of them beside the second."""
-        if self.follows["A36"] == "pairs":
-            return z.unflatten(2, (-1, 2)).flatten(3)
-        return z.unflatten(2, (2, -1)).transpose(2, 3).flatten(3)
+        batch, time, tokens, channels = z.shape
+        if self.follows["A36"] == "other":
+            z = z.reshape(batch, time, 2, tokens // 2, channels).transpose(2, 3)
+        return z.reshape(batch, time, tokens // 2, 2 * channels)
 
     def ungrouped(self, z: Tensor) -> Tensor:
         """The tokens of `regroup`."""
-        apart = z.unflatten(3, (2, -1))
-        return (apart if self.follows["A36"] == "pairs" else apart.transpose(2, 3)).flatten(2, 3)
+        batch, time, tokens, channels = z.shape
+        if self.follows["A36"] == "other":
+            z = z.reshape(batch, time, tokens, 2, channels // 2).transpose(2, 3)
+        return z.reshape(batch, time, 2 * tokens, channels // 2)
 
     # Masks
 
