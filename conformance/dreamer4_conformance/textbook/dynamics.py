@@ -10,6 +10,10 @@ from torch import Tensor
 
 from dreamer4_conformance.textbook.transformer import Past, Transformer
 
+State = tuple[Past, int, list[Tensor] | None]
+"""Of all frames so far: keys and values, how many there were, and the encoded actions of the last (A32)."""
+EMPTY: State = ({}, 0, None)
+
 
 class Dynamics(Transformer):
     """Frames of [spatial | registers | (τ, d) | actions | agent] tokens; two action components, one of them categorical."""
@@ -51,53 +55,76 @@ class Dynamics(Transformer):
         z_hat, agent, _ = self.predicted(z, tau, d, actions, task, labelled)
         return z_hat, agent
 
-    def dynamics_init(self, batch: int) -> tuple[Past, int]:
+    def dynamics_init(self, batch: int) -> Any:
         """No frame seen."""
-        return {}, 0
+        return EMPTY
 
     def dynamics_step(
-        self, state: tuple[Past, int], z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
-    ) -> tuple[Tensor, Tensor | None, tuple[Past, int]]:
+        self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
         """One more frame."""
         labelled = torch.ones(len(z), dtype=torch.bool, device=z.device)
         return self.predicted(z, tau, d, actions, task, labelled, state)
 
     def predicted(
-        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor, state: Any = ({}, 0)
-    ) -> tuple[Tensor, Tensor | None, tuple[Past, int]]:
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor, state: State = EMPTY
+    ) -> tuple[Tensor, Tensor | None, State]:
         """Tokens, layers, and what is read from the spatial and the agent token."""
-        past, start = state
-        x = self.frame_tokens(z.to(self.compute), tau, d, actions, task, labelled)
-        x, past = self.layers(x, self.token_mask(x.shape[2], task is not None), past, start)
-        z_hat = self.before(x[:, :, : self.spatial], "z.norm") @ self.parameter("z.out", self.width, self.channels)
-        agent = None if task is None else self.before(x[:, :, -1], "agent.norm").to(z.dtype)
-        return z_hat.to(z.dtype), agent, (past, start + z.shape[1])
+        past, start, before = state
+        components = self.encoded_actions(actions)
+        x = self.frame_tokens(z.to(self.compute), tau, d, self.in_blocks(components, before), task, labelled)
+        x, past = self.layers(x, self.token_mask(task is not None), past, start)
+        agent = None if task is None else self.read_agent(x).to(z.dtype)
+        after = self.next_state(past, start, z.shape[1], [component[:, -1:] for component in components])
+        return self.read_spatial(x).to(z.dtype), agent, after
+
+    def next_state(self, past: Past, start: int, time: int, last: list[Tensor]) -> State:
+        """What the next frame goes on from."""
+        return past, start + time, last
+
+    def read_spatial(self, x: Tensor) -> Tensor:
+        """z_hat, from the spatial tokens alone."""
+        normed = self.before(x[:, :, : self.spatial], "z.norm")
+        return normed @ self.parameter("z.out", self.width, self.channels)
+
+    def read_agent(self, x: Tensor) -> Tensor:
+        """The last token, normalised."""
+        return self.before(x[:, :, -1], "agent.norm")
 
     # Tokens
 
-    def frame_tokens(self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor) -> Tensor:
+    def frame_tokens(
+        self, z: Tensor, tau: Tensor, d: Tensor, components: list[Tensor], task: Any, labelled: Tensor
+    ) -> Tensor:
         """(B, T, S, D) of all tokens of each frame, each with an embedding of its place."""
         batch, time = z.shape[:2]
         spatial = z @ self.parameter("z.in", self.channels, self.width)
         registers = self.parameter("registers", self.registers, self.width).expand(batch, time, -1, -1)
         label = self.label_token(tau, d)[:, :, None].to(self.compute)
-        embedding = self.parameter("actions", self.action_slots, self.width)
-        acted = self.action_tokens(self.encoded_actions(actions), embedding, labelled)
+        acted = self.action_tokens(components, self.action_embedding(batch, time), labelled)
         tokens = [spatial, registers, label, acted, *([] if task is None else [self.agent_token(task, batch, time)])]
         x = torch.cat(tokens, 2)
         return x + self.parameter("places", 16, self.width)[: x.shape[2]]
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
         """Two embeddings, half of the channels each."""
-        level, step = self.level_index(self.signal(tau.double())), -torch.log2(d.double())
+        return self.side_by_side(*self.label_embeddings(tau, d))
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """A row of a table for the level, and one for the step."""
+        level, step = self.level_index(self.signal(tau.double())), self.step_index(d.double())
         tau_table = self.parameter("tau", self.k_max, self.width // 2)
         d_table = self.parameter("d", self.k_max.bit_length(), self.width // 2)
         scale = self.k_max**0.5
-        return self.side_by_side(scale * tau_table[level], scale * d_table[step.round().long()])
+        return scale * tau_table[level], scale * d_table[step]
 
     def level_index(self, tau: Tensor) -> Tensor:
         """The level on the grid of 1/K_max; a clean frame has the last one (A12)."""
         return (tau * self.k_max).round().long().clamp(0, self.k_max - 1)
+
+    def step_index(self, d: Tensor) -> Tensor:
+        """log2(1/d)."""
+        return -torch.log2(d).round().long()
 
     def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
         """The channels of both."""
@@ -105,29 +132,65 @@ class Dynamics(Transformer):
 
     def encoded_actions(self, actions: Any) -> list[Tensor]:
         """Each component as (B, T, S_a, D)."""
-        keys = 2 * self.parameter("keys", self.keys, self.action_slots * self.width)[actions["keys"]]
-        mouse = actions["mouse"].to(self.compute) @ self.parameter("mouse", 2, self.action_slots * self.width)
-        return [x.reshape(*x.shape[:2], self.action_slots, self.width) for x in (keys, mouse)]
+        return [self.encoded_keys(actions["keys"]), self.encoded_mouse(actions["mouse"])]
+
+    def encoded_keys(self, keys: Tensor) -> Tensor:
+        """A row of a table."""
+        table = 2 * self.parameter("keys", self.keys, self.action_slots * self.width)
+        return table[keys].reshape(*keys.shape, self.action_slots, self.width)
+
+    def encoded_mouse(self, mouse: Tensor) -> Tensor:
+        """A linear map."""
+        encoded = mouse.to(self.compute) @ self.parameter("mouse", 2, self.action_slots * self.width)
+        return encoded.reshape(*mouse.shape[:2], self.action_slots, self.width)
+
+    def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
+        """Actions as they are given lead to their frame; where a_t is given with frame t, it acts on the next (A32)."""
+        return components if self.follows["A32"] == "previous" else self.a_block_late(components, before)
+
+    def a_block_late(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
+        """Those of the frame before; none at the first."""
+        before = before or [torch.zeros_like(component[:, :1]) for component in components]
+        return [torch.cat([last, now[:, :-1]], 1) for last, now in zip(before, components, strict=True)]
+
+    def action_embedding(self, batch: int, time: int) -> Tensor:
+        """What stands in every block, (S_a, D)."""
+        return self.parameter("actions", self.action_slots, self.width)
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
         """The learned embedding, and the sum of the components where there are actions."""
-        return embedding + labelled[:, None, None, None] * torch.stack(components).sum(0)
+        total = self.component_sum(components)
+        return embedding.to(total) + self.where_labelled(total, labelled)
+
+    def component_sum(self, components: list[Tensor]) -> Tensor:
+        """Neither a mean nor a product."""
+        return torch.stack(components).sum(0)
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        """0 in clips without actions."""
+        return torch.where(labelled[:, None, None, None], total, 0)
 
     def agent_token(self, task: Tensor, batch: int, time: int) -> Tensor:
         """The task's embedding in every frame, (B, T, 1, D)."""
         return 2 * self.parameter("task", self.tasks, self.width)[task][:, None, None].expand(batch, time, 1, -1)
 
-    def token_mask(self, tokens: int, agent: bool) -> Tensor:
-        """bool (S, S): all tokens of a frame see each other, but none sees the agent token, which is last."""
-        allow = torch.ones(tokens, tokens, dtype=torch.bool)
-        if agent:
-            allow[:-1, -1] = False
-        return allow
+    def token_mask(self, agent: bool) -> Tensor:
+        """bool (S, S) for the tokens of a frame."""
+        world = ["latent"] * self.spatial + ["register"] * self.registers + ["label"] + ["action"] * self.action_slots
+        return self.modality_rule([*world, *["agent"] * agent])
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        """All tokens see each other, but only an agent token sees an agent token."""
+        agent = self.of_modality(modality, "agent")
+        return agent[:, None] | ~agent
+
+    def of_modality(self, modality: list[str], name: str) -> Tensor:
+        """bool (N,): the tokens of this name."""
+        return torch.tensor([each == name for each in modality], dtype=torch.bool)
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """Frames see themselves and the past; no token but an agent token sees agent tokens."""
-        agent = torch.tensor([name == "agent" for name in modality], device=frame.device)
-        return (frame[:, None] >= frame) & (agent[:, None] | ~agent)
+        """Frames see themselves and the past."""
+        return (frame[:, None] >= frame) & self.modality_rule(modality).to(frame.device)
 
     # What is predicted from the agent token
 
@@ -150,7 +213,7 @@ class Dynamics(Transformer):
         state = self.prefilled(past, actions) if cache else None
         for _ in range(frames):
             z = torch.randn(past[:, :1].shape, generator=generator).to(past)
-            z = self.denoised(z, past, state, actions, num_steps)
+            z, state = self.denoised(z, past, state, actions, num_steps)
             generated.append(z)
             fresh = self.committed(z, self.slightly_corrupt(z, generator), cache)
             state = self.seen(state, fresh, actions, past.shape[1]) if cache else None
@@ -189,17 +252,28 @@ class Dynamics(Transformer):
         acted = self.at(actions, slice(start, start + z.shape[1]))
         return self.predicted(z, *self.context_labels(z), acted, None, labelled, state)[2]
 
-    def denoised(self, z: Tensor, past: Tensor, state: Any, actions: Any, num_steps: int) -> Tensor:
-        """K Euler steps of the last frame, z (B, 1, S, D)."""
-        time = past.shape[1]
-        labelled = torch.ones(len(z), dtype=torch.bool, device=z.device)
+    def denoised(self, z: Tensor, past: Tensor, state: Any, actions: Any, num_steps: int) -> tuple[Tensor, Any]:
+        """K Euler steps of the last frame, z (B, 1, S, D), and the state from which it is committed."""
         for step in range(num_steps):
             tau, d = (torch.full(z.shape[:2], value).to(z) for value in (step / num_steps, 1 / num_steps))
-            tau, frames, seen = self.signal(tau), z, slice(time, time + 1)
-            if state is None:
-                frames, seen = torch.cat([past, z], 1), slice(time + 1)
-                tau, d = (torch.cat(pair, 1) for pair in zip(self.context_labels(past), (tau, d), strict=True))
-            before = state or self.dynamics_init(len(z))
-            z1_hat = self.predicted(frames, tau, d, self.at(actions, seen), None, labelled, before)[0]
+            z1_hat, after = self.evaluated(z, self.signal(tau), d, past, state, actions)
+            state = self.kept_while_denoising(state, after)
             z = z + (z1_hat[:, -1:] - z) / (1 - step / num_steps) / num_steps
-        return z
+        return z, state
+
+    def evaluated(
+        self, z: Tensor, tau: Tensor, d: Tensor, past: Tensor, state: Any, actions: Any
+    ) -> tuple[Tensor, Any]:
+        """The last frame after those of the state, or after those of the past in full."""
+        time, labelled = past.shape[1], torch.ones(len(z), dtype=torch.bool, device=z.device)
+        if state is not None:
+            acted = self.at(actions, slice(time, time + 1))
+            z1_hat, _, after = self.predicted(z, tau, d, acted, None, labelled, state)
+            return z1_hat, after
+        tau, d = (torch.cat(pair, 1) for pair in zip(self.context_labels(past), (tau, d), strict=True))
+        acted = self.at(actions, slice(time + 1))
+        return self.predicted(torch.cat([past, z], 1), tau, d, acted, None, labelled)[0], None
+
+    def kept_while_denoising(self, before: Any, after: Any) -> Any:
+        """What a denoising evaluation has seen is forgotten."""
+        return before
