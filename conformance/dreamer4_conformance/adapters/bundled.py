@@ -4,13 +4,14 @@ this package alone may import it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dreamer4_conformance.adapter import Network, TorchAdapter
+from dreamer4_conformance.adapter import Network
+from dreamer4_conformance.adapters.bundled_model import BundledModel
 from dreamer4_impl import constants
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.loss_normalisation import RunningRMS
@@ -25,8 +26,8 @@ from dreamer4_impl.tokenizer_loss import tokenizer_loss
 from dreamer4_impl.twohot import TwoHot
 
 
-class Bundled(TorchAdapter):
-    """Every equation of `dreamer4_impl`, with its defaults.
+class Bundled(BundledModel):
+    """Every equation and every model of `dreamer4_impl`, with its defaults.
 
     >>> Bundled().ramp_weight(torch.tensor([1.0]))
     tensor([1.])
@@ -34,7 +35,6 @@ class Bundled(TorchAdapter):
 
     name = "dreamer4-conformance/impl"
     version = "0.1.0"
-    k_max = constants.K_MAX
     rms_warmup = 700  # four time constants of the decay, 0.99, and three more for a change of scale
     twohot = TwoHot()
 
@@ -155,4 +155,13 @@ class Bundled(TorchAdapter):
             "mae_max": constants.MAE_MAX_DROP,
             "lpips_weight": constants.LPIPS_WEIGHT,
             "image_fraction": constants.IMAGE_SHARE,
+            "binary_actions": constants.MINECRAFT_BINARIES,
+            "mouse_classes": constants.MOUSE_BINS**2,
         }
+
+
+class BundledFlex(Bundled):
+    """The same with FlexAttention, which is compiled for each shape."""
+
+    backends: Sequence[str] = ("flex",)
+    dtypes: Sequence[str] = ("float32", "bfloat16")

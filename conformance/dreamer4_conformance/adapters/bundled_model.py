@@ -1,0 +1,255 @@
+"""The models of `dreamer4_impl`, as the suite sees them: the smallest preset, every parameter random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreamer4_conformance.adapter import TorchAdapter
+from dreamer4_impl import constants
+from dreamer4_impl.actions import Categorical, sum_action_tokens
+from dreamer4_impl.attention import attention, soft_cap
+from dreamer4_impl.cache import Cache
+from dreamer4_impl.configuration import ModelConfig
+from dreamer4_impl.dynamics import Dynamics
+from dreamer4_impl.heads import MultiTokenHead
+from dreamer4_impl.masks import space_mask
+from dreamer4_impl.mouse import mouse_class
+from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
+from dreamer4_impl.patches import patch_grid
+from dreamer4_impl.presets import tiny
+from dreamer4_impl.qk_norm import qk_norm
+from dreamer4_impl.rms_norm import rms_norm
+from dreamer4_impl.rollout import rollout
+from dreamer4_impl.rope import rope
+from dreamer4_impl.schedule import sample_tau_d
+from dreamer4_impl.swiglu import swiglu
+from dreamer4_impl.tokenizer import Tokenizer, regroup
+from dreamer4_impl.transformer import Layer
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """The module at inference with values of order one in every place, those that start at zero included."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in module.named_parameters():
+        values, last = torch.randn(parameter.shape, generator=generator), name.rpartition(".")[2]
+        if last.endswith("gain") or "norm" in name:
+            values = 1 + values / 4
+        elif last == "weight":
+            values = values / parameter.shape[1] ** 0.5
+        elif last.startswith("w"):
+            values = values / parameter.shape[0] ** 0.5
+        parameter.data = values
+    return module.eval().requires_grad_(False)
+
+
+class BundledModel(TorchAdapter):
+    """Attention, layers, tokenizer, dynamics and heads, with sizes of the preset `tiny`."""
+
+    k_max = constants.K_MAX
+    backends: Sequence[str] = ("eager", "sdpa")
+
+    @property
+    def context_frames(self) -> int:  # type: ignore[override]
+        """C of the dynamics."""
+        return self.config.dynamics.transformer.context
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The preset with the adapter's K_max."""
+        return replace(tiny(), dynamics=replace(tiny().dynamics, k_max=self.k_max))
+
+    def placed(self, module: nn.Module) -> Any:
+        """Randomised, in the adapter's dtype, on its device."""
+        return randomised(module).to(self.device, getattr(torch, self.dtype))
+
+    @cached_property
+    def world(self) -> Dynamics:
+        """The dynamics, with an agent token."""
+        return self.placed(Dynamics(self.config.dynamics))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+        return self.placed(Tokenizer(self.config.tokenizer))
+
+    def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
+        """Normal representations, labels of Eq. (4), actions of every component, a task for each row."""
+        generator, frame, config = torch.Generator().manual_seed(seed), self.config.tokenizer, self.config.dynamics
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator).to(self.device, getattr(torch, self.dtype))
+
+        def whole(below: int, *shape: int) -> Tensor:
+            return torch.randint(below, shape, generator=generator).to(self.device)
+
+        tau, d = sample_tau_d(batch, time, k_max=self.k_max, generator=generator)
+        actions = {
+            part.name: whole(part.size if isinstance(part, Categorical) else 2, *part.shape(batch, time))
+            for part in config.actions
+        }
+        return {
+            "z": normal(batch, time, config.spatial_tokens, config.spatial_channels),
+            "tau": tau.to(self.device, getattr(torch, self.dtype)),
+            "d": d.to(self.device, getattr(torch, self.dtype)),
+            "actions": actions,
+            "task": whole(config.tasks, batch),
+            "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
+            "video": normal(batch, time, frame.height, frame.width, frame.channels).sigmoid(),
+            "x": normal(batch, time, config.tokens, config.transformer.width),
+        }
+
+    # Sec. 3.4
+
+    def attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        causal: bool,
+        window: int | None,
+        softcap: float | None,
+        scale: float | None = None,
+        backend: str = "eager",
+    ) -> Tensor:
+        """Over the time axis, at one place."""
+        out = attention(
+            q[:, :, None],
+            k[:, :, None],
+            v[:, :, None],
+            axis="time",
+            causal=causal,
+            window=window,
+            softcap=softcap,
+            scale=scale,
+            backend=backend,
+        )
+        return out[:, :, 0]
+
+    def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
+        """The cap of the backend "eager"."""
+        return soft_cap(logits, cap)
+
+    def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """With gains of 1."""
+        return qk_norm(q, k)
+
+    def rope(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Half-split."""
+        return rope(x, positions)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """The norm of every layer."""
+        return rms_norm(x, weight, eps)
+
+    def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+        """The feed-forward part of every layer."""
+        return swiglu(x, w_gate, w_up, w_down)
+
+    def space_layer(self, x: Tensor) -> Tensor:
+        """The first layer of the dynamics, without its mask."""
+        return self.world.transformer.layers[0](x)
+
+    def time_layer(self, x: Tensor) -> Tensor:
+        """The fourth layer of the dynamics."""
+        return self.world.transformer.layers[3](x)
+
+    def layer_kinds(self) -> list[str]:
+        """Of the dynamics."""
+        return list(self.config.dynamics.transformer.layer_kinds())
+
+    def block_zeroed(self, x: Tensor) -> Tensor:
+        """A layer with both output projections at zero."""
+        layer = self.placed(Layer(self.config.dynamics.transformer, "space"))
+        for weight in (layer.attention.wo, layer.mlp.w_down):
+            nn.init.zeros_(weight)
+        return layer(x)
+
+    # Sec. 3.2 and 3.3
+
+    def dynamics(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """All frames at once."""
+        return self.world(z, tau, d, actions, task, labelled)
+
+    def dynamics_init(self, batch: int) -> Cache:
+        """An empty cache."""
+        return self.world.empty_cache(batch)
+
+    def dynamics_step(
+        self, state: Cache, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
+    ) -> tuple[Tensor, Tensor | None, Cache]:
+        """One frame, committed to the cache."""
+        return *self.world(z, tau, d, actions, task, cache=state), state
+
+    def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
+        """Frames of the dynamics."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return rollout(self.world, context, actions, frames, num_steps, generator, cache=cache)
+
+    def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
+        """Of the dynamics."""
+        return self.world.label(tau, d)
+
+    def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
+        """The sum over encoded components."""
+        batch, time = components[0].shape[:2]
+        return sum_action_tokens(components, embedding.expand(batch, time, -1, -1), labelled)
+
+    def mtp_heads(self, agent: Tensor) -> Tensor:
+        """One head of the agent, with the paper's number of distances."""
+        return self.placed(MultiTokenHead(agent.shape[-1], 16, 5, constants.MTP_LENGTH))(agent)
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        """The space layers' mask within a frame; other frames are seen by time layers alone."""
+        return space_mask(kind, modality, self.device) & (frame[:, None] == frame)  # type: ignore[arg-type]
+
+    # Sec. 3.1 and 4
+
+    def encode(self, video: Tensor) -> Tensor:
+        """No patch is dropped."""
+        return self.tokenizer.encode(video)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """All frames at once."""
+        return self.tokenizer.decode(z)
+
+    def reconstruct(self, video: Tensor) -> Tensor:
+        """From end to end."""
+        return self.tokenizer(video)
+
+    def decode_init(self, batch: int) -> Cache:
+        """An empty cache."""
+        return self.tokenizer.decoder_cache(batch)
+
+    def decode_step(self, state: Cache, z: Tensor) -> tuple[Tensor, Cache]:
+        """One frame."""
+        return self.tokenizer.decode(z, cache=state), state
+
+    def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
+        """From a generator of its own."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return patch_dropout(batch, time, patches, generator=generator, device=self.device)
+
+    def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
+        """What the encoder does to its patches."""
+        return replace_dropped(tokens, mask, embedding)
+
+    def patch_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Patches of 16×16 pixels."""
+        return patch_grid(height, width)
+
+    def regroup(self, z: Tensor) -> Tensor:
+        """Pairs of consecutive latents."""
+        return regroup(z)
+
+    def mouse_class(self, movement: Tensor) -> Tensor:
+        """In degrees."""
+        return mouse_class(movement)
