@@ -3,7 +3,7 @@
 Their world model turns labels, latents and actions into tokens, hands these to `transformer`, and reads the prediction
 off what comes back. With embeddings under which a label stands in its token as it is, and with the suite's network in
 the place of the transformer, their training loss and their sampler run as they stand. Their policy and value losses run
-on heads that return given logits.
+on heads that return given logits. Their networks are used whole: see `lucidrains_model`.
 
 Where the library has an option for what the paper prints, it is taken, and named here: `objective="pmpo"`, no delight
 gating, no magnitude-weighted global mean, no entropy bonus, two-hot rewards. What has no seam is not provided:
@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from dreamer4_conformance.adapter import Network, TorchAdapter
+from dreamer4_conformance.adapter import Network
+from dreamer4_conformance.adapters.lucidrains_model import LucidrainsModel
 from dreamer4_conformance.adapters.peers import visiting
 
 TORCHVISION: Mapping[str, Mapping[str, Any]] = {
@@ -180,7 +181,7 @@ def default(function: Callable[..., Any], argument: str) -> Any:
     return inspect.signature(function).parameters[argument].default
 
 
-class Lucidrains(TorchAdapter):
+class Lucidrains(LucidrainsModel):
     """Eq. (2), (4), (6)-(11), with the library's defaults where the module's docstring names no other."""
 
     name = "lucidrains/dreamer4"
@@ -195,6 +196,7 @@ class Lucidrains(TorchAdapter):
         "A17": "0..7",
         "A27": "per_term",
         "A29": "all",
+        "A35": "time",
     }
     rms_warmup = (
         600  # the first mean square is 1, from which a decay of 0.95 takes as long to fall to that of a small term
@@ -204,7 +206,7 @@ class Lucidrains(TorchAdapter):
 
     def __init__(self) -> None:
         """ModuleNotFoundError where the package is not installed."""
-        library()
+        self.library = library()
         self.version = version("dreamer4")
 
     def _world_model(self, network: Network, shape: tuple[int, ...], actions: Tensor | None) -> Any:
@@ -365,3 +367,9 @@ class ForwardKL(Lucidrains):
     """With the library's option for the divergence that Eq. (11) prints, KL[π ‖ π_prior]; its default is the other."""
 
     reverse_kl = False
+
+
+class NormalisedQueries(Lucidrains):
+    """With the library's option for the QK-norm of the paper, queries normalised too; by default keys alone are."""
+
+    query_norm = True

@@ -1,0 +1,363 @@
+"""The networks of lucidrains' `dreamer4`, as the suite sees them: small, every parameter random, otherwise as their defaults have them.
+
+Their decoder is taken without flow steps, and their queries in groups. Attention has no window; frames are neither padded nor are latents
+regrouped: spatial tokens are pooled from them by learned queries; a decoder has no cache; d is one for a sequence, and below 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dreamer4_conformance.adapter import TorchAdapter
+
+WIDTH, HEADS, KEY_HEADS, HEAD_WIDTH, DEPTH = 32, 4, 2, 8, 8
+CHANNELS, PATCH, SIDE, LATENTS, LATENT_WIDTH, REGISTERS, TASKS = 3, 4, 8, 3, 4, 2, 5
+KEYS, CONTINUOUS = {"key": 5, "button": 2}, ("pitch", "yaw")
+
+
+@contextmanager
+def received(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What the module is given first, call by call."""
+    given: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    try:
+        yield given
+    finally:
+        hook.remove()
+
+
+class LucidrainsModel(TorchAdapter):
+    """`library` is their module."""
+
+    library: ModuleType
+    query_norm = False
+    """Their default: keys alone are normalised."""
+
+    def randomised(self, module: nn.Module) -> Any:
+        """With random weights and biases, those that start at zero included, in inference mode."""
+        generator = torch.Generator().manual_seed(0)
+        for parameter in module.parameters():
+            scale = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.5
+            parameter.data = scale * torch.randn(parameter.shape, generator=generator)
+        for embedding in (part for part in module.modules() if isinstance(part, nn.Embedding)):
+            embedding.weight.data *= embedding.embedding_dim**0.5
+        return module.eval().requires_grad_(False).to(self.device)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What their attention is made with everywhere."""
+        return {"query_heads": HEADS, "rmsnorm_query": self.query_norm}
+
+    @cached_property
+    def networks(self) -> Any:
+        """Their dynamics and their tokenizer."""
+        shared: dict[str, Any] = {"dim": WIDTH, "dim_latent": LATENT_WIDTH, "num_latent_tokens": LATENTS}
+        shared |= {"attn_heads": KEY_HEADS, "attn_dim_head": HEAD_WIDTH, "attn_kwargs": self.options}
+        with self.seeded(0):
+            dynamics = self.library.DynamicsWorldModel(
+                **shared,
+                depth=DEPTH,
+                max_steps=self.k_max,
+                num_spatial_tokens=LATENTS,
+                num_register_tokens=REGISTERS,
+                num_tasks=TASKS,
+                num_discrete_actions=tuple(KEYS.values()),
+                num_continuous_actions=len(CONTINUOUS),
+            )
+            depths = {"encoder_depth": DEPTH, "decoder_depth": DEPTH}
+            losses = {"lpips_loss_weight": 0.0, "use_loss_normalization": False}
+            tokenizer = self.library.VideoTokenizer(
+                **shared, **depths, **losses, channels=CHANNELS, patch_size=PATCH, image_size=SIDE, decoder_flow_steps=0
+            )
+        return self.randomised(nn.ModuleDict({"dynamics": dynamics, "tokenizer": tokenizer}))
+
+    def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
+        """Labels on their grid, one d below 1 for each sequence; two categorical actions and two continuous ones."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator).to(self.device)
+
+        def whole(below: int, *shape: int) -> Tensor:
+            return torch.randint(below, shape, generator=generator).to(self.device)
+
+        d = 0.5 ** (1 + whole(self.k_max.bit_length() - 1, batch, 1)).expand(batch, time)
+        keys = {name: whole(choices, batch, time) for name, choices in KEYS.items()}
+        return {
+            "z": 2 * uniform(batch, time, LATENTS, LATENT_WIDTH) - 1,
+            "tau": (uniform(batch, time) / d).floor() * d,
+            "d": d,
+            "actions": keys | {name: 2 * uniform(batch, time) - 1 for name in CONTINUOUS},
+            "task": whole(TASKS, batch),
+            "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
+            "video": uniform(batch, time, CHANNELS, SIDE, SIDE),
+            "x": 4 * uniform(batch, time, LATENTS + REGISTERS, WIDTH) - 2,
+        }
+
+    # Attention and layers
+
+    @property
+    def backends(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What their factory chooses from."""
+        return ("naive", "flex")
+
+    def attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        causal: bool,
+        window: int | None,
+        softcap: float | None,
+        scale: float | None = None,
+        backend: str = "naive",
+    ) -> Tensor:
+        """What their factory returns for these lengths."""
+        if window is not None:
+            raise NotImplementedError("their attention has no window")
+        attend = self.library.get_attend_fn(
+            use_flex=backend == "flex",
+            seq_len=q.shape[1],
+            k_seq_len=k.shape[1],
+            causal=causal,
+            softclamp_value=softcap,
+            device=q.device,
+        )
+        out: Tensor = attend(*(x.transpose(1, 2) for x in (q, k, v)), scale=scale)
+        return out.transpose(1, 2)
+
+    def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
+        """Theirs."""
+        capped: Tensor = self.library.softclamp(logits, cap)
+        return capped
+
+    def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """The norms of one of their attentions, whose gains start at 1."""
+        options = {"heads": k.shape[2], "query_heads": q.shape[2], "rmsnorm_query": self.query_norm}
+        attention = self.library.Attention(4, dim_head=q.shape[-1], **options)
+        q, k = attention.q_heads_rmsnorm(q.transpose(1, 2)), attention.k_heads_rmsnorm(k.transpose(1, 2))
+        return q.transpose(1, 2), k.transpose(1, 2)
+
+    def rope(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Their rotations, made for each position by itself."""
+        rotary = self.library.Rotary1D(x.shape[-1]).to(x.device)
+        angles = torch.cat([rotary(1, offset=position) for position in positions.tolist()])
+        rotated: Tensor = self.library.apply_rotations(angles, x.transpose(1, 2))
+        return rotated.transpose(1, 2)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """What they normalise with, PyTorch's."""
+        normalised: Tensor = functional_call(self.library.RMSNorm(x.shape[-1], eps=eps), {"weight": weight}, x)
+        return normalised
+
+    def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+        """Their MLP without its norm and biases."""
+        mlp = self.library.FeedForward(x.shape[-1], pre_rmsnorm=False)
+        for linear, weight in ((mlp.proj_in, torch.cat([w_up, w_gate], 1)), (mlp.proj_out, w_down)):
+            linear.weight, linear.bias = nn.Parameter(weight.T), None
+        out: Tensor = mlp(x)
+        return out
+
+    def layer(self, *, time_every: int) -> Any:
+        """One layer, in which all tokens see each other."""
+        with self.seeded(0):
+            layer = self.library.AxialSpaceTimeTransformer(
+                WIDTH,
+                1,
+                attn_heads=KEY_HEADS,
+                attn_dim_head=HEAD_WIDTH,
+                attn_kwargs=self.options,
+                time_block_every=time_every,
+                num_special_tokens=0,
+                final_norm=False,
+                use_attn_pool=False,
+            )
+        return self.randomised(layer)
+
+    def space_layer(self, x: Tensor) -> Tensor:
+        """One of three in four."""
+        out: Tensor = self.layer(time_every=4)(x)
+        return out
+
+    def time_layer(self, x: Tensor) -> Tensor:
+        """The fourth."""
+        out: Tensor = self.layer(time_every=1)(x)
+        return out
+
+    def layer_kinds(self) -> list[str]:
+        """As their transformer lists them."""
+        return ["time" if time else "space" for time in self.networks["dynamics"].transformer.is_time]
+
+    def block_zeroed(self, x: Tensor) -> Tensor:
+        """One of their layers with its two output projections at zero."""
+        layer = self.layer(time_every=1)
+        _, _, attention, feed_forward, _ = layer.layers[0]
+        for output in (attention.fn.to_out.weight, feed_forward.fn.proj_out.weight, feed_forward.fn.proj_out.bias):
+            nn.init.zeros_(output)
+        out: Tensor = layer(x)
+        return out
+
+    # The dynamics
+
+    def dynamics(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Tensor | None, labelled: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Rows without actions in a call of their own: theirs takes actions for all of a batch or for none."""
+        (z_hat, agent, _), (alone, agent_alone, _) = (
+            self._predicted(self.networks["dynamics"], z, tau, d, self._actions(given), task)
+            for given in (actions, None)
+        )
+        chosen = labelled[:, None, None, None]
+        return torch.where(chosen, z_hat, alone), torch.where(chosen, agent, agent_alone)
+
+    def dynamics_init(self, batch: int) -> None:
+        """Their cache starts as none."""
+
+    def dynamics_step(
+        self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Tensor | None
+    ) -> tuple[Tensor, Tensor, Any]:
+        """With their cache."""
+        return self._predicted(self.networks["dynamics"], z, tau, d, self._actions(actions), task, state)
+
+    def _predicted(
+        self,
+        model: Any,
+        z: Tensor,
+        tau: Tensor,
+        d: Tensor,
+        actions: Mapping[str, Tensor],
+        task: Tensor | None = None,
+        state: Any = None,
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Clean frames carry the last level, as their sampler labels them."""
+        predicted, (embeds, cache) = model(
+            latents=z,
+            signal_levels=(tau * self.k_max).round().long().clamp(max=self.k_max - 1),
+            step_sizes=(d[:, 0] * self.k_max).round().long(),
+            tasks=task,
+            **actions,
+            shift_action_tokens=False,
+            time_cache=state,
+            latent_is_noised=True,
+            return_intermediates=True,
+        )
+        return predicted.flow.squeeze(2), embeds.agent, cache
+
+    def _actions(self, actions: Any) -> dict[str, Tensor]:
+        if actions is None:
+            return {}
+        kinds = {"discrete_actions": KEYS, "continuous_actions": CONTINUOUS}
+        return {kind: torch.stack([actions[name] for name in names], -1) for kind, names in kinds.items()}
+
+    def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
+        """Their sampler. The action that leads to the first frame has no place in its interface."""
+        model, given = self.networks["dynamics"], self._actions(actions)
+        generated: Tensor = model.generate(
+            context.shape[1] + frames,
+            num_steps=num_steps,
+            batch_size=len(context),
+            prompt_latents=context,
+            use_time_cache=cache,
+            **{f"prompt_{kind}": x[:, 1:] for kind, x in given.items()},
+        )
+        return generated[:, context.shape[1] :]
+
+    def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
+        """The first token of each frame, each in a call of its own: theirs has one d for a sequence."""
+        model, latents = (
+            self.networks["dynamics"],
+            torch.zeros(tau.numel(), 1, LATENTS, LATENT_WIDTH, device=tau.device),
+        )
+        with received(model.transformer) as tokens:
+            self._predicted(model, latents, tau.reshape(-1, 1), d.reshape(-1, 1), {})
+        return tokens[0][:, 0, 0].reshape(*tau.shape, -1)
+
+    def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
+        """The last token but one, where every number is a continuous action embedded in its own place.
+
+        Theirs is one; S_a of them are one that is S_a times as wide.
+        """
+        numbers = torch.cat([component.flatten(2) for component in components], -1)
+        batch, time, count = numbers.shape
+        width, of = embedding.numel(), {"num_latent_tokens": 1, "num_spatial_tokens": 1}
+        with self.seeded(0):
+            model = self.library.DynamicsWorldModel(width, LATENT_WIDTH, **of, num_continuous_actions=count, depth=1)
+        places = torch.eye(width).repeat(count // width, 1)
+        model.action_embedder.continuous_action_embed.weight = nn.Parameter(places)
+        model.action_learned_embed = nn.Parameter(embedding.reshape(1, width))
+        z, tau = torch.zeros(batch, time, 1, LATENT_WIDTH), torch.zeros(batch, time)
+        with received(model.to(self.device).transformer) as tokens:
+            for actions in ({"continuous_actions": numbers}, {}):
+                self._predicted(model, z.to(self.device), tau, tau + 1 / self.k_max, actions)
+        with_actions, without = (x[:, :, -2].reshape(batch, time, *embedding.shape) for x in tokens)
+        return torch.where(labelled[:, None, None, None], with_actions, without)
+
+    def mtp_heads(self, agent: Tensor) -> Tensor:
+        """Logits of their policy."""
+        model = self.networks["dynamics"]
+        logits, _ = model.action_embedder.unembed(model.policy_head(agent[:, :, 0]))
+        return logits.movedim(0, 2)
+
+    # The tokenizer
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Theirs has channels before time."""
+        z: Tensor = self.networks["tokenizer"].tokenize(video.transpose(1, 2))
+        return z
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Back to time before channels."""
+        return self.networks["tokenizer"].decode(z).transpose(1, 2)
+
+    def reconstruct(self, video: Tensor) -> Tensor:
+        """Their training pass, in inference mode."""
+        _, made = self.networks["tokenizer"](video.transpose(1, 2), return_intermediates=True)
+        return made.recon.transpose(1, 2)
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        """Theirs is between special tokens, which stand last, and all others. Other frames are left to time attention."""
+        if kind != "dynamics" and set(modality) - {"latent", "image"}:
+            raise NotImplementedError("their tokenizers have one modality each")
+        special = ["agent" if kind == "dynamics" else "latent"] * len(modality)
+        order = torch.tensor(sorted(range(len(modality)), key=lambda i: modality[i] == special[i]))
+        attend = self.library.get_attend_fn(
+            use_flex=False,
+            seq_len=len(modality),
+            k_seq_len=len(modality),
+            num_special_tokens=sum(map(str.__eq__, modality, special)),
+            special_attend_only_itself=kind == "decoder",
+        )
+        allow = torch.ones(len(modality), len(modality), dtype=torch.bool)
+        if attend.keywords["mask"] is not None:
+            allow[order[:, None], order] = attend.keywords["mask"]
+        return allow.to(frame.device) & (frame[:, None] == frame)
+
+    def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
+        """Where a mask token of ones stands among patches of zeros."""
+        tokens = torch.zeros(batch, time, patches, 2, device=self.device)
+        return self._masked(tokens, torch.ones(2, device=self.device), mask_patches=True)[..., 0] == 1
+
+    def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
+        """What their encoder's transformer is given for patches."""
+        return self._masked(tokens, embedding, patch_mask=mask[:, :, None])
+
+    def _masked(self, tokens: Tensor, embedding: Tensor, **masking: Any) -> Tensor:
+        """Their encoder on one row of patches, which are these tokens."""
+        batch, time, patches, width = tokens.shape
+        state = torch.random.get_rng_state()
+        tokenizer = self.library.VideoTokenizer(width, 2, 1, num_latent_tokens=1, lpips_loss_weight=0.0, channels=1)
+        torch.random.set_rng_state(state)
+        tokenizer.patch_to_tokens.register_forward_hook(lambda *_: tokens[:, :, None])
+        video = torch.zeros(batch, 1, time, 1, patches, device=self.device)
+        with received(tokenizer.to(self.device).encoder_transformer) as found:
+            functional_call(tokenizer, {"mask_token": embedding}, video, {"return_latents": True, **masking})
+        return found[0][:, :, :patches]
