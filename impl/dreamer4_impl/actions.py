@@ -202,7 +202,7 @@ class ActionEncoder(nn.Module):
 def sum_action_tokens(
     encoded: Sequence[Float[Tensor, "B T S_a W"]],
     embedding: Float[Tensor, "*lead S_a W"],
-    labelled: Bool[Tensor, "*B_T"],
+    labelled: Bool[Tensor, "B ..."],
 ) -> Float[Tensor, "B T S_a W"]:
     """The learned embedding plus every encoded component, where there is a label.
 

@@ -31,7 +31,7 @@ class AgentToken(nn.Module):
         self.embedding = learned(1, width)
         self.tasks = learned(tasks, width) if tasks else None
 
-    def forward(self, task: Int[Tensor, "*B_T"] | None, batch: int, time: int) -> Float[Tensor, "B T 1 W"]:
+    def forward(self, task: Int[Tensor, "B ..."] | None, batch: int, time: int) -> Float[Tensor, "B T 1 W"]:
         """The token of every timestep; task (B,) or (B, T)."""
         token = self.embedding.expand(batch, time, 1, -1)
         if task is None:
@@ -77,8 +77,8 @@ class Dynamics(nn.Module):
         tau: Float[Tensor, "B T"],
         d: Float[Tensor, "B T"],
         actions: ActionValues = None,
-        task: Int[Tensor, "*B_T"] | None = None,
-        labelled: Bool[Tensor, "*B_T"] | None = None,
+        task: Int[Tensor, "B ..."] | None = None,
+        labelled: Bool[Tensor, "B ..."] | None = None,
         *,
         cache: Cache | None = None,
         commit: bool = True,

@@ -1,22 +1,27 @@
 """What several tests share: a network that notes its calls, every public function with valid inputs, a ban on syncs."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dreamer4_impl.agent import Agent
 from dreamer4_impl.corruption import corrupt
+from dreamer4_impl.dynamics import Dynamics
 from dreamer4_impl.loss_normalisation import RunningRMS
 from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
 from dreamer4_impl.pmpo import policy_loss, policy_loss_factored
+from dreamer4_impl.presets import tiny
 from dreamer4_impl.ramp_weight import ramp_weight
 from dreamer4_impl.returns import advantages, lambda_returns, value_loss
 from dreamer4_impl.sampler import generate, sample_frame
 from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
+from dreamer4_impl.tokenizer import Tokenizer
 from dreamer4_impl.tokenizer_loss import tokenizer_loss
 from dreamer4_impl.twohot import TwoHot, symexp, symlog
 
@@ -91,6 +96,57 @@ class Inputs:
     def levels(self, batch: int, time: int) -> tuple[Tensor, Tensor]:
         tau, d = sample_tau_d(batch, time, k_max=K_MAX, generator=self.generator)
         return tau.to(self.device, self.dtype), d.to(self.device, self.dtype)
+
+
+class Tiny:
+    """Parts of the tiny preset with every parameter random, so that none is hidden by a start at zero; and inputs."""
+
+    def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float64) -> None:
+        self.device, self.dtype, self.config = device, dtype, tiny()
+
+    def random(self, module: nn.Module) -> Any:
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+        return module.to(self.device, self.dtype)
+
+    def tokenizer(self) -> Tokenizer:
+        return self.random(Tokenizer(self.config.tokenizer)).eval()
+
+    def dynamics(self, *, agent: bool = True, **changes: Any) -> Dynamics:
+        tasks = self.config.dynamics.tasks if agent else 0
+        return self.random(Dynamics(replace(self.config.dynamics, **{"agent": agent, "tasks": tasks} | changes)))
+
+    def agent(self) -> Agent:
+        assert self.config.agent is not None
+        width, actions = self.config.dynamics.transformer.width, self.config.dynamics.actions
+        return self.random(Agent(self.config.agent, width, actions))
+
+    def video(self, batch: int, time: int, seed: int = 0) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(batch, time, 6, 8, 3, generator=generator).to(self.device, self.dtype)
+
+    def actions(self, batch: int, time: int, seed: int = 0) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        keys = torch.randint(2, (batch, time, 4), generator=generator)
+        return {"keys": keys.to(self.device), "mouse": torch.randint(5, (batch, time), generator=generator).to(self.device)}
+
+    def latents(self, batch: int, time: int, seed: int = 0) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, time, 5, 6, generator=generator).to(self.device, self.dtype)
+
+    def inputs(self, batch: int, time: int, *, agent: bool = True, seed: int = 0) -> dict[str, Any]:
+        """Arguments of the dynamics, all distinct over batch and time."""
+        generator = torch.Generator().manual_seed(seed)
+        tau, d = sample_tau_d(batch, time, k_max=8, generator=generator)
+        task = torch.randint(3, (batch,), generator=generator).to(self.device)
+        return {
+            "z": self.latents(batch, time, seed),
+            "tau": tau.to(self.device),
+            "d": d.to(self.device),
+            "actions": self.actions(batch, time, seed),
+        } | ({"task": task} if agent else {})
 
 
 def _loss_at(x: Inputs, **options: Any) -> Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]]:
@@ -186,3 +242,24 @@ def recorder() -> type[Recorder]:
 @pytest.fixture
 def mixing() -> Callable[..., Tensor]:
     return mixing_network
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ]
+)
+def device(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def tiny_on() -> type[Tiny]:
+    return Tiny
