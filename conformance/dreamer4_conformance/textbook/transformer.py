@@ -152,7 +152,7 @@ class Transformer(Attention):
         q, k, v = self.projections(self.places_apart(x), name, positions)
         if past is not None:
             k, v = past[name] = self.remembered(past.get(name), k, v)
-        allow = self.keys_seen(k.shape[1], True, self.window())[-time:]
+        allow = self.frames_seen(k.shape[1])[-time:]
         out = self.attend(q, k, v, allow.to(x.device), self.cap)
         return self.places_together(out.flatten(2), batch, tokens)
 
@@ -171,6 +171,10 @@ class Transformer(Attention):
     def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the frames before, and of these."""
         return (k, v) if past is None else (torch.cat([past[0], k], 1), torch.cat([past[1], v], 1))
+
+    def frames_seen(self, length: int) -> Tensor:
+        """bool (T, T): itself and the frames before it, inside the window."""
+        return self.keys_seen(length, True, self.window())
 
     def window(self) -> int | None:
         """Keys that a time layer sees, self included (A30)."""

@@ -1,0 +1,274 @@
+"""Checks of what a layer's attention sees: the past alone, inside the window (A30), by differences of position (A35)."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.checks.layers import COARSE, layer_input, layer_output, pattern, require_influence
+from dreamer4_conformance.closeness import BUDGET, close
+from dreamer4_conformance.diagnosis import signature
+from dreamer4_conformance.influence import Part, influences
+from dreamer4_conformance.strategies import seeds
+from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import OperationFailed
+
+UNBOUNDED = 16
+"""Frames over which a time layer without a window is judged."""
+DIFFERENT = 8.0
+"""Relative L2 norm of a difference, in eps, above which two outputs are not the same up to rounding."""
+
+
+def window(subject: Subject) -> int | None:
+    """Frames that a time layer sees, the current one included."""
+    frames = subject.adapter.context_frames
+    return None if frames is None else frames + (subject.readings["A30"] == "exclusive")
+
+
+def reach(subject: Subject) -> int:
+    """Frames of a sequence that the window does not cover, or as many as are judged without one."""
+    frames = window(subject)
+    return UNBOUNDED if frames is None else frames + 3
+
+
+def seen_frames(subject: Subject, time: int) -> np.ndarray:
+    """bool (T, T): row t, column u, whether frame u depends on frame t."""
+    later = np.arange(time) - np.arange(time)[:, None]
+    return np.asarray((later >= 0) & (later < (window(subject) or time)))
+
+
+def whole_frames(*frames: int) -> list[Part]:
+    """Each of them, replaced in a row of its own."""
+    return [Part("x", (frame,)) for frame in frames]
+
+
+def require_frames(subject: Subject, trial: Trial, parts: list[Part], time: int) -> None:
+    """Every frame inside the window of a part moves with it, at every place. A frame's own is not asked for: the residual moves it."""
+    tokens = layer_input(subject, 0, 1, 1).shape[2]
+    needed = seen_frames(subject, time)[[part.index[0] for part in parts]]
+    needed[range(len(parts)), [part.index[0] for part in parts]] = False
+    everywhere = np.repeat(needed[:, :, None], tokens, axis=2)
+    require_influence(subject, trial, "time_layer", parts, time, everywhere)
+
+
+@check("attn.causal", needs=("example", "time_layer"))
+def time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial: Trial) -> None:
+    """Inside the context; a whole frame changes."""
+
+    @trial.examples
+    @given(seeds(), st.integers(1, 5), st.integers(2, 6))
+    def holds(seed: int, rows: int, time: int) -> None:
+        parts = whole_frames(*((seed + row) % time for row in range(rows)))
+        for found in influences(subject, "time_layer", parts, seed=seed, time=time):
+            frame, earlier = found.part.index[0], np.flatnonzero(found.frames("x")[: found.part.index[0]])
+            sentence = f"frame {earlier[:1].sum()} of time_layer's output changes with {found.part}, which is later"
+            trial.require(not len(earlier), sentence, call=f"time_layer(x of {rows}x{time} (B, T, S, D)), frame {frame} replaced")
+
+    holds()
+    time = min(reach(subject), 6)
+    require_frames(subject, trial, whole_frames(*range(time - 1)), time)
+
+
+@check("attn.window", needs=("example", "time_layer"))
+def time_layers_see_the_context_and_nothing_before(subject: Subject, trial: Trial) -> None:
+    """C frames, or C + 1 (A30); every earlier one where there is no window."""
+    time, counted = reach(subject), f"{window(subject)} frames, the current one included"
+    parts = whole_frames(0, 1, 2)
+    for seed in range(4):
+        for found in influences(subject, "time_layer", parts, seed=seed, time=time):
+            frame = found.part.index[0]
+            late = np.flatnonzero(found.frames("x") & ~seen_frames(subject, time)[frame] & (np.arange(time) > frame))
+            other = late[0] if len(late) else frame
+            sentence = f"frame {other} of time_layer's output changes with {found.part}, {other - frame} frames back; it sees {counted}"
+            trial.require(not len(late), sentence, call=f"time_layer(x) of {time} frames")
+    require_frames(subject, trial, parts, time)
+
+
+def relative(one: np.ndarray, other: np.ndarray) -> float:
+    """‖one − other‖ / ‖other‖."""
+    return float(np.linalg.norm(one - other) / np.linalg.norm(other))
+
+
+def copies_told_apart(subject: Subject, seed: int) -> tuple[float, float]:
+    """Of frames A, B: how the last output of (A, A, B), and of (B, B), differs from that of (A, B).
+
+    A layer that hides a frame from itself gives (A, B) and (A, A, B) the same: it mixes copies of A alone.
+    """
+    a, b = np.split(layer_input(subject, seed, 8, 2), 2, axis=1)
+    once, twice, other = (
+        layer_output(subject, "time_layer", np.concatenate(frames, 1))[:, -1]
+        for frames in ((a, b), (a, a, b), (b, b))
+    )
+    return relative(twice, once), relative(other, once)
+
+
+@check("attn.window", needs=("example", "time_layer"))
+def a_frame_sees_itself(subject: Subject, trial: Trial) -> None:
+    """Its own share of the attention falls where an earlier frame is there twice."""
+    if (window(subject) or 3) < 3:
+        trial.inconclusive("a window of fewer than 3 frames does not show whether a frame sees itself")
+    repeated, other = copies_told_apart(subject, 0)
+    if not other > 4 * DIFFERENT * subject.eps:
+        trial.inconclusive("time_layer mixes too little to see whether a frame sees itself")
+    sentence = "the output is the same after frames (A, B) and (A, A, B): frame B is hidden from itself"
+    trial.require(repeated > DIFFERENT * subject.eps, sentence, call="time_layer(x) at the last frame", got=repeated)
+
+
+# Positions
+
+
+@check("attn.rope", needs=("example", "time_layer"))
+def time_layers_see_frames_by_their_distance(subject: Subject, trial: Trial) -> None:
+    """Where a frame stands does not matter, which of two earlier frames is nearer does, and how many places there are does not.
+
+    The first shows only through a window; the last is left out where the layer takes no other number of places.
+    """
+    case = _Positions(subject, trial)
+
+    @trial.examples
+    @given(seeds(), st.integers(1, 6))
+    def holds(seed: int, before: int) -> None:
+        case.shifted(seed, before)
+        case.fewer_places(seed)
+
+    holds()
+    case.reordered()
+
+
+class _Positions:
+    """A time layer, and what it makes of frames elsewhere."""
+
+    def __init__(self, subject: Subject, trial: Trial) -> None:
+        self.subject, self.trial, self.window = subject, trial, window(subject)
+
+    def shifted(self, seed: int, before: int) -> None:
+        if self.window is None:
+            return
+        last, alone = shift(self.subject, seed, before)
+        what, call = f"the last frame, after {before} frames that it does not see,", "time_layer(x)[:, −1]"
+        close(self.trial, self.subject, what, last, alone, call)
+
+    def fewer_places(self, seed: int) -> None:
+        both = part_of_the_places(self.subject, seed)
+        if both is not None:
+            what = "the output of all places but the last, given alone,"
+            close(self.trial, self.subject, what, *both, "time_layer(x[:, :, :−1])")
+
+    def reordered(self) -> None:
+        if (self.window or 3) >= 3:
+            sentence = "the output is the same where earlier frames change places: time has no order"
+            must_differ(self.subject, self.trial, reorder(self.subject, 0), sentence, "time_layer(x)[:, −1]")
+
+
+def must_differ(subject: Subject, trial: Trial, difference: float, sentence: str, call: str) -> None:
+    """Deviation unless a relative difference is more than rounding; inconclusive where rounding may have hidden it."""
+    if difference <= DIFFERENT * subject.eps and subject.eps > COARSE:
+        trial.inconclusive(f"whether positions matter is lost in the rounding of {subject.adapter.dtype}")
+    trial.require(difference > DIFFERENT * subject.eps, sentence, call=call, got=difference)
+
+
+def shift(subject: Subject, seed: int, before: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last frame's output, (B, 1, S, D): after `before` frames beyond its window, and without them."""
+    x = layer_input(subject, seed, 2, (window(subject) or 1) + before)
+    return tuple(layer_output(subject, "time_layer", y)[:, -1:] for y in (x, x[:, before:]))  # type: ignore[return-value]
+
+
+def part_of_the_places(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The output of all places but the last: given alone, and among all. None where the layer takes no other number."""
+    x = layer_input(subject, seed, 1, min(reach(subject), 6))
+    if x.shape[2] < 2:
+        return None
+    try:
+        return layer_output(subject, "time_layer", x[:, :, :-1]), layer_output(subject, "time_layer", x)[:, :, :-1]
+    except OperationFailed:
+        return None
+
+
+def reorder(subject: Subject, seed: int) -> float:
+    """How the last output differs where the frames before it come in reverse."""
+    x = layer_input(subject, seed, 8, min(window(subject) or 4, 4))
+    reverse = np.concatenate([x[:, -2::-1], x[:, -1:]], 1)
+    usual, other = (layer_output(subject, "time_layer", y)[:, -1] for y in (x, reverse))
+    return relative(other, usual)
+
+
+def permute(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The output of a space layer for tokens in another order, and the output in that order."""
+    x = layer_input(subject, seed, 4, 2)
+    order = np.random.default_rng(seed).permutation(x.shape[2] - 1) + 1
+    order = np.append(order, 0)
+    return layer_output(subject, "space_layer", x[:, :, order]), layer_output(subject, "space_layer", x)[:, :, order]
+
+
+@check("attn.rope", needs=("example", "space_layer"))
+def space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial) -> None:
+    """Where they rotate (A35), tokens in another order are not the same; where time alone has positions, they are."""
+    if layer_input(subject, 0, 1, 1).shape[2] < 2:
+        trial.inconclusive("one token has no order")
+    call = "space_layer(x[:, :, order]) and space_layer(x)[:, :, order]"
+    if subject.readings["A35"] == "both":
+        sentence = "the output only changes places with its tokens: space has no positions"
+        must_differ(subject, trial, relative(*permute(subject, 0)), sentence, call)
+        return
+    for seed in range(3):
+        close(trial, subject, "the output for tokens in another order", *permute(subject, seed), call)
+
+
+# What an implementation looks like, whatever its sizes
+
+
+def sees(subject: Subject, back: int) -> bool:
+    """Whether a frame depends on the one that many frames back."""
+    (found,) = influences(subject, "time_layer", whole_frames(0), seed=0, time=back + 1)
+    return bool(found.frames("x")[back])
+
+
+def sees_later(subject: Subject) -> bool:
+    """Whether a frame depends on a later one."""
+    (found,) = influences(subject, "time_layer", whole_frames(2), seed=0, time=3)
+    return bool(found.frames("x")[:2].any())
+
+
+def farthest(subject: Subject) -> tuple[bool, bool, bool]:
+    """Whether frames C − 1, C and C + 1 back are seen, as the adapter counts C; without a window, whether all of them are."""
+    frames = subject.adapter.context_frames
+    if frames is None:
+        return sees(subject, UNBOUNDED - 1), False, False
+    return sees(subject, frames - 1), sees(subject, frames), sees(subject, frames + 1)
+
+
+def moves_in_time(subject: Subject) -> bool:
+    """Whether the output depends on where in the sequence frames stand."""
+    budget = BUDGET[subject.adapter.dtype]
+    return window(subject) is not None and any(relative(*shift(subject, 0, n)) > budget for n in range(1, 7))
+
+
+def counts_places(subject: Subject) -> bool:
+    """Whether the output depends on how many places there are."""
+    both = part_of_the_places(subject, 0)
+    return both is not None and relative(*both) > BUDGET[subject.adapter.dtype]
+
+
+@signature("time_layer")
+def what_a_time_layer_sees(subject: Subject) -> np.ndarray:
+    """Later frames, the edge of the window, itself, and whether positions matter by their differences."""
+    return np.concatenate(
+        [
+            pattern(lambda: sees_later(subject)),
+            np.array(farthest(subject), float),
+            pattern(
+                lambda: copies_told_apart(subject, 0)[0] > DIFFERENT * subject.eps,
+                lambda: moves_in_time(subject),
+                lambda: counts_places(subject),
+                lambda: reorder(subject, 0) > DIFFERENT * subject.eps,
+            ),
+        ]
+    )
+
+
+@signature("space_layer")
+def whether_space_has_positions(subject: Subject) -> np.ndarray:
+    """Whether tokens in another order give another output."""
+    return pattern(lambda: relative(*permute(subject, 0)) > DIFFERENT * subject.eps)
