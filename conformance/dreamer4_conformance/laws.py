@@ -105,8 +105,17 @@ def correlation(noise: np.ndarray, axis: int) -> tuple[float, int]:
     return (float((one * other).sum()) / scale, one.size) if scale else (0.0, 0)
 
 
+def distance_bound(distance: float, draws: int) -> float:
+    """P(the empirical distribution function of n draws is this far from the true one somewhere): 2 exp(−2 n distance²).
+
+    >>> distance_bound(0.0, 100), distance_bound(0.4, 100) < 1e-9
+    (1.0, True)
+    """
+    return min(1.0, 2 * math.exp(-2 * draws * distance**2))
+
+
 def normal_distance_bound(values: np.ndarray) -> float:
-    """P(the empirical distribution is as far from the standard normal one): 2 exp(−2 n distance²).
+    """P(the empirical distribution is as far from the standard normal one).
 
     >>> rng = np.random.default_rng(0)
     >>> normal_distance_bound(rng.standard_normal(4000)) > 1e-3, normal_distance_bound(rng.uniform(-1, 1, 4000)) < 1e-9
@@ -116,4 +125,4 @@ def normal_distance_bound(values: np.ndarray) -> float:
     expected = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in ordered])
     below = np.arange(ordered.size) / ordered.size
     distance = np.max(np.maximum(np.abs(expected - below), np.abs(expected - below - 1 / ordered.size)))
-    return min(1.0, 2 * math.exp(-2 * ordered.size * float(distance) ** 2))
+    return distance_bound(float(distance), ordered.size)

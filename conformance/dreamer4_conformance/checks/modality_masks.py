@@ -128,7 +128,12 @@ def _seen(subject: Subject, kind: str, names: tuple[str, ...]) -> np.ndarray:
     got = mask(subject, kind, [*names, *names], np.repeat([0, 1], len(names)))
     first, second = got[: len(names)], got[len(names) :]
     forbidden = np.array([[not rule(query, key) for key in names] for query in names])
-    parts = (first[:, : len(names)], second[:, len(names) :], first[:, len(names) :], second[:, : len(names)][forbidden])
+    parts = (
+        first[:, : len(names)],
+        second[:, len(names) :],
+        first[:, len(names) :],
+        second[:, : len(names)][forbidden],
+    )
     return np.concatenate([part.ravel() for part in parts]).astype(np.float64)
 
 

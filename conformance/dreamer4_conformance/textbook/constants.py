@@ -17,4 +17,6 @@ class Constants:
             "mae_max": 0.9,
             "lpips_weight": 0.2,
             "image_fraction": 0.3,
+            "binary_actions": 23,
+            "mouse_classes": 121,
         }
