@@ -100,9 +100,9 @@ class Cache:
 
         One frame costs no copy of the past, several do.
         """
-        require_shape(
-            "k", k, (self.keys.shape[1], k.shape[1], *self.keys.shape[3:]), "(B, new, S, H, D)", like=self.keys
-        )
+        shape = (self.keys.shape[1], k.shape[1], *self.keys.shape[3:])
+        require_shape("k", k, shape, "(B, new, S, H, D)", like=self.keys)
+        require_shape("v", v, shape, "(B, new, S, H, D)", like=self.keys)
         if k.dtype != self.keys.dtype:
             raise TypeError(f"k must have the dtype of the cache, {self.keys.dtype}; got {k.dtype}")
         past = self.keys[layer], self.values[layer]

@@ -8,6 +8,7 @@ the context includes the current frame (A30); queries and keys are normalised (A
 space layers and frames in time layers (A35).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -71,9 +72,11 @@ class TransformerConfig:
         if self.head_width % 2:
             raise ValueError(f"head_width must be even, because RoPE turns pairs of channels; got {self.head_width}")
         for name in ("softcap", "rope_base", "norm_eps"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0; got {getattr(self, name)!r}")
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)!r}")
         require_option("backend", self.backend, BACKENDS)
+        if self.backend == "sdpa" and self.softcap is not None:
+            raise ValueError(f"backend 'sdpa' has no soft cap, so softcap must be None; got {self.softcap!r}")
 
     def layer_kinds(self) -> list[Kind]:
         """ "space" or "time" for every layer, from the first.
@@ -299,9 +302,16 @@ class Transformer(nn.Module):
         require_floating(x=x)
         require_rank("x", x, 4, "(B, T, S, D)")
         batch, time, space, _ = x.shape
-        require_shape("x", x, (batch, time, space, self.config.width), "(B, T, S, width)", like=x)
+        require_shape("x", x, (batch, time, space, self.config.width), "(B, T, S, width)", like=next(self.parameters()))
+        _check_dtype(x, next(self.parameters()))
         if mask is not None:
             require_shape("mask", mask, (space, space), "(S, S)", like=x)
         if cache is not None:
             expected = self._cache_shape(batch, space)
             require_shape("the cache's keys", cache.keys, expected, "(layers, B, C, S, H, D)", like=x)
+
+
+def _check_dtype(x: Tensor, parameter: Tensor) -> None:
+    if x.dtype != parameter.dtype and not torch.is_autocast_enabled(x.device.type):
+        sentence = f"x must have the dtype of the parameters, {parameter.dtype}, unless autocast is on; got {x.dtype}"
+        raise TypeError(sentence)

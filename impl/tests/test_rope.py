@@ -1,0 +1,62 @@
+"""RoPE: a rotation, by position differences alone, exact at any distance from the start."""
+
+import cmath
+import math
+
+import pytest
+import torch
+
+from dreamer4_impl.rope import rope, rotate, rotation
+
+
+def test_every_pair_of_channels_is_a_complex_number_turned_by_its_angle():
+    x, positions = torch.randn(2, 3, 2, 6, dtype=torch.float64), torch.tensor([0, 5, 1])
+    got = rope(x, positions, base=100.0)
+    for b, i, h, pair in torch.cartesian_prod(*(torch.arange(n) for n in (2, 3, 2, 3))).tolist():
+        angle = int(positions[i]) * 100.0 ** (-2 * pair / 6)
+        turned = complex(x[b, i, h, pair], x[b, i, h, pair + 3]) * cmath.exp(1j * angle)
+        assert cmath.isclose(complex(got[b, i, h, pair], got[b, i, h, pair + 3]), turned, rel_tol=1e-12)
+
+
+def test_keeps_norms():
+    x = torch.randn(4, 7, 2, 8, dtype=torch.float64)
+    torch.testing.assert_close(rope(x, torch.arange(7) * 1000).norm(dim=-1), x.norm(dim=-1))
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-8), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("shift", [1, 1000, 10**6])
+def test_scores_depend_on_the_difference_of_positions_however_far_from_the_start(shift, dtype, bound):
+    q, k = torch.randn(2, 1, 9, 1, 16).to(dtype)
+    near, far = torch.arange(9), torch.arange(9) + shift
+
+    def scores(positions):
+        return torch.einsum("blhd,bmhd->blm", rope(q, positions), rope(k, positions)).double()
+
+    assert (scores(near) - scores(far)).abs().max() <= bound * q.norm(dim=-1).max() * k.norm(dim=-1).max()
+
+
+def test_the_difference_matters():
+    x = torch.ones(1, 3, 1, 4, dtype=torch.float64)
+    scores = torch.einsum("blhd,bmhd->lm", rope(x, torch.arange(3)), rope(x, torch.arange(3)))
+    torch.testing.assert_close(scores[0, 2], torch.tensor(2 * math.cos(2) + 2 * math.cos(0.02), dtype=torch.float64))
+
+
+def test_a_rotation_computed_once_serves_every_layer():
+    x, positions = torch.randn(2, 5, 3, 8), torch.arange(5)
+    assert torch.equal(rotate(x, rotation(positions, 8)), rope(x, positions))
+
+
+def test_gradient_is_the_rotation_back():
+    x = torch.randn(1, 4, 1, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rope(x, torch.arange(4)), x)
+
+
+def test_refuses_what_does_not_fit_with_a_sentence():
+    with pytest.raises(ValueError, match="head_width must be even, 2 or more, .*; got 5"):
+        rope(torch.zeros(1, 2, 1, 5), torch.arange(2))
+    with pytest.raises(ValueError, match=r"positions must have shape \(L,\) = \(2,\); got \(3,\)"):
+        rope(torch.zeros(1, 2, 1, 4), torch.arange(3))
+    with pytest.raises(TypeError, match="positions must be an integer tensor; got torch.float32"):
+        rope(torch.zeros(1, 2, 1, 4), torch.zeros(2))
+    with pytest.raises(ValueError, match="base must be above 0; got 0"):
+        rope(torch.zeros(1, 2, 1, 4), torch.arange(2), base=0)
