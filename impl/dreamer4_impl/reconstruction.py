@@ -20,7 +20,8 @@ class ReconstructionLoss(nn.Module):
     """Eq. (5) of a reconstruction, with the running estimates that it needs.
 
     Args:
-        perceptual: the perceptual distance; where it is a module, its parameters are not among those of this one.
+        perceptual: the perceptual distance. Where it is a module, it is not a part of this one: it is neither trained nor
+            saved with it, and whoever made it puts it on the device of the videos.
 
     >>> import torch
     >>> loss = ReconstructionLoss(lambda video_hat, video: (video_hat - video).abs().mean())
@@ -31,7 +32,7 @@ class ReconstructionLoss(nn.Module):
     def __init__(self, perceptual: Perceptual) -> None:
         """Start without estimates."""
         super().__init__()
-        # In a tuple, which hides it from the module: it is frozen, and no part of a checkpoint.
+        # The tuple hides it from torch, which would train and save it.
         self._perceptual = (perceptual,)
         self.normalise = RunningRMS(["mse", "lpips"])
 

@@ -1,0 +1,311 @@
+"""Sec. 3.1: the tokenizer. Patches, masked autoencoding, bottleneck, masks, causality, its loss."""
+
+import math
+
+import pytest
+import torch
+
+from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
+from dreamer4_impl.patches import patch_grid, patchify, unpatchify
+from dreamer4_impl.reconstruction import ReconstructionLoss
+from dreamer4_impl.tokenizer import Tokenizer, regroup, ungroup
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((360, 640), (24, 40)), ((384, 640), (24, 40)), ((256, 256), (16, 16)), ((1, 33), (2, 4))]
+)
+def test_frames_are_padded_to_an_even_number_of_patches(size, grid):
+    assert patch_grid(*size) == grid
+
+
+def test_a_patch_holds_its_square_of_the_frame_row_by_row():
+    video = torch.rand(2, 3, 6, 8, 3)
+    patches = patchify(video, 2)
+    assert patches.shape == (2, 3, 4 * 4, 12)
+    assert torch.equal(patches[1, 2, 4 * 1 + 3], video[1, 2, 2:4, 6:8].flatten())
+
+
+@pytest.mark.parametrize(("height", "width", "patch"), [(6, 8, 4), (5, 7, 3), (4, 4, 1), (16, 16, 8)])
+def test_patches_put_together_are_the_frame(height, width, patch):
+    video = torch.rand(2, 3, height, width, 3)
+    assert torch.equal(unpatchify(patchify(video, patch), height, width, patch), video)
+
+
+def test_bad_patches_get_a_sentence():
+    with pytest.raises(ValueError, match="height, width and patch must be 1 or more; got 0, 1 and 16"):
+        patch_grid(0, 1)
+    with pytest.raises(ValueError, match=r"video must have shape \(B, T, H, W, C\); got \(2, 3\)"):
+        patchify(torch.zeros(2, 3))
+    with pytest.raises(TypeError, match="video must be a floating-point tensor; got torch.uint8"):
+        patchify(torch.zeros(1, 1, 2, 2, 3, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"patches must have shape \(B, T, rows · columns, patch · patch · C\)"):
+        unpatchify(torch.zeros(1, 1, 3, 4), 4, 4, 2)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_drop_rate_of_an_image_is_uniform_up_to_nine_tenths():
+    rate = patch_dropout(1000, 4, 2000, generator=seeded()).double().mean(2).flatten()
+    for share in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert abs((rate < 0.9 * share).double().mean() - share) < 6 * math.sqrt(share * (1 - share) / 4000) + 0.005
+    assert rate.max() < 0.95
+
+
+def test_images_of_a_sequence_and_of_a_batch_are_dropped_independently():
+    rate = patch_dropout(4000, 2, 400, generator=seeded()).double().mean(2)
+    for pair in (rate.T, torch.stack([rate[:-1, 0], rate[1:, 0]])):
+        assert abs(torch.corrcoef(pair)[0, 1]) < 6 / math.sqrt(4000)
+
+
+def test_patches_of_an_image_are_dropped_independently_given_its_rate():
+    dropped = patch_dropout(20000, 1, 40, generator=seeded())[:, 0].double()
+    # Given p the halves are independent, and both have mean p: their covariance is the variance of p alone.
+    halves = torch.stack([dropped[:, :20].mean(1), dropped[:, 20:].mean(1)])
+    assert abs(torch.cov(halves)[0, 1] - 0.9**2 / 12) < 6 * 0.1 / math.sqrt(20000)
+
+
+def test_patch_dropout_is_reproducible_and_leaves_the_global_state_alone():
+    before = torch.get_rng_state()
+    assert torch.equal(patch_dropout(2, 3, 4, generator=seeded()), patch_dropout(2, 3, 4, generator=seeded()))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_dropped_patches_become_the_embedding_and_the_others_stay():
+    tokens, dropped, embedding = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4) < 0.5, torch.randn(5)
+    replaced = replace_dropped(tokens, dropped, embedding)
+    assert (replaced[dropped] == embedding).all()
+    assert torch.equal(replaced[~dropped], tokens[~dropped])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"dropped": torch.zeros(2, 3, 4)}, TypeError, "dropped must be a bool tensor"),
+        ({"dropped": torch.zeros(2, 3, dtype=torch.bool)}, ValueError, r"dropped must have shape \(B, T, N\)"),
+        ({"embedding": torch.zeros(4)}, ValueError, r"embedding must have shape \(D,\) = \(5,\); got \(4,\)"),
+        ({"tokens": torch.zeros(2, 3, 4)}, ValueError, r"tokens must have shape \(B, T, N, D\)"),
+    ],
+)
+def test_bad_patch_dropout_gets_a_sentence(change, error, sentence):
+    given = {
+        "tokens": torch.zeros(2, 3, 4, 5),
+        "dropped": torch.zeros(2, 3, 4, dtype=torch.bool),
+        "embedding": torch.zeros(5),
+    }
+    with pytest.raises(error, match=sentence):
+        replace_dropped(**{**given, **change})
+
+
+def test_pairs_of_consecutive_latents_become_spatial_tokens():
+    latents = torch.randn(2, 3, 512, 16)
+    z = regroup(latents)
+    assert z.shape == (2, 3, 256, 32)
+    assert torch.equal(z[..., 7, :], torch.cat([latents[..., 14, :], latents[..., 15, :]], dim=-1))
+    assert torch.equal(ungroup(z), latents)
+
+
+def test_latents_that_cannot_be_regrouped_are_refused():
+    with pytest.raises(ValueError, match="spatial_tokens must divide the 10 latents; got 4"):
+        regroup(torch.zeros(1, 1, 10, 3), 4)
+    with pytest.raises(ValueError, match="latents must be a multiple of the 4 spatial tokens; got 10"):
+        ungroup(torch.zeros(1, 1, 4, 3), 10)
+
+
+BATCH_AND_TIME = [(3, 3), (2, 5), (1, 4), (3, 1)]
+
+
+@pytest.mark.parametrize(("batch", "time"), BATCH_AND_TIME)
+def test_shapes_and_the_bound_of_the_bottleneck(tiny_on, device, batch, time):
+    tiny = tiny_on(device)
+    tokenizer, video = tiny.tokenizer(), tiny.video(batch, time)
+    z = tokenizer.encode(video)
+    assert z.shape == (batch, time, 5, 6)
+    assert z.abs().max() < 1
+    assert tokenizer.decode(z).shape == video.shape
+    assert torch.equal(tokenizer.reconstruct(video), tokenizer.decode(z))
+    with torch.no_grad():
+        tokenizer.encoder.bottleneck.weight.mul_(1e6)
+    assert tokenizer.encode(video).abs().max() == 1
+
+
+@pytest.mark.parametrize(("batch", "time"), BATCH_AND_TIME)
+def test_permuting_the_batch_permutes_the_output(tiny_on, device, batch, time):
+    tiny = tiny_on(device)
+    tokenizer, video = tiny.tokenizer(), tiny.video(batch, time)
+    order = torch.arange(batch).roll(1)
+    got, expected = tokenizer.reconstruct(video[order]), tokenizer.reconstruct(video)[order]
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("operation", ["encode", "decode"])
+def test_a_frame_influences_itself_and_later_frames_and_nothing_else(tiny_on, device, operation):
+    tiny = tiny_on(device)
+    tokenizer = tiny.tokenizer()
+    x = tiny.video(2, 5) if operation == "encode" else tiny.latents(2, 5).tanh()
+    other = x.clone()
+    other[0, 2] = 1 - other[0, 2]
+    function = getattr(tokenizer, operation)
+    differs = (function(x) != function(other)).flatten(2).any(2)
+    assert differs.tolist() == [[False, False, True, True, True], [False] * 5]
+
+
+@pytest.mark.parametrize("patch", range(4))
+def test_every_pixel_of_the_frame_influences_its_representation(tiny_on, device, patch):
+    tiny = tiny_on(device)
+    tokenizer, video = tiny.tokenizer(), tiny.video(1, 1)
+    other = video.clone()
+    row, column = divmod(patch, 2)
+    other[:, :, 4 * row + 1, 4 * column + 3, 2] += 0.5
+    assert (tokenizer.encode(video) != tokenizer.encode(other)).any()
+
+
+def encoder_tokens(tokenizer, patches):
+    """All tokens after the encoder's transformer."""
+    seen = []
+    hook = tokenizer.encoder.transformer.register_forward_hook(lambda module, given, out: seen.append(out))
+    tokenizer.encoder(patches)
+    hook.remove()
+    return seen[0]
+
+
+def test_in_the_encoder_patches_do_not_see_latents(tiny_on, device):
+    tiny = tiny_on(device)
+    tokenizer, patches = tiny.tokenizer(), patchify(tiny.video(2, 3), 4)
+    before = encoder_tokens(tokenizer, patches)
+    with torch.no_grad():
+        tokenizer.encoder.latents[3].add_(10.0)
+    after = encoder_tokens(tokenizer, patches)
+    assert torch.equal(before[:, :, :4], after[:, :, :4])
+    assert (before[:, :, 4:] != after[:, :, 4:]).any(-1).all()
+
+
+def test_in_the_decoder_latents_do_not_see_patch_queries(tiny_on, device):
+    tiny = tiny_on(device)
+    tokenizer, z, seen = tiny.tokenizer(), tiny.latents(2, 3), []
+    tokenizer.decoder.transformer.register_forward_hook(lambda module, given, out: seen.append(out))
+    tokenizer.decode(z)
+    with torch.no_grad():
+        tokenizer.decoder.queries[2].add_(10.0)
+    tokenizer.decode(z)
+    assert torch.equal(seen[0][:, :, 4:], seen[1][:, :, 4:])
+    assert (seen[0][:, :, :4] != seen[1][:, :, :4]).any(-1).all()
+
+
+def step_by_step(function, x, cache, chunks):
+    return torch.cat([function(part, cache=cache) for part in x.split(chunks, dim=1)], dim=1)
+
+
+@pytest.mark.parametrize("chunks", [[1] * 27, [6, 1, 1, 12, 1, 4, 2]])
+def test_frame_by_frame_equals_the_whole_video_far_beyond_the_window(tiny_on, device, chunks):
+    tiny = tiny_on(device)
+    tokenizer, video = tiny.tokenizer(), tiny.video(2, 27)
+    assert video.shape[1] > 5 * tokenizer.config.encoder.context
+    z = tokenizer.encode(video)
+    steps = step_by_step(tokenizer.encode, video, tokenizer.encoder_cache(2), chunks)
+    torch.testing.assert_close(steps, z, rtol=1e-10, atol=1e-10)
+    steps = step_by_step(tokenizer.decode, z, tokenizer.decoder_cache(2), chunks)
+    torch.testing.assert_close(steps, tokenizer.decode(z), rtol=1e-10, atol=1e-10)
+
+
+def test_frame_by_frame_in_bfloat16_is_as_near_to_float64_as_the_whole_video(tiny_on, device):
+    exact, half = tiny_on(device), tiny_on(device, torch.bfloat16)
+    tokenizer, truth, z = half.tokenizer(), exact.tokenizer(), half.latents(2, 27).tanh()
+    truth.load_state_dict(tokenizer.state_dict())
+    expected, whole = truth.decode(z.double()), tokenizer.decode(z)
+    steps = step_by_step(tokenizer.decode, z, tokenizer.decoder_cache(2), [1] * 27)
+    assert (steps - expected).norm() <= 2 * (whole - expected).norm()
+    assert (whole - expected).norm() < 0.1 * expected.norm()
+
+
+def test_patches_are_dropped_in_training_alone(tiny_on, device):
+    tiny = tiny_on(device)
+    tokenizer, video = tiny.tokenizer(), tiny.video(2, 3)
+    plain = tokenizer.reconstruct(video)
+    assert torch.equal(tokenizer(video), plain)
+    tokenizer.train()
+    assert torch.equal(tokenizer.reconstruct(video), plain)
+    first = tokenizer(video, generator=torch.Generator(device).manual_seed(0))
+    again = tokenizer(video, generator=torch.Generator(device).manual_seed(0))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, plain)
+
+
+def test_what_lies_under_a_dropped_patch_does_not_matter(tiny_on, device):
+    tiny = tiny_on(device)
+    tokenizer, video = tiny.tokenizer(), tiny.video(2, 3)
+    dropped = torch.zeros(2, 3, 4, dtype=torch.bool, device=device)
+    dropped[:, 1, 0] = True
+    other = video.clone()
+    other[:, 1, :4, :4] = 0.5
+    assert torch.equal(tokenizer.encode(video, dropped), tokenizer.encode(other, dropped))
+    assert not torch.equal(tokenizer.encode(video), tokenizer.encode(other))
+
+
+def test_gradient_reaches_every_parameter(tiny_on, device):
+    tiny = tiny_on(device)
+    tokenizer, video = tiny.tokenizer().train(), tiny.video(2, 6)
+    (tokenizer(video, generator=torch.Generator(device).manual_seed(0)) - video).square().mean().backward()
+    dead = [name for name, parameter in tokenizer.named_parameters() if not parameter.grad.any()]
+    assert dead == []
+
+
+def absolute(video_hat, video):
+    return (video_hat - video).abs().mean()
+
+
+def test_the_loss_of_equation_5_decreases(tiny_on, device):
+    tiny = tiny_on(device, torch.float32)
+    tokenizer, video = Tokenizer(tiny.config.tokenizer).to(device), tiny.video(4, 4)
+    loss = ReconstructionLoss(absolute).to(device)
+    optimiser = torch.optim.Adam(tokenizer.parameters(), 3e-3)
+    generator, before = torch.Generator(device).manual_seed(0), absolute(tokenizer.eval()(video), video)
+    tokenizer.train()
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss(tokenizer(video, generator=generator), video).backward()
+        optimiser.step()
+    assert absolute(tokenizer.eval()(video), video) < 0.7 * before
+
+
+def test_the_terms_of_equation_5_are_normalised_apart_and_weighted():
+    video, video_hat = torch.zeros(1, 1, 2, 2, 3), torch.full((1, 1, 2, 2, 3), 3.0)
+    loss = ReconstructionLoss(lambda a, b: 1000 * absolute(a, b))
+    assert loss(video_hat, video).item() == pytest.approx(1.2)
+    assert loss(video_hat, video).item() == pytest.approx(1.2)
+    loss.eval()
+    assert loss(2 * video_hat, video).item() == pytest.approx(4 + 0.2 * 2)
+
+
+def test_the_perceptual_network_is_neither_trained_nor_saved():
+    loss = ReconstructionLoss(torch.nn.Bilinear(3, 3, 1))
+    assert list(loss.parameters()) == []
+    assert set(loss.state_dict()) == {"normalise.mean_square", "normalise.weight"}
+
+
+def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
+    tiny = tiny_on()
+    tokenizer, video = tiny.tokenizer().train(), tiny.video(2, 3)
+    cache, loss = tokenizer.encoder_cache(2), ReconstructionLoss(absolute)
+    with no_host_sync:
+        loss(tokenizer(video), video)
+        tokenizer.encode(video, cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("video", "error", "sentence"),
+    [
+        (torch.zeros(1, 2, 6, 9, 3), ValueError, r"video must have shape \(B, T, H, W, C\) = \(1, 2, 6, 8, 3\); got"),
+        (torch.zeros(1, 2, 6, 8), ValueError, r"video must have shape \(B, T, H, W, C\); got \(1, 2, 6, 8\)"),
+        (torch.zeros(1, 2, 6, 8, 3, dtype=torch.uint8), TypeError, "video must be a floating-point tensor"),
+    ],
+)
+def test_a_video_that_does_not_fit_gets_a_sentence(tiny_on, video, error, sentence):
+    with pytest.raises(error, match=sentence):
+        tiny_on().tokenizer().encode(video)
+
+
+def test_latents_that_do_not_fit_get_a_sentence(tiny_on):
+    with pytest.raises(ValueError, match=r"z must have shape \(B, T, S, D\) = \(1, 2, 5, 6\); got \(1, 2, 10, 3\)"):
+        tiny_on().tokenizer().decode(torch.zeros(1, 2, 10, 3))
