@@ -261,6 +261,17 @@ def test_frames_outside_the_window_may_be_forgotten_since_only_differences_of_po
     )
 
 
+@pytest.mark.parametrize("kind", ["space", "time"])
+def test_the_lengths_of_queries_and_keys_do_not_matter_in_a_layer_and_their_gains_do(kind: Any) -> None:
+    (layer,) = random_layers(19, 1)
+    expected = residual_layer(tokens(9), layer, kind, eps=1e-12)
+    for name in ("wq", "wk"):
+        longer = residual_layer(tokens(9), layer | {name: 1e3 * layer[name]}, kind, eps=1e-12)
+        np.testing.assert_allclose(longer, expected, rtol=1e-9)
+    for name in ("q_gain", "k_gain"):
+        assert not np.allclose(residual_layer(tokens(9), layer | {name: 2 * layer[name]}, kind, eps=1e-12), expected)
+
+
 def test_without_rotation_in_space_the_order_of_a_frames_tokens_does_not_matter() -> None:
     (layer,) = random_layers(17, 1)
     x, order = tokens(7), np.array([3, 1, 4, 0, 2])

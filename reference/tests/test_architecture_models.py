@@ -92,6 +92,17 @@ def test_z_is_bounded_and_has_the_shape_that_the_dynamics_takes() -> None:
     assert encode(ENCODER, draw(2, TIME, PATCHES, PIXELS), KINDS, factor=1).shape == (2, TIME, LATENTS, CHANNELS)
 
 
+def test_z_is_read_from_the_latents_and_the_video_from_the_patch_queries() -> None:
+    # Neither would move if it were read from the other tokens: patches do not see latents, nor latents queries.
+    patches, z = draw(2, TIME, PATCHES, PIXELS), np.tanh(draw(2, TIME, LATENTS // 2, CHANNELS * 2))
+    other_encoder, other_decoder = (
+        ENCODER | {"latents": ENCODER["latents"] + 1},
+        DECODER | {"queries": DECODER["queries"] + 1},
+    )
+    assert (encode(other_encoder, patches, KINDS) != encode(ENCODER, patches, KINDS)).all()
+    assert (decode(other_decoder, z, KINDS) != decode(DECODER, z, KINDS)).all()
+
+
 def test_what_a_dropped_patch_showed_is_gone_and_its_embedding_is_seen() -> None:
     patches, dropped = draw(2, TIME, PATCHES, PIXELS), np.zeros((2, TIME, PATCHES), bool)
     dropped[0, 1, 2] = True
