@@ -160,6 +160,9 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | No
 @_folded
 def _flex(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
     _check_flex(q, k, v)
+    if torch.compiler.is_compiling() and q.device.type == "cpu":
+        # Inside a larger graph the CPU kernel takes the shape of the tensor that q is a view of for that of q.
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
 
     def cap(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return score if softcap is None else softcap * torch.tanh(score / softcap)

@@ -12,7 +12,7 @@ from dreamer4_impl.attention import BACKENDS, attention, soft_cap
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
-FLEX = pytest.param("flex", marks=pytest.mark.nightly)
+FLEX = pytest.param("flex", marks=pytest.mark.flex)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
     pytest.mark.usefixtures("fresh_compiler"),
@@ -34,7 +34,7 @@ CALLS = {
 }
 UNCAPPED = [name for name, call in CALLS.items() if "softcap" not in call]
 COVERED = [("eager", name) for name in CALLS] + [("sdpa", name) for name in UNCAPPED]
-COVERED_BY_FLEX = [pytest.param("flex", name, marks=pytest.mark.nightly) for name in CALLS]
+COVERED_BY_FLEX = [pytest.param("flex", name, marks=pytest.mark.flex) for name in CALLS]
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_flex_equals_explicit_loops(backend, name, device):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("backend", "name"),
-    [*COVERED, pytest.param("flex", "time window capped", marks=pytest.mark.nightly)],
+    [*COVERED, pytest.param("flex", "time window capped", marks=pytest.mark.flex)],
 )
 def test_bfloat16_is_at_most_twice_as_far_off_as_rounding_the_weights_alone(backend, name, device):
     tensors, options = inputs(CALLS[name], torch.bfloat16, device)
@@ -137,9 +137,7 @@ def test_bfloat16_is_at_most_twice_as_far_off_as_rounding_the_weights_alone(back
 @pytest.mark.parametrize("window", [7, 8, 1000])
 def test_a_window_of_all_frames_is_no_window(backend, window):
     tensors, _ = inputs({"axis": "time"}, torch.float32)
-    got, expected = (
-        attention(*tensors, axis="time", causal=True, window=w, backend=backend) for w in (window, None)
-    )
+    got, expected = (attention(*tensors, axis="time", causal=True, window=w, backend=backend) for w in (window, None))
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -220,7 +218,8 @@ def test_compiles_into_one_graph_with_its_gradient(backend, name):
         torch.testing.assert_close(got, expected)
 
 
-@pytest.mark.nightly
+@pytest.mark.flex
+@pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning")
 @pytest.mark.parametrize("name", ["time window capped", "space masked and capped"])
 def test_flex_is_part_of_an_outer_graph(name):
     tensors, options = inputs(CALLS[name], torch.float32)
@@ -228,7 +227,7 @@ def test_flex_is_part_of_an_outer_graph(name):
     torch.testing.assert_close(compiled(*tensors), attention(*tensors, **options), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.nightly
+@pytest.mark.flex
 def test_flex_never_goes_on_uncompiled_after_too_many_shapes():
     (q, k, v), _ = inputs({"axis": "time"}, torch.float32)
     with torch._dynamo.config.patch(recompile_limit=1):
@@ -247,7 +246,7 @@ def test_the_host_never_waits(backend, name, no_host_sync):
 
 def test_sdpa_refuses_a_cap():
     tensors, _ = inputs({"axis": "time"})
-    with pytest.raises(NotImplementedError, match="'sdpa' has no soft cap; got softcap 3.0"):
+    with pytest.raises(NotImplementedError, match=r"'sdpa' has no soft cap; got softcap 3.0"):
         attention(*tensors, axis="time", softcap=3.0, backend="sdpa")
 
 
@@ -298,9 +297,9 @@ def test_refuses_tensors_that_do_not_fit_with_a_sentence():
         attention(q, k[:, :0], v[:, :0], axis="time")
     with pytest.raises(ValueError, match="causal queries are the last of the keys, so at most 3; got 7"):
         attention(q, k[:, :3], v[:, :3], axis="time", causal=True)
-    with pytest.raises(TypeError, match="k must have the dtype of q, torch.float64; got torch.float32"):
+    with pytest.raises(TypeError, match=r"k must have the dtype of q, torch.float64; got torch.float32"):
         attention(q, k.float(), v, axis="time")
-    with pytest.raises(TypeError, match="mask must be a bool tensor, True = may attend; got torch.int64"):
+    with pytest.raises(TypeError, match=r"mask must be a bool tensor, True = may attend; got torch.int64"):
         attention(q, k, v, axis="time", mask=torch.ones(7, 7, dtype=torch.int64))
 
 

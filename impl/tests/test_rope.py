@@ -52,11 +52,11 @@ def test_gradient_is_the_rotation_back():
 
 
 def test_refuses_what_does_not_fit_with_a_sentence():
-    with pytest.raises(ValueError, match="head_width must be even, 2 or more, .*; got 5"):
+    with pytest.raises(ValueError, match=r"head_width must be even, 2 or more, .*; got 5"):
         rope(torch.zeros(1, 2, 1, 5), torch.arange(2))
     with pytest.raises(ValueError, match=r"positions must have shape \(L,\) = \(2,\); got \(3,\)"):
         rope(torch.zeros(1, 2, 1, 4), torch.arange(3))
-    with pytest.raises(TypeError, match="positions must be an integer tensor; got torch.float32"):
+    with pytest.raises(TypeError, match=r"positions must be an integer tensor; got torch.float32"):
         rope(torch.zeros(1, 2, 1, 4), torch.zeros(2))
     with pytest.raises(ValueError, match="base must be above 0; got 0"):
         rope(torch.zeros(1, 2, 1, 4), torch.arange(2), base=0)

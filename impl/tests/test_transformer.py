@@ -10,7 +10,7 @@ from dreamer4_impl.transformer import Layer, Transformer, TransformerConfig
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
-FLEX = pytest.param("flex", marks=pytest.mark.nightly)
+FLEX = pytest.param("flex", marks=pytest.mark.flex)
 CONFIG = TransformerConfig(
     width=12, depth=4, heads=4, kv_heads=2, head_width=6, mlp_width=20, context=3, time_every=2, softcap=4.0
 )
@@ -266,6 +266,17 @@ def test_a_training_step_compiles_into_one_graph(backend):
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
+@torch.no_grad()
+@pytest.mark.flex
+@pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning")
+def test_flex_is_part_of_the_one_graph_of_the_compiled_forward_pass():
+    model, x = randomised(Transformer(SHALLOW), torch.float32), tokens(dtype=torch.float32)
+    other = Transformer(dataclasses.replace(SHALLOW, backend="flex"))
+    other.load_state_dict(model.state_dict())
+    compiled = torch.compile(other, fullgraph=True)
+    torch.testing.assert_close(compiled(x, mask=allow()), model(x, mask=allow()), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dynamic", [None, False])
 def test_nothing_is_compiled_again_when_a_time_length_repeats(dynamic):
     model = randomised(Transformer(SHALLOW), torch.float32)
@@ -305,7 +316,7 @@ def test_input_that_does_not_fit_is_refused_with_a_sentence():
     with pytest.raises(ValueError, match=r"x must have shape \(B, T, S, D\)"):
         model(tokens(dtype=torch.float32)[0])
     with pytest.raises(
-        TypeError, match="x must have the dtype of the parameters, torch.float32, .*; got torch.float64"
+        TypeError, match=r"x must have the dtype of the parameters, torch.float32, .*; got torch.float64"
     ):
         model(tokens())
     with pytest.raises(ValueError, match=r"mask must have shape \(S, S\) = \(5, 5\); got \(4, 4\)"):
