@@ -6,6 +6,7 @@ Parameters are made where they are used, by name, from a generator of their own:
 from __future__ import annotations
 
 import zlib
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +16,12 @@ from dreamer4_conformance.textbook.attention import Attention
 
 #: Keys and values (B·S, T, H, D) of the frames that each time layer has seen.
 Past = dict[str, tuple[Tensor, Tensor]]
+
+
+@cache
+def _drawn(name: str, shape: tuple[int, ...]) -> Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    return torch.randn(shape, generator=generator, dtype=torch.float64) / shape[0] ** 0.5
 
 
 class Transformer(Attention):
@@ -36,9 +43,7 @@ class Transformer(Attention):
 
     def parameter(self, name: str, *shape: int) -> Tensor:
         """Standard normal values over √(first axis): the same at every call."""
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        values = torch.randn(shape, generator=generator, dtype=torch.float64) / shape[0] ** 0.5
-        return values.to(self.device, self.compute)
+        return _drawn(name, shape).to(self.device, self.compute)
 
     def gain(self, name: str, width: int) -> Tensor:
         """The gain of a norm, about 1."""
