@@ -104,24 +104,27 @@ class Tiny:
     def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float64) -> None:
         self.device, self.dtype, self.config = device, dtype, tiny()
 
-    def random(self, module: nn.Module) -> Any:
-        generator = torch.Generator().manual_seed(1)
-        with torch.no_grad():
+    def random(self, build: Callable[[], nn.Module]) -> Any:
+        """The same module every time, moved away from its start by enough to see, not so far that it is chaotic."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(1)
+            module = build()
             for parameter in module.parameters():
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+                parameter.add_(0.1 * torch.randn(parameter.shape))
         return module.to(self.device, self.dtype)
 
     def tokenizer(self) -> Tokenizer:
-        return self.random(Tokenizer(self.config.tokenizer)).eval()
+        return self.random(lambda: Tokenizer(self.config.tokenizer)).eval()
 
     def dynamics(self, *, agent: bool = True, **changes: Any) -> Dynamics:
         tasks = self.config.dynamics.tasks if agent else 0
-        return self.random(Dynamics(replace(self.config.dynamics, **{"agent": agent, "tasks": tasks} | changes)))
+        config = replace(self.config.dynamics, **{"agent": agent, "tasks": tasks} | changes)
+        return self.random(lambda: Dynamics(config))
 
     def agent(self) -> Agent:
         assert self.config.agent is not None
-        width, actions = self.config.dynamics.transformer.width, self.config.dynamics.actions
-        return self.random(Agent(self.config.agent, width, actions))
+        config, width, actions = self.config.agent, self.config.dynamics.transformer.width, self.config.dynamics.actions
+        return self.random(lambda: Agent(config, width, actions))
 
     def video(self, batch: int, time: int, seed: int = 0) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
