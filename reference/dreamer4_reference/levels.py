@@ -5,6 +5,8 @@
 Each check raises a sentence that names the equation, the argument, what it got and what it needs.
 """
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -89,3 +91,12 @@ def check_option(name: str, got: str, options: tuple[str, ...], *, equation: str
     """
     if got not in options:
         raise ValueError(f"{equation}: {name} is {got!r}, but must be one of {', '.join(map(repr, options))}")
+
+
+def check_names(name: str, mapping: Mapping[str, object], needed: Collection[str], *, equation: str) -> None:
+    """Refuse a mapping that lacks a parameter.
+
+    >>> check_names("layer", {"wq": 0, "wk": 0}, ["wq"], equation="layers")
+    """
+    if missing := [key for key in needed if key not in mapping]:
+        raise ValueError(f"{equation}: {name} lacks {', '.join(missing)}")

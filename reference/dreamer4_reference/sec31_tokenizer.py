@@ -16,15 +16,19 @@ decoder: latent_weight (C, E), latent_bias (E,), queries (N, E), patch_weight (E
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Unpack
+from typing import Any, Final, Literal, Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.levels import check_float64, check_names, check_shape
 from dreamer4_reference.sec31_masks import modality_mask
 from dreamer4_reference.sec31_patch_dropout import replace_dropped
 from dreamer4_reference.sec34_layers import Settings, transformer
+
+LAYERS: Final = ("layers", "norm")
+ENCODER: Final = (*LAYERS, "patch_weight", "patch_bias", "latents", "bottleneck_weight", "bottleneck_bias")
+DECODER: Final = (*LAYERS, "latent_weight", "latent_bias", "queries", "patch_weight", "patch_bias")
 
 
 def patch_grid(height: int, width: int, patch: int = 16) -> tuple[int, int]:
@@ -95,6 +99,7 @@ def encode(
     >>> encode(parameters, np.zeros((1, 1, 5, 3)), [])[0, 0].round(3).tolist()
     [[0.762, 0.762, 0.762, 0.762], [0.762, 0.762, 0.762, 0.762]]
     """
+    check_names("parameters", parameters, ENCODER if dropped is None else (*ENCODER, "dropped"), equation="encoder")
     check_float64(equation="encoder", patches=patches)
     check_shape("patches", patches, (None, None, None, len(parameters["patch_weight"])), equation="encoder")
     tokens = patches @ parameters["patch_weight"] + parameters["patch_bias"]
@@ -123,6 +128,7 @@ def decode(
     >>> decode(parameters, np.zeros((1, 1, 2, 4)), [])[0, 0, 0].round(3).tolist()
     [2.0, 2.0, 2.0]
     """
+    check_names("parameters", parameters, DECODER, equation="decoder")
     check_float64(equation="decoder", z=z)
     latents = unregroup(z, factor)
     check_shape("unregrouped z", latents, (None, None, None, len(parameters["latent_weight"])), equation="decoder")

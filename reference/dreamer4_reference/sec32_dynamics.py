@@ -14,7 +14,7 @@ tau_table (K_max, E/2), d_table (log₂ K_max + 1, E/2), actions (S_a, E), read_
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float64, Int
 from dreamer4_reference.levels import (
     check_float64,
     check_level,
+    check_names,
     check_power_of_two,
     check_same_shape,
     check_shape,
@@ -29,6 +30,9 @@ from dreamer4_reference.levels import (
 )
 from dreamer4_reference.sec31_masks import modality_mask
 from dreamer4_reference.sec34_layers import Settings, transformer
+
+EMBEDDINGS: Final = ("spatial_weight", "spatial_bias", "registers", "tau_table", "d_table", "actions")
+PARAMETERS: Final = (*EMBEDDINGS, "layers", "norm", "read_weight", "read_bias")
 
 
 def level_index(tau: Float64[np.ndarray, "*batch"], k_max: int) -> Int[np.ndarray, "*batch"]:
@@ -157,8 +161,12 @@ def dynamics(
     >>> dynamics(parameters, z, label, label, [], np.array([False]), [])[0].round(3).tolist()
     [[[[1.0, 1.0]]]]
     """
+    check_names("parameters", parameters, PARAMETERS, equation="dynamics")
     check_float64(equation="dynamics", z=z)
     check_shape("z", z, (*tau.shape, None, len(parameters["spatial_weight"])), equation="dynamics")
+    inputs = {f"components[{index}]": component for index, component in enumerate(components)}
+    for name, tokens in (inputs if agent is None else inputs | {"agent": agent}).items():
+        check_shape(name, tokens, (*tau.shape, None, len(parameters["norm"])), equation="dynamics")
     check_shape("labelled", labelled, z.shape[:1], equation="dynamics")
     frame = _frame_tokens(parameters, z, tau, d, components, labelled, agent)
     modality = [name for name, tokens in frame for _ in range(tokens.shape[2])]

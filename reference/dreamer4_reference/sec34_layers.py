@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from dreamer4_reference.constants import TIME_EVERY
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import check_float64, check_names, check_option, check_shape
 from dreamer4_reference.sec34_attention import attention, attention_mask
 from dreamer4_reference.sec34_norms import rms_norm
 from dreamer4_reference.sec34_rope import rope
@@ -78,32 +78,6 @@ def layer_shapes(width: int, heads: int, kv_heads: int, head_width: int, mlp_wid
     return {**gains, **attends, "wo": (heads, head_width, width), **mlp}
 
 
-def self_attention(
-    x: Float64[np.ndarray, "N L E"],
-    layer: Parameters,
-    *,
-    mask: Bool[np.ndarray, "L L"],
-    axis: Kind,
-    softcap: float | None = 50.0,
-    eps: float = 1e-6,
-    base: float = 10000.0,
-    axes: Axes = "both",
-) -> Float64[np.ndarray, "N L E"]:
-    """Attention along the axis L of N separate sequences, between its input and output projections.
-
-    >>> head = np.eye(2).reshape(2, 1, 2)
-    >>> layer = {"wq": head, "wk": head, "wv": head, "wo": np.eye(2)[None], "q_gain": np.ones(2), "k_gain": np.ones(2)}
-    >>> self_attention(np.array([[[3.0, 4.0]]]), layer, mask=np.ones((1, 1), bool), axis="time").tolist()
-    [[[3.0, 4.0]]]
-    """
-    q, k, v = (np.einsum("nle,ehd->nlhd", x, layer[name]) for name in ("wq", "wk", "wv"))
-    q, k = rms_norm(q, layer["q_gain"], eps), rms_norm(k, layer["k_gain"], eps)
-    if axis == "time" or axes == "both":
-        positions = np.arange(x.shape[1])
-        q, k = rope(q, positions, base), rope(k, positions, base)
-    return np.einsum("nlhd,hde->nle", attention(q, k, v, mask=mask, softcap=softcap), layer["wo"])
-
-
 def space_attention(
     x: Float64[np.ndarray, "B T S E"],
     layer: Parameters,
@@ -113,14 +87,16 @@ def space_attention(
 ) -> Float64[np.ndarray, "B T S E"]:
     """Every frame is a sequence of its own: the S tokens that `allow` lets see each other, all of them without it.
 
-    >>> zero = {name: np.zeros(shape) for name, shape in layer_shapes(2, 1, 1, 2, 3).items()}
-    >>> space_attention(np.ones((1, 2, 3, 2)), zero).shape
-    (1, 2, 3, 2)
+    >>> layer = {name: np.zeros(shape) for name, shape in layer_shapes(2, 1, 1, 2, 3).items()}
+    >>> layer |= {"wv": np.eye(2).reshape(2, 1, 2), "wo": np.eye(2).reshape(1, 2, 2)}
+    >>> space_attention(np.array([[[[2.0, 1.0], [4.0, 1.0]]]]), layer).tolist()
+    [[[[3.0, 1.0], [3.0, 1.0]]]]
     """
+    _check(x, layer)
     batch, time, tokens, width = x.shape
     allow = np.ones((tokens, tokens), bool) if allow is None else allow
     frames = x.reshape(batch * time, tokens, width)
-    return self_attention(frames, layer, mask=allow, axis="space", **settings).reshape(x.shape)
+    return _self_attention(frames, layer, mask=allow, axis="space", **settings).reshape(x.shape)
 
 
 def time_attention(
@@ -132,14 +108,16 @@ def time_attention(
 ) -> Float64[np.ndarray, "B T S E"]:
     """Every place is a sequence of its own: its T frames, each seeing itself and the window − 1 before it.
 
-    >>> zero = {name: np.zeros(shape) for name, shape in layer_shapes(2, 1, 1, 2, 3).items()}
-    >>> time_attention(np.ones((1, 2, 3, 2)), zero, window=1).shape
-    (1, 2, 3, 2)
+    >>> layer = {name: np.zeros(shape) for name, shape in layer_shapes(2, 1, 1, 2, 3).items()}
+    >>> layer |= {"wv": np.eye(2).reshape(2, 1, 2), "wo": np.eye(2).reshape(1, 2, 2)}
+    >>> time_attention(np.array([[[[2.0, 1.0]], [[4.0, 1.0]]]]), layer).tolist()
+    [[[[2.0, 1.0]], [[3.0, 1.0]]]]
     """
+    _check(x, layer)
     batch, time, tokens, width = x.shape
     mask = attention_mask(time, time, causal=True, window=window)
     places = x.swapaxes(1, 2).reshape(batch * tokens, time, width)
-    mixed = self_attention(places, layer, mask=mask, axis="time", **settings)
+    mixed = _self_attention(places, layer, mask=mask, axis="time", **settings)
     return mixed.reshape(batch, tokens, time, width).swapaxes(1, 2)
 
 
@@ -193,11 +171,29 @@ def transformer(
     return rms_norm(x, final_norm, settings.get("eps", 1e-6))
 
 
+def _self_attention(
+    x: Float64[np.ndarray, "N L E"],
+    layer: Parameters,
+    *,
+    mask: Bool[np.ndarray, "L L"],
+    axis: Kind,
+    softcap: float | None = 50.0,
+    eps: float = 1e-6,
+    base: float = 10000.0,
+    axes: Axes = "both",
+) -> Float64[np.ndarray, "N L E"]:
+    """Attention along the axis L of N separate sequences, between its input and output projections."""
+    q, k, v = (np.einsum("nle,ehd->nlhd", x, layer[name]) for name in ("wq", "wk", "wv"))
+    q, k = rms_norm(q, layer["q_gain"], eps), rms_norm(k, layer["k_gain"], eps)
+    if axis == "time" or axes == "both":
+        positions = np.arange(x.shape[1])
+        q, k = rope(q, positions, base), rope(k, positions, base)
+    return np.einsum("nlhd,hde->nle", attention(q, k, v, mask=mask, softcap=softcap), layer["wo"])
+
+
 def _check(x: np.ndarray, layer: Parameters) -> None:
     check_shape("x", x, (None,) * 4, equation="layers")
-    missing = layer_shapes(0, 0, 0, 0, 0).keys() - layer.keys()
-    if missing:
-        raise ValueError(f"layers: layer lacks {', '.join(sorted(missing))}")
+    check_names("layer", layer, layer_shapes(0, 0, 0, 0, 0), equation="layers")
     check_float64(equation="layers", x=x, **layer)
     check_shape("wq", layer["wq"], (x.shape[-1], None, None), equation="layers")
     check_shape("wk", layer["wk"], (x.shape[-1], None, None), equation="layers")

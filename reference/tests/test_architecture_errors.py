@@ -28,9 +28,9 @@ tau, d = np.zeros((1, 2)), np.full((1, 2), 0.5)
 layer = {name: np.ones(shape) for name, shape in layers.layer_shapes(8, 4, 2, 4, 6).items()}
 frame = np.zeros(2, np.int64)
 flags = np.zeros((1, 2, 3), bool)
-encoder: dict[str, Any] = {"patch_weight": np.ones((8, 2)), "patch_bias": np.ones(2)}
-decoder: dict[str, Any] = {"latent_weight": np.ones((3, 2)), "latent_bias": np.ones(2)}
-parts: dict[str, Any] = {"spatial_weight": np.ones((8, 2))}
+encoder: dict[str, Any] = dict.fromkeys(tokenizer.ENCODER) | {"patch_weight": np.ones((8, 2))}
+decoder: dict[str, Any] = dict.fromkeys(tokenizer.DECODER) | {"latent_weight": np.ones((3, 2))}
+parts: dict[str, Any] = dict.fromkeys(dynamics.PARAMETERS) | {"spatial_weight": np.ones((8, 2)), "norm": np.ones(8)}
 
 
 def attend(**change: Any) -> object:
@@ -95,7 +95,7 @@ CASES: dict[str, Callable[[], object]] = {
     "layers: depth is 0 and every is 4, but both must be ≥ 1": lambda: layers.layer_kinds(0),
     "layers: place is 'first', but must be one of 'last', 'other'": lambda: layers.layer_kinds(4, place="first"),  # type: ignore[arg-type]
     "layers: kind is 'both', but must be one of 'space', 'time'": lambda: layers.residual_layer(tokens, layer, "both"),  # type: ignore[arg-type]
-    "layers: layer lacks wk, wq": lambda: layers.residual_layer(
+    "layers: layer lacks wq, wk": lambda: layers.residual_layer(
         tokens, {name: layer[name] for name in layer.keys() - {"wq", "wk"}}, "space"
     ),
     "layers: q_gain has shape (5,), but must have shape (4)": lambda: layers.residual_layer(
@@ -106,6 +106,12 @@ CASES: dict[str, Callable[[], object]] = {
     ),
     "layers: x has shape (2, 3, 8), but must have shape (any, any, any, any)": lambda: layers.residual_layer(
         tokens[0], layer, "time"
+    ),
+    "layers: x has shape (3, 8), but must have shape (any, any, any, any)": lambda: layers.space_attention(
+        tokens[0, 0], layer
+    ),
+    "layers: wk has shape (7, 2, 4), but must have shape (8, any, any)": lambda: layers.time_attention(
+        tokens, layer | {"wk": layer["wk"][:7]}
     ),
     "layers: kinds asks for 2 layers, but layers has 1": lambda: layers.transformer(
         tokens, [layer], np.ones(8), ["both"]
@@ -184,6 +190,19 @@ CASES: dict[str, Callable[[], object]] = {
     ),
     "dynamics: labelled has shape (2,), but must have shape (1)": lambda: dynamics.dynamics(
         parts, tokens, tau, d, [], np.array([True, False]), []
+    ),
+    "dynamics: components[1] has shape (1, 1, 3, 8), but must have shape (1, 2, any, 8)": lambda: dynamics.dynamics(
+        parts, tokens, tau, d, [tokens, tokens[:, :1]], np.array([True]), []
+    ),
+    "dynamics: agent has shape (1, 2, 3, 7), but must have shape (1, 2, any, 8)": lambda: dynamics.dynamics(
+        parts, tokens, tau, d, [], np.array([True]), [], agent=tokens[..., :7]
+    ),
+    "dynamics: parameters lacks norm, read_weight": lambda: dynamics.dynamics(
+        {name: None for name in parts if name not in ("norm", "read_weight")}, tokens, tau, d, [], np.array([True]), []
+    ),
+    "encoder: parameters lacks dropped": lambda: tokenizer.encode(encoder, tokens, [], dropped=flags),
+    "decoder: parameters lacks queries": lambda: tokenizer.decode(
+        {name: None for name in decoder if name != "queries"}, tokens, []
     ),
     "mouse class: movement has shape (2, 3), but must have shape (any, 2)": lambda: minecraft.mouse_class(
         np.ones((2, 3))
