@@ -95,14 +95,12 @@ class Attention:
         return (y / size).to(x.dtype)
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Channel i and channel i + D/2 of every head (…, L, H, D), turned by position · 10000^(−2i/D)."""
-        half = x.shape[-1] // 2
+        """Pairs of channels of every head (…, L, H, D), pair i turned by position · 10000^(−2i/D)."""
         compute = torch.promote_types(x.dtype, torch.float32)
-        frequency = self.rope_base ** (-torch.arange(half, dtype=torch.float64, device=x.device) / half)
-        angle = self.rope_positions(positions).double()[:, None, None] * frequency
+        angle = self.rope_angles(self.rope_positions(positions), x.shape[-1] // 2)[:, None]
         cos, sin = angle.cos().to(compute), angle.sin().to(compute)
-        one, other = x[..., :half].to(compute), x[..., half:].to(compute)
-        return torch.cat([one * cos - other * sin, other * cos + one * sin], -1).to(x.dtype)
+        one, other = self.pairs(x.to(compute))
+        return self.from_pairs(*self.turned(one, other, cos, sin)).to(x.dtype)
 
     rope_base = 10000.0
 
@@ -110,12 +108,38 @@ class Attention:
         """Along one axis, as they are given."""
         return positions
 
+    def rope_angles(self, positions: Tensor, pairs: int) -> Tensor:
+        """(L, pairs), in double precision: large positions keep their fraction of a turn."""
+        exponent = torch.arange(pairs, dtype=torch.float64, device=positions.device) / pairs
+        return positions.double()[:, None] * self.rope_base**-exponent
+
+    def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Channel i goes with channel i + D/2."""
+        one, other = x.chunk(2, -1)
+        return one, other
+
+    def from_pairs(self, one: Tensor, other: Tensor) -> Tensor:
+        """Back to where they were."""
+        return torch.cat([one, other], -1)
+
+    def turned(self, one: Tensor, other: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """The rotation of a plane."""
+        return one * cos - other * sin, other * cos + one * sin
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """weight · x / √(mean(x²) + eps)."""
         compute = torch.promote_types(x.dtype, torch.float32)
         y = x.to(compute)
-        return (weight.to(compute) * y * (y.square().mean(-1, keepdim=True) + eps).rsqrt()).to(x.dtype)
+        return (weight.to(compute) * y * self.inverse_root(y.square().mean(-1, keepdim=True), eps)).to(x.dtype)
+
+    def inverse_root(self, mean_square: Tensor, eps: float) -> Tensor:
+        """1/√(mean(x²) + eps)."""
+        return (mean_square + eps).rsqrt()
 
     def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
         """(silu(x W_gate) ⊙ x W_up) W_down."""
-        return (torch.nn.functional.silu(x @ w_gate) * (x @ w_up)) @ w_down
+        return self.gated(x @ w_gate, x @ w_up) @ w_down
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        """silu(gate) ⊙ up."""
+        return torch.nn.functional.silu(gate) * up
