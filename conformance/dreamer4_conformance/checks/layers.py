@@ -104,7 +104,7 @@ def time_layers_mix_no_places(subject: Subject, trial: Trial) -> None:
     @given(seeds(), st.integers(1, 5), st.integers(2, 5))
     def holds(seed: int, rows: int, time: int) -> None:
         for found in influences(subject, "time_layer", scattered(seed, rows, time, tokens), seed=seed, time=time):
-            _stays(trial, "time_layer", found, "place", tokens_moved(found).any(0), found.part.index[1])
+            _stays(trial, "time_layer", found, "place", np.asarray(tokens_moved(found).any(0)), found.part.index[1])
 
     holds()
 
@@ -182,7 +182,7 @@ def the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> N
     for operation in offered(subject):
         for seed in range(3):
             small, large, rounding = updates(subject, operation, seed)
-            sentence = f"what {operation} adds to x grows from {small:.3g} to {large:.3g} where x grows fourfold; it is bounded where x is normalised first"
+            sentence = f"what {operation} adds to x grows from {small:.3g} to {large:.3g} where x grows fourfold; normalised first it is bounded"
             call = f"{operation}({SMALL:g} x) − {SMALL:g} x and {operation}({LARGE:g} x) − {LARGE:g} x"
             trial.require(large <= GROWTH * small + rounding, sentence, call=call)
             if not small > rounding:
@@ -207,7 +207,7 @@ def a_token_is_seen_without_its_size(subject: Subject, trial: Trial) -> None:
             size, content, output = heeds(subject, operation, seed)
             if not content > 8 * subject.eps * output:
                 trial.inconclusive(f"{operation} mixes too little to see whether it is normalised first")
-            sentence = f"a token of {operation}'s output moves by {size:.3g} where the others are {SMALL:g} times as large; normalised first they are what they were"
+            sentence = f"a token moves by {size:.3g} where {operation} is given {SMALL:g} times the others; normalised first they are the same"
             call = f"{operation}(x) and {operation}(x with the other tokens times {SMALL:g})"
             trial.require(size <= HEED * content, sentence, call=call)
 
@@ -274,7 +274,9 @@ def where_time_is_mixed(subject: Subject) -> np.ndarray:
     kinds = list(subject.call("layer_kinds"))
     mixing = np.array([kind != "space" for kind in kinds])
     last = np.arange(len(kinds)) % 4 == 3
-    return np.array([mixing[last].any(), mixing[~last].any(), mixing[:4].sum(), "time" in kinds, "both" in kinds], float)
+    return np.array(
+        [mixing[last].any(), mixing[~last].any(), mixing[:4].sum(), "time" in kinds, "both" in kinds], float
+    )
 
 
 @signature("block_zeroed")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.checks.layers import COARSE, layer_input, layer_output, pattern, require_influence
-from dreamer4_conformance.closeness import BUDGET, close
+from dreamer4_conformance.closeness import BUDGET
 from dreamer4_conformance.diagnosis import signature
 from dreamer4_conformance.influence import Part, influences
 from dreamer4_conformance.strategies import seeds
@@ -17,6 +17,8 @@ from dreamer4_conformance.verdicts import OperationFailed
 
 UNBOUNDED = 16
 """Frames over which a time layer without a window is judged."""
+SAME = {**BUDGET, "float64": BUDGET["float32"]}
+"""Relative error at which two outputs are the same: that of float32 in float64 too, where angles may still be float32."""
 DIFFERENT = 8.0
 """Relative L2 norm of a difference, in eps, above which two outputs are not the same up to rounding."""
 
@@ -64,7 +66,9 @@ def time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial
         for found in influences(subject, "time_layer", parts, seed=seed, time=time):
             frame, earlier = found.part.index[0], np.flatnonzero(found.frames("x")[: found.part.index[0]])
             sentence = f"frame {earlier[:1].sum()} of time_layer's output changes with {found.part}, which is later"
-            trial.require(not len(earlier), sentence, call=f"time_layer(x of {rows}x{time} (B, T, S, D)), frame {frame} replaced")
+            trial.require(
+                not len(earlier), sentence, call=f"time_layer(x of {rows}x{time} (B, T, S, D)), frame {frame} replaced"
+            )
 
     holds()
     time = min(reach(subject), 6)
@@ -98,8 +102,7 @@ def copies_told_apart(subject: Subject, seed: int) -> tuple[float, float]:
     """
     a, b = np.split(layer_input(subject, seed, 8, 2), 2, axis=1)
     once, twice, other = (
-        layer_output(subject, "time_layer", np.concatenate(frames, 1))[:, -1]
-        for frames in ((a, b), (a, a, b), (b, b))
+        layer_output(subject, "time_layer", np.concatenate(frames, 1))[:, -1] for frames in ((a, b), (a, a, b), (b, b))
     )
     return relative(twice, once), relative(other, once)
 
@@ -146,20 +149,26 @@ class _Positions:
     def shifted(self, seed: int, before: int) -> None:
         if self.window is None:
             return
-        last, alone = shift(self.subject, seed, before)
+        last, alone = shift(self.subject, seed, before, self.window)
         what, call = f"the last frame, after {before} frames that it does not see,", "time_layer(x)[:, −1]"
-        close(self.trial, self.subject, what, last, alone, call)
+        must_agree(self.subject, self.trial, what, last, alone, call)
 
     def fewer_places(self, seed: int) -> None:
         both = part_of_the_places(self.subject, seed)
         if both is not None:
             what = "the output of all places but the last, given alone,"
-            close(self.trial, self.subject, what, *both, "time_layer(x[:, :, :−1])")
+            must_agree(self.subject, self.trial, what, *both, "time_layer(x[:, :, :−1])")
 
     def reordered(self) -> None:
         if (self.window or 3) >= 3:
             sentence = "the output is the same where earlier frames change places: time has no order"
             must_differ(self.subject, self.trial, reorder(self.subject, 0), sentence, "time_layer(x)[:, −1]")
+
+
+def must_agree(subject: Subject, trial: Trial, what: str, got: np.ndarray, expected: np.ndarray, call: str) -> None:
+    """Deviation where one number is off by more than `SAME` of the largest."""
+    size, k = np.abs(expected).max(), SAME[subject.adapter.dtype] / subject.eps
+    trial.compare(what, got, expected, terms=size, k=k, eps=subject.eps, call=call)
 
 
 def must_differ(subject: Subject, trial: Trial, difference: float, sentence: str, call: str) -> None:
@@ -169,9 +178,9 @@ def must_differ(subject: Subject, trial: Trial, difference: float, sentence: str
     trial.require(difference > DIFFERENT * subject.eps, sentence, call=call, got=difference)
 
 
-def shift(subject: Subject, seed: int, before: int) -> tuple[np.ndarray, np.ndarray]:
-    """The last frame's output, (B, 1, S, D): after `before` frames beyond its window, and without them."""
-    x = layer_input(subject, seed, 2, (window(subject) or 1) + before)
+def shift(subject: Subject, seed: int, before: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last frame's output, (B, 1, S, D): after `before` frames and those that are `seen`, and without the former."""
+    x = layer_input(subject, seed, 2, seen + before)
     return tuple(layer_output(subject, "time_layer", y)[:, -1:] for y in (x, x[:, before:]))  # type: ignore[return-value]
 
 
@@ -213,7 +222,7 @@ def space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial) -> No
         must_differ(subject, trial, relative(*permute(subject, 0)), sentence, call)
         return
     for seed in range(3):
-        close(trial, subject, "the output for tokens in another order", *permute(subject, seed), call)
+        must_agree(subject, trial, "the output for tokens in another order", *permute(subject, seed), call)
 
 
 # What an implementation looks like, whatever its sizes
@@ -240,15 +249,15 @@ def farthest(subject: Subject) -> tuple[bool, bool, bool]:
 
 
 def moves_in_time(subject: Subject) -> bool:
-    """Whether the output depends on where in the sequence frames stand."""
-    budget = BUDGET[subject.adapter.dtype]
-    return window(subject) is not None and any(relative(*shift(subject, 0, n)) > budget for n in range(1, 7))
+    """Whether the output depends on where in the sequence frames stand, however C is counted."""
+    budget, frames = SAME[subject.adapter.dtype], subject.adapter.context_frames
+    return frames is not None and any(relative(*shift(subject, 0, n, frames + 1)) > budget for n in range(1, 7))
 
 
 def counts_places(subject: Subject) -> bool:
     """Whether the output depends on how many places there are."""
     both = part_of_the_places(subject, 0)
-    return both is not None and relative(*both) > BUDGET[subject.adapter.dtype]
+    return both is not None and relative(*both) > SAME[subject.adapter.dtype]
 
 
 @signature("time_layer")

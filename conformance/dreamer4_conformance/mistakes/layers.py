@@ -193,6 +193,8 @@ class PostNorm(TextbookModel):
 class NormMissing(TextbookModel):
     """No normalisation but that of queries and keys."""
 
+    depth = 4
+
     def before(self, x: Tensor, name: str) -> Tensor:
         return x
 
@@ -200,6 +202,8 @@ class NormMissing(TextbookModel):
 @mistake("norm-before-attention-only", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
 class NormBeforeAttentionOnly(TextbookModel):
     """The MLP is given x as it is."""
+
+    depth = 4
 
     def before(self, x: Tensor, name: str) -> Tensor:
         return x if name.endswith("norm2") else super().before(x, name)
@@ -230,7 +234,7 @@ class NormOverTokens(TextbookModel):
     """The root mean square is over all tokens of a sequence, not over the channels of each."""
 
     def before(self, x: Tensor, name: str) -> Tensor:
-        size = x.square().mean((1, 2, 3), keepdim=True) + 1e-6
+        size = x.square().mean(tuple(range(1, x.ndim)), keepdim=True) + 1e-6
         return x / size.sqrt() * self.gain(name, x.shape[-1])
 
 
@@ -297,7 +301,9 @@ class PositionsAddedInTime(TextbookModel):
 
     def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
         index = self.frame_positions(start, *x.shape[1:3]) % 64
-        return super().mixed_time(x + self.parameter("frame.index", 64, self.width)[index][:, None] * 8, name, past, start)
+        return super().mixed_time(
+            x + self.parameter("frame.index", 64, self.width)[index][:, None] * 8, name, past, start
+        )
 
 
 @mistake("rope-on-keys-only", clause="attn.rope", operations=TIME, levels=SIGNAL)
