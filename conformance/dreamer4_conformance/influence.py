@@ -34,8 +34,9 @@ BLACK_BOXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "reconstruct": (("video",), ("video",)),
     "space_layer": (("x",), ("x",)),
     "time_layer": (("x",), ("x",)),
+    "rollout": (("z", "actions"), ("z",)),
 }
-"""The arguments and the outputs of every black box."""
+"""The arguments that the example gives to every black box, and its outputs."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,10 @@ def run(subject: Subject, operation: str, given: Mapping[str, Tree]) -> dict[str
 
 
 def read(subject: Subject, operation: str, values: Mapping[str, Any], batch: int) -> dict[str, np.ndarray]:
-    """Outputs in NumPy, those that are None left out. OperationFailed where the first two axes cannot be batch and time."""
-    found = {name: subject.read(f"{operation}: {name}", x) for name, x in values.items() if x is not None}
+    """Outputs in NumPy, those of several that are None left out. OperationFailed where the first two axes cannot be batch and time."""
+    found = {
+        name: subject.read(f"{operation}: {name}", x) for name, x in values.items() if x is not None or len(values) == 1
+    }
     for name, x in found.items():
         if x.ndim < 2 or len(x) != batch:
             raise OperationFailed(f"{operation}: {name} has shape {x.shape}; it needs ({batch}, T, …)")

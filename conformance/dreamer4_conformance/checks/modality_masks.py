@@ -93,6 +93,11 @@ def _sentence(kind: str, query: str, key: str, behind: int, *, sees: bool) -> st
 
 @check("tok.encoder-mask", needs=("encode", "example"))
 def latents_see_every_part_of_their_frame(subject: Subject, trial: Trial) -> None:
+    """Nothing is hidden from them or cropped."""
+    each_place_moves_z(subject, trial)
+
+
+def each_place_moves_z(subject: Subject, trial: Trial) -> None:
     """Each of some places of a frame of the video, the first and the last of every axis among them, moves z of that frame."""
     axes = arguments(subject, "encode", 0, 1, 2)["video"].shape[2:4]
     rng = np.random.default_rng(0)

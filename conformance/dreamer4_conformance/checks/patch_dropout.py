@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.checks.modality_masks import each_place_moves_z
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.gradients import operation_gradients
 from dreamer4_conformance.influence import arguments
@@ -22,7 +23,7 @@ from dreamer4_reference.constants import MAE_MAX
 from dreamer4_reference.sec31_patch_dropout import drop_count_law, replace_dropped
 
 ROWS, TIME = 512, 8
-FEW, MANY = 10, 64
+FEW, MANY = 16, 64
 """Patches of an image: so few that Bernoulli draws may drop them all, and so many that their number shows p."""
 
 
@@ -46,7 +47,7 @@ def _seed(trial: Trial) -> int:
 
 @check("tok.mae-law", needs=("patch_dropout",), decisions=2)
 def number_of_dropped_patches_follows_its_law(subject: Subject, trial: Trial) -> None:
-    """Found with certainty: shares of images that differ by 0.05, so a largest p below 0.85 or above 0.95; a draw of the other kind (A33)."""
+    """Found with certainty: a largest p of 0.8 or less or of 0.95 or more, and the other kind of draw (A33)."""
     draw, seed = subject.readings["A33"], _seed(trial)
     for patches in (FEW, MANY):
         count = masks(subject, seed, ROWS, TIME, patches).sum(-1).ravel()
@@ -162,6 +163,12 @@ def nothing_is_dropped_at_inference(subject: Subject, trial: Trial) -> None:
     trial.require(same, sentence, call="encode(example(0, 2, 3)['video']) after other seeds of the global random state")
 
 
+@check("tok.mae-embedding", needs=("mae_replace", "encode", "example"))
+def every_patch_is_seen_at_inference(subject: Subject, trial: Trial) -> None:
+    """Nothing stands in the place of a patch: each of some places of a frame moves z."""
+    each_place_moves_z(subject, trial)
+
+
 @check("tok.mae-embedding", needs=("mae_replace",))
 def dropped_patches_become_the_embedding(subject: Subject, trial: Trial) -> None:
     """Values to one rounding; the gradient of their mean reaches the embedding where it stands, and the tokens elsewhere."""
@@ -217,7 +224,7 @@ def law_of_the_dropped(subject: Subject) -> np.ndarray:
 def _statistics(subject: Subject) -> np.ndarray:
     dropped = masks(subject, 1, ROWS, TIME, MANY)
     share = dropped.mean(-1)
-    all_of_few = 5 * masks(subject, 1, ROWS, TIME, FEW).all(-1).mean()
+    all_of_few = 20 * masks(subject, 1, ROWS, TIME, FEW).all(-1).mean()
     pairs = [
         2 * np.corrcoef(one.ravel(), other.ravel())[0, 1] if one.std() * other.std() else 2.0
         for _, one, other in _neighbours(share)

@@ -139,7 +139,7 @@ def numbers(subject: Subject) -> np.ndarray:
 
 
 def clamped(z: np.ndarray) -> bool:
-    """Whether places that reach ±1 in some frames and stay away in as many hardly ever come close.
+    """Whether places that reach ±1 in some frames and stay away in a fifth as many hardly ever come close.
 
     >>> x = np.random.default_rng(0).standard_normal((200, 8))
     >>> clamped(np.clip(x, -1, 1)), clamped(np.tanh(x)), clamped(np.tanh(30 * x).astype(np.float32))

@@ -13,7 +13,7 @@ DROPOUT = ("patch_dropout",)
 REPLACE = ("mae_replace",)
 
 
-@mistake("mae-rate-half", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
+@mistake("mae-rate", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class RateHalf(TextbookModel):
     """p ~ U(0, 0.5)."""
 
@@ -150,6 +150,15 @@ class AtInference(TextbookModel):
     def at_inference(self, tokens: Tensor) -> Tensor:
         dropped = torch.rand(tokens.shape[:3]).to(tokens.device) < 0.5
         return self.mae_replace(tokens, dropped, self.parameter("dropped", self.width))
+
+
+@mistake("mae-fixed-at-inference", clause="tok.mae-embedding", operations=("encode",), levels=SIGNAL)
+class FixedAtInference(TextbookModel):
+    """At inference the same patches are always dropped."""
+
+    def at_inference(self, tokens: Tensor) -> Tensor:
+        dropped = torch.arange(tokens.shape[2], device=tokens.device) % 2 == 0
+        return self.mae_replace(tokens, dropped.expand(tokens.shape[:3]), self.parameter("dropped", self.width))
 
 
 @mistake("mae-zeros", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)

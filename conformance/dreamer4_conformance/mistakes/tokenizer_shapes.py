@@ -62,6 +62,14 @@ class RegroupInterleaved(TextbookModel):
         return z.reshape(batch, time, tokens // 2, 2, channels).transpose(3, 4).flatten(3)
 
 
+@mistake("regroup-halves", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
+class RegroupHalves(TextbookModel):
+    """The second half of the tokens is put beside the first, and A36 is not declared."""
+
+    def regroup(self, z: Tensor) -> Tensor:
+        return torch.cat(z.chunk(2, 2), 3)
+
+
 @mistake("regroup-across-frames", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
 class RegroupAcrossFrames(TextbookModel):
     """Tokens of two frames are put side by side."""
