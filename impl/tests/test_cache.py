@@ -9,8 +9,6 @@ from torch import Tensor
 from dreamer4_impl.cache import Cache
 from dreamer4_impl.transformer import Transformer, TransformerConfig
 
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 FLEX = pytest.param("flex", marks=pytest.mark.flex)
 CONFIG = TransformerConfig(
     width=12, depth=4, heads=4, kv_heads=2, head_width=6, mlp_width=20, context=4, time_every=2, softcap=4.0
@@ -57,7 +55,6 @@ def relative(got: Tensor, expected: Tensor) -> float:
     return float(((got.double() - expected.double()).norm() / expected.double().norm()).detach())
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("arrivals", ARRIVALS)
 @pytest.mark.parametrize(("batch", "masked"), [(2, False), (1, True)])
 def test_frames_that_arrive_in_parts_equal_the_whole_sequence(arrivals, batch, masked, device):
@@ -85,7 +82,6 @@ def test_every_backend_equals_the_whole_sequence(backend):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("device", DEVICES)
 def test_bfloat16_differs_from_the_whole_sequence_by_less_than_rounding_does(device):
     transformer, x = model(torch.bfloat16, device), tokens(dtype=torch.bfloat16, device=device)
     whole = transformer(x)
