@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from torch import Tensor
 
-from dreamer4_conformance.adapter import TorchAdapter
+from dreamer4_conformance.adapter import JaxAdapter, TorchAdapter
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.equivalents import EQUIVALENTS
 from dreamer4_conformance.equivalents.attention import AttentionAlone, Library
@@ -98,6 +100,26 @@ def test_backend_that_raises_fails_with_the_call() -> None:
 class TransposedHeads(AttentionAlone):
     def attention(self, q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
         return super().attention(q, k, v, **options).transpose(1, 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.nightly  # JAX compiles every operation anew for every shape
+def test_attention_in_jax_conforms_with_its_gradients() -> None:
+    jnp = pytest.importorskip("jax.numpy")
+
+    class InJax(JaxAdapter):
+        def attention(
+            self, q: Any, k: Any, v: Any, *, causal: bool, window: Any, softcap: Any, scale: Any = None
+        ) -> Any:
+            k, v = (jnp.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v))
+            logits = jnp.einsum("bihd,bjhd->bhij", q, k) * (q.shape[3] ** -0.5 if scale is None else scale)
+            logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
+            behind = jnp.arange(q.shape[1])[:, None] - jnp.arange(q.shape[1])
+            allow = behind < (q.shape[1] if window is None else window)
+            allow = allow & (behind >= 0) if causal else allow
+            weights = jnp.exp(jnp.where(allow, logits - logits.max(-1, keepdims=True), -jnp.inf))
+            return jnp.einsum("bhij,bjhd->bihd", weights / weights.sum(-1, keepdims=True), v)
+
+    assert judge(Subject(InJax()), BY_ID["attn.value"]).status is Status.PASS
 
 
 def test_attention_of_another_layout_is_refused_with_a_sentence() -> None:
