@@ -113,12 +113,14 @@ class Tiny:
                 parameter.add_(0.1 * torch.randn(parameter.shape))
         return module.to(self.device, self.dtype)
 
-    def tokenizer(self) -> Tokenizer:
-        return self.random(lambda: Tokenizer(self.config.tokenizer)).eval()
+    def tokenizer(self, **layers: int) -> Tokenizer:
+        config = self.config.tokenizer
+        encoder, decoder = replace(config.encoder, **layers), replace(config.decoder, **layers)
+        return self.random(lambda: Tokenizer(replace(config, encoder=encoder, decoder=decoder))).eval()
 
-    def dynamics(self, *, agent: bool = True, **changes: Any) -> Dynamics:
-        tasks = self.config.dynamics.tasks if agent else 0
-        config = replace(self.config.dynamics, **{"agent": agent, "tasks": tasks} | changes)
+    def dynamics(self, *, agent: bool = True, tasks: int = 3, **layers: int) -> Dynamics:
+        transformer = replace(self.config.dynamics.transformer, **layers)
+        config = replace(self.config.dynamics, transformer=transformer, agent=agent, tasks=tasks if agent else 0)
         return self.random(lambda: Dynamics(config))
 
     def agent(self) -> Agent:
