@@ -110,6 +110,8 @@ def _numbers(adapter: Adapter) -> Iterator[str]:
         yield f"min_batch is {adapter.min_batch!r}; it needs a whole number of at least 1"
     if not _whole(adapter.rms_warmup, 0):
         yield f"rms_warmup is {adapter.rms_warmup!r}; it needs a whole number of at least 0"
+    if adapter.context_frames is not None and not _whole(adapter.context_frames, 1):
+        yield f"context_frames is {adapter.context_frames!r}; it needs a whole number of at least 1, or None without a window"
     share = adapter.d_min_share
     if share is not None and (not _number(share, 0, 1) or share in (0, 1)):
         yield f"d_min_share is {share!r}; it needs a number between 0 and 1, both left out"

@@ -125,10 +125,10 @@ def a_quarter_of_the_layers_mixes_time(subject: Subject, trial: Trial) -> None:
     mixing, absent = ("time", "both") if subject.readings["A25"] == "replaces" else ("both", "time")
     trial.require(absent not in kinds, f"a layer is {absent!r}; a layer that mixes time is {mixing!r}", got=kinds)
     held = [kinds[first : first + 4].count(mixing) for first in range(max(1, len(kinds) - 3))]
-    least = 1 if len(kinds) >= 4 else 0
-    sentence = f"{{}} of 4 layers in a row mix time; one does, of {len(kinds)} layers"
+    least, together = (1, 4) if len(kinds) >= 4 else (0, len(kinds))
     odd = next((n for n in held if not least <= n <= 1), None)
-    trial.require(odd is None, sentence.format(odd), call="layer_kinds()", got=kinds)
+    sentence = f"{odd} of {together} layers in a row mix time; one in four does"
+    trial.require(odd is None, sentence, call="layer_kinds()", got=kinds)
     if len(kinds) < 4:
         return
     index, last = kinds.index(mixing), subject.readings["A39"] == "last"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.layers import COARSE, layer_input, layer_output, pattern, require_influence
+from dreamer4_conformance.checks.layers import COARSE, heeds, layer_input, layer_output, pattern, require_influence
 from dreamer4_conformance.closeness import BUDGET
 from dreamer4_conformance.diagnosis import signature
 from dreamer4_conformance.influence import Part, influences
@@ -161,8 +161,8 @@ class _Positions:
 
     def reordered(self) -> None:
         if (self.window or 3) >= 3:
-            sentence = "the output is the same where earlier frames change places: time has no order"
-            must_differ(self.subject, self.trial, reorder(self.subject, 0), sentence, "time_layer(x)[:, −1]")
+            sentence = "the last frame's output is the same where earlier frames change places: time has no order"
+            must_differ(self.subject, self.trial, "time_layer", reorder(self.subject, 0), sentence)
 
 
 def must_agree(subject: Subject, trial: Trial, what: str, got: np.ndarray, expected: np.ndarray, call: str) -> None:
@@ -171,11 +171,14 @@ def must_agree(subject: Subject, trial: Trial, what: str, got: np.ndarray, expec
     trial.compare(what, got, expected, terms=size, k=k, eps=subject.eps, call=call)
 
 
-def must_differ(subject: Subject, trial: Trial, difference: float, sentence: str, call: str) -> None:
-    """Deviation unless a relative difference is more than rounding; inconclusive where rounding may have hidden it."""
+def must_differ(subject: Subject, trial: Trial, operation: str, difference: float, sentence: str) -> None:
+    """Deviation unless a relative difference is more than rounding; inconclusive where nothing is mixed or rounding hides it."""
+    _, content, output = heeds(subject, operation, 0)
+    if not content > 4 * DIFFERENT * subject.eps * output:
+        trial.inconclusive(f"{operation} mixes too little to see whether positions matter")
     if difference <= DIFFERENT * subject.eps and subject.eps > COARSE:
         trial.inconclusive(f"whether positions matter is lost in the rounding of {subject.adapter.dtype}")
-    trial.require(difference > DIFFERENT * subject.eps, sentence, call=call, got=difference)
+    trial.require(difference > DIFFERENT * subject.eps, sentence, call=f"{operation}(x)", got=difference)
 
 
 def shift(subject: Subject, seed: int, before: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +222,7 @@ def space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial) -> No
     call = "space_layer(x[:, :, order]) and space_layer(x)[:, :, order]"
     if subject.readings["A35"] == "both":
         sentence = "the output only changes places with its tokens: space has no positions"
-        must_differ(subject, trial, relative(*permute(subject, 0)), sentence, call)
+        must_differ(subject, trial, "space_layer", relative(*permute(subject, 0)), sentence)
         return
     for seed in range(3):
         must_agree(subject, trial, "the output for tokens in another order", *permute(subject, seed), call)
