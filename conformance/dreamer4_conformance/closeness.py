@@ -1,7 +1,8 @@
 """When two outputs of one black box are the same: its arithmetic is not known, so no sum of terms bounds its rounding.
 
-Every frame is compared by the L2 norm of its error, every number by the largest one, both as shares of what is expected. Where a model lets rounding
-grow beyond these budgets, its own response to a rounding of its inputs says how far; where that is as large as the output, nothing is decided.
+Frame by frame both are compared by the L2 norm of their difference and by the largest one, each as a share of what is expected. Where a model
+lets rounding grow beyond these budgets, its own response to a rounding of its inputs says how far; where that is as large as the output, nothing is
+decided.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 from dreamer4_conformance.check import Trial
 from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import Deviation, OperationFailed
 
 BUDGET = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 1e-1}
 """Relative errors that a whole model is given, by dtype."""
@@ -36,31 +38,35 @@ def close(
     Args:
         trial: whose case this is.
         subject: whose dtype sets the budget.
-        what: the output, as the message names it.
+        what: which two outputs these are, as the message names them.
         got: the output in question.
         expected: what it has to be.
         call: what a reader would type.
         rounded: gives `expected` again, from inputs moved by about a rounding; called only where the budget is exceeded.
     """
-    budget = BUDGET[subject.adapter.dtype]
-    if rounded is not None and got.shape == expected.shape and not _relative_error(got, expected) <= budget:
-        budget = max(budget, GROWTH * _relative_error(rounded(), expected))
-        if budget > TOO_FAR:
-            trial.inconclusive(f"a rounding of the inputs already changes {what} by {budget / GROWTH:.1g} of its size")
-    k, size = budget / subject.eps, np.abs(expected).max(initial=0.0)
-    trial.compare(what, got, expected, terms=size, k=k, eps=subject.eps, call=call)
-    error, norm = (_norms(x) for x in (got - expected, expected))
-    of_frame = f"the L2 norm of the error of {what}, frame by frame,"
-    trial.compare(of_frame, error, np.zeros_like(error), terms=norm, k=k, eps=subject.eps, call=call)
+    if got.shape != expected.shape:
+        raise OperationFailed(f"{what} differ in shape, {got.shape} and {expected.shape}", call=call)
+    budget, errors = BUDGET[subject.adapter.dtype], relative_errors(got, expected)
+    if rounded is not None and not (errors <= budget).all():
+        grown = float(relative_errors(rounded(), expected).max(initial=0.0))
+        budget = max(budget, GROWTH * grown)
+        if not budget <= TOO_FAR:
+            trial.inconclusive(f"a rounding of the inputs changes this model's output by {grown:.1g} of its size")
+    far = np.flatnonzero(~(errors <= budget))
+    if far.size:
+        sentence = f"{what} differ in frame {far[0]} by {errors[far[0]]:.2g} of its size"
+        raise Deviation(sentence, call=call, error=float(errors[far[0]]), bound=budget)
+    nothing = np.zeros_like(errors)
+    trial.compare(what, errors, nothing, terms=1.0, k=budget / subject.eps, eps=subject.eps, call=call)
 
 
-def _norms(x: np.ndarray) -> np.ndarray:
-    """Over all axes but (B, T)."""
-    return np.asarray((x.reshape(*x.shape[:2], -1) ** 2).sum(-1) ** 0.5)
+def relative_errors(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """(T,): the larger of both measures in each frame, the worst sequence of the batch; NaN where there is one.
 
-
-def _relative_error(got: np.ndarray, expected: np.ndarray) -> float:
-    """The larger of both measures; NaN where there is one."""
-    largest = np.abs(got - expected).max(initial=0.0) / max(np.abs(expected).max(initial=0.0), np.finfo(float).tiny)
-    norms = _norms(got - expected) / np.maximum(_norms(expected), np.finfo(float).tiny)
-    return float(np.maximum(largest, norms.max(initial=0.0)))
+    >>> relative_errors(np.array([[3.0, 4.0]]), np.array([[3.0, 5.0]]))
+    array([0. , 0.2])
+    """
+    apart, size = (x.reshape(*x.shape[:2], -1) for x in (np.abs(got - expected), np.abs(expected)))
+    tiny = np.finfo(np.float64).tiny
+    norms = (apart**2).sum(-1) ** 0.5 / np.maximum((size**2).sum(-1) ** 0.5, tiny)
+    return np.asarray(np.maximum(norms, apart.max(-1) / np.maximum(size.max(-1), tiny)).max(0))

@@ -250,7 +250,11 @@ class Dynamics(Transformer):
         if not z.shape[1]:
             return state
         acted = self.at(actions, slice(start, start + z.shape[1]))
-        return self.predicted(z, *self.context_labels(z), acted, None, labelled, state)[2]
+        return self.predicted(z, *self.labels_in_cache(z), acted, None, labelled, state)[2]
+
+    def labels_in_cache(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of context frames."""
+        return self.context_labels(z)
 
     def denoised(self, z: Tensor, past: Tensor, state: Any, actions: Any, num_steps: int) -> tuple[Tensor, Any]:
         """K Euler steps of the last frame, z (B, 1, S, D), and the state from which it is committed."""

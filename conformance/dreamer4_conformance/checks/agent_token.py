@@ -1,0 +1,190 @@
+"""Checks of the agent token, which sees and is not seen, and of the heads that read it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.checks.dynamics import (
+    DYNAMICS,
+    MASK,
+    TIME,
+    Found,
+    acts_after,
+    call_with,
+    inputs_of_frames,
+    judge_mask,
+    unmoved,
+)
+from dreamer4_conformance.diagnosis import attempt, signature
+from dreamer4_conformance.influence import Part, arguments, demand, influences, run, together
+from dreamer4_conformance.subject import Subject
+
+HEADS = ("mtp_heads", *DYNAMICS)
+
+
+def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: int) -> np.ndarray:
+    """The agent's output (B, T, …) on an example. Inconclusive where there is none."""
+    found = run(subject, "dynamics", arguments(subject, "dynamics", seed, batch, time))
+    if "agent" not in found:
+        trial.inconclusive("dynamics returns no agent output")
+    return found["agent"]
+
+
+@check("dyn.agent-firewall", needs=DYNAMICS)
+def nothing_sees_the_agent_token(subject: Subject, trial: Trial) -> None:
+    """The task moves the agent's outputs, and no number of z_hat."""
+    agent_output(subject, trial, 0, 1, 1)
+    if arguments(subject, "dynamics", 0, 1, 1)["task"] is None:
+        trial.inconclusive("example has no task, by which the agent token could be changed")
+    task = Part("task")
+
+    def complete(found: Found) -> bool:
+        return bool(found[task].frames("agent").all())
+
+    moved = together(subject, "dynamics", [task], complete, seed=trial.seed, time=3)[task]
+    leaks = np.flatnonzero(moved.frames("z_hat"))
+    sentence = f"frame {leaks[0] if leaks.size else ''} of z_hat changes with the task, which only agent tokens hold"
+    trial.require(not leaks.size, sentence, call=call_with(task, 3))
+    blind = np.flatnonzero(~moved.frames("agent"))
+    sentence = f"the agent's output in frame {blind[0] if blind.size else ''} does not change with the task"
+    demand(trial, subject, not blind.size, sentence, call=call_with(task, 3))
+
+
+@check("dyn.agent-firewall", needs=DYNAMICS)
+def agent_token_sees_everything_up_to_its_frame(subject: Subject, trial: Trial) -> None:
+    """z, both labels and the actions of its frame, and of earlier ones inside the context."""
+    agent_output(subject, trial, 0, 1, 1)
+
+    def complete(found: Found) -> bool:
+        return not list(unmoved(subject, found, "agent", TIME))
+
+    found = together(subject, "dynamics", inputs_of_frames(subject, TIME), complete, seed=trial.seed, time=TIME)
+    trial.cases += 1
+    for part, frame in unmoved(subject, found, "agent", TIME):
+        sentence = f"the agent's output in frame {frame} does not change with {part.path} of frame {part.index[0]}"
+        demand(trial, subject, False, sentence, call=call_with(part, TIME))
+
+
+@check("dyn.agent-firewall", needs=MASK)
+def mask_hides_agent_tokens_and_nothing_from_them(subject: Subject, trial: Trial) -> None:
+    """Within a frame; and of earlier frames none is seen either."""
+    names = ("latent", "label", "action", "agent")
+    judge_mask(subject, trial, names, ("agent",))
+
+
+# Eq. (9)
+
+
+@check("eq09.no-leak", needs=DYNAMICS)
+def agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Trial) -> None:
+    """Exact. Block t holds a_{t−1} or a_t (A32), the first label is a_t or a_{t+1} (A17); the action before it is seen."""
+    agent_output(subject, trial, 0, 1, 1)
+    parts = [Part("actions", (t,)) for t in range(TIME)]
+    last = _last_seen(subject)
+
+    def complete(found: Found) -> bool:
+        return all(found[part].frames("agent")[t] for part in found for t in _must_see(subject, part))
+
+    found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
+    for part, influence in found.items():
+        block, moved = int(part.index[0]), influence.frames("agent")
+        leaks = np.flatnonzero(moved[: max(block - last, 0)])
+        frame = leaks[0] if leaks.size else 0
+        sentence = f"the agent's output in frame {frame} changes with the action of block {block}, which it predicts"
+        trial.require(not leaks.size, sentence + _as_declared(subject), call=call_with(part, TIME))
+        for t in _must_see(subject, part):
+            sentence = f"the agent's output in frame {t} does not change with the action of block {block}, a_{t - 1}"
+            demand(trial, subject, moved[t], sentence + _as_declared(subject), call=call_with(part, TIME))
+
+
+def _last_seen(subject: Subject) -> int:
+    """h_t may see the action blocks up to t plus this: those before the first that holds a label."""
+    nearest = int(subject.readings["A17"] == "1..8")
+    return nearest - (subject.readings["A32"] == "current")
+
+
+def _must_see(subject: Subject, part: Part) -> list[int]:
+    """The frame that comes after the action, where there is one: no label is among what led to it."""
+    t = int(part.index[0]) + acts_after(subject, part)
+    return [t] if t < TIME else []
+
+
+def _as_declared(subject: Subject) -> str:
+    return f" (A32 = {subject.readings['A32']}, A17 = {subject.readings['A17']})"
+
+
+@signature("dynamics")
+def actions_that_move_the_agent(subject: Subject) -> np.ndarray:
+    """Whether h_1 moves with the actions of blocks 0, 1 and 2; and z_hat of frame 1 too."""
+
+    def probe() -> np.ndarray:
+        parts = [Part("actions", (t,)) for t in range(3)]
+        found = influences(subject, "dynamics", parts, seed=5, time=3)
+        return np.array([[each.frames(output)[1] for output in ("agent", "z_hat")] for each in found], float)
+
+    return attempt(probe, 6)
+
+
+# The heads
+
+
+@check("mtp.heads", needs=HEADS)
+def every_distance_has_a_layer_of_its_own(subject: Subject, trial: Trial) -> None:
+    """As many outputs as A17 has distances, no two of them equal."""
+    agent = agent_output(subject, trial, trial.seed, 2, 3)
+    heads, count = _heads(subject, agent), 9 if subject.readings["A17"] == "0..8" else 8
+    call = f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
+    sentence = f"mtp_heads returned {heads.shape[2]} distances; A17 = {subject.readings['A17']} has {count}"
+    trial.require(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
+    for n in range(count):
+        same = [m for m in range(n) if np.allclose(heads[:, :, n], heads[:, :, m], rtol=8 * subject.eps, atol=0)]
+        sentence = f"the heads at distances number {same[0] if same else ''} and {n} of A17 give the same: one layer serves both"
+        trial.require(not same, sentence, call=call)
+
+
+def _heads(subject: Subject, agent: np.ndarray) -> np.ndarray:
+    """(B, T, N, K)."""
+    heads = subject.compute("mtp_heads", agent)
+    return heads.reshape(*agent.shape[:2], *(heads.shape[2:] if heads.ndim == 4 else (-1, 1)))
+
+
+@check("mtp.heads", needs=HEADS)
+def each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: Trial) -> None:
+    """Bit for bit: h_t of one sequence, and neither neighbours in time nor other sequences."""
+    agent_output(subject, trial, 0, 1, 1)
+    moved = _moved_by_frame(subject, trial.seed)
+    call = "mtp_heads(agent), with one frame of another example"
+    for t in range(3):
+        blind = np.flatnonzero(~moved[t, t])
+        sentence = f"the head at distance number {blind[0] if blind.size else ''} of A17 does not change with h_{t} in frame {t}"
+        demand(trial, subject, not blind.size, sentence, call=call)
+        others = np.delete(moved[t], t, axis=0).any() or moved[3].any()
+        trial.require(not others, f"heads change with h_{t} in another frame or another sequence", call=call)
+
+
+def _moved_by_frame(subject: Subject, seed: int) -> np.ndarray:
+    """bool (4, 3, N): what moves where frame t of sequence t is another, and nothing of sequence 3."""
+    base, other = (_agents(subject, seed + shift) for shift in (0, 1009))
+    touched = base.copy()
+    touched[range(3), range(3)] = other[range(3), range(3)]
+    before, after = _heads(subject, base), _heads(subject, touched)
+    return np.asarray((before != after).any(3))
+
+
+def _agents(subject: Subject, seed: int) -> np.ndarray:
+    return run(subject, "dynamics", arguments(subject, "dynamics", seed, 4, 3))["agent"]
+
+
+@signature("mtp_heads")
+def what_the_heads_read(subject: Subject) -> np.ndarray:
+    """Whether heads differ, whether they are those of A17, and what moves with which frame: itself, earlier, later, others."""
+
+    def probe() -> np.ndarray:
+        heads, moved = _heads(subject, _agents(subject, 6)), _moved_by_frame(subject, 6)
+        differ = [not np.allclose(heads[:, :, 0], heads[:, :, n], rtol=0.02) for n in (1, -1)]
+        count = heads.shape[2] == (9 if subject.readings["A17"] == "0..8" else 8)
+        own, later, earlier = moved[[0, 1, 2], [0, 1, 2]], moved[0, 1:], moved[2, :2]
+        return np.array([*differ, count, own.all(), own.any(), later.any(), earlier.any(), moved[3].any()], float)
+
+    return attempt(probe, 8)

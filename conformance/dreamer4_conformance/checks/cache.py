@@ -1,0 +1,140 @@
+"""Checks of generation frame by frame: with a cache it is what it is without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.checks.dynamics import rounded
+from dreamer4_conformance.closeness import close, relative_errors
+from dreamer4_conformance.diagnosis import attempt, signature
+from dreamer4_conformance.influence import Tree, arguments, demand, run
+from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.unrolling import rolled_out, unroll
+from dreamer4_conformance.verdicts import Deviation, OperationFailed
+
+STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")
+ROLLOUT = ("rollout", "example")
+LONGEST = {"dev": 64, "ci": 64, "nightly": 1024}
+"""Frames that are generated at most, where a long context would take more to be left behind."""
+SAME = 0.05
+"""A difference of generated frames, as a share of their size, that signatures take for none."""
+
+
+def _window(subject: Subject) -> int:
+    """Frames that a time layer sees, the current one included; 3 where it sees all."""
+    length = subject.adapter.context_frames
+    return 3 if length is None else length + (subject.readings["A30"] == "exclusive")
+
+
+@check("net.incremental", needs=STEP)
+def one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
+    """Beyond three windows, or as far as `LONGEST` goes; with the task, and without it where that is possible."""
+    time = min(3 * _window(subject) + 2, LONGEST[trial.profile])
+    given = arguments(subject, "dynamics", trial.seed, 2, time)
+    _judge_unrolled(subject, trial, given)
+    if given["task"] is not None:
+        given["task"] = None
+        try:
+            run(subject, "dynamics", given)
+        except OperationFailed:  # this model always has a task
+            return
+        _judge_unrolled(subject, trial, given)
+
+
+def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -> None:
+    batch, time = given["z"].shape[:2]
+    expected, got = run(subject, "dynamics", given), unroll(subject, given, time)
+    told = "" if given["task"] is not None else ", without a task"
+    call = f"dynamics_step, {time} times, and dynamics of example({trial.seed}, {batch}, {time}){told}"
+    for name, at_once in expected.items():
+        if name not in got:
+            raise Deviation(f"dynamics_step returns None for {name}, dynamics does not", call=call)
+
+        def again(name: str = name) -> np.ndarray:
+            return run(subject, "dynamics", {**given, "z": rounded(subject, given["z"])})[name]
+
+        close(trial, subject, f"{name} one frame at a time and all at once", got[name], at_once, call, rounded=again)
+
+
+@check("ctx.cache", needs=ROLLOUT)
+def rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) -> None:
+    """Over the end of the window. Where context noise is drawn anew for each frame or evaluation (A28) it need not be the same."""
+    generate, context, given = _rollouts(subject, trial.seed, trial.profile, 3)
+    without = generate(given, cache=False)
+    call = f"rollout(z of example, frames={without.shape[1]}, cache=True) and cache=False, after {context} frames"
+
+    def again() -> np.ndarray:
+        return generate({**given, "z": rounded(subject, given["z"])}, cache=False)
+
+    try:
+        what = "frames generated with a cache and without"
+        close(trial, subject, what, generate(given, cache=True), without, call, rounded=again)
+    except Deviation as deviation:
+        if subject.readings["A28"] == "frame":
+            raise
+        trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may be another")
+
+
+def _rollouts(
+    subject: Subject, seed: int, profile: str, frames: int
+) -> tuple[Callable[..., np.ndarray], int, dict[str, Tree]]:
+    """What generates, from how many frames, and the example: the window is full, so that the frames leave it behind."""
+    context = min(_window(subject), LONGEST[profile])
+    given = arguments(subject, "rollout", seed, 2, context + frames)
+    generate = partial(rolled_out, subject, context=context, seed=seed, num_steps=min(2, subject.k_max))
+    return generate, context, given
+
+
+@check("ctx.cache", needs=ROLLOUT)
+def rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> None:
+    """Every generated frame, with the cache and without: a cache that nobody reads would agree with anything."""
+    generate, _, given = _rollouts(subject, trial.seed, trial.profile, 2)
+    other = arguments(subject, "rollout", trial.seed + 1009, *given["z"].shape[:2])
+    for cache in (False, True):
+        frames = generate(given, cache=cache)
+        for name, said in (("z", "context"), ("actions", "actions")):
+            if given[name] is None:
+                continue
+            moved = (generate({**given, name: other[name]}, cache=cache) != frames).any((2, 3)).all(0)
+            still = np.flatnonzero(~moved)
+            sentence = f"generated frame {still[0] if still.size else ''} is the same after two different {said}"
+            call = f"rollout(…, cache={cache}) with the {said} of two examples"
+            demand(trial, subject, not still.size, sentence.replace("different context", "contexts"), call=call)
+
+
+@signature("dynamics_step")
+def frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
+    """Whether the first, the second, the rest of the window and what follows it are what they are at once."""
+
+    def probe() -> np.ndarray:
+        window = _window(subject)
+        time = min(3 * window, LONGEST["ci"])
+        given = arguments(subject, "dynamics", 7, 2, time)
+        same = relative_errors(unroll(subject, given, time)["z_hat"], run(subject, "dynamics", given)["z_hat"]) <= SAME
+        spans = (same[:1], same[1:2], same[2:window], same[window : window + 1], same[window + 1 :])
+        return np.array([span.all() for span in spans], float)
+
+    return attempt(probe, 5)
+
+
+@signature("rollout")
+def what_generated_frames_depend_on(subject: Subject) -> np.ndarray:
+    """Whether cache and no cache agree on the first and the other frames; whether context and actions move any."""
+
+    def probe() -> np.ndarray:
+        generate, _, given = _rollouts(subject, 8, "ci", 2)
+        other = arguments(subject, "rollout", 9, *given["z"].shape[:2])
+        pair = [generate(given, cache=cache) for cache in (False, True)]
+        same = relative_errors(pair[1], pair[0]) <= SAME
+        moved = [
+            (generate({**given, name: other[name]}, cache=cache) != pair[cache]).any()
+            for name in ("z", "actions")
+            for cache in (False, True)
+        ]
+        return np.array([same[0], same[1:].all(), *moved], float)
+
+    return attempt(probe, 6)
