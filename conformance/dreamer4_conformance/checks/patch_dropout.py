@@ -20,7 +20,7 @@ from dreamer4_conformance.strategies import seeds
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 from dreamer4_reference.constants import MAE_MAX
-from dreamer4_reference.sec31_patch_dropout import drop_count_law, replace_dropped
+from dreamer4_reference.sec31_patch_dropout import Draw, drop_count_law, replace_dropped
 
 ROWS, TIME = 512, 8
 FEW, MANY = 16, 64
@@ -45,34 +45,39 @@ def _seed(trial: Trial) -> int:
     return int(trial.rng().integers(2**31))
 
 
-@check("tok.mae-law", needs=("patch_dropout",), decisions=2)
+def _law(subject: Subject, patches: int) -> np.ndarray:
+    """Probabilities (N + 1,) of the number of patches that an image drops."""
+    draw: Draw = "count" if subject.readings["A33"] == "count" else "bernoulli"
+    return np.asarray(drop_count_law(patches, draw=draw))
+
+
+@check("tok.mae-law", needs=("patch_dropout",), decisions=1)
 def number_of_dropped_patches_follows_its_law(subject: Subject, trial: Trial) -> None:
-    """Found with certainty: a largest p of 0.8 or less or of 0.95 or more, and the other kind of draw (A33)."""
-    draw, seed = subject.readings["A33"], _seed(trial)
-    for patches in (FEW, MANY):
-        count = masks(subject, seed, ROWS, TIME, patches).sum(-1).ravel()
-        call = f"patch_dropout({seed}, {ROWS}, {TIME}, {patches})"
-        law = drop_count_law(patches, draw=draw)  # type: ignore[arg-type]
-        got = np.bincount(count, minlength=patches + 1) / count.size
-        if patches == FEW:
-            _all_dropped(trial, draw, int((count == patches).sum()), count.size, float(law[-1]), call)
-            continue
-        open_to_rounding = 1 / (2 * MAE_MAX * patches) if draw == "count" else 0.0
-        distance = float(np.abs(np.cumsum(got) - np.cumsum(law)).max())
-        bound = distance_bound(max(0.0, distance - open_to_rounding), count.size)
-        sentence = f"the share of images with at most n of {patches} patches dropped is off by {distance:.3g} from that of p ~ U(0, {MAE_MAX})"
-        trial.reject_law(bound, sentence, call=call, got=got.round(4).tolist(), expected=law.round(4).tolist())
+    """Found with certainty: a largest p of 0.8 or less, or of 1."""
+    seed, law = _seed(trial), _law(subject, MANY)
+    count = masks(subject, seed, ROWS, TIME, MANY).sum(-1).ravel()
+    got = np.bincount(count, minlength=MANY + 1) / count.size
+    open_to_rounding = 1 / (2 * MAE_MAX * MANY) if subject.readings["A33"] == "count" else 0.0
+    distance = float(np.abs(np.cumsum(got) - np.cumsum(law)).max())
+    bound = distance_bound(max(0.0, distance - open_to_rounding), count.size)
+    sentence = f"the share of images with at most n of {MANY} patches dropped is off by {distance:.3g} from that of p ~ U(0, {MAE_MAX})"
+    call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
+    trial.reject_law(bound, sentence, call=call, got=got.round(4).tolist(), expected=law.round(4).tolist())
 
 
-def _all_dropped(trial: Trial, draw: str, images: int, of: int, share: float, call: str) -> None:
-    if draw == "count":
-        sentence = (
-            f"{images} of {of} images drop all of {FEW} patches; p = {MAE_MAX} leaves one (declared is A33 = count)"
-        )
+@check("tok.mae-law", needs=("patch_dropout",), decisions=1)
+def images_lose_all_patches_as_often_as_they_should(subject: Subject, trial: Trial) -> None:
+    """Drawn patch by patch a few do; by an exact count none does, since p N leaves one (A33)."""
+    seed, share = _seed(trial), float(_law(subject, FEW)[-1])
+    dropped = masks(subject, seed, ROWS, TIME, FEW).all(-1)
+    images, of = int(dropped.sum()), dropped.size
+    call = f"patch_dropout({seed}, {ROWS}, {TIME}, {FEW})"
+    if subject.readings["A33"] == "count":
+        sentence = f"{images} of {of} images drop all of {FEW} patches; a count of at most {MAE_MAX} of them leaves one (A33 = count)"
         trial.require(images == 0, sentence, call=call, got=images, expected=0)
-        return
-    sentence = f"{images} of {of} images drop all of {FEW} patches; drawn patch by patch {share * of:.0f} would"
-    trial.reject_law(count_bound(images, of, share), sentence, call=call, got=images / of, expected=share)
+    else:
+        sentence = f"{images} of {of} images drop all of {FEW} patches; drawn patch by patch {share * of:.0f} would"
+        trial.reject_law(count_bound(images, of, share), sentence, call=call, got=images / of, expected=share)
 
 
 @check("tok.mae-law", needs=("patch_dropout",), decisions=2)
@@ -80,7 +85,7 @@ def images_draw_their_own_share(subject: Subject, trial: Trial) -> None:
     """The numbers of patches that neighbouring frames, and rows, drop: a correlation of 0.25 is found with certainty."""
     seed = _seed(trial)
     count = masks(subject, seed, ROWS, TIME, MANY).sum(-1)
-    law, numbers = drop_count_law(MANY, draw=subject.readings["A33"]), np.arange(MANY + 1)  # type: ignore[arg-type]
+    law, numbers = _law(subject, MANY), np.arange(MANY + 1)
     scores = (numbers - law @ numbers) / np.sqrt(law @ (numbers - law @ numbers) ** 2)
     call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
     for name, one, other in _neighbours(scores[count]):
@@ -96,20 +101,27 @@ def _neighbours(x: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
     return [("frames", x[:, 0:frames:2], x[:, 1:frames:2]), ("rows", x[0:rows:2], x[1:rows:2])]
 
 
-@check("tok.mae-law", needs=("patch_dropout",), decisions=4)
-def patches_are_dropped_independently(subject: Subject, trial: Trial) -> None:
-    """Of another frame, of another row, of their place, and of each other at any distance."""
+@check("tok.mae-law", needs=("patch_dropout",), decisions=2)
+def images_drop_patches_of_their_own(subject: Subject, trial: Trial) -> None:
+    """Given how many, the patches of an image are independent of those of the frame, and the row, beside it."""
     seed = _seed(trial)
-    dropped = masks(subject, seed, ROWS, TIME, MANY)
-    call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
-    for name, one, other in _neighbours(dropped):
+    for name, one, other in _neighbours(masks(subject, seed, ROWS, TIME, MANY)):
         excess, bound = _shared(one.reshape(-1, MANY), other.reshape(-1, MANY))
         sentence = f"neighbouring {name} drop {excess:.3g} patches more in common than independent images would"
+        call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
         trial.reject_law(bound, sentence, call=call, got=excess, expected=0.0)
-    for what, (excess, bounds) in (("at place", _by_place(dropped)), ("at distance", _by_distance(dropped))):
+
+
+@check("tok.mae-law", needs=("patch_dropout",), decisions=2)
+def patches_of_an_image_are_alike(subject: Subject, trial: Trial) -> None:
+    """Given how many are dropped, each place is as likely as another, and so is each pair at any distance."""
+    seed = _seed(trial)
+    dropped = masks(subject, seed, ROWS, TIME, MANY)
+    for what, judged in (("patches at place", _by_place), ("pairs of patches at distance", _by_distance)):
+        excess, bounds = judged(dropped)
         worst = int(np.argmax(np.abs(excess)))
-        named = f"patches {'' if what == 'at place' else 'in pairs '}{what} {worst}"
-        sentence = f"{named} are dropped {excess[worst]:.3g} times an image more often than others"
+        sentence = f"{what} {worst} are dropped in {excess[worst]:.3g} of the images more than chance gives"
+        call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
         trial.reject_law(
             any_of(bounds), sentence, call=call, got=excess.round(4).tolist(), expected=[0.0] * len(excess)
         )

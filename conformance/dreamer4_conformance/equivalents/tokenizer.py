@@ -218,7 +218,8 @@ class EncoderAlone(TorchAdapter):
     def encode(self, video: Tensor) -> Tensor:
         """A recurrence over the frames, then a linear map and tanh."""
         weight = np.random.default_rng(0).standard_normal((16, 24))
-        frames, state, z = self.to_numpy(video).reshape(*video.shape[:2], 16), 0.0, []
+        frames, z = self.to_numpy(video).reshape(*video.shape[:2], 16), []
+        state = np.zeros_like(frames[:, 0])
         for t in range(video.shape[1]):
             state = 0.5 * state + frames[:, t]
             z.append(np.tanh(state @ weight).reshape(-1, 6, 4))
