@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import Tensor
 
 from dreamer4_conformance.adapter import JaxAdapter, TorchAdapter
+from dreamer4_conformance.attending import drawn, gradients
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.equivalents import EQUIVALENTS
 from dreamer4_conformance.equivalents.attention import AttentionAlone, Library
@@ -102,24 +105,22 @@ class TransposedHeads(AttentionAlone):
         return super().attention(q, k, v, **options).transpose(1, 2)  # type: ignore[arg-type]
 
 
-@pytest.mark.nightly  # JAX compiles every operation anew for every shape
-def test_attention_in_jax_conforms_with_its_gradients() -> None:
+def test_gradients_of_attention_in_jax_equal_the_reference() -> None:
     jnp = pytest.importorskip("jax.numpy")
 
     class InJax(JaxAdapter):
-        def attention(
-            self, q: Any, k: Any, v: Any, *, causal: bool, window: Any, softcap: Any, scale: Any = None
-        ) -> Any:
+        def attention(self, q: Any, k: Any, v: Any, **options: Any) -> Any:
             k, v = (jnp.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v))
-            logits = jnp.einsum("bihd,bjhd->bhij", q, k) * (q.shape[3] ** -0.5 if scale is None else scale)
-            logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
-            behind = jnp.arange(q.shape[1])[:, None] - jnp.arange(q.shape[1])
-            allow = behind < (q.shape[1] if window is None else window)
-            allow = allow & (behind >= 0) if causal else allow
-            weights = jnp.exp(jnp.where(allow, logits - logits.max(-1, keepdims=True), -jnp.inf))
-            return jnp.einsum("bhij,bjhd->bihd", weights / weights.sum(-1, keepdims=True), v)
+            logits = jnp.einsum("bihd,bjhd->bhij", q, k) * q.shape[3] ** -0.5
+            shares = jnp.exp(options["softcap"] * jnp.tanh(logits / options["softcap"]))
+            return jnp.einsum("bhij,bjhd->bihd", shares / shares.sum(-1, keepdims=True), v)
 
-    assert judge(Subject(InJax()), BY_ID["attn.value"]).status is Status.PASS
+    case = replace(drawn(Subject(InJax()), 0, 1, 3, (2, 1), 8), softcap=2.0)
+    weight = np.arange(case.q.size).reshape(case.q.shape) % 5 - 2.0
+    found = gradients(Subject(InJax()), case, weight, None)
+    assert found is not None
+    for got, expected in zip(found, case.expected_gradients(weight / weight.size), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 def test_attention_of_another_layout_is_refused_with_a_sentence() -> None:
