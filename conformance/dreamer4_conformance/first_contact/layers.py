@@ -35,5 +35,9 @@ def _layer(operation: str, at: Occasion) -> None:
 @contact
 def _layer_kinds(at: Occasion) -> None:
     kinds = at.subject.call("layer_kinds")
-    if not isinstance(kinds, list | tuple) or not kinds or not all(isinstance(k, str) and k in KINDS for k in kinds):
-        raise OperationFailed(f"layer_kinds returned {kinds!r}; it needs a list of 'space', 'time' or 'both'")
+    if not isinstance(kinds, list | tuple):
+        raise OperationFailed(
+            f"layer_kinds returned {type(kinds).__name__}; it needs a list of 'space', 'time' or 'both'"
+        )
+    if not kinds or not all(isinstance(kind, str) and kind in KINDS for kind in kinds):
+        raise OperationFailed(f"layer_kinds returned {kinds!r}; it needs 'space', 'time' or 'both' for each layer")
