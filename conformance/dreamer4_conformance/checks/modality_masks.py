@@ -83,7 +83,7 @@ def _compare(subject: Subject, trial: Trial, kind: Kind, modality: list[str], fr
 
 
 def _sentence(kind: str, query: str, key: str, behind: int, *, sees: bool) -> str:
-    where = "its own frame" if behind == 0 else f"{abs(behind)} frame(s) {'earlier' if behind > 0 else 'later'}"
+    where = "its own frame" if behind == 0 else "an earlier frame" if behind > 0 else "a later frame"
     rules = {
         "encoder": "latents see every modality, each modality only itself, and none sees later frames",
         "decoder": "each modality sees itself and the latents, latents only latents, and none sees later frames",

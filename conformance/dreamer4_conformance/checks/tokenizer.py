@@ -126,10 +126,10 @@ def z_is_a_tanh(subject: Subject, trial: Trial) -> None:
     one_sided = bool(z.min() >= 0) and z.shape[1] >= MANY_NUMBERS
     trial.require(not one_sided, f"no number of z is negative among {z.size}; a tanh reaches below 0", call=call)
     if subject.adapter.dtype != "bfloat16":
-        sentence = "numbers of z lie at exactly ±1 and hardly any just short of it: they are clamped, and not a tanh"
-        trial.require(not clamped(z), sentence, call=call)
         sentence = f"z takes {np.unique(z).size} values in {len(z)} frames: it is quantised, and not a tanh"
         trial.require(not quantised(z), sentence, call=call)
+        sentence = "numbers of z lie at exactly ±1 and hardly any just short of it: they are clamped, and not a tanh"
+        trial.require(not clamped(z), sentence, call=call)
 
 
 def numbers(subject: Subject) -> np.ndarray:

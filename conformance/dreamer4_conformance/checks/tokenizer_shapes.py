@@ -13,6 +13,8 @@ from dreamer4_reference.sec31_tokenizer import patch_grid, regroup
 SIZES = {(360, 640): "360×640 padded to 384×640", (384, 640): "384×640", (256, 256): "256×256"}
 """Height and width of the paper's frames, the padded one too."""
 BOTTLENECK, DYNAMICS = (512, 16), (256, 32)
+MULTIPLES = 2.0 ** (32.0 * np.arange(4)).reshape(2, 2, 1, 1)
+"""Of the first frame that the others of `labelled_latents` are."""
 
 
 def grid(subject: Subject, height: int, width: int) -> tuple[int, int]:
@@ -39,10 +41,10 @@ def frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
 
 
 def labelled_latents() -> np.ndarray:
-    """(2, 2, 512, 16), no two numbers of a frame the same, exact in every dtype; frames are multiples of each other by 2⁸."""
+    """(2, 2, 512, 16), no two numbers the same, exact in every dtype; each frame is a multiple of the first."""
     place = np.arange(np.prod(BOTTLENECK))
-    values = np.where(place < len(place) // 2, 1.0, -1.0) * (1 + place % 128 / 128) * 2.0 ** (place // 128 % 32 - 16)
-    return values.reshape(1, 1, *BOTTLENECK) * 2.0 ** (8.0 * np.arange(4)).reshape(2, 2, 1, 1)
+    values = np.where(place < len(place) // 2, 1.0, -1.0) * (1 + place % 128 / 128) * 2.0 ** (place // 128 % 32 - 64)
+    return values.reshape(1, 1, *BOTTLENECK) * MULTIPLES
 
 
 @check("tok.shapes", needs=("regroup",))
@@ -52,17 +54,20 @@ def neighbouring_tokens_go_side_by_side(subject: Subject, trial: Trial) -> None:
     got, call = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS)), "regroup(labelled_latents())"
     pairs = bool((got == regroup(z)).all())
     if subject.readings["A36"] == "pairs":
-        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(got != regroup(z))), got.shape)[2:])
-        source = np.argwhere(z[0, 0] == got[0, 0][place]).tolist()
-        holds = f"token {place[0]}, channel {place[1]} holds {source or 'nothing'} of the bottleneck's (token, channel)"
-        sentence = f"{holds}; tokens 2i and 2i + 1 go side by side"
-        trial.require(pairs, sentence, call=call)
+        trial.require(pairs, _what_went_where(z, got), call=call)
         return
     trial.require(not pairs, "consecutive tokens go side by side; declared is A36 = other", call=call)
     kept = bool((np.sort(got.reshape(4, -1)) == np.sort(z.reshape(4, -1))).all())
     trial.require(kept, "the numbers of a frame are not those of the bottleneck in another order", call=call)
-    same = bool((got / 2.0 ** (8.0 * np.arange(4)).reshape(2, 2, 1, 1) == got[0, 0]).all())
+    same = bool((got / MULTIPLES == got[0, 0]).all())
     trial.require(same, "frames are not all put in the same order", call=call)
+
+
+def _what_went_where(z: np.ndarray, got: np.ndarray) -> str:
+    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(got != regroup(z))), got.shape))
+    source = [tuple(each) for each in np.argwhere(z == got[place]).tolist()]
+    holds = f"holds the bottleneck's {source[0]}" if source else "holds no number of the bottleneck"
+    return f"regrouped, (row, frame, token, channel) {place} {holds}; tokens 2i and 2i + 1 go side by side"
 
 
 @signature("patch_grid")
