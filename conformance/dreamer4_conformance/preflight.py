@@ -110,6 +110,8 @@ def _numbers(adapter: Adapter) -> Iterator[str]:
         yield f"min_batch is {adapter.min_batch!r}; it needs a whole number of at least 1"
     if not _whole(adapter.rms_warmup, 0):
         yield f"rms_warmup is {adapter.rms_warmup!r}; it needs a whole number of at least 0"
+    if isinstance(adapter.backends, str) or not all(isinstance(name, str) for name in adapter.backends):
+        yield f"backends is {adapter.backends!r}; it needs a list of names, empty where attention has one way only"
     if adapter.context_frames is not None and not _whole(adapter.context_frames, 1):
         yield f"context_frames is {adapter.context_frames!r}; it needs a whole number of at least 1, or None without a window"
     share = adapter.d_min_share

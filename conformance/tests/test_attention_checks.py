@@ -126,3 +126,11 @@ def test_gradients_of_attention_in_jax_equal_the_reference() -> None:
 def test_attention_of_another_layout_is_refused_with_a_sentence() -> None:
     with pytest.raises(AdapterError, match="attention returned shape"):
         examine(TransposedHeads)
+
+
+def test_backends_as_one_string_are_refused_with_a_sentence() -> None:
+    class OneName(AttentionAlone):
+        backends = "eager"
+
+    with pytest.raises(AdapterError, match="backends is 'eager'; it needs a list of names"):
+        examine(OneName)
