@@ -21,6 +21,13 @@ class Agent(nn.Module):
         config: of the heads.
         width: channels of h.
         actions: the components of an action, categorical and binary.
+
+    >>> import torch
+    >>> from dreamer4_impl.actions import Categorical
+    >>> agent, h = Agent(AgentConfig(hidden=8), 4, [Categorical("mouse", 121)]), torch.zeros(1, 9, 4)
+    >>> loss = agent.policy_loss(h, {"mouse": torch.zeros(1, 9, dtype=torch.int64)})
+    >>> agent.reward_loss(h, torch.zeros(1, 9))  # nine distances of ln 255 each
+    tensor(49.8714, grad_fn=<NegBackward0>)
     """
 
     def __init__(self, config: AgentConfig, width: int, actions: Sequence[Component]) -> None:

@@ -24,7 +24,11 @@ from dreamer4_impl.transformer import Transformer
 
 
 class AgentToken(nn.Module):
-    """The input of the agent token: a learned embedding, plus that of the task where there is one."""
+    """The input of the agent token: a learned embedding, plus that of the task where there is one.
+
+    >>> AgentToken(tasks=3, width=8)(torch.tensor([0, 2]), batch=2, time=4).shape
+    torch.Size([2, 4, 1, 8])
+    """
 
     def __init__(self, tasks: int, width: int) -> None:
         super().__init__()
@@ -53,6 +57,11 @@ class Dynamics(nn.Module):
 
     z and ẑ₁ in the dtype of the parameters; τ and d in any floating dtype. Deterministic; differentiable without a
     cache; compiles without graph breaks; no host synchronisation; values of tensors are not checked.
+
+    >>> from dreamer4_impl.presets import tiny
+    >>> model, task = Dynamics(tiny().dynamics), torch.tensor([0, 2])
+    >>> [x.shape for x in model(torch.zeros(2, 3, 5, 6), torch.zeros(2, 3), torch.ones(2, 3), task=task)]
+    [torch.Size([2, 3, 5, 6]), torch.Size([2, 3, 24])]
     """
 
     mask: Tensor | None
@@ -106,11 +115,21 @@ class Dynamics(nn.Module):
         return z1_hat, tokens[:, :, -1] if self.config.agent else None
 
     def network(self, z: Tensor, tau: Tensor, d: Tensor, actions: ActionValues) -> Float[Tensor, "B T S_z D"]:
-        """ẑ₁ alone: what the loss of Eq. (7) and the sampler of Eq. (2) call."""
+        """ẑ₁ alone: what the loss of Eq. (7) and the sampler of Eq. (2) call.
+
+        >>> from dreamer4_impl.presets import tiny
+        >>> Dynamics(tiny().dynamics).network(torch.zeros(1, 2, 5, 6), torch.zeros(1, 2), torch.ones(1, 2), None).shape
+        torch.Size([1, 2, 5, 6])
+        """
         return self(z, tau, d, actions)[0]
 
     def empty_cache(self, batch: int) -> Cache:
-        """An empty cache for B sequences, of the dtype and on the device of the parameters."""
+        """An empty cache for B sequences, of the dtype and on the device of the parameters.
+
+        >>> from dreamer4_impl.presets import tiny
+        >>> int(Dynamics(tiny().dynamics).empty_cache(batch=2).frames)
+        0
+        """
         return self.transformer.empty_cache(batch, self.config.tokens)
 
     def _tokens(

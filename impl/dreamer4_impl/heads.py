@@ -65,6 +65,12 @@ class PolicyHead(nn.Module):
     Args:
         components: of an action, categorical and binary.
         the others: as for `MultiTokenHead`, whose numerical contract holds here too.
+
+    >>> import torch
+    >>> from dreamer4_impl.actions import Categorical
+    >>> head = PolicyHead(width=4, hidden=8, components=[Categorical("mouse", 121)], length=2)
+    >>> head(torch.zeros(2, 3, 4)).logits["mouse"].shape, head.act(torch.zeros(2, 3, 4)).sample()["mouse"].shape
+    (torch.Size([2, 3, 3, 121]), torch.Size([2, 3]))
     """
 
     def __init__(self, width: int, hidden: int, components: Sequence[Component], length: int = MTP_LENGTH) -> None:
@@ -87,7 +93,13 @@ class PolicyHead(nn.Module):
 
 
 class RewardHead(nn.Module):
-    """Two-hot logits of the reward at every distance: (B, T, N, K)."""
+    """Two-hot logits of the reward at every distance: (B, T, N, K).
+
+    >>> import torch
+    >>> head = RewardHead(width=4, hidden=8, length=2)
+    >>> head(torch.zeros(1, 2, 4)).shape, head.predict(torch.zeros(1, 2, 4)).tolist()
+    (torch.Size([1, 2, 3, 255]), [[0.0, 0.0]])
+    """
 
     def __init__(self, width: int, hidden: int, length: int = MTP_LENGTH, twohot: TwoHot | None = None) -> None:
         """Start at a reward of 0."""
@@ -105,7 +117,13 @@ class RewardHead(nn.Module):
 
 
 class ValueHead(nn.Module):
-    """Two-hot logits of the value: (B, T, K)."""
+    """Two-hot logits of the value: (B, T, K).
+
+    >>> import torch
+    >>> head = ValueHead(width=4, hidden=8)
+    >>> head(torch.zeros(1, 2, 4)).shape, head.predict(torch.zeros(1, 2, 4)).tolist()
+    (torch.Size([1, 2, 255]), [[0.0, 0.0]])
+    """
 
     def __init__(self, width: int, hidden: int, twohot: TwoHot | None = None) -> None:
         """Start at a value of 0."""

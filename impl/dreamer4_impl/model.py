@@ -15,6 +15,10 @@ class Dreamer4(nn.Module):
         config: `presets` has some.
 
     `agent` is None where the configuration has no heads. Under `torch.device("meta")` it takes no memory.
+
+    >>> from dreamer4_impl.presets import tiny
+    >>> count_parameters(Dreamer4(tiny()))
+    56928
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -98,15 +98,9 @@ class Policy:
         pairs = zip(self._log_p(), other._log_p(), strict=True)
         return self._sum_over_choices([(p.exp() * (p - q)).sum(-1) for (_, p), (_, q) in pairs])
 
-    @torch.no_grad()
     def sample(self, generator: torch.Generator | None = None) -> dict[str, Int[Tensor, "*choices"]]:
         """Draw an action by the Gumbel maximum, from `generator` or torch's global state: int64."""
-        drawn = {}
-        for component, log_p in self._log_p():
-            uniform = torch.rand(log_p.shape, generator=generator, device=log_p.device, dtype=log_p.dtype)
-            # 1 − u lies in (0, 1], so that the inner logarithm is finite; where it is 0, the maximum is +∞ and wins.
-            drawn[component.name] = (log_p - (-(1 - uniform).log()).log()).argmax(-1)
-        return drawn
+        return {component.name: _draw(log_p, generator) for component, log_p in self._log_p()}
 
     def _log_p(self) -> list[tuple[Component, Float[Tensor, "*choices A"]]]:
         """Normalised log-probabilities: (…, classes) of a categorical, (…, size, 2) of switches."""
@@ -122,3 +116,9 @@ class Policy:
     def _sum_over_choices(self, parts: Sequence[Tensor]) -> Float[Tensor, "*batch"]:
         pairs = zip(self.components, parts, strict=True)
         return torch.stack([p if isinstance(component, Categorical) else p.sum(-1) for component, p in pairs]).sum(0)
+
+
+def _draw(log_p: Float[Tensor, "*choices A"], generator: torch.Generator | None) -> Int[Tensor, "*choices"]:
+    uniform = torch.rand(log_p.shape, generator=generator, device=log_p.device, dtype=log_p.dtype)
+    # 1 − u lies in (0, 1], so that the inner logarithm is finite; where it is 0, the sum is +∞ and wins.
+    return (log_p.detach() - (-(1 - uniform).log()).log()).argmax(-1)

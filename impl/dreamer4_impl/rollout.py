@@ -48,6 +48,10 @@ def rollout(
         context_level: signal level of the past, in [0, 1]; 1 leaves it clean.
 
     Precision and the dtype of the result as for `sampler.sample_frame`. No gradient; no host synchronisation.
+
+    >>> from dreamer4_impl.presets import tiny
+    >>> rollout(Dynamics(tiny().dynamics), torch.zeros(2, 3, 5, 6), None, frames=2).shape
+    torch.Size([2, 2, 5, 6])
     """
     if not cache:
         return generate(

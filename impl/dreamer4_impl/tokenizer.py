@@ -50,7 +50,12 @@ def ungroup(z: Float[Tensor, "B T S D"], latents: int = 512) -> Float[Tensor, "B
 
 
 class Encoder(nn.Module):
-    """Patches to latents: (B, T, N, P) → (B, T, N_l, C), in (−1, 1)."""
+    """Patches to latents: (B, T, N, P) → (B, T, N_l, C), in [−1, 1].
+
+    >>> from dreamer4_impl.presets import tiny
+    >>> Encoder(tiny().tokenizer)(torch.zeros(1, 2, 4, 48)).shape
+    torch.Size([1, 2, 10, 3])
+    """
 
     mask: Tensor
 
@@ -83,7 +88,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to patches: (B, T, N_l, C) → (B, T, N, P)."""
+    """Latents to patches: (B, T, N_l, C) → (B, T, N, P).
+
+    >>> from dreamer4_impl.presets import tiny
+    >>> Decoder(tiny().tokenizer)(torch.zeros(1, 2, 10, 3)).shape
+    torch.Size([1, 2, 4, 48])
+    """
 
     mask: Tensor
 
@@ -107,7 +117,7 @@ class Decoder(nn.Module):
 
 
 class Tokenizer(nn.Module):
-    """Video (B, T, H, W, C) with values in [0, 1] to its representation z (B, T, S, D) in (−1, 1), and back.
+    """Video (B, T, H, W, C) with values in [0, 1] to its representation z (B, T, S, D) in [−1, 1], and back.
 
     Args:
         config: what it consists of.
@@ -115,6 +125,11 @@ class Tokenizer(nn.Module):
     Given a cache, `encode` and `decode` continue the frames that it has seen: frame by frame equals all at once.
     Inputs and outputs in the dtype of the parameters. Deterministic but for patch dropout; differentiable without a
     cache; compiles without graph breaks; no host synchronisation.
+
+    >>> from dreamer4_impl.presets import tiny
+    >>> tokenizer, video = Tokenizer(tiny().tokenizer), torch.rand(2, 3, 6, 8, 3)
+    >>> tokenizer(video).shape, tokenizer.encode(video, cache=tokenizer.encoder_cache(2)).shape
+    (torch.Size([2, 3, 6, 8, 3]), torch.Size([2, 3, 5, 6]))
     """
 
     def __init__(self, config: TokenizerConfig) -> None:

@@ -9,19 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dreamer4_impl.actions import Binary, Categorical
 from dreamer4_impl.agent import Agent
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.dynamics import Dynamics
 from dreamer4_impl.loss_normalisation import RunningRMS
 from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
+from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
+from dreamer4_impl.patches import patchify, unpatchify
 from dreamer4_impl.pmpo import policy_loss, policy_loss_factored
+from dreamer4_impl.policy import Policy
 from dreamer4_impl.presets import tiny
 from dreamer4_impl.ramp_weight import ramp_weight
 from dreamer4_impl.returns import advantages, lambda_returns, value_loss
 from dreamer4_impl.sampler import generate, sample_frame
 from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
-from dreamer4_impl.tokenizer import Tokenizer
+from dreamer4_impl.tokenizer import Tokenizer, regroup, ungroup
 from dreamer4_impl.tokenizer_loss import tokenizer_loss
 from dreamer4_impl.twohot import TwoHot, symexp, symlog
 
@@ -135,7 +139,10 @@ class Tiny:
     def actions(self, batch: int, time: int, seed: int = 0) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
         keys = torch.randint(2, (batch, time, 4), generator=generator)
-        return {"keys": keys.to(self.device), "mouse": torch.randint(5, (batch, time), generator=generator).to(self.device)}
+        return {
+            "keys": keys.to(self.device),
+            "mouse": torch.randint(5, (batch, time), generator=generator).to(self.device),
+        }
 
     def latents(self, batch: int, time: int, seed: int = 0) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -165,6 +172,10 @@ def _normalise(terms: RunningRMS) -> Callable[[Tensor], Tensor]:
     return lambda value: terms("flow", value)
 
 
+def _policy(keys: Tensor, mouse: Tensor) -> Policy:
+    return Policy((Binary("keys", 2), Categorical("mouse", 5)), {"keys": keys, "mouse": mouse})
+
+
 #: Every public function on valid inputs: name → function of `Inputs` that gives (function of tensors, tensors).
 CASES: dict[str, Callable[[Inputs], tuple[Callable[..., Any], tuple[Any, ...]]]] = {
     "corrupt": lambda x: (corrupt, (x.normal(2, 3, 2, 2), x.normal(2, 3, 2, 2), x.levels(2, 3)[0])),
@@ -188,6 +199,20 @@ CASES: dict[str, Callable[[Inputs], tuple[Callable[..., Any], tuple[Any, ...]]]]
         lambda a, b, c, e, action, adv: policy_loss_factored([a, b], [c, e], action, adv),
         (x.normal(6, 4), x.normal(6, 2), x.normal(6, 4), x.normal(6, 2), x.integers(2, 6, 2), x.normal(6)),
     ),
+    "patchify": lambda x: (lambda video: patchify(video, 2), (x.normal(2, 3, 3, 5, 2),)),
+    "unpatchify": lambda x: (lambda patches: unpatchify(patches, 3, 5, 2), (x.normal(2, 3, 8, 8),)),
+    "replace_dropped": lambda x: (replace_dropped, (x.normal(2, 3, 4, 5), x.integers(2, 2, 3, 4).bool(), x.normal(5))),
+    "regroup": lambda x: (lambda latents: regroup(latents, 2), (x.normal(2, 3, 4, 5),)),
+    "ungroup": lambda x: (lambda z: ungroup(z, 4), (x.normal(2, 3, 2, 10),)),
+    "policy_log_prob": lambda x: (
+        lambda keys, mouse, *taken: _policy(keys, mouse).log_prob(dict(zip(("keys", "mouse"), taken, strict=True))),
+        (x.normal(6, 2), x.normal(6, 5), x.integers(2, 6, 2), x.integers(5, 6)),
+    ),
+    "policy_entropy": lambda x: (lambda *logits: _policy(*logits).entropy(), (x.normal(6, 2), x.normal(6, 5))),
+    "policy_kl": lambda x: (
+        lambda keys, mouse, *prior: _policy(keys, mouse).kl(_policy(*prior)),
+        (x.normal(6, 2), x.normal(6, 5), x.normal(6, 2), x.normal(6, 5)),
+    ),
     "sample_frame": lambda x: (
         lambda context, noise: sample_frame(mixing_network, context, k_max=K_MAX, context_level=1.0, noise=noise),
         (x.normal(2, 3, 2, 2), x.normal(2, 2, 2)),
@@ -209,6 +234,11 @@ DRAWING: dict[str, Callable[[Inputs], tuple[Callable[..., Any], tuple[Any, ...]]
     "shortcut_forcing_loss split": lambda x: (
         lambda z1: shortcut_forcing_loss(mixing_network, z1, k_max=K_MAX, d_min_share=0.5),
         (x.normal(4, 2, 2, 2),),
+    ),
+    "patch_dropout": lambda x: (lambda v: patch_dropout(*v.shape, device=v.device), (x.normal(2, 3, 4),)),
+    "policy_sample": lambda x: (
+        lambda *logits: list(_policy(*logits).sample().values()),
+        (x.normal(6, 2), x.normal(6, 5)),
     ),
     "generate": lambda x: (lambda context: generate(mixing_network, context, 2, 2), (x.normal(2, 3, 2, 2),)),
 }

@@ -121,7 +121,10 @@ def test_unlabelled_sequences_use_the_learned_embedding_alone(tiny_on, device):
     tiny = tiny_on(device)
     model, inputs = tiny.dynamics(), tiny.inputs(2, 4)
     labelled = torch.tensor([True, False], device=device)
-    other = {**inputs, "actions": {"keys": inputs["actions"]["keys"].double(), "mouse": inputs["actions"]["mouse"].clone()}}
+    other = {
+        **inputs,
+        "actions": {"keys": inputs["actions"]["keys"].double(), "mouse": inputs["actions"]["mouse"].clone()},
+    }
     other["actions"]["keys"][1], other["actions"]["mouse"][1] = torch.nan, -7
     none = {**inputs, "actions": None}
     for got, same, without in zip(
@@ -249,7 +252,11 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
         ({"z": torch.zeros(2, 3, 5, 6, dtype=torch.int64)}, TypeError, "z must be a floating-point tensor"),
         ({"tau": torch.zeros(2)}, ValueError, r"tau must have shape \(B, T\) = \(2, 3\); got \(2,\)"),
         ({"d": torch.zeros(2)}, ValueError, r"d must have shape \(B, T\) = \(2, 3\); got \(2,\)"),
-        ({"task": torch.zeros(3, dtype=torch.int64)}, ValueError, r"task must have shape \(B,\) or \(B, T\) = \(2, 3\)"),
+        (
+            {"task": torch.zeros(3, dtype=torch.int64)},
+            ValueError,
+            r"task must have shape \(B,\) or \(B, T\) = \(2, 3\)",
+        ),
         ({"task": torch.zeros(2)}, TypeError, "task must be an integer tensor"),
         ({"labelled": torch.ones(2)}, TypeError, "labelled must be a bool tensor; got torch.float32"),
         (

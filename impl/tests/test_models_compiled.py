@@ -79,7 +79,10 @@ def test_a_step_with_a_cache_is_compiled_once_for_all_frames(tiny_on, device, ba
 
 def test_the_loss_of_equation_5_is_one_graph_with_the_same_gradients(tiny_on, device, backend):
     tiny = tiny_on(device, torch.float32)
-    tokenizer, criterion = tiny.tokenizer(**LAYERS), ReconstructionLoss(lambda a, b: (a - b).abs().mean()).to(device).eval()
+    tokenizer, criterion = (
+        tiny.tokenizer(**LAYERS),
+        ReconstructionLoss(lambda a, b: (a - b).abs().mean()).to(device).eval(),
+    )
 
     def loss(video):
         return criterion(tokenizer(video), video)

@@ -11,7 +11,9 @@ def seeded(device="cpu", seed=0):
 
 
 @pytest.mark.parametrize("agent", [True, False])
-@pytest.mark.parametrize(("batch", "time", "frames", "num_steps"), [(2, 3, 2, 4), (3, 0, 3, 1), (1, 1, 12, 2), (2, 9, 2, 8)])
+@pytest.mark.parametrize(
+    ("batch", "time", "frames", "num_steps"), [(2, 3, 2, 4), (3, 0, 3, 1), (1, 1, 12, 2), (2, 9, 2, 8)]
+)
 def test_with_a_cache_the_frames_are_those_without_beyond_the_window_too(
     tiny_on, device, agent, batch, time, frames, num_steps
 ):
@@ -48,7 +50,9 @@ class Spy:
 
     def __init__(self, model):
         self.calls = []
-        model.register_forward_pre_hook(lambda module, given, named: self.calls.append((*given, named)), with_kwargs=True)
+        model.register_forward_pre_hook(
+            lambda module, given, named: self.calls.append((*given, named)), with_kwargs=True
+        )
 
 
 def test_every_frame_takes_k_passes_that_leave_no_trace_and_one_that_does(tiny_on):
@@ -60,7 +64,7 @@ def test_every_frame_takes_k_passes_that_leave_no_trace_and_one_that_does(tiny_o
     committed = [call[4]["commit"] for call in spy.calls]
     assert committed == [True, *([False] * 4 + [True]) * 2]
     assert [tuple(call[0].shape[:2]) for call in spy.calls] == [(2, 3), *[(2, 1)] * 10]
-    for z, tau, d, _, named in spy.calls:
+    for _, tau, d, _, named in spy.calls:
         if named["commit"]:
             # The nearest of eight levels to 0.9 is 7/8, and the last one.
             assert (tau == 7 / 8).all()

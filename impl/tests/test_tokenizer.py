@@ -36,7 +36,7 @@ def test_bad_patches_get_a_sentence():
         patch_grid(0, 1)
     with pytest.raises(ValueError, match=r"video must have shape \(B, T, H, W, C\); got \(2, 3\)"):
         patchify(torch.zeros(2, 3))
-    with pytest.raises(TypeError, match="video must be a floating-point tensor; got torch.uint8"):
+    with pytest.raises(TypeError, match=r"video must be a floating-point tensor; got torch\.uint8"):
         patchify(torch.zeros(1, 1, 2, 2, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"patches must have shape \(B, T, rows · columns, patch · patch · C\)"):
         unpatchify(torch.zeros(1, 1, 3, 4), 4, 4, 2)
