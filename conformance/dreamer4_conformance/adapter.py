@@ -449,7 +449,8 @@ class TorchAdapter(Adapter):
         numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - other people's global state
         devices = [self.device] if self.device != "cpu" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            # torch.manual_seed also notes a stack trace for devices that are not there: milliseconds, at every operation.
+            (torch.manual_seed if devices else torch.default_generator.manual_seed)(seed)
             np.random.seed(seed)  # noqa: NPY002
             random.seed(seed)
             try:
