@@ -17,7 +17,7 @@ from dreamer4_conformance.checks.dynamics import (
     unmoved,
 )
 from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import Part, arguments, demand, influences, run, together
+from dreamer4_conformance.influence import Part, arguments, demand, run, together
 from dreamer4_conformance.subject import Subject
 
 HEADS = ("mtp_heads", *DYNAMICS)
@@ -112,18 +112,6 @@ def _must_see(subject: Subject, part: Part) -> list[int]:
 
 def _as_declared(subject: Subject) -> str:
     return f" (A32 = {subject.readings['A32']}, A17 = {subject.readings['A17']})"
-
-
-@signature("dynamics")
-def actions_that_move_the_agent(subject: Subject) -> np.ndarray:
-    """Whether h_1 moves with the actions of blocks 0, 1 and 2; and z_hat of frame 1 too."""
-
-    def probe() -> np.ndarray:
-        parts = [Part("actions", (t,)) for t in range(3)]
-        found = influences(subject, "dynamics", parts, seed=5, time=3)
-        return np.array([[each.frames(output)[1] for output in ("agent", "z_hat")] for each in found], float)
-
-    return attempt(probe, 6)
 
 
 # The heads

@@ -353,9 +353,9 @@ def _frames_moved(influence: Influence | None, output: str) -> np.ndarray:
 @signature("dynamics")
 def who_is_left_out(subject: Subject) -> np.ndarray:
     """Whether every component counts, every token sees every other, z_hat is shaped as z, clips without actions are blind, rows apart."""
-    probes = (_every_component, _every_token, _shaped_as_z)
-    ones = [attempt(partial(probe, subject), 1) for probe in probes]
-    return np.concatenate([*ones, attempt(partial(_blindness, subject), 6), _rows_apart(subject)])
+    probes = ((_every_component, 1), (_every_token, 1), (_blindness, 3))
+    found = [attempt(partial(probe, subject), size) for probe, size in probes]
+    return np.concatenate([*found, *(attempt(partial(_rows_apart, subject, batch), 2) for batch in (3, 2))])
 
 
 def _every_component(subject: Subject) -> float:
@@ -370,28 +370,17 @@ def _every_token(subject: Subject) -> float:
     return float(all(_tokens_moved(each).all() for each in found))
 
 
-def _shaped_as_z(subject: Subject) -> float:
-    given = arguments(subject, "dynamics", 0, 2, 3)
-    return float(run(subject, "dynamics", given)["z_hat"].shape == given["z"].shape)
-
-
 def _blindness(subject: Subject) -> np.ndarray:
-    """Whether z_hat moves with the actions, in clips of either kind."""
-    rows = [
-        _moved_by_actions(subject, np.array(labelled), 3)["z_hat"] for labelled in ([False] * 3, [True, False, True])
-    ]
-    return np.concatenate(rows).astype(float)
+    """Whether z_hat moves with the actions, in a clip without them between two that have some."""
+    return _moved_by_actions(subject, np.array([True, False, True]), 3)["z_hat"].astype(float)
 
 
-def _rows_apart(subject: Subject) -> np.ndarray:
-    """Whether reversing the batch reverses z_hat, where B ≠ T and where B = T; NaN where it raises."""
-
-    def probe(batch: int) -> float:
-        given = arguments(subject, "dynamics", 4, batch, 2)
-        back = run(subject, "dynamics", mapped(lambda x: x[::-1].copy(), given))["z_hat"][::-1]
-        return float(np.allclose(back, run(subject, "dynamics", given)["z_hat"], rtol=0.1, atol=0.1))
-
-    return np.concatenate([attempt(lambda batch=batch: probe(batch), 1) for batch in (3, 2)])  # type: ignore[misc]
+def _rows_apart(subject: Subject, batch: int) -> np.ndarray:
+    """Whether reversing the batch reverses z_hat over two frames, and whether that is shaped as z."""
+    given = arguments(subject, "dynamics", 4, batch, 2)
+    z_hat = run(subject, "dynamics", given)["z_hat"]
+    back = run(subject, "dynamics", mapped(lambda x: x[::-1].copy(), given))["z_hat"][::-1]
+    return np.array([np.allclose(back, z_hat, rtol=0.1, atol=0.1), z_hat.shape == given["z"].shape], float)
 
 
 @signature("modality_mask")

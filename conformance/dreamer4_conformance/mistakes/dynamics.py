@@ -23,6 +23,7 @@ HEADS = ("mtp_heads",)
 class WholeSequences(Dynamics, Book):
     """The dynamics alone, which generates nothing."""
 
+    depth = 4
     dynamics_init = Adapter.dynamics_init
     dynamics_step = Adapter.dynamics_step
     rollout = Adapter.rollout
