@@ -34,6 +34,19 @@ def received(module: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
+class Nothing(nn.Module):
+    """Stands where a transformer stands, and leaves its tokens as they are."""
+
+    def __init__(self, intermediates: Any) -> None:
+        """What the transformer reports besides."""
+        super().__init__()
+        self.intermediates = intermediates
+
+    def forward(self, x: Tensor, **_: object) -> tuple[Tensor, Any]:
+        """The tokens, and the report."""
+        return x, self.intermediates
+
+
 class LucidrainsModel(TorchAdapter):
     """`library` is their module."""
 
@@ -351,13 +364,14 @@ class LucidrainsModel(TorchAdapter):
         return self._masked(tokens, embedding, patch_mask=mask[:, :, None])
 
     def _masked(self, tokens: Tensor, embedding: Tensor, **masking: Any) -> Tensor:
-        """Their encoder on one row of patches, which are these tokens."""
+        """Their encoder up to its transformer, on one row of patches, which are these tokens."""
         batch, time, patches, width = tokens.shape
         state = torch.random.get_rng_state()
-        tokenizer = self.library.VideoTokenizer(width, 2, 1, num_latent_tokens=1, lpips_loss_weight=0.0, channels=1)
+        encoder = self.library.VideoTokenizer(width, 2, 1, num_latent_tokens=1, lpips_loss_weight=0.0, channels=1)
         torch.random.set_rng_state(state)
-        tokenizer.patch_to_tokens.register_forward_hook(lambda *_: tokens[:, :, None])
+        encoder.encoder_transformer = Nothing(self.library.TransformerIntermediates(None))
+        encoder.patch_to_tokens.register_forward_hook(lambda *_: tokens[:, :, None])
         video = torch.zeros(batch, 1, time, 1, patches, device=self.device)
-        with received(tokenizer.to(self.device).encoder_transformer) as found:
-            functional_call(tokenizer, {"mask_token": embedding}, video, {"return_latents": True, **masking})
+        with received(encoder.to(self.device).encoder_transformer) as found:
+            functional_call(encoder, {"mask_token": embedding}, video, {"return_latents": True, **masking})
         return found[0][:, :, :patches]
