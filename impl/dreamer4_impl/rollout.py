@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dreamer4_impl.constants import CONTEXT_LEVEL, SAMPLING_STEPS
 from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.network import Actions, index_actions, require_actions
+from dreamer4_impl.network import Actions, index_actions
 from dreamer4_impl.precision import compute_dtype
 from dreamer4_impl.sampler import (
-    check_sampling,
+    check_generation,
     context_label,
     corrupt_context,
     denoise,
@@ -53,22 +53,12 @@ def rollout(
     >>> rollout(Dynamics(tiny().dynamics), torch.zeros(2, 3, 5, 6), None, frames=2).shape
     torch.Size([2, 2, 5, 6])
     """
-    if not cache:
-        return generate(
-            model.network,
-            context,
-            frames,
-            num_steps,
-            actions=actions,
-            generator=generator,
-            k_max=model.config.k_max,
-            context_level=context_level,
-        )
-    check_sampling(context, num_steps, model.config.k_max)
-    if frames < 1:
-        raise ValueError(f"frames must be 1 or more; got {frames!r}")
-    require_actions(actions, (context.shape[0], context.shape[1] + frames), "(B, T+frames)")
-    return _CachedRollout(model, context.shape[0], num_steps, context_level, generator)(context, actions, frames)
+    k_max = model.config.k_max
+    if cache:
+        check_generation(context, frames, num_steps, actions, k_max)
+        return _CachedRollout(model, context.shape[0], num_steps, context_level, generator)(context, actions, frames)
+    options = {"actions": actions, "generator": generator, "k_max": k_max, "context_level": context_level}
+    return generate(model.network, context, frames, num_steps, **options)
 
 
 class _CachedRollout:

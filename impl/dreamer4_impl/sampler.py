@@ -66,7 +66,7 @@ def sample_frame(
     >>> sample_frame(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 2, 1, 2)).tolist()
     [[[3.0, 3.0]]]
     """
-    check_sampling(context, num_steps, k_max)
+    _check(context, num_steps, k_max)
     require_actions(actions, (context.shape[0], context.shape[1] + 1), "(B, T+1)")
     start = draw_start(context, generator) if noise is None else noise
     require_floating(noise=start)
@@ -99,10 +99,7 @@ def generate(
     >>> generate(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 0, 1, 1), frames=2).flatten().tolist()
     [3.0, 3.0]
     """
-    check_sampling(context, num_steps, k_max)
-    if frames < 1:
-        raise ValueError(f"frames must be 1 or more; got {frames!r}")
-    require_actions(actions, (context.shape[0], context.shape[1] + frames), "(B, T+frames)")
+    check_generation(context, frames, num_steps, actions, k_max)
     label = context_label(context_level, k_max)
     past, clean = corrupt_context(context, context_level, generator), []
     for time in range(context.shape[1] + 1, context.shape[1] + frames + 1):
@@ -184,11 +181,18 @@ def corrupt_context(
     return corrupt(z0, frames, frames.new_full(frames.shape[:2], level, dtype=compute))
 
 
-def check_sampling(context: Tensor, num_steps: int, k_max: int) -> None:
-    """Raise unless frames can be sampled after `context` in `num_steps` steps.
+def check_generation(context: Tensor, frames: int, num_steps: int, actions: Actions, k_max: int) -> None:
+    """Raise unless `frames` frames can be sampled after `context`.
 
-    >>> check_sampling(torch.zeros(1, 0, 2, 3), num_steps=4, k_max=64)
+    >>> check_generation(torch.zeros(1, 0, 2, 3), frames=2, num_steps=4, actions=None, k_max=64)
     """
+    _check(context, num_steps, k_max)
+    if frames < 1:
+        raise ValueError(f"frames must be 1 or more; got {frames!r}")
+    require_actions(actions, (context.shape[0], context.shape[1] + frames), "(B, T+frames)")
+
+
+def _check(context: Tensor, num_steps: int, k_max: int) -> None:
     require_floating(context=context)
     require_rank("context", context, 4, "(B, T, S, D)")
     require_power_of_two("k_max", k_max)
