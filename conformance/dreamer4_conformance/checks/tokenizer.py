@@ -49,34 +49,51 @@ def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
 
     Whether a tokenizer has time layers is decided by that; how far back they reach is open, and one that has none is causal, but not over time.
     """
-    without = [box for box in BOXES if subject.provides(box) and not _is_causal(subject, trial, box)]
+    seen = {box: _seen(subject, box) for box in BOXES if subject.provides(box)}
+    for box, moved in seen.items():
+        _forbid_later_frames(trial, box, moved)
+    for box, moved in seen.items():
+        _require_own_and_last_frame(subject, trial, box, moved)
+    without = [box for box, moved in seen.items() if not np.triu(moved, 1).any()]
     if without:
         trial.inconclusive(
             f"no frame depends on an earlier one in {', '.join(without)}: there is no time to be causal in"
         )
 
 
-def _is_causal(subject: Subject, trial: Trial, box: str) -> bool:
-    """Whether there is time to be causal in."""
+def _seen(subject: Subject, box: str) -> np.ndarray:
     source, output = BOXES[box]
     parts = [Part(source, (t,)) for t in range(FRAMES)]
-    found = together(
-        subject, box, parts, lambda found: _follows_its_past(frames_moved(found, output)), seed=0, time=FRAMES
+    return frames_moved(
+        together(
+            subject, box, parts, lambda found: _follows_its_past(frames_moved(found, output)), seed=0, time=FRAMES
+        ),
+        output,
     )
-    moved, call = frames_moved(found, output), f"{box}(**example(0, {FRAMES + 1}, {FRAMES}))"
+
+
+def _call(box: str) -> str:
+    return f"{box}(**example(0, {FRAMES + 1}, {FRAMES}))"
+
+
+def _forbid_later_frames(trial: Trial, box: str, moved: np.ndarray) -> None:
+    source, output = BOXES[box]
+    earlier = np.argwhere(np.tril(moved, -1)).tolist()
+    t, u = earlier[0] if earlier else (0, 0)
+    sentence = f"frame {u} of {output} changes with {source} of frame {t}, which is later"
+    trial.require(not earlier, sentence, call=_call(box), got=moved.astype(int).tolist())
+
+
+def _require_own_and_last_frame(subject: Subject, trial: Trial, box: str, moved: np.ndarray) -> None:
+    source, output = BOXES[box]
     if not moved.any():
         trial.inconclusive(f"{box} does not depend on its input at all")
-    for t, u in zip(*np.nonzero(np.tril(moved, -1)), strict=True):
-        sentence = f"frame {u} of {output} changes with {source} of frame {t}, which is later"
-        trial.require(False, sentence, call=call, got=moved.astype(int).tolist())
     for t in range(FRAMES):
-        sentence = f"frame {t} of {output} does not change with frame {t} of {source}"
-        demand(trial, subject, moved[t, t], sentence, call=call)
-    mixes_time = bool(np.triu(moved, 1).any())
-    for t in range(FRAMES - 1) if mixes_time else ():
-        sentence = f"frame {t + 1} of {output} does not change with {source} of frame {t}, while other frames depend on earlier ones"
-        demand(trial, subject, moved[t, t + 1], sentence, call=call)
-    return mixes_time
+        sentence = f"frame {t} of {output} does not change with {source} of frame {t}"
+        demand(trial, subject, moved[t, t], sentence, call=_call(box))
+    for t in range(1, FRAMES) if np.triu(moved, 1).any() else ():
+        sentence = f"frame {t} of {output} does not change with {source} of frame {t - 1}, while other frames depend on earlier ones"
+        demand(trial, subject, moved[t - 1, t], sentence, call=_call(box))
 
 
 @check("tok.causal", needs=("decode", "decode_init", "decode_step", "example"))
