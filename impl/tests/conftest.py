@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamer4_impl.actions import Binary, Categorical
 from dreamer4_impl.agent import Agent
+from dreamer4_impl.attention import attention, soft_cap
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.dynamics import Dynamics
 from dreamer4_impl.loss_normalisation import RunningRMS
@@ -20,8 +21,11 @@ from dreamer4_impl.patches import patchify, unpatchify
 from dreamer4_impl.pmpo import policy_loss, policy_loss_factored
 from dreamer4_impl.policy import Policy
 from dreamer4_impl.presets import tiny
+from dreamer4_impl.qk_norm import qk_norm
 from dreamer4_impl.ramp_weight import ramp_weight
 from dreamer4_impl.returns import advantages, lambda_returns, value_loss
+from dreamer4_impl.rms_norm import rms_norm
+from dreamer4_impl.rope import rope
 from dreamer4_impl.sampler import generate, sample_frame
 from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
@@ -168,6 +172,11 @@ def _loss_at(x: Inputs, **options: Any) -> Callable[[], tuple[Callable[..., Any]
     return loss, (x.normal(3, 2, 2, 3), x.normal(3, 2, 2, 3), *x.levels(3, 2), x.normal(3, 2, 1))
 
 
+def _attention(x: Inputs, **options: Any) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    q, k, v = (x.normal(2, 3, 4, heads, 6) for heads in (4, 2, 2))
+    return lambda q, k, v: attention(q, k, v, **options), (q, k, v)
+
+
 def _normalise(terms: RunningRMS) -> Callable[[Tensor], Tensor]:
     return lambda value: terms("flow", value)
 
@@ -213,6 +222,12 @@ CASES: dict[str, Callable[[Inputs], tuple[Callable[..., Any], tuple[Any, ...]]]]
         lambda keys, mouse, *prior: _policy(keys, mouse).kl(_policy(*prior)),
         (x.normal(6, 2), x.normal(6, 5), x.normal(6, 2), x.normal(6, 5)),
     ),
+    "rms_norm": lambda x: (rms_norm, (x.normal(2, 3), x.normal(3))),
+    "qk_norm": lambda x: (qk_norm, (x.normal(2, 3, 4, 6), x.normal(2, 3, 2, 6), x.normal(6), x.normal(6))),
+    "rope": lambda x: (rope, (x.normal(2, 3, 4, 6), torch.arange(3, device=x.device))),
+    "soft_cap": lambda x: (lambda logits: soft_cap(logits, 2.0), (x.normal(5),)),
+    "attention over space": lambda x: _attention(x, axis="space", softcap=2.0),
+    "attention over time": lambda x: _attention(x, axis="time", causal=True, window=2),
     "sample_frame": lambda x: (
         lambda context, noise: sample_frame(mixing_network, context, k_max=K_MAX, context_level=1.0, noise=noise),
         (x.normal(2, 3, 2, 2), x.normal(2, 2, 2)),
