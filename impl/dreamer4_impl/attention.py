@@ -185,7 +185,9 @@ def _blocks(visible: Visible, device: torch.device) -> BlockMask | None:
         return _build_blocks(visible, device)
     key = (visible.length_q, visible.length_k, visible.window, device)
     if key not in _kept_blocks:
-        _kept_blocks[key] = _build_blocks(visible, device)
+        # A mask that was made for inference could not be saved for a later backward pass.
+        with torch.inference_mode(False):
+            _kept_blocks[key] = _build_blocks(visible, device)
     return _kept_blocks[key]
 
 

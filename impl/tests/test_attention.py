@@ -239,6 +239,20 @@ def test_the_host_never_waits(backend, name, no_host_sync):
         attention(*tensors, backend=backend, **options)
 
 
+def test_a_block_mask_is_made_once_and_serves_training_after_inference(monkeypatch):
+    masks = []
+    monkeypatch.setattr("dreamer4_impl.attention._kept_blocks", {})
+    monkeypatch.setattr(
+        "dreamer4_impl.attention._compiled_flex", lambda q, *_, block_mask, **__: masks.append(block_mask) or q
+    )
+    tensors, options = inputs(CALLS["time window"], torch.float32)
+    for mode in (torch.inference_mode(), torch.no_grad()):
+        with mode:
+            attention(*tensors, backend="flex", **options)
+    assert masks[0] is masks[1]
+    assert not any(part.is_inference() for part in masks[0].as_tuple() if isinstance(part, Tensor))
+
+
 def test_sdpa_refuses_a_cap():
     tensors, _ = inputs({"axis": "time"})
     with pytest.raises(NotImplementedError, match=r"'sdpa' has no soft cap; got softcap 3.0"):
