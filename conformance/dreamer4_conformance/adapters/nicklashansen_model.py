@@ -180,7 +180,8 @@ class NicklasHansenModel(TorchAdapter):
         """Their mask within a frame; it wants latents first. Other frames are left to time attention."""
         order = sorted(range(len(modality)), key=lambda i: modality[i] != "latent") if kind != "dynamics" else None
         place = torch.tensor(order if order is not None else range(len(modality)), device=frame.device)
-        identity = torch.tensor([self._modality(kind, modality[i]) for i in place.tolist()])
+        ids = self._modalities(kind, modality)
+        identity = torch.tensor([int(ids[modality[i]]) for i in place.tolist()])
         latents = sum(name == "latent" for name in modality) if kind != "dynamics" else 0
         mode = kind if kind != "dynamics" else "wm_agent_isolated"
         attention = self.model.SpaceSelfAttentionModality(HEADS, 1, identity, latents, mode, 0.0)
@@ -188,9 +189,11 @@ class NicklasHansenModel(TorchAdapter):
         allow[place[:, None], place] = attention.attn_mask[0, 0].to(frame.device)
         return allow & (frame[:, None] == frame)
 
-    def _modality(self, kind: str, name: str) -> int:
+    def _modalities(self, kind: str, modality: list[str]) -> dict[str, int]:
+        """Their number for each name, and for names that they lack numbers of their own: their mask only compares them."""
         theirs = self.model.Modality
         known = {"image": theirs.IMAGE, "register": theirs.REGISTER, "label": theirs.SHORTCUT_SIGNAL}
         known |= {"action": theirs.ACTION, "agent": theirs.AGENT}
         known["latent"] = theirs.SPATIAL if kind == "dynamics" else theirs.LATENT
-        return int(known.get(name, theirs.PROPRIO))
+        others = [name for name in dict.fromkeys(modality) if name not in known]
+        return known | {name: max(theirs) + n for n, name in enumerate(others, 1)}
