@@ -377,7 +377,10 @@ class Adapter:
 
     @operation
     def constants(self) -> Mapping[str, float]:
-        """Default values: num_steps, gamma, alpha, beta, mtp_length, mae_max, lpips_weight, image_fraction."""
+        """Default values: num_steps, gamma, alpha, beta, mtp_length, mae_max, lpips_weight, image_fraction.
+
+        For Minecraft: binary_actions, mouse_classes.
+        """
         raise NotProvided
 
     # Arrays. Frameworks override these five.

@@ -16,6 +16,7 @@ from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
 from dreamer4_conformance.diagnosis import Declared, behaves_like, candidate
 from dreamer4_conformance.preflight import examine
 from dreamer4_conformance.readings import BY_ID as READINGS
+from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 
@@ -81,12 +82,9 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
 
 @cache
 def _explains(name: str, clause: Clause, declared: Declared) -> bool:
-    """Whether a reading or mistake can be the cause: a mistake with which the textbook passes the clause is not."""
-    from dreamer4_conformance.mistakes import MISTAKES
-
-    if name not in MISTAKES:
-        return True
+    """Whether a mistake or an undeclared reading can be the cause: one with which the textbook passes the clause is not."""
     mistaken = candidate(name, declared)
+    mistaken.readings = resolve(dict(declared.readings))
     return any(_run(mistaken, clause, check, Trial()).status is Status.FAIL for check in checks_of(clause))
 
 
