@@ -73,14 +73,25 @@ def test_an_operation_that_returns_another_shape_is_named(operation: str) -> Non
 NOT_FINITE = sorted(
     set(OPERATIONS)
     - {"dynamics_loss", "loss_normalizer", "sample_tau_d", "mtp_targets", "prior_start", "constants", "layer_kinds"}
+    - {"dynamics_init", "decode_init", "modality_mask", "mouse_class", "patch_dropout", "patch_grid"}
 )
+
+
+def spoiled(returned: Any) -> Any:
+    """NaN in place of every float."""
+    if isinstance(returned, dict):
+        return {name: spoiled(value) for name, value in returned.items()}
+    if isinstance(returned, tuple | list):
+        return type(returned)(map(spoiled, returned))
+    return returned * torch.nan if isinstance(returned, torch.Tensor) and returned.is_floating_point() else returned
 
 
 @pytest.mark.parametrize("operation", NOT_FINITE)
 def test_an_operation_that_returns_nan_on_ordinary_input_is_named(operation: str) -> None:
     correct = getattr(Textbook(), operation)
-    sentence = told(textbook(operation, lambda *args, **keywords: correct(*args, **keywords) * torch.nan))
-    assert f"{operation} returned NaN or infinite values" in sentence
+    sentence = told(textbook(operation, lambda *args, **keywords: spoiled(correct(*args, **keywords))))
+    assert operation in sentence
+    assert "returned NaN or infinite values" in sentence
 
 
 def test_step_indices_are_no_step_sizes() -> None:
