@@ -44,7 +44,7 @@ def _task_by_frame(subject: Subject, given: Mapping[str, Tree]) -> bool:
 
 
 def rolled_out(
-    subject: Subject, given: Mapping[str, Tree], context: int, *, seed: int, cache: bool, num_steps: int = 1
+    subject: Subject, given: Mapping[str, Tree], context: int, *, seed: int, cache: bool, num_steps: int
 ) -> np.ndarray:
     """The frames (B, T − context, S, D) that `rollout` generates after the first `context` of the T frames of `given`."""
     z, frames = given["z"], given["z"].shape[1] - context
