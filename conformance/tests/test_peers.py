@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dreamer4_conformance.adapters import peers
-from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains
+from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains, NormalisedQueries
 from dreamer4_conformance.adapters.nicklashansen import NicklasHansen
 from dreamer4_conformance.clauses import CLAUSES, Clause
 from dreamer4_conformance.runner import check_implementation
@@ -18,7 +18,16 @@ from dreamer4_conformance.verdicts import Result, Status
 REPORTS = Path(__file__).parents[1] / "reports"
 ADAPTERS = {"nicklashansen-dreamer4-bdeddfe": NicklasHansen, "lucidrains-dreamer4-0.20.2": Lucidrains}
 FAILING = {
-    "nicklashansen-dreamer4-bdeddfe": set(),
+    "nicklashansen-dreamer4-bdeddfe": {
+        # Agent tokens see agent tokens alone: `wm_agent_isolated`, the default (model.py:250). `wm_agent` shows them to all others.
+        "dyn.agent-firewall",
+        "attn.causal",
+        "eq09.no-leak",
+        # Every layer mixes time: `--time_every 1`, the default (train_dynamics.py:938).
+        "net.factorised",
+        # Positions are sinusoids, added to the tokens (model.py:92), not rotations.
+        "attn.rope",
+    },
     "lucidrains-dreamer4-0.20.2": {
         # d = 1 is neither drawn nor sampled with.
         "eq02.endpoint",
@@ -37,6 +46,14 @@ FAILING = {
         "eq11.factored",
         # One NaN stays in the running mean square.
         "rms.poison",
+        # Keys alone are normalised: `rmsnorm_query = False`, the default (dreamer4.py:1979).
+        "attn.qknorm",
+        # A clip without actions has a token of zeros, without the learned embedding (dreamer4.py:7927).
+        "dyn.action-sum",
+        # d = 1 has no embedding (dreamer4.py:5467).
+        "dyn.tokens",
+        # Frames become context at 10 % noise, but enter the cache without it (dreamer4.py:7261, 7309).
+        "ctx.cache",
     },
 }
 
@@ -100,6 +117,29 @@ def test_the_option_for_the_printed_divergence_leaves_the_factored_one_alone() -
     results = verdicts(ForwardKL, "eq11")
     assert failing(results) == {"eq11.factored"}
     assert "pmpo-kl-joint-softmax" in results["eq11.factored"].behaves_like
+
+
+@pytest.mark.peers
+def test_keys_normalised_alone_are_named_and_the_option_for_both_passes() -> None:
+    results = verdicts(Lucidrains, "attn.qknorm")
+    assert results["attn.qknorm"].behaves_like == ["qknorm-keys-only"]
+    assert not failing(verdicts(NormalisedQueries, "attn.qknorm"))
+
+
+@pytest.mark.peers
+def test_rotations_in_time_alone_that_are_not_declared_are_named() -> None:
+    class Undeclared(Lucidrains):
+        readings = {name: option for name, option in Lucidrains.readings.items() if name != "A35"}  # noqa: RUF012
+
+    results = verdicts(Undeclared, "attn.rope")
+    assert "reading A35 = time" in results["attn.rope"].behaves_like
+
+
+@pytest.mark.peers
+def test_every_layer_in_time_and_an_agent_that_sees_nothing_are_named() -> None:
+    results = verdicts(NicklasHansen, "net.factorised", "dyn.agent-firewall")
+    assert "temporal-everywhere" in results["net.factorised"].behaves_like
+    assert "agent-blind" in results["dyn.agent-firewall"].behaves_like
 
 
 @pytest.mark.peers
