@@ -16,7 +16,10 @@ from dreamer4_conformance.runner import check_implementation
 from dreamer4_conformance.verdicts import Result, Status
 
 REPORTS = Path(__file__).parents[1] / "reports"
-ADAPTERS = {"nicklashansen-dreamer4-bdeddfe": NicklasHansen, "lucidrains-dreamer4-0.20.2": Lucidrains}
+ADAPTERS: dict[str, type[NicklasHansen | Lucidrains]] = {
+    "nicklashansen-dreamer4-bdeddfe": NicklasHansen,
+    "lucidrains-dreamer4-0.20.2": Lucidrains,
+}
 FAILING = {
     "nicklashansen-dreamer4-bdeddfe": {
         # Agent tokens see agent tokens alone: `wm_agent_isolated`, the default (model.py:250). `wm_agent` shows them to all others.
