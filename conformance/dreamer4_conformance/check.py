@@ -84,10 +84,14 @@ def check(
 
 @dataclass
 class Trial:
-    """One run of one check: its budget of examples, its cases, and the comparison furthest towards its bound."""
+    """One run of one check: its budget of examples, its cases, and the comparison furthest towards its bound.
+
+    `minimal`: a counterexample is made as small as can be; not where only the verdict matters.
+    """
 
     profile: Profile = "ci"
     seed: int = 0
+    minimal: bool = True
     cases: int = 0
     decisions: int = 0
     worst_error: float | None = None
@@ -104,7 +108,9 @@ class Trial:
             print_blob=False,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
-            phases=[phase for phase in Phase if phase is not Phase.explain],
+            phases=[
+                phase for phase in Phase if phase is not Phase.explain and (self.minimal or phase is not Phase.shrink)
+            ],
         )(test)
         return configured if self.profile == "ci" else seed(self.seed)(configured)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from hypothesis.errors import UnsatisfiedAssumption
 
-from dreamer4_conformance.check import place
+from dreamer4_conformance.check import CHECKS, place
 from dreamer4_conformance.readings import READINGS
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
@@ -139,9 +139,15 @@ def _names(operation: str, declared: Declared, drawn: bool) -> Iterator[str]:
     if drawn:
         return
     for reading in READINGS:
-        if reading.clause is not None:
+        if reading.clause in decided_by(operation):
             chosen = dict(declared.readings).get(reading.id, reading.default)
             yield from (f"reading {reading.id} = {option}" for option in reading.options if option != chosen)
+
+
+@cache
+def decided_by(operation: str) -> frozenset[str]:
+    """The clauses with a check that needs the operation."""
+    return frozenset(check.clause for check in CHECKS.values() if operation in (*check.needs, *check.needs_one))
 
 
 @cache

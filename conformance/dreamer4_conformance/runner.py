@@ -85,7 +85,7 @@ def _explains(name: str, clause: Clause, declared: Declared) -> bool:
     """Whether a mistake or an undeclared reading can be the cause: one with which the textbook passes the clause is not."""
     mistaken = candidate(name, declared)
     mistaken.readings = resolve(dict(declared.readings))
-    return any(_run(mistaken, clause, check, Trial()).status is Status.FAIL for check in checks_of(clause))
+    return any(_run(mistaken, clause, check, Trial(minimal=False)).status is Status.FAIL for check in checks_of(clause))
 
 
 def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:

@@ -6,8 +6,8 @@ import pytest
 
 from dreamer4_conformance.check import CHECKS, Trial
 from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.first_contact import first_contact
 from dreamer4_conformance.mistakes import MISTAKES, Mistake
-from dreamer4_conformance.preflight import examine
 from dreamer4_conformance.runner import checks_of, judge
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed, Status
@@ -21,7 +21,9 @@ EVERY = [
 
 @pytest.mark.parametrize(("mistake", "level"), EVERY)
 def test_mistake_is_rejected_by_the_clause_it_violates_and_named(mistake: Mistake, level: str) -> None:
-    result = judge(examine(mistake.adapter(level)), BY_ID[mistake.clause])
+    subject = Subject(mistake.adapter(level))
+    assert list(first_contact(subject, mistake.operations)) == []
+    result = judge(subject, BY_ID[mistake.clause])
     assert result.status is Status.FAIL, f"{mistake.id} passes {mistake.clause}: {mistake.description}"
     assert mistake.id in result.behaves_like
     assert result.message
@@ -33,7 +35,7 @@ def rejects(check_name: str) -> bool:
     for mistake in MISTAKES.values():
         if mistake.clause == check.clause:
             try:
-                check.function(Subject(mistake.adapter(mistake.levels[0])), Trial())
+                check.function(Subject(mistake.adapter(mistake.levels[0])), Trial(minimal=False))
             except (Deviation, OperationFailed):
                 return True
             except (Inconclusive, NotProvided):

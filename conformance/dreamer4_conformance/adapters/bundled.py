@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 from dreamer4_conformance.adapter import Network
@@ -161,7 +162,12 @@ class Bundled(BundledModel):
 
 
 class BundledFlex(Bundled):
-    """The same with FlexAttention, which is compiled for each shape."""
+    """The same with FlexAttention, which is compiled for each of the suite's many shapes."""
 
     backends: Sequence[str] = ("flex",)
     dtypes: Sequence[str] = ("float32", "bfloat16")
+
+    def attention(self, *args: Tensor, **options: Any) -> Tensor:
+        """Without the limit at which torch takes so many shapes for a mistake."""
+        with torch._dynamo.config.patch(recompile_limit=2**30, accumulated_recompile_limit=2**30):
+            return super().attention(*args, **options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,12 +44,12 @@ class Occasion:
         return (steps - 1) // 2 / steps, 1.0 / steps
 
 
-def first_contact(subject: Subject) -> Iterator[str]:
-    """One sentence for every operation that cannot be used."""
+def first_contact(subject: Subject, operations: Collection[str] | None = None) -> Iterator[str]:
+    """One sentence for every operation that cannot be used; of `operations`, None for all."""
     batch = max(3, subject.adapter.min_batch)
     time = 4 if batch != 4 else 5
     for name, contact in CONTACTS.items():
-        if not subject.provides(name):
+        if not subject.provides(name) or (operations is not None and name not in operations):
             continue
         problem = _problem(contact, Occasion(subject, batch, time))
         if problem is not None and _problem(contact, Occasion(subject, batch, batch)) is not None:
