@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from dreamer4_impl.arguments import require_floating, require_option, require_rank, require_shape
 from dreamer4_impl.precision import compute_dtype
@@ -82,8 +82,9 @@ def attention(
     "eager" is plain torch, computed in float32 (float64 for float64) and rounded once, to the dtype of q. "sdpa" is
     torch's own kernel, without a cap. "flex" is compiled FlexAttention, without float64 and on a CPU without gradients; it
     compiles for every new shape, up to `torch._dynamo.config.recompile_limit`. What a backend does not cover raises
-    NotImplementedError. Both library kernels read contiguous tensors as views, whatever the axis. "eager" is
-    deterministic on a CPU; all compile without graph breaks; no host synchronisation.
+    NotImplementedError. Both library kernels read contiguous tensors as views, whatever the axis; "flex" on a CPU copies
+    q and k where heads are narrower than 24. "eager" is deterministic on a CPU; all compile without graph breaks; no
+    host synchronisation.
 
     >>> q, v = torch.zeros(1, 2, 1, 1, 1), torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1, 1)
     >>> attention(q, q, v, axis="time", causal=True).flatten().tolist()
@@ -160,15 +161,32 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | No
 @_folded
 def _flex(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
     _check_flex(q, k, v)
-    if torch.compiler.is_compiling() and q.device.type == "cpu":
-        # Inside a larger graph the CPU kernel takes the shape of the tensor that q is a view of for that of q.
-        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    if q.device.type == "cpu":
+        q, k, v = _for_cpu_kernel(q, k, v)
 
     def cap(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return score if softcap is None else softcap * torch.tanh(score / softcap)
 
     blocks = _blocks(visible, q.device)
     return _compiled_flex(q, k, v, score_mod=cap, block_mask=blocks, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+
+
+#: From this width on torch's CPU kernel multiplies q and k in the way that is right for every number of keys.
+_SAFE_WIDTH: Final = 24
+
+
+def _for_cpu_kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same attention in a form that torch's CPU kernel (seen in 2.13) gets right.
+
+    Narrower than 24, it reads keys beyond the last where their number is 8 more than a multiple of 16, and overwrites
+    its running maximum with their logits: whole rows come out as 0. Zeros beside q and k leave the logits as they are.
+    """
+    if q.shape[-1] < _SAFE_WIDTH:
+        q, k = (pad(x, (0, _SAFE_WIDTH - x.shape[-1])) for x in (q, k))
+    if torch.compiler.is_compiling():
+        # Inside a larger graph the kernel takes the shape of the tensor that q is a view of for that of q.
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    return q, k, v
 
 
 #: With `fullgraph`, too many shapes raise; without it torch would go on uncompiled, with a warning.

@@ -223,6 +223,19 @@ def test_flex_is_part_of_an_outer_graph(name):
 
 
 @pytest.mark.flex
+@pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning")
+@pytest.mark.parametrize("outer_graph", [False, True], ids=["alone", "in an outer graph"])
+@pytest.mark.parametrize(("length", "width"), [(8, 8), (24, 16)])
+def test_flex_never_takes_the_keys_of_the_next_row_for_its_own(length, width, outer_graph):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, length, 1, 2, width, generator=generator) for _ in range(3))
+    k[1] = 1e4 * q[0, -1]
+    compiled = torch.compile(lambda *x: attention(*x, axis="time", softcap=3.0, backend="flex"), fullgraph=True)
+    got = compiled(q, k, v) if outer_graph else attention(q, k, v, axis="time", softcap=3.0, backend="flex")
+    torch.testing.assert_close(got, attention(q, k, v, axis="time", softcap=3.0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.flex
 def test_flex_never_goes_on_uncompiled_after_too_many_shapes():
     (q, k, v), _ = inputs({"axis": "time"}, torch.float32)
     with torch._dynamo.config.patch(recompile_limit=1):
