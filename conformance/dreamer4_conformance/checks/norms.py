@@ -55,12 +55,13 @@ def normalised(subject: Subject, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarr
 
 
 def _norm_terms(subject: Subject, x: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """The value, by what its mean square rounds and an epsilon takes away; under "layernorm" also the mean taken off."""
-    offset = x.mean(-1, keepdims=True) if subject.readings["A31"] == "layernorm" else np.zeros_like(x[..., :1])
+    """The value, by what its mean square rounds and an epsilon takes away; under "layernorm" also the mean taken off, term by term."""
+    centred = subject.readings["A31"] == "layernorm"
+    offset, of_offset = (centred * y.mean(-1, keepdims=True) for y in (x, np.abs(x)))
     square = ((x - offset) ** 2).mean(-1, keepdims=True)
     relative = 1 + (x**2).mean(-1, keepdims=True) / square + QK_EPS / square / subject.eps
     per_unit = np.abs(expected).max(-1, keepdims=True) / np.abs(x - offset).max(-1, keepdims=True)
-    return np.asarray(np.abs(expected) * relative + per_unit * np.abs(offset))
+    return np.asarray(np.abs(expected) * relative + per_unit * of_offset)
 
 
 @check("attn.qknorm", needs=("qk_norm",))
