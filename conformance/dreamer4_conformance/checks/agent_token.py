@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from dreamer4_conformance.check import Trial, check
@@ -80,34 +82,54 @@ def mask_hides_agent_tokens_and_nothing_from_them(subject: Subject, trial: Trial
 def agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Trial) -> None:
     """Exact. Block t holds a_{t−1} or a_t (A32), the first label is a_t or a_{t+1} (A17); the action before it is seen."""
     agent_output(subject, trial, 0, 1, 1)
-    parts = [Part("actions", (t,)) for t in range(TIME)]
-    last = _last_seen(subject)
+    parts = [Part(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
 
     def complete(found: Found) -> bool:
-        return all(found[part].frames("agent")[t] for part in found for t in _must_see(subject, part))
+        return not list(_unseen(subject, found))
 
     found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
-    for part, influence in found.items():
-        block, moved = int(part.index[0]), influence.frames("agent")
-        leaks = np.flatnonzero(moved[: max(block - last, 0)])
+    for part, influence in _acted(found).items():
+        block = int(part.index[0])
+        leaks = np.flatnonzero(influence.frames("agent")[: max(block - _last_seen(subject), 0)])
         frame = leaks[0] if leaks.size else 0
         sentence = f"the agent's output in frame {frame} changes with the action of block {block}, which it predicts"
         trial.require(not leaks.size, sentence + _as_declared(subject), call=call_with(part, TIME))
-        for t in _must_see(subject, part):
-            sentence = f"the agent's output in frame {t} does not change with the action of block {block}, a_{t - 1}"
-            demand(trial, subject, moved[t], sentence + _as_declared(subject), call=call_with(part, TIME))
+    _require_sight(trial, found)
+    for part, t in _unseen(subject, found):
+        sentence = (
+            f"the agent's output in frame {t} does not change with the action of block {part.index[0]}, a_{t - 1}"
+        )
+        demand(trial, subject, False, sentence + _as_declared(subject), call=call_with(part, TIME))
+
+
+def _acted(found: Found) -> Found:
+    return {part: influence for part, influence in found.items() if part.path == "actions"}
+
+
+def _unseen(subject: Subject, found: Found) -> Iterator[tuple[Part, int]]:
+    """Actions, and the frame that comes after each, where it does not move: no label is among what led to it."""
+    for part, influence in _acted(found).items():
+        t = int(part.index[0]) + acts_after(subject, part)
+        if t < TIME and not influence.frames("agent")[t]:
+            yield part, t
+
+
+def _require_sight(trial: Trial, found: Found) -> None:
+    """Inconclusive where the agent token sees nothing that a label could be among: dyn.agent-firewall rejects that."""
+    acted = _acted(found)
+    if not acted:
+        trial.inconclusive("every example has the same actions, or none: whether the agent token sees a label is open")
+    frame = any(each.frames("agent")[part.index[0]] for part, each in found.items() if part not in acted)
+    action = any(each.frames("agent").any() for each in acted.values())
+    unseen = "z of its own frame" if not frame else "any action"
+    if not (frame and action):
+        trial.inconclusive(f"the agent's output does not change with {unseen}: that it leaks no label says nothing")
 
 
 def _last_seen(subject: Subject) -> int:
     """h_t may see the action blocks up to t plus this: those before the first that holds a label."""
     nearest = int(subject.readings["A17"] == "1..8")
     return nearest - (subject.readings["A32"] == "current")
-
-
-def _must_see(subject: Subject, part: Part) -> list[int]:
-    """The frame that comes after the action, where there is one: no label is among what led to it."""
-    t = int(part.index[0]) + acts_after(subject, part)
-    return [t] if t < TIME else []
 
 
 def _as_declared(subject: Subject) -> str:

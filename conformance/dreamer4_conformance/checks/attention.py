@@ -164,7 +164,8 @@ def a_query_sees_the_keys_of_its_window_and_no_others(subject: Subject, trial: T
             _compare(subject, trial, case)
 
     holds()
-    _decide(trial, "with a window")
+    if trial.cases == 0:
+        raise NotProvided("attention raises NotImplementedError on every call with a window")
 
 
 def _level(subject: Subject, seed: int, length: int, heads: tuple[int, int], **options: Any) -> Attending:

@@ -9,9 +9,9 @@ import numpy as np
 
 from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.checks.dynamics import rounded
-from dreamer4_conformance.closeness import close, relative_errors
+from dreamer4_conformance.closeness import BUDGET, close, relative_errors
 from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import EXAMPLES, Tree, arguments, demand, run
+from dreamer4_conformance.influence import EXAMPLES, Tree, arguments, demand, leaves, mapped, run
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.unrolling import rolled_out, unroll
 from dreamer4_conformance.verdicts import Deviation, OperationFailed
@@ -20,8 +20,8 @@ STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")
 ROLLOUT = ("rollout", "example")
 LONGEST = {"dev": 64, "ci": 64, "nightly": 1024}
 """Frames that are generated at most, where a long context would take more to be left behind."""
-SAME = 0.05
-"""A difference of generated frames, as a share of their size, that signatures take for none."""
+SAME = 4.0
+"""Budgets of closeness within which signatures take frames for the same."""
 
 
 def _window(subject: Subject) -> int:
@@ -94,25 +94,20 @@ def rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> No
     """Every generated frame, with the cache and without: a cache that nobody reads would agree with anything."""
     generate, _, given = _rollouts(subject, trial.seed, trial.profile, 2)
     for cache in (False, True):
+        frames = generate(given, cache=cache)
         for name, said in (("z", "contexts"), ("actions", "sequences of actions")):
             if given[name] is None:
                 continue
-            still = np.flatnonzero(~_moved_frames(subject, partial(generate, cache=cache), given, name))
+            still = np.flatnonzero(~_moved_frames(subject, partial(generate, cache=cache), frames, given, name))
             sentence = f"generated frame {still[0] if still.size else ''} is the same after different {said}"
-            demand(
-                trial,
-                subject,
-                not still.size,
-                sentence,
-                call=f"rollout(…, cache={cache}) with the {said} of two examples",
-            )
+            call = f"rollout(…, cache={cache}) with the {said} of two examples"
+            demand(trial, subject, not still.size, sentence, call=call)
 
 
 def _moved_frames(
-    subject: Subject, generate: Callable[..., np.ndarray], given: Mapping[str, Tree], name: str
+    subject: Subject, generate: Callable[..., np.ndarray], frames: np.ndarray, given: Mapping[str, Tree], name: str
 ) -> np.ndarray:
     """bool (frames,): the generated frames that move with an input, in one example or in as many as it takes to move all."""
-    frames = generate(given)
     moved = np.zeros(frames.shape[1], bool)
     for seed in range(1, EXAMPLES + 1):
         other = arguments(subject, "rollout", 1009 * seed, *given["z"].shape[:2])
@@ -120,6 +115,11 @@ def _moved_frames(
         if moved.all():
             break
     return moved
+
+
+def _same(subject: Subject, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """bool (T,): frames that are what they have to be, within `SAME` budgets."""
+    return relative_errors(got, expected) <= SAME * BUDGET[subject.adapter.dtype]
 
 
 @signature("dynamics_step")
@@ -130,7 +130,7 @@ def frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
         window = _window(subject)
         time = min(3 * window, LONGEST["ci"])
         given = arguments(subject, "dynamics", 7, 2, time)
-        same = relative_errors(unroll(subject, given, time)["z_hat"], run(subject, "dynamics", given)["z_hat"]) <= SAME
+        same = _same(subject, unroll(subject, given, time)["z_hat"], run(subject, "dynamics", given)["z_hat"])
         spans = (same[:1], same[1:2], same[2:window], same[window : window + 1], same[window + 1 :])
         return np.array([span.all() for span in spans], float)
 
@@ -139,16 +139,25 @@ def frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
 
 @signature("rollout")
 def what_generated_frames_depend_on(subject: Subject) -> np.ndarray:
-    """Whether cache and no cache agree on the first and the other frames; whether context and actions move any."""
+    """Whether cache and no cache agree on the first and the second frame; whether the context and the actions move any."""
+    return attempt(lambda: _two_frames(subject), 6)
 
-    def probe() -> np.ndarray:
-        generate, _, given = _rollouts(subject, 8, "ci", 2)
-        same = relative_errors(*(generate(given, cache=cache) for cache in (True, False))) <= SAME
-        moved = [
-            _moved_frames(subject, partial(generate, cache=cache), given, name).any()
-            for name in ("z", "actions")
-            for cache in (False, True)
-        ]
-        return np.array([same[0], same[1:].all(), *moved], float)
 
-    return attempt(probe, 6)
+def _two_frames(subject: Subject) -> np.ndarray:
+    """One sequence is then given another context, and one other actions."""
+    generate, _, given = _rollouts(subject, 8, "ci", 2)
+    other = {**given, **{name: _with_row(subject, given, name, row) for row, name in enumerate(("z", "actions"))}}
+    without, cached = (generate(given, cache=cache) for cache in (False, True))
+    moved = [generate(other, cache=cache) != usual for cache, usual in ((False, without), (True, cached))]
+    return np.array([*_same(subject, cached, without), *(each[row].any() for row in range(2) for each in moved)], float)
+
+
+def _with_row(subject: Subject, given: Mapping[str, Tree], name: str, row: int) -> Tree:
+    """An input with one sequence of another example."""
+    others = leaves(arguments(subject, "rollout", 1009, *given["z"].shape[:2])[name])
+
+    def replaced(x: np.ndarray) -> np.ndarray:
+        _, other = next(others)
+        return np.concatenate([x[:row], other[row : row + 1], x[row + 1 :]])
+
+    return mapped(replaced, given[name])

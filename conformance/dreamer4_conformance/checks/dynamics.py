@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -91,25 +92,27 @@ def require_life(trial: Trial, found: Found) -> None:
 
 @check("attn.causal", needs=DYNAMICS)
 def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
-    """Exact, for every input and output; and every frame depends on every earlier one inside the context."""
+    """Exact, for every input and output; and every frame of z_hat depends on every earlier one inside the context.
+
+    What the agent token sees of earlier frames is dyn.agent-firewall's.
+    """
     parts = inputs_of_frames(subject, TIME)
 
     def complete(found: Found) -> bool:
-        return not any(list(unmoved(subject, found, output, TIME)) for output in outputs(found))
+        return not list(unmoved(subject, found, "z_hat", TIME))
 
     found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
     require_life(trial, found)
-    for output in outputs(found):
-        for part, influence in found.items():
-            early = np.flatnonzero(influence.frames(output)[: part.index[0]])
-            frame = early[0] if early.size else 0
-            sentence = f"frame {frame} of {output} changes with {part.path} of frame {part.index[0]}, which is later"
-            trial.require(not early.size, sentence, call=call_with(part, TIME))
-        missing = [(part, frame) for part, frame in unmoved(subject, found, output, TIME) if frame > part.index[0]]
-        for part, frame in missing:
-            back = f"frame {part.index[0]}, which is inside its context"
-            sentence = f"frame {frame} of {output} does not change with {part.path} of {back}"
-            demand(trial, subject, False, sentence, call=call_with(part, TIME))
+    for output, (part, influence) in product(outputs(found), found.items()):
+        early = np.flatnonzero(influence.frames(output)[: part.index[0]])
+        frame = early[0] if early.size else 0
+        sentence = f"frame {frame} of {output} changes with {part.path} of frame {part.index[0]}, which is later"
+        trial.require(not early.size, sentence, call=call_with(part, TIME))
+    missing = [(part, frame) for part, frame in unmoved(subject, found, "z_hat", TIME) if frame > part.index[0]]
+    for part, frame in missing:
+        back = f"frame {part.index[0]}, which is inside its context"
+        sentence = f"frame {frame} of z_hat does not change with {part.path} of {back}"
+        demand(trial, subject, False, sentence, call=call_with(part, TIME))
 
 
 # Sec. 3.2: labels and actions
@@ -361,35 +364,31 @@ def _frames_moved(influence: Influence | None, output: str) -> np.ndarray:
 
 @signature("dynamics")
 def who_is_left_out(subject: Subject) -> np.ndarray:
-    """Whether every component counts, every token sees every other, z_hat is shaped as z, clips without actions are blind, rows apart."""
-    probes = ((_every_component, 1), (_every_token, 1), (_blindness, 3))
-    found = [attempt(partial(probe, subject), size) for probe, size in probes]
-    return np.concatenate([*found, *(attempt(partial(_rows_apart, subject, batch), 2) for batch in (3, 2))])
+    """Whether every component counts, every token sees every other, clips without actions are blind, z_hat is shaped as z, rows apart."""
+    return np.concatenate(
+        [attempt(lambda: _tokens_and_components(subject), 2), attempt(lambda: _three_clips(subject), 5)]
+    )
 
 
-def _every_component(subject: Subject) -> float:
-    given = arguments(subject, "dynamics", 0, 1, 2)
-    found = influences(subject, "dynamics", [at_frame(each, 0) for each in components(given)], seed=2, time=2)
-    return float(all(each.moved["z_hat"].any() for each in found))
-
-
-def _every_token(subject: Subject) -> float:
+def _tokens_and_components(subject: Subject) -> np.ndarray:
+    """Whether each spatial token of the first frame moves all of them, and each component of its action any frame."""
     spatial = [part for part in _of_one_frame(subject) if part.path == "z"]
-    found = influences(subject, "dynamics", spatial, seed=2, time=1)
-    return float(all(_tokens_moved(each).all() for each in found))
+    acted = [at_frame(each, 0) for each in components(arguments(subject, "dynamics", 0, 1, 2))]
+    found = influences(subject, "dynamics", [*spatial, *acted], seed=2, time=2)
+    seen = [_tokens_moved(each).all() for each in found if each.part in spatial]
+    return np.array([all(seen), all(each.moved["z_hat"].any() for each in found if each.part in acted)], float)
 
 
-def _blindness(subject: Subject) -> np.ndarray:
-    """Whether z_hat moves with the actions, in a clip without them between two that have some."""
-    return _moved_by_actions(subject, np.array([True, False, True]), 3)["z_hat"].astype(float)
-
-
-def _rows_apart(subject: Subject, batch: int) -> np.ndarray:
-    """Whether reversing the batch reverses z_hat over two frames, and whether that is shaped as z."""
-    given = arguments(subject, "dynamics", 4, batch, 2)
-    z_hat = run(subject, "dynamics", given)["z_hat"]
-    back = run(subject, "dynamics", mapped(lambda x: x[::-1].copy(), given))["z_hat"][::-1]
-    return np.array([np.allclose(back, z_hat, rtol=0.1, atol=0.1), z_hat.shape == given["z"].shape], float)
+def _three_clips(subject: Subject) -> np.ndarray:
+    """Of three frames each, the middle one without actions: which move with the values of actions; the shape; the order reversed."""
+    given = {**arguments(subject, "dynamics", 4, 3, 3), "labelled": np.array([True, False, True])}
+    others = {**given, "actions": arguments(subject, "dynamics", 1013, 3, 3)["actions"]}
+    reverse = mapped(lambda x: x[::-1].copy(), given)
+    z_hat, acted, back = (run(subject, "dynamics", each)["z_hat"] for each in (given, others, reverse))
+    moved = (z_hat != acted).reshape(3, -1).any(1)
+    return np.array(
+        [*moved, z_hat.shape == given["z"].shape, np.allclose(back[::-1], z_hat, rtol=0.1, atol=0.1)], float
+    )
 
 
 @signature("modality_mask")

@@ -30,6 +30,25 @@ def _tokens(subject: Subject, tau: np.ndarray, d: np.ndarray) -> np.ndarray:
     return token
 
 
+def _grid_tokens(subject: Subject, tau: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Tokens of labels on the grid. Where the operation raises, the label is named that it does not take by itself either."""
+    try:
+        return _tokens(subject, tau, d)
+    except OperationFailed:
+        for label in sorted({*zip(tau.ravel().tolist(), d.ravel().tolist(), strict=True)}):
+            _require_token(subject, *label)
+        raise
+
+
+def _require_token(subject: Subject, tau: float, d: float) -> None:
+    level, step = np.full((1, 1), tau), np.full((1, 1), d)
+    try:
+        _tokens(subject, level, step)
+    except OperationFailed as failed:
+        call = f"label_token({subject.level(level).tolist()}, {step.tolist()})"
+        raise OperationFailed(f"{failed.message}, at τ = {tau:g} and d = {d:g}", call=call) from failed
+
+
 def _differ(subject: Subject, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Channel by channel, beyond rounding; (…, D)."""
     size = max(np.abs(one).max(), np.abs(other).max())
@@ -49,7 +68,8 @@ def _tables(subject: Subject) -> _Tables:
     count = subject.k_max
     tau, d = np.arange(count)[:, None] / count, 0.5 ** np.arange(count.bit_length())[:, None]
     return _Tables(
-        _tokens(subject, tau, np.full_like(tau, subject.d_min))[:, 0], _tokens(subject, np.zeros_like(d), d)[:, 0]
+        _grid_tokens(subject, tau, np.full_like(tau, subject.d_min))[:, 0],
+        _grid_tokens(subject, np.zeros_like(d), d)[:, 0],
     )
 
 
@@ -95,7 +115,7 @@ def equal_labels_have_equal_tokens(subject: Subject, trial: Trial) -> None:
     def holds(seed: int, batch: int, time: int) -> None:
         rng = np.random.default_rng(seed)
         tau, d = grid_pairs(rng, subject.k_max, (batch, time), subject.readings["A3"])
-        token, call = _tokens(subject, tau, d), f"label_token({tau.tolist()}, {d.tolist()})"
+        token, call = _grid_tokens(subject, tau, d), f"label_token({tau.tolist()}, {d.tolist()})"
         level, step = np.rint(tau * subject.k_max).astype(int), np.rint(-np.log2(d)).astype(int)
         for name, rows, channels in (("τ", tables.levels[level], by_tau), ("d", tables.steps[step], by_d)):
             off = _differ(subject, token, rows)[..., channels].any(-1)

@@ -161,7 +161,7 @@ class _Positions:
 
     def reordered(self) -> None:
         if (self.window or 3) >= 3:
-            sentence = "the last frame's output is the same where earlier frames change places: time has no order"
+            sentence = "the last frame's output is the same where earlier frames change places: their scores do not depend on position"
             must_differ(self.subject, self.trial, "time_layer", reorder(self.subject, 0), sentence)
 
 

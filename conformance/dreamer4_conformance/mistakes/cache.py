@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.mistakes import mistake
-from dreamer4_conformance.textbook import TextbookModel
-from dreamer4_conformance.textbook.dynamics import EMPTY, State
+from dreamer4_conformance.textbook import Book
+from dreamer4_conformance.textbook.dynamics import EMPTY, Dynamics, State
 from dreamer4_conformance.textbook.transformer import Past
 
 SIGNAL = ("signal",)
@@ -17,8 +17,14 @@ STEP = ("dynamics_step", "rollout")
 ROLLOUT = ("rollout",)
 
 
+class Generating(Dynamics, Book):
+    """The dynamics alone, with one layer that mixes time."""
+
+    depth = 4
+
+
 @mistake("cache-differs", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class CacheDiffers(TextbookModel):
+class CacheDiffers(Generating):
     """The cache never lets go: past the window one frame at a time sees more than all at once."""
 
     def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
@@ -30,7 +36,7 @@ class CacheDiffers(TextbookModel):
 
 
 @mistake("cache-short", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class CacheShort(TextbookModel):
+class CacheShort(Generating):
     """The cache holds one frame less than the window: C − 2 of the past and the current one."""
 
     def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +46,7 @@ class CacheShort(TextbookModel):
 
 
 @mistake("cache-of-values", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class CacheOneBehind(TextbookModel):
+class CacheOneBehind(Generating):
     """Values are stored one slot beside their keys."""
 
     def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +54,7 @@ class CacheOneBehind(TextbookModel):
 
 
 @mistake("cache-positions-restart", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class PositionsRestart(TextbookModel):
+class PositionsRestart(Generating):
     """Every call counts its frames from 0."""
 
     def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
@@ -56,7 +62,7 @@ class PositionsRestart(TextbookModel):
 
 
 @mistake("cache-positions-wrap", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class PositionsWrap(TextbookModel):
+class PositionsWrap(Generating):
     """Positions are slots of a ring and start again where it does."""
 
     def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
@@ -65,7 +71,7 @@ class PositionsWrap(TextbookModel):
 
 
 @mistake("cache-full-then-empty", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class FullThenEmpty(TextbookModel):
+class FullThenEmpty(Generating):
     """A full cache is emptied."""
 
     def next_state(self, past: Past, start: int, time: int, last: list[Tensor]) -> State:
@@ -74,7 +80,7 @@ class FullThenEmpty(TextbookModel):
 
 
 @mistake("cache-label-kept", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class LabelKept(TextbookModel):
+class LabelKept(Generating):
     """Every frame after the first is labelled τ = 0, d = 1 while there is a cache."""
 
     def dynamics_step(
@@ -85,7 +91,7 @@ class LabelKept(TextbookModel):
 
 
 @mistake("cache-actions-lost", clause="net.incremental", operations=STEP, levels=SIGNAL)
-class ActionsLost(TextbookModel):
+class ActionsLost(Generating):
     """One frame at a time there are no actions."""
 
     def dynamics_step(
@@ -99,15 +105,16 @@ class ActionsLost(TextbookModel):
 
 
 @mistake("context-cached-clean", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class ContextCachedClean(TextbookModel):
-    """Generated frames enter the cache without their corruption."""
+class ContextCachedClean(Generating):
+    """Generated frames become context at 10 % noise, whatever the reading of A9, but enter the cache without it."""
 
     def committed(self, z: Tensor, corrupted: Tensor, cache: bool) -> Tensor:
-        return z if cache else corrupted
+        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+        return z if cache else self.mix(noise, z, z.new_full((1, 1, 1, 1), 0.9))
 
 
 @mistake("cache-prefilled-clean", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class PrefilledClean(TextbookModel):
+class PrefilledClean(Generating):
     """The context is written to the cache with noise of its own."""
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
@@ -115,7 +122,7 @@ class PrefilledClean(TextbookModel):
 
 
 @mistake("cache-commits-every-pass", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class CommitsEveryPass(TextbookModel):
+class CommitsEveryPass(Generating):
     """Every denoising evaluation is written to the cache as one more frame."""
 
     def kept_while_denoising(self, before: Any, after: Any) -> Any:
@@ -123,7 +130,7 @@ class CommitsEveryPass(TextbookModel):
 
 
 @mistake("cache-never-written", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class NeverWritten(TextbookModel):
+class NeverWritten(Generating):
     """The cache stays as it was after the context."""
 
     def seen(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
@@ -131,7 +138,7 @@ class NeverWritten(TextbookModel):
 
 
 @mistake("cache-actions-behind", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class ActionsBehind(TextbookModel):
+class ActionsBehind(Generating):
     """Generated frames are written to the cache with the actions of the frame before."""
 
     def seen(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
@@ -139,7 +146,7 @@ class ActionsBehind(TextbookModel):
 
 
 @mistake("cache-labelled-as-drawn", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class LabelledAsDrawn(TextbookModel):
+class LabelledAsDrawn(Generating):
     """Frames in the cache are labelled as noise."""
 
     def labels_in_cache(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +155,7 @@ class LabelledAsDrawn(TextbookModel):
 
 
 @mistake("rollout-forgets-context", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class ForgetsContext(TextbookModel):
+class ForgetsContext(Generating):
     """Frames are generated after noise, whatever the context was."""
 
     def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
@@ -157,7 +164,7 @@ class ForgetsContext(TextbookModel):
 
 
 @mistake("rollout-without-actions", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
-class WithoutActions(TextbookModel):
+class WithoutActions(Generating):
     """Frames are generated with the first action for all."""
 
     def at(self, actions: Any, frames: slice) -> Any:

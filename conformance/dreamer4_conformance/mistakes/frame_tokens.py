@@ -56,6 +56,17 @@ class NoRowForOne(WholeSequences):
         return super().step_index(d).clamp(min=1)
 
 
+@mistake("label-one-refused", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class OneRefused(WholeSequences):
+    """The table of steps begins at d = 1/2: d = 1 raises."""
+
+    def step_index(self, d: Tensor) -> Tensor:
+        index = super().step_index(d)
+        if not index.all():
+            raise IndexError("index out of range in self")
+        return index
+
+
 @mistake("label-no-row-for-finest", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class NoRowForFinest(WholeSequences):
     """The table of steps is too short: the finest two share its last row."""
