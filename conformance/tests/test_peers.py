@@ -24,8 +24,6 @@ FAILING = {
     "nicklashansen-dreamer4-bdeddfe": {
         # Agent tokens see agent tokens alone: `wm_agent_isolated`, the default (model.py:250). `wm_agent` shows them to all others.
         "dyn.agent-firewall",
-        "attn.causal",
-        "eq09.no-leak",
         # Every layer mixes time: `--time_every 1`, the default (train_dynamics.py:938).
         "net.factorised",
         # Positions are sinusoids, added to the tokens (model.py:92), not rotations.
