@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.checks.layers import COARSE, heeds, layer_input, layer_output, pattern, require_influence
 from dreamer4_conformance.closeness import BUDGET
-from dreamer4_conformance.diagnosis import signature
+from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.influence import Part, influences
 from dreamer4_conformance.strategies import seeds
 from dreamer4_conformance.subject import Subject
@@ -231,30 +231,25 @@ def space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial) -> No
 # What an implementation looks like, whatever its sizes
 
 
-def sees(subject: Subject, back: int) -> bool:
-    """Whether a frame depends on the one that many frames back."""
-    (found,) = influences(subject, "time_layer", whole_frames(0), seed=0, time=back + 1)
-    return bool(found.frames("x")[back])
-
-
-def sees_later(subject: Subject) -> bool:
-    """Whether a frame depends on a later one."""
-    (found,) = influences(subject, "time_layer", whole_frames(2), seed=0, time=3)
-    return bool(found.frames("x")[:2].any())
-
-
-def farthest(subject: Subject) -> tuple[bool, bool, bool]:
-    """Whether frames C − 1, C and C + 1 back are seen, as the adapter counts C; without a window, whether all of them are."""
+def edges(subject: Subject) -> np.ndarray:
+    """Whether a later frame is seen, and those C − 1, C and C + 1 back, as the adapter counts C; without a window, whether all are."""
     frames = subject.adapter.context_frames
-    if frames is None:
-        return sees(subject, UNBOUNDED - 1), False, False
-    return sees(subject, frames - 1), sees(subject, frames), sees(subject, frames + 1)
+    time = UNBOUNDED if frames is None else max(3, frames + 2)
+    first, third = (one.frames("x") for one in influences(subject, "time_layer", whole_frames(0, 2), seed=0, time=time))
+    far = (first[-1], False, False) if frames is None else first[frames - 1 : frames + 2]
+    return np.array([third[:2].any(), *far], float)
 
 
 def moves_in_time(subject: Subject) -> bool:
-    """Whether the output depends on where in the sequence frames stand, however C is counted."""
-    budget, frames = SAME[subject.adapter.dtype], subject.adapter.context_frames
-    return frames is not None and any(relative(*shift(subject, 0, n, frames + 1)) > budget for n in range(1, 7))
+    """Whether the output depends on where in the sequence frames stand, however C is counted: six places, and each window alone."""
+    frames = subject.adapter.context_frames
+    if frames is None:
+        return False
+    x = layer_input(subject, 0, 2, frames + 7)
+    windows = np.stack([x[:, n : n + frames + 1] for n in range(1, 7)], axis=1)
+    among = layer_output(subject, "time_layer", x)[:, frames + 1 :]
+    alone = layer_output(subject, "time_layer", windows.reshape(-1, *windows.shape[2:]))[:, -1].reshape(among.shape)
+    return relative(among, alone) > SAME[subject.adapter.dtype]
 
 
 def counts_places(subject: Subject) -> bool:
@@ -266,18 +261,13 @@ def counts_places(subject: Subject) -> bool:
 @signature("time_layer")
 def what_a_time_layer_sees(subject: Subject) -> np.ndarray:
     """Later frames, the edge of the window, itself, and whether positions matter by their differences."""
-    return np.concatenate(
-        [
-            pattern(lambda: sees_later(subject)),
-            np.array(farthest(subject), float),
-            pattern(
-                lambda: copies_told_apart(subject, 0)[0] > DIFFERENT * subject.eps,
-                lambda: moves_in_time(subject),
-                lambda: counts_places(subject),
-                lambda: reorder(subject, 0) > DIFFERENT * subject.eps,
-            ),
-        ]
+    positions = pattern(
+        lambda: copies_told_apart(subject, 0)[0] > DIFFERENT * subject.eps,
+        lambda: moves_in_time(subject),
+        lambda: counts_places(subject),
+        lambda: reorder(subject, 0) > DIFFERENT * subject.eps,
     )
+    return np.concatenate([attempt(lambda: edges(subject), 4), positions])
 
 
 @signature("space_layer")
