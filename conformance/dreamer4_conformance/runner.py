@@ -60,10 +60,13 @@ def check_implementation(
     return results
 
 
-def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: int = 0) -> Result:
-    """The verdict on one clause: the worst of its checks, set against what the adapter expects."""
+def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: int = 0, minimal: bool = True) -> Result:
+    """The verdict on one clause: the worst of its checks, set against what the adapter expects.
+
+    Without `minimal`, a counterexample is the first that was found.
+    """
     start = time.perf_counter()
-    outcomes = [_run(subject, clause, check, Trial(profile, seed)) for check in checks_of(clause)]
+    outcomes = [_run(subject, clause, check, Trial(profile, seed, minimal)) for check in checks_of(clause)]
     result = min(outcomes, key=lambda outcome: SEVERITY.index(outcome.status))
     result = replace(
         result,

@@ -23,7 +23,7 @@ EVERY = [
 def test_mistake_is_rejected_by_the_clause_it_violates_and_named(mistake: Mistake, level: str) -> None:
     subject = Subject(mistake.adapter(level))
     assert list(first_contact(subject, mistake.operations)) == []
-    result = judge(subject, BY_ID[mistake.clause])
+    result = judge(subject, BY_ID[mistake.clause], minimal=False)
     assert result.status is Status.FAIL, f"{mistake.id} passes {mistake.clause}: {mistake.description}"
     assert mistake.id in result.behaves_like
     assert result.message

@@ -37,14 +37,14 @@ class Undeclared(Witness):
 
 @pytest.mark.parametrize(("reading", "option", "clause"), VISIBLE)
 def test_declared_reading_passes(reading: str, option: str, clause: str) -> None:
-    result = judge(Subject(Witness(**{reading: option})), BY_ID[clause])
+    result = judge(Subject(Witness(**{reading: option})), BY_ID[clause], minimal=False)
     assert result.status is Status.PASS, result.message
     assert result.reading == {reading: option}
 
 
 @pytest.mark.parametrize(("reading", "option", "clause"), TOLD_APART)
 def test_undeclared_reading_fails_and_is_named(reading: str, option: str, clause: str) -> None:
-    result = judge(Subject(Undeclared(**{reading: option})), BY_ID[clause])
+    result = judge(Subject(Undeclared(**{reading: option})), BY_ID[clause], minimal=False)
     assert result.status is Status.FAIL
     assert f"reading {reading} = {option}" in result.behaves_like
 
@@ -54,5 +54,5 @@ def test_undeclared_reading_fails_and_is_named(reading: str, option: str, clause
 def test_default_under_a_declared_reading_fails(reading: str, option: str, clause: str) -> None:
     adapter = Witness()
     adapter.readings = {reading: option}
-    result = judge(Subject(adapter), BY_ID[clause])
+    result = judge(Subject(adapter), BY_ID[clause], minimal=False)
     assert result.status is Status.FAIL, result.message
