@@ -34,8 +34,10 @@ class Component(ABC):
         """Refuse what cannot be encoded."""
         if not self.name.isidentifier() or self.name == LABELLED:
             raise ValueError(f"name must be an identifier other than {LABELLED!r}; got {self.name!r}")
-        if self.size < 1:
-            raise ValueError(f"size of the component {self.name!r} must be 1 or more; got {self.size!r}")
+        if not isinstance(self.size, int) or self.size < 1:
+            raise ValueError(
+                f"size of the component {self.name!r} must be a whole number, 1 or more; got {self.size!r}"
+            )
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
         """Shape of the values of B sequences of T timesteps: (B, T, size)."""
@@ -95,7 +97,7 @@ class CategoricalEncoder(nn.Module):
     def forward(self, values: Int[Tensor, "B T"]) -> Float[Tensor, "B T W"]:
         """Row of the table."""
         require_integer(values=values)
-        return nn.functional.embedding(values, self.table)
+        return nn.functional.embedding(values.long(), self.table)
 
 
 class BinaryEncoder(nn.Module):
@@ -207,8 +209,8 @@ def sum_action_tokens(
     """The learned embedding plus every encoded component, where there is a label.
 
     Args:
-        encoded: the components; may be empty.
-        embedding: (S_a, W), or that for every timestep.
+        encoded: the components, (B, T, S_a, W) each; may be empty.
+        embedding: (S_a, W), or that for every timestep, as it must be without a component.
         labelled: (B,) or (B, T).
 
     In the dtype of the embedding; differentiable; compiles without graph breaks; no host synchronisation.
@@ -218,6 +220,8 @@ def sum_action_tokens(
     [7.0, 4.0]
     """
     mask = labelled.reshape(*labelled.shape, *(1,) * (4 - labelled.ndim))
-    for component in encoded:
+    for number, component in enumerate(encoded):
+        shape = (*encoded[0].shape[:2], *embedding.shape[-2:])
+        require_shape(f"encoded[{number}]", component, shape, "(B, T, S_a, W)", like=embedding)
         embedding = embedding + torch.where(mask, component, 0).to(embedding.dtype)
     return embedding

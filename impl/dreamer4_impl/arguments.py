@@ -9,6 +9,8 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from dreamer4_impl.precision import casts_automatically
+
 
 def require_floating(**tensors: Tensor) -> None:
     """Raise TypeError unless every argument is a floating-point torch tensor.
@@ -22,7 +24,7 @@ def require_floating(**tensors: Tensor) -> None:
 
 
 def require_integer(**tensors: Tensor) -> None:
-    """Raise TypeError unless every argument is an integer torch tensor, which can index.
+    """Raise TypeError unless every argument is an integer torch tensor, of any width.
 
     >>> require_integer(action=torch.zeros(3, dtype=torch.int64))
     """
@@ -49,6 +51,17 @@ def require_device(name: str, tensor: Tensor, like: Tensor) -> None:
     """
     if tensor.device != like.device:
         raise ValueError(f"{name} must lie on {like.device} like the other arguments; got {tensor.device}")
+
+
+def require_dtype(name: str, tensor: Tensor, parameter: Tensor) -> None:
+    """Raise TypeError unless `tensor` has the dtype of a module's parameters, or autocast takes care of it.
+
+    >>> require_dtype("x", torch.zeros(2), parameter=torch.zeros(3))
+    """
+    if tensor.dtype != parameter.dtype and not casts_automatically(tensor.device):
+        raise TypeError(
+            f"{name} must have the dtype of the parameters, {parameter.dtype}, unless autocast is on; got {tensor.dtype}"
+        )
 
 
 def require_rank(name: str, tensor: Tensor, rank: int, meaning: str) -> None:

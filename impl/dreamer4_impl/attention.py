@@ -18,7 +18,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from dreamer4_impl.arguments import require_floating, require_option, require_rank, require_shape
-from dreamer4_impl.precision import compute_dtype
+from dreamer4_impl.precision import compute_dtype, without_autocast
 
 Axis: TypeAlias = Literal["space", "time"]
 #: `backend(q, k, v, axis, visible, softcap, scale) -> out`, all five-dimensional as in `attention`.
@@ -137,7 +137,13 @@ def _folded(kernel: Kernel) -> Backend:
 
 @_folded
 def _eager(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
-    compute = compute_dtype(q)
+    with without_autocast(q.device):
+        return _eager_in(compute_dtype(q), q, k, v, visible, softcap, scale)
+
+
+def _eager_in(
+    compute: torch.dtype, q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float
+) -> Tensor:
     grouped = q.to(compute).reshape(q.shape[0], k.shape[1], -1, *q.shape[2:])
     logits = scale * torch.einsum("nhgid,nhjd->nhgij", grouped, k.to(compute))
     if softcap is not None:

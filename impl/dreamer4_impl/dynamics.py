@@ -13,7 +13,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dreamer4_impl.actions import LABELLED, ActionEncoder, ActionValues
-from dreamer4_impl.arguments import require_device, require_floating, require_integer, require_rank, require_shape
+from dreamer4_impl.arguments import (
+    require_device,
+    require_dtype,
+    require_floating,
+    require_integer,
+    require_rank,
+    require_shape,
+)
 from dreamer4_impl.cache import Cache
 from dreamer4_impl.configuration import DynamicsConfig
 from dreamer4_impl.initialisation import learned
@@ -46,7 +53,7 @@ class AgentToken(nn.Module):
         require_device("task", task, like=self.embedding)
         if tuple(task.shape) not in ((batch,), (batch, time)):
             raise ValueError(f"task must have shape (B,) or (B, T) = {(batch, time)}; got {tuple(task.shape)}")
-        return token + nn.functional.embedding(task.reshape(batch, -1, 1), self.tasks)
+        return token + nn.functional.embedding(task.reshape(batch, -1, 1).long(), self.tasks)
 
 
 class Dynamics(nn.Module):
@@ -78,7 +85,7 @@ class Dynamics(nn.Module):
         self.transformer = Transformer(config.transformer)
         self.norm = RMSNorm(width, config.transformer.norm_eps)
         self.read_spatial = nn.Linear(width, config.spatial_channels)
-        self.register_buffer("mask", self._mask(), persistent=False)
+        self.register_buffer("mask", self._mask())  # saved, so that a model built without memory loads it
 
     def forward(
         self,
@@ -161,3 +168,4 @@ class Dynamics(nn.Module):
         require_shape("z", z, shape, "(B, T, S_z, D)", like=self.registers)
         require_shape("tau", tau, z.shape[:2], "(B, T)", like=z)
         require_shape("d", d, z.shape[:2], "(B, T)", like=z)
+        require_dtype("z", z, self.registers)

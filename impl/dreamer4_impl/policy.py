@@ -80,6 +80,11 @@ class Policy:
 
     def log_prob(self, actions: Mapping[str, Tensor]) -> Float[Tensor, "*batch"]:
         """ln π(a); each component of the shape of its logits, without the axis of the classes."""
+        names = {component.name for component in self.components}
+        if set(actions) != names:
+            raise ValueError(
+                f"actions must hold the components {sorted(names)} and nothing else; got {sorted(actions)}"
+            )
         total = []
         for component, log_p in self._log_p():
             action = actions[component.name]

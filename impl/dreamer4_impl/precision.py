@@ -1,5 +1,6 @@
 """Precision: half-precision inputs are computed in float32, float64 stays float64."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 
 import torch
@@ -13,3 +14,23 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     (torch.float32, torch.float64)
     """
     return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """What is computed inside has the dtype that it is given, under autocast too.
+
+    >>> with torch.autocast("cpu", torch.bfloat16), without_autocast(torch.device("cpu")):
+    ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+    torch.float32
+    """
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
+def casts_automatically(device: torch.device) -> bool:
+    """Whether autocast is on for this kind of device.
+
+    >>> casts_automatically(torch.device("cpu")), casts_automatically(torch.device("meta"))
+    (False, False)
+    """
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)

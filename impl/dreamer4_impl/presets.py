@@ -17,7 +17,7 @@ MINECRAFT_ACTIONS = (Binary("keys", MINECRAFT_BINARIES), Categorical("mouse", MO
 
 
 def tiny() -> ModelConfig:
-    """For tests: about 57 thousand parameters, milliseconds on a CPU, every part present and no two sizes alike by luck.
+    """For tests: about 57 thousand parameters, milliseconds on a CPU, every part present.
 
     >>> tiny().dynamics.tokens
     12

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dreamer4_impl.arguments import require_floating, require_rank, require_shape
+from dreamer4_impl.arguments import require_dtype, require_floating, require_rank, require_shape
 from dreamer4_impl.cache import Cache
 from dreamer4_impl.configuration import TokenizerConfig
 from dreamer4_impl.initialisation import learned
@@ -69,7 +69,9 @@ class Encoder(nn.Module):
         self.norm = RMSNorm(width, config.encoder.norm_eps)
         self.bottleneck = nn.Linear(width, config.latent_channels)
         modalities = ["image"] * config.patches + ["latent"] * config.latents
-        self.register_buffer("mask", space_mask("encoder", modalities), persistent=False)
+        self.register_buffer(
+            "mask", space_mask("encoder", modalities)
+        )  # saved, so that a model built without memory loads it
 
     def forward(
         self,
@@ -106,7 +108,9 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(width, config.decoder.norm_eps)
         self.read_patch = nn.Linear(width, config.patch_width)
         modalities = ["image"] * config.patches + ["latent"] * config.latents
-        self.register_buffer("mask", space_mask("decoder", modalities), persistent=False)
+        self.register_buffer(
+            "mask", space_mask("decoder", modalities)
+        )  # saved, so that a model built without memory loads it
 
     def forward(self, latents: Float[Tensor, "B T N_l C"], *, cache: Cache | None = None) -> Float[Tensor, "B T N P"]:
         """Pixels of every patch, unbounded."""
@@ -172,6 +176,7 @@ class Tokenizer(nn.Module):
         require_rank("video", video, 5, "(B, T, H, W, C)")
         frame = (config.height, config.width, config.channels)
         require_shape("video", video, (*video.shape[:2], *frame), "(B, T, H, W, C)", like=self.encoder.latents)
+        require_dtype("video", video, self.encoder.latents)
         latents = self.encoder(patchify(video, config.patch), dropped, cache=cache)
         return regroup(latents, config.spatial_tokens)
 
@@ -187,6 +192,7 @@ class Tokenizer(nn.Module):
         require_rank("z", z, 4, "(B, T, S, D)")
         shape = (*z.shape[:2], config.spatial_tokens, config.spatial_channels)
         require_shape("z", z, shape, "(B, T, S, D)", like=self.decoder.queries)
+        require_dtype("z", z, self.decoder.queries)
         patches = self.decoder(ungroup(z, config.latents), cache=cache)
         return unpatchify(patches, config.height, config.width, config.patch)
 

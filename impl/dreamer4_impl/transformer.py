@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dreamer4_impl.arguments import require_floating, require_option, require_rank, require_shape
+from dreamer4_impl.arguments import require_dtype, require_floating, require_option, require_rank, require_shape
 from dreamer4_impl.attention import BACKENDS, attention
 from dreamer4_impl.cache import Cache
+from dreamer4_impl.precision import casts_automatically
 from dreamer4_impl.qk_norm import qk_norm
 from dreamer4_impl.rms_norm import RMSNorm
 from dreamer4_impl.rope import Rotation, rotate, rotation
@@ -72,7 +73,8 @@ class TransformerConfig:
         if self.head_width % 2:
             raise ValueError(f"head_width must be even, because RoPE turns pairs of channels; got {self.head_width}")
         for name in ("softcap", "rope_base", "norm_eps"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+            number = getattr(self, name)
+            if not (name == "softcap" and number is None) and (number is None or not 0 < number < math.inf):
                 raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)!r}")
         require_option("backend", self.backend, BACKENDS)
         if self.backend == "sdpa" and self.softcap is not None:
@@ -271,14 +273,16 @@ class Transformer(nn.Module):
         Args:
             batch: B.
             space: S, tokens in a frame.
-            dtype: of keys and values; None is that of the parameters. Under autocast that of autocast.
+            dtype: of keys and values; None is that of the parameters, or under autocast that of autocast.
 
         >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=3)
         >>> Transformer(config).empty_cache(batch=2, space=5).keys.shape
         torch.Size([1, 2, 3, 5, 1, 4])
         """
         weight = next(self.parameters())
-        return Cache.empty(self._cache_shape(batch, space), dtype=dtype or weight.dtype, device=weight.device)
+        automatic = casts_automatically(weight.device)
+        computed = torch.get_autocast_dtype(weight.device.type) if automatic else weight.dtype
+        return Cache.empty(self._cache_shape(batch, space), dtype=dtype or computed, device=weight.device)
 
     def _cache_shape(self, batch: int, space: int) -> tuple[int, ...]:
         config = self.config
@@ -303,15 +307,9 @@ class Transformer(nn.Module):
         require_rank("x", x, 4, "(B, T, S, D)")
         batch, time, space, _ = x.shape
         require_shape("x", x, (batch, time, space, self.config.width), "(B, T, S, width)", like=next(self.parameters()))
-        _check_dtype(x, next(self.parameters()))
+        require_dtype("x", x, next(self.parameters()))
         if mask is not None:
             require_shape("mask", mask, (space, space), "(S, S)", like=x)
         if cache is not None:
             expected = self._cache_shape(batch, space)
             require_shape("the cache's keys", cache.keys, expected, "(layers, B, C, S, H, D)", like=x)
-
-
-def _check_dtype(x: Tensor, parameter: Tensor) -> None:
-    if x.dtype != parameter.dtype and not torch.is_autocast_enabled(x.device.type):
-        sentence = f"x must have the dtype of the parameters, {parameter.dtype}, unless autocast is on; got {x.dtype}"
-        raise TypeError(sentence)

@@ -110,7 +110,7 @@ def test_a_component_that_is_left_out_is_refused(encoder):
 def test_component_names_that_cannot_be_keys_are_refused(name):
     with pytest.raises(ValueError, match="name must be an identifier other than 'labelled'"):
         Binary(name, 2)
-    with pytest.raises(ValueError, match="size of the component 'keys' must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="size of the component 'keys' must be a whole number, 1 or more; got 0"):
         Binary("keys", 0)
 
 
@@ -207,3 +207,16 @@ def test_a_movement_of_three_axes_is_refused():
         mouse_class(torch.zeros(4, 3))
     with pytest.raises(TypeError, match="mouse must be an integer tensor"):
         class_movement(torch.zeros(4))
+
+
+def test_classes_may_be_stored_in_bytes(encoder):
+    given = actions()
+    stored = {**given, "mouse": given["mouse"].to(torch.uint8)}
+    assert torch.equal(encoder(stored, 2, 3), encoder(given, 2, 3))
+
+
+def test_components_of_another_shape_do_not_broadcast():
+    with pytest.raises(ValueError, match=r"encoded\[1\] must have shape \(B, T, S_a, W\) = \(2, 3, 1, 4\)"):
+        sum_action_tokens(
+            [torch.ones(2, 3, 1, 4), torch.ones(2, 1, 1, 4)], torch.ones(1, 4), torch.ones(2, dtype=torch.bool)
+        )

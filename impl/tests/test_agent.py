@@ -190,3 +190,10 @@ def test_an_output_of_another_width_gets_a_sentence():
         ValueHead(4, 8)(torch.zeros(2, 3, 5))
     with pytest.raises(ValueError, match=r"h must have shape \(B, T, W\); got \(2, 4\)"):
         ValueHead(4, 8)(torch.zeros(2, 4))
+
+
+def test_a_policy_refuses_what_is_no_component_of_its_actions():
+    taken = {"keys": torch.zeros(2, 2), "mouse": torch.zeros(2)}
+    for wrong in ({**taken, "labelled": torch.zeros(2)}, {"keys": taken["keys"]}):
+        with pytest.raises(ValueError, match=r"actions must hold the components \['keys', 'mouse'\] and nothing else"):
+            policy(2).log_prob(wrong)

@@ -339,3 +339,12 @@ def test_the_soft_cap_is_bounded_odd_and_of_slope_one_at_zero():
 
 def test_every_backend_is_covered_here():
     assert set(BACKENDS) == {"eager", "sdpa", "flex"}
+
+
+def test_eager_is_exact_under_autocast_too():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 33, 1, 2, 16, generator=generator) for _ in range(3))
+    options = {"axis": "time", "causal": True, "softcap": 5.0}
+    with torch.autocast("cpu", torch.bfloat16):
+        under = attention(3 * q, k, v, **options)
+    assert torch.equal(under, attention(3 * q, k, v, **options))

@@ -282,3 +282,21 @@ def test_a_task_without_tasks_is_refused(tiny_on):
     tiny = tiny_on()
     with pytest.raises(ValueError, match="task must be None for a model without tasks"):
         tiny.dynamics(tasks=0)(**tiny.inputs(2, 3))
+
+
+def test_a_model_built_without_memory_loads_its_masks_too(tiny_on):
+    tiny = tiny_on("cpu")
+    model, inputs = tiny.dynamics(), tiny.inputs(2, 3)
+    with torch.device("meta"):
+        loaded = type(model)(model.config)
+    loaded = loaded.to_empty(device="cpu").to(tiny.dtype)
+    loaded.mask.fill_(False)
+    loaded.load_state_dict(model.state_dict())
+    assert torch.equal(loaded(**inputs)[0], model(**inputs)[0])
+
+
+def test_another_dtype_than_that_of_the_parameters_is_refused(tiny_on):
+    tiny = tiny_on("cpu", torch.float32)
+    inputs = tiny.inputs(2, 3)
+    with pytest.raises(TypeError, match=r"z must have the dtype of the parameters, torch.float32, unless autocast"):
+        tiny.dynamics()(**{**inputs, "z": inputs["z"].double()})

@@ -143,3 +143,11 @@ def test_bad_input_gets_a_sentence_that_names_the_argument(tiny_on, change, sent
     given = {"context": tiny.latents(2, 3), "actions": tiny.actions(2, 5), "frames": 2, "num_steps": 2}
     with pytest.raises(ValueError, match=sentence):
         rollout(tiny.dynamics(), **{**given, **change}, cache=cache)
+
+
+def test_under_autocast_the_cache_has_its_dtype(tiny_on):
+    tiny = tiny_on("cpu", torch.float32)
+    model, context, actions = tiny.dynamics(), tiny.latents(2, 3), tiny.actions(2, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        cached, whole = (rollout(model, context, actions, 2, 2, seeded(), cache=cache) for cache in (True, False))
+    assert torch.linalg.norm(cached - whole) < 0.1 * torch.linalg.norm(whole)
