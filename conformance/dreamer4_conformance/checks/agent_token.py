@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from dreamer4_conformance.checks.dynamics import (
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.influence import Part, arguments, demand, run, together
 from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import Inconclusive
 
 HEADS = ("mtp_heads", *DYNAMICS)
 
@@ -141,16 +142,32 @@ def _as_declared(subject: Subject) -> str:
 
 @check("mtp.heads", needs=HEADS)
 def every_distance_has_a_layer_of_its_own(subject: Subject, trial: Trial) -> None:
-    """As many outputs as A17 has distances, no two of them equal."""
+    """As many outputs as A17 has distances (see `_distances`), no two of them equal."""
     agent = agent_output(subject, trial, trial.seed, 2, 3)
-    heads, count = _heads(subject, agent), 9 if subject.readings["A17"] == "0..8" else 8
+    heads = _heads(subject, agent)
+    count = _distances(subject, heads.shape[2])
     call = f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
     sentence = f"mtp_heads returned {heads.shape[2]} distances; A17 = {subject.readings['A17']} has {count}"
     trial.require(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
+    _require_heads(trial, _moved_by_frame(subject, trial.seed))
     for n in range(count):
         same = [m for m in range(n) if np.allclose(heads[:, :, n], heads[:, :, m], rtol=8 * subject.eps, atol=0)]
         sentence = f"the heads at distances number {same[0] if same else ''} and {n} of A17 give the same: one layer serves both"
         trial.require(not same, sentence, call=call)
+
+
+def _distances(subject: Subject, returned: int) -> int:
+    """Distances of A17 with the L of `constants`. Where that is not given, L is taken for the paper's 8 if so many, or one, are returned."""
+    from_zero = subject.readings["A17"] == "0..8"
+    declared = subject.call("constants") if subject.provides("constants") else None
+    if isinstance(declared, Mapping) and "mtp_length" in declared:
+        return int(subject.read("constants", declared["mtp_length"], ())) + from_zero
+    return 8 + from_zero if returned in (1, 8, 9) else returned
+
+
+def _require_heads(trial: Trial, moved: np.ndarray) -> None:
+    if not moved.any():
+        trial.inconclusive("mtp_heads does not change with the agent tokens at all: are its parameters random?")
 
 
 def _heads(subject: Subject, agent: np.ndarray) -> np.ndarray:
@@ -164,6 +181,7 @@ def each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: Trial)
     """Bit for bit: h_t of one sequence, and neither neighbours in time nor other sequences."""
     agent_output(subject, trial, 0, 1, 1)
     moved = _moved_by_frame(subject, trial.seed)
+    _require_heads(trial, moved)
     call = "mtp_heads(agent), with one frame of another example"
     for t in range(3):
         blind = np.flatnonzero(~moved[t, t])
@@ -174,11 +192,13 @@ def each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: Trial)
 
 
 def _moved_by_frame(subject: Subject, seed: int) -> np.ndarray:
-    """bool (4, 3, N): what moves where frame t of sequence t is another, and nothing of sequence 3."""
+    """bool (4, 3, N): what moves where frame t of sequence t is another, and nothing of sequence 3. Inconclusive where heads do not repeat."""
     base, other = (_agents(subject, seed + shift) for shift in (0, 1009))
     touched = base.copy()
     touched[range(3), range(3)] = other[range(3), range(3)]
     before, after = _heads(subject, base), _heads(subject, touched)
+    if not all(np.array_equal(_heads(subject, x), y, equal_nan=True) for x, y in ((base, before), (touched, after))):
+        raise Inconclusive("mtp_heads does not give the same twice: nothing can be told from what moves")
     return np.asarray((before != after).any(3))
 
 
@@ -193,7 +213,7 @@ def what_the_heads_read(subject: Subject) -> np.ndarray:
     def probe() -> np.ndarray:
         heads, moved = _heads(subject, _agents(subject, 6)), _moved_by_frame(subject, 6)
         differ = [not np.allclose(heads[:, :, 0], heads[:, :, n], rtol=0.02) for n in (1, -1)]
-        count = heads.shape[2] == (9 if subject.readings["A17"] == "0..8" else 8)
+        count = heads.shape[2] == _distances(subject, heads.shape[2])
         own, later, earlier = moved[[0, 1, 2], [0, 1, 2]], moved[0, 1:], moved[2, :2]
         return np.array([*differ, count, own.all(), own.any(), later.any(), earlier.any(), moved[3].any()], float)
 
