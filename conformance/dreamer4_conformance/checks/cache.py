@@ -35,29 +35,49 @@ def one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
     """Beyond three windows, or as far as `LONGEST` goes; with the task, and without it where that is possible."""
     time = min(3 * _window(subject) + 2, LONGEST[trial.profile])
     given = arguments(subject, "dynamics", trial.seed, 2, time)
-    _judge_unrolled(subject, trial, given)
-    if given["task"] is not None:
-        given["task"] = None
-        try:
-            run(subject, "dynamics", given)
-        except OperationFailed:  # this model always has a task
-            return
-        _judge_unrolled(subject, trial, given)
+    missing = _judge_unrolled(subject, trial, given)
+    if _goes_without_task(subject, given):
+        missing |= _judge_unrolled(subject, trial, {**given, "task": None})
+    if missing:
+        trial.inconclusive(f"the cached step returns no {' and no '.join(sorted(missing))} output, which dynamics does")
+    _demand_departure(subject, trial, time)
 
 
-def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -> None:
+def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
+    if given["task"] is None:
+        return False
+    try:
+        run(subject, "dynamics", {**given, "task": None})
+    except OperationFailed:  # this model always has a task
+        return False
+    return True
+
+
+def _demand_departure(subject: Subject, trial: Trial, time: int) -> None:
+    """Inconclusive where no frame has left the window: whether the cache lets any go is open."""
+    window = _window(subject)
+    if time <= window:
+        trial.inconclusive(
+            f"only {time} frames of a window of {window} were run; a smaller context_frames decides what follows"
+        )
+
+
+def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -> set[str]:
+    """Judges what the step returns; the outputs of dynamics, but for z_hat, that it does not."""
     batch, time = given["z"].shape[:2]
     expected, got = run(subject, "dynamics", given), unroll(subject, given, time)
     told = "" if given["task"] is not None else ", without a task"
     call = f"dynamics_step, {time} times, and dynamics of example({trial.seed}, {batch}, {time}){told}"
-    for name, at_once in expected.items():
-        if name not in got:
-            raise Deviation(f"dynamics_step returns None for {name}, dynamics does not", call=call)
+    if "z_hat" not in got:
+        raise Deviation("dynamics_step returns None for z_hat, dynamics does not", call=call)
+    for name in (name for name in expected if name in got):
 
         def again(name: str = name) -> np.ndarray:
             return run(subject, "dynamics", {**given, "z": rounded(subject, given["z"])})[name]
 
-        close(trial, subject, f"{name} one frame at a time and all at once", got[name], at_once, call, rounded=again)
+        what = f"{name} one frame at a time and all at once"
+        close(trial, subject, what, got[name], expected[name], call, rounded=again)
+    return expected.keys() - got.keys()
 
 
 @check("ctx.cache", needs=ROLLOUT)
@@ -77,6 +97,7 @@ def rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) 
         if subject.readings["A28"] == "frame":
             raise
         trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may be another")
+    _demand_departure(subject, trial, context + without.shape[1])
 
 
 def _rollouts(
