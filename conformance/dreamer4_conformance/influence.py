@@ -24,6 +24,9 @@ SEARCHED = 12
 EXAMPLES = 6
 """Examples in which an influence is looked for that has to be there."""
 
+REPEATS = 4
+"""Times that a call is repeated before its outputs are said to move with what must not move them."""
+
 Tree = Any
 """An array, None, or a dict, list or tuple of such."""
 
@@ -151,6 +154,13 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
             yield from leaves(value, f"{path}.{key}" if path else str(key))
 
 
+def varies(subject: Subject, operation: str, name: str, batch: int, time: int) -> bool:
+    """Whether an input differs between examples; not where it is left out, or holds nothing."""
+    trees = [arguments(subject, operation, 1009 * seed, batch, time)[name] for seed in range(EXAMPLES + 1)]
+    first, *others = (dict(leaves(tree)) for tree in trees)
+    return any(path not in other or not np.array_equal(x, other[path]) for other in others for path, x in first.items())
+
+
 def mapped(function: Callable[[np.ndarray], np.ndarray], tree: Tree) -> Tree:
     """The tree with the function applied to each of its arrays."""
     if isinstance(tree, Mapping):
@@ -250,7 +260,12 @@ def _influences(
     before, after = run(subject, operation, base), run(subject, operation, touched)
     moved = {name: _moved(name, x, after.get(name)) for name, x in before.items()}
     if any(each[-1].any() for each in moved.values()):
-        _refuse(subject, operation, base, before, seed, time)
+        require_repeats(subject, operation, base, before)
+        require_repeats(subject, operation, touched, after)
+        raise Deviation(
+            f"the outputs of one sequence change with the inputs of other sequences of the batch of {batch}",
+            call=f"{operation}(**example({seed}, {batch}, {time})), the last row unchanged and the others not",
+        )
     return [Influence(part, {name: each[row] for name, each in moved.items()}) for row, part in replaced]
 
 
@@ -261,17 +276,27 @@ def _moved(name: str, before: np.ndarray, after: np.ndarray | None) -> np.ndarra
     return ~np.asarray((before == after) | ((before != before) & (after != after)))
 
 
-def _refuse(
-    subject: Subject, operation: str, base: Mapping[str, Tree], before: Mapping[str, np.ndarray], seed: int, time: int
+def require_repeats(
+    subject: Subject, operation: str, given: Mapping[str, Tree], before: Mapping[str, np.ndarray]
 ) -> None:
-    again = run(subject, operation, base)
-    if any(_moved(name, x, again[name]).any() for name, x in before.items()):
-        raise Inconclusive(f"{operation} does not give the same twice: whether an input moves an output cannot be seen")
-    batch = len(next(iter(before.values())))
-    raise Deviation(
-        f"the outputs of one sequence change with the inputs of other sequences of the batch of {batch}",
-        call=f"{operation}(**example({seed}, {batch}, {time})), the last row unchanged and the others not",
-    )
+    """Inconclusive where the call does not give what it gave `before`, bit for bit, each of a few times."""
+    for _ in range(REPEATS):
+        again = run(subject, operation, given)
+        if any(_moved(name, x, again.get(name)).any() for name, x in before.items()):
+            raise Inconclusive(
+                f"{operation} does not give the same twice: whether an input moves an output cannot be seen"
+            )
+
+
+def require_recurs(found: Mapping[Part, Influence], again: Callable[[], Mapping[Part, Influence]]) -> None:
+    """Inconclusive where an influence that must not be is not seen `again`, in the same examples, each of a few times."""
+    for _ in range(REPEATS):
+        seen = again()
+        for part, influence in found.items():
+            if any((x != seen[part].moved[name]).any() for name, x in influence.moved.items()):
+                raise Inconclusive(
+                    f"what {part} moves is not the same twice: whether it has an influence cannot be seen"
+                )
 
 
 def _replace(

@@ -14,6 +14,7 @@ from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
 from dreamer4_conformance.diagnosis import Declared, behaves_like, candidate
+from dreamer4_conformance.influence import BLACK_BOXES
 from dreamer4_conformance.preflight import examine
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.readings import resolve
@@ -101,9 +102,7 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Deviation as deviation:
         result = _failed(result, deviation)
     except Flaky as flaky:
-        seen = [error for error in _inner(flaky) if isinstance(error, Deviation)]
-        result = _failed(result, seen[0] if seen else Deviation(str(flaky)))
-        result.message += " (not the same on every run: the operation does not follow its seed)"
+        result = _not_the_same_twice(result, check, flaky)
     except NotProvided as reason:
         result = replace(result, status=Status.NOT_PROVIDED, message=str(reason))
     except (Unsatisfiable, UnsatisfiedAssumption):
@@ -117,6 +116,23 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
         result = replace(result, status=Status.INCONCLUSIVE, message="the check ran no case")
     bounds = {} if result.status is Status.FAIL else {"worst_error": trial.worst_error, "bound": trial.worst_bound}
     return replace(result, cases=trial.cases, **bounds)  # type: ignore[arg-type]
+
+
+def _not_the_same_twice(result: Result, check: Check, flaky: Flaky) -> Result:
+    """Fail where a deviation that was seen did not recur; nothing is decided where it is of bits, which have to recur to be compared."""
+    seen = [error for error in _inner(flaky) if isinstance(error, Deviation | Inconclusive)]
+    undecided = [error for error in seen if isinstance(error, Inconclusive) or _of_bits(check, error)]
+    if undecided or not seen:
+        reason = f"not the same on every run: {undecided[0] if undecided else flaky}"
+        return replace(result, status=Status.INCONCLUSIVE, message=reason)
+    result = _failed(result, seen[0])  # type: ignore[arg-type]
+    result.message += " (not the same on every run: the operation does not follow its seed)"
+    return result
+
+
+def _of_bits(check: Check, deviation: Deviation) -> bool:
+    """Whether it says what moved in a black box, rather than by how much."""
+    return deviation.error is None and type(deviation) is Deviation and not BLACK_BOXES.keys().isdisjoint(check.needs)
 
 
 def _inner(error: BaseException) -> Iterable[BaseException]:
