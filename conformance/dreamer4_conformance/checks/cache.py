@@ -11,7 +11,7 @@ from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.checks.dynamics import rounded
 from dreamer4_conformance.closeness import BUDGET, close, relative_errors
 from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import EXAMPLES, Tree, arguments, demand, leaves, mapped, run
+from dreamer4_conformance.influence import EXAMPLES, Tree, arguments, demand, leaves, mapped, run, varies
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.unrolling import rolled_out, unroll
 from dreamer4_conformance.verdicts import Deviation, OperationFailed
@@ -117,7 +117,7 @@ def rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> No
     for cache in (False, True):
         frames = generate(given, cache=cache)
         for name, said in (("z", "contexts"), ("actions", "sequences of actions")):
-            if given[name] is None:
+            if not varies(subject, "rollout", name, *given["z"].shape[:2]):
                 continue
             still = np.flatnonzero(~_moved_frames(subject, partial(generate, cache=cache), frames, given, name))
             sentence = f"generated frame {still[0] if still.size else ''} is the same after different {said}"

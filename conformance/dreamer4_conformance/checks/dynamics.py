@@ -24,11 +24,14 @@ from dreamer4_conformance.influence import (
     demand,
     influences,
     mapped,
+    require_recurs,
+    require_repeats,
     run,
     together,
+    varies,
 )
 from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 from dreamer4_reference.sec31_masks import modality_mask
 
 DYNAMICS = ("dynamics", "example")
@@ -101,10 +104,13 @@ def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
     def complete(found: Found) -> bool:
         return not list(unmoved(subject, found, "z_hat", TIME))
 
-    found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
+    look = partial(together, subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
+    found = look()
     require_life(trial, found)
     for output, (part, influence) in product(outputs(found), found.items()):
         early = np.flatnonzero(influence.frames(output)[: part.index[0]])
+        if early.size:
+            require_recurs(found, look)
         frame = early[0] if early.size else 0
         sentence = f"frame {frame} of {output} changes with {part.path} of frame {part.index[0]}, which is later"
         trial.require(not early.size, sentence, call=call_with(part, TIME))
@@ -213,6 +219,8 @@ def without_actions_their_values_are_irrelevant(subject: Subject, trial: Trial) 
     """Bit for bit in clips without labels, alone and beside labelled ones, which do depend on theirs."""
     if not _has_actions(subject):
         trial.inconclusive("example has no actions")
+    if not varies(subject, "dynamics", "actions", 3, 3):
+        trial.inconclusive("every example has the same actions, whose influence cannot be seen")
     for labelled in ([False, False, False], [True, False, True]):
         call = f"dynamics(**example, labelled={labelled}), with two sets of actions"
         moved = _moved_by_actions(subject, np.array(labelled), trial.seed)
@@ -230,9 +238,14 @@ def _moved_by_actions(subject: Subject, labelled: np.ndarray, seed: int) -> dict
     moved = {name: np.zeros(len(labelled), bool) for name in before}
     for example in range(EXAMPLES):
         other = arguments(subject, "dynamics", seed + 1009 * (example + 1), len(labelled), 3)["actions"]
-        after = run(subject, "dynamics", {**given, "actions": other})
+        others = {**given, "actions": other}
+        after = run(subject, "dynamics", others)
         for name, x in before.items():
             moved[name] |= (x != after[name]).reshape(len(labelled), -1).any(1)
+        if any((rows & ~labelled).any() for rows in moved.values()):
+            require_repeats(subject, "dynamics", given, before)
+            require_repeats(subject, "dynamics", others, after)
+            break
         if not (labelled & ~moved["z_hat"]).any():
             break
     return moved
@@ -282,7 +295,7 @@ MASK = ("modality_mask",)
 def dynamics_mask(subject: Subject, trial: Trial, names: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Modality and frame of the tokens, two of each modality in two frames, and the adapter's mask.
 
-    Inconclusive where it raises: not every model has all of these tokens.
+    Not provided where it raises ValueError: not every model has all of these tokens, and a mask may be the tokenizer's alone.
     """
     modality = [name for name in names for _ in range(1 if name in ("label", "agent") else 2)] * 2
     frame = np.repeat([0, 1], len(modality) // 2)
@@ -291,7 +304,10 @@ def dynamics_mask(subject: Subject, trial: Trial, names: tuple[str, ...]) -> tup
     except OperationFailed as failed:
         if failed.__cause__ is None:
             raise
-        trial.inconclusive(f"{failed.message}, for tokens {', '.join(names)}")
+        reason = f"{failed.message}, for tokens {', '.join(names)}"
+        if isinstance(failed.__cause__, ValueError):
+            raise NotProvided(reason) from failed
+        trial.inconclusive(reason)
 
 
 def judge_mask(
