@@ -2,7 +2,7 @@
 
 The paper gives 400M parameters to the tokenizer and 1.6B to the dynamics, 512×16 latents taken as 256×32 spatial
 tokens, C = 192, T = 64 and 256, and one time layer in four. Widths, depths, heads, cap, registers, action tokens and
-K_max are not given: those of `minecraft` are our choice.
+K_max are not given: those of `paper` are our choice.
 """
 
 from dreamer4_impl.actions import Binary, Categorical
@@ -73,12 +73,12 @@ def small() -> ModelConfig:
     )
 
 
-def minecraft() -> ModelConfig:
+def paper() -> ModelConfig:
     """The paper's Minecraft model: 360×640 pixels, about 400M parameters in the tokenizer and 1.6B in the dynamics.
 
     A frame of the dynamics has 264 tokens: 256 spatial, 4 registers, 1 label, 2 action and 1 agent token.
 
-    >>> config = minecraft()
+    >>> config = paper()
     >>> config.tokenizer.patches, config.dynamics.tokens
     (960, 264)
     """

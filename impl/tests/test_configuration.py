@@ -7,7 +7,7 @@ import torch
 
 from dreamer4_impl.actions import Binary, Continuous
 from dreamer4_impl.model import Dreamer4, count_parameters
-from dreamer4_impl.presets import minecraft, small, tiny
+from dreamer4_impl.presets import paper, small, tiny
 
 TINY = tiny()
 
@@ -90,7 +90,7 @@ def test_configurations_are_values():
         TINY.short_length = 3
 
 
-@pytest.mark.parametrize("preset", [tiny, small, minecraft])
+@pytest.mark.parametrize("preset", [tiny, small, paper])
 def test_presets_are_built_on_the_meta_device(preset):
     with torch.device("meta"):
         model = Dreamer4(preset())
@@ -102,13 +102,13 @@ def test_presets_are_built_on_the_meta_device(preset):
 
 def test_the_papers_model_has_its_number_of_parameters():
     with torch.device("meta"):
-        model = Dreamer4(minecraft())
+        model = Dreamer4(paper())
     assert count_parameters(model.tokenizer) == pytest.approx(400e6, rel=0.05)
     assert count_parameters(model.dynamics) == pytest.approx(1.6e9, rel=0.05)
 
 
 def test_the_papers_model_has_the_papers_shapes():
-    config = minecraft()
+    config = paper()
     with torch.device("meta"):
         model = Dreamer4(config)
         z = model.tokenizer.encode(torch.zeros(1, 1, 360, 640, 3))
@@ -124,7 +124,7 @@ def test_the_papers_model_has_the_papers_shapes():
 
 
 def test_square_frames_have_256_patches():
-    assert replace(minecraft().tokenizer, height=256, width=256).patches == 256
+    assert replace(paper().tokenizer, height=256, width=256).patches == 256
 
 
 def test_what_presets_say_of_their_size_is_true():
