@@ -110,11 +110,7 @@ def _numpy(subject: Subject, name: str, tree: Tree) -> Tree:
 
 def native(subject: Subject, tree: Tree) -> Tree:
     """The tree in arrays of the adapter's framework."""
-    if isinstance(tree, Mapping):
-        return {key: native(subject, value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [native(subject, value) for value in tree]
-    return subject.native(tree)
+    return mapped(subject.native, tree)
 
 
 def run(subject: Subject, operation: str, given: Mapping[str, Tree]) -> dict[str, np.ndarray]:
