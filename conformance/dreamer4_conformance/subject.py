@@ -115,6 +115,12 @@ class Subject:
         """`EPS` of the adapter's dtype."""
         return EPS[self.adapter.dtype]
 
+    @property
+    def window(self) -> int | None:
+        """Frames that a time layer sees, the current one included (A30); None where it sees all."""
+        frames = self.adapter.context_frames
+        return None if frames is None else frames + (self.readings["A30"] == "exclusive")
+
     def provides(self, operation: str) -> bool:
         """Whether the adapter overrides the operation."""
         return provides(self.adapter, operation)

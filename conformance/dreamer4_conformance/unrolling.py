@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dreamer4_conformance.check import Trial
 from dreamer4_conformance.influence import Tree, arguments, leaves, mapped, native, read
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import OperationFailed
@@ -41,6 +42,14 @@ def _task_by_frame(subject: Subject, given: Mapping[str, Tree]) -> bool:
     other = arguments(subject, "dynamics", 0, batch, time + 1)["task"]
     shapes = [[leaf.shape for _, leaf in leaves(tree)] for tree in (given["task"], other)]
     return given["task"] is not None and shapes[0] != shapes[1]
+
+
+def require_departure(subject: Subject, trial: Trial, time: int) -> None:
+    """Inconclusive where no frame has left the window: whether a cache lets any go is open."""
+    if time <= (subject.window or 0):
+        trial.inconclusive(
+            f"only {time} frames of a window of {subject.window} were run; a smaller context_frames decides what follows"
+        )
 
 
 def rolled_out(

@@ -13,7 +13,7 @@ from dreamer4_conformance.closeness import BUDGET, close, relative_errors
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.influence import EXAMPLES, Tree, arguments, demand, leaves, mapped, run, varies
 from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.unrolling import rolled_out, unroll
+from dreamer4_conformance.unrolling import require_departure, rolled_out, unroll
 from dreamer4_conformance.verdicts import Deviation, OperationFailed
 
 STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")
@@ -25,9 +25,8 @@ SAME = 4.0
 
 
 def _window(subject: Subject) -> int:
-    """Frames that a time layer sees, the current one included; 3 where it sees all."""
-    length = subject.adapter.context_frames
-    return 3 if length is None else length + (subject.readings["A30"] == "exclusive")
+    """3 where a time layer sees all."""
+    return subject.window or 3
 
 
 @check("net.incremental", needs=STEP)
@@ -40,7 +39,7 @@ def one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
         missing |= _judge_unrolled(subject, trial, {**given, "task": None})
     if missing:
         trial.inconclusive(f"the cached step returns no {' and no '.join(sorted(missing))} output, which dynamics does")
-    _demand_departure(subject, trial, time)
+    require_departure(subject, trial, time)
 
 
 def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
@@ -51,15 +50,6 @@ def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
     except OperationFailed:  # this model always has a task
         return False
     return True
-
-
-def _demand_departure(subject: Subject, trial: Trial, time: int) -> None:
-    """Inconclusive where no frame has left the window: whether the cache lets any go is open."""
-    window = _window(subject)
-    if time <= window:
-        trial.inconclusive(
-            f"only {time} frames of a window of {window} were run; a smaller context_frames decides what follows"
-        )
 
 
 def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -> set[str]:
@@ -97,7 +87,7 @@ def rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) 
         if subject.readings["A28"] == "frame":
             raise
         trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may be another")
-    _demand_departure(subject, trial, context + without.shape[1])
+    require_departure(subject, trial, context + without.shape[1])
 
 
 def _rollouts(

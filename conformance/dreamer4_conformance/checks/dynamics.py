@@ -45,8 +45,7 @@ TIME = 4
 
 def reach(subject: Subject) -> int:
     """How many frames back the context goes (A30)."""
-    length = subject.adapter.context_frames
-    return TIME if length is None else length - 1 + (subject.readings["A30"] == "exclusive")
+    return TIME if subject.window is None else subject.window - 1
 
 
 def acts_after(subject: Subject, part: Part) -> int:

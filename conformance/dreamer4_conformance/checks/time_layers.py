@@ -23,22 +23,16 @@ DIFFERENT = 8.0
 """Relative L2 norm of a difference, in eps, above which two outputs are not the same up to rounding."""
 
 
-def window(subject: Subject) -> int | None:
-    """Frames that a time layer sees, the current one included."""
-    frames = subject.adapter.context_frames
-    return None if frames is None else frames + (subject.readings["A30"] == "exclusive")
-
-
 def reach(subject: Subject) -> int:
     """Frames of a sequence that the window does not cover, or as many as are judged without one."""
-    frames = window(subject)
+    frames = subject.window
     return UNBOUNDED if frames is None else frames + 3
 
 
 def seen_frames(subject: Subject, time: int) -> np.ndarray:
     """bool (T, T): row t, column u, whether frame u depends on frame t."""
     later = np.arange(time) - np.arange(time)[:, None]
-    return np.asarray((later >= 0) & (later < (window(subject) or time)))
+    return np.asarray((later >= 0) & (later < (subject.window or time)))
 
 
 def whole_frames(*frames: int) -> list[Part]:
@@ -78,7 +72,7 @@ def time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial
 @check("attn.window", needs=("example", "time_layer"))
 def time_layers_see_the_context_and_nothing_before(subject: Subject, trial: Trial) -> None:
     """C frames, or C + 1 (A30); every earlier one where there is no window."""
-    time, counted = reach(subject), f"{window(subject)} frames, the current one included"
+    time, counted = reach(subject), f"{subject.window} frames, the current one included"
     parts = whole_frames(0, 1, 2)
     for seed in range(4):
         for found in influences(subject, "time_layer", parts, seed=seed, time=time):
@@ -110,7 +104,7 @@ def copies_told_apart(subject: Subject, seed: int) -> tuple[float, float]:
 @check("attn.window", needs=("example", "time_layer"))
 def a_frame_sees_itself(subject: Subject, trial: Trial) -> None:
     """Its own share of the attention falls where an earlier frame is there twice."""
-    if (window(subject) or 3) < 3:
+    if (subject.window or 3) < 3:
         trial.inconclusive("a window of fewer than 3 frames does not show whether a frame sees itself")
     repeated, other = copies_told_apart(subject, 0)
     if not other > 4 * DIFFERENT * subject.eps:
@@ -146,7 +140,7 @@ class _Positions:
     """A time layer, and what it makes of frames elsewhere."""
 
     def __init__(self, subject: Subject, trial: Trial) -> None:
-        self.subject, self.trial, self.window = subject, trial, window(subject)
+        self.subject, self.trial, self.window = subject, trial, subject.window
 
     def shifted(self, seed: int, before: int) -> None:
         if self.window is None:
@@ -204,7 +198,7 @@ def part_of_the_places(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndar
 
 def reorder(subject: Subject, seed: int) -> float:
     """How the last output differs where the frames before it come in reverse."""
-    x = layer_input(subject, seed, 8, min(window(subject) or 4, 4))
+    x = layer_input(subject, seed, 8, min(subject.window or 4, 4))
     reverse = np.concatenate([x[:, -2::-1], x[:, -1:]], 1)
     usual, other = (layer_output(subject, "time_layer", y)[:, -1] for y in (x, reverse))
     return relative(other, usual)

@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 
 from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.time_layers import reach, window
+from dreamer4_conformance.checks.time_layers import reach
 from dreamer4_conformance.closeness import close, relative_errors
 from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.influence import Influence, Part, arguments, demand, influences, run, together
 from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.unrolling import require_departure
 from dreamer4_conformance.verdicts import OperationFailed
 
 BOXES = {"encode": ("video", "z"), "decode": ("z", "video"), "reconstruct": ("video", "video")}
@@ -104,10 +105,7 @@ def frame_by_frame_equals_all_at_once(subject: Subject, trial: Trial) -> None:
     whole, call = decoded(subject, z), f"decode and decode_step of example({trial.seed}, 2, {time})['z']"
     what = "decoding frame by frame and all at once"
     close(trial, subject, what, stepped(subject, z), whole, call, rounded=partial(decoded_again, subject, z))
-    if time <= (window(subject) or 0):
-        trial.inconclusive(
-            f"only {time} frames of a window of {window(subject)} were run; a smaller context_frames decides what follows"
-        )
+    require_departure(subject, trial, time)
 
 
 def decoded(subject: Subject, z: np.ndarray) -> np.ndarray:
