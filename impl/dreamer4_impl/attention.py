@@ -9,22 +9,35 @@ Under `causal` with a window of C, frame t sees frames t − C + 1 … t (A30).
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from dreamer4_impl.arguments import require_floating, require_option, require_rank, require_shape
+from dreamer4_impl.arguments import require_floating, require_integer, require_option, require_rank, require_shape
 from dreamer4_impl.precision import compute_dtype, without_autocast
+from dreamer4_impl.preparation import Preparation, prepare
 
 Axis: TypeAlias = Literal["space", "time"]
-#: `backend(q, k, v, axis, visible, softcap, scale) -> out`, all five-dimensional as in `attention`.
-Backend: TypeAlias = Callable[[Tensor, Tensor, Tensor, Axis, "Visible", float | None, float], Tensor]
+#: `backend(q, k, v, axis, visible, softcap, scale, preparation) -> out`, all five-dimensional as in `attention`.
+Backend: TypeAlias = Callable[
+    [Tensor, Tensor, Tensor, Axis, "Visible", float | None, float, Preparation | None], Tensor
+]
 #: The same for one sequence of each head: q (N, Hq, Lq, D), k and v (N, Hkv, Lk, D), any strides.
 Kernel: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Visible", float | None, float], Tensor]
+
+
+class Sees(TypedDict, total=False):
+    """The options of `attention` that say which keys a query may attend to."""
+
+    causal: bool
+    window: int | None
+    mask: Tensor | None
+    private: int
+    filled: Tensor | None
 
 
 class Visible(NamedTuple):
@@ -32,9 +45,11 @@ class Visible(NamedTuple):
 
     length_q: int
     length_k: int
-    causal: bool
-    window: int | None
-    mask: Tensor | None
+    causal: bool = False
+    window: int | None = None
+    mask: Tensor | None = None
+    private: int = 0
+    filled: Tensor | None = None
 
     def rule(self, query: Tensor, key: Tensor) -> Tensor:
         """Whether query number `query` sees key number `key`; indices of any shapes that broadcast."""
@@ -42,11 +57,16 @@ class Visible(NamedTuple):
         seen = behind >= 0 if self.causal else behind == behind
         if self.window is not None:
             seen = seen & (behind < self.window)
+        if self.private:
+            public = self.length_k - self.private
+            seen = seen & ((key < public) | (behind + key >= public))
+        if self.filled is not None:
+            seen = seen & (key < self.filled)
         return seen if self.mask is None else seen & self.mask[query, key]
 
     def table(self, device: torch.device) -> Bool[Tensor, "Lq Lk"] | None:
         """The rule for every pair, None where nothing is hidden."""
-        if not self.causal:
+        if not self.causal and not self.private and self.filled is None:
             return self.mask
         query, key = (torch.arange(length, device=device) for length in (self.length_q, self.length_k))
         return self.rule(query[:, None], key)
@@ -63,20 +83,26 @@ def attention(
     softcap: float | None = None,
     scale: float | None = None,
     mask: Bool[Tensor, "Lq Lk"] | None = None,
+    private: int = 0,
+    filled: Int[Tensor, ""] | None = None,
+    preparation: Preparation | None = None,
     backend: str = "eager",
 ) -> Float[Tensor, "B Tq Sq Hq D"]:
     """Let every query attend to the keys along one axis.
 
     Args:
         q: queries; Hq is a multiple of Hkv. All three share dtype and device.
-        k: keys, normalised and rotated already.
+        k: keys, prepared already: normalised and rotated.
         v: values.
         axis: "space" mixes the tokens of each frame, "time" the frames at each place; the other axis has one length.
         causal: no query sees a later key; the queries are the last of the keys' positions.
         window: with `causal`, how many keys a query sees, itself included; None is all.
         softcap: c > 0; None leaves the cap out.
         scale: of the logits, before the cap; None is 1/√D.
-        mask: (Lq, Lk) along the axis, True = may attend; what `causal` hides stays hidden. Every query needs a key.
+        mask: (Lq, Lk) along the axis, True = may attend; what another option hides stays hidden. Every query needs a key.
+        private: how many positions, the last, are seen by themselves alone: the agent token, say.
+        filled: how many keys, the first, hold something; a number on the device, 1 or more; None is all.
+        preparation: what makes queries of raw q; None takes q as it is.
         backend: a name in `BACKENDS`; an explicit choice never falls back to another.
 
     "eager" is plain torch, computed in float32 (float64 for float64) and rounded once, to the dtype of q. "sdpa" is
@@ -93,11 +119,11 @@ def attention(
     require_option("axis", axis, ("space", "time"))
     require_option("backend", backend, BACKENDS)
     _check_tensors(q, k, v, axis)
-    visible = Visible(_length(q, axis), _length(k, axis), causal, window, mask)
+    visible = Visible(_length(q, axis), _length(k, axis), causal, window, mask, private, filled)
     _check_visible(visible, q)
     _check_softcap(softcap)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return BACKENDS[backend](q, k, v, axis, visible, softcap, scale)
+    return BACKENDS[backend](q, k, v, axis, visible, softcap, scale, preparation)
 
 
 def soft_cap(logits: Float[Tensor, "*shape"], cap: float) -> Float[Tensor, "*shape"]:
@@ -127,8 +153,17 @@ def _folded(kernel: Kernel) -> Backend:
 
     @wraps(kernel)
     def backend(
-        q: Tensor, k: Tensor, v: Tensor, axis: Axis, visible: Visible, softcap: float | None, scale: float
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        axis: Axis,
+        visible: Visible,
+        softcap: float | None,
+        scale: float,
+        preparation: Preparation | None,
     ) -> Tensor:
+        if preparation is not None:
+            q = prepare(q, preparation, axis)
         out = kernel(_along(axis, q), _along(axis, k), _along(axis, v), visible, softcap, scale)
         return out.transpose(1, 2).reshape(q.shape)
 
@@ -158,7 +193,7 @@ def _eager_in(
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
     if softcap is not None:
         raise NotImplementedError(f"backend 'sdpa' has no soft cap; got softcap {softcap!r}: use 'eager' or 'flex'")
-    plain = visible.causal and visible.length_q == visible.length_k and visible.window is None and visible.mask is None
+    plain = visible == Visible(visible.length_q, visible.length_q, causal=True)
     table = None if plain else visible.table(q.device)
     grouped = q.shape[1] != k.shape[1]
     return scaled_dot_product_attention(q, k, v, table, is_causal=plain, scale=scale, enable_gqa=grouped)
@@ -197,17 +232,17 @@ def _for_cpu_kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Te
 
 #: With `fullgraph`, too many shapes raise; without it torch would go on uncompiled, with a warning.
 _compiled_flex = torch.compile(flex_attention, dynamic=False, fullgraph=True)
-#: Block masks by lengths, window and device; those of a mask tensor, whose values may change, are never kept.
-_kept_blocks: dict[tuple[int, int, int | None, torch.device], BlockMask] = {}
+#: Block masks by rule and device; those of tensors, whose values may change, are never kept.
+_kept_blocks: dict[tuple[Visible, torch.device], BlockMask] = {}
 
 
 def _blocks(visible: Visible, device: torch.device) -> BlockMask | None:
     """The block mask of the rule, kept for the next call outside of torch.compile, where it is part of the graph."""
-    if not visible.causal and visible.mask is None:
+    if visible == Visible(visible.length_q, visible.length_k):
         return None
-    if visible.mask is not None or torch.compiler.is_compiling():
+    if visible.mask is not None or visible.filled is not None or torch.compiler.is_compiling():
         return _build_blocks(visible, device)
-    key = (visible.length_q, visible.length_k, visible.window, device)
+    key = (visible, device)
     if key not in _kept_blocks:
         # A mask that was made for inference could not be saved for a later backward pass.
         with torch.inference_mode(False):
@@ -222,8 +257,23 @@ def _build_blocks(visible: Visible, device: torch.device) -> BlockMask:
     return create_block_mask(rule, None, None, visible.length_q, visible.length_k, device=device)
 
 
+def _triton(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    axis: Axis,
+    visible: Visible,
+    softcap: float | None,
+    scale: float,
+    preparation: Preparation | None,
+) -> Tensor:
+    from dreamer4_impl.triton_attention import attend
+
+    return attend(q, k, v, axis, visible, softcap, scale, preparation)
+
+
 #: Name → backend. Another joins with one entry.
-BACKENDS: Final[dict[str, Backend]] = {"eager": _eager, "sdpa": _sdpa, "flex": _flex}
+BACKENDS: Final[dict[str, Backend]] = {"eager": _eager, "sdpa": _sdpa, "flex": _flex, "triton": _triton}
 
 
 def _length(x: Tensor, axis: Axis) -> int:
@@ -247,18 +297,22 @@ def _check_tensors(q: Tensor, k: Tensor, v: Tensor, axis: Axis) -> None:
 
 
 def _check_visible(visible: Visible, q: Tensor) -> None:
-    length_q, length_k, causal, window, mask = visible
+    length_q, length_k, causal, window, mask, private, filled = visible
     if causal and length_q > length_k:
         raise ValueError(f"causal queries are the last of the keys, so at most {length_k}; got {length_q}")
     if window is not None and not causal:
         raise ValueError(f"window comes with causal=True; got window {window!r} without")
     if window is not None and (not isinstance(window, int) or window < 1):
         raise ValueError(f"window counts keys, the query's own included: a whole number from 1; got {window!r}")
-    if mask is None:
-        return
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        raise TypeError(f"mask must be a bool tensor, True = may attend; got {getattr(mask, 'dtype', type(mask))}")
-    require_shape("mask", mask, (length_q, length_k), "(Lq, Lk)", like=q)
+    if not isinstance(private, int) or not 0 <= private <= length_k:
+        raise ValueError(f"private counts positions, 0 to the {length_k} there are; got {private!r}")
+    if filled is not None:
+        require_integer(filled=filled)
+        require_shape("filled", filled, (), "(), a number on the device", like=q)
+    if mask is not None:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise TypeError(f"mask must be a bool tensor, True = may attend; got {getattr(mask, 'dtype', type(mask))}")
+        require_shape("mask", mask, (length_q, length_k), "(Lq, Lk)", like=q)
 
 
 def _check_softcap(softcap: float | None) -> None:

@@ -7,10 +7,12 @@ So one new frame is written in place and read in place, before anything decides 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamer4_impl.arguments import require_shape
+from dreamer4_impl.attention import Sees
+from dreamer4_impl.preparation import Preparation, prepare
 
 
 @dataclass(frozen=True)
@@ -76,42 +78,62 @@ class Cache:
         """
         return self.frames + torch.arange(new, device=self.frames.device)
 
-    def mask(self, new: int) -> Bool[Tensor, "new seen"]:
-        """Which of the keys that `extend` returns each of `new` frames may attend to.
+    def sees(self, new: int) -> Sees:
+        """Which of the keys that `extend` returns each of `new` frames may attend to, as options of `attention`.
 
-        >>> Cache.empty((1, 1, 2, 1, 1, 2)).mask(1).tolist()
-        [[True, False]]
+        >>> Cache.empty((1, 1, 2, 1, 1, 2)).sees(1)
+        {'filled': tensor(1)}
         """
-        held = self._held_frames(self.frames if new == 1 else self.frames - 1)
+        if new == 1:
+            # The slots need no order, and what frame t no longer sees lay where frame t itself is written.
+            return {"filled": (self.frames + 1).clamp(max=self._context)}
+        last, slots = self.frames - 1, torch.arange(self._context, device=self.frames.device)
+        held = last - (last - slots) % self._context
         frame = self.positions(new)
-        seen = held if new == 1 else torch.cat([held, frame])
+        seen = torch.cat([held, frame])
         behind = frame[:, None] - seen
-        return (seen >= 0) & (behind >= 0) & (behind < self._context)
+        return {"mask": (seen >= 0) & (behind >= 0) & (behind < self._context)}
 
     def extend(
-        self, layer: int, k: Float[Tensor, "B new S H D"], v: Float[Tensor, "B new S H D"], *, commit: bool
+        self,
+        layer: int,
+        k: Float[Tensor, "B new S H D"],
+        v: Float[Tensor, "B new S H D"],
+        preparation: Preparation,
+        *,
+        commit: bool,
+        backend: str = "eager",
     ) -> tuple[Float[Tensor, "B seen S H D"], Float[Tensor, "B seen S H D"]]:
-        """Keys and values that the new frames of one time layer attend to, under `mask`.
+        """Keys and values that the new frames of one time layer attend to, as `sees` says.
 
         Args:
             layer: its number among the time layers.
-            k, v: of the new frames, in the dtype of the cache.
+            k: raw keys of the new frames, in the dtype of the cache.
+            v: their values, of the same dtype.
+            preparation: of the new keys.
             commit: keep the new frames. After all layers `advance` counts them; without it they are forgotten.
+            backend: of `attention`; "triton" prepares and writes one frame in one kernel.
 
         One frame costs no copy of the past, several do.
         """
         shape = (self.keys.shape[1], k.shape[1], *self.keys.shape[3:])
-        require_shape("k", k, shape, "(B, new, S, H, D)", like=self.keys)
-        require_shape("v", v, shape, "(B, new, S, H, D)", like=self.keys)
-        if k.dtype != self.keys.dtype:
-            raise TypeError(f"k must have the dtype of the cache, {self.keys.dtype}; got {k.dtype}")
+        for name, x in (("k", k), ("v", v)):
+            require_shape(name, x, shape, "(B, new, S, H, D)", like=self.keys)
+            if x.dtype != self.keys.dtype:
+                raise TypeError(f"{name} must have the dtype of the cache, {self.keys.dtype}; got {x.dtype}")
         past = self.keys[layer], self.values[layer]
-        if k.shape[1] == 1:
-            self._write(past, (k, v))
+        if k.shape[1] == 1 and backend == "triton":
+            from dreamer4_impl.triton_attention import write_keys
+
+            write_keys(k, v, preparation, *past, self.frames)
             return past
-        seen = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
+        new = prepare(k, preparation, "time", backend), v
+        if k.shape[1] == 1:
+            self._write(past, new)
+            return past
+        seen = torch.cat([past[0], new[0]], dim=1), torch.cat([past[1], new[1]], dim=1)
         if commit:
-            self._write(past, (k, v))
+            self._write(past, new)
         return seen
 
     def advance(self, new: int) -> None:
@@ -127,11 +149,6 @@ class Cache:
     @property
     def _context(self) -> int:
         return self.keys.shape[2]
-
-    def _held_frames(self, last: Tensor) -> Int[Tensor, "C"]:
-        """The frame in every slot once frame `last` is the newest; negative where there was none yet."""
-        slots = torch.arange(self._context, device=last.device)
-        return last - (last - slots) % self._context
 
     def _write(self, past: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> None:
         frames = new[0].shape[1]

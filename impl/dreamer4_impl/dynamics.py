@@ -25,7 +25,7 @@ from dreamer4_impl.cache import Cache
 from dreamer4_impl.configuration import DynamicsConfig
 from dreamer4_impl.initialisation import learned
 from dreamer4_impl.label_token import LabelToken
-from dreamer4_impl.masks import space_mask
+from dreamer4_impl.masks import private_tokens
 from dreamer4_impl.rms_norm import RMSNorm
 from dreamer4_impl.transformer import Transformer
 
@@ -71,8 +71,6 @@ class Dynamics(nn.Module):
     [torch.Size([2, 3, 5, 6]), torch.Size([2, 3, 24])]
     """
 
-    mask: Tensor | None
-
     def __init__(self, config: DynamicsConfig) -> None:
         """Start with random parameters."""
         super().__init__()
@@ -85,7 +83,7 @@ class Dynamics(nn.Module):
         self.transformer = Transformer(config.transformer)
         self.norm = RMSNorm(width, config.transformer.norm_eps)
         self.read_spatial = nn.Linear(width, config.spatial_channels)
-        self.register_buffer("mask", self._mask())  # saved, so that a model built without memory loads it
+        self.private = private_tokens("dynamics", ["world"] * (config.tokens - config.agent) + ["agent"] * config.agent)
 
     def forward(
         self,
@@ -117,7 +115,7 @@ class Dynamics(nn.Module):
         if labelled is not None:
             actions = {**(actions or {}), LABELLED: labelled}
         tokens = self._tokens(z, tau, d, actions, task)
-        tokens = self.norm(self.transformer(tokens, mask=self.mask, cache=cache, commit=commit))
+        tokens = self.norm(self.transformer(tokens, private=self.private, cache=cache, commit=commit))
         z1_hat = self.read_spatial(tokens[:, :, : self.config.spatial_tokens])
         return z1_hat, tokens[:, :, -1] if self.config.agent else None
 
@@ -154,12 +152,6 @@ class Dynamics(nn.Module):
         elif task is not None:
             raise ValueError("task must be None for a model without an agent token; got a tensor")
         return torch.cat(tokens, dim=2)
-
-    def _mask(self) -> Bool[Tensor, "S S"] | None:
-        """None without an agent token: all tokens of a frame see each other."""
-        if not self.config.agent:
-            return None
-        return space_mask("dynamics", ["world"] * (self.config.tokens - 1) + ["agent"])
 
     def _check(self, z: Tensor, tau: Tensor, d: Tensor) -> None:
         require_floating(z=z, tau=tau, d=d)

@@ -8,6 +8,7 @@ Over time each token attends to its own place in earlier frames alone, so what h
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Literal, get_args
 
 import torch
@@ -47,3 +48,22 @@ def space_mask(kind: Kind, modalities: Sequence[str], device: torch.device | str
     table = torch.tensor([[may_attend(kind, query, key) for key in names] for query in names], device=device)
     index = torch.tensor([names.index(modality) for modality in modalities], device=device)
     return table[index[:, None], index]
+
+
+def private_tokens(kind: Kind, modalities: Sequence[str]) -> int:
+    """How many tokens at the end of a frame are seen by themselves alone, while all else is seen by everybody.
+
+    So `attention` needs a bound in place of a mask. Modalities that do not come down to this are refused.
+
+    >>> private_tokens("encoder", ["image", "image", "latent"]), private_tokens("dynamics", ["latent", "latent"])
+    (1, 0)
+    """
+    last, names = modalities[-1], set(modalities)
+    private = len(list(takewhile(lambda modality: modality == last, reversed(modalities))))
+    table = {(query, key): may_attend(kind, query, key) for query in names for key in names}
+    if all(table.values()):
+        return 0
+    bounded = {(query, key): key != last or query == last for query, key in table}
+    if table != bounded or last in modalities[:-private]:
+        raise ValueError(f"modalities must end with those that no other sees, all else being seen; got {modalities}")
+    return private

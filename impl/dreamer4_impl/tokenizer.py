@@ -1,7 +1,7 @@
 """Sec. 3.1, p. 5: the causal tokenizer.
 
     encoder: [N patches | N_l latents] of each frame → latents → linear, tanh → (B, T, 512, 16) → z (B, T, 256, 32)
-    decoder: z → (B, T, 512, 16) → linear → [N patch queries | N_l latents] → patches → linear → pixels
+    decoder: z → (B, T, 512, 16) → linear → [N_l latents | N patch queries] → patches → linear → pixels
 
 Latents, patch queries and the embedding of a dropped patch are learned. The masks are those of `masks`; over time each
 token sees its own place in earlier frames. What passes from encoder to decoder is z alone.
@@ -16,7 +16,7 @@ from dreamer4_impl.arguments import require_dtype, require_floating, require_ran
 from dreamer4_impl.cache import Cache
 from dreamer4_impl.configuration import TokenizerConfig
 from dreamer4_impl.initialisation import learned
-from dreamer4_impl.masks import space_mask
+from dreamer4_impl.masks import private_tokens
 from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
 from dreamer4_impl.patches import patchify, unpatchify
 from dreamer4_impl.rms_norm import RMSNorm
@@ -57,8 +57,6 @@ class Encoder(nn.Module):
     torch.Size([1, 2, 10, 3])
     """
 
-    mask: Tensor
-
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config, width = config, config.encoder.width
@@ -68,10 +66,7 @@ class Encoder(nn.Module):
         self.transformer = Transformer(config.encoder)
         self.norm = RMSNorm(width, config.encoder.norm_eps)
         self.bottleneck = nn.Linear(width, config.latent_channels)
-        modalities = ["image"] * config.patches + ["latent"] * config.latents
-        self.register_buffer(
-            "mask", space_mask("encoder", modalities)
-        )  # saved, so that a model built without memory loads it
+        self.private = private_tokens("encoder", ["image"] * config.patches + ["latent"] * config.latents)
 
     def forward(
         self,
@@ -85,7 +80,7 @@ class Encoder(nn.Module):
         if dropped is not None:
             tokens = replace_dropped(tokens, dropped, self.dropped)
         tokens = torch.cat([tokens, self.latents.expand(*tokens.shape[:2], -1, -1)], dim=2)
-        tokens = self.transformer(tokens, mask=self.mask, cache=cache)
+        tokens = self.transformer(tokens, private=self.private, cache=cache)
         return self.bottleneck(self.norm(tokens[:, :, self.config.patches :])).tanh()
 
 
@@ -97,8 +92,6 @@ class Decoder(nn.Module):
     torch.Size([1, 2, 4, 48])
     """
 
-    mask: Tensor
-
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config, width = config, config.decoder.width
@@ -107,17 +100,14 @@ class Decoder(nn.Module):
         self.transformer = Transformer(config.decoder)
         self.norm = RMSNorm(width, config.decoder.norm_eps)
         self.read_patch = nn.Linear(width, config.patch_width)
-        modalities = ["image"] * config.patches + ["latent"] * config.latents
-        self.register_buffer(
-            "mask", space_mask("decoder", modalities)
-        )  # saved, so that a model built without memory loads it
+        self.private = private_tokens("decoder", ["latent"] * config.latents + ["image"] * config.patches)
 
     def forward(self, latents: Float[Tensor, "B T N_l C"], *, cache: Cache | None = None) -> Float[Tensor, "B T N P"]:
         """Pixels of every patch, unbounded."""
         tokens = self.embed_latent(latents)
-        tokens = torch.cat([self.queries.expand(*tokens.shape[:2], -1, -1), tokens], dim=2)
-        tokens = self.transformer(tokens, mask=self.mask, cache=cache)
-        return self.read_patch(self.norm(tokens[:, :, : self.config.patches]))
+        tokens = torch.cat([tokens, self.queries.expand(*tokens.shape[:2], -1, -1)], dim=2)
+        tokens = self.transformer(tokens, private=self.private, cache=cache)
+        return self.read_patch(self.norm(tokens[:, :, self.config.latents :]))
 
 
 class Tokenizer(nn.Module):

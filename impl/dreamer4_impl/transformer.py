@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dreamer4_impl.arguments import require_dtype, require_floating, require_option, require_rank, require_shape
-from dreamer4_impl.attention import BACKENDS, attention
+from dreamer4_impl.attention import BACKENDS, Sees, attention
 from dreamer4_impl.cache import Cache
-from dreamer4_impl.precision import casts_automatically
-from dreamer4_impl.qk_norm import qk_norm
+from dreamer4_impl.precision import casts_automatically, compute_dtype
+from dreamer4_impl.preparation import Preparation, prepare
 from dreamer4_impl.rms_norm import RMSNorm
-from dreamer4_impl.rope import Rotation, rotate, rotation
+from dreamer4_impl.rope import Rotation, rotation
 from dreamer4_impl.swiglu import SwiGLU
 
 Kind: TypeAlias = Literal["space", "time"]
@@ -98,6 +98,11 @@ class TransformerConfig:
         """
         return rotation(positions, self.head_width, self.rope_base)
 
+    @property
+    def past_frames(self) -> Sees:
+        """What a frame sees over time: itself and earlier frames, C in all."""
+        return {"causal": True, "window": self.context}
+
 
 class Past(NamedTuple):
     """Where a time layer finds and leaves what it remembers."""
@@ -129,40 +134,23 @@ class SelfAttention(nn.Module):
         self.k_gain = nn.Parameter(torch.ones(config.head_width))
 
     def forward(
-        self,
-        x: Float[Tensor, "B T S D"],
-        angles: Rotation,
-        *,
-        mask: Bool[Tensor, "Lq Lk"] | None = None,
-        past: Past | None = None,
+        self, x: Float[Tensor, "B T S D"], angles: Rotation, sees: Sees, past: Past | None = None
     ) -> Float[Tensor, "B T S D"]:
         """What `Layer.forward` says, of the attention alone."""
         config = self.config
         q, k, v = (self._heads(x @ weight) for weight in (self.wq, self.wk, self.wv))
-        q, k = qk_norm(q, k, self.q_gain, self.k_gain, config.norm_eps)
-        q, k = self._rotate(q, angles), self._rotate(k, angles)
-        causal = self.kind == "time" and past is None
-        if past is not None:
-            k, v = past.cache.extend(past.layer, k, v, commit=past.commit)
+        queries, keys = (Preparation(gain, config.norm_eps, angles) for gain in (self.q_gain, self.k_gain))
+        if past is None:
+            k = prepare(k, keys, self.kind, config.backend)
+        else:
+            k, v = past.cache.extend(past.layer, k, v, keys, commit=past.commit, backend=config.backend)
         out = attention(
-            q,
-            k,
-            v,
-            axis=self.kind,
-            causal=causal,
-            window=config.context if causal else None,
-            softcap=config.softcap,
-            mask=mask,
-            backend=config.backend,
+            q, k, v, axis=self.kind, softcap=config.softcap, preparation=queries, backend=config.backend, **sees
         )
         return out.flatten(3) @ self.wo
 
     def _heads(self, x: Tensor) -> Float[Tensor, "B T S H D"]:
         return x.view(*x.shape[:-1], -1, self.config.head_width)
-
-    def _rotate(self, x: Tensor, angles: Rotation) -> Float[Tensor, "B T S H D"]:
-        """Over time the heads of all places turn together, so that the frames come last but two."""
-        return rotate(x, angles) if self.kind == "space" else rotate(x.flatten(2, 3), angles).view(x.shape)
 
 
 class Layer(nn.Module):
@@ -190,7 +178,7 @@ class Layer(nn.Module):
         self,
         x: Float[Tensor, "B T S D"],
         *,
-        mask: Bool[Tensor, "Lq Lk"] | None = None,
+        sees: Sees | None = None,
         angles: Rotation | None = None,
         past: Past | None = None,
     ) -> Float[Tensor, "B T S D"]:
@@ -198,18 +186,20 @@ class Layer(nn.Module):
 
         Args:
             x: tokens; T frames of S.
-            mask: True = may attend. Space: (S, S), None is full. Time: (T, seen) of the keys that a cache gives.
+            sees: options of `attention`; None is everything over space, and over time `config.past_frames`.
             angles: from `rotation`, of the tokens' or the frames' numbers; None counts from 0.
-            past: of a time layer; without it the layer is causal over the window of `config.context` frames.
+            past: of a time layer, whose `sees` then comes from the cache.
 
         >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
-        >>> Layer(config, "space")(torch.zeros(1, 1, 3, 8), mask=torch.eye(3, dtype=torch.bool)).shape
+        >>> Layer(config, "space")(torch.zeros(1, 1, 3, 8), sees={"private": 1}).shape
         torch.Size([1, 1, 3, 8])
         """
         if angles is None:
             length = x.shape[2] if self.kind == "space" else x.shape[1]
             angles = self.config.angles(torch.arange(length, device=x.device))
-        x = x + self.attention(self.norm1(x), angles, mask=mask, past=past)
+        if sees is None:
+            sees = {} if self.kind == "space" else self.config.past_frames
+        x = x + self.attention(self.norm1(x), angles, sees, past)
         return x + self.mlp(self.norm2(x))
 
 
@@ -240,7 +230,7 @@ class Transformer(nn.Module):
         self,
         x: Float[Tensor, "B T S D"],
         *,
-        mask: Bool[Tensor, "S S"] | None = None,
+        private: int = 0,
         cache: Cache | None = None,
         commit: bool = True,
     ) -> Float[Tensor, "B T S D"]:
@@ -248,7 +238,7 @@ class Transformer(nn.Module):
 
         Args:
             x: tokens of T frames; with a cache, of the T frames that follow those it holds.
-            mask: for the space layers, True = row may attend to column; None lets all tokens of a frame see each other.
+            private: how many tokens at the end of a frame are seen by themselves alone, as `masks.private_tokens` counts.
             cache: from `empty_cache`. No gradient flows with it.
             commit: keep the frames in the cache; without it, the next call follows the same past as this one.
 
@@ -258,11 +248,11 @@ class Transformer(nn.Module):
         >>> Transformer(config)(torch.zeros(1, 1, 2, 8)).shape
         torch.Size([1, 1, 2, 8])
         """
-        self._check(x, mask, cache)
+        self._check(x, cache)
         if cache is None:
-            return self._apply_layers(x, mask, torch.arange(x.shape[1], device=x.device))
+            return self._apply_layers(x, private, torch.arange(x.shape[1], device=x.device))
         with torch.no_grad():
-            out = self._apply_layers(x, mask, cache.positions(x.shape[1]), cache, commit)
+            out = self._apply_layers(x, private, cache.positions(x.shape[1]), cache, commit)
             if commit:
                 cache.advance(x.shape[1])
         return out
@@ -290,26 +280,30 @@ class Transformer(nn.Module):
         return layers, batch, config.context, space, config.kv_heads, config.head_width
 
     def _apply_layers(
-        self, x: Tensor, mask: Tensor | None, frames: Tensor, cache: Cache | None = None, commit: bool = False
+        self, x: Tensor, private: int, frames: Tensor, cache: Cache | None = None, commit: bool = False
     ) -> Tensor:
-        """Angles and the mask of the cache are the same for all layers, so they are computed once."""
+        """Angles and what the cache shows are the same for all layers, so they are computed once."""
         places = torch.arange(x.shape[2], device=x.device)
-        angles = {"space": self.config.angles(places), "time": self.config.angles(frames)}
-        masks = {"space": mask, "time": None if cache is None else cache.mask(x.shape[1])}
+        angles = {"space": self._angles(places, x), "time": self._angles(frames, x)}
+        sees: dict[Kind, Sees] = {"space": {"private": private}, "time": self.config.past_frames}
+        if cache is not None:
+            sees["time"] = cache.sees(x.shape[1])
         kinds = self.config.layer_kinds()
         for index, (kind, layer) in enumerate(zip(kinds, self.layers, strict=True)):
             past = None if kind == "space" or cache is None else Past(cache, kinds[:index].count("time"), commit)
-            x = layer(x, mask=masks[kind], angles=angles[kind], past=past)
+            x = layer(x, sees=sees[kind], angles=angles[kind], past=past)
         return x
 
-    def _check(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> None:
+    def _angles(self, positions: Tensor, x: Tensor) -> Rotation:
+        cos, sin = self.config.angles(positions)
+        return cos.to(compute_dtype(x)), sin.to(compute_dtype(x))
+
+    def _check(self, x: Tensor, cache: Cache | None) -> None:
         require_floating(x=x)
         require_rank("x", x, 4, "(B, T, S, D)")
         batch, time, space, _ = x.shape
         require_shape("x", x, (batch, time, space, self.config.width), "(B, T, S, width)", like=next(self.parameters()))
         require_dtype("x", x, next(self.parameters()))
-        if mask is not None:
-            require_shape("mask", mask, (space, space), "(S, S)", like=x)
         if cache is not None:
             expected = self._cache_shape(batch, space)
             require_shape("the cache's keys", cache.keys, expected, "(layers, B, C, S, H, D)", like=x)

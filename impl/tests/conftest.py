@@ -20,8 +20,8 @@ from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
 from dreamer4_impl.patches import patchify, unpatchify
 from dreamer4_impl.pmpo import policy_loss, policy_loss_factored
 from dreamer4_impl.policy import Policy
+from dreamer4_impl.preparation import Preparation, prepare
 from dreamer4_impl.presets import tiny
-from dreamer4_impl.qk_norm import qk_norm
 from dreamer4_impl.ramp_weight import ramp_weight
 from dreamer4_impl.returns import advantages, lambda_returns, value_loss
 from dreamer4_impl.rms_norm import rms_norm
@@ -223,7 +223,10 @@ CASES: dict[str, Callable[[Inputs], tuple[Callable[..., Any], tuple[Any, ...]]]]
         (x.normal(6, 2), x.normal(6, 5), x.normal(6, 2), x.normal(6, 5)),
     ),
     "rms_norm": lambda x: (rms_norm, (x.normal(2, 3), x.normal(3))),
-    "qk_norm": lambda x: (qk_norm, (x.normal(2, 3, 4, 6), x.normal(2, 3, 2, 6), x.normal(6), x.normal(6))),
+    "prepare": lambda x: (
+        lambda raw, gain, *angles: prepare(raw, Preparation(gain, 1e-6, angles), "time"),
+        (x.normal(2, 3, 4, 2, 6), x.normal(6), x.normal(3, 3), x.normal(3, 3)),
+    ),
     "rope": lambda x: (rope, (x.normal(2, 3, 4, 6), torch.arange(3, device=x.device))),
     "soft_cap": lambda x: (lambda logits: soft_cap(logits, 2.0), (x.normal(5),)),
     "attention over space": lambda x: _attention(x, axis="space", softcap=2.0),

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dreamer4_impl.actions import ActionEncoder, Binary, Categorical, Continuous, sum_action_tokens
+from dreamer4_impl.attention import Visible
 from dreamer4_impl.label_token import LabelToken, level_index, step_index
-from dreamer4_impl.masks import may_attend, space_mask
+from dreamer4_impl.masks import may_attend, private_tokens, space_mask
 from dreamer4_impl.mouse import class_movement, mouse_class
 
 COMPONENTS = (Binary("keys", 3), Categorical("mouse", 5), Continuous("joystick", 2))
@@ -172,6 +173,38 @@ def test_the_mask_of_a_frame_has_queries_as_rows():
     modalities = ["image", "latent", "image", "sound"]
     expected = [[may_attend("encoder", q, k) for k in modalities] for q in modalities]
     assert space_mask("encoder", modalities).tolist() == expected
+
+
+#: What a frame consists of, and how many of its last tokens are seen by themselves alone.
+FRAMES = {
+    "encoder": (["image"] * 3 + ["latent"] * 2, 2),
+    "decoder": (["latent"] * 2 + ["image"] * 3, 3),
+    "dynamics": (["world"] * 4 + ["agent"], 1),
+    "dynamics without agent": (["world"] * 4, 0),
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_the_bound_of_private_tokens_says_what_the_mask_says(frame):
+    modalities, expected = FRAMES[frame]
+    kind = frame.split()[0]
+    assert private_tokens(kind, modalities) == expected
+    table = Visible(len(modalities), len(modalities), private=expected).table(torch.device("cpu"))
+    mask = space_mask(kind, modalities)
+    assert torch.equal(torch.ones_like(mask) if table is None else table, mask)
+
+
+@pytest.mark.parametrize(
+    ("kind", "modalities"),
+    [
+        ("encoder", ["latent", "image"]),
+        ("encoder", ["image", "proprioception", "latent"]),
+        ("dynamics", ["agent", "world", "agent"]),
+    ],
+)
+def test_modalities_that_no_bound_describes_are_refused(kind, modalities):
+    with pytest.raises(ValueError, match="modalities must end with those that no other sees, all else being seen"):
+        private_tokens(kind, modalities)
 
 
 def test_an_unknown_kind_of_mask_is_refused():

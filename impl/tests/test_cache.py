@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from dreamer4_impl.cache import Cache
+from dreamer4_impl.preparation import Preparation
+from dreamer4_impl.rope import rotation
 from dreamer4_impl.transformer import Transformer, TransformerConfig
 
 FLEX = pytest.param("flex", marks=pytest.mark.flex)
@@ -40,13 +42,6 @@ def tokens(batch: int = 2, dtype: torch.dtype = torch.float64, device: str = "cp
     return torch.randn(batch, FRAMES, 3, CONFIG.width, generator=generator, dtype=torch.float64).to(device, dtype)
 
 
-def mask(device: str = "cpu") -> Tensor:
-    """The last token sees all and is seen by itself alone, like an agent token."""
-    allow = torch.ones(3, 3, dtype=torch.bool, device=device)
-    allow[:-1, -1] = False
-    return allow
-
-
 def in_parts(transformer: Transformer, x: Tensor, cache: Cache, arrivals: list[int], **options) -> Tensor:
     return torch.cat([transformer(part, cache=cache, **options) for part in x.split(arrivals, dim=1)], dim=1)
 
@@ -56,12 +51,11 @@ def relative(got: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("arrivals", ARRIVALS)
-@pytest.mark.parametrize(("batch", "masked"), [(2, False), (1, True)])
-def test_frames_that_arrive_in_parts_equal_the_whole_sequence(arrivals, batch, masked, device):
+@pytest.mark.parametrize(("batch", "private"), [(2, 0), (1, 1)])
+def test_frames_that_arrive_in_parts_equal_the_whole_sequence(arrivals, batch, private, device):
     transformer, x = model(device=device), tokens(batch, device=device)
-    options = {"mask": mask(device)} if masked else {}
-    got = in_parts(transformer, x, transformer.empty_cache(batch, 3), ARRIVALS[arrivals], **options)
-    assert relative(got, transformer(x, **options)) <= 1e-12
+    got = in_parts(transformer, x, transformer.empty_cache(batch, 3), ARRIVALS[arrivals], private=private)
+    assert relative(got, transformer(x, private=private)) <= 1e-12
 
 
 @pytest.mark.parametrize("context", [1, 2, FRAMES, 2 * FRAMES])
@@ -154,7 +148,8 @@ def test_the_cache_is_changed_in_place_and_one_frame_is_read_in_place():
     places = cache.keys.data_ptr(), cache.values.data_ptr(), cache.frames.data_ptr()
     in_parts(transformer, x, cache, [3] + [1] * (FRAMES - 3))
     assert (cache.keys.data_ptr(), cache.values.data_ptr(), cache.frames.data_ptr()) == places
-    keys, _ = cache.extend(0, *(torch.zeros(2, 1, 3, 2, 6, dtype=torch.float64),) * 2, commit=False)
+    new = torch.zeros(2, 1, 3, 2, 6, dtype=torch.float64)
+    keys, _ = cache.extend(0, new, new, Preparation(None, 1e-6, rotation(torch.arange(1), 6)), commit=False)
     assert keys.data_ptr() == cache.keys.data_ptr()
 
 
@@ -166,10 +161,10 @@ def test_no_gradient_flows_through_a_cache():
 
 
 def test_the_host_never_waits(no_host_sync):
-    transformer, x, allow = model(), tokens(), mask()
+    transformer, x = model(), tokens()
     cache = transformer.empty_cache(2, 3)
     with no_host_sync:
-        in_parts(transformer, x[:, :6], cache, [4, 1, 1], mask=allow)
+        in_parts(transformer, x[:, :6], cache, [4, 1, 1], private=1)
 
 
 def test_a_step_is_one_graph_and_is_compiled_once_for_all_frames():
@@ -195,5 +190,6 @@ def test_refuses_what_does_not_fit_with_a_sentence():
         transformer(x, cache=transformer.empty_cache(2, 3, torch.float32))
     with pytest.raises(ValueError, match=r"shape must be \(layers, B, C, S, H, D\), .*; got \(1, 1, 0, 1, 1, 1\)"):
         Cache.empty((1, 1, 0, 1, 1, 1))
+    still, k = Preparation(None, 1e-6, rotation(torch.arange(1), 2)), torch.zeros(1, 1, 1, 1, 2)
     with pytest.raises(ValueError, match=r"v must have shape \(B, new, S, H, D\)"):
-        Cache.empty((1, 1, 1, 1, 1, 1)).extend(0, torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 2, 1, 1, 1), commit=True)
+        Cache.empty((1, 1, 1, 1, 1, 2)).extend(0, k, torch.cat([k, k], dim=1), still, commit=True)

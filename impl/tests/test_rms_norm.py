@@ -1,9 +1,8 @@
-"""RMSNorm and QK-norm: their formulas, and what rescaling does not change."""
+"""RMSNorm: its formula, and what rescaling does not change."""
 
 import pytest
 import torch
 
-from dreamer4_impl.qk_norm import qk_norm
 from dreamer4_impl.rms_norm import RMSNorm, rms_norm
 
 
@@ -38,16 +37,6 @@ def test_the_gain_is_the_module_s_parameter():
     torch.testing.assert_close(norm(torch.ones(3)), torch.tensor([1.0, 2.0, 3.0]))
 
 
-def test_qk_norm_gives_every_head_the_gain_as_root_mean_square_whatever_its_scale():
-    q, k = torch.randn(2, 5, 4, 8, dtype=torch.float64), torch.randn(2, 5, 2, 8, dtype=torch.float64)
-    scales = torch.logspace(-1, 2, 4, dtype=torch.float64)[:, None]
-    gain = torch.full((8,), 3.0, dtype=torch.float64)
-    for got, gained in zip(qk_norm(q * scales, k, gain, None), (3.0, 1.0), strict=True):
-        rms = got.square().mean(-1).sqrt()
-        torch.testing.assert_close(rms, torch.full_like(rms, gained), rtol=1e-3, atol=0)
-    assert torch.equal(qk_norm(q, k)[1], rms_norm(k))
-
-
 def test_refuses_what_does_not_fit_with_a_sentence():
     with pytest.raises(ValueError, match=r"weight must have shape \(D,\) = \(4,\); got \(3,\)"):
         rms_norm(torch.zeros(2, 4), torch.ones(3))
@@ -55,5 +44,3 @@ def test_refuses_what_does_not_fit_with_a_sentence():
         rms_norm(torch.zeros(2, 4), eps=-1)
     with pytest.raises(TypeError, match=r"x must be a floating-point tensor; got torch.int64"):
         rms_norm(torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(ValueError, match="k must have the head width of q, 4; got 6"):
-        qk_norm(torch.zeros(1, 4), torch.zeros(1, 6))

@@ -41,13 +41,6 @@ def tokens(time: int = 7, space: int = 5, batch: int = 2, dtype: torch.dtype = t
     return torch.randn(batch, time, space, CONFIG.width, dtype=dtype, generator=torch.Generator().manual_seed(1))
 
 
-def allow(space: int = 5) -> Tensor:
-    """The last token sees all and is seen by itself alone, like an agent token."""
-    mask = torch.ones(space, space, dtype=torch.bool)
-    mask[:-1, -1] = False
-    return mask
-
-
 def rms_normalised(x: Tensor, gain: Tensor) -> Tensor:
     return gain * x / ((x * x).sum() / x.numel() + CONFIG.norm_eps) ** 0.5
 
@@ -91,9 +84,9 @@ def layer_by_loops(layer: Layer, x: Tensor, may_attend) -> Tensor:
 
 
 @torch.no_grad()
-def by_loops(model: Transformer, x: Tensor, mask: Tensor | None) -> Tensor:
+def by_loops(model: Transformer, x: Tensor, private: int) -> Tensor:
     may_attend = {
-        "space": lambda i, j: mask is None or bool(mask[i, j]),
+        "space": lambda i, j: j < x.shape[2] - private or i >= x.shape[2] - private,
         "time": lambda i, j: i - CONFIG.context < j <= i,
     }
     for layer in model.layers:
@@ -101,21 +94,21 @@ def by_loops(model: Transformer, x: Tensor, mask: Tensor | None) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("mask", [None, allow()], ids=["full", "masked"])
-def test_equals_explicit_loops(mask):
+@pytest.mark.parametrize("private", [0, 1, 2])
+def test_equals_explicit_loops(private):
     model, x = randomised(Transformer(CONFIG)), tokens()
-    torch.testing.assert_close(model(x, mask=mask).detach(), by_loops(model, x, mask), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(model(x, private=private).detach(), by_loops(model, x, private), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("backend", ["sdpa", FLEX])
-@pytest.mark.parametrize("mask", [None, allow()], ids=["full", "masked"])
-def test_backends_agree(backend, mask):
+@pytest.mark.parametrize("private", [0, 1])
+def test_backends_agree(backend, private):
     config = dataclasses.replace(CONFIG, softcap=None if backend == "sdpa" else 4.0)
     model, other = Transformer(config), Transformer(dataclasses.replace(config, backend=backend))
     other.load_state_dict(randomised(model, torch.float32).state_dict())
     x = tokens(dtype=torch.float32)
     with torch.no_grad():
-        torch.testing.assert_close(other(x, mask=mask), model(x, mask=mask), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(other(x, private=private), model(x, private=private), rtol=1e-4, atol=1e-4)
 
 
 def influence(function, x: Tensor) -> Tensor:
@@ -147,9 +140,9 @@ def test_a_time_layer_mixes_the_last_frames_of_a_place_and_no_places():
 
 
 @torch.no_grad()
-def test_what_the_mask_hides_stays_hidden_through_all_layers():
+def test_what_is_private_stays_private_through_all_layers():
     model, x = randomised(Transformer(CONFIG)), tokens(time=3, space=4)
-    moved = influence(lambda x: model(x, mask=allow(4)), x)
+    moved = influence(lambda x: model(x, private=1), x)
     assert not moved[:, :3, :, 3].any()
     assert moved[2, 3].all()
 
@@ -245,22 +238,21 @@ def test_no_value_is_read_and_everything_lies_where_the_input_lies():
     with torch.device("meta"):
         model, x = Transformer(CONFIG), torch.empty(2, 3, 5, CONFIG.width)
         cache = model.empty_cache(2, 5)
-        mask = torch.empty(5, 5, dtype=torch.bool)
-    assert model(x, mask=mask).device.type == model(x, mask=mask, cache=cache).device.type == "meta"
+    assert model(x, private=1).device.type == model(x, private=1, cache=cache).device.type == "meta"
 
 
-def loss_gradients(model, x: Tensor, mask: Tensor) -> list[Tensor]:
+def loss_gradients(model, x: Tensor) -> list[Tensor]:
     model.zero_grad()
-    model(x, mask=mask).square().mean().backward()
+    model(x, private=1).square().mean().backward()
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.nightly)])
 def test_a_training_step_compiles_into_one_graph(backend):
     model, x = randomised(Transformer(SHALLOW), torch.float32), tokens(dtype=torch.float32)
-    expected = loss_gradients(model, x, allow())
+    expected = loss_gradients(model, x)
     compiled = torch.compile(model, fullgraph=True, backend=backend)
-    for got, wanted in zip(loss_gradients(compiled, x, allow()), expected, strict=True):
+    for got, wanted in zip(loss_gradients(compiled, x), expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
@@ -272,7 +264,7 @@ def test_flex_is_part_of_the_one_graph_of_the_compiled_forward_pass():
     other = Transformer(dataclasses.replace(SHALLOW, backend="flex"))
     other.load_state_dict(model.state_dict())
     compiled = torch.compile(other, fullgraph=True)
-    torch.testing.assert_close(compiled(x, mask=allow()), model(x, mask=allow()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(compiled(x, private=1), model(x, private=1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dynamic", [None, False])
@@ -281,10 +273,10 @@ def test_nothing_is_compiled_again_when_a_time_length_repeats(dynamic):
     compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=dynamic)
     lengths = [4, 6, 1]
     for time in lengths:
-        compiled(tokens(time, dtype=torch.float32), mask=allow())
+        compiled(tokens(time, dtype=torch.float32), private=1)
     with torch.compiler.set_stance("fail_on_recompile"):
         for time in lengths + lengths:
-            compiled(tokens(time, dtype=torch.float32), mask=allow())
+            compiled(tokens(time, dtype=torch.float32), private=1)
 
 
 REFUSED = {
@@ -293,7 +285,7 @@ REFUSED = {
     "depth": ({"depth": 0}, "depth must be a whole number, 1 or more; got 0"),
     "context": ({"context": 2.5}, "context must be a whole number, 1 or more; got 2.5"),
     "softcap": ({"softcap": -1.0}, "softcap must be above 0 and finite; got -1.0"),
-    "backend": ({"backend": "triton"}, "backend must be one of 'eager', 'sdpa', 'flex'; got 'triton'"),
+    "backend": ({"backend": "cudnn"}, "backend must be one of 'eager', 'sdpa', 'flex', 'triton'; got 'cudnn'"),
     "sdpa with a cap": ({"backend": "sdpa"}, "backend 'sdpa' has no soft cap.* softcap must be None; got 4.0"),
 }
 
@@ -317,7 +309,7 @@ def test_input_that_does_not_fit_is_refused_with_a_sentence():
         TypeError, match=r"x must have the dtype of the parameters, torch.float32, .*; got torch.float64"
     ):
         model(tokens())
-    with pytest.raises(ValueError, match=r"mask must have shape \(S, S\) = \(5, 5\); got \(4, 4\)"):
-        model(tokens(dtype=torch.float32), mask=allow(4))
+    with pytest.raises(ValueError, match="private counts positions, 0 to the 5 there are; got 6"):
+        model(tokens(dtype=torch.float32), private=6)
     with pytest.raises(ValueError, match="kind must be one of 'space', 'time'; got 'both'"):
         Layer(CONFIG, "both")

@@ -1,7 +1,7 @@
 """Sec. 3.1, p. 5: the tokenizer, from video to a few bounded numbers for each frame and back.
 
     encoder   [patches W + b | learned latents] → layers → latents → z = tanh(latents W + b)
-    decoder   [learned patch queries | z W + b] → layers → patches → patches W + b
+    decoder   [z W + b | learned patch queries] → layers → patches → patches W + b
 
 Frames are padded to whole patches; Minecraft's 360×640 to 384×640. The masks are those of `sec31_masks`: only the
 latents carry a frame from one side to the other, so that the reconstruction is a function of z alone, and |z| ≤ 1.
@@ -106,7 +106,7 @@ def encode(
     if dropped is not None:
         tokens = replace_dropped(tokens, dropped, parameters["dropped"])
     x = np.concatenate([tokens, _in_every_frame(parameters["latents"], patches)], axis=2)
-    allow = _mask("encoder", patches.shape[2], len(parameters["latents"]))
+    allow = _mask("encoder", ["image"] * patches.shape[2] + ["latent"] * len(parameters["latents"]))
     x = transformer(x, parameters["layers"], parameters["norm"], kinds, allow=allow, window=window, **settings)
     latents = x[:, :, patches.shape[2] :]
     return regroup(bottleneck(latents, parameters["bottleneck_weight"], parameters["bottleneck_bias"]), factor)
@@ -133,16 +133,15 @@ def decode(
     latents = unregroup(z, factor)
     check_shape("unregrouped z", latents, (None, None, None, len(parameters["latent_weight"])), equation="decoder")
     tokens = latents @ parameters["latent_weight"] + parameters["latent_bias"]
-    x = np.concatenate([_in_every_frame(parameters["queries"], z), tokens], axis=2)
-    patches = len(parameters["queries"])
-    allow = _mask("decoder", patches, latents.shape[2])
+    x = np.concatenate([tokens, _in_every_frame(parameters["queries"], z)], axis=2)
+    allow = _mask("decoder", ["latent"] * latents.shape[2] + ["image"] * len(parameters["queries"]))
     x = transformer(x, parameters["layers"], parameters["norm"], kinds, allow=allow, window=window, **settings)
-    return np.asarray(x[:, :, :patches] @ parameters["patch_weight"] + parameters["patch_bias"])
+    return np.asarray(x[:, :, latents.shape[2] :] @ parameters["patch_weight"] + parameters["patch_bias"])
 
 
 def _in_every_frame(tokens: np.ndarray, video: np.ndarray) -> np.ndarray:
     return np.broadcast_to(tokens, (*video.shape[:2], *tokens.shape))
 
 
-def _mask(kind: Literal["encoder", "decoder"], patches: int, latents: int) -> np.ndarray:
-    return modality_mask(kind, ["image"] * patches + ["latent"] * latents, np.zeros(patches + latents, np.int64))
+def _mask(kind: Literal["encoder", "decoder"], modalities: list[str]) -> np.ndarray:
+    return modality_mask(kind, modalities, np.zeros(len(modalities), np.int64))

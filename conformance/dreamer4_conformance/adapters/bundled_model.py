@@ -22,11 +22,11 @@ from dreamer4_impl.masks import space_mask
 from dreamer4_impl.mouse import mouse_class
 from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
 from dreamer4_impl.patches import patch_grid
+from dreamer4_impl.preparation import Preparation, prepare
 from dreamer4_impl.presets import tiny
-from dreamer4_impl.qk_norm import qk_norm
 from dreamer4_impl.rms_norm import rms_norm
 from dreamer4_impl.rollout import rollout
-from dreamer4_impl.rope import rope
+from dreamer4_impl.rope import rope, rotation
 from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.swiglu import swiglu
 from dreamer4_impl.tokenizer import Tokenizer, regroup
@@ -137,8 +137,12 @@ class BundledModel(TorchAdapter):
         return soft_cap(logits, cap)
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """With gains of 1."""
-        return qk_norm(q, k)
+        """What prepares them, with gains of 1, at position 0, where nothing turns."""
+        return self._prepared(q), self._prepared(k)
+
+    def _prepared(self, x: Tensor) -> Tensor:
+        still = rotation(torch.zeros(x.shape[1], dtype=torch.int64, device=x.device), x.shape[-1])
+        return prepare(x[:, :, None], Preparation(None, 1e-6, still), "time")[:, :, 0]
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
         """Half-split."""
