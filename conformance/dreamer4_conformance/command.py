@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "dreamer4-conformance", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=version("dreamer4-conformance"))
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(_command(commands, "run", _run, "judge an implementation", RUN, EXIT))
     _add_selection(_command(commands, "list", _list, "print the clauses", "Prints every clause with its requirement."))
@@ -114,6 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     compare = _command(commands, "compare", _compare, "compare JSON reports", COMPARE)
     compare.add_argument("reports", metavar="REPORT.json", nargs="+", type=Path, help="written by `run --json`")
     return parser
+
+
+def _version() -> str:
+    """From a checkout on the path the command works too."""
+    try:
+        return version("dreamer4-conformance")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _command(
