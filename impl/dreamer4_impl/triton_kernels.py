@@ -1,0 +1,414 @@
+# mypy: ignore-errors
+"""Sec. 3.4: the attention of `attention` as Triton kernels, one source for space and time.
+
+    q' ← R g ⊙ q / rms(q),   oᵢ = Σⱼ softmaxⱼ(cap(scale · q'ᵢ·kⱼ)) vⱼ
+
+forward and backward, with the keys prepared by a kernel of its own. A *sequence* is what one key/value head sees along the
+axis: fixed batch b, fixed place on the other axis o, fixed head. Its *rows* are the queries of all heads of its group,
+row = query · GROUP + g: so keys and values are read once for the group, and one frame of queries fills a tile.
+
+Tensors are addressed as `base + b·strides[0] + o·strides[1] + i·strides[2] + h·strides[3] + d·strides[4]`: the host orders
+the strides by axis, and nothing is ever transposed or copied. An argument of None leaves out what it stands for.
+
+Products accumulate in float32; operands are those of the tensors' dtype, so that float32 is exact to rounding ("ieee").
+Queries, weights and gradients of logits are rounded once before a product, and a row's sum is that of its rounded weights.
+Logits are in base 2. No atomics: every sum has one order. Types are those of Triton's compiler, unknown to mypy.
+"""
+
+import triton
+import triton.language as tl
+from triton import knobs
+
+#: Triton's interpreter multiplies bfloat16 wrongly and truncates to it; there both are done in float32.
+INTERPRETED = tl.constexpr(knobs.runtime.interpret)
+LOG2_E = tl.constexpr(1.4426950408889634)
+#: Up to this cap a row's sum of 2^logit is far from both ends of float32 (e^64 is 2^92), so no maximum is subtracted.
+#: At 80, 264 values beyond 23 would overflow.
+LARGEST_BOUND = tl.constexpr(64.0)
+
+
+@triton.jit
+def _dot(a, b, before):
+    """before + a b; None is 0."""
+    if INTERPRETED:
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, before, input_precision="ieee")
+
+
+@triton.jit
+def _rounded(x, like):
+    """Float32 x in the dtype of `like`, rounded to nearest even."""
+    if INTERPRETED and like.dtype == tl.bfloat16:
+        bits = x.to(tl.uint32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        x = bits.to(tl.float32, bitcast=True)
+    return x.to(like.dtype)
+
+
+@triton.jit
+def _tanh(x):
+    """Odd to the last bit, and without the cancellation of 1 − 2/(e^2x + 1) near 0."""
+    power = tl.exp2(tl.abs(x) * (-2 * LOG2_E))
+    magnitude = (1 - power) / (1 + power)
+    return tl.where(x < 0, -magnitude, magnitude)
+
+
+@triton.jit
+def _sequence(tiles, others, kv_heads):
+    """Tile and sequence of this program: those that share keys and values are neighbours, so that they meet in the cache."""
+    program = tl.program_id(0)
+    tile, sequence = program % tiles, program // tiles
+    kv_head, place = sequence % kv_heads, sequence // kv_heads
+    return tile, sequence, (place // others).to(tl.int64), (place % others).to(tl.int64), kv_head
+
+
+@triton.jit
+def _at(tensor, strides, batch, other, along, head, channel):
+    """Pointers to (along, channel); 64 bits, because a tensor may have more than 2³¹ elements."""
+    vector = tensor + batch * strides[0] + other * strides[1] + along.to(tl.int64) * strides[2] + head * strides[3]
+    return vector[:, None] + channel[None, :] * strides[4]
+
+
+@triton.jit
+def _halves(tensor, strides, batch, other, along, head, valid, HALF: tl.constexpr):
+    """Channels i and i + D/2, which RoPE turns together; 0 where not valid."""
+    channel = tl.arange(0, HALF)
+    first = tl.load(_at(tensor, strides, batch, other, along, head, channel), mask=valid[:, None], other=0.0)
+    second = tl.load(_at(tensor, strides, batch, other, along, head, channel + HALF), mask=valid[:, None], other=0.0)
+    return first, second
+
+
+@triton.jit
+def _store_halves(tensor, strides, batch, other, along, head, valid, first, second, HALF: tl.constexpr):
+    channel = tl.arange(0, HALF)
+    tl.store(_at(tensor, strides, batch, other, along, head, channel), first, mask=valid[:, None])
+    tl.store(_at(tensor, strides, batch, other, along, head, channel + HALF), second, mask=valid[:, None])
+
+
+@triton.jit
+def _angles(cos, sin, position, valid, HALF: tl.constexpr):
+    offset = position[:, None] * HALF + tl.arange(0, HALF)[None, :]
+    return tl.load(cos + offset, mask=valid[:, None], other=1.0), tl.load(sin + offset, mask=valid[:, None], other=0.0)
+
+
+@triton.jit
+def _gains(gain, HALF: tl.constexpr):
+    channel = tl.arange(0, HALF)[None, :]
+    return tl.load(gain + channel).to(tl.float32), tl.load(gain + HALF + channel).to(tl.float32)
+
+
+@triton.jit
+def _inverse_rms(x1, x2, eps, HALF: tl.constexpr):
+    mean_square = (tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / (2 * HALF)
+    return tl.div_rn(1.0, tl.sqrt_rn(mean_square + eps))[:, None]
+
+
+@triton.jit
+def _prepared(x1, x2, gain, cos, sin, eps, position, valid, HALF: tl.constexpr):
+    """Norm, then rotation, in float32; the caller rounds."""
+    x1, x2 = x1.to(tl.float32), x2.to(tl.float32)
+    inverse_rms = _inverse_rms(x1, x2, eps, HALF)
+    x1, x2 = x1 * inverse_rms, x2 * inverse_rms
+    if gain is not None:
+        gain1, gain2 = _gains(gain, HALF)
+        x1, x2 = x1 * gain1, x2 * gain2
+    c, s = _angles(cos, sin, position, valid, HALF)
+    return x1 * c - x2 * s, x1 * s + x2 * c
+
+
+@triton.jit
+def _prepared_backward(d1, d2, x1, x2, gain, gain_sums, program, cos, sin, eps, position, valid, HALF: tl.constexpr):
+    """Gradient of the raw vectors; the gain's, summed over the rows of this program, goes to its row of `gain_sums`."""
+    c, s = _angles(cos, sin, position, valid, HALF)
+    d1, d2 = d1 * c + d2 * s, d2 * c - d1 * s
+    x1, x2 = x1.to(tl.float32), x2.to(tl.float32)
+    inverse_rms = _inverse_rms(x1, x2, eps, HALF)
+    x1, x2 = x1 * inverse_rms, x2 * inverse_rms
+    if gain is not None:
+        sums = gain_sums + program.to(tl.int64) * (2 * HALF) + tl.arange(0, HALF)
+        tl.store(sums, tl.sum(tl.where(valid[:, None], d1 * x1, 0.0), 0))
+        tl.store(sums + HALF, tl.sum(tl.where(valid[:, None], d2 * x2, 0.0), 0))
+        gain1, gain2 = _gains(gain, HALF)
+        d1, d2 = d1 * gain1, d2 * gain2
+    along = ((tl.sum(d1 * x1, 1) + tl.sum(d2 * x2, 1)) / (2 * HALF))[:, None]
+    return (d1 - x1 * along) * inverse_rms, (d2 - x2 * along) * inverse_rms
+
+
+@triton.jit
+def _logits(a1, a2, b1, b2, scale, softcap):
+    """Logits of a's rows with b's, in base 2, and their tanh, which is logit / softcap; 0 without a cap."""
+    product = _dot(a1, tl.trans(b1), None)
+    product = _dot(a2, tl.trans(b2), product)
+    if softcap is None:
+        logit, tanh = product * (scale * LOG2_E), 0.0
+    else:
+        tanh = _tanh(product * (scale / softcap))
+        logit = tanh * (softcap * LOG2_E)
+    return logit, tanh
+
+
+@triton.jit
+def _seen(query, key, behind, length_q, end, window, public, mask, mask_strides, CAUSAL: tl.constexpr):
+    """Whether `query` sees `key`, where `behind` is how far the key lies behind the query's position."""
+    seen = (query < length_q) & (key < end)
+    if CAUSAL:
+        seen = seen & (behind >= 0)
+    if window is not None:
+        seen = seen & (behind < window)
+    if public is not None:
+        seen = seen & ((key < public) | (behind + key >= public))
+    if mask is not None:
+        seen = seen & (tl.load(mask + query * mask_strides[0] + key * mask_strides[1], mask=seen, other=0) != 0)
+    return seen
+
+
+@triton.jit
+def _end(length_k, filled):
+    """Keys from here on hold nothing."""
+    return length_k if filled is None else tl.minimum(length_k, tl.load(filled).to(tl.int32))
+
+
+@triton.jit
+def _keys_of(first, last, end, window, CAUSAL: tl.constexpr, BLOCK_N: tl.constexpr):
+    """From where to where the keys lie that queries at positions `first` to `last` may see."""
+    start, stop = 0, end
+    if CAUSAL:
+        stop = tl.minimum(end, last + 1)
+    if window is not None:
+        start = tl.maximum(first - window + 1, 0) // BLOCK_N * BLOCK_N
+    return start, stop
+
+
+@triton.jit
+def _rows_of(first, last, behind, rows, window, GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr):
+    """From where to where the rows lie that may see keys `first` to `last`; query i stands at position i + `behind`."""
+    start, stop = 0, rows
+    if CAUSAL:
+        start = tl.maximum(first - behind, 0) * GROUP // BLOCK_M * BLOCK_M
+    if window is not None:
+        stop = tl.minimum(rows, (last + window - behind) * GROUP)
+    return start, stop
+
+
+@triton.jit
+def attend(
+    q, k, v, out, lse, gain, cos, sin, mask, filled,
+    q_strides, k_strides, v_strides, out_strides, mask_strides,
+    others, kv_heads, length_q, length_k, window, public, scale, softcap, eps,
+    GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr, BOUNDED: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """out, and lse = log₂ Σⱼ 2^logit of every row, for one tile of rows of one sequence."""
+    rows = length_q * GROUP
+    tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), others, kv_heads)
+    row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    query, head, valid = row // GROUP, kv_head * GROUP + row % GROUP, row < rows
+    position = query + (length_k - length_q)
+    q1, q2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
+    if cos is not None:
+        turned1, turned2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
+        q1, q2 = _rounded(turned1, q1), _rounded(turned2, q2)
+
+    total = tl.zeros([BLOCK_M], tl.float32)
+    highest = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    sums = tl.zeros([BLOCK_M, 2 * HALF], tl.float32)
+    end = _end(length_k, filled)
+    first_position = tile * BLOCK_M // GROUP + (length_k - length_q)
+    last_position = tl.minimum(((tile + 1) * BLOCK_M - 1) // GROUP, length_q - 1) + (length_k - length_q)
+    start, stop = _keys_of(first_position, last_position, end, window, CAUSAL, BLOCK_N)
+    for n in range(start, stop, BLOCK_N):
+        key = n + tl.arange(0, BLOCK_N)
+        k1, k2 = _halves(k, k_strides, batch, other, key, kv_head, key < stop, HALF)
+        logit, _ = _logits(q1, q2, k1, k2, scale, softcap)
+        behind = position[:, None] - key[None, :]
+        seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
+        logit = tl.where(seen, logit, float("-inf"))
+        if BOUNDED:
+            weight = tl.exp2(logit)
+        else:
+            higher = tl.maximum(highest, tl.max(logit, 1))
+            # A row that has seen no key yet has the maximum −∞, and −∞ − (−∞) is NaN.
+            shift = tl.where(higher == float("-inf"), 0.0, higher)
+            weight = tl.exp2(logit - shift[:, None])
+            decay = tl.exp2(highest - shift)
+            total, sums, highest = total * decay, sums * decay[:, None], higher
+        values = tl.load(
+            _at(v, v_strides, batch, other, key, kv_head, tl.arange(0, 2 * HALF)), mask=(key < stop)[:, None], other=0.0
+        )
+        weight = _rounded(weight, values)
+        total += tl.sum(weight.to(tl.float32), 1)
+        sums = _dot(weight, values, sums)
+
+    # Rows beyond the last, which are not stored, may have seen no key.
+    total = tl.where(valid, total, 1.0)
+    result = sums / total[:, None]
+    pointers = _at(out, out_strides, batch, other, query, head, tl.arange(0, 2 * HALF))
+    tl.store(pointers, _rounded(result, q1), mask=valid[:, None])
+    base = 0.0 if BOUNDED else highest
+    tl.store(lse + sequence.to(tl.int64) * rows + row, base + tl.log2(total), mask=valid)
+
+
+@triton.jit
+def attend_queries_backward(
+    q, k, v, out, lse, d_out, d_q, prepared_q, delta, gain_sums, gain, cos, sin, mask, filled,
+    q_strides, k_strides, v_strides, out_strides, d_out_strides, d_q_strides, mask_strides,
+    others, kv_heads, length_q, length_k, window, public, scale, softcap, eps,
+    GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Gradient of the raw queries and of their gain, for one tile of rows of one sequence.
+
+    Leaves δ = Σ_d out ⊙ d_out and the prepared queries for `attend_keys_backward`, which would else prepare every query
+    again for every tile of keys: more work than writing and reading it once.
+    """
+    rows = length_q * GROUP
+    tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), others, kv_heads)
+    row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    query, head, valid = row // GROUP, kv_head * GROUP + row % GROUP, row < rows
+    position = query + (length_k - length_q)
+    channel = tl.arange(0, 2 * HALF)
+    q1, q2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
+    if cos is not None:
+        turned1, turned2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
+        q1, q2 = _rounded(turned1, q1), _rounded(turned2, q2)
+        _store_halves(prepared_q, d_q_strides, batch, other, query, head, valid, q1, q2, HALF)
+    d_result = tl.load(_at(d_out, d_out_strides, batch, other, query, head, channel), mask=valid[:, None], other=0.0)
+    result = tl.load(_at(out, out_strides, batch, other, query, head, channel), mask=valid[:, None], other=0.0)
+    inner = tl.sum(result.to(tl.float32) * d_result.to(tl.float32), 1)
+    place = sequence.to(tl.int64) * rows + row
+    tl.store(delta + place, inner, mask=valid)
+    normaliser = tl.load(lse + place, mask=valid, other=0.0)
+
+    d_q1, d_q2 = tl.zeros([BLOCK_M, HALF], tl.float32), tl.zeros([BLOCK_M, HALF], tl.float32)
+    end = _end(length_k, filled)
+    first_position = tile * BLOCK_M // GROUP + (length_k - length_q)
+    last_position = tl.minimum(((tile + 1) * BLOCK_M - 1) // GROUP, length_q - 1) + (length_k - length_q)
+    start, stop = _keys_of(first_position, last_position, end, window, CAUSAL, BLOCK_N)
+    for n in range(start, stop, BLOCK_N):
+        key = n + tl.arange(0, BLOCK_N)
+        k1, k2 = _halves(k, k_strides, batch, other, key, kv_head, key < stop, HALF)
+        values = tl.load(_at(v, v_strides, batch, other, key, kv_head, channel), mask=(key < stop)[:, None], other=0.0)
+        logit, tanh = _logits(q1, q2, k1, k2, scale, softcap)
+        behind = position[:, None] - key[None, :]
+        seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
+        weight = tl.exp2(tl.where(seen, logit - normaliser[:, None], float("-inf")))
+        d_weight = _dot(d_result, tl.trans(values), None)
+        d_logit = weight * (d_weight - inner[:, None])
+        if softcap is not None:
+            d_logit = d_logit * (1 - tanh * tanh)
+        d_logit = _rounded(d_logit, k1)
+        d_q1, d_q2 = _dot(d_logit, k1, d_q1), _dot(d_logit, k2, d_q2)
+
+    d_q1, d_q2 = d_q1 * scale, d_q2 * scale
+    raw1, raw2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
+    if cos is not None:
+        program = tl.program_id(0)
+        d_q1, d_q2 = _prepared_backward(
+            d_q1, d_q2, raw1, raw2, gain, gain_sums, program, cos, sin, eps, query, valid, HALF
+        )
+    d_q1, d_q2 = _rounded(d_q1, raw1), _rounded(d_q2, raw2)
+    _store_halves(d_q, d_q_strides, batch, other, query, head, valid, d_q1, d_q2, HALF)
+
+
+@triton.jit
+def attend_keys_backward(
+    q, k, v, lse, d_out, d_k, d_v, delta, mask, filled,
+    q_strides, k_strides, v_strides, d_out_strides, d_k_strides, d_v_strides, mask_strides,
+    others, kv_heads, length_q, length_k, window, public, scale, softcap,
+    GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Gradients of the prepared keys and of the values, for one tile of keys of one sequence; q is prepared."""
+    rows = length_q * GROUP
+    tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(length_k, BLOCK_N), others, kv_heads)
+    key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    channel = tl.arange(0, 2 * HALF)
+    end = _end(length_k, filled)
+    k1, k2 = _halves(k, k_strides, batch, other, key, kv_head, key < end, HALF)
+    values = tl.load(_at(v, v_strides, batch, other, key, kv_head, channel), mask=(key < end)[:, None], other=0.0)
+
+    d_k1, d_k2 = tl.zeros([BLOCK_N, HALF], tl.float32), tl.zeros([BLOCK_N, HALF], tl.float32)
+    d_values = tl.zeros([BLOCK_N, 2 * HALF], tl.float32)
+    last = tl.minimum((tile + 1) * BLOCK_N, length_k) - 1
+    start, stop = _rows_of(tile * BLOCK_N, last, length_k - length_q, rows, window, GROUP, CAUSAL, BLOCK_M)
+    for m in range(start, stop, BLOCK_M):
+        row = m + tl.arange(0, BLOCK_M)
+        query, head, valid = row // GROUP, kv_head * GROUP + row % GROUP, row < rows
+        q1, q2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
+        d_result = tl.load(
+            _at(d_out, d_out_strides, batch, other, query, head, channel), mask=valid[:, None], other=0.0
+        )
+        place = sequence.to(tl.int64) * rows + row
+        normaliser = tl.load(lse + place, mask=valid, other=0.0)
+        inner = tl.load(delta + place, mask=valid, other=0.0)
+        logit, tanh = _logits(k1, k2, q1, q2, scale, softcap)
+        behind = (query + (length_k - length_q))[None, :] - key[:, None]
+        seen = _seen(query[None, :], key[:, None], behind, length_q, end, window, public, mask, mask_strides, CAUSAL)
+        weight = tl.exp2(tl.where(seen, logit - normaliser[None, :], float("-inf")))
+        d_values = _dot(_rounded(weight, d_result), d_result, d_values)
+        d_weight = _dot(values, tl.trans(d_result), None)
+        d_logit = weight * (d_weight - inner[None, :])
+        if softcap is not None:
+            d_logit = d_logit * (1 - tanh * tanh)
+        d_logit = _rounded(d_logit, q1)
+        d_k1, d_k2 = _dot(d_logit, q1, d_k1), _dot(d_logit, q2, d_k2)
+
+    valid_key = key < length_k
+    d_k1, d_k2 = _rounded(d_k1 * scale, k1), _rounded(d_k2 * scale, k2)
+    _store_halves(d_k, d_k_strides, batch, other, key, kv_head, valid_key, d_k1, d_k2, HALF)
+    pointers = _at(d_v, d_v_strides, batch, other, key, kv_head, channel)
+    tl.store(pointers, _rounded(d_values, values), mask=valid_key[:, None])
+
+
+@triton.jit
+def prepare_keys(
+    k, out, gain, cos, sin, k_strides, out_strides, others, heads, length, eps,
+    HALF: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Norm and rotation of one tile of keys."""
+    tile, _, batch, other, head = _sequence(tl.cdiv(length, BLOCK_N), others, heads)
+    key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    valid = key < length
+    k1, k2 = _halves(k, k_strides, batch, other, key, head, valid, HALF)
+    turned1, turned2 = _prepared(k1, k2, gain, cos, sin, eps, key, valid, HALF)
+    turned1, turned2 = _rounded(turned1, k1), _rounded(turned2, k2)
+    _store_halves(out, out_strides, batch, other, key, head, valid, turned1, turned2, HALF)
+
+
+@triton.jit
+def prepare_keys_backward(
+    d_out, k, d_k, gain_sums, gain, cos, sin, d_out_strides, k_strides, d_k_strides, others, heads, length, eps,
+    HALF: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Gradient of one tile of raw keys, and their part of the gain's."""
+    tile, _, batch, other, head = _sequence(tl.cdiv(length, BLOCK_N), others, heads)
+    key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    valid = key < length
+    k1, k2 = _halves(k, k_strides, batch, other, key, head, valid, HALF)
+    d1, d2 = _halves(d_out, d_out_strides, batch, other, key, head, valid, HALF)
+    d1, d2 = d1.to(tl.float32), d2.to(tl.float32)
+    program = tl.program_id(0)
+    d1, d2 = _prepared_backward(d1, d2, k1, k2, gain, gain_sums, program, cos, sin, eps, key, valid, HALF)
+    _store_halves(d_k, d_k_strides, batch, other, key, head, valid, _rounded(d1, k1), _rounded(d2, k2), HALF)
+
+
+@triton.jit
+def write_keys(
+    k, v, keys, values, frames, gain, cos, sin, k_strides, v_strides, keys_strides, values_strides,
+    slots, heads, places, eps,
+    HALF: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Norm and rotation of one frame's keys, and its values as they are, into slot frames mod C of two rings.
+
+    Here i counts the places of the frame, which share one angle, and o the frames: 0 of the new one, the slot of a ring.
+    """
+    tile, _, batch, frame, head = _sequence(tl.cdiv(places, BLOCK_N), 1, heads)
+    place = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    valid = place < places
+    slot = tl.load(frames).to(tl.int64) % slots
+    k1, k2 = _halves(k, k_strides, batch, frame, place, head, valid, HALF)
+    turned1, turned2 = _prepared(k1, k2, gain, cos, sin, eps, place * 0, valid, HALF)
+    turned1, turned2 = _rounded(turned1, k1), _rounded(turned2, k2)
+    _store_halves(keys, keys_strides, batch, slot, place, head, valid, turned1, turned2, HALF)
+    v1, v2 = _halves(v, v_strides, batch, frame, place, head, valid, HALF)
+    _store_halves(values, values_strides, batch, slot, place, head, valid, v1, v2, HALF)
