@@ -1,0 +1,160 @@
+"""Attention at the paper's shape, scaled down to the machine: fewer frames over space, fewer places over time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.timing import DEVICE, Run
+from benchmarks.workload import Floor, Workload, distance
+from dreamer4_impl.attention import BACKENDS, Axis, attention
+
+SOFTCAP = 50.0
+CUDA = DEVICE.type == "cuda"
+#: Of what is timed. Correctness is always judged in float32.
+DTYPE = torch.bfloat16 if CUDA else torch.float32
+
+
+@dataclass(frozen=True)
+class AttentionCase:
+    """Shapes and options of one call.
+
+    Args:
+        name: of the case.
+        axis: "space" or "time".
+        time, space: T and S of the queries.
+        keys: frames of the keys, where they are not those of the queries.
+        heads, kv_heads, width: Hq, Hkv and D.
+        window: C; over time, makes the case causal.
+        gradient: whether the backward pass belongs to it.
+    """
+
+    name: str
+    axis: Axis
+    time: int
+    space: int
+    keys: int | None = None
+    heads: int = 4
+    kv_heads: int = 1
+    width: int = 128
+    window: int | None = None
+    gradient: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of `attention`, the cap apart."""
+        if self.keys is not None:
+            return {"axis": self.axis, "filled": torch.tensor(self.keys, device=DEVICE)}
+        if self.axis == "time":
+            return {"axis": self.axis, "causal": True, "window": self.window}
+        return {"axis": self.axis, "private": 1}
+
+    def inputs(self, dtype: torch.dtype) -> list[Tensor]:
+        """q, k, v and the gradient of the output; the logits reach the cap."""
+        generator = torch.Generator().manual_seed(0)
+        keys = self.keys or self.time
+        shapes = [(self.time, self.heads), (keys, self.kv_heads), (keys, self.kv_heads), (self.time, self.heads)]
+        drawn = [torch.randn(1, time, self.space, heads, self.width, generator=generator) for time, heads in shapes]
+        return [(size * x).to(DEVICE, dtype) for size, x in zip((3, 3, 1, 1), drawn, strict=True)]
+
+    def floor(self) -> Floor:
+        """Two products of every visible pair forward, five more backward; all tensors moved once forward, twice backward."""
+        keys = self.keys or self.time
+        q, k = self.time * self.space * self.heads, keys * self.space * self.kv_heads
+        products, moves = (7, 3) if self.gradient else (2, 1)
+        flops = 2 * products * self.width * self.heads * self._pairs()
+        return Floor(flops, moves * 2 * (q + k) * self.width * DTYPE.itemsize)
+
+    def _pairs(self) -> int:
+        """Of queries and the keys that they see, of one head; all but itself are kept from the last token of a frame."""
+        if self.axis == "space":
+            return self.time * (self.space**2 - (self.space - 1))
+        seen = [self.keys] if self.keys else [min(t + 1, self.window or self.time) for t in range(self.time)]
+        return self.space * sum(seen)
+
+
+
+CASES = tuple(
+    replace(case, name=f"{case.name} {direction}", gradient=direction == "forward + backward")
+    for case in (
+        AttentionCase("space", "space", time=4, space=264),
+        AttentionCase("time", "time", time=256, space=4, window=192),
+        AttentionCase("decode", "time", time=1, space=264, keys=192),
+    )
+    for direction in ("forward", "forward + backward")
+    if not (case.keys and direction == "forward + backward")
+)
+
+#: `contender(q, k, v, **options) -> out`.
+Contender = Callable[..., Tensor]
+
+
+def contenders() -> dict[str, Contender]:
+    """Everyone who can do attention here; the second word says what is different about them."""
+    found: dict[str, Contender] = {
+        name: partial(attention, backend=name, softcap=SOFTCAP)
+        for name in BACKENDS
+        if name != "sdpa" and (name != "triton" or CUDA)
+    }
+    eager = partial(attention, backend="eager", softcap=SOFTCAP)
+    found["eager, compiled"] = torch.compile(eager, fullgraph=True, dynamic=False)
+    found["sdpa, no cap"] = partial(attention, backend="sdpa")
+    if CUDA and find_spec("flash_attn"):
+        found["flash-attn"] = flash_attention
+    return found
+
+
+def flash_attention(q: Tensor, k: Tensor, v: Tensor, *, axis: Axis, **options: Any) -> Tensor:
+    """The library of that name, over time on places folded into the heads."""
+    from flash_attn import flash_attn_func
+
+    if q.dtype == torch.float32:
+        raise NotImplementedError("flash-attn has no float32")
+    if options.get("private") or "filled" in options:
+        raise NotImplementedError("flash-attn has no private tokens and no partly filled ring")
+    window = (options["window"] - 1, 0) if options.get("window") else (-1, -1)
+    sequences = (x.flatten(0, 1) if axis == "space" else x.flatten(2, 3) for x in (q, k, v))
+    return flash_attn_func(*sequences, causal=axis == "time", window_size=window, softcap=SOFTCAP).view(q.shape)
+
+
+def attention_workloads(cases: tuple[AttentionCase, ...] = CASES) -> Iterator[Workload]:
+    """Every case by every contender; what a contender does not cover raises NotImplementedError when it is built."""
+    for case in cases:
+        for name in contenders():
+            yield attention_workload(case, name)
+
+
+def attention_workload(case: AttentionCase, contender: str) -> Workload:
+    """One case by one contender."""
+    build = partial(_build, case, contender)
+    return Workload(case.name, contender, build, partial(_error, case, contender), floor=case.floor())
+
+
+def _build(case: AttentionCase, contender: str) -> Run:
+    return _call(case, contenders()[contender], DTYPE)
+
+
+def _error(case: AttentionCase, contender: str) -> float:
+    got = _call(case, contenders()[contender], torch.float32)()
+    softcap = None if contender == "sdpa, no cap" else SOFTCAP
+    return distance(got, _call(case, partial(attention, softcap=softcap), torch.float64)())
+
+
+def _call(case: AttentionCase, contender: Contender, dtype: torch.dtype) -> Callable[[], list[Tensor]]:
+    """The output, and where the case has gradients, those of q, k and v."""
+    *leaves, weight = case.inputs(dtype)
+    options = case.options
+    if not case.gradient:
+        return lambda: [contender(*leaves, **options)]
+    for leaf in leaves:
+        leaf.requires_grad_()
+
+    def run() -> list[Tensor]:
+        out = contender(*leaves, **options)
+        return [out, *torch.autograd.grad(out, leaves, weight)]
+
+    return run

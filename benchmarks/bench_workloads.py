@@ -1,0 +1,22 @@
+"""Every workload, judged by the guard."""
+
+from typing import Any
+
+import pytest
+
+from benchmarks.session import Session
+from benchmarks.workloads import find, workloads
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),  # torch's own, while it compiles
+    pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"),  # where the guard failed first
+]
+
+
+@pytest.mark.parametrize("name", workloads())
+def bench(name: str, session: Session, benchmark: Any) -> None:
+    try:
+        faults = session.judge(find(name), benchmark)
+    except NotImplementedError as reason:
+        pytest.skip(str(reason))
+    assert not faults, "\n".join(faults)

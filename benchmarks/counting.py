@@ -1,0 +1,100 @@
+"""What running something costs in numbers that do not depend on how busy the machine is.
+
+All come out the same every time, so any change is a change of the code or of torch.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.timing import DEVICE, Run
+
+#: An operator of any library, or a kernel that inductor wrote.
+_LAUNCH = re.compile(r"^(?!autograd::)\w+::\w+|^graph_\d+_")
+#: clone, contiguous, to and reshape come down to this one where they copy.
+_COPY = "aten::copy_"
+
+
+class Counters(NamedTuple):
+    """Costs of one call.
+
+    peak_bytes: most that was held at one time beyond what was there before.
+    saved_bytes: kept from the forward pass for the backward pass, each storage once, inputs included.
+    launches: calls of operators, views included, and of kernels that were compiled; on CUDA, kernels on the device.
+    copies: how often a tensor is copied by an operator.
+    graphs: compiled from a cold start over three calls; more than before is a recompilation.
+    """
+
+    peak_bytes: int
+    saved_bytes: int
+    launches: int
+    copies: int
+    graphs: int
+
+
+def count(build: Callable[[], Run]) -> Counters:
+    """Counters of the run that `build` makes, warm but for `graphs`.
+
+    Everything that torch.compile holds is forgotten first, so that the order of measurements does not matter.
+    """
+    torch._dynamo.reset()
+    before = _graphs()
+    with visible_kernels():
+        run = build()
+        for _ in range(3):
+            run()
+        graphs = _graphs() - before
+        events = _events(run)
+    names = [event.name() for event in events]
+    launches = _kernels(events) if DEVICE.type == "cuda" else sum(bool(_LAUNCH.match(name)) for name in names)
+    return Counters(_peak_bytes(events), _saved_bytes(run), launches, names.count(_COPY), graphs)
+
+
+@contextmanager
+def visible_kernels() -> Iterator[None]:
+    """Kernels that inductor compiles here name themselves to the profiler."""
+    with torch._inductor.config.patch({"cpp.enable_kernel_profile": True}):
+        yield
+
+
+def _graphs() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def _events(run: Run) -> list[Any]:
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE.type == "cuda")
+    with profile(activities=activities, profile_memory=True) as measured:
+        run()
+    return list(measured.profiler.kineto_results.events())
+
+
+def _peak_bytes(events: list[Any]) -> int:
+    """Highest sum of what was allocated less what was freed, in the order of time."""
+    held = peak = 0
+    for event in sorted((event for event in events if event.name() == "[memory]"), key=lambda event: event.start_ns()):
+        if event.device_type().name.lower() == DEVICE.type:
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def _kernels(events: list[Any]) -> int:
+    return sum(event.device_type().name == "CUDA" and event.name() != "[memory]" for event in events)
+
+
+def _saved_bytes(run: Run) -> int:
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(kept.values())

@@ -1,0 +1,77 @@
+"""Judges one workload after the other: correct first, then counters, then time."""
+
+from typing import Any
+
+import torch
+
+from benchmarks.base import AgainstBase, Missing
+from benchmarks.counting import count
+from benchmarks.guard import Pace, Record, pace
+from benchmarks.table import Row
+from benchmarks.timing import Interleaved, Run, calibrator, once
+from benchmarks.workload import Workload
+from benchmarks.workloads import baseline
+
+#: How long the rounds of one workload may take, in seconds, and the fewest and most of them.
+BUDGET, FEWEST, MOST = 3.0, 5, 30
+
+
+class Session:
+    """One run of the benchmarks.
+
+    Args:
+        record: of the counters.
+        base: times workloads here and at the base commit; None where there is none, and then no time is judged.
+    """
+
+    def __init__(self, record: Record, base: AgainstBase | None = None) -> None:
+        self.record, self.base = record, base
+        self.rows: list[Row] = []
+        self.notes: list[str] = []
+
+    def judge(self, workload: Workload, benchmark: Any) -> list[str]:
+        """Measure, add a row to the table, and return faults.
+
+        Raises NotImplementedError where the contender does not cover the case and AssertionError where it is wrong.
+        """
+        workload.require_correct()
+        counters = count(workload.build)
+        faults = self.record.check(workload.name, counters)
+        speed, ceiling = self._time(workload, benchmark)
+        compared = self._compare(workload)
+        if compared.fault:
+            faults.append(compared.fault)
+        base = compared.ratio if self.base else None
+        benchmark.extra_info.update(counters._asdict(), speed=speed, ceiling=ceiling, base=base)
+        self.rows.append(Row(workload.case, workload.contender, speed, ceiling, counters, base, tuple(faults)))
+        return faults
+
+    def _time(self, workload: Workload, benchmark: Any) -> tuple[float | None, float | None]:
+        """Speed as a multiple of the baseline's, which runs in turn, and the fraction of the ceiling."""
+        run, other = workload.build(), baseline(workload)
+        beside: dict[str, Run] = {"calibrator": calibrator()} | ({"baseline": other.build()} if other else {})
+        turn = Interleaved(beside)
+        turn()
+        rounds = int(min(MOST, max(FEWEST, BUDGET / (once(run) + sum(turn.minima.values())))))
+        benchmark.pedantic(run, setup=turn, rounds=rounds, warmup_rounds=1)
+        if benchmark.stats is None:
+            return None, None
+        shortest = benchmark.stats.stats.min
+        benchmark.extra_info["calibrated"] = shortest / turn.minima["calibrator"]
+        speed = turn.minima["baseline"] / shortest if other else None
+        return speed, workload.floor.seconds() / shortest if workload.floor else None
+
+    def _compare(self, workload: Workload) -> Pace:
+        if self.base is None:
+            return Pace(float("nan"), None)
+        base = self.base
+        try:
+            return pace(workload.name, lambda: base(workload.name))
+        except Missing as reason:
+            self.notes.append(f"{workload.name}: not at {base.revision}: {str(reason).splitlines()[0][:120]}")
+            return Pace(float("nan"), None)
+
+
+def version() -> str:
+    """What counters depend on: the version of torch."""
+    return str(torch.__version__)
