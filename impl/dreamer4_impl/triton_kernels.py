@@ -27,7 +27,12 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 LARGEST_BOUND = tl.constexpr(64.0)
 
 
-@triton.jit
+def _part(function):
+    """A function that kernels call. Interpreted it is plain Python, for at every call Triton would patch its language anew."""
+    return function if INTERPRETED.value else triton.jit(function)
+
+
+@_part
 def _dot(a, b, before):
     """before + a b; None is 0."""
     if INTERPRETED:
@@ -35,7 +40,7 @@ def _dot(a, b, before):
     return tl.dot(a, b, before, input_precision="ieee")
 
 
-@triton.jit
+@_part
 def _rounded(x, like):
     """Float32 x in the dtype of `like`, rounded to nearest even."""
     if INTERPRETED and like.dtype == tl.bfloat16:
@@ -45,7 +50,7 @@ def _rounded(x, like):
     return x.to(like.dtype)
 
 
-@triton.jit
+@_part
 def _tanh(x):
     """Odd to the last bit, and without the cancellation of 1 − 2/(e^2x + 1) near 0."""
     power = tl.exp2(tl.abs(x) * (-2 * LOG2_E))
@@ -53,7 +58,7 @@ def _tanh(x):
     return tl.where(x < 0, -magnitude, magnitude)
 
 
-@triton.jit
+@_part
 def _sequence(tiles, others, kv_heads):
     """Tile and sequence of this program: those that share keys and values are neighbours, so that they meet in the cache."""
     program = tl.program_id(0)
@@ -62,14 +67,14 @@ def _sequence(tiles, others, kv_heads):
     return tile, sequence, (place // others).to(tl.int64), (place % others).to(tl.int64), kv_head
 
 
-@triton.jit
+@_part
 def _at(tensor, strides, batch, other, along, head, channel):
     """Pointers to (along, channel); 64 bits, because a tensor may have more than 2³¹ elements."""
     vector = tensor + batch * strides[0] + other * strides[1] + along.to(tl.int64) * strides[2] + head * strides[3]
     return vector[:, None] + channel[None, :] * strides[4]
 
 
-@triton.jit
+@_part
 def _halves(tensor, strides, batch, other, along, head, valid, HALF: tl.constexpr):
     """Channels i and i + D/2, which RoPE turns together; 0 where not valid."""
     channel = tl.arange(0, HALF)
@@ -78,32 +83,32 @@ def _halves(tensor, strides, batch, other, along, head, valid, HALF: tl.constexp
     return first, second
 
 
-@triton.jit
+@_part
 def _store_halves(tensor, strides, batch, other, along, head, valid, first, second, HALF: tl.constexpr):
     channel = tl.arange(0, HALF)
     tl.store(_at(tensor, strides, batch, other, along, head, channel), first, mask=valid[:, None])
     tl.store(_at(tensor, strides, batch, other, along, head, channel + HALF), second, mask=valid[:, None])
 
 
-@triton.jit
+@_part
 def _angles(cos, sin, position, valid, HALF: tl.constexpr):
     offset = position[:, None] * HALF + tl.arange(0, HALF)[None, :]
     return tl.load(cos + offset, mask=valid[:, None], other=1.0), tl.load(sin + offset, mask=valid[:, None], other=0.0)
 
 
-@triton.jit
+@_part
 def _gains(gain, HALF: tl.constexpr):
     channel = tl.arange(0, HALF)[None, :]
     return tl.load(gain + channel).to(tl.float32), tl.load(gain + HALF + channel).to(tl.float32)
 
 
-@triton.jit
+@_part
 def _inverse_rms(x1, x2, eps, HALF: tl.constexpr):
     mean_square = (tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / (2 * HALF)
     return tl.div_rn(1.0, tl.sqrt_rn(mean_square + eps))[:, None]
 
 
-@triton.jit
+@_part
 def _prepared(x1, x2, gain, cos, sin, eps, position, valid, HALF: tl.constexpr):
     """Norm, then rotation, in float32; the caller rounds."""
     x1, x2 = x1.to(tl.float32), x2.to(tl.float32)
@@ -116,7 +121,7 @@ def _prepared(x1, x2, gain, cos, sin, eps, position, valid, HALF: tl.constexpr):
     return x1 * c - x2 * s, x1 * s + x2 * c
 
 
-@triton.jit
+@_part
 def _prepared_backward(d1, d2, x1, x2, gain, gain_sums, program, cos, sin, eps, position, valid, HALF: tl.constexpr):
     """Gradient of the raw vectors; the gain's, summed over the rows of this program, goes to its row of `gain_sums`."""
     c, s = _angles(cos, sin, position, valid, HALF)
@@ -134,7 +139,7 @@ def _prepared_backward(d1, d2, x1, x2, gain, gain_sums, program, cos, sin, eps, 
     return (d1 - x1 * along) * inverse_rms, (d2 - x2 * along) * inverse_rms
 
 
-@triton.jit
+@_part
 def _logits(a1, a2, b1, b2, scale, softcap):
     """Logits of a's rows with b's, in base 2, and their tanh, which is logit / softcap; 0 without a cap."""
     product = _dot(a1, tl.trans(b1), None)
@@ -147,7 +152,7 @@ def _logits(a1, a2, b1, b2, scale, softcap):
     return logit, tanh
 
 
-@triton.jit
+@_part
 def _seen(query, key, behind, length_q, end, window, public, mask, mask_strides, CAUSAL: tl.constexpr):
     """Whether `query` sees `key`, where `behind` is how far the key lies behind the query's position."""
     seen = (query < length_q) & (key < end)
@@ -162,13 +167,13 @@ def _seen(query, key, behind, length_q, end, window, public, mask, mask_strides,
     return seen
 
 
-@triton.jit
+@_part
 def _end(length_k, filled):
     """Keys from here on hold nothing."""
     return length_k if filled is None else tl.minimum(length_k, tl.load(filled).to(tl.int32))
 
 
-@triton.jit
+@_part
 def _keys_of(first, last, end, window, CAUSAL: tl.constexpr, BLOCK_N: tl.constexpr):
     """From where to where the keys lie that queries at positions `first` to `last` may see."""
     start, stop = 0, end
@@ -179,7 +184,7 @@ def _keys_of(first, last, end, window, CAUSAL: tl.constexpr, BLOCK_N: tl.constex
     return start, stop
 
 
-@triton.jit
+@_part
 def _rows_of(first, last, behind, rows, window, GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr):
     """From where to where the rows lie that may see keys `first` to `last`; query i stands at position i + `behind`."""
     start, stop = 0, rows
