@@ -68,26 +68,39 @@ def _sequence(tiles, others, kv_heads):
 
 
 @_part
-def _at(tensor, strides, batch, other, along, head, channel):
-    """Pointers to (along, channel); 64 bits, because a tensor may have more than 2³¹ elements."""
-    vector = tensor + batch * strides[0] + other * strides[1] + along.to(tl.int64) * strides[2] + head * strides[3]
+def _place(tensor, strides, batch, other, head):
+    """Pointer to the first vector of a sequence; 64 bits, because a tensor may have more than 2³¹ elements."""
+    return tensor + batch * strides[0] + other * strides[1] + head.to(tl.int64) * strides[3]
+
+
+@_part
+def _at(place, strides, along, head, channel):
+    """Pointers to (along, channel), of head number `head` from the place on; None is that of the place."""
+    vector = place + along.to(tl.int64) * strides[2]
+    if head is not None:
+        vector += head * strides[3]
     return vector[:, None] + channel[None, :] * strides[4]
 
 
 @_part
-def _halves(tensor, strides, batch, other, along, head, valid, HALF: tl.constexpr):
+def _halves(place, strides, along, head, valid, HALF: tl.constexpr):
     """Channels i and i + D/2, which RoPE turns together; 0 where not valid."""
-    channel = tl.arange(0, HALF)
-    first = tl.load(_at(tensor, strides, batch, other, along, head, channel), mask=valid[:, None], other=0.0)
-    second = tl.load(_at(tensor, strides, batch, other, along, head, channel + HALF), mask=valid[:, None], other=0.0)
-    return first, second
+    first = _at(place, strides, along, head, tl.arange(0, HALF))
+    second = first + HALF * strides[4]
+    return tl.load(first, mask=valid[:, None], other=0.0), tl.load(second, mask=valid[:, None], other=0.0)
 
 
 @_part
-def _store_halves(tensor, strides, batch, other, along, head, valid, first, second, HALF: tl.constexpr):
-    channel = tl.arange(0, HALF)
-    tl.store(_at(tensor, strides, batch, other, along, head, channel), first, mask=valid[:, None])
-    tl.store(_at(tensor, strides, batch, other, along, head, channel + HALF), second, mask=valid[:, None])
+def _store_halves(place, strides, along, head, valid, x1, x2, HALF: tl.constexpr):
+    first = _at(place, strides, along, head, tl.arange(0, HALF))
+    tl.store(first, x1, mask=valid[:, None])
+    tl.store(first + HALF * strides[4], x2, mask=valid[:, None])
+
+
+@_part
+def _whole(place, strides, along, head, valid, HALF: tl.constexpr):
+    """All channels; 0 where not valid."""
+    return tl.load(_at(place, strides, along, head, tl.arange(0, 2 * HALF)), mask=valid[:, None], other=0.0)
 
 
 @_part
@@ -174,12 +187,17 @@ def _end(length_k, filled):
 
 
 @_part
-def _keys_of(first, last, end, window, CAUSAL: tl.constexpr, BLOCK_N: tl.constexpr):
-    """From where to where the keys lie that queries at positions `first` to `last` may see."""
+def _keys_of(
+    tile, length_q, length_k, end, window,
+    GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """From where to where the keys lie that the queries of a tile of rows may see."""
     start, stop = 0, end
     if CAUSAL:
+        last = tl.minimum(((tile + 1) * BLOCK_M - 1) // GROUP, length_q - 1) + (length_k - length_q)
         stop = tl.minimum(end, last + 1)
     if window is not None:
+        first = tile * BLOCK_M // GROUP + (length_k - length_q)
         start = tl.maximum(first - window + 1, 0) // BLOCK_N * BLOCK_N
     return start, stop
 
@@ -207,23 +225,22 @@ def attend(
     rows = length_q * GROUP
     tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), others, kv_heads)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    query, head, valid = row // GROUP, kv_head * GROUP + row % GROUP, row < rows
+    query, head, valid = row // GROUP, row % GROUP, row < rows
     position = query + (length_k - length_q)
-    q1, q2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
+    q1, q2 = _halves(_place(q, q_strides, batch, other, kv_head * GROUP), q_strides, query, head, valid, HALF)
     if cos is not None:
         turned1, turned2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
         q1, q2 = _rounded(turned1, q1), _rounded(turned2, q2)
+    k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
 
     total = tl.zeros([BLOCK_M], tl.float32)
     highest = tl.full([BLOCK_M], float("-inf"), tl.float32)
     sums = tl.zeros([BLOCK_M, 2 * HALF], tl.float32)
     end = _end(length_k, filled)
-    first_position = tile * BLOCK_M // GROUP + (length_k - length_q)
-    last_position = tl.minimum(((tile + 1) * BLOCK_M - 1) // GROUP, length_q - 1) + (length_k - length_q)
-    start, stop = _keys_of(first_position, last_position, end, window, CAUSAL, BLOCK_N)
+    start, stop = _keys_of(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
     for n in range(start, stop, BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
-        k1, k2 = _halves(k, k_strides, batch, other, key, kv_head, key < stop, HALF)
+        k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
         logit, _ = _logits(q1, q2, k1, k2, scale, softcap)
         behind = position[:, None] - key[None, :]
         seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
@@ -237,9 +254,7 @@ def attend(
             weight = tl.exp2(logit - shift[:, None])
             decay = tl.exp2(highest - shift)
             total, sums, highest = total * decay, sums * decay[:, None], higher
-        values = tl.load(
-            _at(v, v_strides, batch, other, key, kv_head, tl.arange(0, 2 * HALF)), mask=(key < stop)[:, None], other=0.0
-        )
+        values = _whole(v, v_strides, key, None, key < stop, HALF)
         weight = _rounded(weight, values)
         total += tl.sum(weight.to(tl.float32), 1)
         sums = _dot(weight, values, sums)
@@ -247,7 +262,8 @@ def attend(
     # Rows beyond the last, which are not stored, may have seen no key.
     total = tl.where(valid, total, 1.0)
     result = sums / total[:, None]
-    pointers = _at(out, out_strides, batch, other, query, head, tl.arange(0, 2 * HALF))
+    out = _place(out, out_strides, batch, other, kv_head * GROUP)
+    pointers = _at(out, out_strides, query, head, tl.arange(0, 2 * HALF))
     tl.store(pointers, _rounded(result, q1), mask=valid[:, None])
     base = 0.0 if BOUNDED else highest
     tl.store(lse + sequence.to(tl.int64) * rows + row, base + tl.log2(total), mask=valid)
@@ -269,16 +285,20 @@ def attend_queries_backward(
     rows = length_q * GROUP
     tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), others, kv_heads)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    query, head, valid = row // GROUP, kv_head * GROUP + row % GROUP, row < rows
+    query, head, valid = row // GROUP, row % GROUP, row < rows
     position = query + (length_k - length_q)
-    channel = tl.arange(0, 2 * HALF)
-    q1, q2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
+    first_head = kv_head * GROUP
+    q, out = _place(q, q_strides, batch, other, first_head), _place(out, out_strides, batch, other, first_head)
+    d_out = _place(d_out, d_out_strides, batch, other, first_head)
+    k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
+    q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
     if cos is not None:
         turned1, turned2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
         q1, q2 = _rounded(turned1, q1), _rounded(turned2, q2)
-        _store_halves(prepared_q, d_q_strides, batch, other, query, head, valid, q1, q2, HALF)
-    d_result = tl.load(_at(d_out, d_out_strides, batch, other, query, head, channel), mask=valid[:, None], other=0.0)
-    result = tl.load(_at(out, out_strides, batch, other, query, head, channel), mask=valid[:, None], other=0.0)
+        prepared_q = _place(prepared_q, d_q_strides, batch, other, first_head)
+        _store_halves(prepared_q, d_q_strides, query, head, valid, q1, q2, HALF)
+    d_result = _whole(d_out, d_out_strides, query, head, valid, HALF)
+    result = _whole(out, out_strides, query, head, valid, HALF)
     inner = tl.sum(result.to(tl.float32) * d_result.to(tl.float32), 1)
     place = sequence.to(tl.int64) * rows + row
     tl.store(delta + place, inner, mask=valid)
@@ -286,13 +306,11 @@ def attend_queries_backward(
 
     d_q1, d_q2 = tl.zeros([BLOCK_M, HALF], tl.float32), tl.zeros([BLOCK_M, HALF], tl.float32)
     end = _end(length_k, filled)
-    first_position = tile * BLOCK_M // GROUP + (length_k - length_q)
-    last_position = tl.minimum(((tile + 1) * BLOCK_M - 1) // GROUP, length_q - 1) + (length_k - length_q)
-    start, stop = _keys_of(first_position, last_position, end, window, CAUSAL, BLOCK_N)
+    start, stop = _keys_of(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
     for n in range(start, stop, BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
-        k1, k2 = _halves(k, k_strides, batch, other, key, kv_head, key < stop, HALF)
-        values = tl.load(_at(v, v_strides, batch, other, key, kv_head, channel), mask=(key < stop)[:, None], other=0.0)
+        k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
+        values = _whole(v, v_strides, key, None, key < stop, HALF)
         logit, tanh = _logits(q1, q2, k1, k2, scale, softcap)
         behind = position[:, None] - key[None, :]
         seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
@@ -305,14 +323,15 @@ def attend_queries_backward(
         d_q1, d_q2 = _dot(d_logit, k1, d_q1), _dot(d_logit, k2, d_q2)
 
     d_q1, d_q2 = d_q1 * scale, d_q2 * scale
-    raw1, raw2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
+    raw1, raw2 = _halves(q, q_strides, query, head, valid, HALF)
     if cos is not None:
         program = tl.program_id(0)
         d_q1, d_q2 = _prepared_backward(
             d_q1, d_q2, raw1, raw2, gain, gain_sums, program, cos, sin, eps, query, valid, HALF
         )
     d_q1, d_q2 = _rounded(d_q1, raw1), _rounded(d_q2, raw2)
-    _store_halves(d_q, d_q_strides, batch, other, query, head, valid, d_q1, d_q2, HALF)
+    d_q = _place(d_q, d_q_strides, batch, other, first_head)
+    _store_halves(d_q, d_q_strides, query, head, valid, d_q1, d_q2, HALF)
 
 
 @triton.jit
@@ -327,10 +346,12 @@ def attend_keys_backward(
     rows = length_q * GROUP
     tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(length_k, BLOCK_N), others, kv_heads)
     key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
-    channel = tl.arange(0, 2 * HALF)
     end = _end(length_k, filled)
-    k1, k2 = _halves(k, k_strides, batch, other, key, kv_head, key < end, HALF)
-    values = tl.load(_at(v, v_strides, batch, other, key, kv_head, channel), mask=(key < end)[:, None], other=0.0)
+    k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
+    k1, k2 = _halves(k, k_strides, key, None, key < end, HALF)
+    values = _whole(v, v_strides, key, None, key < end, HALF)
+    first_head = kv_head * GROUP
+    q, d_out = _place(q, q_strides, batch, other, first_head), _place(d_out, d_out_strides, batch, other, first_head)
 
     d_k1, d_k2 = tl.zeros([BLOCK_N, HALF], tl.float32), tl.zeros([BLOCK_N, HALF], tl.float32)
     d_values = tl.zeros([BLOCK_N, 2 * HALF], tl.float32)
@@ -338,11 +359,9 @@ def attend_keys_backward(
     start, stop = _rows_of(tile * BLOCK_N, last, length_k - length_q, rows, window, GROUP, CAUSAL, BLOCK_M)
     for m in range(start, stop, BLOCK_M):
         row = m + tl.arange(0, BLOCK_M)
-        query, head, valid = row // GROUP, kv_head * GROUP + row % GROUP, row < rows
-        q1, q2 = _halves(q, q_strides, batch, other, query, head, valid, HALF)
-        d_result = tl.load(
-            _at(d_out, d_out_strides, batch, other, query, head, channel), mask=valid[:, None], other=0.0
-        )
+        query, head, valid = row // GROUP, row % GROUP, row < rows
+        q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
+        d_result = _whole(d_out, d_out_strides, query, head, valid, HALF)
         place = sequence.to(tl.int64) * rows + row
         normaliser = tl.load(lse + place, mask=valid, other=0.0)
         inner = tl.load(delta + place, mask=valid, other=0.0)
@@ -360,8 +379,9 @@ def attend_keys_backward(
 
     valid_key = key < length_k
     d_k1, d_k2 = _rounded(d_k1 * scale, k1), _rounded(d_k2 * scale, k2)
-    _store_halves(d_k, d_k_strides, batch, other, key, kv_head, valid_key, d_k1, d_k2, HALF)
-    pointers = _at(d_v, d_v_strides, batch, other, key, kv_head, channel)
+    d_k, d_v = _place(d_k, d_k_strides, batch, other, kv_head), _place(d_v, d_v_strides, batch, other, kv_head)
+    _store_halves(d_k, d_k_strides, key, None, valid_key, d_k1, d_k2, HALF)
+    pointers = _at(d_v, d_v_strides, key, None, tl.arange(0, 2 * HALF))
     tl.store(pointers, _rounded(d_values, values), mask=valid_key[:, None])
 
 
@@ -374,10 +394,11 @@ def prepare_keys(
     tile, _, batch, other, head = _sequence(tl.cdiv(length, BLOCK_N), others, heads)
     key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = key < length
-    k1, k2 = _halves(k, k_strides, batch, other, key, head, valid, HALF)
+    k1, k2 = _halves(_place(k, k_strides, batch, other, head), k_strides, key, None, valid, HALF)
     turned1, turned2 = _prepared(k1, k2, gain, cos, sin, eps, key, valid, HALF)
     turned1, turned2 = _rounded(turned1, k1), _rounded(turned2, k2)
-    _store_halves(out, out_strides, batch, other, key, head, valid, turned1, turned2, HALF)
+    out = _place(out, out_strides, batch, other, head)
+    _store_halves(out, out_strides, key, None, valid, turned1, turned2, HALF)
 
 
 @triton.jit
@@ -389,12 +410,13 @@ def prepare_keys_backward(
     tile, _, batch, other, head = _sequence(tl.cdiv(length, BLOCK_N), others, heads)
     key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = key < length
-    k1, k2 = _halves(k, k_strides, batch, other, key, head, valid, HALF)
-    d1, d2 = _halves(d_out, d_out_strides, batch, other, key, head, valid, HALF)
+    k1, k2 = _halves(_place(k, k_strides, batch, other, head), k_strides, key, None, valid, HALF)
+    d1, d2 = _halves(_place(d_out, d_out_strides, batch, other, head), d_out_strides, key, None, valid, HALF)
     d1, d2 = d1.to(tl.float32), d2.to(tl.float32)
     program = tl.program_id(0)
     d1, d2 = _prepared_backward(d1, d2, k1, k2, gain, gain_sums, program, cos, sin, eps, key, valid, HALF)
-    _store_halves(d_k, d_k_strides, batch, other, key, head, valid, _rounded(d1, k1), _rounded(d2, k2), HALF)
+    d_k = _place(d_k, d_k_strides, batch, other, head)
+    _store_halves(d_k, d_k_strides, key, None, valid, _rounded(d1, k1), _rounded(d2, k2), HALF)
 
 
 @triton.jit
@@ -411,9 +433,10 @@ def write_keys(
     place = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = place < places
     slot = tl.load(frames).to(tl.int64) % slots
-    k1, k2 = _halves(k, k_strides, batch, frame, place, head, valid, HALF)
+    k1, k2 = _halves(_place(k, k_strides, batch, frame, head), k_strides, place, None, valid, HALF)
     turned1, turned2 = _prepared(k1, k2, gain, cos, sin, eps, place * 0, valid, HALF)
     turned1, turned2 = _rounded(turned1, k1), _rounded(turned2, k2)
-    _store_halves(keys, keys_strides, batch, slot, place, head, valid, turned1, turned2, HALF)
-    v1, v2 = _halves(v, v_strides, batch, frame, place, head, valid, HALF)
-    _store_halves(values, values_strides, batch, slot, place, head, valid, v1, v2, HALF)
+    keys, values = _place(keys, keys_strides, batch, slot, head), _place(values, values_strides, batch, slot, head)
+    _store_halves(keys, keys_strides, place, None, valid, turned1, turned2, HALF)
+    v1, v2 = _halves(_place(v, v_strides, batch, frame, head), v_strides, place, None, valid, HALF)
+    _store_halves(values, values_strides, place, None, valid, v1, v2, HALF)
