@@ -90,7 +90,7 @@ class Launch(NamedTuple):
         """Enqueue it on the current stream of the device that its tensors lie on."""
         tensor = next(x for x in self.arguments.values() if isinstance(x, Tensor))
         if self.programs:
-            with torch.cuda.device_of(tensor):
+            with torch.cuda.device(tensor.get_device()):
                 self.kernel[(self.programs,)](**self.arguments, **self.options)
 
 

@@ -20,14 +20,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:Depr
 
 #: Axis, lengths of queries and keys, key/value heads, group, width, rules.
 CALLS = {
-    "space, agent token": ("space", 41, 41, 1, 3, 64, {"softcap": 20.0, "private": 1}),
+    "space, agent token": ("space", 35, 35, 1, 3, 64, {"softcap": 20.0, "private": 1}),
     "space, wide": ("space", 33, 33, 1, 1, 128, {"softcap": 20.0}),
     "space, narrow, no cap": ("space", 17, 17, 2, 2, 32, {"softcap": None}),
     "space, cap too high to bound": ("space", 19, 19, 1, 2, 32, {"softcap": 90.0, "private": 3}),
-    "time, window": ("time", 41, 41, 1, 3, 32, {"softcap": 20.0, "causal": True, "window": 21}),
+    "time, window": ("time", 37, 37, 1, 3, 32, {"softcap": 20.0, "causal": True, "window": 19}),
     "time, last frames, no cap": ("time", 5, 70, 1, 1, 32, {"softcap": None, "causal": True, "window": 35}),
-    "time, mask": ("time", 7, 35, 1, 2, 32, {"softcap": 20.0, "mask": True}),
-    "one frame, ring": ("time", 1, 35, 2, 4, 64, {"softcap": 20.0, "filled": 13}),
+    "time, mask": ("time", 7, 35, 1, 1, 32, {"softcap": 20.0, "mask": True}),
+    "one frame, ring": ("time", 1, 35, 1, 4, 64, {"softcap": 20.0, "filled": 13}),
 }
 
 
@@ -60,7 +60,7 @@ class Problem:
             leaf.requires_grad_()
 
     def draw(self, length, heads, width):
-        shape = (1, 3, length, heads) if self.axis == "space" else (2, length, 2, heads)
+        shape = (1, 2, length, heads) if self.axis == "space" else (2, length, 2, heads)
         x = torch.randn(*shape, width, generator=self.generator)
         return x * torch.randn(*shape, 1, generator=self.generator).exp()
 
@@ -137,7 +137,7 @@ def test_a_frame_is_written_to_its_slot_of_the_ring_and_nowhere_else(frames, dev
 
 def operator_arguments(device):
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(1, 3, 2, heads, 32, generator=generator).to(device) for heads in (2, 1, 1))
+    q, k, v = (torch.randn(1, 3, 1, heads, 32, generator=generator).to(device) for heads in (2, 1, 1))
     gain, eps = torch.linspace(1, 2, 32, device=device), 1e-6
     cos, sin = (x.float().to(device) for x in rotation(torch.arange(3), 32))
     return [x.requires_grad_() for x in (q, k, v)], (gain.requires_grad_(), cos, sin, eps)
@@ -153,7 +153,7 @@ def test_attend_is_an_operator_as_torch_demands(raw, device):
 def test_prepare_keys_and_write_keys_are_operators_as_torch_demands(device):
     (_, k, v), turn = operator_arguments(device)
     opcheck(torch.ops.dreamer4.prepare_keys, (k, "time", *turn))
-    ring = torch.zeros(2, 1, 4, 2, 1, 32, device=device)
+    ring = torch.zeros(2, 1, 4, 1, 1, 32, device=device)
     frame = [x[:, :1].detach() for x in (k, v)]
     angles = [x if isinstance(x, float) else x.detach() for x in turn]
     opcheck(torch.ops.dreamer4.write_keys, (*frame, *ring, torch.tensor(5, device=device), *angles))
