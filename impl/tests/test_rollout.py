@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from dreamer4_impl.rollout import rollout
 
@@ -46,13 +48,14 @@ def test_a_clip_may_have_no_actions(tiny_on, device):
 
 
 class Spy:
-    """Notes what every pass of a model is given."""
+    """Notes what every pass of a model is given, as it is then."""
 
     def __init__(self, model):
         self.calls = []
-        model.register_forward_pre_hook(
-            lambda module, given, named: self.calls.append((*given, named)), with_kwargs=True
-        )
+        model.register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def _note(self, module, given, named):
+        self.calls.append((*tree_map(Tensor.clone, given), named))
 
 
 def test_every_frame_takes_k_passes_that_leave_no_trace_and_one_that_does(tiny_on):
