@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -77,7 +78,6 @@ class AttentionCase:
         return self.space * sum(seen)
 
 
-
 CASES = tuple(
     replace(case, name=f"{case.name} {direction}", gradient=direction == "forward + backward")
     for case in (
@@ -110,15 +110,14 @@ def contenders() -> dict[str, Contender]:
 
 def flash_attention(q: Tensor, k: Tensor, v: Tensor, *, axis: Axis, **options: Any) -> Tensor:
     """The library of that name, over time on places folded into the heads."""
-    from flash_attn import flash_attn_func
-
     if q.dtype == torch.float32:
         raise NotImplementedError("flash-attn has no float32")
     if options.get("private") or "filled" in options:
         raise NotImplementedError("flash-attn has no private tokens and no partly filled ring")
     window = (options["window"] - 1, 0) if options.get("window") else (-1, -1)
     sequences = (x.flatten(0, 1) if axis == "space" else x.flatten(2, 3) for x in (q, k, v))
-    return flash_attn_func(*sequences, causal=axis == "time", window_size=window, softcap=SOFTCAP).view(q.shape)
+    kernel = import_module("flash_attn").flash_attn_func
+    return kernel(*sequences, causal=axis == "time", window_size=window, softcap=SOFTCAP).view(q.shape)
 
 
 def attention_workloads(cases: tuple[AttentionCase, ...] = CASES) -> Iterator[Workload]:

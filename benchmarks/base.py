@@ -10,9 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.timing import Sample
-
 ROOT = Path(__file__).parents[1]
+#: One thread, and memory that is kept: mapping it anew for every tensor takes a time of its own, a different one each time.
+CALM = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+}
 
 
 class Missing(Exception):
@@ -23,25 +27,26 @@ class Worker:
     """A process of `benchmarks.worker` on the implementation in a folder."""
 
     def __init__(self, implementation: Path) -> None:
-        environment = os.environ | {"PYTHONPATH": os.fspath(implementation), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | CALM | {"PYTHONPATH": os.fspath(implementation)}
         command = [sys.executable, "-m", "benchmarks.worker"]
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    def sample(self, name: str, rounds: int) -> Sample:
-        """Minima of one workload."""
+    def minimum(self, name: str, rounds: int) -> float:
+        """Of one workload's times, in seconds."""
         reply = self._ask({"name": name, "rounds": rounds})
         if "missing" in reply:
             raise Missing(reply["missing"])
-        return Sample(**reply)
+        return float(reply["minimum"])
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         reply = self._process.stdout.readline()
@@ -59,12 +64,12 @@ class AgainstBase:
 
     def __init__(self, revision: str) -> None:
         self.revision = revision
-        self._folder = TemporaryDirectory()
 
     def __enter__(self) -> "AgainstBase":
         archive = subprocess.run(["git", "archive", self.revision, "impl"], cwd=ROOT, capture_output=True, check=False)
         if archive.returncode:
             raise ValueError(f"--base must name a commit with impl/; got {self.revision!r}: {archive.stderr.decode()}")
+        self._folder = TemporaryDirectory()
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(self._folder.name, filter="data")
         self._this, self._base = Worker(ROOT / "impl"), Worker(Path(self._folder.name) / "impl")
@@ -75,10 +80,8 @@ class AgainstBase:
             worker.close()
         self._folder.cleanup()
 
-    def __call__(self, name: str, rounds: int = 3, turns: int = 4) -> tuple[Sample, Sample]:
-        """(this, base), each the minima of `turns` turns of `rounds` rounds."""
-        this, base = self._this.sample(name, rounds), self._base.sample(name, rounds)
-        for _ in range(turns - 1):
-            this = this.pooled(self._this.sample(name, rounds))
-            base = base.pooled(self._base.sample(name, rounds))
+    def __call__(self, name: str, rounds: int = 2, turns: int = 8) -> tuple[float, float]:
+        """(this, base): the minimum of each, over `turns` turns of `rounds` rounds."""
+        both = [[worker.minimum(name, rounds) for worker in (self._this, self._base)] for _ in range(turns)]
+        this, base = map(min, zip(*both, strict=True))
         return this, base

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from benchmarks.session import Session
+from benchmarks.timing import CLOCK
 from benchmarks.workloads import find, workloads
 
 pytestmark = [
+    pytest.mark.benchmark(timer=CLOCK),
     pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),  # torch's own, while it compiles
     pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"),  # where the guard failed first
 ]

@@ -8,12 +8,12 @@ from benchmarks.base import AgainstBase, Missing
 from benchmarks.counting import count
 from benchmarks.guard import Pace, Record, pace
 from benchmarks.table import Row
-from benchmarks.timing import Interleaved, Run, calibrator, once
+from benchmarks.timing import Interleaved, calibrator, copy, once
 from benchmarks.workload import Workload
 from benchmarks.workloads import baseline
 
 #: How long the rounds of one workload may take, in seconds, and the fewest and most of them.
-BUDGET, FEWEST, MOST = 3.0, 5, 30
+BUDGET, FEWEST, MOST = 2.0, 5, 30
 
 
 class Session:
@@ -49,7 +49,7 @@ class Session:
     def _time(self, workload: Workload, benchmark: Any) -> tuple[float | None, float | None]:
         """Speed as a multiple of the baseline's, which runs in turn, and the fraction of the ceiling."""
         run, other = workload.build(), baseline(workload)
-        beside: dict[str, Run] = {"calibrator": calibrator()} | ({"baseline": other.build()} if other else {})
+        beside = {"calibrator": calibrator(), "copy": copy()} | ({"baseline": other.build()} if other else {})
         turn = Interleaved(beside)
         turn()
         rounds = int(min(MOST, max(FEWEST, BUDGET / (once(run) + sum(turn.minima.values())))))
@@ -59,7 +59,7 @@ class Session:
         shortest = benchmark.stats.stats.min
         benchmark.extra_info["calibrated"] = shortest / turn.minima["calibrator"]
         speed = turn.minima["baseline"] / shortest if other else None
-        return speed, workload.floor.seconds() / shortest if workload.floor else None
+        return speed, workload.floor.seconds(turn.minima) / shortest if workload.floor else None
 
     def _compare(self, workload: Workload) -> Pace:
         if self.base is None:

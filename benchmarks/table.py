@@ -32,7 +32,9 @@ class Row:
 
 def table(rows: Iterable[Row]) -> Table:
     """One line for each row; cases are set apart."""
-    drawn = Table(title="× eager: how many times its speed · ceiling: least possible time / time · guard: against the record")
+    drawn = Table(
+        title="× eager: how many times its speed · ceiling: least possible time / time · guard: against the record"
+    )
     for name in ("case", "contender"):
         drawn.add_column(name, no_wrap=True)
     for name in ("× eager", "ceiling", "peak MB", "saved MB", "launches", "copies", "graphs", "time / base", "guard"):

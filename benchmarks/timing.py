@@ -1,10 +1,17 @@
-"""Times that survive a noisy machine: minima, in units of a matrix product that ran between them in the same process."""
+"""Times that survive a noisy machine: minima of processor time, of things that take turns in one process.
+
+Where others use the machine too, the wall clock counts their work as well. With four busy processes beside it on two cores,
+ratios of minima between two processes with the same code, twelve rounds each in turn, were off by up to
+
+    wall clock   59 %,   in units of a matrix product beside them  110 %
+    processor    16 %,                                              27 %
+
+so processor time it is, on one thread; and a matrix product is the unit only where what is compared takes no turns.
+"""
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import NamedTuple
 
 import torch
 
@@ -12,22 +19,8 @@ import torch
 Run = Callable[[], object]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-class Sample(NamedTuple):
-    """The shortest time of something and of the calibrator beside it, in seconds."""
-
-    minimum: float
-    calibrator: float
-
-    def pooled(self, other: "Sample") -> "Sample":
-        """What both samples would have been as one."""
-        return Sample(min(self.minimum, other.minimum), min(self.calibrator, other.calibrator))
-
-    @property
-    def calibrated(self) -> float:
-        """The time in units of the calibrator."""
-        return self.minimum / self.calibrator
+#: Of the calibrator's matrices: what fits into the caches of a core, and what fills a GPU.
+WIDTH = 8192 if DEVICE.type == "cuda" else 512
 
 
 class Interleaved:
@@ -42,49 +35,38 @@ class Interleaved:
             self.minima[name] = min(self.minima[name], once(run))
 
 
-class Ceilings(NamedTuple):
-    """What the machine reaches, measured: operations per second of a matrix product, bytes per second of a copy."""
-
-    flops: float
-    bytes: float
+#: A GPU's work is not the processor's, and nobody else is on it.
+CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
 
 
 def once(run: Run) -> float:
     """Seconds that one call takes, the device's work included."""
-    _wait()
-    start = time.perf_counter()
+    wait()
+    start = CLOCK()
     run()
-    _wait()
-    return time.perf_counter() - start
+    wait()
+    return CLOCK() - start
 
 
-def calibrator(device: torch.device = DEVICE) -> Run:
-    """A product of 512×512 matrices in float32."""
-    left, right, out = (torch.ones(512, 512, device=device) for _ in range(3))
+def calibrator() -> Run:
+    """A product of square matrices, 512 wide on a CPU."""
+    left, right, out = (torch.ones(WIDTH, WIDTH, device=DEVICE) for _ in range(3))
     return lambda: torch.matmul(left, right, out=out)
 
 
-def sample(run: Run, rounds: int) -> Sample:
-    """Minima over `rounds` rounds."""
-    both = Interleaved({"run": run, "calibrator": calibrator()})
-    for _ in range(rounds):
-        both()
-    return Sample(both.minima["run"], both.minima["calibrator"])
-
-
-@cache
-def ceilings(dtype: torch.dtype = torch.float32) -> Ceilings:
-    """Of this machine, from the minima of ten products of 1024×1024 matrices and ten copies of 64 MiB."""
-    width = 8192 if DEVICE.type == "cuda" else 1024
-    left, right = (torch.randn(width, width, device=DEVICE, dtype=dtype) for _ in range(2))
-    source = torch.zeros(2**24, device=DEVICE)
+def copy() -> Run:
+    """A copy of 64 MiB, more than caches hold."""
+    source = torch.ones(2**24, device=DEVICE)
     target = torch.empty_like(source)
-    both = Interleaved({"product": lambda: left @ right, "copy": lambda: target.copy_(source)})
-    for _ in range(10):
-        both()
-    return Ceilings(2 * width**3 / both.minima["product"], 2 * source.nbytes / both.minima["copy"])
+    return lambda: target.copy_(source)
 
 
-def _wait() -> None:
+def ceilings(minima: Mapping[str, float]) -> tuple[float, float]:
+    """Operations and bytes per second that the machine reaches, from the minima of `calibrator` and `copy` under these names."""
+    return 2 * WIDTH**3 / minima["calibrator"], 2 * 2**26 / minima["copy"]
+
+
+def wait() -> None:
+    """Until the device has done what it was asked for."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()

@@ -1,6 +1,6 @@
 """What is measured: one way of doing one thing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,10 +15,10 @@ class Floor:
     flops: float
     bytes: float
 
-    def seconds(self) -> float:
-        """On this machine, at the ceilings measured in this run."""
-        reached = ceilings()
-        return max(self.flops / reached.flops, self.bytes / reached.bytes)
+    def seconds(self, minima: Mapping[str, float]) -> float:
+        """On this machine, by the minima that `ceilings` takes."""
+        flops, moved = ceilings(minima)
+        return max(self.flops / flops, self.bytes / moved)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""How time grows with the number of tokens and of frames, for every backend: data, a table and a plot of them.
+
+    python -m benchmarks.growth measure    # minutes; then draws
+    python -m benchmarks.growth draw       # from the data
+
+The unit is a product of two 512×512 matrices, in turn with which everything runs, on one thread.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from benchmarks.attention_workloads import AttentionCase, attention_workload, contenders
+from benchmarks.counting import count
+from benchmarks.timing import DEVICE, Interleaved, calibrator
+
+RESULTS: Final = Path(__file__).parent / "results"
+LENGTHS: Final = (16, 32, 64, 128, 256, 512)
+AXES: Final = {"space": "tokens of a frame, S", "time": "frames, T"}
+DIRECTIONS: Final = ("forward", "forward + backward")
+
+
+def growth_cases() -> Iterator[tuple[int, AttentionCase]]:
+    """The paper's heads in small, at every length: along space 4 frames, along time 4 places and a window of 192 frames."""
+    for direction in DIRECTIONS:
+        gradient = direction == "forward + backward"
+        for length in LENGTHS:
+            yield length, AttentionCase(direction, "space", time=4, space=length, gradient=gradient)
+            yield length, AttentionCase(direction, "time", time=length, space=4, window=192, gradient=gradient)
+
+
+def measure() -> dict[str, Any]:
+    """Everybody at every length; whoever does not cover a case has no row there."""
+    torch.set_num_threads(1)
+    capability = torch.cuda.get_device_name() if DEVICE.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    machine = f"{os.cpu_count()} cores, {capability}"
+    rows = []
+    for length, case in growth_cases():
+        for name in contenders():
+            try:
+                rows.append({"axis": case.axis, "length": length, "direction": case.name} | _row(case, name))
+            except NotImplementedError:
+                continue
+            print(rows[-1], flush=True)
+    return {"machine": machine, "torch": str(torch.__version__), "rows": rows}
+
+
+def _row(case: AttentionCase, contender: str) -> dict[str, Any]:
+    workload = attention_workload(case, contender)
+    workload.require_correct()
+    peak = count(workload.build).peak_bytes
+    run = workload.build()
+    run()
+    turn = Interleaved({"run": run, "calibrator": calibrator()})
+    for _ in range(12):
+        turn()
+    products = turn.minima["run"] / turn.minima["calibrator"]
+    return {"contender": contender, "products": round(products, 3), "peak_bytes": peak}
+
+
+def table(data: dict[str, Any]) -> str:
+    """Markdown: a table for each axis and direction, a row for each contender, a column for each length."""
+    parts = [
+        f"Time of attention in products of 512×512 matrices, one thread of a machine with {data['machine']}, "
+        f"torch {data['torch']}. Drawn by `python -m benchmarks.growth draw` from growth.json.\n\n![plot](growth.svg)\n"
+    ]
+    for axis, what in AXES.items():
+        for direction in DIRECTIONS:
+            series = _series(data, axis, direction)
+            parts.append(f"\n{axis}, {direction}\n\n| {what} | {' | '.join(map(str, LENGTHS))} |")
+            parts.append("|---" * (1 + len(LENGTHS)) + "|")
+            for name, times in series.items():
+                cells = (f"{times[length]:.2f}" if length in times else "–" for length in LENGTHS)
+                parts.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(parts) + "\n"
+
+
+def plot(data: dict[str, Any], path: Path) -> None:
+    """The same as curves."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "growth"  # or every drawing of the same data would be another file
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(2, 2, figsize=(10, 8), sharey=True, layout="constrained")
+    for row, direction in zip(panels, DIRECTIONS, strict=True):
+        for panel, (axis, what) in zip(row, AXES.items(), strict=True):
+            for name, times in _series(data, axis, direction).items():
+                panel.plot(times.keys(), times.values(), marker="o", markersize=3, label=name)
+            panel.set(title=f"{axis}, {direction}", xlabel=what, ylabel="time / product of 512×512 matrices")
+            panel.set(xscale="log", yscale="log", xticks=LENGTHS, xticklabels=LENGTHS)
+            panel.minorticks_off()
+    panels[0, 0].legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _series(data: dict[str, Any], axis: str, direction: str) -> dict[str, dict[int, float]]:
+    found: dict[str, dict[int, float]] = {}
+    for row in data["rows"]:
+        if (row["axis"], row["direction"]) == (axis, direction):
+            found.setdefault(row["contender"], {})[row["length"]] = row["products"]
+    return found
+
+
+def main() -> None:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("measure", "draw"))
+    data_path = RESULTS / "growth.json"
+    RESULTS.mkdir(exist_ok=True)
+    if parser.parse_args().what == "measure":
+        data_path.write_text(json.dumps(measure(), indent=1) + "\n")
+    data = json.loads(data_path.read_text())
+    (RESULTS / "growth.md").write_text(table(data))
+    plot(data, RESULTS / "growth.svg")
+
+
+if __name__ == "__main__":
+    main()
