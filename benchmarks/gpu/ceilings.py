@@ -1,0 +1,36 @@
+"""What this card can do at best, measured in the same run as the rest: a large copy and a large matrix product."""
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.rows import Row
+from benchmarks.gpu.timing import median_ms
+
+
+def ceilings_row(smoke: bool) -> Row:
+    """The row that every stage with figures begins with."""
+    return Row("ceilings", "matrix product and copy", lambda: _measure(smoke))
+
+
+def _measure(smoke: bool) -> dict[str, Any]:
+    device, size, elements = ("cpu", 64, 2**16) if smoke else ("cuda", 8192, 2**31)
+    tflops, tbps = _product(device, size), _copy(device, elements)
+    return {
+        "ceilings": {"matmul_tflops": tflops, "copy_tbps": tbps, "matmul_size": size},
+        "detail": f"{tflops:.0f} TFLOP/s, {tbps:.2f} TB/s",
+    }
+
+
+def _product(device: str, size: int) -> float:
+    """TFLOP/s in bf16, on random numbers: zeros would flatter the card."""
+    pairs = [torch.randn(2, size, size, device=device, dtype=torch.bfloat16) for _ in range(2)]
+    return 2e-9 * size**3 / median_ms([partial(torch.mm, *pair) for pair in pairs], device)
+
+
+def _copy(device: str, elements: int) -> float:
+    """TB/s, read and written bytes counted."""
+    there, here = torch.randn(2, elements, device=device, dtype=torch.bfloat16)
+    calls = [partial(there.copy_, here), partial(here.copy_, there)]
+    return 2 * 2e-9 * elements / median_ms(calls, device)

@@ -1,0 +1,51 @@
+"""Attention over all tokens of the past, which the paper started from: for measurement, one frame at a time.
+
+    each token of the frame attends to every token of the frames in the cache, the frame itself included
+
+The model of this project has only the factorised form that the paper ended with, which sees its own place alone.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamer4_impl.attention import Sees, attention
+from dreamer4_impl.dynamics import Dynamics
+from dreamer4_impl.preparation import Preparation
+from dreamer4_impl.rope import Rotation
+from dreamer4_impl.transformer import Past, SelfAttention
+
+
+class DenseAttention(SelfAttention):
+    """`SelfAttention` of a time layer whose ring of C frames is read as one sequence of C·S keys; positions count frames."""
+
+    def forward(
+        self, x: Float[Tensor, "B 1 S D"], angles: Rotation, sees: Sees, past: Past | None = None
+    ) -> Float[Tensor, "B 1 S D"]:
+        """Given the past of one frame, as `FrameDecoder` does."""
+        filled = sees.get("filled")
+        if past is None or filled is None:
+            raise NotImplementedError("dense attention is for one frame after a cache; got none")
+        config, space = self.config, x.shape[2]
+        q, k, v = (self._heads(x @ weight) for weight in (self.wq, self.wk, self.wv))
+        new = Preparation(self.k_gain, config.norm_eps, angles)
+        ring = past.cache.extend(past.layer, k, v, new, commit=past.commit, backend=config.backend)
+        keys, values = (slots.flatten(1, 2)[:, None] for slots in ring)
+        everywhere = angles[0].expand(space, -1), angles[1].expand(space, -1)
+        out = attention(
+            q,
+            keys,
+            values,
+            axis="space",
+            softcap=config.softcap,
+            filled=filled * space,
+            preparation=Preparation(self.q_gain, config.norm_eps, everywhere),
+            backend=config.backend,
+        )
+        return out.flatten(3) @ self.wo
+
+
+def attend_densely(model: Dynamics) -> None:
+    """Give the time layers dense attention, with weights of their own."""
+    for layer in model.transformer.layers:
+        if layer.kind == "time":
+            layer.attention = DenseAttention(model.transformer.config, "time")

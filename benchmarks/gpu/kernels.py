@@ -1,0 +1,306 @@
+"""Attention by every backend on the same function: QK-norm and RoPE of raw queries and keys, then capped attention.
+
+Each row is first held to plain float32 attention on a part of its inputs; what is wrong has no time. Floors count every
+input read once and every output written once, and the arithmetic of the pairs that a query sees.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.ceilings import ceilings_row
+from benchmarks.gpu.rows import Row
+from benchmarks.gpu.timing import Arguments, median_ms, rotated
+from dreamer4_impl.attention import Sees, attention
+from dreamer4_impl.cache import Cache
+from dreamer4_impl.preparation import Preparation, prepare
+from dreamer4_impl.rope import Rotation, rotation
+
+CAP, EPS = 50.0, 1e-6
+#: Relative distance from float32 attention up to which a bfloat16 result is taken for right; wrong ones are far beyond.
+RIGHT = 0.03
+#: Backends in the order of their rows, with how each differs from the others.
+BACKENDS = {
+    "triton": "norm and RoPE of the queries inside the kernel, of the keys in one before it",
+    "flex": "compiled norm and RoPE before compiled FlexAttention",
+    "sdpa": "compiled norm and RoPE before torch's kernel; no cap and no window: not the same function",
+    "eager": "plain torch",
+}
+#: Milliseconds predicted for the training shape at width 128, before anything was measured.
+PREDICTED = {
+    ("space", False, "triton"): "0.40–0.55",
+    ("space", False, "flex"): "0.7–0.9",
+    ("space", True, "triton"): "1.6–2.15",
+    ("space", True, "flex"): "2.7–3.5",
+    ("time", False, "triton"): "0.20–0.26",
+    ("time", False, "flex"): "0.45–0.5",
+    ("time", True, "triton"): "0.7–0.96",
+    ("time", True, "flex"): "1.55–1.9",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Extents of what is measured."""
+
+    device: str = "cuda"
+    batch: int = 1
+    time: int = 256
+    space: int = 256
+    tokens: int = 264
+    heads: int = 16
+    kv_heads: int = 4
+    context: int = 192
+    widths: tuple[int, ...] = (128, 64)
+    samples: int = 20
+
+
+PAPER = Scale()
+SMOKE = Scale("cpu", time=3, space=2, tokens=2, heads=2, kv_heads=1, context=2, widths=(32,), samples=1)
+
+
+class Case(NamedTuple):
+    """Attention over one axis at the training shape.
+
+    `backward` asks for a forward and a backward pass.
+    """
+
+    scale: Scale
+    axis: Literal["space", "time"]
+    width: int
+    backward: bool
+
+    @property
+    def group(self) -> str:
+        """The table of its rows."""
+        passes = "forward and backward" if self.backward else "forward"
+        return f"{self.axis}, {passes}, width {self.width}"
+
+    @property
+    def length(self) -> int:
+        """Positions along the axis."""
+        return self.scale.space if self.axis == "space" else self.scale.time
+
+    def draw(self) -> Arguments:
+        """Raw q, k, v, both gains and the gradient of the output; random, or the card would be flattered."""
+        batch, time, space, heads, kv_heads = (
+            getattr(self.scale, name) for name in ("batch", "time", "space", "heads", "kv_heads")
+        )
+        shapes = [(batch, time, space, count, self.width) for count in (heads, kv_heads, kv_heads)]
+        gains = (1 + random(self.scale.device, self.width) / 8 for _ in range(2))
+        tensors = [random(self.scale.device, *shape) for shape in shapes] + list(gains)
+        return *(tensor.requires_grad_(self.backward) for tensor in tensors), random(self.scale.device, *shapes[0])
+
+    def sees(self, backend: str) -> Sees:
+        """Time is causal, over a window where the backend has one."""
+        if self.axis == "space":
+            return {}
+        return {"causal": True, "window": None if backend == "sdpa" else self.scale.context}
+
+    def passes(self) -> list[dict[str, float]]:
+        """Floating-point operations and bytes of every pass; the backward one multiplies five times to the forward's two."""
+        others = self.scale.time if self.axis == "space" else self.scale.space
+        rows = self.scale.batch * others * self.length
+        flop = 4 * self.scale.batch * others * self.scale.heads * self.width * self._pairs()
+        q, k = (2 * rows * count * self.width for count in (self.scale.heads, self.scale.kv_heads))
+        statistics = 4 * rows * self.scale.heads
+        forward: dict[str, float] = {"flop": flop, "bytes": 2 * q + 2 * k + statistics}
+        backward: dict[str, float] = {"flop": 2.5 * flop, "bytes": 4 * q + 4 * k + 2 * statistics}
+        return [forward, backward] if self.backward else [forward]
+
+    def _pairs(self) -> int:
+        if self.axis == "space":
+            return self.length**2
+        return sum(min(query + 1, self.scale.context) for query in range(self.length))
+
+
+def random(device: str, *shape: int) -> Tensor:
+    """Standard normal, bfloat16."""
+    return torch.randn(shape, device=device, dtype=torch.bfloat16)
+
+
+def angles(device: str, length: int, width: int) -> Rotation:
+    """As a model computes them: once for all layers, in float32."""
+    cos, sin = rotation(torch.arange(length, device=device), width)
+    return cos.float(), sin.float()
+
+
+def composed(
+    backend: str, axis: Literal["space", "time"], turns: Rotation, cap: float | None, sees: Sees
+) -> Callable[..., Tensor]:
+    """(q, k, v, gain of q, gain of k) → output, all of it by one backend."""
+    prepared = torch.compile(prepare, fullgraph=True, dynamic=False) if backend in ("flex", "sdpa") else prepare
+
+    def outside(q: Tensor, k: Tensor, v: Tensor, q_gain: Tensor, k_gain: Tensor) -> Tensor:
+        q, k = (prepared(x, Preparation(gain, EPS, turns), axis) for x, gain in ((q, q_gain), (k, k_gain)))
+        return attention(q, k, v, axis=axis, softcap=cap, backend=backend, **sees)
+
+    def inside(q: Tensor, k: Tensor, v: Tensor, q_gain: Tensor, k_gain: Tensor) -> Tensor:
+        k = prepare(k, Preparation(k_gain, EPS, turns), axis, backend)
+        preparation = Preparation(q_gain, EPS, turns)
+        return attention(q, k, v, axis=axis, softcap=cap, preparation=preparation, backend=backend, **sees)
+
+    return inside if backend in ("triton", "eager") else outside
+
+
+def rows(smoke: bool) -> list[Row]:
+    """The paper's width first; the tiles that might be better last."""
+    from benchmarks.gpu.tuning import tuning_rows
+
+    scale = SMOKE if smoke else PAPER
+    found = [ceilings_row(smoke)]
+    for width in scale.widths:
+        for axis in ("space", "time"):
+            for backward in (False, True):
+                found += _compared(Case(scale, axis, width, backward))
+        found += _one_frame(scale, width)
+    return [*found, *tuning_rows(scale)]
+
+
+def _compared(case: Case) -> Iterable[Row]:
+    for backend, detail in BACKENDS.items():
+        if case.scale.device == "cpu" and backend == "flex" and case.backward:
+            continue  # FlexAttention has no gradient on a CPU
+        known = {"detail": detail, "predicted": PREDICTED.get((case.axis, case.backward, backend))}
+        known = known if case.width == PAPER.widths[0] else {"detail": detail}
+        yield Row(case.group, backend, partial(measure, case, backend), known)
+
+
+def measure(case: Case, backend: str) -> dict[str, Any]:
+    """Milliseconds, passes and memory of one backend on one case, whose results are right."""
+    turns = angles(case.scale.device, case.length, case.width)
+    cap = None if backend == "sdpa" else CAP
+    function = composed(backend, case.axis, turns, cap, case.sees(backend))
+
+    def call(*tensors: Tensor) -> tuple[Tensor, ...]:
+        if not case.backward:
+            with torch.no_grad():
+                return (function(*tensors[:-1]),)
+        out = function(*tensors[:-1])
+        return out, *torch.autograd.grad(out, tensors[:-1], tensors[-1])
+
+    sets = rotated(case.draw)
+    _require_right(case, backend, turns, sets[0], call(*sets[0]))
+    peak = _peak_gib(call, sets[0])
+    return {"ms": _median_ms(call, sets, case.scale), "passes": case.passes(), "peak_gib": peak}
+
+
+def _require_right(case: Case, backend: str, turns: Rotation, tensors: Arguments, got: tuple[Tensor, ...]) -> None:
+    """Sequences do not influence each other, so that two of them, and their gradients, tell about all."""
+    axis = 1 if case.axis == "space" else 2
+    q, k, v, d_out = (tensors[index].detach().narrow(axis, 0, 2).float().requires_grad_() for index in (0, 1, 2, 5))
+    gains = [gain.detach().float() for gain in tensors[3:5]]
+    cap = None if backend == "sdpa" else CAP
+    out = composed("eager", case.axis, turns, cap, case.sees(backend))(q, k, v, *gains)
+    wanted = [out, *(torch.autograd.grad(out, (q, k, v), d_out) if case.backward else ())]
+    for name, tensor, right in zip(("out", "dq", "dk", "dv"), got, wanted, strict=False):
+        require_close(name, tensor.narrow(axis, 0, 2), right)
+
+
+def _median_ms(call: Callable[..., Any], sets: list[Arguments], scale: Scale) -> float:
+    return median_ms([partial(call, *tensors) for tensors in sets], scale.device, scale.samples)
+
+
+def require_close(name: str, got: Tensor, expected: Tensor) -> None:
+    """Raise unless the relative distance is what rounding to bfloat16 makes."""
+    error = float((got.detach().float() - expected.detach()).norm() / expected.detach().norm())
+    if not error <= RIGHT:
+        raise AssertionError(f"{name} is off by {error:.3g} of its norm, more than {RIGHT}: not timed")
+
+
+def _peak_gib(call: Callable[..., Any], tensors: Arguments) -> float | None:
+    """What a call takes beside its arguments."""
+    if not tensors[0].is_cuda:
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call(*tensors)
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**30
+
+
+def _one_frame(scale: Scale, width: int) -> Iterable[Row]:
+    """The three attention kernels of a generated frame."""
+    for backend in BACKENDS:
+        yield Row(f"one frame over the cache, width {width}", backend, partial(_over_cache, scale, width, backend))
+    for backend in BACKENDS:
+        yield Row(f"one frame over space, width {width}", backend, partial(_within_frame, scale, width, backend))
+    for backend in ("triton", "eager"):
+        yield Row(f"one frame into the cache, width {width}", backend, partial(_into_cache, scale, width, backend))
+
+
+def _over_cache(scale: Scale, width: int, backend: str) -> dict[str, Any]:
+    """Keys lie in the cache prepared; queries come raw."""
+    device, ring = scale.device, (scale.batch, scale.context, scale.tokens, scale.kv_heads, width)
+    turns = angles(device, 1, width)
+    filled = torch.tensor(scale.context, device=device)
+    # A full cache hides nothing, so the libraries are spared the mask that they would need before.
+    sees: Sees = {"filled": filled} if backend == "triton" else {}
+    queries = (scale.batch, 1, scale.tokens, scale.heads, width)
+    return _measure_frame(scale, backend, "time", turns, (queries, ring, ring), sees)
+
+
+def _within_frame(scale: Scale, width: int, backend: str) -> dict[str, Any]:
+    """The agent token, the last, is seen by itself alone."""
+    keys = (scale.batch, 1, scale.tokens, scale.kv_heads, width)
+    queries = (*keys[:3], scale.heads, width)
+    turns = angles(scale.device, scale.tokens, width)
+    return _measure_frame(scale, backend, "space", turns, (queries, keys, keys), {"private": 1})
+
+
+@torch.no_grad()
+def _measure_frame(
+    scale: Scale,
+    backend: str,
+    axis: Literal["space", "time"],
+    turns: Rotation,
+    shapes: tuple[tuple[int, ...], ...],
+    sees: Sees,
+) -> dict[str, Any]:
+    prepared = torch.compile(prepare, fullgraph=True, dynamic=False) if backend in ("flex", "sdpa") else None
+    cap = None if backend == "sdpa" else CAP
+
+    def call(q: Tensor, k: Tensor, v: Tensor, gain: Tensor) -> Tensor:
+        preparation = Preparation(gain, EPS, turns)
+        if prepared is not None:
+            return attention(prepared(q, preparation, axis), k, v, axis=axis, softcap=cap, backend=backend, **sees)
+        return attention(q, k, v, axis=axis, softcap=cap, preparation=preparation, backend=backend, **sees)
+
+    def draw() -> Arguments:
+        return *(random(scale.device, *shape) for shape in shapes), 1 + random(scale.device, shapes[0][-1]) / 8
+
+    sets = rotated(draw)
+    q, k, v, gain = (tensor.float() for tensor in sets[0])
+    preparation = Preparation(gain, EPS, turns)
+    require_close("out", call(*sets[0]), attention(q, k, v, axis=axis, softcap=cap, preparation=preparation, **sees))
+    pairs = shapes[0][2] * (shapes[1][1] if axis == "time" else shapes[1][2])
+    moved = sum(2 * tensor.numel() for tensor in (q, q, k, v))
+    passes = [{"flop": 4 * scale.batch * scale.heads * shapes[0][-1] * pairs, "bytes": moved}]
+    return {"ms": _median_ms(call, sets, scale), "passes": passes}
+
+
+@torch.no_grad()
+def _into_cache(scale: Scale, width: int, backend: str) -> dict[str, Any]:
+    shape = (1, scale.batch, scale.context, scale.tokens, scale.kv_heads, width)
+    cache = Cache.empty(shape, torch.bfloat16, scale.device)
+    turns = angles(scale.device, 1, width)
+
+    def call(k: Tensor, v: Tensor, gain: Tensor) -> None:
+        cache.extend(0, k, v, Preparation(gain, EPS, turns), commit=True, backend=backend)
+
+    def draw() -> Arguments:
+        keys = (scale.batch, 1, scale.tokens, scale.kv_heads, width)
+        return random(scale.device, *keys), random(scale.device, *keys), 1 + random(scale.device, width) / 8
+
+    sets = rotated(draw)
+    call(*sets[0])
+    k, v, gain = sets[0]
+    require_close("keys", cache.keys[0, :, :1], prepare(k.float(), Preparation(gain.float(), EPS, turns), "time"))
+    require_close("values", cache.values[0, :, :1], v.float())
+    moved = 2 * sum(2 * tensor.numel() for tensor in (k, v))
+    return {"ms": _median_ms(call, sets, scale), "passes": [{"flop": 0, "bytes": moved}]}

@@ -1,0 +1,198 @@
+"""Results of the GPU stages as Markdown; several files are merged. Needs nothing but Python.
+
+    python benchmarks/gpu/report.py results.json                       writes results.md beside it
+    python benchmarks/gpu/report.py A.json B.json --merge merged.json  one file of several stages, and its Markdown
+
+A document is {"schema": 1, "environment": {…}, "ceilings": {stage: {…}}, "rows": […]}. Every row has "stage", "group",
+"name", "status" and "seconds"; what else it has depends on its group. What follows from other rows, fractions of the
+floor and ratios, is computed here.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+SCHEMA = 1
+Row: TypeAlias = dict[str, Any]
+Document: TypeAlias = dict[str, Any]
+#: What became of a row that was begun and gave no figures.
+FAILED = ("failed", "timed out", "died")
+
+
+def merged(documents: Sequence[Document]) -> Document:
+    """One document of several stages; where two hold the same stage, the later one's counts.
+
+    >>> a = {"schema": 1, "environment": {"gpu": "X"}, "ceilings": {}, "rows": [{"stage": "check"}]}
+    >>> merged([a, {**a, "rows": [{"stage": "kernels"}]}])["rows"]
+    [{'stage': 'check'}, {'stage': 'kernels'}]
+    """
+    for document in documents:
+        if document.get("schema") != SCHEMA:
+            raise ValueError(f"a results file must have schema {SCHEMA}; got {document.get('schema')!r}")
+    gpus = {document["environment"].get("gpu") for document in documents}
+    if len(gpus) > 1:
+        raise ValueError(f"results of one GPU at a time can be merged; got those of {sorted(map(str, gpus))}")
+    stages: dict[str, list[Row]] = {}
+    ceilings: dict[str, Any] = {}
+    for document in documents:
+        stages |= {stage: of_stage(document["rows"], stage) for stage in _distinct(document["rows"], "stage")}
+        ceilings |= document["ceilings"]
+    rows = [row for found in stages.values() for row in found]
+    return {"schema": SCHEMA, "environment": documents[-1]["environment"], "ceilings": ceilings, "rows": rows}
+
+
+def of_stage(rows: Iterable[Row], stage: str) -> list[Row]:
+    """The rows of one stage, in their order.
+
+    >>> of_stage([{"stage": "check"}, {"stage": "decode"}], "decode")
+    [{'stage': 'decode'}]
+    """
+    return [row for row in rows if row["stage"] == stage]
+
+
+def floor_ms(passes: Iterable[dict[str, float]], ceilings: dict[str, float]) -> float:
+    """The least time that passes one after the other can take, each the larger of arithmetic and memory.
+
+    >>> floor_ms([{"flop": 2e12, "bytes": 1e9}], {"matmul_tflops": 1000.0, "copy_tbps": 4.0})
+    2.0
+    """
+    flops, bandwidth = ceilings["matmul_tflops"] * 1e9, ceilings["copy_tbps"] * 1e9
+    return sum(max(each["flop"] / flops, each["bytes"] / bandwidth) for each in passes)
+
+
+def derived(document: Document) -> Document:
+    """The document with "floor_ms" and "fraction" of rows that count passes, and "to_flex" of those beside Flex.
+
+    >>> row = {"stage": "kernels", "group": "g", "name": "triton", "status": "ok", "ms": 1.0}
+    >>> rows = derived({"ceilings": {}, "rows": [row, {**row, "name": "flex", "ms": 3.0}]})["rows"]
+    >>> [row["to_flex"] for row in rows]
+    [3.0, 1.0]
+    """
+    flex = {_case(row): row["ms"] for row in document["rows"] if row["name"].startswith("flex") and "ms" in row}
+    rows = []
+    for row in document["rows"]:
+        ceilings, more = document["ceilings"].get(row["stage"]), {}
+        if "ms" in row and "passes" in row and ceilings:
+            floor = floor_ms(row["passes"], ceilings)
+            more = {"floor_ms": floor, "fraction": floor / row["ms"]}
+        if "ms" in row and _case(row) in flex:
+            more["to_flex"] = flex[_case(row)] / row["ms"]
+        rows.append(row | more)
+    return document | {"rows": rows}
+
+
+def markdown(document: Document) -> str:
+    """The whole document as one Markdown page.
+
+    >>> print(markdown({"environment": {}, "ceilings": {}, "rows": []}).splitlines()[0])
+    # Results on a GPU
+    """
+    document = derived(document)
+    parts = [_heading(document)]
+    for stage in _distinct(document["rows"], "stage"):
+        rows = of_stage(document["rows"], stage)
+        parts.append(f"## {stage}")
+        if stage in document["ceilings"]:
+            parts.append(_ceilings(document["ceilings"][stage]))
+        parts += [_group(group, [row for row in rows if row["group"] == group]) for group in _distinct(rows, "group")]
+    failures = [row for row in document["rows"] if row["status"] in FAILED]
+    if failures:
+        parts += ["## What failed", *map(_failure, failures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(document: Document) -> str:
+    environment = document["environment"]
+    listed = "\n".join(f"- {name}: {value}" for name, value in environment.items() if name != "gpu")
+    return f"# Results on {environment.get('gpu', 'a GPU')}\n\n{listed}".strip()
+
+
+def _ceilings(ceilings: dict[str, float]) -> str:
+    return (
+        f"Measured in the same run: {ceilings['matmul_tflops']:.0f} TFLOP/s in an {ceilings['matmul_size']}³ bf16 matrix "
+        f"product, {ceilings['copy_tbps']:.2f} TB/s in a copy, reading and writing counted."
+    )
+
+
+#: Title and form of every column; a table has those that at least one of its rows fills.
+COLUMNS = {
+    "status": ("", "{}"),
+    "ms": ("ms", "{:.3f}"),
+    "time_ms": ("ms over time", "{:.3f}"),
+    "fps": ("frames/s", "{:.1f}"),
+    "frame_ms": ("ms a frame", "{:.2f}"),
+    "paper_fps": ("paper, one H100", "{:.1f}"),
+    "floor_ms": ("floor, ms", "{:.3f}"),
+    "fraction": ("of the floor", "{:.0%}"),
+    "to_flex": ("against Flex", "{:.2f}×"),
+    "attention_share": ("attention", "{:.1%}"),
+    "peak_gib": ("peak, GiB", "{:.2f}"),
+    "predicted": ("predicted", "{}"),
+    "detail": ("what it is", "{}"),
+    "seconds": ("seconds", "{:.1f}"),
+}
+
+
+def _group(group: str, rows: list[Row]) -> str:
+    if any("ranked" in row for row in rows):
+        rows = sorted(rows, key=lambda row: row.get("ms", float("inf")))
+    held = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    if all(row["status"] == "ok" for row in rows):
+        held.remove("status")
+    lines = ["| " + " | ".join([group, *(COLUMNS[name][0] for name in held)]) + " |", "|---" * (len(held) + 1) + "|"]
+    lines += ["| " + " | ".join([row["name"], *(_cell(row, name) for name in held)]) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(row: Row, name: str) -> str:
+    found = row.get(name)
+    return "" if found is None else COLUMNS[name][1].format(found).replace("|", "\\|")
+
+
+def _failure(row: Row) -> str:
+    return f"{row['group']}, {row['name']}: {row['status']}\n\n```\n{row.get('error', '').strip()}\n```"
+
+
+def _case(row: Row) -> tuple[str, str]:
+    return row["stage"], row["group"]
+
+
+def _distinct(rows: Iterable[Row], name: str) -> list[str]:
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file in one step, so that a kill leaves the old or the new one."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write(path: Path, document: Document) -> None:
+    """The document as JSON in `path`, and as Markdown beside it."""
+    write_atomically(path, json.dumps(derived(document), indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path.with_suffix(".md"), markdown(document))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", type=Path, metavar="results.json")
+    parser.add_argument("--merge", type=Path, metavar="merged.json", help="where several files become one")
+    options = parser.parse_args(arguments)
+    if options.merge is None and len(options.results) > 1:
+        parser.error("several files need --merge")
+    try:
+        document = merged([json.loads(path.read_text(encoding="utf-8")) for path in options.results])
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    write(options.merge or options.results[0], document)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

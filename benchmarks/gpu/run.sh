@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Measures on a machine with one GPU, one stage a command, each in under nine minutes:
+#
+#   benchmarks/gpu/run.sh check   [DIRECTORY]   is it right: the suite, the kernel tests, compute-sanitizer, repeats
+#   benchmarks/gpu/run.sh kernels [DIRECTORY]   ceilings, then attention beside eager, SDPA and Flex
+#   benchmarks/gpu/run.sh decode  [DIRECTORY]   frames a second at the paper's size, and a training step
+#   benchmarks/gpu/run.sh plan                  the page of results before there are any
+#
+# DIRECTORY, $OUT or benchmarks/results holds the results, complete after every row, and <stage>.log.
+# Further options: --only PATTERN, --seconds N, --smoke; `run.sh check --help` explains them.
+# Nothing need be installed but torch, Triton, NumPy, jaxtyping, Hypothesis, rich and pytest; the network is not used.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+export PYTHONPATH="reference:impl:conformance:.${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONUNBUFFERED=1
+# What is compiled serves the next stage on the same machine.
+export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-${TMPDIR:-/tmp}/dreamer4-inductor}"
+export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-${TMPDIR:-/tmp}/dreamer4-triton}"
+
+exec "${PYTHON:-python3}" -m benchmarks.gpu "$@"

@@ -1,0 +1,118 @@
+"""Every Triton kernel on small shapes with ragged ends: for compute-sanitizer, and for repeats that must be equal.
+
+python -m benchmarks.gpu.small_shapes [DEVICE] runs each once.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dreamer4_impl.attention import attention
+from dreamer4_impl.cache import Cache
+from dreamer4_impl.preparation import Preparation, prepare
+from dreamer4_impl.rope import rotation
+
+BACKEND = "triton"
+CAP, EPS = 50.0, 1e-6
+
+
+class Draw:
+    """The same numbers after every start, on any device."""
+
+    def __init__(self, device: str, dtype: torch.dtype) -> None:
+        """Start."""
+        self.device, self.dtype, self.generator = device, dtype, torch.Generator().manual_seed(0)
+
+    def __call__(self, *shape: int) -> Tensor:
+        """Standard normal numbers."""
+        return torch.randn(shape, generator=self.generator).to(self.device, self.dtype)
+
+    def preparation(self, width: int, first: int, length: int) -> Preparation:
+        """Gains from 2 on, so that logits reach the cap, and the angles of `length` positions."""
+        cos, sin = rotation(torch.arange(first, first + length, device=self.device), width)
+        return Preparation(2 + self(width).abs(), EPS, (cos.float(), sin.float()))
+
+
+class Extents(NamedTuple):
+    """Of the tensors: frames and tokens for either axis, heads, frames of context."""
+
+    over_space: tuple[int, int]
+    over_time: tuple[int, int]
+    heads: tuple[int, int, int]
+    context: int
+
+
+#: More than one tile along the axis, the last one ragged.
+RAGGED = Extents((2, 65), (17, 3), (4, 2, 2), 5)
+#: For the interpreter.
+LEAST = Extents((1, 3), (3, 1), (2, 1, 1), 2)
+
+
+def train(device: str, dtype: torch.dtype, width: int, extents: Extents, axis: Any, **sees: Any) -> list[Tensor]:
+    """Forward and backward kernels of queries and keys: the output and every gradient."""
+    time, space = extents.over_space if axis == "space" else extents.over_time
+    length, draw = space if axis == "space" else time, Draw(device, dtype)
+    q, k, v = (draw(1, time, space, heads, width) for heads in extents.heads)
+    queries, keys = (draw.preparation(width, 0, length) for _ in range(2))
+    leaves = [tensor.requires_grad_() for tensor in (q, k, v, queries.gain, keys.gain) if tensor is not None]
+    prepared = prepare(k, keys, axis, BACKEND)
+    out = attention(q, prepared, v, axis=axis, softcap=CAP, preparation=queries, backend=BACKEND, **sees)
+    return [out.detach(), *torch.autograd.grad(out, leaves, draw(*out.shape))]
+
+
+def decode(device: str, dtype: torch.dtype, width: int, extents: Extents) -> list[Tensor]:
+    """The kernels of one frame over a ring, before and after it is full: the outputs and what was written."""
+    space, kv_heads = extents.over_time[1], extents.heads[1]
+    cache = Cache.empty((1, 1, extents.context, space, kv_heads, width), dtype, device)
+    outs, draw = [], Draw(device, dtype)
+    for frame in range(extents.context + 1):
+        q, k, v = (draw(1, 1, space, heads, width) for heads in extents.heads)
+        past = draw.preparation(width, frame, 1)
+        keys, values = cache.extend(0, k, v, past, commit=True, backend=BACKEND)
+        sees = cache.sees(1)
+        outs.append(attention(q, keys, values, axis="time", softcap=CAP, preparation=past, backend=BACKEND, **sees))
+        cache.advance(1)
+    return [*outs, cache.keys, cache.values]
+
+
+def calls(smoke: bool) -> dict[str, Callable[[str], list[Tensor]]]:
+    """Name → every tensor that the kernels give, on a device."""
+    found: dict[str, Callable[[str], list[Tensor]]] = {}
+    kinds = ((32, torch.float32),) if smoke else ((64, torch.bfloat16), (128, torch.bfloat16), (64, torch.float32))
+    for width, dtype in kinds:
+        name = f"width {width}, {str(dtype).removeprefix('torch.')}"
+        given: dict[str, Any] = {"dtype": dtype, "width": width, "extents": LEAST if smoke else RAGGED}
+        window = given["extents"].context
+        found[f"decode, {name}"] = partial(decode, **given)
+        found[f"space, {name}"] = partial(train, **given, axis="space", private=1)
+        found[f"time, {name}"] = partial(train, **given, axis="time", causal=True, window=window)
+    return found
+
+
+def equal_repeats(call: Callable[[str], list[Tensor]], repeats: int, device: str) -> dict[str, Any]:
+    """Raise unless every repeat gives what the first gave, bit for bit, and all of it is finite."""
+    first = call(device)
+    if not all(bool(tensor.isfinite().all()) for tensor in first):
+        raise AssertionError("an output or a gradient is not finite")
+    for repeat in range(repeats):
+        for number, (tensor, expected) in enumerate(zip(call(device), first, strict=True)):
+            if not torch.equal(tensor, expected):
+                raise AssertionError(f"tensor {number} of repeat {repeat + 1} differs from that of the first call")
+    return {}
+
+
+def main() -> None:
+    """One call of each."""
+    device = sys.argv[1] if len(sys.argv) > 1 else "cuda"
+    called = [call(device) for call in calls(smoke=device == "cpu").values()]
+    if device == "cuda":
+        torch.cuda.synchronize()
+    print(f"{len(called)} calls")
+
+
+if __name__ == "__main__":
+    main()

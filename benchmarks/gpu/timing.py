@@ -1,0 +1,91 @@
+"""How long a call takes: on a GPU by events in a queue that never runs dry, on a CPU by its clock.
+
+Medians of at least twenty, over inputs that rotate so that none is still in the L2 cache when it is used again.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+#: One set of arguments.
+Arguments: TypeAlias = tuple[Tensor, ...]
+
+#: Three times the L2 cache of an H200.
+ROTATED_BYTES = 180 * 2**20
+#: Calls are timed in runs of about this many seconds at least, so that the events' own microseconds do not count.
+RUN = 1e-3
+#: Longest wait that is put before a run while the host fills the queue, and the clock that it is counted in.
+WAIT, CYCLES_PER_SECOND = 0.05, 2e9
+
+
+def rotated(make: Callable[[], Arguments]) -> list[Arguments]:
+    """Sets of arguments that together exceed the cache, two at least; on a CPU one.
+
+    >>> len(rotated(lambda: (torch.zeros(8),)))
+    1
+    """
+    first = make()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in first)
+    number = max(2, math.ceil(ROTATED_BYTES / size)) if first[0].is_cuda else 1
+    return [first, *(make() for _ in range(number - 1))]
+
+
+def median_ms(calls: Sequence[Callable[[], Any]], device: str, samples: int = 20) -> float:
+    """Median milliseconds of one call; on a GPU compiled and warm.
+
+    Args:
+        calls: the same on different sets of arguments, made in turn.
+        device: where they compute, "cuda" or "cpu".
+        samples: how many are timed.
+
+    >>> median_ms([lambda: None, lambda: None], "cpu", samples=3) < 1
+    True
+    """
+    return median((_by_events if device == "cuda" else _by_clock)(calls, samples))
+
+
+def _by_events(calls: Sequence[Callable[[], Any]], samples: int) -> list[float]:
+    for call in calls[:3]:
+        call()
+    host, whole = _once(calls[0])
+    number = max(1, math.ceil(RUN / whole))
+    cycles = int(min(WAIT, 1.5 * host * number) * CYCLES_PER_SECOND)
+    events = [(_event(), _event()) for _ in range(samples)]
+    turn = itertools.cycle(calls)
+    for start, end in events:
+        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+        start.record()
+        for call in itertools.islice(turn, number):
+            call()
+        end.record()
+    torch.cuda.synchronize()
+    return [start.elapsed_time(end) / number for start, end in events]
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def _once(call: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds until the host has queued one call, and until it is done."""
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    call()
+    queued = time.perf_counter()
+    torch.cuda.synchronize()
+    return queued - began, time.perf_counter() - began
+
+
+def _by_clock(calls: Sequence[Callable[[], Any]], samples: int) -> list[float]:
+    times = []
+    for call in itertools.islice(itertools.cycle(calls), samples):
+        began = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - began))
+    return times

@@ -1,0 +1,119 @@
+"""Other tiles for the kernels: what `triton_attention.TILES` should say on this card.
+
+Each candidate takes the table's place for one row, and is timed without autograd around it. A candidate that asks for more
+than the card has fails by itself.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Literal
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.kernels import CAP, EPS, Case, Scale, angles, random, require_close
+from benchmarks.gpu.rows import Row
+from benchmarks.gpu.timing import Arguments, median_ms, rotated
+from dreamer4_impl.preparation import Preparation, prepare
+from dreamer4_impl.triton_attention import (
+    TILES,
+    Gradients,
+    Rules,
+    Tile,
+    Turn,
+    backward_launches,
+    forward_launch,
+    sequences,
+)
+
+BYTES = 2
+#: Most promising first; rows of queries, keys, warps, loads in flight.
+CANDIDATES = {
+    "attend": [(128, 64, 8, 2), (64, 64, 4, 3), (128, 128, 8, 2), (128, 64, 4, 3), (64, 128, 4, 2), (128, 32, 4, 4)],
+    "keys": [(64, 64, 4, 2), (64, 128, 8, 2), (32, 64, 4, 3), (128, 64, 8, 2), (32, 128, 8, 2), (64, 64, 8, 1)],
+    "queries": [(64, 64, 4, 2), (128, 64, 8, 1), (64, 64, 8, 2), (128, 32, 8, 2), (64, 32, 4, 3), (64, 128, 8, 2)],
+    "decode": [(16, 64, 2, 4), (16, 32, 4, 4), (16, 128, 4, 2), (16, 64, 8, 3), (16, 32, 2, 6)],
+}
+#: A call that fills the outputs, and they.
+Prepared = tuple[Callable[[], None], list[Tensor]]
+
+
+def tuning_rows(scale: Scale) -> Iterable[Row]:
+    """For each kernel and width the table's own tile, then the candidates."""
+    for width in scale.widths:
+        for kernel, others in CANDIDATES.items():
+            own = TILES[kernel, BYTES, width]
+            tiles = list(dict.fromkeys([own, *(Tile(*other) for other in others)]))
+            for tile in tiles[1:2] if scale.device == "cpu" else tiles:
+                name = f"{tile.rows} × {tile.keys}, {tile.warps} warps, {tile.stages} stages"
+                known = {"ranked": True, "detail": "in the table" if tile == own else None}
+                yield Row(
+                    f"tiles of {kernel!r}, width {width}", name, partial(_tune, scale, kernel, width, tile), known
+                )
+
+
+def _tune(scale: Scale, kernel: str, width: int, tile: Tile) -> dict[str, Any]:
+    if kernel == "decode":
+        return {"ms": _milliseconds(scale, kernel, width, "time", tile)}
+    space, time = (_milliseconds(scale, kernel, width, axis, tile) for axis in ("space", "time"))
+    return {"ms": space, "time_ms": time}
+
+
+@torch.no_grad()
+def _milliseconds(scale: Scale, kernel: str, width: int, axis: Literal["space", "time"], tile: Tile) -> float:
+    case = Case(scale, axis, width, backward=False)
+    make = {"attend": _forward, "decode": _decode, "queries": _backward, "keys": _backward}[kernel]
+    sets = rotated(partial(_over_cache, scale, width) if kernel == "decode" else case.draw)
+    call, expected = make(case, kernel, sets[0])
+    call()
+    with mock.patch.dict(TILES, {(kernel, BYTES, width): tile}):
+        calls = [make(case, kernel, tensors) for tensors in sets]
+    calls[0][0]()
+    for number, (got, right) in enumerate(zip(calls[0][1], expected, strict=True)):
+        require_close(f"output {number}", got, right.float())
+    return median_ms([call for call, _ in calls], scale.device, scale.samples)
+
+
+def _rules(case: Case, filled: Tensor | None = None) -> Rules:
+    causal = case.axis == "time" and filled is None
+    return Rules(causal, case.scale.context if causal else None, 0, None, filled, CAP, case.width**-0.5)
+
+
+def _turn(case: Case, gain: Tensor, length: int) -> Turn:
+    return Turn(gain, *angles(case.scale.device, length, case.width), EPS)
+
+
+def _forward(case: Case, kernel: str, tensors: Arguments) -> Prepared:
+    q, k, v, q_gain, k_gain, _ = tensors
+    turn = _turn(case, q_gain, case.length)
+    k = prepare(k, Preparation(k_gain, EPS, angles(case.scale.device, case.length, case.width)), case.axis)
+    out, lse = torch.empty_like(q), q.new_empty(sequences(q, k, case.axis).statistics, dtype=torch.float32)
+    return forward_launch(q, k, v, out, lse, case.axis, _rules(case), turn).run, [out]
+
+
+def _over_cache(scale: Scale, width: int) -> Arguments:
+    """Raw queries of one frame, a full cache, and the queries' gain."""
+    lengths = ((1, scale.heads), (scale.context, scale.kv_heads), (scale.context, scale.kv_heads))
+    tensors = (random(scale.device, scale.batch, frames, scale.tokens, heads, width) for frames, heads in lengths)
+    return *tensors, 1 + random(scale.device, width) / 8
+
+
+def _decode(case: Case, kernel: str, tensors: Arguments) -> Prepared:
+    q, keys, values, gain = tensors
+    out, lse = torch.empty_like(q), q.new_empty(sequences(q, keys, "time").statistics, dtype=torch.float32)
+    rules = _rules(case, torch.tensor(case.scale.context, device=q.device))
+    return forward_launch(q, keys, values, out, lse, "time", rules, _turn(case, gain, 1)).run, [out]
+
+
+def _backward(case: Case, kernel: str, tensors: Arguments) -> Prepared:
+    q, k, v, q_gain, _, d_out = tensors
+    turn, rules = _turn(case, q_gain, case.length), _rules(case)
+    out, lse = torch.empty_like(q), q.new_empty(sequences(q, k, case.axis).statistics, dtype=torch.float32)
+    forward_launch(q, k, v, out, lse, case.axis, rules, turn).run()
+    gradients = Gradients.empty(q, k, case.axis, turn)
+    first, second = backward_launches(q, k, v, out, lse, d_out, case.axis, rules, turn, gradients)
+    if kernel == "queries":
+        return first.run, [gradients.q]
+    first.run()
+    return second.run, [gradients.k, gradients.v]
