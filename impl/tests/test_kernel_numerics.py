@@ -1,0 +1,82 @@
+"""Every backend of `attention` follows the rules of `kernel_rules`."""
+
+import pytest
+import torch
+
+from dreamer4_impl.attention import BACKENDS
+
+from . import kernel_oracle as oracle
+from .kernel_rules import CHECKS, LENGTHS, LONG_CHECKS, SPACE, TIME, Problem, any_case, is_exact_in_float32
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning"),
+    pytest.mark.usefixtures("fresh_compiler"),
+]
+
+#: SDPA has no cap that could be far away; FlexAttention is compiled for each check.
+OFFERED = [(name, check) for name in BACKENDS for check in CHECKS if (name, check) != ("sdpa", "cap far away")]
+
+
+def marked(backend, *values, long=False):
+    marks = {"flex": [pytest.mark.flex]}.get(backend, [])
+    return pytest.param(backend, *values, marks=[*marks, *([pytest.mark.nightly] if long else [])])
+
+
+@pytest.fixture
+def fresh_compiler():
+    """No compiled form of one shape, and no count of them, is left to the next test."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture(autouse=True)
+def runs_here(request, device):
+    if request.node.callspec.params.get("backend") == "triton" and device == "cpu" and torch.cuda.is_available():
+        pytest.skip("beside a GPU, Triton compiles for it")
+
+
+@pytest.mark.parametrize(("backend", "check"), [marked(*offered) for offered in OFFERED])
+def test_backend_follows(backend, check, device):
+    CHECKS[check].run(backend, device)
+
+
+@pytest.mark.parametrize(
+    ("backend", "check"), [marked(*offered, long=True) for offered in OFFERED if offered[0] != "flex"]
+)
+def test_backend_follows_over_many_tiles_too(backend, check, device):
+    LONG_CHECKS[check].run(backend, device)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("backend", [marked(name) for name in BACKENDS])
+def test_backend_is_exact_for_shapes_of_any_kind(backend, seed, device):
+    is_exact_in_float32(backend, device, any_case(seed, longest=65), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "flex"])
+def test_backend_is_exact_for_many_shapes(backend, seed, device):
+    is_exact_in_float32(backend, device, any_case(seed), seed)
+
+
+def test_the_shapes_of_a_nightly_run_have_every_length():
+    assert {any_case(seed).length for seed in range(100)} == set(LENGTHS)
+
+
+@pytest.mark.parametrize("case", [SPACE, TIME])
+def test_the_inputs_reach_the_cap_and_the_epsilon_of_the_norm(case):
+    problem = Problem(case, torch.float32, "cpu")
+    q, k = (
+        oracle.prepare(x, *how, case.axis)
+        for x, how in zip(problem.tensors[:2], problem.preparations(problem.tensors), strict=True)
+    )
+    group = case.heads // case.kv_heads
+    logits = problem.scale * torch.einsum("btsgd,btsgd->btsg", q, k.repeat_interleave(group, 3).roll(1, case.positions))
+    slopes = 1 - torch.tanh(logits / case.softcap) ** 2
+    assert (logits.abs() > case.softcap).float().mean() > 0.01
+    assert (slopes < 0.9).float().mean() > 0.3
+    squares = problem.tensors[0].square().mean(-1)
+    assert (squares < 10 * problem.eps).float().mean() > 0.1
