@@ -54,7 +54,7 @@ class Stage:
         queue: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for place, index in enumerate(chosen):
             queue.put((place, index))
-        workers = min(STAGES[self.name], len(chosen))
+        workers = 1 if self.smoke else min(STAGES[self.name], len(chosen))
         threads = [threading.Thread(target=self._empty, args=(queue, results, first))]
         threads += [threading.Thread(target=self._empty, args=(queue, results)) for _ in range(workers - 1)]
         for thread in threads:
@@ -70,12 +70,15 @@ class Stage:
         try:
             while self._left() > LEAST:
                 place, index = queue.get_nowait()
-                if worker is None or not worker.usable:
-                    worker = Worker(self.name, self.smoke)
-                row = worker.planned[index]
-                found = worker.measure(index, min(row["budget"], self._left()))
+                row = results.rows[place]
+                try:
+                    if worker is None or not worker.usable:
+                        worker = Worker(self.name, self.smoke)
+                    found = worker.measure(index, min(row["budget"], self._left()))
+                except RuntimeError as error:
+                    found = {"status": "died", "error": str(error)}
                 results.put(place, found)
-                print(f"{row['group']}: {row['name']}: {found['status']} after {found['seconds']} s", flush=True)
+                print(f"{row['group']}: {row['name']}: {found['status']} after {found.get('seconds')} s", flush=True)
         except Empty:
             pass
         finally:
@@ -104,8 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("run.sh", description=__doc__)
     parser.add_argument("stage", choices=[*STAGES, "plan"])
-    default = Path(os.environ.get("OUT", RESULTS))
-    parser.add_argument("out", nargs="?", type=Path, default=default, help="directory of the results")
+    parser.add_argument("out", nargs="?", type=Path, default=RESULTS, help="directory of the results")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="of 'group: name'; the default is every row")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for the whole stage; {SECONDS:.0f}")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes on a CPU, to see that every row runs")
