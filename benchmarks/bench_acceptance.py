@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.attention_workloads import CASES, AttentionCase, attention_workload
 from benchmarks.guard import RETRIES
+from benchmarks.session import Session
 from benchmarks.timing import DEVICE, Interleaved
 
 OURS, EAGER, COMPILED = "chunked", "eager", "eager, compiled"
@@ -19,8 +20,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.keys is None], ids=lambda case: case.name)
-@pytest.mark.usefixtures("session")
-def bench_acceptance(case: AttentionCase) -> None:
+def bench_acceptance(case: AttentionCase, session: Session) -> None:
     workloads = {name: attention_workload(case, name) for name in (OURS, EAGER, COMPILED)}
     for workload in workloads.values():
         workload.require_correct()
@@ -31,6 +31,6 @@ def bench_acceptance(case: AttentionCase) -> None:
         ours, eager, compiled = turn.minima.values()
         if TIMES_EAGER * ours <= eager and ours <= compiled:
             break
-    print(f"{case.name}: {eager / ours:.2f} × eager, {compiled / ours:.2f} × eager, compiled")
+    session.notes.append(f"{case.name} / {OURS}: {eager / ours:.2f} × eager, {compiled / ours:.2f} × eager, compiled")
     assert TIMES_EAGER * ours <= eager
     assert ours <= compiled

@@ -36,7 +36,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     found = config.stash.get(SESSION, None)
-    if found is None or not found.rows:
+    if found is None:
         return
     Console(width=150).print(table(found.rows))
     for note in (*found.record.notes(), *found.notes):

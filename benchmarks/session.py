@@ -39,9 +39,9 @@ class Session:
         faults = self.record.check(workload.name, counters)
         speed, ceiling = self._time(workload, benchmark)
         compared = self._compare(workload)
-        if compared.fault:
+        if compared and compared.fault:
             faults.append(compared.fault)
-        base = compared.ratio if self.base else None
+        base = compared.ratio if compared else None
         benchmark.extra_info.update(counters._asdict(), speed=speed, ceiling=ceiling, base=base)
         self.rows.append(Row(workload.case, workload.contender, speed, ceiling, counters, base, tuple(faults)))
         return faults
@@ -61,15 +61,16 @@ class Session:
         speed = turn.minima["baseline"] / shortest if other else None
         return speed, workload.floor.seconds(turn.minima) / shortest if workload.floor else None
 
-    def _compare(self, workload: Workload) -> Pace:
+    def _compare(self, workload: Workload) -> Pace | None:
+        """None where there is nothing to compare with."""
         if self.base is None:
-            return Pace(float("nan"), None)
+            return None
         base = self.base
         try:
             return pace(workload.name, lambda: base(workload.name))
         except Missing as reason:
             self.notes.append(f"{workload.name}: not at {base.revision}: {str(reason).splitlines()[0][:120]}")
-            return Pace(float("nan"), None)
+            return None
 
 
 def version() -> str:
