@@ -133,22 +133,29 @@ def test_streaming_generating_and_the_sampler_without_a_cache_give_the_same_fram
     torch.testing.assert_close(engine.generate(context, actions, frames), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("time", [0, 1, 2, 3 * CONTEXT + 2])
+@pytest.mark.parametrize("time", [0, 3 * CONTEXT + 2])
 def test_a_graph_gives_the_frames_that_it_was_recorded_from(tiny_on, with_graph, graph_device, time):
-    tiny, frames = tiny_on(graph_device), 2 * CONTEXT + 2
+    tiny, frames = tiny_on(graph_device), CONTEXT + 2
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, time), tiny.actions(2, time + frames)
     engines = [
         build(model, 2, num_steps=2, generator=seeded(graph_device))
         for build in (with_graph, partial(FrameDecoder, graph=False))
     ]
     got, expected = (engine.generate(context, actions, frames) for engine in engines)
-    assert torch.equal(got, expected)
+    assert_same(got, expected)
     assert torch.equal(*(engine.generator.get_state() for engine in engines))
-    assert all(torch.equal(*caches) for caches in zip(*map(tensors, engines), strict=True))
+    for caches in zip(*map(tensors, engines), strict=True):
+        assert_same(*caches)
     again = engines[0].generate(context, actions, frames)
     assert not torch.isclose(again, got).any()
     engines[0].generator.manual_seed(0)
     assert torch.equal(engines[0].generate(context, actions, frames), got)
+
+
+def assert_same(got: Tensor, expected: Tensor) -> None:
+    """Bit for bit on a CPU; a library of the GPU may choose another algorithm while it is recorded."""
+    rounding = 0.0 if got.device.type == "cpu" else 1e-9
+    torch.testing.assert_close(got, expected, rtol=rounding, atol=rounding)
 
 
 def tensors(engine: FrameDecoder) -> list[Tensor]:
@@ -174,7 +181,7 @@ def test_torch_s_global_state_is_recorded_as_well(tiny_on, with_graph, graph_dev
         with torch.random.fork_rng(devices=[graph_device] if graph_device == "cuda" else []):
             torch.manual_seed(3)
             frames.append(build(tiny.dynamics(**LAYERS), 2).generate(tiny.latents(2, 2), tiny.actions(2, 4), 2))
-    assert torch.equal(*frames)
+    assert_same(*frames)
 
 
 def test_pixels_are_those_of_the_tokenizer_with_a_graph_as_without(tiny_on, with_graph, graph_device):
@@ -212,7 +219,7 @@ def test_without_the_commit_pass_the_first_frame_is_the_same_and_the_past_is_ano
     assert not torch.isclose(with_pass[:, 1], without[:, 1]).any()
 
 
-@pytest.mark.parametrize("block", [1, 2, 5])
+@pytest.mark.parametrize("block", [1, 5])
 def test_a_long_context_is_taken_in_by_blocks_as_if_all_at_once(tiny_on, monkeypatch, block):
     tiny, time = tiny_on(), 4 * CONTEXT + 1
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, time), tiny.actions(2, time + 2)
@@ -273,7 +280,7 @@ def test_the_caller_s_action_may_change_once_a_step_has_returned(tiny_on, with_g
     for time in range(4):
         for name, part in at(actions, time).items():
             held[name].copy_(part)
-        assert torch.equal(engines[1].step(held), expected[:, time])
+        assert_same(engines[1].step(held), expected[:, time])
 
 
 def test_labelled_says_at_every_step_anew_where_there_is_an_action(tiny_on, with_graph, graph_device):
@@ -287,7 +294,7 @@ def test_labelled_says_at_every_step_anew_where_there_is_an_action(tiny_on, with
     assert not torch.isclose(got, rollout(model, context, actions, 3, 2, seeded(graph_device))).all()
 
 
-@pytest.mark.parametrize("action", [None, {}, {"keys": None, "mouse": None}])
+@pytest.mark.parametrize("action", [None, {"keys": None, "mouse": None}])
 def test_no_action_is_an_action_too(tiny_on, with_graph, graph_device, action):
     tiny = tiny_on(graph_device)
     engine = with_graph(tiny.dynamics(**LAYERS), 2, num_steps=2, generator=seeded(graph_device))
@@ -368,11 +375,35 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
         engine.restore(engine.save())
 
 
+class OneDevice(TorchDispatchMode):
+    """Raises where a tensor of another device takes part: a graph cannot record a copy from the host."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        devices = {x.device.type for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)}
+        assert devices <= {self.device}, f"{function} of {devices}"
+        return out
+
+
+def test_nothing_of_the_host_takes_part_in_a_frame(tiny_on):
+    # The device that no computation takes place on stands for one that is not the host.
+    tiny = tiny_on("meta")
+    engine = FrameDecoder(tiny.dynamics(**LAYERS), 2, tokenizer=tiny.tokenizer(**LAYERS))
+    actions = {**tiny.actions(2, 7), "labelled": torch.ones(2, 7, dtype=torch.bool, device="meta")}
+    context = tiny.latents(2, 4)
+    with OneDevice("meta"):
+        assert engine.generate(context, actions, 3).shape == (2, 3, 6, 8, 3)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU, the next tests are about the kernels")
 def test_the_fused_kernels_under_the_interpreter_give_the_frames_of_the_whole_sequence(tiny_on):
     pytest.importorskip("triton")
     tiny = tiny_on("cpu", torch.float32)
-    layers = {"depth": 2, "time_every": 2, "head_width": 32}
+    layers = {"depth": 1, "time_every": 1, **WIDE}
     context, actions = tiny.latents(1, 2), tiny.actions(1, 4)
     expected = rollout(tiny.dynamics(**layers), context, actions, 2, 1, seeded(), cache=False)
     got = rollout(tiny.dynamics(**layers, backend="triton"), context, actions, 2, 1, seeded())
