@@ -60,7 +60,19 @@ def _conforming(name: str, arguments: Sequence[str], smoke: bool) -> Row:
 def _tested(name: str, arguments: Sequence[str], smoke: bool) -> Row:
     plugins = [word for plugin in PLUGINS for word in ("-p", plugin)]
     how, proof = (["--collect-only"], r".*\d+ tests collected.*") if smoke else (["-n", "4"], r".*\d+ passed.*")
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *plugins, *how, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "default",
+        "-p",
+        "no:cacheprovider",
+        *plugins,
+        *how,
+        *arguments,
+    ]
     return Row("tests", name, partial(_run, command, proof), budget=240)
 
 
@@ -77,9 +89,7 @@ def _sanitize(tool: str, shapes: Sequence[str], smoke: bool) -> dict[str, Any]:
         raise FileNotFoundError("compute-sanitizer is neither on the path nor in /usr/local/cuda/bin")
     options = ["--tool", tool, "--error-exitcode", str(FOUND), "--target-processes", "application-only"]
     # From torch's own cache an access beyond a tensor would still lie inside an allocation.
-    return _run(
-        [sanitizer, *options, *shapes], CLEAN, PYTORCH_NO_CUDA_MEMORY_CACHING="1"
-    )
+    return _run([sanitizer, *options, *shapes], CLEAN, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
 
 
 def _run(command: Sequence[str], proof: str, **variables: str) -> dict[str, Any]:
