@@ -56,13 +56,13 @@ TILES: Final[dict[tuple[str, int, int], Tile]] = {
     ("decode", 4, 128): Tile(16, 32, 4, 2),
     ("queries", 2, 32): Tile(64, 64, 4, 2),
     ("queries", 2, 64): Tile(128, 64, 8, 2),
-    ("queries", 2, 128): Tile(64, 64, 8, 2),
+    ("queries", 2, 128): Tile(128, 64, 8, 2),
     ("queries", 4, 32): Tile(32, 32, 8, 1),
     ("queries", 4, 64): Tile(32, 32, 8, 1),
     ("queries", 4, 128): Tile(32, 32, 8, 1),
     ("keys", 2, 32): Tile(64, 64, 4, 2),
     ("keys", 2, 64): Tile(64, 64, 4, 2),
-    ("keys", 2, 128): Tile(32, 64, 4, 2),
+    ("keys", 2, 128): Tile(32, 128, 8, 2),
     ("keys", 4, 32): Tile(32, 32, 8, 1),
     ("keys", 4, 64): Tile(32, 32, 8, 1),
     ("keys", 4, 128): Tile(32, 32, 8, 1),
@@ -166,6 +166,7 @@ class Rules(NamedTuple):
         mask = None if self.mask is None else self.mask.view(torch.uint8)
         return {
             "CAUSAL": self.causal,
+            "BOUNDED": self.softcap is not None and self.softcap <= kernels.LARGEST_BOUND.value,
             "window": self.window,
             "public": length_k - self.private if self.private else None,
             "mask": mask,
@@ -198,7 +199,6 @@ def forward_launch(
     tile = tile_of("decode" if counted.rows <= FEW_ROWS else "attend", q)
     arguments = _tensors(axis, q=q, k=k, v=v, out=out) | {"lse": lse} | counted.arguments()
     arguments |= rules.arguments(counted.length_k) | turn.arguments() | {"BLOCK_M": tile.rows, "BLOCK_N": tile.keys}
-    arguments["BOUNDED"] = rules.softcap is not None and rules.softcap <= kernels.LARGEST_BOUND.value
     return Launch(kernels.attend, counted.number * triton.cdiv(counted.rows, tile.rows), arguments, tile)
 
 

@@ -51,11 +51,27 @@ def _rounded(x, like):
 
 
 @_part
-def _tanh(x):
-    """Odd to the last bit, and without the cancellation of 1 − 2/(e^2x + 1) near 0."""
-    power = tl.exp2(tl.abs(x) * (-2 * LOG2_E))
-    magnitude = (1 - power) / (1 + power)
-    return tl.where(x < 0, -magnitude, magnitude)
+def _reciprocal(x):
+    """1/x for x in [1, 2^100]: one instruction, where a division guards against larger ones with four more."""
+    if INTERPRETED:
+        return 1 / x
+    else:  # noqa: RET505 - Triton compiles one branch, and what would follow it
+        return tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
+
+
+@_part
+def _tanh(x, BOUNDED: tl.constexpr):
+    """(1 − p)/(1 + p), where p = e^−2x; below −16, where p would overflow in the end, it is −1.
+
+    Near 0, where 1 − p is left with an error of 2⁻²⁴, a series: for caps that would magnify it.
+    """
+    power = tl.exp2(tl.maximum(x, -16.0) * (-2 * LOG2_E))
+    tanh = (1 - power) * _reciprocal(1 + power)
+    if not BOUNDED:
+        square = x * x
+        series = x * (1 + square * (-1 / 3 + square * (2 / 15 - square * (17 / 315))))
+        tanh = tl.where(square < 0.02, series, tanh)
+    return tanh
 
 
 @_part
@@ -153,14 +169,14 @@ def _prepared_backward(d1, d2, x1, x2, gain, gain_sums, program, cos, sin, eps, 
 
 
 @_part
-def _logits(a1, a2, b1, b2, scale, softcap):
+def _logits(a1, a2, b1, b2, scale, softcap, BOUNDED: tl.constexpr):
     """Logits of a's rows with b's, in base 2, and their tanh, which is logit / softcap; 0 without a cap."""
     product = _dot(a1, tl.trans(b1), None)
     product = _dot(a2, tl.trans(b2), product)
     if softcap is None:
         logit, tanh = product * (scale * LOG2_E), 0.0
     else:
-        tanh = _tanh(product * (scale / softcap))
+        tanh = _tanh(product * (scale / softcap), BOUNDED)
         logit = tanh * (softcap * LOG2_E)
     return logit, tanh
 
@@ -233,7 +249,9 @@ def attend(
         q1, q2 = _rounded(turned1, q1), _rounded(turned2, q2)
     k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
 
-    total = tl.zeros([BLOCK_M], tl.float32)
+    # The tensor cores sum the rounded weights: one by one they would be converted back, which is slow.
+    ones = tl.full([BLOCK_N, 8], 1.0, k.dtype.element_ty)
+    total = tl.zeros([BLOCK_M, 8], tl.float32)
     highest = tl.full([BLOCK_M], float("-inf"), tl.float32)
     sums = tl.zeros([BLOCK_M, 2 * HALF], tl.float32)
     end = _end(length_k, filled)
@@ -241,7 +259,7 @@ def attend(
     for n in range(start, stop, BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
         k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
-        logit, _ = _logits(q1, q2, k1, k2, scale, softcap)
+        logit, _ = _logits(q1, q2, k1, k2, scale, softcap, BOUNDED)
         behind = position[:, None] - key[None, :]
         seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
         logit = tl.where(seen, logit, float("-inf"))
@@ -253,14 +271,14 @@ def attend(
             shift = tl.where(higher == float("-inf"), 0.0, higher)
             weight = tl.exp2(logit - shift[:, None])
             decay = tl.exp2(highest - shift)
-            total, sums, highest = total * decay, sums * decay[:, None], higher
+            total, sums, highest = total * decay[:, None], sums * decay[:, None], higher
         values = _whole(v, v_strides, key, None, key < stop, HALF)
         weight = _rounded(weight, values)
-        total += tl.sum(weight.to(tl.float32), 1)
+        total = _dot(weight, ones, total)
         sums = _dot(weight, values, sums)
 
     # Rows beyond the last, which are not stored, may have seen no key.
-    total = tl.where(valid, total, 1.0)
+    total = tl.where(valid, tl.max(total, 1), 1.0)
     result = sums / total[:, None]
     out = _place(out, out_strides, batch, other, kv_head * GROUP)
     pointers = _at(out, out_strides, query, head, tl.arange(0, 2 * HALF))
@@ -274,7 +292,7 @@ def attend_queries_backward(
     q, k, v, out, lse, d_out, d_q, prepared_q, delta, gain_sums, gain, cos, sin, mask, filled,
     q_strides, k_strides, v_strides, out_strides, d_out_strides, d_q_strides, mask_strides,
     others, kv_heads, length_q, length_k, window, public, scale, softcap, eps,
-    GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr,
+    GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr, BOUNDED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the raw queries and of their gain, for one tile of rows of one sequence.
@@ -311,7 +329,7 @@ def attend_queries_backward(
         key = n + tl.arange(0, BLOCK_N)
         k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
         values = _whole(v, v_strides, key, None, key < stop, HALF)
-        logit, tanh = _logits(q1, q2, k1, k2, scale, softcap)
+        logit, tanh = _logits(q1, q2, k1, k2, scale, softcap, BOUNDED)
         behind = position[:, None] - key[None, :]
         seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
         weight = tl.exp2(tl.where(seen, logit - normaliser[:, None], float("-inf")))
@@ -339,7 +357,7 @@ def attend_keys_backward(
     q, k, v, lse, d_out, d_k, d_v, delta, mask, filled,
     q_strides, k_strides, v_strides, d_out_strides, d_k_strides, d_v_strides, mask_strides,
     others, kv_heads, length_q, length_k, window, public, scale, softcap,
-    GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr,
+    GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr, BOUNDED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the prepared keys and of the values, for one tile of keys of one sequence; q is prepared."""
@@ -365,7 +383,7 @@ def attend_keys_backward(
         place = sequence.to(tl.int64) * rows + row
         normaliser = tl.load(lse + place, mask=valid, other=0.0)
         inner = tl.load(delta + place, mask=valid, other=0.0)
-        logit, tanh = _logits(k1, k2, q1, q2, scale, softcap)
+        logit, tanh = _logits(k1, k2, q1, q2, scale, softcap, BOUNDED)
         behind = (query + (length_k - length_q))[None, :] - key[:, None]
         seen = _seen(query[None, :], key[:, None], behind, length_q, end, window, public, mask, mask_strides, CAUSAL)
         weight = tl.exp2(tl.where(seen, logit - normaliser[None, :], float("-inf")))
