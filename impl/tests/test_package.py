@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,7 +23,13 @@ def imported_roots(path: Path) -> set[str]:
 def test_imports_torch_and_jaxtyping_and_neither_reference_nor_conformance():
     allowed = {"torch", "jaxtyping", "dreamer4_impl"} | sys.stdlib_module_names
     for path in PACKAGE.rglob("*.py"):
-        assert imported_roots(path) <= allowed, path.name
+        optional = {"triton"} if path.stem.startswith("triton_") else set()
+        assert imported_roots(path) <= allowed | optional, path.name
+
+
+def test_triton_is_imported_by_nothing_that_does_not_ask_for_it():
+    asked = "from dreamer4_impl import attention, cache, decoder, model, rollout; import sys; sys.exit('dreamer4_impl.triton_attention' in sys.modules)"
+    subprocess.run([sys.executable, "-c", asked], check=True)
 
 
 def test_every_example_runs_with_its_annotations_checked(monkeypatch):
