@@ -1,6 +1,6 @@
 """How time grows with the number of tokens and of frames, for every backend: data, a table and a plot of them.
 
-    python -m benchmarks.growth measure    # minutes; then draws
+    python -m benchmarks.growth measure    # minutes; adds what the data lack, then draws
     python -m benchmarks.growth draw       # from the data
 
 The unit is a product of two 512×512 matrices, in turn with which everything runs, on one thread.
@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,24 +31,31 @@ def growth_cases() -> Iterator[tuple[int, AttentionCase]]:
     for direction in DIRECTIONS:
         gradient = direction == "forward + backward"
         for length in LENGTHS:
-            yield length, AttentionCase(direction, "space", time=4, space=length, gradient=gradient)
-            yield length, AttentionCase(direction, "time", time=length, space=4, window=192, gradient=gradient)
+            space = AttentionCase(direction, "space", time=4, space=length)
+            time = AttentionCase(direction, "time", time=length, space=4, window=192)
+            yield from ((length, replace(case, heads=4, kv_heads=1, gradient=gradient)) for case in (space, time))
 
 
-def measure() -> dict[str, Any]:
-    """Everybody at every length; whoever does not cover a case has no row there."""
+def measure(path: Path) -> None:
+    """Everybody at every length, written after every row; whoever does not cover a case has none, and what is there stays."""
     torch.set_num_threads(1)
-    capability = torch.cuda.get_device_name() if DEVICE.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    machine = f"{os.cpu_count()} cores, {capability}"
-    rows = []
+    data = json.loads(path.read_text()) if path.exists() else _environment() | {"rows": []}
+    known = [tuple(row[name] for name in ("axis", "direction", "length", "contender")) for row in data["rows"]]
     for length, case in growth_cases():
         for name in contenders():
+            if (case.axis, case.name, length, name) in known:
+                continue
             try:
-                rows.append({"axis": case.axis, "length": length, "direction": case.name} | _row(case, name))
+                row = _row(case, name)
             except NotImplementedError:
                 continue
-            print(rows[-1], flush=True)
-    return {"machine": machine, "torch": str(torch.__version__), "rows": rows}
+            data["rows"].append({"axis": case.axis, "direction": case.name, "length": length} | row)
+            path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _environment() -> dict[str, Any]:
+    capability = torch.cuda.get_device_name() if DEVICE.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {"machine": f"{os.cpu_count()} cores, {capability}", "torch": str(torch.__version__)}
 
 
 def _row(case: AttentionCase, contender: str) -> dict[str, Any]:
@@ -115,7 +123,7 @@ def main() -> None:
     data_path = RESULTS / "growth.json"
     RESULTS.mkdir(exist_ok=True)
     if parser.parse_args().what == "measure":
-        data_path.write_text(json.dumps(measure(), indent=1) + "\n")
+        measure(data_path)
     data = json.loads(data_path.read_text())
     (RESULTS / "growth.md").write_text(table(data))
     plot(data, RESULTS / "growth.svg")
