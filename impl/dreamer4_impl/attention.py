@@ -7,7 +7,7 @@ Under `causal` with a window of C, frame t sees frames t − C + 1 … t (A30).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
 
@@ -105,11 +105,14 @@ def attention(
         preparation: what makes queries of raw q; None takes q as it is.
         backend: a name in `BACKENDS`; an explicit choice never falls back to another.
 
-    "eager" is plain torch, computed in float32 (float64 for float64) and rounded once, to the dtype of q. "sdpa" is
-    torch's own kernel, without a cap. "flex" is compiled FlexAttention, without float64 and on a CPU without gradients; it
-    compiles for every new shape, up to `torch._dynamo.config.recompile_limit`. What a backend does not cover raises
-    NotImplementedError. Both library kernels read contiguous tensors as views, whatever the axis; "flex" on a CPU copies
-    q and k where heads are narrower than 24. "eager" is deterministic on a CPU; all compile without graph breaks; no
+    "eager" is plain torch, computed in float32 (float64 for float64) and rounded once, to the dtype of q. "chunked" is the
+    same on a CPU, compiled, a few heads at a time, so that logits stay in the cache and little memory is asked for anew:
+    for large inputs, forward and backward. "triton" is one fused kernel, forward and backward, that prepares the queries
+    too: float32 and bfloat16, on CUDA (elsewhere under Triton's interpreter, to test it), any strides without a copy.
+    "sdpa" is torch's own kernel, without a cap. "flex" is compiled FlexAttention, without float64 and on a CPU without
+    gradients. What a backend does not cover raises NotImplementedError. "chunked" and "flex" compile for every new shape,
+    up to a limit. Both library kernels read contiguous tensors as views, whatever the axis; "flex" on a CPU copies q and k
+    where heads are narrower than 24. "eager" is deterministic on a CPU, and "triton"; all compile without graph breaks; no
     host synchronisation.
 
     >>> q, v = torch.zeros(1, 2, 1, 1, 1), torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1, 1)
@@ -187,6 +190,70 @@ def _eager_in(
     if table is not None:
         logits = logits.masked_fill(~table, -torch.inf)
     return torch.einsum("nhgij,nhjd->nhgid", logits.softmax(-1), v.to(compute)).flatten(1, 2).to(q.dtype)
+
+
+#: Logits of one chunk: in float32 2 MB, which stay in a core's cache.
+_LOGITS_OF_CHUNK: Final = 1 << 19
+#: Causal queries of one chunk: what none of them sees is not computed.
+_QUERIES_OF_CHUNK: Final = 64
+#: Forms that are compiled before torch.compile takes them for a mistake: lengths, heads and widths of a few models.
+_FORMS: Final = 64
+_compiled_eager = torch.compile(_eager_in, dynamic=False, fullgraph=True)
+
+
+@_folded
+def _chunked(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
+    if q.device.type != "cpu":
+        raise NotImplementedError(f"backend 'chunked' is for a CPU; got tensors on {q.device}: use 'triton' or 'flex'")
+    parts = []
+    for rows, columns, seen in _causal_blocks(visible):
+        keys, values = k[:, :, columns], v[:, :, columns]
+        parts.append(_few_heads_at_a_time(q[:, :, rows], keys, values, seen, softcap, scale))
+    return torch.cat(parts, dim=2)
+
+
+def _causal_blocks(visible: Visible) -> Iterator[tuple[slice, slice, Visible]]:
+    """Queries that are next to each other, the keys that some of them sees, and the rule among these."""
+    length_q, length_k, window = visible.length_q, visible.length_k, visible.window
+    if visible != Visible(length_q, length_k, True, window):
+        yield slice(None), slice(None), visible
+        return
+    for first in range(0, length_q, _QUERIES_OF_CHUNK):
+        rows = slice(first, min(first + _QUERIES_OF_CHUNK, length_q))
+        behind = length_k - length_q
+        oldest = 0 if window is None else max(0, first + behind - window + 1)
+        columns = slice(oldest, rows.stop + behind)
+        yield rows, columns, Visible(rows.stop - first, columns.stop - oldest, True, window)
+
+
+def _few_heads_at_a_time(
+    q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float
+) -> Tensor:
+    """All chunks are of one form, so that it is compiled once."""
+    sequences, kv_heads = k.shape[:2]
+    group = q.shape[1] // kv_heads
+    most = _LOGITS_OF_CHUNK // (group * visible.length_q * visible.length_k)
+    heads = _divisor(kv_heads, most)
+    few = _divisor(sequences, most // kv_heads) if heads == kv_heads else 1
+    rows = []
+    for chunk in zip(q.split(few), k.split(few), v.split(few), strict=True):
+        parts = zip(
+            *(x.split(size, dim=1) for x, size in zip(chunk, (group * heads, heads, heads), strict=True)), strict=True
+        )
+        rows.append(torch.cat([_compiled(*part, visible, softcap, scale) for part in parts], dim=1))
+    return torch.cat(rows)
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor that is at most `most`, and 1 at least."""
+    return next(size for size in range(max(1, min(number, most)), 0, -1) if number % size == 0)
+
+
+def _compiled(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
+    if torch.compiler.is_compiling():
+        return _eager_in(compute_dtype(q), q, k, v, visible, softcap, scale)
+    with without_autocast(q.device), torch._dynamo.config.patch(recompile_limit=_FORMS):
+        return _compiled_eager(compute_dtype(q), q, k, v, visible, softcap, scale)
 
 
 @_folded
@@ -272,8 +339,16 @@ def _triton(
     return attend(q, k, v, axis, visible, softcap, scale, preparation)
 
 
+#: Head widths that the Triton kernels prepare.
+TRITON_WIDTHS: Final = (32, 64, 128)
 #: Name → backend. Another joins with one entry.
-BACKENDS: Final[dict[str, Backend]] = {"eager": _eager, "sdpa": _sdpa, "flex": _flex, "triton": _triton}
+BACKENDS: Final[dict[str, Backend]] = {
+    "eager": _eager,
+    "chunked": _chunked,
+    "sdpa": _sdpa,
+    "flex": _flex,
+    "triton": _triton,
+}
 
 
 def _length(x: Tensor, axis: Axis) -> int:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dreamer4_impl.arguments import require_dtype, require_floating, require_option, require_rank, require_shape
-from dreamer4_impl.attention import BACKENDS, Sees, attention
+from dreamer4_impl.attention import BACKENDS, TRITON_WIDTHS, Sees, attention
 from dreamer4_impl.cache import Cache
 from dreamer4_impl.precision import casts_automatically, compute_dtype
 from dreamer4_impl.preparation import Preparation, prepare
@@ -79,6 +79,8 @@ class TransformerConfig:
         require_option("backend", self.backend, BACKENDS)
         if self.backend == "sdpa" and self.softcap is not None:
             raise ValueError(f"backend 'sdpa' has no soft cap, so softcap must be None; got {self.softcap!r}")
+        if self.backend == "triton" and self.head_width not in TRITON_WIDTHS:
+            raise ValueError(f"backend 'triton' needs a head_width of {TRITON_WIDTHS}; got {self.head_width}")
 
     def layer_kinds(self) -> list[Kind]:
         """ "space" or "time" for every layer, from the first.

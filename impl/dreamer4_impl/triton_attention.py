@@ -4,16 +4,19 @@
     prepare_keys    QK-norm and RoPE of the keys
     write_keys      the same of one frame, straight into the ring of a cache
 
-Float32 and bfloat16; head widths of 32, 64 and 128; tensors of any strides, which are read where they lie. Computed in
-float32; queries, weights and gradients of logits are rounded to the tensors' dtype before a product. Deterministic; one
-graph under `torch.compile`; no host synchronisation. On CUDA, or under Triton's interpreter (TRITON_INTERPRET=1).
+Float32 and bfloat16; heads of width 32, 64 and 128, narrower ones, if they are prepared already, with copies; tensors of any
+strides, which are read where they lie. Computed in float32; queries, weights and gradients of logits are rounded to the
+tensors' dtype before a product. Deterministic; one graph under `torch.compile`; no host synchronisation. On CUDA, or under
+Triton's interpreter (TRITON_INTERPRET=1).
 """
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from dreamer4_impl.attention import TRITON_WIDTHS as WIDTHS
 from dreamer4_impl.preparation import Preparation
 
 try:
@@ -38,7 +41,6 @@ class Tile(NamedTuple):
     stages: int
 
 
-WIDTHS: Final = (32, 64, 128)
 DTYPES: Final = (torch.float32, torch.bfloat16)
 #: (kernel, bytes of a number, head width) → tile. Chosen so that nothing spills in bfloat16; "decode" is `attend` for few rows.
 TILES: Final[dict[tuple[str, int, int], Tile]] = {
@@ -438,8 +440,14 @@ def attend(
 ) -> Tensor:
     """The backend: q (B, Tq, Sq, Hq, D), k and v (B, Tk, Sk, Hkv, D), the keys prepared → the shape of q, contiguous.
 
-    Differentiable in q, k, v and the gain. The arguments are checked by `attention`.
+    Differentiable in q, k, v and the gain. Prepared heads of another width, up to 128, are copied into wider ones. The
+    arguments are checked by `attention`.
     """
+    width = q.shape[-1]
+    if preparation is None and width not in WIDTHS and width < max(WIDTHS):
+        wider = min(wide for wide in WIDTHS if wide > width)
+        q, k, v = (pad(x, (0, wider - width)) for x in (q, k, v))
+        return attend(q, k, v, axis, visible, softcap, scale, None)[..., :width]
     _check("q", q)
     rules = Rules(visible.causal, visible.window, visible.private, visible.mask, visible.filled, softcap, scale)
     out, _ = _attend(q, k, v, axis, *_unfold(preparation), *rules)

@@ -341,7 +341,7 @@ def test_flex_refuses_float64():
 
 
 REFUSED = {
-    "backend": ({"backend": "cudnn"}, "backend must be one of 'eager', 'sdpa', 'flex', 'triton'; got 'cudnn'"),
+    "backend": ({"backend": "cudnn"}, "backend must be one of 'eager', 'chunked', 'sdpa', 'flex', 'triton'; got 'cudnn'"),
     "axis": ({"axis": "height"}, "axis must be one of 'space', 'time'; got 'height'"),
     "cap": ({"softcap": 0.0}, "soft cap must be above 0 and finite .*; got 0.0"),
     "cap without bound": ({"softcap": math.inf}, "soft cap must be above 0 and finite .*; got inf"),
@@ -389,7 +389,7 @@ def test_the_soft_cap_is_bounded_odd_and_of_slope_one_at_zero():
 
 
 def test_every_backend_is_covered_here():
-    assert set(BACKENDS) - {"triton"} == {"eager", "sdpa", "flex"}  # test_triton_attention.py has the other
+    assert set(BACKENDS) - {"chunked", "triton"} == {"eager", "sdpa", "flex"}  # the others have files of their own
 
 
 def test_eager_is_exact_under_autocast_too():

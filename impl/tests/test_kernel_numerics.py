@@ -13,17 +13,19 @@ from .kernel_rules import CHECKS, LENGTHS, LONG_CHECKS, SPACE, TIME, Problem, an
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),  # which torch hides elsewhere
     pytest.mark.usefixtures("fresh_compiler"),
 ]
 
 #: SDPA has no cap that could be far away; of the order of their sums, libraries promise nothing.
 UNPROMISED = {("sdpa", "cap far away"), ("sdpa", "same bits"), ("flex", "same bits")}
+COMPILED = ("flex", "chunked")
 OFFERED = [(name, check) for name in BACKENDS for check in CHECKS if (name, check) not in UNPROMISED]
 
 
 def compiled_marked(offered):
-    """FlexAttention takes seconds to compile for a shape."""
-    return [pytest.param(*each, marks=[pytest.mark.flex] if each[0] == "flex" else []) for each in offered]
+    """These take seconds to compile for a shape."""
+    return [pytest.param(*each, marks=[pytest.mark.flex] if each[0] in COMPILED else []) for each in offered]
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_backend_is_exact_for_shapes_of_any_kind(runs_here, backend, seed, devic
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(60))
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "flex"])
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name not in COMPILED])
 def test_backend_is_exact_for_many_shapes(runs_here, backend, seed, device):
     is_exact_in_float32(backend, device, any_case(seed), seed)
 

@@ -176,9 +176,9 @@ def test_values_are_never_read_by_the_host(device, no_host_sync):
         problem.attend()
 
 
-def visible_attend(dtype=torch.float32, width=32):
+def visible_attend(dtype=torch.float32, width=32, preparation=None):
     x = torch.zeros(1, 2, 1, 1, width, dtype=dtype)
-    return triton_attention.attend(x, x, x, "time", Visible(2, 2), None, 1.0, None)
+    return triton_attention.attend(x, x, x, "time", Visible(2, 2), None, 1.0, preparation)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
@@ -187,9 +187,24 @@ def test_refuses_a_dtype_that_it_does_not_compute(dtype):
         visible_attend(dtype)
 
 
+@pytest.mark.parametrize("width", [7, 40, 96])
+def test_prepared_heads_of_another_width_are_attended_to_all_the_same(width, device):
+    generator = torch.Generator().manual_seed(0)
+    leaves = [
+        torch.randn(1, 19, 2, heads, width, generator=generator).to(device).requires_grad_() for heads in (4, 2, 2)
+    ]
+    outputs = [attention(*leaves, axis="time", causal=True, softcap=3.0, backend=name) for name in ("triton", "eager")]
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(out.square().sum(), leaves) for out in outputs]
+    for got, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_refuses_a_head_width_that_it_has_no_tile_for():
+    with pytest.raises(NotImplementedError, match="width 32, 64 and 128; got q of width 136"):
+        visible_attend(width=136)
     with pytest.raises(NotImplementedError, match="width 32, 64 and 128; got q of width 48"):
-        visible_attend(width=48)
+        visible_attend(width=48, preparation=Preparation(None, 1e-6, rotation(torch.arange(2), 48)))
 
 
 def test_refuses_the_cpu_without_the_interpreter(monkeypatch):

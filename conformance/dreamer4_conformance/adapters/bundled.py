@@ -5,6 +5,8 @@ this package alone may import it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from dreamer4_conformance.adapter import Network
 from dreamer4_conformance.adapters.bundled_model import BundledModel
 from dreamer4_impl import constants
+from dreamer4_impl.configuration import ModelConfig
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.loss_normalisation import RunningRMS
 from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
@@ -24,6 +27,7 @@ from dreamer4_impl.sampler import sample_frame
 from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
 from dreamer4_impl.tokenizer_loss import tokenizer_loss
+from dreamer4_impl.transformer import TransformerConfig
 from dreamer4_impl.twohot import TwoHot
 
 
@@ -171,3 +175,23 @@ class BundledFlex(Bundled):
         """Without the limit at which torch takes so many shapes for a mistake."""
         with torch._dynamo.config.patch(recompile_limit=2**30, accumulated_recompile_limit=2**30):
             return super().attention(*args, **options)
+
+
+class BundledTriton(Bundled):
+    """The same with the fused kernels, in attention and in every layer, whose heads are as wide as they need."""
+
+    backends: Sequence[str] = ("triton",)
+    dtypes: Sequence[str] = ("float32", "bfloat16")
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The bundled adapter's, by another backend."""
+        config = super().config
+        tokenizer, dynamics = config.tokenizer, config.dynamics
+        coders = {name: _in_triton(getattr(tokenizer, name)) for name in ("encoder", "decoder")}
+        dynamics = replace(dynamics, transformer=_in_triton(dynamics.transformer))
+        return replace(config, tokenizer=replace(tokenizer, **coders), dynamics=dynamics)
+
+
+def _in_triton(transformer: TransformerConfig) -> TransformerConfig:
+    return replace(transformer, head_width=32, backend="triton")
