@@ -13,6 +13,7 @@ from benchmarks.gpu.rows import Row
 from benchmarks.gpu.small_shapes import calls, equal_repeats
 
 FLEX = "dreamer4_conformance.adapters.bundled:BundledFlex"
+TRITON = "dreamer4_conformance.adapters.bundled:BundledTriton"
 #: Kernel tests, natively on the card.
 TESTS = {
     "marked gpu": ["impl/tests", "-m", "gpu and not nightly"],
@@ -38,6 +39,7 @@ def rows(smoke: bool) -> list[Row]:
     sanitized = [_sanitized(tool, smoke) for tool in TOOLS]
     tested = [_tested(name, arguments, smoke) for name, arguments in TESTS.items()]
     conforming = [_conforming(f"all clauses, {dtype}", ["--dtype", dtype], smoke) for dtype in DTYPES]
+    conforming.append(_conforming("all clauses, by the Triton kernels", [TRITON], smoke))
     conforming.append(_conforming("attention by FlexAttention", [FLEX, "--clause", "attn.*"], smoke))
     if smoke:
         sanitized, tested, conforming = sanitized[:1], tested[-1:], conforming[:1]

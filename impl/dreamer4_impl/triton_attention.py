@@ -42,7 +42,8 @@ class Tile(NamedTuple):
 
 
 DTYPES: Final = (torch.float32, torch.bfloat16)
-#: (kernel, bytes of a number, head width) → tile. Chosen so that nothing spills in bfloat16; "decode" is `attend` for few rows.
+#: (kernel, bytes of a number, head width) → tile. Chosen by what compiling for sm_90 says, where in bfloat16 only the queries'
+#: gradient of width 128 spills, a little; not yet by time. "decode" is `attend` for few rows.
 TILES: Final[dict[tuple[str, int, int], Tile]] = {
     ("attend", 2, 32): Tile(64, 64, 4, 3),
     ("attend", 2, 64): Tile(128, 64, 8, 3),

@@ -9,7 +9,6 @@ from dreamer4_impl.attention import attention
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),  # which torch hides elsewhere
 ]
 #: Axis, frames of queries and of keys, and the rules; places are 5.
 CALLS = {

@@ -13,7 +13,6 @@ from .kernel_rules import CHECKS, LENGTHS, LONG_CHECKS, SPACE, TIME, Problem, an
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),  # which torch hides elsewhere
     pytest.mark.usefixtures("fresh_compiler"),
 ]
 
