@@ -68,5 +68,7 @@ def test_readme_adapter_of_a_model_is_judged() -> None:
 
 def test_readme_model_generates_frames() -> None:
     namespace: dict[str, object] = {}
-    exec(python_of_the_readme()[-1], namespace)
+    for block in python_of_the_readme()[-2:]:
+        exec(block, namespace)
     assert tuple(namespace["video"].shape) == (1, 5, 6, 8, 3)  # type: ignore[attr-defined]
+    assert tuple(namespace["frame"].shape) == (1, 6, 8, 3)  # type: ignore[attr-defined]

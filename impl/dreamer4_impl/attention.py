@@ -236,11 +236,10 @@ def _few_heads_at_a_time(
     heads = _divisor(kv_heads, most)
     few = _divisor(sequences, most // kv_heads) if heads == kv_heads else 1
     rows = []
-    for chunk in zip(q.split(few), k.split(few), v.split(few), strict=True):
-        parts = zip(
-            *(x.split(size, dim=1) for x, size in zip(chunk, (group * heads, heads, heads), strict=True)), strict=True
-        )
-        rows.append(torch.cat([_compiled(*part, visible, softcap, scale) for part in parts], dim=1))
+    for q_few, k_few, v_few in zip(*(torch.split(x, few) for x in (q, k, v)), strict=True):
+        heads_of = torch.split(q_few, group * heads, 1), torch.split(k_few, heads, 1), torch.split(v_few, heads, 1)
+        parts = [_compiled(*some, visible, softcap, scale) for some in zip(*heads_of, strict=True)]
+        rows.append(torch.cat(parts, dim=1))
     return torch.cat(rows)
 
 

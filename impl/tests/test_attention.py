@@ -341,7 +341,10 @@ def test_flex_refuses_float64():
 
 
 REFUSED = {
-    "backend": ({"backend": "cudnn"}, "backend must be one of 'eager', 'chunked', 'sdpa', 'flex', 'triton'; got 'cudnn'"),
+    "backend": (
+        {"backend": "cudnn"},
+        "backend must be one of 'eager', 'chunked', 'sdpa', 'flex', 'triton'; got 'cudnn'",
+    ),
     "axis": ({"axis": "height"}, "axis must be one of 'space', 'time'; got 'height'"),
     "cap": ({"softcap": 0.0}, "soft cap must be above 0 and finite .*; got 0.0"),
     "cap without bound": ({"softcap": math.inf}, "soft cap must be above 0 and finite .*; got inf"),

@@ -285,7 +285,10 @@ REFUSED = {
     "depth": ({"depth": 0}, "depth must be a whole number, 1 or more; got 0"),
     "context": ({"context": 2.5}, "context must be a whole number, 1 or more; got 2.5"),
     "softcap": ({"softcap": -1.0}, "softcap must be above 0 and finite; got -1.0"),
-    "backend": ({"backend": "cudnn"}, "backend must be one of 'eager', 'chunked', 'sdpa', 'flex', 'triton'; got 'cudnn'"),
+    "backend": (
+        {"backend": "cudnn"},
+        "backend must be one of 'eager', 'chunked', 'sdpa', 'flex', 'triton'; got 'cudnn'",
+    ),
     "triton": ({"backend": "triton"}, r"backend 'triton' needs a head_width of \(32, 64, 128\); got 6"),
     "sdpa with a cap": ({"backend": "sdpa"}, "backend 'sdpa' has no soft cap.* softcap must be None; got 4.0"),
 }

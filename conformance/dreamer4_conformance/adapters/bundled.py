@@ -188,9 +188,10 @@ class BundledTriton(Bundled):
         """The bundled adapter's, by another backend."""
         config = super().config
         tokenizer, dynamics = config.tokenizer, config.dynamics
-        coders = {name: _in_triton(getattr(tokenizer, name)) for name in ("encoder", "decoder")}
-        dynamics = replace(dynamics, transformer=_in_triton(dynamics.transformer))
-        return replace(config, tokenizer=replace(tokenizer, **coders), dynamics=dynamics)
+        tokenizer = replace(tokenizer, encoder=_in_triton(tokenizer.encoder), decoder=_in_triton(tokenizer.decoder))
+        return replace(
+            config, tokenizer=tokenizer, dynamics=replace(dynamics, transformer=_in_triton(dynamics.transformer))
+        )
 
 
 def _in_triton(transformer: TransformerConfig) -> TransformerConfig:
