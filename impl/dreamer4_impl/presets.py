@@ -45,14 +45,18 @@ def tiny() -> ModelConfig:
     )
 
 
-def small() -> ModelConfig:
+def small(backend: str = "eager") -> ModelConfig:
     """For experiments on one GPU, or with patience a CPU: frames of 64×64 pixels, about 28 million parameters.
+
+    Args:
+        backend: of `attention`; "triton" on a GPU.
 
     >>> small().tokenizer.patches
     64
     """
-    coder = TransformerConfig(width=256, depth=8, heads=4, kv_heads=4, head_width=64, mlp_width=704, context=32)
-    dynamics = TransformerConfig(width=384, depth=8, heads=6, kv_heads=2, head_width=64, mlp_width=1024, context=32)
+    common = {"depth": 8, "head_width": 64, "context": 32}
+    coder = TransformerConfig(width=256, heads=4, kv_heads=4, mlp_width=704, **common, backend=backend)
+    dynamics = TransformerConfig(width=384, heads=6, kv_heads=2, mlp_width=1024, **common, backend=backend)
     return ModelConfig(
         tokenizer=TokenizerConfig(
             encoder=coder,
@@ -73,20 +77,37 @@ def small() -> ModelConfig:
     )
 
 
-def paper() -> ModelConfig:
+def paper(backend: str = "eager") -> ModelConfig:
     """The paper's Minecraft model: 360×640 pixels, about 400M parameters in the tokenizer and 1.6B in the dynamics.
 
     A frame of the dynamics has 264 tokens: 256 spatial, 4 registers, 1 label, 2 action and 1 agent token.
+
+    Args:
+        backend: of `attention`; "triton" on a GPU.
 
     >>> config = paper()
     >>> config.tokenizer.patches, config.dynamics.tokens
     (960, 264)
     """
     coder = TransformerConfig(
-        width=1024, depth=16, heads=16, kv_heads=16, head_width=64, mlp_width=2752, context=CONTEXT_LENGTH
+        width=1024,
+        depth=16,
+        heads=16,
+        kv_heads=16,
+        head_width=64,
+        mlp_width=2752,
+        context=CONTEXT_LENGTH,
+        backend=backend,
     )
     dynamics = TransformerConfig(
-        width=2048, depth=36, heads=16, kv_heads=4, head_width=128, mlp_width=5504, context=CONTEXT_LENGTH
+        width=2048,
+        depth=36,
+        heads=16,
+        kv_heads=4,
+        head_width=128,
+        mlp_width=5504,
+        context=CONTEXT_LENGTH,
+        backend=backend,
     )
     return ModelConfig(
         tokenizer=TokenizerConfig(encoder=coder, decoder=coder, height=360, width=640),
