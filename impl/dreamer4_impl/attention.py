@@ -9,7 +9,7 @@ Under `causal` with a window of C, frame t sees frames t − C + 1 … t (A30).
 import math
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -323,19 +323,11 @@ def _build_blocks(visible: Visible, device: torch.device) -> BlockMask:
     return create_block_mask(rule, None, None, visible.length_q, visible.length_k, device=device)
 
 
-def _triton(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    axis: Axis,
-    visible: Visible,
-    softcap: float | None,
-    scale: float,
-    preparation: Preparation | None,
-) -> Tensor:
+def _triton(*call: Any) -> Tensor:
+    """Imported when it is asked for: Triton is an extra."""
     from dreamer4_impl.triton_attention import attend
 
-    return attend(q, k, v, axis, visible, softcap, scale, preparation)
+    return attend(*call)
 
 
 #: Head widths that the Triton kernels prepare.

@@ -5,6 +5,8 @@ tokens, C = 192, T = 64 and 256, and one time layer in four. Widths, depths, hea
 K_max are not given: those of `paper` are our choice.
 """
 
+from functools import partial
+
 from dreamer4_impl.actions import Binary, Categorical
 from dreamer4_impl.configuration import AgentConfig, DynamicsConfig, ModelConfig, TokenizerConfig
 from dreamer4_impl.constants import CONTEXT_LENGTH, MINECRAFT_BINARIES
@@ -54,9 +56,9 @@ def small(backend: str = "eager") -> ModelConfig:
     >>> small().tokenizer.patches
     64
     """
-    common = {"depth": 8, "head_width": 64, "context": 32}
-    coder = TransformerConfig(width=256, heads=4, kv_heads=4, mlp_width=704, **common, backend=backend)
-    dynamics = TransformerConfig(width=384, heads=6, kv_heads=2, mlp_width=1024, **common, backend=backend)
+    transformer = partial(TransformerConfig, depth=8, head_width=64, context=32, backend=backend)
+    coder = transformer(width=256, heads=4, kv_heads=4, mlp_width=704)
+    dynamics = transformer(width=384, heads=6, kv_heads=2, mlp_width=1024)
     return ModelConfig(
         tokenizer=TokenizerConfig(
             encoder=coder,
@@ -89,26 +91,9 @@ def paper(backend: str = "eager") -> ModelConfig:
     >>> config.tokenizer.patches, config.dynamics.tokens
     (960, 264)
     """
-    coder = TransformerConfig(
-        width=1024,
-        depth=16,
-        heads=16,
-        kv_heads=16,
-        head_width=64,
-        mlp_width=2752,
-        context=CONTEXT_LENGTH,
-        backend=backend,
-    )
-    dynamics = TransformerConfig(
-        width=2048,
-        depth=36,
-        heads=16,
-        kv_heads=4,
-        head_width=128,
-        mlp_width=5504,
-        context=CONTEXT_LENGTH,
-        backend=backend,
-    )
+    transformer = partial(TransformerConfig, heads=16, context=CONTEXT_LENGTH, backend=backend)
+    coder = transformer(width=1024, depth=16, kv_heads=16, head_width=64, mlp_width=2752)
+    dynamics = transformer(width=2048, depth=36, kv_heads=4, head_width=128, mlp_width=5504)
     return ModelConfig(
         tokenizer=TokenizerConfig(encoder=coder, decoder=coder, height=360, width=640),
         dynamics=DynamicsConfig(
