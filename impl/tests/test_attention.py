@@ -12,6 +12,8 @@ from dreamer4_impl.attention import BACKENDS, attention, soft_cap
 from dreamer4_impl.preparation import Preparation
 from dreamer4_impl.rope import rotation
 
+from . import kernel_oracle
+
 FLEX = pytest.param("flex", marks=pytest.mark.flex)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
@@ -85,16 +87,6 @@ def inputs(call, dtype=torch.float64, device="cpu", heads=4, kv_heads=2):
     return [x.to(device, dtype) for x in (q, k, v)], options
 
 
-def by_hand(q, preparation, axis):
-    """Each vector over its root mean square, times the gain, its pairs turned as complex numbers."""
-    gain, eps, (cos, sin) = preparation
-    normal = gain.double() * q / (q.square().mean(-1, keepdim=True) + eps).sqrt()
-    turn = torch.complex(cos.double(), sin.double())
-    turn = turn[:, None] if axis == "space" else turn[:, None, None]
-    turned = torch.complex(*normal.chunk(2, dim=-1)) * turn
-    return torch.cat([turned.real, turned.imag], dim=-1)
-
-
 def oracle(
     q,
     k,
@@ -114,7 +106,7 @@ def oracle(
     """One query after the other, in float64; the gradient is autograd's."""
     q, k, v = (x.double() for x in (q, k, v))
     if preparation is not None:
-        q = by_hand(q, preparation, axis)
+        q = kernel_oracle.prepare(q, *preparation, axis)
         q = q if rounded_weights is None else q.to(rounded_weights).double()
     out = torch.empty_like(q)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
