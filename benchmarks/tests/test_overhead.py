@@ -1,7 +1,8 @@
 """Instructions of the loss and of the sampler beside those of the network that they call, for the `small` preset.
 
-Counted by callgrind, a minute or so each, which a busy machine does not disturb. What loss and sampler do themselves is
-what they do around a network that does nothing, or nearly; the network is counted in the calls that they make.
+Counted by callgrind, some ten minutes in all, which a busy machine does not disturb. What loss and sampler do themselves
+is what they do around a network that does nothing, or nearly; the network is counted in one evaluation. Its backward pass
+is left out, which makes the demand a stricter one.
 """
 
 import os
@@ -16,6 +17,8 @@ from benchmarks.base import ROOT
 pytestmark = pytest.mark.nightly
 #: Of the network's instructions.
 OVERHEAD = 0.05
+#: How often each calls the network: the student and two teachers; K denoising passes.
+TRAINED, SAMPLED = 3, 4
 
 AROUND = """
 import torch
@@ -36,14 +39,9 @@ def sampled(network):
 
 NETWORK = """
 model, labels = model_workloads.dynamics("eager"), z1.new_full(z1.shape[:2], 0.5)
-def trained():
-    with torch.no_grad():
-        model.network(z1, labels, labels, None), model.network(z1, labels, labels, None)
-    model.network(z1, labels, labels, None).sum().backward()
+@torch.no_grad()
 def evaluated():
-    with torch.no_grad():
-        for _ in range(4):
-            model.network(z1, labels, labels, None)
+    model.network(z1, labels, labels, None)
 """
 
 
@@ -60,10 +58,9 @@ def _callgrind_finds_python_and_the_benchmarks(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-@pytest.mark.parametrize(
-    ("alone", "network"), [("loss(nothing)", "trained()"), ("sampled(nothing)", "evaluated()")], ids=["loss", "sampler"]
-)
-def test_overhead_is_below_a_twentieth_of_the_network(alone: str, network: str) -> None:
-    own, called = instructions(alone, AROUND), instructions(network, AROUND + NETWORK)
-    print(f"{alone}: {own / called:.2%} of the network's {called:.3g} instructions")
-    assert own <= OVERHEAD * called
+def test_overhead_is_below_a_twentieth_of_the_network() -> None:
+    evaluation = instructions("evaluated()", AROUND + NETWORK)
+    for alone, evaluations in (("loss(nothing)", TRAINED), ("sampled(nothing)", SAMPLED)):
+        own, called = instructions(alone, AROUND), evaluations * evaluation
+        print(f"{alone}: {own:.3g} instructions, {own / called:.2%} of the network's {called:.3g}")
+        assert own <= OVERHEAD * called
