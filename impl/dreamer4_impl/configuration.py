@@ -25,6 +25,9 @@ class TokenizerConfig:
         latents: latent tokens of a frame at the bottleneck; the paper's 512.
         latent_channels: of one of them; the paper's 16.
         spatial_tokens: S_z, what the dynamics takes them as; the paper's 256, of 32 channels then.
+        standardise: the transformers see and make deviations from the data's mean frame, in units of their standard
+            deviation (`Tokenizer.standardise`), where the paper's see pixels. A game whose frames are nearly all alike is
+            learned so: otherwise the mean frame is a plateau.
     """
 
     encoder: TransformerConfig
@@ -36,6 +39,7 @@ class TokenizerConfig:
     latents: int = 512
     latent_channels: int = 16
     spatial_tokens: int = 256
+    standardise: bool = False
 
     def __post_init__(self) -> None:
         """Refuse latents that cannot be regrouped, and what is empty."""

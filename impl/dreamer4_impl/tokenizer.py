@@ -8,6 +8,8 @@ token sees its own place in earlier frames. What passes from encoder to decoder 
 Read as (A36): a spatial token is a pair of consecutive latents side by side.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -126,12 +128,36 @@ class Tokenizer(nn.Module):
     (torch.Size([2, 3, 6, 8, 3]), torch.Size([2, 3, 5, 6]))
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, config: TokenizerConfig) -> None:
         """Start with random parameters."""
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        if config.standardise:
+            self.register_buffer("pixel_mean", torch.zeros(config.height, config.width, config.channels))
+            self.register_buffer("pixel_std", torch.ones(()))
+
+    def standardise(self, mean: Float[Tensor, "H W C"], std: float) -> None:
+        """Take deviations from this frame, in units of this standard deviation, from now on.
+
+        Args:
+            mean: the mean frame of the data.
+            std: above 0; the root mean square of the data's deviations from it, over all pixels.
+
+        Both are saved with the model. Needs a configuration with `standardise`.
+        """
+        if not self.config.standardise:
+            raise ValueError("config.standardise must be True for a tokenizer with a mean frame; got False")
+        require_floating(mean=mean)
+        require_shape("mean", mean, self.pixel_mean.shape, "(H, W, C)", like=mean)
+        if not 0 < std < math.inf:
+            raise ValueError(f"std must be above 0 and finite; got {std!r}")
+        self.pixel_mean.copy_(mean)
+        self.pixel_std.fill_(std)
 
     def forward(
         self, video: Float[Tensor, "B T H W C"], *, generator: torch.Generator | None = None
@@ -167,6 +193,8 @@ class Tokenizer(nn.Module):
         frame = (config.height, config.width, config.channels)
         require_shape("video", video, (*video.shape[:2], *frame), "(B, T, H, W, C)", like=self.encoder.latents)
         require_dtype("video", video, self.encoder.latents)
+        if config.standardise:
+            video = (video - self.pixel_mean) / self.pixel_std
         latents = self.encoder(patchify(video, config.patch), dropped, cache=cache)
         return regroup(latents, config.spatial_tokens)
 
@@ -184,7 +212,8 @@ class Tokenizer(nn.Module):
         require_shape("z", z, shape, "(B, T, S, D)", like=self.decoder.queries)
         require_dtype("z", z, self.decoder.queries)
         patches = self.decoder(ungroup(z, config.latents), cache=cache)
-        return unpatchify(patches, config.height, config.width, config.patch)
+        video = unpatchify(patches, config.height, config.width, config.patch)
+        return video * self.pixel_std + self.pixel_mean if config.standardise else video
 
     def encoder_cache(self, batch: int) -> Cache:
         """An empty cache for `encode`, for B videos."""

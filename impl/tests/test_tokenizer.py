@@ -1,6 +1,7 @@
 """Sec. 3.1: the tokenizer. Patches, masked autoencoding, bottleneck, masks, causality, its loss."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -309,3 +310,36 @@ def test_a_video_that_does_not_fit_gets_a_sentence(tiny_on, video, error, senten
 def test_latents_that_do_not_fit_get_a_sentence(tiny_on):
     with pytest.raises(ValueError, match=r"z must have shape \(B, T, S, D\) = \(1, 2, 5, 6\); got \(1, 2, 10, 3\)"):
         tiny_on().tokenizer().decode(torch.zeros(1, 2, 10, 3))
+
+
+def standardised(tiny_on):
+    tiny = tiny_on(dtype=torch.float32)
+    return tiny.random(lambda: Tokenizer(replace(tiny.config.tokenizer, standardise=True))).eval()
+
+
+def test_a_standardised_tokenizer_is_the_plain_one_on_deviations_from_the_mean_frame(tiny_on):
+    tokenizer, tiny, mean = standardised(tiny_on), tiny_on(dtype=torch.float32), torch.rand(6, 8, 3)
+    plain, video = tiny.random(lambda: Tokenizer(tiny.config.tokenizer)).eval(), tiny.video(2, 3)
+    tokenizer.standardise(mean, 0.25)
+    z = plain.encode((video - mean) / 0.25)
+    assert torch.equal(tokenizer.encode(video), z)
+    assert torch.equal(tokenizer.decode(z), plain.decode(z) * 0.25 + mean)
+
+
+def test_the_mean_frame_is_saved_with_the_model_and_only_where_there_is_one(tiny_on):
+    tokenizer = standardised(tiny_on)
+    tokenizer.standardise(torch.full((6, 8, 3), 0.5), 0.25)
+    saved = tokenizer.state_dict()
+    assert saved["pixel_mean"].unique().tolist() == [0.5]
+    assert float(saved["pixel_std"]) == 0.25
+    assert not any(name.startswith("pixel") for name in tiny_on().tokenizer().state_dict())
+
+
+def test_a_bad_standardisation_gets_a_sentence(tiny_on):
+    mean = torch.zeros(6, 8, 3)
+    with pytest.raises(ValueError, match=r"config\.standardise must be True for a tokenizer with a mean frame"):
+        tiny_on().tokenizer().standardise(mean, 1.0)
+    with pytest.raises(ValueError, match=r"std must be above 0 and finite; got 0\.0"):
+        standardised(tiny_on).standardise(mean, 0.0)
+    with pytest.raises(ValueError, match=r"mean must have shape \(H, W, C\) = \(6, 8, 3\)"):
+        standardised(tiny_on).standardise(mean[:5], 1.0)
