@@ -8,7 +8,7 @@ Under `causal` with a window of C, frame t sees frames t − C + 1 … t (A30).
 
 import math
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict
 
 import torch
@@ -198,7 +198,12 @@ _LOGITS_OF_CHUNK: Final = 1 << 19
 _QUERIES_OF_CHUNK: Final = 64
 #: Forms that are compiled before torch.compile takes them for a mistake: lengths, heads and widths of a few models.
 _FORMS: Final = 64
-_compiled_eager = torch.compile(_eager_in, dynamic=False, fullgraph=True)
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Made at the first call, for torch.compile takes seconds to import. Too many shapes raise, because of `fullgraph`."""
+    return torch.compile(function, dynamic=False, fullgraph=True)
 
 
 @_folded
@@ -238,7 +243,7 @@ def _few_heads_at_a_time(
     rows = []
     for q_few, k_few, v_few in zip(*(torch.split(x, few) for x in (q, k, v)), strict=True):
         heads_of = torch.split(q_few, group * heads, 1), torch.split(k_few, heads, 1), torch.split(v_few, heads, 1)
-        parts = [_compiled(*some, visible, softcap, scale) for some in zip(*heads_of, strict=True)]
+        parts = [_eager_compiled(*some, visible, softcap, scale) for some in zip(*heads_of, strict=True)]
         rows.append(torch.cat(parts, dim=1))
     return torch.cat(rows)
 
@@ -248,11 +253,11 @@ def _divisor(number: int, most: int) -> int:
     return next(size for size in range(max(1, min(number, most)), 0, -1) if number % size == 0)
 
 
-def _compiled(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
+def _eager_compiled(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
     if torch.compiler.is_compiling():
         return _eager_in(compute_dtype(q), q, k, v, visible, softcap, scale)
     with without_autocast(q.device), torch._dynamo.config.patch(recompile_limit=_FORMS):
-        return _compiled_eager(compute_dtype(q), q, k, v, visible, softcap, scale)
+        return _compiled(_eager_in)(compute_dtype(q), q, k, v, visible, softcap, scale)
 
 
 @_folded
@@ -275,7 +280,8 @@ def _flex(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | No
         return score if softcap is None else softcap * torch.tanh(score / softcap)
 
     blocks = _blocks(visible, q.device)
-    return _compiled_flex(q, k, v, score_mod=cap, block_mask=blocks, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+    flex: Any = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention)
+    return flex(q, k, v, score_mod=cap, block_mask=blocks, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
 
 
 #: From this width on torch's CPU kernel multiplies q and k in the way that is right for every number of keys.
@@ -296,8 +302,6 @@ def _for_cpu_kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Te
     return q, k, v
 
 
-#: With `fullgraph`, too many shapes raise; without it torch would go on uncompiled, with a warning.
-_compiled_flex = torch.compile(flex_attention, dynamic=False, fullgraph=True)
 #: Block masks by rule and device; those of tensors, whose values may change, are never kept.
 _kept_blocks: dict[tuple[Visible, torch.device], BlockMask] = {}
 

@@ -303,7 +303,7 @@ def test_a_block_mask_is_made_once_and_serves_training_after_inference(monkeypat
         masks.append(block_mask)
         return q[..., : v.shape[-1]]
 
-    monkeypatch.setattr("dreamer4_impl.attention._compiled_flex", kernel)
+    monkeypatch.setattr("dreamer4_impl.attention._compiled", lambda _: kernel)
     tensors, options = inputs(CALLS["time window"], torch.float32)
     for mode in (torch.inference_mode(), torch.no_grad()):
         with mode:
