@@ -1,0 +1,1 @@
+"""Recorded play on disk, and batches of it: datasets, recording, clips, videos, cached latents."""

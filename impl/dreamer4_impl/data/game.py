@@ -1,0 +1,146 @@
+"""A game as the model sees it: frames area-averaged, actions held for several of the game's own frames."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dreamer4_impl.actions import Binary, Categorical, Component, Continuous
+from dreamer4_impl.data.format import DatasetError
+from dreamer4_impl.data.resizing import grey as to_grey
+from dreamer4_impl.data.resizing import resize
+
+
+@dataclass(frozen=True)
+class View:
+    """How a game is looked at and acted in; a dataset's meta holds it, so that it can be played again as recorded.
+
+    Args:
+        size: height and width of a frame, in pixels.
+        grey: one channel, not three.
+        frame_skip: the game's own frames for which an action is held; rewards are summed over them, and the last is seen.
+        repeat_probability: with which an Atari game ignores an action and repeats the one before, in each of its frames.
+    """
+
+    size: int = 64
+    grey: bool = True
+    frame_skip: int = 4
+    repeat_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be seen or done."""
+        for name in ("size", "frame_skip"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+        if not 0 <= self.repeat_probability < 1:
+            raise ValueError(f"repeat_probability must lie in [0, 1); got {self.repeat_probability}")
+
+    @property
+    def channels(self) -> int:
+        """Of a pixel."""
+        return 1 if self.grey else 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an action led to."""
+
+    frame: UInt8[np.ndarray, "H W C"]
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+class Game:
+    """A gymnasium environment whose observations are images, seen through a `View`.
+
+    Args:
+        task: its gymnasium id, such as ALE/Breakout-v5.
+        view: how it is looked at.
+
+    Attributes:
+        component: what an action consists of, called "action".
+    """
+
+    def __init__(self, task: str, view: View) -> None:
+        self.task, self.view = task, view
+        self.environment = _make(task, view)
+        self.component = component_of(self.environment.action_space)
+
+    def reset(self, seed: int) -> UInt8[np.ndarray, "H W C"]:
+        """Begin an episode, the same one for the same seed."""
+        observation, _ = self.environment.reset(seed=seed)
+        return self._frame(observation)
+
+    def step(self, action: Any) -> Step:
+        """Hold an action for `frame_skip` frames, or until the episode ends."""
+        total = 0.0
+        for _ in range(self.view.frame_skip):
+            observation, reward, terminated, truncated, _ = self.environment.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return Step(self._frame(observation), total, bool(terminated), bool(truncated))
+
+    def memory(self) -> UInt8[np.ndarray, " 128"]:
+        """RAM of an Atari game."""
+        return self.environment.unwrapped.ale.getRAM()
+
+    def close(self) -> None:
+        """Let go of the environment."""
+        self.environment.close()
+
+    def _frame(self, observation: Any) -> UInt8[np.ndarray, "H W C"]:
+        frame = np.asarray(observation)
+        if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or frame.shape[2:] not in ((), (1,), (3,)):
+            raise DatasetError(
+                f"the observations of {self.task} must be uint8 images, (H, W), (H, W, 1) or (H, W, 3); "
+                f"got {frame.dtype} {frame.shape}"
+            )
+        frame = frame.reshape(*frame.shape[:2], -1)
+        if self.view.grey and frame.shape[2] == 3:
+            frame = to_grey(frame)
+        if not self.view.grey:
+            frame = np.broadcast_to(frame, (*frame.shape[:2], 3))
+        return resize(frame, self.view.size, self.view.size)
+
+
+def component_of(space: Any) -> Component:
+    """The action component of a gymnasium space: Discrete, MultiBinary, or Box of numbers."""
+    kind, shape = type(space).__name__, getattr(space, "shape", None)
+    if kind == "Discrete" and space.start == 0:
+        return Categorical("action", int(space.n))
+    if kind == "MultiBinary" and len(shape) == 1:
+        return Binary("action", shape[0])
+    if kind == "Box" and len(shape) == 1 and np.issubdtype(space.dtype, np.floating):
+        return Continuous("action", shape[0])
+    raise DatasetError(
+        f"actions must be Discrete from 0, MultiBinary(n) or Box of n floating-point numbers; got {space}"
+    )
+
+
+def _make(task: str, view: View) -> Any:
+    try:
+        import gymnasium
+    except ImportError as error:
+        raise DatasetError(f"playing {task} needs gymnasium: pip install 'dreamer4-conformance[atari]'") from error
+    options: dict[str, Any] = {}
+    if task.startswith("ALE/"):
+        _register_atari(gymnasium, task)
+        # The skipping is ours: the emulator's own would leave rewards and repeats to be guessed.
+        options = {"frameskip": 1, "repeat_action_probability": view.repeat_probability}
+        options["obs_type"] = "grayscale" if view.grey else "rgb"
+    try:
+        return gymnasium.make(task, disable_env_checker=True, **options)
+    except gymnasium.error.Error as error:
+        raise DatasetError(f"{task} cannot be played: {error}") from error
+
+
+def _register_atari(gymnasium: Any, task: str) -> None:
+    try:
+        import ale_py
+    except ImportError as error:
+        raise DatasetError(f"playing {task} needs ale-py: pip install 'dreamer4-conformance[atari]'") from error
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    gymnasium.register_envs(ale_py)

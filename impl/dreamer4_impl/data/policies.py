@@ -1,0 +1,101 @@
+"""Who plays while a recording is made: at random, with held actions, or by a script that follows the ball."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from dreamer4_impl.actions import Binary, Categorical
+from dreamer4_impl.data.format import DatasetError
+from dreamer4_impl.data.game import Game
+
+#: An action from the state of the game.
+Policy: TypeAlias = Callable[[], Any]
+
+#: Mean number of steps for which the policy "sticky" holds an action.
+HELD = 4
+
+
+def random_policy(game: Game, generator: np.random.Generator) -> Policy:
+    """Every action anew, uniformly; numbers uniformly within their bounds, or from a normal distribution without."""
+    component = game.component
+    if isinstance(component, Categorical):
+        return lambda: int(generator.integers(component.size))
+    if isinstance(component, Binary):
+        return lambda: generator.integers(2, size=component.size, dtype=np.int8)
+    space = game.environment.action_space
+    if space.is_bounded():
+        return lambda: generator.uniform(space.low, space.high).astype(space.dtype)
+    return lambda: generator.standard_normal(component.size).astype(space.dtype)
+
+
+def sticky_policy(game: Game, generator: np.random.Generator) -> Policy:
+    """A random action, held for HELD steps in the mean."""
+    draw = random_policy(game, generator)
+    held = draw()
+
+    def act() -> Any:
+        nonlocal held
+        if generator.random() < 1 / HELD:
+            held = draw()
+        return held
+
+    return act
+
+
+def scripted_policy(game: Game, generator: np.random.Generator) -> Policy:
+    """Follow the ball, as the game's memory tells where it is; the point of the paddle aimed at changes now and then."""
+    if game.task not in _SCRIPTS:
+        raise DatasetError(f"there is a scripted policy for {' and '.join(_SCRIPTS)}; got {game.task}: play at random")
+    return _SCRIPTS[game.task](game, generator)
+
+
+def mixed(policy: Policy, random: Policy, epsilon: float, generator: np.random.Generator) -> Policy:
+    """`policy`, and with probability `epsilon` in each step `random`."""
+    return lambda: random() if generator.random() < epsilon else policy()
+
+
+def _breakout(game: Game, generator: np.random.Generator) -> Policy:
+    aim = 0
+
+    def act() -> int:
+        nonlocal aim
+        memory = game.memory().astype(int)
+        ball_x, ball_y, paddle = memory[99], memory[101], memory[72]
+        if ball_y == 0:
+            return FIRE
+        if generator.random() < 1 / 32:
+            aim = int(generator.integers(-5, 6))
+        # The paddle's centre lies under the ball where the two numbers differ by 10.
+        away = ball_x - (paddle + 10 + aim)
+        return RIGHT if away > 3 else LEFT if away < -3 else NOOP
+
+    return act
+
+
+def _pong(game: Game, generator: np.random.Generator) -> Policy:
+    before, aim = 0, 0
+
+    def act() -> int:
+        nonlocal before, aim
+        memory = game.memory().astype(int)
+        ball, paddle = memory[54], memory[51]
+        if generator.random() < 1 / 32:
+            aim = int(generator.integers(-5, 6))
+        # The paddle has momentum: it is sent where the ball will be a step later.
+        ahead = ball - before if before and ball else 0
+        before = int(ball)
+        if ball == 0:
+            return FIRE
+        # The paddle's centre is level with the ball where the two numbers differ by 7.
+        away = ball + ahead - (paddle + 7 + aim)
+        return LEFT if away > 4 else RIGHT if away < -4 else NOOP
+
+    return act
+
+
+#: The actions of both games; in Pong, RIGHT is up.
+NOOP, FIRE, RIGHT, LEFT = range(4)
+
+_SCRIPTS = {"ALE/Breakout-v5": _breakout, "ALE/Pong-v5": _pong}
+POLICIES = {"random": random_policy, "sticky": sticky_policy, "scripted": scripted_policy}
