@@ -54,9 +54,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class OpenShard:
-    """A shard's directory and its memory-mapped arrays."""
+    """A shard's directory, what dataset.json says of it, and its memory-mapped arrays."""
 
     path: Path
+    entry: Shard
     arrays: Arrays
 
 
@@ -98,7 +99,7 @@ class Dataset:
         for entry in header.shards:
             try:
                 shard = _open_shard(path / entry.name, entry, header, verify)
-                episodes += _episodes(shard, entry, len(shards), number, len(header.tasks))
+                episodes += _episodes(shard, len(shards), number, len(header.tasks))
                 shards.append(shard)
             except DatasetError as error:
                 if damaged == "refuse":
@@ -227,7 +228,7 @@ def _open_shard(path: Path, entry: Shard, header: Header, verify: str) -> OpenSh
         arrays[name] = _map(file, dtype, (entry.length, *row))
         if verify == "full" and checksum(file) != entry.checksums.get(file.name):
             raise DatasetError(f"shard {path} is damaged: {file.name} has another checksum than was written")
-    return OpenShard(path, arrays)
+    return OpenShard(path, entry, arrays)
 
 
 def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -243,11 +244,11 @@ def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray
     return array
 
 
-def _episodes(shard: OpenShard, entry: Shard, index: int, number: int, tasks: int) -> list[Episode]:
+def _episodes(shard: OpenShard, index: int, number: int, tasks: int) -> list[Episode]:
     starts = np.flatnonzero(shard.arrays["first"])
-    lengths = np.diff(starts, append=entry.length)
+    lengths = np.diff(starts, append=shard.entry.length)
     of_task = shard.arrays["task"][starts]
-    if len(starts) != entry.episodes or starts[0] != 0 or not (0 <= of_task.min() <= of_task.max() < tasks):
+    if len(starts) != shard.entry.episodes or starts[0] != 0 or not (0 <= of_task.min() <= of_task.max() < tasks):
         raise DatasetError(f"shard {shard.path} is damaged: its episodes or tasks are not those that were written")
     return [
         Episode(index, int(start), int(length), int(task), number + i)
