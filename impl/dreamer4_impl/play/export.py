@@ -1,0 +1,45 @@
+"""A small copy of a trained model with something to begin from, to give away: a checkpoint with its clip."""
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dreamer4_impl.play.errors import UsageError
+from dreamer4_impl.play.loading import CLIP, clips_of, say
+from dreamer4_impl.play.recorded_clip import write_clip
+from dreamer4_impl.training.checkpoint import Checkpoint, locate, read, save
+
+#: Recorded frames to compare with that are given away: four seconds at 15 a second.
+COMPARED = 60
+
+
+def export(run: Path, data: Path, out: Path) -> int:
+    """Write a checkpoint without what training needs, weights in float16, and a clip beside it.
+
+    Args:
+        run: a run or one of its checkpoints; of its weights the running average where there is one.
+        data: the dataset of the clip, from the middle of a held-out episode.
+        out: the directory, which must not be there yet.
+
+    Returns the size of all files in bytes.
+    """
+    if out.exists():
+        raise UsageError(f"{out} is there already: name another place, or remove it")
+    try:
+        checkpoint = read(locate(run, say))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    settings = checkpoint.settings
+    (clip, *_) = clips_of(data, settings.model.dynamics.transformer.context + COMPARED)
+    weights = {name: weight.to(torch.float16) for name, weight in {**checkpoint.weights, **checkpoint.average}.items()}
+    # Where it was trained, and on what, is of no use elsewhere.
+    given = Checkpoint(replace(settings, data="", init=None), checkpoint.step, weights)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as partial:
+        written = save(Path(partial), given)
+        write_clip(written / CLIP, clip)
+        shutil.move(written, out)
+    return sum(file.stat().st_size for file in out.iterdir())
