@@ -1,0 +1,92 @@
+"""What is evaluated: the model of a run or checkpoint, however old, and what of it is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.pmpo import frozen_prior
+from dreamer4_impl.training.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
+
+#: Parts of the model that a checkpoint of each phase has trained.
+_TRAINED: Final[Mapping[str, tuple[str, ...]]] = {
+    "tokenizer": ("tokenizer",),
+    "dynamics": ("tokenizer", "dynamics"),
+    "agent": ("tokenizer", "dynamics", "agent"),
+    "imagine": ("tokenizer", "dynamics", "agent"),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and what is known of it.
+
+    Args:
+        model: on its device, in evaluation mode.
+        prior: the behaviour-cloned policy head, where the checkpoint holds it beside the policy.
+        absent: parts that are not trained, each with a sentence; `evaluate` leaves out what needs them.
+        data: the directory of the data that it was trained on, where the checkpoint says.
+        facts: about the checkpoint, for evaluation.json.
+    """
+
+    model: Dreamer4
+    prior: nn.Module | None
+    absent: dict[str, str]
+    data: str
+    facts: dict[str, Any]
+
+
+def load_subject(path: Path | str, device: torch.device | str) -> Subject:
+    """The newest good checkpoint of a run, or this one.
+
+    Parameters that it lacks stay at their start; `facts` names them, and a part without a single one is absent.
+    """
+    place = locate(Path(path))
+    model, report = load_model(place)
+    try:
+        checkpoint = read(place)
+    except CheckpointError:  # of a configuration that this program no longer reads; the weights speak for themselves
+        checkpoint = None
+    phase = checkpoint.settings.phase if checkpoint else "unknown"
+    facts = {
+        "path": str(place),
+        "phase": phase,
+        "step": checkpoint.step if checkpoint else None,
+        "missing": list(report.missing),
+        "unexpected": list(report.unexpected),
+    }
+    prior = _prior(model, checkpoint)
+    return Subject(
+        model.to(device),
+        None if prior is None else prior.to(device),
+        _absent(model, phase, report.missing),
+        checkpoint.settings.data if checkpoint else "",
+        {"checkpoint": facts},
+    )
+
+
+def _absent(model: Dreamer4, phase: str, missing: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for part in ("tokenizer", "dynamics", "agent"):
+        names = [name for name in model.state_dict() if name.startswith(f"{part}.")]
+        if not names:
+            found[part] = f"the model has no {part}"
+        elif set(names) <= set(missing):
+            found[part] = f"the checkpoint holds nothing of the {part}"
+        elif part not in _TRAINED.get(phase, (part,)):
+            found[part] = f"the checkpoint is of the phase {phase}, before the {part} is trained"
+    return found
+
+
+def _prior(model: Dreamer4, checkpoint: Checkpoint | None) -> nn.Module | None:
+    """The companion of the phase imagine."""
+    weights = checkpoint.state.get("companions", {}).get("prior") if checkpoint else None
+    if weights is None or model.agent is None:
+        return None
+    prior = frozen_prior(model.agent.policy)
+    load_weights(prior, weights, where="the prior of the checkpoint")
+    return prior
