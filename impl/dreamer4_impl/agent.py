@@ -5,7 +5,7 @@ L = −Σₙ ln p(a_{t+n} | h_t) − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)
 
 from collections.abc import Mapping, Sequence
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dreamer4_impl.actions import Component
@@ -45,10 +45,15 @@ class Agent(nn.Module):
             h: output of the agent token.
             actions: a_t, the action taken *at* frame t: (B, T, …) by component. Block t of the dynamics holds a_{t−1}.
         """
+        return multi_token_loss(*self.policy_log_prob(h, actions))
+
+    def policy_log_prob(
+        self, h: Float[Tensor, "B T W"], actions: Mapping[str, Tensor]
+    ) -> tuple[Float[Tensor, "B T N"], Bool[Tensor, "B T N"]]:
+        """ln p(a_{t+n} | h_t) for every distance n, and whether t + n lies inside the sequence."""
         targets = {name: multi_token_targets(action, self.length) for name, action in actions.items()}
         _, valid = next(iter(targets.values()))
-        log_prob = self.policy(h).log_prob({name: target for name, (target, _) in targets.items()})
-        return multi_token_loss(log_prob, valid)
+        return self.policy(h).log_prob({name: target for name, (target, _) in targets.items()}), valid
 
     def reward_loss(self, h: Float[Tensor, "B T W"], rewards: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
         """Second sum of Eq. (9).
@@ -57,5 +62,11 @@ class Agent(nn.Module):
             h: output of the agent token.
             rewards: r_t.
         """
+        return multi_token_loss(*self.reward_log_prob(h, rewards))
+
+    def reward_log_prob(
+        self, h: Float[Tensor, "B T W"], rewards: Float[Tensor, "B T"]
+    ) -> tuple[Float[Tensor, "B T N"], Bool[Tensor, "B T N"]]:
+        """ln p(r_{t+n} | h_t) for every distance n, and whether t + n lies inside the sequence."""
         targets, valid = multi_token_targets(rewards, self.length)
-        return multi_token_loss(-self.reward.twohot.cross_entropy(self.reward(h), targets), valid)
+        return -self.reward.twohot.cross_entropy(self.reward(h), targets), valid

@@ -74,13 +74,29 @@ def policy_loss_factored(
     tensor(2.0794)
     """
     _check(logits, prior_logits, action, advantage, alpha, beta)
+    log_prob, kl = log_prob_and_kl(logits, prior_logits, action)
+    return (_set_weights(advantage, alpha, log_prob.dtype) * log_prob).sum() + beta * kl.mean()
+
+
+def log_prob_and_kl(
+    logits: Sequence[Float[Tensor, "*batch _"]],
+    prior_logits: Sequence[Float[Tensor, "*batch _"]],
+    action: Int[Tensor, "*batch F"],
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """ln π(a|s) and KL[π ‖ π_prior] of every state, which the three sums of Eq. (11) are made of.
+
+    The arguments and the numerical contract are those of `policy_loss_factored`.
+
+    >>> two = [torch.zeros(1, 2), torch.zeros(1, 4)]
+    >>> log_prob_and_kl(two, two, torch.tensor([[0, 3]]))
+    (tensor([-2.0794]), tensor([0.]))
+    """
     parts = [
         _log_prob_and_kl(of_policy, of_prior, action[..., component])
         for component, (of_policy, of_prior) in enumerate(zip(logits, prior_logits, strict=True))
     ]
-    log_prob = torch.stack([log_prob for log_prob, _ in parts]).sum(0)
-    kl = torch.stack([kl for _, kl in parts]).sum(0)
-    return (_set_weights(advantage, alpha, log_prob.dtype) * log_prob).sum() + beta * kl.mean()
+    log_prob, kl = zip(*parts, strict=True)
+    return torch.stack(log_prob).sum(0), torch.stack(kl).sum(0)
 
 
 def frozen_prior(policy_head: nn.Module) -> nn.Module:

@@ -1,0 +1,195 @@
+"""Algorithm 1: what each phase trains, on which sequences, and that no draw depends on how a batch is divided."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.presets import tiny
+from dreamer4_impl.training.agent import AgentPhase
+from dreamer4_impl.training.dynamics import DynamicsPhase
+from dreamer4_impl.training.imagine import ImaginePhase
+from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.settings import Batches, Settings
+from dreamer4_impl.training.tokenizer import TokenizerPhase
+
+PHASES = {"tokenizer": TokenizerPhase, "dynamics": DynamicsPhase, "agent": AgentPhase, "imagine": ImaginePhase}
+SAMPLES, LENGTH = 4, 5
+
+
+def tiny_settings(phase, **changes):
+    settings = Settings(phase, tiny(), batches=Batches(size=SAMPLES), imagine=ImagineOptions(horizon=3, context=LENGTH))
+    return replace(settings, **changes)
+
+
+@pytest.fixture
+def model():
+    """Every parameter away from its start, so that none is without influence."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        model = Dreamer4(tiny())
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model
+
+
+def random_batch(rows=range(SAMPLES), relevant=(False, True, False, True)):
+    """Each row follows from its number alone."""
+    clips = [torch.Generator().manual_seed(row) for row in rows]
+
+    def whole(high, *shape):
+        return torch.stack([torch.randint(high, (LENGTH, *shape), generator=clip) for clip in clips])
+
+    actions, taken = ({"keys": whole(2, 4), "mouse": whole(5)} for _ in range(2))
+    return Batch(
+        video=whole(256, 6, 8, 3).to(torch.uint8),
+        latents=None,
+        actions=actions | {"labelled": whole(2).bool()},
+        taken=taken,
+        taken_labelled=torch.ones(len(clips), LENGTH, dtype=torch.bool),
+        rewards=whole(3).float(),
+        continues=torch.ones(len(clips), LENGTH, dtype=torch.bool),
+        task=torch.tensor([row % 3 for row in rows]),
+        relevant=torch.tensor([relevant[row] for row in rows]),
+    )
+
+
+def started(name, model, **changes):
+    phase = PHASES[name](tiny_settings(name, **changes))
+    phase.companions(model)
+    return phase
+
+
+def averages(*parts):
+    """Of nothing, 0, as the loop has it."""
+    return {
+        name: sum(part[name].total for part in parts) / sum(part[name].count for part in parts).clamp(min=1e-9)
+        for name in parts[0]
+    }
+
+
+def loss_of(phase, *parts):
+    return phase.combine(phase.terms(averages(*parts)))
+
+
+def gradients(model, loss):
+    """Names of the parameters that the loss reaches."""
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return {name for name, gradient in zip(names, found, strict=True) if gradient is not None and gradient.any()}
+
+
+def begin(names):
+    return {".".join(name.split(".")[:2]) for name in names}
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_the_loss_reaches_what_the_phase_trains_and_nothing_else(name, model):
+    phase = started(name, model)
+    reached = gradients(model, loss_of(phase, phase.means(model, random_batch(), 0, range(SAMPLES))))
+    trained = {trained for trained, _ in phase.trained(model)}
+    assert reached <= trained
+    # The actions of separate images are none, and a video's first frame has no past: nothing else is out of reach.
+    assert begin(trained) == begin(reached)
+
+
+def test_the_parts_that_are_trained_are_those_of_algorithm_1(model):
+    parts = {name: begin(trained for trained, _ in started(name, model).trained(model)) for name in PHASES}
+    dynamics = {f"dynamics.{name}" for name, _ in model.dynamics.named_children()} | {"dynamics.registers"}
+    assert parts["tokenizer"] == {"tokenizer.encoder", "tokenizer.decoder"}
+    assert parts["dynamics"] == dynamics - {"dynamics.agent"}
+    assert parts["agent"] == dynamics | {"agent.policy", "agent.reward"}
+    assert parts["imagine"] == {"agent.policy", "agent.value"}
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_dividing_a_batch_changes_nothing(name, model):
+    phase, everything = started(name, model), range(SAMPLES)
+    whole = phase.means(model, random_batch(), 3, everything)
+    divided = [phase.means(model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
+    assert [list(part) for part in divided] == [list(whole)] * 3
+    for term, mean in averages(whole).items():
+        torch.testing.assert_close(mean, averages(*divided)[term], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_a_step_draws_anew_and_a_run_repeats(name, model):
+    phase, batch = started(name, model), random_batch()
+    here, again, later = (loss_of(phase, phase.means(model, batch, step, range(SAMPLES))) for step in (2, 2, 4))
+    assert here.item() == again.item() != later.item()
+    seeded = started(name, model, seed=1)
+    assert loss_of(seeded, seeded.means(model, batch, 2, range(SAMPLES))).item() != here.item()
+
+
+def agent_terms(model, batch):
+    phase = started("agent", model)
+    return phase.terms(averages(phase.means(model, batch, 0, range(SAMPLES))))
+
+
+def mixed(old, new, rows):
+    """The old values, but for these rows."""
+    old = old.clone()
+    old[rows] = new[rows].to(old.dtype)
+    return old
+
+
+def changed(batch, rows, **changes):
+    return replace(batch, **{name: mixed(getattr(batch, name), new, rows) for name, new in changes.items()})
+
+
+UNIFORM, RELEVANT = [0, 2], [1, 3]
+
+
+def test_cloning_is_of_relevant_sequences_alone(model):
+    batch = random_batch()
+    other = {name: (values + 1) % 2 for name, values in batch.taken.items()}
+    for rows, same in ((UNIFORM, True), (RELEVANT, False)):
+        taken = {name: mixed(values, other[name], rows) for name, values in batch.taken.items()}
+        assert (
+            agent_terms(model, replace(batch, taken=taken))["policy"] == agent_terms(model, batch)["policy"]
+        ) == same
+
+
+def test_dynamics_is_of_uniform_sequences_alone(model):
+    batch = random_batch()
+    dark = torch.zeros_like(batch.video)
+    for rows, same in ((RELEVANT, True), (UNIFORM, False)):
+        term = agent_terms(model, changed(batch, rows, video=dark))["dynamics"]
+        assert (term == agent_terms(model, batch)["dynamics"]) == same
+
+
+def test_rewards_are_learned_from_all_sequences(model):
+    batch = random_batch()
+    for rows in (RELEVANT, UNIFORM):
+        term = agent_terms(model, changed(batch, rows, rewards=batch.rewards + 5))["reward"]
+        assert term != agent_terms(model, batch)["reward"]
+
+
+def test_an_action_that_nobody_knows_is_not_cloned(model):
+    batch = random_batch()
+    unknown = batch.taken_labelled.clone()
+    unknown[1, 2:] = False
+    other = {name: values.clone() for name, values in batch.taken.items()}
+    other["mouse"][1, 2:] = 0
+    terms = [agent_terms(model, replace(batch, taken=t, taken_labelled=unknown)) for t in (batch.taken, other)]
+    assert terms[0]["policy"] == terms[1]["policy"]
+
+
+def test_the_heads_read_corrupted_frames(model):
+    """With the frames all noise, at τ = 0, what the heads read does not depend on the data: Eq. (9) is on noisy inputs."""
+    settings = tiny_settings("agent")
+    config = replace(settings.model, dynamics=replace(settings.model.dynamics, k_max=1))
+    noisy, phase = Dreamer4(config), AgentPhase(replace(settings, model=config))
+    batches = random_batch(), changed(random_batch(), UNIFORM + RELEVANT, video=torch.zeros(4, 5, 6, 8, 3))
+    terms = [phase.terms(averages(phase.means(noisy, batch, 0, range(SAMPLES)))) for batch in batches]
+    assert terms[0]["reward"] == terms[1]["reward"]
+    assert agent_terms(model, batches[0])["reward"] != agent_terms(model, batches[1])["reward"]
+
+
+def test_relevant_sequences_that_the_teacher_skips_leave_no_nan(model):
+    loss = loss_of(phase := started("agent", model), phase.means(model, random_batch(), 0, range(SAMPLES)))
+    found = torch.autograd.grad(loss, [p for _, p in phase.trained(model)], allow_unused=True)
+    assert loss.isfinite()
+    assert all(gradient.isfinite().all() for gradient in found if gradient is not None)
