@@ -46,15 +46,19 @@ class RunningRMS(nn.Module):
         self.register_buffer("mean_square", torch.zeros(len(self.names)))
         self.register_buffer("weight", torch.zeros(len(self.names)))
 
-    def forward(self, name: str, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def forward(
+        self, name: str, value: Float[Tensor, "*shape"], observed: Float[Tensor, "*any"] | None = None
+    ) -> Float[Tensor, "*shape"]:
         """Take `value` into the estimate of `name` and divide it by the estimate's root.
 
         Args:
             name: one of `names`.
             value: a loss term, a scalar as a rule; of several values the mean square enters.
+            observed: enters the estimate in place of the value: where `value` is one process's part of a term, the
+                whole term.
 
         Returned in float32 (float64 for float64). Gradient flows through the value, not the divisor. A NaN or infinite
-        value comes out as such and leaves the estimate alone. Where the estimate is zero or there is none yet, the
+        value comes out as such, and what is not finite leaves the estimate alone. Where the estimate is zero or there is none yet, the
         divisor is 1. Deterministic; compiles without graph breaks; no host synchronisation.
 
         >>> float(RunningRMS(["flow"])("flow", torch.tensor(0.0)))
@@ -65,9 +69,10 @@ class RunningRMS(nn.Module):
         require_device("value", value, like=self.mean_square)
         index = self._index(name)
         value = value.to(compute_dtype(value))
+        observed = value if observed is None else observed.to(compute_dtype(observed))
         with torch.no_grad():
             if self.training:
-                self._update(index, value.square().mean().to(self.mean_square.dtype))
+                self._update(index, observed.square().mean().to(self.mean_square.dtype))
             rms = (self.mean_square[index] / self.weight[index]).sqrt()
             divisor = torch.where(rms > 0, rms, 1)
         return value / divisor

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dreamer4_impl.arguments import require_dtype, require_floating, require_option, require_rank, require_shape
 from dreamer4_impl.attention import BACKENDS, TRITON_WIDTHS, Sees, attention
@@ -211,6 +212,9 @@ class Transformer(nn.Module):
     Args:
         config: sizes.
 
+    Attributes:
+        recompute: set it to have each layer's activations computed again for the gradient instead of being kept.
+
     Matrix products run in the dtype of x, that of the parameters unless autocast is on; norms, RoPE and the softmax in
     float32 at least. Differentiable; deterministic on a CPU; compiles without graph breaks, once for every shape, with a
     cache too; no host synchronisation. With backend "flex" on a CPU, only under torch.no_grad().
@@ -225,7 +229,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.recompute = config, False
         self.layers = nn.ModuleList(Layer(config, kind) for kind in config.layer_kinds())
 
     def forward(
@@ -293,7 +297,12 @@ class Transformer(nn.Module):
         kinds = self.config.layer_kinds()
         for index, (kind, layer) in enumerate(zip(kinds, self.layers, strict=True)):
             past = None if kind == "space" or cache is None else Past(cache, kinds[:index].count("time"), commit)
-            x = layer(x, sees=sees[kind], angles=angles[kind], past=past)
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(
+                    layer, x, sees=sees[kind], angles=angles[kind], use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                x = layer(x, sees=sees[kind], angles=angles[kind], past=past)
         return x
 
     def _angles(self, positions: Tensor, x: Tensor) -> Rotation:

@@ -20,6 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.precision import compute_dtype
 
@@ -36,7 +37,7 @@ class PartialMean(NamedTuple):
     """
 
     total: Float[Tensor, ""]
-    count: Float[Tensor, ""]
+    count: Float[Tensor, ""]  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs
 
     @classmethod
     def of(cls, values: Shaped[Tensor, "*shape"], weight: Shaped[Tensor, "*shape"] | None = None) -> "PartialMean":
@@ -90,10 +91,18 @@ class Phase(Protocol):
     Attributes:
         name: "tokenizer", "dynamics", "agent" or "imagine".
         term_names: what `terms` returns, in order; each has a running RMS of its own.
+        one_mean: whether there is one term and it is the mean of the same name, alone. Accumulation is cheaper then.
+        notes: sentences that whoever trains should know, such as what the loss lacks.
     """
 
     name: str
     term_names: tuple[str, ...]
+    one_mean: bool
+    notes: tuple[str, ...]
+
+    def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
+        """Give the model what it needs of the data, such as their mean frame; once, before the first step of a run."""
+        ...
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
         """Parameters for the optimiser, by their names in the model; the loop freezes everything else.

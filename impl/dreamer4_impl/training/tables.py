@@ -27,8 +27,8 @@ def to_table(value: Any) -> Any:
     {'kind': 'binary', 'name': 'keys', 'size': 4}
     """
     if is_dataclass(value) and not isinstance(value, type):
-        kind = {"kind": name for name, cls in KINDS.items() if type(value) is cls}
-        return kind | {field.name: to_table(getattr(value, field.name)) for field in fields(value)}
+        kind = [name for name, cls in KINDS.items() if type(value) is cls]
+        return dict(zip(["kind"], kind, strict=False)) | {field.name: to_table(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple | list):
         return [to_table(part) for part in value]
     return value
@@ -145,7 +145,9 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
         if value not in arguments:
             raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}; got {value!r}")
         return value
-    return from_table(wanted, value, where) if is_dataclass(wanted) else _plain(wanted, value, where)
+    if isinstance(wanted, type) and is_dataclass(wanted):
+        return from_table(wanted, value, where)
+    return _plain(wanted, value, where)
 
 
 def _items(types: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -1,0 +1,80 @@
+"""AdamW, its learning rate at every step, and a running average of the weights."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dreamer4_impl.training.distributed import shard_like, whole
+from dreamer4_impl.training.settings import Optimiser
+
+
+def adamw(parameters: Iterable[nn.Parameter], settings: Optimiser, device: torch.device) -> torch.optim.AdamW:
+    """AdamW on these parameters: matrices decay, gains and biases do not; fused on CUDA.
+
+    >>> adamw(nn.Linear(2, 2).parameters(), Optimiser(), torch.device("cpu")).param_groups[1]["weight_decay"]
+    0.0
+    """
+    parameters = list(parameters)
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = device.type == "cuda"
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=fused)
+
+
+def learning_rate(settings: Optimiser, step: int, steps: int) -> float:
+    """That of a step, counted from 0: a linear rise over the warm-up, then constant or half a cosine down to a tenth.
+
+    >>> [learning_rate(Optimiser(learning_rate=1.0, warmup=4), step, steps=10) for step in (0, 3, 9)]
+    [0.25, 1.0, 1.0]
+    """
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    if settings.decay == "none":
+        return settings.learning_rate
+    done = min(1.0, (step - settings.warmup) / max(1, steps - 1 - settings.warmup))
+    return settings.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def clip(parameters: Iterable[nn.Parameter], norm: float) -> Tensor:
+    """Scale the gradients so that their norm is at most this; returns what it was, over all processes."""
+    return whole(nn.utils.clip_grad_norm_(parameters, norm))
+
+
+class RunningAverage:
+    """avg ← decay · avg + (1 − decay) · weights, from the weights at the start.
+
+    Args:
+        weights: trained parameters by name.
+        decay: in [0, 1).
+
+    >>> weight = nn.Parameter(torch.zeros(1))
+    >>> average = RunningAverage({"w": weight}, decay=0.75)
+    >>> weight.data += 4
+    >>> average.update()
+    >>> average.full()
+    {'w': tensor([1.])}
+    """
+
+    def __init__(self, weights: Mapping[str, nn.Parameter], decay: float) -> None:
+        self.weights, self.decay = dict(weights), decay
+        self.values = {name: weight.detach().clone() for name, weight in weights.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the weights of this step in."""
+        torch._foreach_lerp_(list(self.values.values()), list(self.weights.values()), 1 - self.decay)
+
+    def full(self) -> dict[str, Tensor]:
+        """The average; of sharded weights the whole of it, in every process."""
+        return {name: whole(value) for name, value in self.values.items()}
+
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Continue from an average that `full` gave; what it lacks starts at the weights."""
+        for name, own in self.values.items():
+            if name in values:
+                own.copy_(shard_like(values[name].to(own.device), own))

@@ -1,0 +1,50 @@
+"""The global random states of a process: seeded, kept with a checkpoint and put back.
+
+Training draws from none of them, only from generators keyed by step and sample. They are kept because a perceptual network
+or a user's phase may.
+"""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch on all devices.
+
+    >>> seed_everything(0)
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global state is what is meant)
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, Any]:
+    """All of it, in types that `torch.load` trusts.
+
+    >>> sorted(random_state())
+    ['cuda', 'numpy', 'python', 'torch']
+    """
+    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    return {
+        "python": random.getstate(),
+        "numpy": numpy | {"state": numpy["state"] | {"key": torch.from_numpy(numpy["state"]["key"].astype(np.int64))}},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Continue where `random_state` was taken; on fewer or more GPUs, those that are there.
+
+    >>> restore_random_state(random_state())
+    """
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    key = state["numpy"]["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state(state["numpy"] | {"state": state["numpy"]["state"] | {"key": key}})  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    for device, cuda in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(cuda, device)
