@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,7 +169,7 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> tuple[Evaluati
         evaluation = evaluate(
             subject.model,
             held_out,
-            settings,
+            replace(settings, imagine=subject.imagine),
             training=training,
             prior=subject.prior,
             absent=subject.absent,

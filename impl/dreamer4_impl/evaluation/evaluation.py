@@ -7,20 +7,21 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import torch
-from torch import nn
 
 from dreamer4_impl.arguments import require_power_of_two
 from dreamer4_impl.constants import SAMPLING_STEPS
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.evaluation.findings import Findings, Pictures, SkippedError
 from dreamer4_impl.evaluation.game_returns import game_returns
-from dreamer4_impl.evaluation.held_out import HeldOut, held_out
+from dreamer4_impl.evaluation.held_out import HeldOut, clips_of, held_out
 from dreamer4_impl.evaluation.imagined_returns import imagined_returns
 from dreamer4_impl.evaluation.measures import Measure
 from dreamer4_impl.evaluation.open_loop import Plan, open_loop
 from dreamer4_impl.evaluation.reward_prediction import reward_prediction
 from dreamer4_impl.evaluation.tokenizer_quality import tokenizer_quality
+from dreamer4_impl.heads import PolicyHead
 from dreamer4_impl.model import Dreamer4, count_parameters
+from dreamer4_impl.training.options import ImagineOptions
 
 #: Sections by name, in order, with the parts of the model that each needs.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -41,8 +42,8 @@ class Settings:
         context: C₀, frames of a clip before the first predicted one; None is the context length of the dynamics.
         horizons: how many frames ahead rollouts are measured.
         steps: values of K.
-        rollouts: imagined rollouts of policy and prior, and frames of each.
-        imagined_frames: frames of an imagined rollout.
+        rollouts: imagined ones, of policy and prior each.
+        imagine: horizon, context, K and γ of these; those that the agent was trained with are the ones to take.
         game: a gymnasium id such as "ALE/Breakout-v5", or None for no game.
         episodes: of the game, for the policy and for the random policy.
         batch: clips at a time; part of what the noise depends on.
@@ -54,7 +55,7 @@ class Settings:
     horizons: tuple[int, ...] = (1, 4, 8, 16)
     steps: tuple[int, ...] = (1, 2, SAMPLING_STEPS, 16, 64)
     rollouts: int = 256
-    imagined_frames: int = 16
+    imagine: ImagineOptions = field(default_factory=ImagineOptions)
     game: str | None = None
     episodes: int = 10
     batch: int = 16
@@ -62,7 +63,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
-        for name in ("clips", "rollouts", "imagined_frames", "episodes", "batch"):
+        for name in ("clips", "rollouts", "episodes", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)!r}")
         if self.context is not None and self.context < 1:
@@ -102,7 +103,7 @@ def evaluate(
     settings: Settings,
     *,
     training: Dataset,
-    prior: nn.Module | None = None,
+    prior: PolicyHead | None = None,
     absent: Mapping[str, str] | None = None,
     before: Callable[[str], object] = lambda section: None,
 ) -> Evaluation:
@@ -132,7 +133,7 @@ def evaluate(
 
 
 def _sections(
-    model: Dreamer4, dataset: Dataset, data: HeldOut, plan: Plan, settings: Settings, prior: nn.Module | None
+    model: Dreamer4, dataset: Dataset, data: HeldOut, plan: Plan, settings: Settings, prior: PolicyHead | None
 ) -> dict[str, Callable[[], Findings]]:
     def acting(measure: Callable[[], Findings]) -> Callable[[], Findings]:
         def checked() -> Findings:
@@ -146,13 +147,15 @@ def _sections(
         "tokenizer": lambda: tokenizer_quality(model.tokenizer, data, batch, seed),
         "rollout": acting(lambda: open_loop(model, data, plan)),
         "reward": acting(lambda: reward_prediction(model, data, plan.context, batch, seed)),
-        "imagined": acting(
-            lambda: imagined_returns(
-                model, prior, data.clips, plan.context, settings.rollouts, settings.imagined_frames, batch, seed
-            )
-        ),
+        "imagined": acting(lambda: _imagined(model, prior, dataset, settings)),
         "game": acting(lambda: game_returns(model, dataset, settings.game, settings.episodes, seed)),
     }
+
+
+def _imagined(model: Dreamer4, prior: PolicyHead | None, dataset: Dataset, settings: Settings) -> Findings:
+    options = settings.imagine
+    contexts = clips_of(dataset, settings.rollouts, options.context)
+    return imagined_returns(model, prior, contexts, options, settings.rollouts, settings.batch, settings.seed)
 
 
 def _measure(section: str, measure: Callable[[], Findings], evaluation: Evaluation, absent: Mapping[str, str]) -> None:

@@ -10,7 +10,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dreamer4_impl.actions import LABELLED, Categorical
-from dreamer4_impl.constants import CONTEXT_LEVEL
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.game import Game, View
@@ -18,7 +17,9 @@ from dreamer4_impl.data.policies import random_policy
 from dreamer4_impl.evaluation.findings import Findings, SkippedError
 from dreamer4_impl.evaluation.measures import estimate
 from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.sampler import context_label, corrupt_context
+from dreamer4_impl.training.imagine import Imagination
+from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.tokenizer import as_video
 
 #: Frames after which an episode is cut: a policy that never serves would play for hours.
 LONGEST: Final = 2000
@@ -57,12 +58,15 @@ def game_returns(
 
 
 class _Player:
-    """Draws the policy's actions in several games at once, from what the world model remembers of each."""
+    """Draws the policy's actions in several games at once, from what the world model remembers of each.
+
+    The agent token is read as in imagination, where a frame joins the past.
+    """
 
     def __init__(self, model: Dreamer4, task: int | None, batch: int, seed: int) -> None:
         self.model, self.batch, self.device = model, batch, model.dynamics.registers.device
-        self.task = None if task is None else torch.full((batch,), task, device=self.device)
-        self.seen, self.past = model.tokenizer.encoder_cache(batch), model.dynamics.empty_cache(batch)
+        told = None if task is None else torch.full((batch,), task, device=self.device)
+        self.seen, self.world = model.tokenizer.encoder_cache(batch), Imagination(model, ImagineOptions(), told, batch)
         self.noise = torch.Generator(self.device).manual_seed(seed)
         self.taken: dict[str, Tensor] = {
             part.name: torch.zeros(part.shape(batch, 1), dtype=torch.int64, device=self.device)
@@ -74,22 +78,15 @@ class _Player:
     def act(self, frames: UInt8[np.ndarray, "B H W C"]) -> list[Any]:
         """Actions at these frames, which the player remembers."""
         assert self.model.agent is not None
-        video = torch.from_numpy(frames).to(self.device)[:, None].float() / 255
-        policy = self.model.agent.policy.act(self._read(self.model.tokenizer.encode(video, cache=self.seen)))
-        self.taken = policy.sample(self.noise)
+        video = as_video(torch.from_numpy(frames).to(self.device)[:, None])
+        z = self.model.tokenizer.encode(video, cache=self.seen)
+        noise = torch.randn(z.shape, generator=self.noise, device=self.device)
+        h = self.world.remember(z, noise, {**self.taken, LABELLED: self.known})
+        self.taken = self.model.agent.policy.act(h[:, None]).sample(self.noise)
         self.known = torch.ones_like(self.known)
         (component,) = self.model.dynamics.config.actions
         values = self.taken[component.name][:, 0].cpu().numpy()
         return [int(value) for value in values] if isinstance(component, Categorical) else list(values.astype(np.int8))
-
-    def _read(self, z: Float[Tensor, "B 1 S D"]) -> Float[Tensor, "B 1 W"]:
-        """The agent token at frames that join the past as those of imagination do: with the noise of context."""
-        k_max = self.model.dynamics.config.k_max
-        z = corrupt_context(z, CONTEXT_LEVEL, self.noise)
-        tau = z.new_full(z.shape[:2], context_label(CONTEXT_LEVEL, k_max))
-        actions, d_min = {**self.taken, LABELLED: self.known}, torch.full_like(tau, 1 / k_max)
-        h: Tensor = self.model.dynamics(z, tau, d_min, actions, self.task, cache=self.past)[1]
-        return h
 
 
 def _play(

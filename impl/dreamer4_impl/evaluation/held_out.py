@@ -14,6 +14,7 @@ from dreamer4_impl.actions import LABELLED
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.evaluation.baselines import mean_frame
 from dreamer4_impl.network import index_actions
+from dreamer4_impl.training.tokenizer import as_video
 
 #: Training frames for mean frame, mean reward and PCA, evenly spaced.
 TRAINING_FRAMES: Final = 4096
@@ -45,7 +46,7 @@ class Clips:
 
     def pixels(self, device: torch.device) -> Float[Tensor, "N T H W C"]:
         """The frames with values in [0, 1]."""
-        return self.video.to(device).float() / 255
+        return as_video(self.video.to(device))
 
     def actions_on(self, device: torch.device) -> dict[str, Tensor]:
         """The actions, where the model is."""
@@ -82,23 +83,32 @@ class HeldOut:
 
 
 def held_out(dataset: Dataset, training: Dataset, clips: int, length: int) -> HeldOut:
-    """Clips of `length` frames of one episode each, at evenly spaced starts; and evenly spaced training frames.
+    """Clips that the model has not seen, and evenly spaced frames of those that it has.
 
     Args:
-        dataset: what the model has not seen.
+        dataset: what it has not seen.
         training: what it was trained on.
-        clips: how many; fewer where there are fewer places to start. They overlap where the data are short.
-        length: frames of a clip.
+        clips, length: as for `clips_of`.
     """
-    starts = _starts(dataset, length)
-    chosen = [starts[i] for i in _evenly(len(starts), clips)]
     rows = [(number, t) for number, episode in enumerate(training.episodes) for t in range(episode.length)]
     frames = [training.clip(*rows[i], 1) for i in _evenly(len(rows), TRAINING_FRAMES)]
     return HeldOut(
-        _clips(dataset, chosen, length),
+        clips_of(dataset, clips, length),
         torch.from_numpy(np.concatenate([frame.frames for frame in frames])),
         torch.from_numpy(np.concatenate([frame.rewards for frame in frames])),
     )
+
+
+def clips_of(dataset: Dataset, count: int, length: int) -> Clips:
+    """Clips of one episode each, at evenly spaced starts.
+
+    Args:
+        dataset: where they come from.
+        count: how many; fewer where there are fewer places to start. They overlap where the data are short.
+        length: frames of a clip.
+    """
+    starts = _starts(dataset, length)
+    return _clips(dataset, [starts[i] for i in _evenly(len(starts), count)], length)
 
 
 def _starts(dataset: Dataset, length: int) -> list[tuple[int, int]]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
 
+from dreamer4_impl.heads import PolicyHead
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.pmpo import frozen_prior
 from dreamer4_impl.training.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
+from dreamer4_impl.training.options import ImagineOptions
 
 #: Parts of the model that a checkpoint of each phase has trained.
 _TRAINED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -29,14 +30,14 @@ class Subject:
         model: on its device, in evaluation mode.
         prior: the behaviour-cloned policy head, where the checkpoint holds it beside the policy.
         absent: parts that are not trained, each with a sentence; `evaluate` leaves out what needs them.
-        data: the directory of the data that it was trained on, where the checkpoint says.
+        imagine: how the agent imagined in training, or the defaults.
         facts: about the checkpoint, for evaluation.json.
     """
 
     model: Dreamer4
-    prior: nn.Module | None
+    prior: PolicyHead | None
     absent: dict[str, str]
-    data: str
+    imagine: ImagineOptions
     facts: dict[str, Any]
 
 
@@ -64,7 +65,7 @@ def load_subject(path: Path | str, device: torch.device | str) -> Subject:
         model.to(device),
         None if prior is None else prior.to(device),
         _absent(model, phase, report.missing),
-        checkpoint.settings.data if checkpoint else "",
+        checkpoint.settings.imagine if checkpoint else ImagineOptions(),
         {"checkpoint": facts},
     )
 
@@ -82,11 +83,12 @@ def _absent(model: Dreamer4, phase: str, missing: tuple[str, ...]) -> dict[str, 
     return found
 
 
-def _prior(model: Dreamer4, checkpoint: Checkpoint | None) -> nn.Module | None:
+def _prior(model: Dreamer4, checkpoint: Checkpoint | None) -> PolicyHead | None:
     """The companion of the phase imagine."""
     weights = checkpoint.state.get("companions", {}).get("prior") if checkpoint else None
     if weights is None or model.agent is None:
         return None
     prior = frozen_prior(model.agent.policy)
+    assert isinstance(prior, PolicyHead)
     load_weights(prior, weights, where="the prior of the checkpoint")
     return prior

@@ -39,7 +39,11 @@ def episode(generator: np.random.Generator) -> dict[str, Any]:
     for action in actions[1:]:
         frames.append(moved(frames[-1], torch.tensor([action])))
     video = torch.cat(frames).numpy()
-    return {"frames": video, "actions": {"move": actions}, "rewards": (video[:, :, 0, 0] > 0).any(1) * (np.arange(FRAMES) > 0)}
+    return {
+        "frames": video,
+        "actions": {"move": actions},
+        "rewards": (video[:, :, 0, 0] > 0).any(1) * (np.arange(FRAMES) > 0),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +84,7 @@ class Pixels(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.decoder = SimpleNamespace(queries=torch.zeros(()))
-        self.config = replace(
-            square_config().tokenizer, latents=SIDE, spatial_tokens=SIDE, latent_channels=SIDE
-        )
+        self.config = replace(square_config().tokenizer, latents=SIDE, spatial_tokens=SIDE, latent_channels=SIDE)
 
     def encode(self, video: Tensor) -> Tensor:
         return video[..., 0]

@@ -1,0 +1,146 @@
+"""`dreamer4-eval` from end to end, on checkpoints of every phase."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+
+from dreamer4_impl.evaluation.command import main
+from dreamer4_impl.evaluation.document import schema
+from dreamer4_impl.evaluation.evaluation import SECTIONS
+from dreamer4_impl.pmpo import frozen_prior
+from dreamer4_impl.training.checkpoint import Checkpoint, save
+from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.settings import Settings
+
+FAST = ["--clips", "4", "--context", "3", "--horizons", "1,2,4", "--steps", "1,4", "--rollouts", "4", "--device", "cpu"]
+
+
+@pytest.fixture
+def run_of(tmp_path, square_model):
+    """A run with one checkpoint of a phase; without the weights whose names begin so."""
+
+    def made(phase, without="nothing"):
+        model, run = square_model, tmp_path / "run"
+        settings = Settings(phase, model.config, imagine=ImagineOptions(horizon=3, context=2, steps=1))
+        weights = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
+        companions = {"prior": frozen_prior(model.agent.policy).state_dict()} if phase == "imagine" else {}
+        save(run, Checkpoint(settings, 7, weights, state={"companions": companions}))
+        return run
+
+    return made
+
+
+class Page(HTMLParser):
+    """What a page is made of, and what it would fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.headings, self.images, self.foreign, self.tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append(tag)
+        if tag == "h2" and "id" in found:
+            self.headings.append(found["id"])
+        if tag == "img":
+            self.images.append(found["src"])
+        self.foreign += [v for n, v in attributes if n in ("src", "href") and v and not v.startswith(("data:", "#"))]
+
+
+def evaluated(run, data, *options):
+    status = main([str(run), "--data", str(data), *FAST, *options])
+    out = run / "evaluation" / "step-00000007"
+    return status, json.loads((out / "evaluation.json").read_text()), (out / "index.html").read_text()
+
+
+def test_checkpoint_of_the_last_phase_fills_every_section_but_the_game(run_of, square_data, capsys):
+    status, document, text = evaluated(run_of("imagine"), square_data)
+    jsonschema.validate(document, schema())
+    assert status == 0
+    assert document["checkpoint"] | {"path": ""} == {
+        "path": "", "phase": "imagine", "step": 7, "missing": [], "unexpected": []
+    }  # fmt: skip
+    assert document["skipped"] == {"game": "no game was asked for (--game ALE/Breakout-v5)"}
+    assert document["settings"]["imagine"]["horizon"] == 3  # as the agent was trained
+    assert {name.split(".")[0] for name in document["measures"]} == {"tokenizer", "rollout", "reward", "imagined"}
+    assert document["measures"]["rollout.k4.psnr.h4"]["n"] == 4
+    page = Page(text)
+    assert page.headings == list(SECTIONS)
+    assert page.tags.count("svg") == 6  # by horizon (2), by K, the gap, and dots of tokenizer and returns
+    assert [image.split(";")[0] for image in page.images] == ["data:image/png", "data:image/webp"] * 2
+    assert page.foreign == []
+    assert "index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("phase", "skipped"),
+    [("tokenizer", ["rollout", "reward", "imagined", "game"]), ("dynamics", ["reward", "imagined", "game"])],
+)
+def test_what_a_phase_has_not_trained_yet_is_left_out_with_the_reason(run_of, square_data, phase, skipped):
+    status, document, text = evaluated(run_of(phase), square_data)
+    assert status == 0
+    assert list(document["skipped"]) == skipped
+    missing = "dynamics" if phase == "tokenizer" else "agent"
+    reason = f"the checkpoint is of the phase {phase}, before the {missing} is trained"
+    assert document["skipped"]["reward"] == reason
+    assert f"Left out: {reason}" in text
+
+
+def test_checkpoint_from_before_a_part_existed_says_what_it_lacks(run_of, square_data):
+    _, document, _ = evaluated(run_of("imagine", without="agent."), square_data)
+    assert document["skipped"]["reward"] == "the checkpoint holds nothing of the agent"
+    assert "agent.value.head.read.bias" in document["checkpoint"]["missing"]
+    assert "rollout.k4.psnr.h4" in document["measures"]
+
+
+def test_bars_decide_the_exit_status(run_of, square_data, capsys):
+    run, met = run_of("tokenizer"), "tokenizer.model.psnr < 100"
+    assert evaluated(run, square_data, "--require", met)[0] == 0
+    status, document, text = evaluated(run, square_data, "--require", met, "--bars", "tokenizer,dynamics")
+    assert status == 1
+    assert [bar["met"] for bar in document["bars"]] == [False] * 9 + [True]
+    assert document["bars"][1]["reason"] == "rollout.k4.psnr.h4 was not measured"
+    jsonschema.validate(document, schema())
+    assert "1 of 10 met" in text
+    assert "missed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--bars", "best"], "bars must be some of tokenizer, pca, dynamics, agent; got 'best'"),
+        (["--require", "psnr"], "a bar must compare two sides"),
+        (["--steps", "3"], "each of steps must be a power of two"),
+        (["--clips", "0"], "clips must be 1 or more; got 0"),
+        (["--horizons", "100"], "no held-out episode has the 103 frames of a clip"),
+        (["--data", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_mistakes_of_the_command_line_are_sentences(run_of, square_data, capsys, options, sentence):
+    assert main([str(run_of("tokenizer")), "--data", str(square_data), *FAST, *options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_run_without_a_checkpoint_is_refused(tmp_path, square_data, capsys):
+    assert main([str(tmp_path), "--data", str(square_data)]) == 2
+    assert "there is no checkpoint in" in capsys.readouterr().err
+
+
+def test_data_of_other_frames_are_refused(run_of, square_data, square_model, capsys):
+    config = square_model.config
+    square_model.config = replace(config, tokenizer=replace(config.tokenizer, height=15))
+    assert main([str(run_of("tokenizer")), "--data", str(square_data), *FAST]) == 2
+    assert "(H, W, C) = (15, 16, 1); got (16, 16, 1)" in capsys.readouterr().err
+
+
+def test_help_teaches_with_examples_and_names_the_bars(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "dreamer4-eval runs/dynamics --data breakout" in text
+    assert "rollout.k4.psnr.h8 >= rollout.copy.psnr.h8 + 1" in text
