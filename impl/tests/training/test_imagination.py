@@ -1,0 +1,138 @@
+"""Phase 3: rollouts of the policy in the world model, and what the two heads learn from them."""
+
+import pytest
+import torch
+
+from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.pmpo import policy_loss_factored
+from dreamer4_impl.policy import Policy
+from dreamer4_impl.presets import tiny
+from dreamer4_impl.returns import lambda_returns, value_loss
+from dreamer4_impl.sampler import context_label, sample_frame
+from dreamer4_impl.training.draws import normal_draws
+from dreamer4_impl.training.imagine import ImaginePhase, imagine, policy_means, policy_term
+from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.settings import Settings
+
+KEYS = [("imagine", 0, sample) for sample in range(2)]
+CONTEXT, HORIZON = 4, 3
+
+
+@pytest.fixture
+def model(tiny_on):
+    tiny_model = tiny_on(dtype=torch.float32)
+    return tiny_model.random(lambda: Dreamer4(tiny())).eval()
+
+
+def rolled_out(model, options, policy=None):
+    torch.manual_seed(0)
+    context = torch.randn(2, CONTEXT, 5, 6).tanh()
+    actions = {"keys": torch.randint(2, (2, CONTEXT, 4)), "mouse": torch.randint(5, (2, CONTEXT))}
+    task = torch.tensor([0, 2])
+    found = imagine(model, policy or model.agent.policy, context, actions, task, options, 0, KEYS)
+    led = {name: torch.cat([actions[name], found.actions[name]], dim=1) for name in actions}
+    return found, context, led, task
+
+
+def test_frames_are_those_of_the_sampler_each_led_to_by_the_action_of_the_policy(model):
+    found, context, led, _ = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT, context_level=1.0))
+    start = normal_draws(0, KEYS, "start", (HORIZON, 5, 6))
+    for t in range(HORIZON):
+        past = torch.cat([context, found.z[:, :t]], dim=1)
+        seen = {name: values[:, : CONTEXT + t + 1] for name, values in led.items()}
+        frame = sample_frame(model.dynamics.network, past, actions=seen, k_max=8, context_level=1.0, noise=start[:, t])
+        torch.testing.assert_close(found.z[:, t], frame, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_read_is_what_the_whole_corrupted_past_gives_at_once(model):
+    """With the noise that each frame keeps, labels and tasks as agent finetuning has them."""
+    found, context, led, task = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT))
+    past, kept = (normal_draws(0, KEYS, what, (n, 5, 6)) for what, n in (("past", CONTEXT), ("kept", HORIZON)))
+    clean, noise = torch.cat([context, found.z], dim=1), torch.cat([past, kept], dim=1)
+    level = torch.full(clean.shape[:2], context_label(0.9, 8))
+    _, h = model.dynamics(0.1 * noise + 0.9 * clean, level, torch.full_like(level, 1 / 8), led, task)
+    torch.testing.assert_close(found.h, h[:, CONTEXT - 1 :], rtol=1e-4, atol=1e-5)
+
+
+def test_actions_are_those_of_the_policy_at_the_states_that_it_saw(model):
+    found, *_ = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT))
+    sure = Policy(
+        model.agent.policy.components, {"keys": torch.full((1, 1, 4), 30.0), "mouse": torch.eye(5)[None, :1] * 60}
+    )
+    assert found.actions["keys"].shape == (2, HORIZON, 4)
+    model.agent.policy.act = lambda h: Policy(
+        sure.components, {name: logits.expand(len(h), 1, -1) for name, logits in sure.logits.items()}
+    )
+    taken = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT))[0].actions
+    assert taken["keys"].all()
+    assert not taken["mouse"].any()
+
+
+def started(model, **options):
+    phase = ImaginePhase(
+        Settings("imagine", tiny(), imagine=ImagineOptions(horizon=HORIZON, context=CONTEXT, **options))
+    )
+    prior = phase.companions(model)["prior"]
+    return phase, prior
+
+
+def test_the_prior_is_the_policy_before_the_first_update_and_stays_so(model):
+    phase, prior = started(model)
+    found, *_ = rolled_out(model, phase.settings.imagine)
+    assert phase.head_means(model.agent, found)["kl"].total.abs() < 1e-5
+    before = {name: value.clone() for name, value in prior.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.agent.policy.parameters():
+            parameter.add_(0.1)
+    assert phase.head_means(model.agent, found)["kl"].total > 1e-3
+    assert all(torch.equal(value, before[name]) for name, value in prior.state_dict().items())
+
+
+def test_both_losses_are_those_of_equations_10_and_11(model):
+    phase, prior = started(model, alpha=0.7, beta=0.4)
+    with torch.no_grad():
+        for parameter in model.agent.policy.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    found, *_ = rolled_out(model, phase.settings.imagine)
+    terms = phase.terms({n: m.total / m.count.clamp(min=1) for n, m in phase.head_means(model.agent, found).items()})
+
+    agent, states = model.agent, found.h[:, :-1]
+    reward, value = agent.reward.predict(found.h[:, 1:]), agent.value.predict(found.h)
+    returns = lambda_returns(reward, value, torch.ones_like(reward))
+    policy = agent.policy.act(states)
+    expected = policy_loss_factored(
+        policy.factors(),
+        prior.act(states).factors(),
+        policy.factor_actions(found.actions),
+        returns - value[:, :-1],
+        alpha=0.7,
+        beta=0.4,
+    )
+    torch.testing.assert_close(terms["policy"], expected)
+    torch.testing.assert_close(terms["value"], value_loss(agent.value(states), returns, agent.value.twohot))
+
+
+def test_an_empty_set_is_no_part_of_the_policy_loss():
+    policy = Policy(tiny().dynamics.actions, {"keys": torch.randn(1, 2, 4), "mouse": torch.randn(1, 2, 5)})
+    actions = {"keys": torch.ones(1, 2, 4, dtype=torch.int64), "mouse": torch.zeros(1, 2, dtype=torch.int64)}
+    means = policy_means(policy, policy, actions, torch.ones(1, 2))
+    assert means["below"].total == means["below"].count == 0
+    averages = {name: mean.total / mean.count.clamp(min=1) for name, mean in means.items()}
+    torch.testing.assert_close(policy_term(averages, 0.5, 0.3), -0.5 * policy.log_prob(actions).mean())
+
+
+def test_the_same_numbers_draw_the_same_future_from_the_same_policy(model):
+    _, prior = started(model)
+    options = ImagineOptions(horizon=HORIZON, context=CONTEXT)
+    first, second = (rolled_out(model, options, policy)[0] for policy in (model.agent.policy, prior))
+    assert torch.equal(first.z, second.z)
+
+
+def test_actions_drawn_by_inversion_follow_the_policy():
+    policy = Policy(tiny().dynamics.actions, {"keys": torch.randn(1, 4), "mouse": torch.randn(1, 5)})
+    many = Policy(policy.components, {name: logits.expand(4000, -1) for name, logits in policy.logits.items()})
+    uniform = {"keys": torch.rand(4000, 4), "mouse": torch.rand(4000)}
+    taken = many.quantile(uniform)
+    for mouse, p in enumerate(policy.logits["mouse"][0].softmax(-1)):
+        assert abs((taken["mouse"] == mouse).double().mean() - p) < 0.05
+    assert ((taken["keys"].double().mean(0) - policy.logits["keys"][0].sigmoid()).abs() < 0.05).all()
