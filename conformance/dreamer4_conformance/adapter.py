@@ -383,6 +383,58 @@ class Adapter:
         """
         raise NotProvided
 
+    # Algorithm 1: the training of a small model of the adapter's own, its parameters random, those that start at zero included
+
+    @operation
+    def training_plan(self, seed: int, steps: int) -> Sequence[Mapping[str, Any]]:
+        """What the batches of a whole run of `steps` steps consist of, in order.
+
+        One mapping for each step. "length": frames, in dynamics training; "image": bool (B,), which of its videos are treated as separate images;
+        "relevant": bool (B,), which sequences of agent finetuning are relevant ones, the others uniform. Leave out what there is none of.
+        """
+        raise NotProvided
+
+    @operation
+    def image_dynamics(self, z: Array, tau: Array, d: Array) -> Array:
+        """`dynamics` as training calls it on videos that are treated as separate images: z_hat (B, T, S, D)."""
+        raise NotProvided
+
+    @operation
+    def training_gradients(self, phase: str, seed: int, terms: Sequence[str] | None = None) -> Mapping[str, Any]:
+        """Gradients of one step of "dynamics", "agent" or "imagine", by part of the model.
+
+        Parts: "tokenizer", "transformer" (of the dynamics), "policy", "reward", "value", "prior", and others that there are. Each is a list of the
+        gradients of its parameters, or one array; None stands for no gradient. `terms` are those of the loss to differentiate, None for all:
+        "dynamics", "policy" and "reward" of "agent", the keys of `agent_losses`.
+        """
+        raise NotProvided
+
+    @operation
+    def agent_losses(self, seed: int, data: Sequence[int], relevant: Sequence[bool]) -> Mapping[str, Array]:
+        """The terms of one step of agent finetuning, scalars: "dynamics" (Eq. 7), "policy" and "reward" (Eq. 9), those that there are.
+
+        The batch has a sequence for each number of `data`, whose frames, actions and rewards are drawn from that number alone; a relevant one where
+        `relevant` says so. What the step itself draws follows `seed`. The terms are those before normalisation.
+        """
+        raise NotProvided
+
+    @operation
+    def resume(self, seed: int, steps: int, at: int | None) -> Mapping[str, Array]:
+        """What a run of `steps` steps ends with, by name: its parameters, and whatever else is to be the same.
+
+        `at` None: the run is not interrupted. Else it is saved after `at` steps, and goes on from what was saved alone, as in a new process.
+        """
+        raise NotProvided
+
+    @operation
+    def load_checkpoint(self, removed: str | None, added: str | None) -> Mapping[str, Any]:
+        """A checkpoint of one model loaded into another, newly made.
+
+        `removed` is a parameter that is taken from the checkpoint first, `added` a name under which it is given one that the model has not.
+        "missing", "unexpected": the names that loading reports. "parameters": those of the model after loading, by name.
+        """
+        raise NotProvided
+
     # Arrays. Frameworks override these five.
 
     def to_native(self, x: np.ndarray) -> Array:

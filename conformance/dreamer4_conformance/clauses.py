@@ -350,7 +350,7 @@ CLAUSES: tuple[Clause, ...] = (
     *_section(
         None,
         "Algorithm 1, Sec. 3, 3.3, 3.4, 4, App. A",
-        None,
+        "algorithm1_training",
         {
             "train.batch-lengths": "Many short batches and occasional long ones, then long ones only; T2 > C.",
             "train.images": ("reading", "30 % of the videos of a batch are treated as separate images."),
@@ -358,6 +358,13 @@ CLAUSES: tuple[Clause, ...] = (
             "train.agent-finetune": "Agent finetuning adds Eq. 9 to Eq. 7, on noisy inputs, and trains the transformer.",
             "train.data-mixture": "50 % uniform and 50 % relevant sequences; cloning only on the relevant, dynamics only on the uniform.",
             "train.freeze": "Imagination training updates the policy and value heads alone.",
+        },
+    ),
+    *_section(
+        None,
+        "not in the paper",
+        None,
+        {
             "ckpt.tolerant": (
                 "quality",
                 "A checkpoint from before a parameter existed loads, and says which keys were missing.",

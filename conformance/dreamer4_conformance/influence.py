@@ -32,6 +32,7 @@ Tree = Any
 
 BLACK_BOXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dynamics": (("z", "tau", "d", "actions", "task", "labelled"), ("z_hat", "agent")),
+    "image_dynamics": (("z", "tau", "d"), ("z_hat",)),
     "encode": (("video",), ("z",)),
     "decode": (("z",), ("video",)),
     "reconstruct": (("video",), ("video",)),

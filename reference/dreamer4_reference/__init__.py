@@ -25,6 +25,7 @@ The paper is Hafner, Yan, Lillicrap 2025, "Training Agents Inside of Scalable Wo
 | | `sec34_norms` | RMSNorm and QK-norm |
 | | `sec34_rope` | rotary position embeddings |
 | | `sec34_swiglu` | the MLP |
+| Algorithm 1 | `algorithm1_training` | the phases of training, what each trains, what its batches consist of |
 | Sec. 4 | `minecraft_actions` | keys, and the mouse as 121 μ-law classes |
 | | `constants` | the numbers that the paper gives |
 | | `levels` | what every equation demands of its arguments |

@@ -29,5 +29,14 @@ IMAGE_FRACTION: Final = 0.3
 C: Final = 192
 """Context length in frames (Sec. 3.4); whether the current frame counts is reading A30."""
 
+T1: Final = 64
+"""Frames of a short training batch (training recipe, Sec. 3 and App. A)."""
+
+T2: Final = 256
+"""Frames of a long training batch (training recipe, Sec. 3 and App. A)."""
+
+RELEVANT_FRACTION: Final = 0.5
+"""Share of the sequences of agent finetuning in which the task is accomplished (training recipe, Sec. 3 and App. A)."""
+
 TIME_EVERY: Final = 4
 """One layer in this many mixes time (Sec. 3.4)."""

@@ -17,6 +17,7 @@ from dreamer4_conformance.textbook.sampler import Sampler
 from dreamer4_conformance.textbook.schedule import Schedule
 from dreamer4_conformance.textbook.shortcut_forcing import ShortcutForcing
 from dreamer4_conformance.textbook.tokenizer import Tokenizer
+from dreamer4_conformance.textbook.training import Training
 from dreamer4_conformance.textbook.twohot import TwoHot
 
 
@@ -40,8 +41,16 @@ class TextbookSampler(Sampler, Book):
     """Eq. 1, 2 and 4 alone: for what differs in the sampler only."""
 
 
-class TextbookEquations(ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, Book):
-    """Every equation of the paper, under any reading and in either level."""
+class TextbookTraining(Training, ShortcutForcing, Policy, Book):
+    """Algorithm 1 and checkpoints alone, with the paper's context."""
+
+    context_frames = 192
+
+
+class TextbookEquations(
+    Training, ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, Book
+):
+    """Every equation of the paper and its training, under any reading and in either level."""
 
 
 class TextbookModel(Tokenizer, Book):

@@ -55,6 +55,17 @@ class Dynamics(Transformer):
         z_hat, agent, _ = self.predicted(z, tau, d, actions, task, labelled)
         return z_hat, agent
 
+    def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
+        """Each frame a sequence of its own, without actions."""
+        return self.of_images(*(x.flatten(0, 1)[:, None] for x in (z, tau, d))).reshape(z.shape)
+
+    def of_images(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
+        """The dynamics of sequences without actions and task."""
+        keys = torch.zeros(tau.shape, dtype=torch.int64, device=z.device)
+        actions = {"keys": keys, "mouse": torch.zeros(*tau.shape, 2, device=z.device)}
+        labelled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        return self.dynamics(z, tau, d, actions, None, labelled)[0]
+
     def dynamics_init(self, batch: int) -> Any:
         """No frame seen."""
         return EMPTY

@@ -1,0 +1,156 @@
+"""Checks of checkpoints: a run goes on from one as if it had not stopped, and an older one is loaded, with a report.
+
+How far a resumed run may be off is measured: by two runs that were not interrupted, which on most devices are the same bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.diagnosis import attempt, signature
+from dreamer4_conformance.subject import EPS, Subject
+from dreamer4_conformance.verdicts import OperationFailed
+
+STEPS, AT = 6, 3
+"""Steps of a run, and after how many it is interrupted: early, while averages and warm-ups still move."""
+ROUNDING = 16 * EPS["float32"]
+"""Of the largest value: what is stored in single precision may be rounded once, and what follows is a few steps away."""
+VISIBLE = 8.0
+"""Times the bound by which the steps after the interruption have to move something, for a verdict."""
+FOREIGN = "not_a_parameter_of_this_model"
+
+
+def final(subject: Subject, steps: int, at: int | None) -> dict[str, np.ndarray]:
+    """What a run ends with. OperationFailed where it holds no arrays."""
+    found = subject.call("resume", 0, steps, at, seeded=0)
+    if not isinstance(found, Mapping) or not found:
+        raise OperationFailed(f"resume returned {type(found).__name__}; it needs a dict of arrays, one at least")
+    return {str(name): subject.read(f"resume: {name}", x).astype(np.float64) for name, x in found.items()}
+
+
+def furthest(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """By name, how far two runs are apart; infinitely where shapes differ or a value is not finite."""
+    if one.keys() != other.keys():
+        raise OperationFailed(f"resume returned {sorted(one)}, then {sorted(other)}; it needs the same names each time")
+    return {name: _apart(x, other[name]) for name, x in one.items()}
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    if one.shape != other.shape:
+        return np.inf
+    difference = np.abs(one - other)
+    return float(np.where(np.isfinite(difference), difference, np.inf).max(initial=0.0))
+
+
+@check("ckpt.complete", needs=("resume",))
+def a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
+    """Bit for bit, or as closely as two uninterrupted runs and single precision allow."""
+    whole, again, stopped = final(subject, STEPS, None), final(subject, STEPS, None), final(subject, AT, None)
+    spread, call = furthest(whole, again), f"resume(0, {STEPS}, {AT})"
+    size = {name: float(np.abs(x).max(initial=0.0)) for name, x in whole.items()}
+    bound = {name: 4 * spread[name] + ROUNDING * size[name] for name in whole}
+    moved = {name: _apart(whole[name], x) for name, x in stopped.items() if name in whole}
+    if not any(distance > VISIBLE * bound[name] for name, distance in moved.items()):
+        trial.inconclusive("what a run ends with hardly moves after the interruption: what is lost there cannot be seen")
+    resumed = final(subject, STEPS, AT)
+    for name, distance in furthest(whole, resumed).items():
+        what = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
+        trial.compare(what, distance, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What loading said, and what the model then holds."""
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    parameters: Mapping[str, np.ndarray]
+    call: str
+
+
+def loading(subject: Subject, removed: str | None = None, added: str | None = None) -> Loading:
+    """One checkpoint loaded. OperationFailed where the report cannot be read."""
+    call = f"load_checkpoint({removed!r}, {added!r})"
+    found = subject.call("load_checkpoint", removed, added)
+    if not isinstance(found, Mapping) or not {"missing", "unexpected", "parameters"} <= set(found):
+        seen = sorted(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
+        raise OperationFailed(f"load_checkpoint returned {seen}; it needs missing, unexpected and parameters", call=call)
+    parameters = found["parameters"]
+    if not isinstance(parameters, Mapping) or not parameters:
+        raise OperationFailed(f"load_checkpoint: parameters is {type(parameters).__name__}; it needs arrays by name")
+    names = [tuple(map(str, found[key])) for key in ("missing", "unexpected")]
+    read = {str(name): subject.read(f"load_checkpoint: {name}", x) for name, x in parameters.items()}
+    return Loading(*names, read, call)
+
+
+def some(names: Sequence[str]) -> list[str]:
+    """The first, the middle one and the last."""
+    return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
+
+
+@check("ckpt.tolerant", needs=("load_checkpoint",))
+def a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial: Trial) -> None:
+    """Nothing is missing, nothing unexpected."""
+    whole = loading(subject)
+    for what, names in (("missing", whole.missing), ("unexpected", whole.unexpected)):
+        trial.require(not names, f"nothing is {what}, but {list(names)} is reported", call=whole.call, got=list(names))
+
+
+@check("ckpt.tolerant", needs=("load_checkpoint",))
+def a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Trial) -> None:
+    """For a few parameters; the one that is missing may stand for anything."""
+    whole = loading(subject)
+    for name in some(list(whole.parameters)):
+        without = loading(subject, removed=name)
+        named = [said for said in without.missing if name in said]
+        sentence = f"{name!r} was not in the checkpoint, and {list(without.missing)} is reported as missing"
+        trial.require(bool(named) and len(without.missing) == len(named), sentence, call=without.call, got=without.missing)
+        lost = [other for other, x in whole.parameters.items() if other != name and not _same(x, without.parameters.get(other))]
+        trial.require(not lost, f"where {name!r} is missing, {lost[:3]} is not loaded either", call=without.call, got=lost)
+
+
+@check("ckpt.tolerant", needs=("load_checkpoint",))
+def an_unexpected_parameter_is_named(subject: Subject, trial: Trial) -> None:
+    """Of a name that no model has; everything else loads."""
+    whole, more = loading(subject), loading(subject, added=FOREIGN)
+    sentence = f"the checkpoint holds {FOREIGN!r} besides, and {list(more.unexpected)} is reported as unexpected"
+    named = len(more.unexpected) == 1 and FOREIGN in more.unexpected[0]
+    trial.require(named, sentence, call=more.call, got=more.unexpected)
+    lost = [name for name, x in whole.parameters.items() if not _same(x, more.parameters.get(name))]
+    trial.require(not lost, f"{lost[:3]} is not loaded where the checkpoint holds more", call=more.call, got=lost)
+
+
+def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
+    return other is not None and np.array_equal(one, other, equal_nan=True)
+
+
+@signature("resume")
+def where_resuming_departs(subject: Subject) -> np.ndarray:
+    """What differs after an interruption before the first step, in the middle, and before the last step."""
+
+    def probe(at: int) -> np.ndarray:
+        apart = furthest(final(subject, STEPS, None), final(subject, STEPS, at))
+        return np.array([max(apart.values()) > 1e-6], np.float64)
+
+    return np.concatenate([attempt(lambda at=at: probe(at), 1) for at in (0, AT, STEPS - 1)])  # type: ignore[misc]
+
+
+@signature("load_checkpoint")
+def what_loading_reports(subject: Subject) -> np.ndarray:
+    """Numbers of names, and of parameters that are not loaded: of the same model, without one, with one more."""
+
+    def probe(**change: Any) -> list[float]:
+        whole, other = loading(subject).parameters, loading(subject, **change)
+        lost = sum(not _same(x, other.parameters.get(name)) for name, x in whole.items() if name != change.get("removed"))
+        return [len(other.missing), len(other.unexpected), min(lost, 1)]
+
+    def without_one() -> list[float]:
+        return probe(removed=next(iter(loading(subject).parameters)))
+
+    calls = (probe, without_one, lambda: probe(added=FOREIGN))
+    return np.concatenate([attempt(each, 3) for each in calls])

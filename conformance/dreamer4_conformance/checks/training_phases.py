@@ -1,0 +1,206 @@
+"""Checks of what each phase of training trains: which parts a gradient reaches, and which sequences and noise a loss depends on.
+
+Parts are told by name, and a gradient is there or not: exact. Losses are those of batches whose sequences are replaced one kind at a time, while
+what the step draws stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamer4_conformance.check import Trial, check
+from dreamer4_conformance.diagnosis import attempt, signature
+from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_reference.algorithm1_training import FROZEN, TRAINED, Phase
+
+SEEDS = 4
+"""Steps in which an effect is looked for that has to be there."""
+TERMS = ("dynamics", "policy", "reward")
+"""Of agent finetuning, under the keys of `agent_losses`."""
+RELEVANT = (False, True, False, True)
+"""The batch that is judged: two uniform, two relevant sequences."""
+SAME = 4.0
+"""Roundings, in eps of the loss, by which it may change with sequences that are not its own and count as 0."""
+
+
+def reached(
+    subject: Subject, phase: Phase, seed: int, terms: Sequence[str] | None = None
+) -> tuple[dict[str, bool], str]:
+    """Whether each part gets a gradient that is not zero, and the call. OperationFailed where the answer cannot be read."""
+    given = () if terms is None else (list(terms),)
+    call = f"training_gradients({', '.join(map(repr, (phase, seed, *given)))})"
+    found = subject.call("training_gradients", phase, seed, *given, seeded=seed)
+    if not isinstance(found, Mapping):
+        raise OperationFailed(f"training_gradients returned {type(found).__name__}; it needs a dict by part", call=call)
+    return {str(part): any(_nonzero(subject, x) for x in arrays(value)) for part, value in found.items()}, call
+
+
+def arrays(value: Any) -> list[Any]:
+    """The gradients of one part, those that are there."""
+    return [x for x in (value if isinstance(value, list | tuple) else [value]) if x is not None]
+
+
+def _nonzero(subject: Subject, gradient: Any) -> bool:
+    return bool((subject.read("training_gradients", gradient) != 0).any())
+
+
+def require_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str], terms: Sequence[str] | None = None) -> None:
+    """Every part gets one, in one step or another. A part that is left out is not judged."""
+    seen: dict[str, bool] = {}
+    for seed in range(SEEDS):
+        found, call = reached(subject, phase, seed, terms)
+        seen = {part: there or seen.get(part, False) for part, there in found.items()}
+        if all(seen.get(part, True) for part in parts):
+            break
+    of = f"the term {terms[0]!r} of {phase!r} training" if terms else f"{phase!r} training"
+    for part in parts:
+        trial.require(seen.get(part, True), f"no gradient of {of} reaches the part {part!r}, which it trains", call=call)
+    _judged(trial, phase, parts, seen)
+
+
+def require_no_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str]) -> None:
+    """None of the parts gets one. A part that is left out is not judged."""
+    for seed in range(SEEDS):
+        found, call = reached(subject, phase, seed)
+        for part in (part for part in parts if part in found):
+            trial.require(not found[part], f"a gradient of {phase!r} training reaches the part {part!r}", call=call)
+    _judged(trial, phase, parts, found)
+
+
+def _judged(trial: Trial, phase: Phase, parts: Sequence[str], found: Mapping[str, bool]) -> None:
+    missing = [part for part in parts if part not in found]
+    if missing:
+        trial.inconclusive(f"training_gradients({phase!r}, …) leaves out {', '.join(map(repr, missing))}")
+
+
+@check("train.frozen-tokenizer", needs=("training_gradients",))
+def dynamics_training_sends_no_gradient_to_the_tokenizer(subject: Subject, trial: Trial) -> None:
+    """Exact."""
+    require_no_gradient(subject, trial, "dynamics", FROZEN["dynamics"])
+    found, _ = reached(subject, "dynamics", 0)
+    if not any(found.values()):
+        trial.inconclusive("dynamics training sends a gradient nowhere: whether the tokenizer is frozen cannot be seen")
+
+
+@check("train.freeze", needs=("training_gradients",))
+def imagination_sends_no_gradient_beyond_the_two_heads(subject: Subject, trial: Trial) -> None:
+    """Exact, for every part that is named, whatever its name."""
+    found, _ = reached(subject, "imagine", 0)
+    others = [part for part in found if part not in TRAINED["imagine"]]
+    require_no_gradient(subject, trial, "imagine", list(dict.fromkeys([*FROZEN["imagine"], *others])))
+
+
+@check("train.freeze", needs=("training_gradients",))
+def imagination_trains_policy_and_value(subject: Subject, trial: Trial) -> None:
+    """In one of a few steps, each gets a gradient."""
+    require_gradient(subject, trial, "imagine", TRAINED["imagine"])
+
+
+@check("train.agent-finetune", needs=("training_gradients",))
+def finetuning_trains_transformer_and_heads(subject: Subject, trial: Trial) -> None:
+    """All terms together."""
+    require_gradient(subject, trial, "agent", TRAINED["agent"])
+
+
+@check("train.agent-finetune", needs=("training_gradients",))
+def every_term_of_finetuning_trains_the_transformer(subject: Subject, trial: Trial) -> None:
+    """Eq. (7) is there, and each sum of Eq. (9) reaches the transformer through its head."""
+    for term in TERMS:
+        heads = [term] if term in TRAINED["agent"] else []
+        require_gradient(subject, trial, "agent", ["transformer", *heads], [term])
+
+
+def losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, float], str]:
+    """The terms of agent finetuning on `RELEVANT`, those that are there, and the call."""
+    call = f"agent_losses({seed}, {list(data)}, {list(RELEVANT)})"
+    found = subject.call("agent_losses", seed, list(data), list(RELEVANT), seeded=seed)
+    if not isinstance(found, Mapping):
+        raise OperationFailed(f"agent_losses returned {type(found).__name__}; it needs a dict of terms", call=call)
+    there = {name: value for name, value in found.items() if value is not None}
+    return {name: float(subject.read(f"agent_losses: {name}", value, ())) for name, value in there.items()}, call
+
+
+def _term(trial: Trial, found: Mapping[str, float], name: str) -> float:
+    if name not in found:
+        trial.inconclusive(f"agent_losses leaves {name!r} out")
+    return found[name]
+
+
+DATA = (11, 12, 13, 14)
+
+
+@check("train.agent-finetune", needs=("agent_losses",))
+def heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
+    """On the same sequences the terms of Eq. (9) change with the noise: exact, in one of a few steps."""
+    found, call = zip(*(losses(subject, seed, DATA) for seed in range(SEEDS)), strict=True)
+    if len({_term(trial, each, "dynamics") for each in found}) == 1:
+        trial.inconclusive("agent_losses: 'dynamics' is the same at every seed, which the step's noise seems not to follow")
+    for name in ("policy", "reward"):
+        values = [_term(trial, each, name) for each in found if name in found[0] or name == "policy"]
+        sentence = f"the term {name!r} is the same whatever noise is drawn: the heads read clean inputs"
+        trial.require(not values or len(set(values)) > 1, sentence, call=call[0], got=values)
+
+
+@check("train.data-mixture", needs=("agent_losses",))
+def cloning_learns_from_relevant_sequences_alone(subject: Subject, trial: Trial) -> None:
+    """The uniform sequences are replaced, then the relevant ones; the noise stays the same."""
+    _learns_from(subject, trial, "policy", own=True)
+
+
+@check("train.data-mixture", needs=("agent_losses",))
+def dynamics_learn_from_uniform_sequences_alone(subject: Subject, trial: Trial) -> None:
+    """The relevant sequences are replaced, then the uniform ones; the noise stays the same."""
+    _learns_from(subject, trial, "dynamics", own=False)
+
+
+def _learns_from(subject: Subject, trial: Trial, name: str, *, own: bool) -> None:
+    """A term changes with the sequences that are relevant or not, as `own` says, and with no others."""
+    kinds = {True: "relevant", False: "uniform"}
+    moved = False
+    for seed in range(SEEDS):
+        before, _ = losses(subject, seed, DATA)
+        others, call = losses(subject, seed, replaced(not own, seed))
+        got, kept = _term(trial, others, name), _term(trial, before, name)
+        what = f"the term {name!r}, after the {kinds[not own]} sequences were replaced,"
+        trial.compare(what, got, kept, terms=abs(kept), k=SAME, eps=subject.eps, call=call)
+        mine, call = losses(subject, seed, replaced(own, seed))
+        moved = moved or _term(trial, mine, name) != kept
+    trial.require(moved, f"the term {name!r} does not change with the {kinds[own]} sequences", call=call)
+
+
+def replaced(kind: bool, seed: int) -> list[int]:
+    """`DATA` with other sequences of this kind."""
+    return [number + 100 * (seed + 1) if relevant is kind else number for number, relevant in zip(DATA, RELEVANT, strict=True)]
+
+
+@signature("training_gradients")
+def parts_with_a_gradient(subject: Subject) -> np.ndarray:
+    """By phase, and by term of agent finetuning: whether each part gets one; −1 where it is left out."""
+    parts = ("tokenizer", "transformer", "policy", "reward", "value", "prior")
+
+    def probe(phase: Phase, terms: Sequence[str] | None = None) -> list[float]:
+        found, _ = reached(subject, phase, 0, terms)
+        return [float(found.get(part, -1)) for part in parts]
+
+    calls: list[tuple[Phase, Sequence[str] | None]] = [("dynamics", None), ("agent", None), ("imagine", None)]
+    calls += [("agent", [term]) for term in TERMS]
+    return np.concatenate([attempt(lambda each=each: probe(*each), len(parts)) for each in calls])  # type: ignore[misc]
+
+
+@signature("agent_losses")
+def what_terms_depend_on(subject: Subject) -> np.ndarray:
+    """Whether each term changes with the noise, with uniform and with relevant sequences; −1 where it is left out."""
+
+    def changes(seed: int, data: Sequence[int]) -> list[float]:
+        (one, _), (other, _) = losses(subject, 0, DATA), losses(subject, seed, data)
+        tolerance = SAME * subject.eps
+        return [
+            float(abs(one[name] - other[name]) > tolerance * abs(one[name])) if name in one else -1.0 for name in TERMS
+        ]
+
+    calls = [(1, DATA), (0, replaced(False, 0)), (0, replaced(True, 0))]
+    return np.concatenate([attempt(lambda each=each: changes(*each), len(TERMS)) for each in calls])  # type: ignore[misc]
