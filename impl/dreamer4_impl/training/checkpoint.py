@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dreamer4_impl.configuration import ModelConfig
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.training.settings import (
     Settings,
@@ -157,6 +158,11 @@ def locate(path: Path, say: Callable[[str], None] = print) -> Path:
     if (found := latest_good(path, say)) is None:
         raise CheckpointError(f"there is no checkpoint in {path}: it must be a run or one of its checkpoints")
     return found
+
+
+def model_config(path: Path, say: Callable[[str], None] = print) -> ModelConfig:
+    """The configuration of the model of a run or checkpoint; no weights are read."""
+    return model_from_json(_header(locate(path, say))["model"])
 
 
 def load_model(

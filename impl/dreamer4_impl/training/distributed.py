@@ -132,7 +132,7 @@ def distribute(losses: Losses, processes: Processes, execution: Execution) -> nn
         return losses
     if execution.distributed == "ddp":
         index = [processes.device.index] if processes.device.type == "cuda" else None
-        return DistributedDataParallel(losses, device_ids=index, broadcast_buffers=False)
+        return DistributedDataParallel(losses, device_ids=index)
     # Imported where they are used: one process alone starts a second earlier without them.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

@@ -21,10 +21,11 @@ from dreamer4_impl.training.checkpoint import CannotSaveError, Checkpoint, load_
 from dreamer4_impl.training.distributed import Losses, Processes, distribute
 from dreamer4_impl.training.gradients import Gradients, Part, Values
 from dreamer4_impl.training.interruption import interruptible
+from dreamer4_impl.training.log import Log
 from dreamer4_impl.training.metrics import Metrics
 from dreamer4_impl.training.optimiser import RunningAverage, adamw, clip, learning_rate
 from dreamer4_impl.training.phase import Phase
-from dreamer4_impl.training.progress import Display, display
+from dreamer4_impl.training.progress import Display
 from dreamer4_impl.training.settings import Execution, Settings
 from dreamer4_impl.training.state import TrainingState
 from dreamer4_impl.transformer import Layer, Transformer
@@ -68,6 +69,7 @@ class Trainer:
         model: with the weights to start from. It is moved to the device, frozen where the phase says so, and changed.
         processes: that train together.
         checkpoint: to continue from; None is a new run.
+        log: of the run; None is one in its directory.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Trainer:
         model: Dreamer4,
         processes: Processes,
         checkpoint: Checkpoint | None = None,
+        log: Log | None = None,
     ) -> None:
         _check(settings, processes)
+        self.log = log or Log(run, quiet=not processes.first)
         self.settings, self.phase, self.source, self.run_directory = settings, phase, source, run
         self.processes = processes
         self._prepare(model, checkpoint)
@@ -122,7 +126,8 @@ class Trainer:
         state, steps_in_all = self.state, self.settings.steps
         with ExitStack() as stack:
             asked = stack.enter_context(interruptible())
-            self.shown = stack.enter_context(self._display())
+            shown = Display(self.settings.phase, self.state.step, self.settings.steps, self.log)
+            self.shown = stack.enter_context(shown)
             self.metrics = stack.enter_context(self._metrics())
             stopped, saved = False, state.step >= steps_in_all
             for parts in stack.enter_context(_ahead(self._load, state.step, steps_in_all)):
@@ -199,7 +204,7 @@ class Trainer:
                 save(self.run_directory, checkpoint, self.settings.records.keep)
             except CannotSaveError as error:
                 failed = True
-                self.shown.say(f"{error}; training goes on, and the earlier checkpoints are as they were")
+                self.log.say(f"{error}; training goes on, and the earlier checkpoints are as they were")
         return not self.processes.any(failed)
 
     def _load(self, step: int) -> list[Part]:
@@ -212,9 +217,6 @@ class Trainer:
             batch = self.source.batch(step, share, plan.length, [plan.relevant[index] for index in share])
             found.append((batch.pin_memory() if self.processes.device.type == "cuda" else batch, share))
         return found
-
-    def _display(self) -> AbstractContextManager[Display]:
-        return display(self.settings.phase, self.state.step, self.settings.steps, quiet=not self.processes.first)
 
     def _metrics(self) -> AbstractContextManager[Any]:
         if not self.processes.first:

@@ -27,6 +27,29 @@ MODELS = {"tiny": presets.tiny, "small": presets.small, "paper": presets.paper}
 
 
 @dataclass(frozen=True)
+class Data:
+    """Where clips come from.
+
+    Args:
+        paths: directories of datasets, as `dreamer4-record` writes them; several are one.
+        held_out: share of the episodes that are kept for evaluation; None trains on all of them.
+        damaged: what becomes of a damaged shard: a refusal, or a warning and the others alone.
+        verify: "quick" compares sizes, "full" checksums.
+        latents: directory in which the frames' latents are kept once they are encoded; None encodes them in every step.
+    """
+
+    paths: tuple[str, ...] = ()
+    held_out: float | None = 0.1
+    damaged: Literal["refuse", "skip"] = "refuse"
+    verify: Literal["quick", "full"] = "quick"
+    latents: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.held_out is not None and not 0 < self.held_out <= 0.5:
+            raise ValueError(f"held_out must lie in (0, 0.5], or be none; got {self.held_out!r}")
+
+
+@dataclass(frozen=True)
 class Batches:
     """What a step takes in.
 
@@ -136,7 +159,6 @@ class Settings:
         model: its parts and lengths.
         steps: how many, counted from the start of the phase.
         seed: everything random follows from it.
-        data: directory of the dataset.
         init: a run or checkpoint of an earlier phase to start from; None starts at random.
         the others: tables of their own.
 
@@ -149,8 +171,8 @@ class Settings:
     model: ModelConfig
     steps: int = 10_000
     seed: int = 0
-    data: str = ""
     init: str | None = None
+    data: Data = field(default_factory=Data)
     batches: Batches = field(default_factory=Batches)
     optimiser: Optimiser = field(default_factory=Optimiser)
     execution: Execution = field(default_factory=Execution)
@@ -165,6 +187,8 @@ class Settings:
         _require_at_least(0, seed=self.seed)
         if self.phase in ("agent", "imagine") and self.model.agent is None:
             raise ValueError(f"phase {self.phase!r} trains the agent's heads: the model must have [model.agent]")
+        if self.phase == "tokenizer" and self.data.latents is not None:
+            raise ValueError("phase 'tokenizer' trains what makes the latents: data.latents must be none")
 
 
 def model_to_json(config: ModelConfig) -> Table:
@@ -278,7 +302,12 @@ def _model_table(table: Mapping[str, Any], model: ModelConfig | None, facts: Map
     if preset is not None:
         model = MODELS[preset]()
     base = {} if model is None else model_to_json(model)
-    return merge(merge(base, facts), own)
+    merged = merge(merge(base, facts), own)
+    dynamics = merged.get("dynamics", {})
+    if dynamics.get("agent") is not True and "tasks" not in own.get("dynamics", {}):
+        # Tasks are told to the agent token: without one, that of the data are nobody's.
+        merged = merge(merged, {"dynamics": {"tasks": 0}})
+    return merged
 
 
 def _with_backend(backend: str) -> Table:

@@ -28,7 +28,9 @@ def to_table(value: Any) -> Any:
     """
     if is_dataclass(value) and not isinstance(value, type):
         kind = [name for name, cls in KINDS.items() if type(value) is cls]
-        return dict(zip(["kind"], kind, strict=False)) | {field.name: to_table(getattr(value, field.name)) for field in fields(value)}
+        return dict(zip(["kind"], kind, strict=False)) | {
+            field.name: to_table(getattr(value, field.name)) for field in fields(value)
+        }
     if isinstance(value, tuple | list):
         return [to_table(part) for part in value]
     return value

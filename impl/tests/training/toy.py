@@ -1,0 +1,191 @@
+"""A phase that costs little and has all that a phase can have, and a script that trains it in processes of their own.
+
+Two terms: a tokenizer's code that should be like noise drawn for every sample, and values on the relevant samples alone, which
+also should stay like those of a companion. The script is for what a test cannot do to itself: be killed, be one of many.
+"""
+
+import copy
+import json
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.presets import tiny
+from dreamer4_impl.training.checkpoint import latest_good, read
+from dreamer4_impl.training.distributed import Processes, processes
+from dreamer4_impl.training.draws import keyed_generator
+from dreamer4_impl.training.loop import Trainer
+from dreamer4_impl.training.metrics import read_metrics
+from dreamer4_impl.training.phase import PartialMean, Plan
+from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Records, Settings
+
+CPU = torch.device("cpu")
+
+
+class ToyPhase:
+    name, term_names, one_mean, notes = "toy", ("code", "value"), False, ()
+
+    def __init__(self, settings, poison=None):
+        self.settings, self.poison = settings, poison
+
+    def prepare(self, model, dataset):
+        pass
+
+    def trained(self, model):
+        names = ("tokenizer.encoder.bottleneck", "tokenizer.encoder.norm", "agent.value")
+        return [(name, p) for name, p in model.named_parameters() if name.startswith(names)]
+
+    def companions(self, model):
+        self.prior = copy.deepcopy(model.agent.value).requires_grad_(False)
+        return {"prior": self.prior}
+
+    def plan(self, step):
+        size = self.settings.batches.size
+        # Which samples are relevant moves, so that now and then a process has none.
+        relevant = tuple((sample + step) % 3 == 0 for sample in range(size))
+        return Plan(2 if step % 4 else 3, (False,) * size, relevant)
+
+    def means(self, model, batch, step, indices):
+        code = model.tokenizer.encode(batch.video.float() / 255)
+        noise = torch.stack([torch.rand(code.shape[1:], generator=self._generator(step, i)) for i in indices])
+        h = code.detach().flatten(2)[..., :24]
+        value, prior = (head.predict(h) for head in (model.agent.value, self.prior))
+        if step == self.poison:
+            code = code * torch.nan
+        off = (value - batch.rewards).square() + 0.1 * (value - prior).square()
+        return {
+            "code": PartialMean.of((code - noise).square()),
+            "value": PartialMean.of(off, weight=batch.relevant[:, None].expand_as(off)),
+            "size": PartialMean.of(code.detach().abs()),
+        }
+
+    def terms(self, means):
+        return {name: means[name] for name in self.term_names}
+
+    def combine(self, terms):
+        return terms["code"] + 0.5 * terms["value"]
+
+    def _generator(self, step, index):
+        return keyed_generator(self.settings.seed, self.name, step, index)
+
+
+class OneTermPhase(ToyPhase):
+    term_names, one_mean = ("code",), True
+
+    def combine(self, terms):
+        return 3 * terms["code"]
+
+
+class ToySource:
+    def batch(self, step, indices, length, relevant):
+        def draw(index):
+            return torch.randint(256, (length, 6, 8, 3), generator=keyed_generator(1, step, index), dtype=torch.uint8)
+
+        video, rows = torch.stack([draw(index) for index in indices]), (len(indices), length)
+        return Batch(
+            video=video,
+            latents=None,
+            actions={},
+            taken={},
+            taken_labelled=None,
+            rewards=video.float().mean(dim=(2, 3, 4)) / 255,
+            continues=torch.ones(rows, dtype=torch.bool),
+            task=torch.zeros(rows[0], dtype=torch.int64),
+            relevant=torch.tensor(relevant),
+        )
+
+
+def settings(steps=6, size=4, accumulation=1, every=2, keep=2, average=0.9, tensorboard=False, **execution):
+    return Settings(
+        phase="dynamics",
+        model=tiny(),
+        steps=steps,
+        batches=Batches(size=size, accumulation=accumulation),
+        optimiser=Optimiser(learning_rate=0.01, warmup=3, decay="cosine", average=average),
+        execution=Execution(device="cpu", **execution),
+        records=Records(checkpoint_every=every, keep=keep, tensorboard=tensorboard),
+    )
+
+
+def trainer(run, chosen, phase=ToyPhase, member=None, checkpoint=None, **options):
+    torch.manual_seed(chosen.seed)
+    member = member or Processes(CPU)
+    return Trainer(chosen, phase(chosen, **options), ToySource(), run, Dreamer4(chosen.model), member, checkpoint)
+
+
+def resumed(run, chosen, phase=ToyPhase, member=None, **options):
+    path = latest_good(run)
+    return trainer(run, chosen, phase, member, checkpoint=path and read(path), **options)
+
+
+def curve(run):
+    """Every step of a run but for how long it took."""
+    return [{name: v for name, v in line.items() if name != "seconds"} for line in read_metrics(run / "metrics.jsonl")]
+
+
+# The script
+
+
+def in_two_processes(directory):
+    """The same run in one process, in two with each engine, and begun in the one way and ended in the other."""
+    chosen = settings(steps=20, size=6, every=10)
+    port = str(random.randint(20000, 60000))
+    trainer(directory / "one", chosen).run()
+    children = [fork(lambda rank=rank: _member(directory, chosen, rank, port)) for rank in range(2)]
+    assert all(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 for child in children)
+    trainer(directory / "fsdp-then-one", chosen, checkpoint=_half(directory / "fsdp")).run()
+
+
+def _member(directory, chosen, rank, port):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    with processes(chosen.execution) as member:
+        for engine in ("ddp", "fsdp"):
+            execution = replace(chosen.execution, distributed=engine)
+            trainer(directory / engine, replace(chosen, execution=execution), member=member).run()
+        sharded = replace(chosen, execution=execution)
+        trainer(directory / "one-then-fsdp", sharded, member=member, checkpoint=_half(directory / "one")).run()
+
+
+def _half(run):
+    return read(run / "checkpoints" / "step-00000010")
+
+
+def killed(directory, steps, kills, seconds):
+    """An uninterrupted run, and one that is killed at random moments and resumed each time."""
+    chosen = settings(steps=steps, every=3)
+    began = time.monotonic()
+    trainer(directory / "whole", chosen).run()
+    seconds = min(seconds, time.monotonic() - began)
+    moments = random.Random(0)
+    for _ in range(kills):
+        child = fork(lambda: resumed(directory / "killed", chosen).run())
+        time.sleep(moments.uniform(0.05, 2 * seconds / kills))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    resumed(directory / "killed", chosen).run()
+
+
+def fork(work):
+    """Run this in a child: torch is imported already, and the only thread is this one."""
+    if child := os.fork():
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    task, directory, *numbers = sys.argv[1:]
+    {"in_two_processes": in_two_processes, "killed": killed}[task](Path(directory), *map(json.loads, numbers))
