@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
+from socket import SHUT_RDWR
 from threading import Thread
 from typing import Any
 
@@ -29,8 +30,9 @@ COMPARED = 4
 
 @pytest.fixture(scope="session")
 def config():
+    transformer = replace(tiny().dynamics.transformer, depth=4)
     actions = (Categorical("move", len(NAMES)),)
-    return replace(tiny(), dynamics=replace(tiny().dynamics, actions=actions))
+    return replace(tiny(), dynamics=replace(tiny().dynamics, transformer=transformer, actions=actions))
 
 
 @pytest.fixture(scope="session")
@@ -87,9 +89,24 @@ class Client:
         return json.loads(body)["error"]
 
 
+class MortalServer(PlayServer):
+    """One that can die as a process does, with all its connections."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections = [*getattr(self, "connections", []), request]
+        super().process_request(request, client_address)
+
+    def die(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(SHUT_RDWR)
+
+
 @contextmanager
-def serving(world: World, **options: Any) -> Iterator[PlayServer]:
-    server = PlayServer("127.0.0.1", 0, Api(world, **options))
+def serving(world: World, **options: Any) -> Iterator[MortalServer]:
+    server = MortalServer("127.0.0.1", 0, Api(world, **options))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

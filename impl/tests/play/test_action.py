@@ -1,0 +1,62 @@
+"""What the page sends becomes an action of the dynamics, or is refused with a sentence."""
+
+import pytest
+
+from dreamer4_impl.actions import ActionEncoder, Binary, Categorical, Continuous
+from dreamer4_impl.play.action import LIMIT, read_action
+from dreamer4_impl.play.errors import RequestError
+
+COMPONENTS = (Categorical("move", 4), Binary("keys", 2), Continuous("stick", 2), Categorical("mouse", 121))
+
+
+def test_an_action_is_what_was_sent():
+    read = read_action(COMPONENTS, {"move": 3, "keys": [0, 1], "stick": [-1, 0.5], "mouse": 7})
+    assert {name: value.tolist() for name, value in read.items()} == {
+        "move": [3],
+        "keys": [[0, 1]],
+        "stick": [[-1, 0.5]],
+        "mouse": [7],
+        "labelled": [True],
+    }
+
+
+def test_what_is_left_out_rests():
+    read = read_action(COMPONENTS, {})
+    assert [read[name].tolist() for name in ("move", "keys", "stick", "mouse")] == [[0], [[0, 0]], [[0, 0]], [60]]
+
+
+def test_the_encoder_takes_it():
+    read = read_action(COMPONENTS, {"stick": [0.25, 1]})
+    encoder = ActionEncoder(COMPONENTS, tokens=1, width=4)
+    assert encoder({name: value[:, None] for name, value in read.items()}, batch=1, time=1).isfinite().all()
+
+
+def test_a_model_without_actions_is_sent_none():
+    assert read_action((), {})["labelled"].tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        ([], "object"),
+        (None, "object"),
+        ({"jump": 1}, "jump"),
+        ({"move": 4}, "move must be a whole number from 0 to 3; got 4"),
+        ({"move": -1}, "move must be a whole number from 0 to 3; got -1"),
+        ({"move": 1.0}, "move must be a whole number"),
+        ({"move": True}, "move must be a whole number"),
+        ({"move": "1"}, "move must be a whole number"),
+        ({"keys": [1]}, "keys must be a list of 2 switches, 0 or 1"),
+        ({"keys": [0, 2]}, "keys must be a list of 2 switches"),
+        ({"keys": [0, 0.5]}, "keys must be a list of 2 switches"),
+        ({"keys": 1}, "keys must be a list of 2 switches"),
+        ({"stick": [0, float("nan")]}, "stick must be a list of 2 numbers from -10 to 10"),
+        ({"stick": [0, float("inf")]}, "stick must be a list of 2 numbers"),
+        ({"stick": [0, 10**400]}, "stick must be a list of 2 numbers"),
+        ({"stick": [0, 1.01 * LIMIT]}, "stick must be a list of 2 numbers"),
+        ({"stick": [[0], [0]]}, "stick must be a list of 2 numbers"),
+    ],
+)
+def test_anything_else_is_refused_by_name(sent, sentence):
+    with pytest.raises(RequestError, match=sentence):
+        read_action(COMPONENTS, sent)

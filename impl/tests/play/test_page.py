@@ -1,0 +1,203 @@
+"""The page in a real browser: keys become frames, and what goes wrong is said.
+
+Needs Chromium (Debian's `chromium`) and the package `playwright`; without them it is skipped.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, to drive a browser")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, to show the page")
+expect = playwright.expect
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+#: Generous, because the machine may be busy; nothing waits longer than it has to.
+PATIENCE = 15_000
+PICTURE = "canvas => canvas.toDataURL()"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    expect.set_options(timeout=PATIENCE)
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(world, serve) -> Iterator:
+    with serve(world, steps=1, fps=60) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser, server) -> Iterator:
+    """The page, ready to play; whatever its script fails at fails the test."""
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
+    page, failures = context.new_page(), []
+    page.on("pageerror", lambda error: failures.append(error))
+    page.goto(server.url)
+    expect(page.get_by_text("Press an action key, or Play")).to_be_visible()
+    yield page
+    context.close()
+    assert not failures
+
+
+def picture(page) -> str:
+    return page.locator("#stage").evaluate(PICTURE)
+
+
+def frame(page):
+    return page.locator("#frame")
+
+
+def wait_for_frame(page, number: int) -> None:
+    while (now := int(frame(page).text_content())) < number:
+        expect(frame(page)).not_to_have_text(str(now))
+
+
+def sent_actions(page) -> list:
+    """The actions of the steps that are asked for from now on."""
+    sent = []
+    page.on("request", lambda r: r.url.endswith("/step") and sent.append(r.post_data_json["action"]))
+    return sent
+
+
+def test_keys_that_are_held_move_the_world(page):
+    beginning, sent = picture(page), sent_actions(page)
+    page.keyboard.down("ArrowLeft")
+    wait_for_frame(page, 2)
+    assert picture(page) != beginning
+    page.keyboard.down("Space")
+    expect(page.get_by_text("Acting: left fire")).to_be_visible()
+    wait_for_frame(page, int(frame(page).text_content()) + 2)
+    page.keyboard.up("Space")
+    page.keyboard.up("ArrowLeft")
+    wait_for_frame(page, int(frame(page).text_content()) + 2)
+    page.keyboard.press("Escape")
+    moves = [action["move"] for action in sent]
+    assert sorted(set(moves), key=moves.index) == [3, 5, 0]
+    expect(page.locator("#measured-fps")).to_have_text("–")
+
+
+def test_pausing_stops_and_frames_are_counted_and_timed(page):
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#measured-fps")).to_have_text(re.compile(r"\d+\.\d"))
+    expect(page.locator("#latency")).to_have_text(re.compile(r"\d+ ms"))
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Paused")).to_be_visible()
+    page.evaluate("() => last")  # a request may have been on its way
+    shown = picture(page), frame(page).text_content()
+    page.evaluate("() => new Promise(done => setTimeout(done, 100))")
+    assert (picture(page), frame(page).text_content()) == shown
+
+
+def test_one_step_undo_and_reset(page):
+    beginning = picture(page)
+    page.keyboard.press("Period")
+    expect(frame(page)).to_have_text("1")
+    first = picture(page)
+    page.keyboard.press("Period")
+    expect(frame(page)).to_have_text("2")
+    second = picture(page)
+    page.keyboard.press("Backspace")
+    expect(frame(page)).to_have_text("1")
+    assert picture(page) == first
+    page.get_by_role("button", name="Step").click()
+    expect(frame(page)).to_have_text("2")
+    assert picture(page) == second
+    page.keyboard.press("Enter")
+    expect(frame(page)).to_have_text("0")
+    assert picture(page) == beginning != first != second
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+
+
+def test_settings_reach_the_server(page):
+    page.get_by_label("Sampling steps K").select_option("4")
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Beginning").select_option("clip 2")
+    with page.expect_request("**/reset") as reset:
+        page.get_by_role("button", name="Reset").click()
+    assert reset.value.post_data_json == {"seed": 7, "steps": 4, "clip": 1}
+
+
+def test_typing_into_a_field_does_not_act(page):
+    sent = sent_actions(page)
+    page.get_by_label("Seed").press("Backspace")
+    page.get_by_label("Seed").press("1")
+    page.get_by_label("Seed").press("ArrowUp")
+    expect(page.get_by_text("Press an action key, or Play")).to_be_visible()
+    assert not sent
+    assert page.get_by_label("Seed").input_value() == "2"
+
+
+def test_the_recording_is_shown_beside_it_and_its_actions_can_be_followed(page):
+    page.get_by_label("Show the recording").check()
+    recording = page.locator("#recording")
+    expect(recording).to_be_visible()
+    page.wait_for_function("() => stage.toDataURL() === recording.toDataURL()")
+    page.get_by_label("Act as in the recording").check()
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("alert")).to_contain_text("The recording has ended")
+    expect(frame(page)).to_have_text("4")
+    assert recording.evaluate(PICTURE) != picture(page)
+
+
+def test_a_finger_holds_an_action(page):
+    button = page.get_by_role("button", name="right")
+    sent = sent_actions(page)
+    button.hover()
+    page.mouse.down()
+    wait_for_frame(page, 1)
+    expect(page.get_by_text("Acting: right")).to_be_visible()
+    page.mouse.up()
+    expect(page.get_by_text("Acting: nothing held")).to_be_visible()
+    assert sent[0] == {"move": 2}
+
+
+def test_every_control_has_a_name(page):
+    names = page.locator("button, input, select, canvas").evaluate_all(
+        "all => all.map(one => one.ariaLabel || one.textContent.trim() || one.labels?.[0]?.textContent.trim() || '')"
+    )
+    assert len(names) > 12
+    assert all(names)
+
+
+def test_a_session_that_is_gone_is_begun_anew_by_reset(page, server):
+    page.keyboard.press("Period")
+    expect(frame(page)).to_have_text("1")
+    server.api.close()
+    page.keyboard.press("Period")
+    expect(page.get_by_role("alert")).to_contain_text("This session is gone")
+    page.get_by_role("button", name="Reset").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(frame(page)).to_have_text("0")
+    page.keyboard.press("Period")
+    expect(frame(page)).to_have_text("1")
+
+
+def test_it_is_said_when_the_server_dies(browser, world, serve):
+    page = browser.new_page()
+    with serve(world, steps=1) as server:
+        page.goto(server.url)
+        expect(page.get_by_text("Press an action key, or Play")).to_be_visible()
+        page.keyboard.down("ArrowLeft")
+        wait_for_frame(page, 1)
+        server.die()
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer. Start dreamer4-play again")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.close()

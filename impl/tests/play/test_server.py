@@ -1,0 +1,204 @@
+"""The server: answers the page, refuses what is not the page's, and says why in a sentence."""
+
+import json
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+
+import pytest
+
+from dreamer4_impl.play.api import SESSIONS
+from dreamer4_impl.play.picture import png
+from dreamer4_impl.play.server import BODY, STATE
+from dreamer4_impl.play.session import Session
+
+LEFT = {"action": {"move": 3}}
+OPEN = ("POST", "/api/sessions", {})
+
+
+def opened(client, **asked):
+    return f"/api/sessions/{client.post('/api/sessions', asked)[0]['session']}"
+
+
+def test_the_page_needs_nothing_from_elsewhere(client):
+    status, headers, page = client.ask("GET", "/")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert not re.findall(rb"(?:src|href)=[\"'](?!data:)|https?://|@import|import\(", page)
+
+
+def test_the_world_is_described(client, world):
+    described = json.loads(client.ask("GET", "/api/world")[2])
+    assert described["fps"] == 15
+    assert described["defaults"] == {"clip": 0, "seed": 0, "steps": 4}
+    assert described["steps"] == [1, 2, 4, 8]
+    assert (described["width"], described["height"], described["clips"]) == (8, 6, [4, 4])
+
+
+def test_a_session_is_what_it_is_without_a_server(client, world):
+    name = opened(client, seed=3, steps=2, clip=1)
+    alone = Session(world, clip=1, seed=3, steps=2)
+    alone.step({"move": 3})
+    state, picture = client.post(f"{name}/step", LEFT)
+    assert picture == alone.picture
+    assert (state["frame"], state["undo"], state["seed"], state["clip"], state["steps"]) == (1, 1, 3, 1, 2)
+    assert client.ask("GET", name)[2] == picture
+
+
+def test_step_undo_reset(client):
+    name = opened(client, steps=1)
+    beginning = client.ask("GET", name)[2]
+    first = client.post(f"{name}/step", LEFT)[1]
+    assert client.post(f"{name}/step", {"action": None, "steps": 2})[0]["steps"] == 2
+    assert client.post(f"{name}/undo")[1] == first
+    state, picture = client.post(f"{name}/reset", {"seed": 9})
+    assert (state["frame"], state["seed"], state["steps"], picture) == (0, 9, 2, beginning)
+
+
+def test_recorded_frames_follow_the_beginning(client, clip):
+    for frame in range(5):
+        assert client.ask("GET", f"/api/clips/0/frames/{frame}")[2] == png(clip.frames[2 + frame])
+    assert client.refused(404, "GET", "/api/clips/0/frames/5") == "frame must be a number from 0 to 4; got 5"
+
+
+def test_the_session_that_was_used_least_recently_gives_way(client):
+    names = [opened(client, steps=1) for _ in range(SESSIONS)]
+    client.ask("GET", names[0])
+    opened(client, steps=1)
+    assert client.ask("GET", names[0])[0] == 200
+    assert "this session is gone" in client.refused(404, "POST", f"{names[1]}/step", LEFT)
+
+
+def test_people_at_once_do_not_disturb_each_other(client, world):
+    def play(seed):
+        name = opened(client, seed=seed, steps=1)
+        return [client.post(f"{name}/step", LEFT)[1] for _ in range(4)]
+
+    def alone(seed):
+        session = Session(world, clip=0, seed=seed, steps=1)
+        return [session.step({"move": 3}) or session.picture for _ in range(4)]
+
+    with ThreadPoolExecutor(SESSIONS) as people:
+        assert list(people.map(play, range(SESSIONS))) == [alone(seed) for seed in range(SESSIONS)]
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1:80", "[::1]:8000", "192.168.0.2"])
+def test_names_that_cannot_be_made_to_point_here_are_answered(client, host):
+    assert client.ask("GET", "/api/world", headers={"Host": host})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["rebound.example", "rebound.example:8000", "localhost.example", "127.0.0.1.example", "", "["]
+)
+def test_a_name_that_could_be_made_to_point_here_is_refused(client, host):
+    assert "Host must be localhost" in client.refused(403, "GET", "/api/world", headers={"Host": host})
+
+
+@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "http://localhost:1", "https://127.0.0.1"])
+@pytest.mark.parametrize("request_", [OPEN, ("GET", "/api/world")], ids=["POST", "GET"])
+def test_another_page_is_refused(client, origin, request_):
+    assert "other pages" in client.refused(403, *request_, headers={"Origin": origin})
+    assert not client.server.api.sessions
+
+
+def test_the_page_itself_is_answered(client):
+    host = f"localhost:{client.server.server_address[1]}"
+    assert client.ask(*OPEN, headers={"Host": host, "Origin": f"http://{host}"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "sentence"),
+    [
+        (415, b"{}", {"Content-Type": "text/plain"}, "must be application/json"),
+        (413, None, {"Content-Length": str(BODY + 1)}, "at most 65536 bytes"),
+        (413, None, {"Content-Length": "9" * 4000}, "at most 65536 bytes"),
+        (411, None, {"Content-Length": "-1"}, "Content-Length"),
+        (411, b"{}", {"Transfer-Encoding": "chunked"}, "Content-Length"),
+        (400, b"{", {}, "must be JSON"),
+        (400, b"[" * 5000, {}, "must be JSON"),
+        (400, b"\xff", {}, "must be JSON"),
+        (400, b"9" * 5000, {}, "must be JSON"),
+        (400, [], {}, "must be a JSON object; got list"),
+        (400, {"seed": "1"}, {}, "seed must be a whole number; got '1'"),
+        (400, {"seed": True}, {}, "seed must be a whole number"),
+        (400, {"steps": 3}, {}, "power of two"),
+        (400, {"clip": 7}, {}, "clip must be a number from 0 to 1"),
+        (400, {"sede": 1}, {}, "the body may hold clip, seed, steps; got 'sede'"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(client, status, body, headers, sentence):
+    assert sentence in client.refused(status, "POST", "/api/sessions", body, headers=headers)
+    assert not client.server.api.sessions
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "sentence"),
+    [
+        ("step", {"action": {"move": 6}}, "move must be a whole number from 0 to 5; got 6"),
+        ("step", {"action": {}, "steps": 3}, "power of two"),
+        ("step", {"move": 1}, "got 'move'"),
+        ("undo", {}, "nothing to undo"),
+        ("undo", {"frames": 2}, "the body may hold nothing; got 'frames'"),
+    ],
+)
+def test_what_a_session_cannot_do_is_refused_and_it_goes_on(client, what, body, sentence):
+    name = opened(client, steps=1)
+    assert sentence in client.refused(400, "POST", f"{name}/{what}", body)
+    assert client.post(f"{name}/step", LEFT)[0]["frame"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/favicon.ico"), ("GET", "/api/sessions"), ("POST", "/"), ("GET", "/api/clips/x/frames/0"),
+     ("GET", "/../errors.py"), ("POST", "/api/sessions/x/delete")],
+)  # fmt: skip
+def test_what_is_not_there_is_not_found(client, method, path):
+    assert client.refused(404, method, path, {} if method == "POST" else None)
+
+
+def test_another_method_is_refused_in_json(client):
+    assert "Unsupported method" in client.refused(501, "DELETE", "/api/world")
+
+
+def test_after_a_refusal_the_unread_rest_is_not_taken_for_a_request(client):
+    with socket.create_connection(client.server.server_address, timeout=20) as connection:
+        smuggled = b"GET /api/world HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        head = f"POST /api/sessions HTTP/1.1\r\nHost: rebound.example\r\nContent-Length: {len(smuggled)}\r\n\r\n"
+        connection.sendall(head.encode() + smuggled)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_one_connection_serves_many_requests(client):
+    connection = HTTPConnection(*client.server.server_address, timeout=20)
+    connection.request("GET", "/api/world")
+    connection.getresponse().read()
+    first = connection.sock
+    connection.request("GET", "/api/world")
+    assert connection.getresponse().status == 200
+    assert connection.sock is first is not None
+    connection.close()
+
+
+def test_a_failure_of_ours_is_a_sentence_and_its_traceback_is_in_the_terminal(client, monkeypatch, capfd):
+    name = opened(client, steps=1)
+    monkeypatch.setattr(Session, "undo", lambda self: 1 / 0)
+    assert "ZeroDivisionError" in client.refused(500, "POST", f"{name}/undo", {})
+    assert "division by zero" in capfd.readouterr().err
+
+
+def test_a_page_that_was_closed_leaves_no_traceback(client, capfd):
+    try:
+        raise BrokenPipeError
+    except BrokenPipeError:
+        client.server.handle_error(None, ("127.0.0.1", 1))
+    assert not capfd.readouterr().err
+
+
+def test_a_state_is_beside_every_picture_of_a_session(client):
+    _, headers, _ = client.ask(*OPEN)
+    assert headers["Content-Type"] == "image/png"
+    assert set(json.loads(headers[STATE])) == {
+        "session", "frame", "undo", "recorded", "clip", "seed", "steps", "milliseconds"
+    }  # fmt: skip

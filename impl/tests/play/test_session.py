@@ -1,0 +1,190 @@
+"""One person's play: the frames are the decoder's, and undo leads back to where they can be had again."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dreamer4_impl.decoder import FrameDecoder
+from dreamer4_impl.play import session as module
+from dreamer4_impl.play.errors import RequestError, UsageError
+from dreamer4_impl.play.picture import png, quantised
+from dreamer4_impl.play.session import Session
+from dreamer4_impl.play.world import BLOCK, World
+
+#: Frames that the tiny model is shown.
+CONTEXT = 3
+LEFT, RIGHT = {"move": 3}, {"move": 2}
+
+
+@pytest.fixture
+def session(world) -> Session:
+    return Session(world, clip=0, seed=5, steps=2)
+
+
+def pictures(session, *actions, **options):
+    seen = []
+    for action in actions:
+        session.step(action, **options)
+        seen.append(session.picture)
+    return seen
+
+
+def test_frames_are_those_that_the_decoder_generates_after_the_clips_first_ones(session, world, model, clip):
+    video = torch.tensor(clip.frames[:CONTEXT]).float()[None] / 255
+    moves = torch.cat([torch.tensor(clip.actions["move"][:CONTEXT]).long(), torch.tensor([3, 2])])[None]
+    actions = {"move": moves, "labelled": torch.tensor([[False, True, True, True, True]])}
+    decoder = FrameDecoder(
+        model.dynamics, num_steps=2, generator=torch.Generator().manual_seed(5), tokenizer=model.tokenizer
+    )
+    generated = decoder.generate(model.tokenizer.encode(video), actions, frames=2)[0]
+    assert pictures(session, LEFT, RIGHT) == [png(quantised(frame)) for frame in generated]
+
+
+def test_it_begins_with_the_last_frame_that_the_model_is_shown(session, clip):
+    assert session.picture == png(clip.frames[CONTEXT - 1])
+    assert session.state | {"milliseconds": 0} == {
+        "frame": 0,
+        "undo": 0,
+        "recorded": 4,
+        "clip": 0,
+        "seed": 5,
+        "steps": 2,
+        "milliseconds": 0,
+    }
+
+
+def test_what_was_recorded_later_is_not_shown_to_the_model(session, world, clip):
+    later = clip.frames.copy()
+    later[CONTEXT:] = 0
+    other = World(world.model, (replace(clip, frames=later),), "another")
+    assert pictures(Session(other, clip=0, seed=5, steps=2), LEFT) == pictures(session, LEFT)
+
+
+def test_the_action_decides_the_frame(session):
+    seen = []
+    for move in range(6):
+        seen += pictures(session, {"move": move})
+        session.undo()
+    assert len(set(seen)) == 6
+
+
+def test_after_undo_the_same_action_leads_to_the_same_frame(session):
+    first, second = pictures(session, LEFT, RIGHT)
+    session.undo()
+    assert (session.picture, session.state["frame"], session.state["undo"]) == (first, 1, 1)
+    assert pictures(session, RIGHT) == [second]
+
+
+def test_undo_ends_where_it_began(session, clip):
+    pictures(session, LEFT, LEFT)
+    session.undo()
+    session.undo()
+    assert session.picture == png(clip.frames[CONTEXT - 1])
+    with pytest.raises(RequestError, match="nothing to undo"):
+        session.undo()
+
+
+def test_undo_goes_back_as_far_as_memory_allows_and_one_frame_at_least(world, monkeypatch):
+    monkeypatch.setattr(module, "UNDO_BYTES", 1)
+    session = Session(world, clip=0, seed=0, steps=1)
+    pictures(session, LEFT, LEFT)
+    assert session.state["undo"] == 1
+
+
+def test_another_k_continues_from_the_same_past(session, model):
+    pictures(session, LEFT)
+    other = FrameDecoder(model.dynamics, num_steps=8, tokenizer=model.tokenizer, generator=torch.Generator())
+    other.restore(session.decoder.save())
+    other.generator.set_state(session.generator.get_state())
+    session.step(RIGHT, steps=8)
+    expected = other.step({"move": torch.tensor([2]), "labelled": torch.tensor([True])})[0]
+    assert (session.picture, session.state["steps"]) == (png(quantised(expected)), 8)
+
+
+def test_undo_leads_back_across_a_change_of_k(session):
+    (first,) = pictures(session, LEFT)
+    pictures(session, LEFT, steps=1)
+    session.undo()
+    session.undo()
+    assert pictures(session, LEFT, steps=2) == [first]
+
+
+def test_without_an_action_the_recorded_one_is_taken_until_there_is_none(session, world, clip):
+    followed = pictures(session, None, None)
+    moves = [{"move": int(move)} for move in clip.actions["move"][CONTEXT : CONTEXT + 2]]
+    assert followed == pictures(Session(world, clip=0, seed=5, steps=2), *moves)
+    pictures(session, None, None)
+    with pytest.raises(RequestError, match="the recording has ended"):
+        session.step(None)
+    assert session.state["recorded"] == 0
+
+
+def test_where_no_action_is_known_the_recorded_one_is_none(session, world, clip):
+    moves = clip.actions["move"].copy()
+    moves[CONTEXT] = 0
+    unknown = clip.labelled.copy()
+    unknown[CONTEXT] = False
+    hidden = [replace(clip, labelled=unknown), replace(clip, labelled=unknown, actions={"move": moves})]
+    played = [pictures(Session(World(world.model, (c,), ""), clip=0, seed=5, steps=2), None) for c in hidden]
+    assert played[0] == played[1] != pictures(session, None)
+
+
+def test_reset_repeats_with_the_same_seed_alone(session):
+    (first,) = pictures(session, LEFT)
+    session.reset(clip=0, seed=5, steps=2)
+    (again,) = pictures(session, LEFT)
+    session.reset(clip=0, seed=6, steps=2)
+    (other,) = pictures(session, LEFT)
+    assert first == again != other
+
+
+def test_another_clip_begins_elsewhere(session):
+    before = session.picture
+    session.reset(clip=1, seed=5, steps=2)
+    assert session.picture != before
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"steps": 3}, "steps must be a power of two from 1 to 8; got 3"),
+        ({"steps": 16}, "steps must be a power of two"),
+        ({"steps": 0}, "steps must be a power of two"),
+        ({"seed": -1}, "seed must be a number from 0 to 2147483647; got -1"),
+        ({"seed": 2**31}, "seed must be"),
+        ({"clip": 2}, "clip must be a number from 0 to 1; got 2"),
+        ({"clip": -1}, "clip must be"),
+    ],
+)
+def test_a_beginning_that_is_not_there_is_refused_and_changes_nothing(session, asked, sentence):
+    before = pictures(session, LEFT)[0], session.state
+    with pytest.raises(RequestError, match=sentence):
+        session.reset(**{"clip": 0, "seed": 0, "steps": 1} | asked)
+    assert (session.picture, session.state) == before
+
+
+def test_a_refused_step_changes_nothing(session, world):
+    with pytest.raises(RequestError):
+        session.step({"move": 99})
+    with pytest.raises(RequestError):
+        session.step(LEFT, steps=5)
+    assert session.state["frame"] == session.state["undo"] == 0
+    assert pictures(session, LEFT) == pictures(Session(world, clip=0, seed=5, steps=2), LEFT)
+
+
+def test_a_long_context_is_encoded_as_if_at_once(model, clip, monkeypatch):
+    monkeypatch.setattr("dreamer4_impl.play.world.BLOCK", 2)
+    latents, _ = World(model, (clip,), "in blocks").beginning(0)
+    whole = model.tokenizer.encode(torch.tensor(clip.frames[:CONTEXT]).float()[None] / 255)
+    assert BLOCK > 2
+    torch.testing.assert_close(latents, whole)
+
+
+def test_a_clip_that_the_model_cannot_continue_is_refused(model, clip):
+    for wrong, sentence in (
+        (replace(clip, frames=clip.frames[:, 1:]), r"frames are \(6, 8, 3\)"),
+        (replace(clip, actions={"jump": clip.actions["move"]}), "shapes"),
+    ):
+        with pytest.raises(UsageError, match=f"does not fit the model: .*{sentence}"):
+            World(model, (wrong,), "wrong")
