@@ -85,6 +85,7 @@ class AgentPhase(DynamicsPhase):
 
     name = "agent"
     term_names = ("dynamics", "policy", "reward")
+    one_mean = False
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
         """The dynamics with its agent token, and the heads of policy and reward."""

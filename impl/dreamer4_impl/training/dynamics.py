@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.network import Actions, Network
 from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss_at
@@ -103,9 +104,14 @@ class DynamicsPhase:
 
     name = "dynamics"
     term_names: tuple[str, ...] = ("dynamics",)
+    one_mean = True
+    notes: tuple[str, ...] = ()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+
+    def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
+        """Nothing."""
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
         """The dynamics but for the agent token, which nothing reads before agent finetuning."""

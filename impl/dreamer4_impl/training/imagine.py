@@ -20,6 +20,7 @@ from dreamer4_impl.actions import ActionValues
 from dreamer4_impl.agent import Agent
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.heads import PolicyHead
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.pmpo import frozen_prior, log_prob_and_kl
@@ -168,10 +169,15 @@ class ImaginePhase:
 
     name = "imagine"
     term_names: tuple[str, ...] = ("policy", "value")
+    one_mean = False
+    notes: tuple[str, ...] = ()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._prior: nn.Module | None = None
+
+    def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
+        """Nothing."""
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
         """The heads of policy and value."""

@@ -7,6 +7,7 @@ L = L_MSE.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -25,6 +26,9 @@ from dreamer4_impl.training.plan import plan_step
 from dreamer4_impl.training.settings import Settings
 
 PERCEPTUAL = {"lpips": Lpips, "torchmetrics": TorchmetricsLpips}
+WITHOUT_LPIPS: Final = (
+    "the tokenizer is trained on the mean square error alone, as tokenizer.perceptual says: without LPIPS"
+)
 
 
 def as_video(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -87,6 +91,8 @@ class TokenizerPhase:
     def __init__(self, settings: Settings, perceptual: Perceptual | None = None) -> None:
         self.settings, self.perceptual = settings, perceptual
         self.term_names: tuple[str, ...] = ("mse",) if perceptual is None else ("mse", "lpips")
+        self.one_mean = perceptual is None
+        self.notes: tuple[str, ...] = (WITHOUT_LPIPS,) if perceptual is None else ()
 
     def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
         """Give a model that asks for it the mean frame of the data; once, before the first step."""

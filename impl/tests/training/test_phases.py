@@ -1,7 +1,9 @@
 """Algorithm 1: what each phase trains, on which sequences, and that no draw depends on how a batch is divided."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from dreamer4_impl.training.agent import AgentPhase
 from dreamer4_impl.training.dynamics import DynamicsPhase
 from dreamer4_impl.training.imagine import ImaginePhase
 from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.phase import Phase
 from dreamer4_impl.training.settings import Batches, Settings
 from dreamer4_impl.training.tokenizer import TokenizerPhase
 
@@ -193,3 +196,45 @@ def test_relevant_sequences_that_the_teacher_skips_leave_no_nan(model):
     found = torch.autograd.grad(loss, [p for _, p in phase.trained(model)], allow_unused=True)
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in found if gradient is not None)
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_every_phase_has_what_the_loop_asks_for(name, model):
+    phase: Phase = started(name, model)
+    means = phase.means(model, random_batch(), 0, range(SAMPLES))
+    assert phase.name == name
+    assert tuple(phase.terms(averages(means))) == phase.term_names
+    assert phase.one_mean == (phase.term_names == tuple(phase.terms(averages(means))) and len(phase.term_names) == 1)
+    assert not [name for name, mean in means.items() if mean.count.requires_grad]
+
+
+def test_training_without_lpips_says_so(model):
+    assert "without LPIPS" in " ".join(started("tokenizer", model).notes)
+    assert not TokenizerPhase(tiny_settings("tokenizer"), lambda video_hat, video: video.mean()).notes
+
+
+def test_the_perceptual_distance_is_a_term_of_its_own_over_all_frames(model):
+    phase = TokenizerPhase(tiny_settings("tokenizer"), lambda video_hat, video: (video_hat - video).abs().mean())
+    whole = phase.means(model, random_batch(), 3, range(SAMPLES))
+    divided = [phase.means(model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
+    torch.testing.assert_close(averages(*divided), averages(whole))
+    terms = {"mse": torch.tensor(1.0), "lpips": torch.tensor(2.0)}
+    assert phase.combine(terms) == pytest.approx(1.4)
+
+
+def test_a_tokenizer_that_asks_for_it_learns_deviations_from_the_mean_frame_of_the_data(model):
+    frames = np.random.default_rng(0).integers(256, size=(7, 6, 8, 3), dtype=np.uint8)
+    episodes = (SimpleNamespace(length=3), SimpleNamespace(length=4))
+    dataset = SimpleNamespace(
+        episodes=episodes,
+        clip=lambda number, start, length: SimpleNamespace(frames=frames[:3] if number == 0 else frames[3:]),
+    )
+    config = replace(tiny(), tokenizer=replace(tiny().tokenizer, standardise=True))
+    standardised = Dreamer4(config)
+    started("tokenizer", model).prepare(standardised, dataset)
+    pixels = torch.tensor(frames).double() / 255
+    mean = pixels.mean(0)
+    torch.testing.assert_close(standardised.tokenizer.pixel_mean, mean.float())
+    torch.testing.assert_close(
+        standardised.tokenizer.pixel_std.double(), (pixels - mean).square().mean().sqrt(), rtol=1e-5, atol=0
+    )
