@@ -11,6 +11,7 @@ from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.loading import CLIP, clips_of, say
 from dreamer4_impl.play.recorded_clip import write_clip
 from dreamer4_impl.training.checkpoint import Checkpoint, locate, read, save
+from dreamer4_impl.training.settings import Data
 
 #: Recorded frames to compare with that are given away: four seconds at 15 a second.
 COMPARED = 60
@@ -36,7 +37,7 @@ def export(run: Path, data: Path, out: Path) -> int:
     (clip, *_) = clips_of(data, settings.model.dynamics.transformer.context + COMPARED)
     weights = {name: weight.to(torch.float16) for name, weight in {**checkpoint.weights, **checkpoint.average}.items()}
     # Where it was trained, and on what, is of no use elsewhere.
-    given = Checkpoint(replace(settings, data="", init=None), checkpoint.step, weights)
+    given = Checkpoint(replace(settings, data=Data(), init=None), checkpoint.step, weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as partial:
         written = save(Path(partial), given)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -51,7 +52,7 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
     settings = json.loads((path / HEADER).read_text(encoding="utf-8"))["config"]
     if settings["phase"] == "tokenizer":
         raise UsageError(f"{path} is of the tokenizer alone: play needs a run of dynamics, agent or imagine")
-    recordings = open_clips(path, data, clip, settings["data"], model.config)
+    recordings = open_clips(path, data, clip, settings["data"]["paths"], model.config)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return World(on_device(model, place), recordings, recordings[0].title or path.name)
 
@@ -62,7 +63,7 @@ def say(sentence: str) -> None:
 
 
 def open_clips(
-    checkpoint: Path, data: Path | None, clip: Path | None, trained_on: str, config: ModelConfig
+    checkpoint: Path, data: Path | None, clip: Path | None, trained_on: Sequence[str], config: ModelConfig
 ) -> tuple[RecordedClip, ...]:
     """Clips of the dataset or the file that is named, else of what the checkpoint has beside it or was trained on."""
     beside = checkpoint / CLIP
@@ -70,9 +71,10 @@ def open_clips(
         clip = beside
     if clip is not None:
         return (read_clip(clip),)
-    if data is None and not Path(trained_on or "/dev/null").is_dir():
+    there = [data] if data else [path for path in map(Path, trained_on) if path.is_dir()]
+    if not there:
         raise UsageError("where should play begin? Name a dataset, --data DIR, or a clip, --clip FILE")
-    return clips_of(data or Path(trained_on), config.dynamics.transformer.context + COMPARED)
+    return clips_of(there[0], config.dynamics.transformer.context + COMPARED)
 
 
 def clips_of(data: Path, length: int) -> tuple[RecordedClip, ...]:

@@ -25,7 +25,7 @@ from dreamer4_impl.play.export import export
 from dreamer4_impl.play.loading import clips_of, open_world
 from dreamer4_impl.play.recorded_clip import write_clip
 from dreamer4_impl.training.checkpoint import Checkpoint, save
-from dreamer4_impl.training.settings import Settings
+from dreamer4_impl.training.settings import Data, Settings
 
 EPISODES, LENGTH = 20, 12
 
@@ -33,7 +33,10 @@ EPISODES, LENGTH = 20, 12
 @pytest.fixture
 def run(model, config, tmp_path) -> Path:
     """A run of the dynamics, without a dataset that could be found."""
-    save(tmp_path / "run", Checkpoint(Settings("dynamics", config, data="/nowhere"), 7, model.state_dict()))
+    save(
+        tmp_path / "run",
+        Checkpoint(Settings("dynamics", config, data=Data(paths=("/nowhere",))), 7, model.state_dict()),
+    )
     return tmp_path / "run"
 
 
@@ -102,7 +105,9 @@ def test_play_begins_in_the_middle_of_held_out_episodes(data):
 
 
 def test_the_dataset_that_a_run_was_trained_on_is_found(model, config, data, tmp_path):
-    save(tmp_path / "run", Checkpoint(Settings("dynamics", config, data=str(data)), 1, model.state_dict()))
+    save(
+        tmp_path / "run", Checkpoint(Settings("dynamics", config, data=Data(paths=(str(data),))), 1, model.state_dict())
+    )
     assert len(open_world(tmp_path / "run", None, None, "cpu").recordings) == 2
 
 
