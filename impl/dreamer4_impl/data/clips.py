@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dreamer4_impl.actions import LABELLED, Categorical
@@ -75,7 +76,7 @@ class Positions:
     [(0, 0), (0, 1), (2, 0)]
     """
 
-    def __init__(self, lengths: Sequence[int], rows: int) -> None:
+    def __init__(self, lengths: ArrayLike, rows: int) -> None:
         self._ends = np.cumsum(np.maximum(np.asarray(lengths, np.int64) - rows + 1, 0))
 
     def __len__(self) -> int:

@@ -4,36 +4,15 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 
 from dreamer4_impl.actions import Component
 from dreamer4_impl.arguments import require_option
-from dreamer4_impl.data.format import DatasetError, Header, Shard, action_column, checksum, read_header
-
-#: Arrays of a shard by name, one row per frame.
-Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
-
-
-@dataclass(frozen=True)
-class Episode:
-    """Where an episode lies.
-
-    Args:
-        shard: index into the dataset's open shards.
-        start: its first row there.
-        length: its frames.
-        task: index into the dataset's tasks.
-        number: its place in the recording, whichever shards are skipped.
-    """
-
-    shard: int
-    start: int
-    length: int
-    task: int
-    number: int
+from dreamer4_impl.data.format import DatasetError, Header, action_column, read_header
+from dreamer4_impl.data.shards import Episode, OpenShard, episodes_of, open_shard
 
 
 @dataclass(frozen=True)
@@ -50,15 +29,6 @@ class Clip:
     continues: Bool[np.ndarray, " T"]
     first: Bool[np.ndarray, " T"]
     task: int
-
-
-@dataclass(frozen=True)
-class OpenShard:
-    """A shard's directory, what dataset.json says of it, and its memory-mapped arrays."""
-
-    path: Path
-    entry: Shard
-    arrays: Arrays
 
 
 class Dataset:
@@ -98,8 +68,8 @@ class Dataset:
         number = 0
         for entry in header.shards:
             try:
-                shard = _open_shard(path / entry.name, entry, header, verify)
-                episodes += _episodes(shard, len(shards), number, len(header.tasks))
+                shard = open_shard(path / entry.name, entry, header, verify)
+                episodes += episodes_of(shard, len(shards), number, len(header.tasks))
                 shards.append(shard)
             except DatasetError as error:
                 if damaged == "refuse":
@@ -193,7 +163,10 @@ class Dataset:
 
 
 def concatenate(datasets: Sequence[Dataset]) -> Dataset:
-    """One dataset of several with frames of the same size and the same action components; tasks of one name become one."""
+    """One dataset of several with frames of the same size and the same action components; tasks of one name become one.
+
+    Its split is that of its parts.
+    """
     if not datasets:
         raise ValueError("datasets must hold at least one; got none")
     head = datasets[0].header
@@ -204,9 +177,7 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
         _require_same_spaces(head, dataset.header)
         for episode in dataset.episodes:
             task = tasks.index(dataset.tasks[episode.task])
-            episodes.append(
-                replace(episode, shard=len(shards) + episode.shard, task=task, number=len(episodes))
-            )
+            episodes.append(replace(episode, shard=len(shards) + episode.shard, task=task))
         shards += dataset.shards
     name = " + ".join(dataset.name for dataset in datasets)
     return Dataset(replace(head, name=name, tasks=tasks), shards, episodes)
@@ -219,38 +190,3 @@ def _require_same_spaces(one: Header, other: Header) -> None:
                 f"datasets must agree in {name}; {one.name!r} has {getattr(one, name)} "
                 f"and {other.name!r} {getattr(other, name)}"
             )
-
-
-def _open_shard(path: Path, entry: Shard, header: Header, verify: str) -> OpenShard:
-    arrays = {}
-    for name, (dtype, row) in header.columns().items():
-        file = path / f"{name}.npy"
-        arrays[name] = _map(file, dtype, (entry.length, *row))
-        if verify == "full" and checksum(file) != entry.checksums.get(file.name):
-            raise DatasetError(f"shard {path} is damaged: {file.name} has another checksum than was written")
-    return OpenShard(path, entry, arrays)
-
-
-def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    shard = f"shard {file.parent} is damaged"
-    try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise DatasetError(f"{shard}: {file.name} is missing") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"{shard}: {file.name} cannot be mapped: {error}") from error
-    if (array.dtype, array.shape) != (dtype, shape):
-        raise DatasetError(f"{shard}: {file.name} must be {dtype} {shape}; it is {array.dtype} {array.shape}")
-    return array
-
-
-def _episodes(shard: OpenShard, index: int, number: int, tasks: int) -> list[Episode]:
-    starts = np.flatnonzero(shard.arrays["first"])
-    lengths = np.diff(starts, append=shard.entry.length)
-    of_task = shard.arrays["task"][starts]
-    if len(starts) != shard.entry.episodes or starts[0] != 0 or not (0 <= of_task.min() <= of_task.max() < tasks):
-        raise DatasetError(f"shard {shard.path} is damaged: its episodes or tasks are not those that were written")
-    return [
-        Episode(index, int(start), int(length), int(task), number + i)
-        for i, (start, length, task) in enumerate(zip(starts, lengths, of_task, strict=True))
-    ]

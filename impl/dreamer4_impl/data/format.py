@@ -29,8 +29,12 @@ FORMAT = "dreamer4-dataset"
 VERSION = 1
 HEADER = "dataset.json"
 
-_KINDS = {"categorical": Categorical, "binary": Binary, "continuous": Continuous}
-_DTYPES = {Categorical: "int32", Binary: "uint8", Continuous: "float32"}
+_KINDS: dict[str, type[Categorical] | type[Binary] | type[Continuous]] = {
+    "categorical": Categorical,
+    "binary": Binary,
+    "continuous": Continuous,
+}
+_DTYPES: dict[type[Component], str] = {Categorical: "int32", Binary: "uint8", Continuous: "float32"}
 
 
 class DatasetError(ValueError):
@@ -63,7 +67,8 @@ class Header:
     def columns(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Dtype and shape of one row of every array, by the array's name."""
         plain = {"rewards": "float32", "continues": "bool", "first": "bool", "labelled": "bool", "task": "int32"}
-        columns = {"frames": (np.dtype("uint8"), (self.height, self.width, self.channels))}
+        frame = (self.height, self.width, self.channels)
+        columns: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {"frames": (np.dtype("uint8"), frame)}
         columns |= {name: (np.dtype(dtype), ()) for name, dtype in plain.items()}
         for part in self.components:
             columns[action_column(part)] = (np.dtype(_DTYPES[type(part)]), part.shape(1, 1)[2:])
@@ -71,7 +76,7 @@ class Header:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in dataset.json."""
-        kinds = {made: kind for kind, made in _KINDS.items()}
+        kinds: dict[type[Component], str] = {made: kind for kind, made in _KINDS.items()}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -79,9 +84,7 @@ class Header:
             "height": self.height,
             "width": self.width,
             "channels": self.channels,
-            "actions": [
-                {"kind": kinds[type(part)], "name": part.name, "size": part.size} for part in self.components
-            ],
+            "actions": [{"kind": kinds[type(part)], "name": part.name, "size": part.size} for part in self.components],
             "tasks": list(self.tasks),
             "shards": [vars(shard) for shard in self.shards],
             "meta": dict(self.meta),

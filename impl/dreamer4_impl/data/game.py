@@ -24,7 +24,7 @@ class View:
     """
 
     size: int = 64
-    grey: bool = True
+    grey: bool = False
     frame_skip: int = 4
     repeat_probability: float = 0.0
 
@@ -108,7 +108,7 @@ class Game:
 
 def component_of(space: Any) -> Component:
     """The action component of a gymnasium space: Discrete, MultiBinary, or Box of numbers."""
-    kind, shape = type(space).__name__, getattr(space, "shape", None)
+    kind, shape = type(space).__name__, tuple(space.shape or ())
     if kind == "Discrete" and space.start == 0:
         return Categorical("action", int(space.n))
     if kind == "MultiBinary" and len(shape) == 1:

@@ -12,7 +12,6 @@ treated as a separate image that of encoding the image alone.
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +22,10 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from dreamer4_impl.arguments import require_option
-from dreamer4_impl.data.dataset import Dataset, OpenShard
+from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError, sync
+from dreamer4_impl.data.progress import Told, after, nobody
+from dreamer4_impl.data.shards import OpenShard
 from dreamer4_impl.tokenizer import Tokenizer
 
 FORMAT = "dreamer4-latents"
@@ -56,7 +57,7 @@ class LatentCache:
         tokenizer: Tokenizer,
         dtype: Literal["float16", "float32"] = "float16",
         block: int = 64,
-        progress: Callable[[int], None] = lambda frames: None,
+        progress: Told = nobody,
     ) -> None:
         require_option("dtype", dtype, ("float16", "float32"))
         self.path = Path(path)
@@ -68,7 +69,7 @@ class LatentCache:
         for shard in dataset.shards:
             file = self.path / f"{_key(shard)}.npy"
             if not self._map(shard, file, tokenizer):
-                _encode_shard(shard, file, tokenizer, dtype, block, lambda frames, done=done: progress(done + frames))
+                _encode_shard(shard, file, tokenizer, dtype, block, after(done, progress))
                 self._map(shard, file, tokenizer)
             done += len(shard.arrays["first"])
             progress(done)
@@ -125,7 +126,7 @@ def encode_episode(
     tokenizer: Tokenizer,
     frames: UInt8[np.ndarray, "T H W C"],
     block: int = 64,
-    progress: Callable[[int], None] = lambda frames: None,
+    progress: Told = nobody,
 ) -> Float[Tensor, "T S D"]:
     """Latents of an episode, on the CPU in the dtype of the tokenizer's parameters; no gradient.
 
@@ -172,9 +173,7 @@ def _key(shard: OpenShard) -> str:
     return hashlib.blake2b(f"{sums['frames.npy']} {sums['first.npy']}".encode(), digest_size=16).hexdigest()
 
 
-def _encode_shard(
-    shard: OpenShard, file: Path, tokenizer: Tokenizer, dtype: str, block: int, progress: Callable[[int], None]
-) -> None:
+def _encode_shard(shard: OpenShard, file: Path, tokenizer: Tokenizer, dtype: str, block: int, progress: Told) -> None:
     """Encode every episode of a shard into a file beside, and put it in place."""
     frames = shard.arrays["frames"]
     starts = np.flatnonzero(shard.arrays["first"]).tolist()
@@ -183,7 +182,7 @@ def _encode_shard(
     beside = file.with_suffix(f".{os.getpid()}.partial")
     array = np.lib.format.open_memmap(beside, "w+", np.dtype(dtype), shape)
     for start, end in zip(starts, [*starts[1:], len(frames)], strict=True):
-        z = encode_episode(tokenizer, frames[start:end], block, lambda done, start=start: progress(start + done))
+        z = encode_episode(tokenizer, frames[start:end], block, after(start, progress))
         array[start:end] = z.to(torch.float32).numpy()
     array.flush()
     sync(beside)

@@ -1,6 +1,5 @@
 """Record play into a dataset."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.game import Game, View
 from dreamer4_impl.data.policies import POLICIES, Policy, mixed, random_policy
+from dreamer4_impl.data.progress import Told, after, nobody
 from dreamer4_impl.data.writer import SHARD_FRAMES, DatasetWriter
 
 
@@ -40,6 +40,8 @@ class Recording:
     def __post_init__(self) -> None:
         """Refuse what cannot be recorded."""
         require_option("policy", self.policy, tuple(POLICIES))
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more; got {self.seed}")
         if not 0 <= self.epsilon[0] <= self.epsilon[1] <= 1:
             raise ValueError(f"epsilon must be 0 ≤ low ≤ high ≤ 1; got {self.epsilon}")
         if self.frames < 2 or (self.longest is not None and self.longest < 2):
@@ -60,13 +62,13 @@ def record(
     recording: Recording,
     path: Path | str,
     resume: bool = False,
-    progress: Callable[[int], None] = lambda frames: None,
+    progress: Told = nobody,
     shard_frames: int = SHARD_FRAMES,
 ) -> Dataset:
     """Play and write a dataset to the directory `path`.
 
     Episode e is a function of the seed and e alone. A recording that was interrupted and resumed is byte for byte the same
-    as one that was not; a finished one is not lengthened.
+    as one that was not; a finished one is lengthened, from the next episode on, where more frames are asked for.
 
     Args:
         recording: what is recorded.
@@ -83,16 +85,14 @@ def record(
             while writer.frames < recording.frames:
                 done = writer.frames
                 most = min(recording.longest or recording.frames, recording.frames - done)
-                episode = _play(game, recording, writer.episodes, most, lambda n, done=done: progress(done + n))
+                episode = _play(game, recording, writer.episodes, most, after(done, progress))
                 writer.add_episode(**episode, task=recording.task)
     finally:
         game.close()
     return Dataset.open(path)
 
 
-def _play(
-    game: Game, recording: Recording, number: int, most: int, progress: Callable[[int], None]
-) -> dict[str, Any]:
+def _play(game: Game, recording: Recording, number: int, most: int, progress: Told) -> dict[str, Any]:
     generator = np.random.default_rng([recording.seed, number])
     frames = [game.reset(seed=int(generator.integers(2**31)))]
     policy = _policy(game, recording, generator)

@@ -1,0 +1,216 @@
+"""The command `dreamer4-record`: play games, read videos, check datasets."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.data.format import read_header
+from dreamer4_impl.data.game import View
+from dreamer4_impl.data.policies import POLICIES
+from dreamer4_impl.data.progress import shown
+from dreamer4_impl.data.record import Recording, record
+from dreamer4_impl.data.video import VideoView, record_videos
+
+PLAY = """\
+Plays a game and records it as a dataset that dreamer4-train learns from.
+
+  dreamer4-record ALE/Breakout-v5 --out breakout --size 64 --grey
+  dreamer4-record ALE/Pong-v5 --out pong --size 64 --grey --policy scripted --epsilon 0:1 --longest 1000
+  dreamer4-record ALE/Breakout-v5 --out breakout --size 64 --grey --resume        goes on where it was interrupted
+  dreamer4-record video film.mp4 other.mkv --out films --size 64                  unlabelled frames of videos
+  dreamer4-record check breakout                                                  reads every byte of a dataset
+
+Behaviour cloning learns from the episodes with the better half of the returns, so some should be better than others:
+`--epsilon 0:1` draws for each episode how much of it is played at random.
+"""
+
+PLAY_END = """\
+Episode e depends on the seed and e alone: what was interrupted and resumed is the same as what was not.
+
+exit status: 0 recorded, 2 a mistake in the command line or a dataset that cannot be written, 130 interrupted
+"""
+
+VIDEO = """\
+Records the frames of video files as a dataset without actions, to train tokenizer and dynamics beside labelled data.
+
+  dreamer4-record video film.mp4 other.mkv --out films --size 64
+  dreamer4-record video film.mp4 --out films --size 64 --grey --actions-like breakout
+"""
+
+CHECK = """\
+Reads every byte of a dataset, compares checksums, names damaged shards, and prints what the dataset holds.
+
+exit status: 0 it is whole, 1 a shard is damaged, 2 it is no dataset
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parsers: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], int]]]
+    parsers = {"video": (_video_parser, _video), "check": (_check_parser, _check)}
+    if argv and argv[0] in parsers:
+        parser, run = parsers[argv.pop(0)]
+    else:
+        parser, run = _play_parser, _play
+    options = parser().parse_args(argv)
+    try:
+        return run(options)
+    except ValueError as error:
+        print(f"dreamer4-record: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dreamer4-record: interrupted; whole shards are kept", file=sys.stderr)
+        return 130
+
+
+def _play(options: argparse.Namespace) -> int:
+    recording = Recording(
+        options.game,
+        options.frames,
+        View(options.size, options.grey, options.frame_skip, options.repeat_probability),
+        options.policy,
+        options.epsilon,
+        options.seed,
+        options.longest,
+    )
+    with shown(f"playing {options.game}", options.frames) as progress:
+        dataset = record(recording, options.out, options.resume, progress)
+    _describe(dataset, options.out)
+    return 0
+
+
+def _video(options: argparse.Namespace) -> int:
+    view = VideoView(options.size[0], options.size[1], options.grey, options.every)
+    components = read_header(options.actions_like).components if options.actions_like else ()
+    with shown("reading", None) as progress:
+        dataset = record_videos(options.files, options.out, view, components, progress=progress)
+    _describe(dataset, options.out)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    with warnings.catch_warnings(record=True) as damages:
+        warnings.simplefilter("always")
+        dataset = Dataset.open(options.dataset, damaged="skip", verify="full")
+    for damage in damages:
+        print(f"dreamer4-record: {damage.message}", file=sys.stderr)
+    _describe(dataset, options.dataset)
+    return 1 if damages else 0
+
+
+def _describe(dataset: Dataset, path: Path) -> None:
+    table = Table(title=f"{path}: {dataset.name}", show_header=False, title_justify="left")
+    table.add_row("frames", f"{len(dataset)} of {dataset.height}×{dataset.width}×{dataset.channels}")
+    table.add_row("episodes", f"{len(dataset.episodes)} in {len(dataset.shards)} shards")
+    if dataset.episodes:
+        returns, lengths = dataset.returns(), [episode.length for episode in dataset.episodes]
+        table.add_row("episode lengths", f"{min(lengths)} to {max(lengths)}")
+        table.add_row("returns", f"{returns.min():g} to {returns.max():g}, mean {returns.mean():.3g}")
+    actions = [f"{part.name}: {type(part).__name__.lower()}, {part.size}" for part in dataset.components]
+    table.add_row("actions", "; ".join(actions) or "none")
+    table.add_row("tasks", ", ".join(dataset.tasks))
+    Console().print(table)
+
+
+def _play_parser() -> argparse.ArgumentParser:
+    parser = _parser("dreamer4-record", PLAY, PLAY_END)
+    parser.add_argument("game", metavar="GAME", help="its gymnasium id, such as ALE/Breakout-v5")
+    _add_out(parser)
+    parser.add_argument("--frames", metavar="N", type=int, default=24_000, help="to record (default: 24000)")
+    parser.add_argument("--size", metavar="PIXELS", type=int, default=64, help="of a frame's sides (default: 64)")
+    parser.add_argument("--grey", action="store_true", help="one channel, not three")
+    parser.add_argument(
+        "--frame-skip", metavar="N", type=int, default=4, help="frames for which an action is held (default: 4)"
+    )
+    parser.add_argument(
+        "--policy",
+        choices=tuple(POLICIES),
+        default="random",
+        help="random: a new action each time (default); sticky: held for a while; scripted: follows the ball "
+        "in Pong and Breakout",
+    )
+    parser.add_argument(
+        "--epsilon",
+        metavar="SHARE|LOW:HIGH",
+        type=epsilon,
+        default=(0.0, 0.0),
+        help="share of random actions, drawn anew for each episode from LOW to HIGH (default: 0)",
+    )
+    parser.add_argument(
+        "--repeat-probability",
+        metavar="P",
+        type=float,
+        default=0.0,
+        help="with which an Atari game ignores an action and repeats the last (default: 0)",
+    )
+    parser.add_argument("--longest", metavar="N", type=int, help="cut episodes after this many frames")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="go on with the dataset that is there, if one is")
+    return parser
+
+
+def _video_parser() -> argparse.ArgumentParser:
+    parser = _parser("dreamer4-record video", VIDEO)
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="in any format that FFmpeg reads")
+    _add_out(parser)
+    parser.add_argument(
+        "--size",
+        metavar="PIXELS|HxW",
+        type=size,
+        default=(64, 64),
+        help="of a frame, such as 64 or 96x128 (default: 64)",
+    )
+    parser.add_argument("--grey", action="store_true", help="one channel, not three")
+    parser.add_argument("--every", metavar="N", type=int, default=1, help="take each N-th frame alone (default: 1)")
+    parser.add_argument(
+        "--actions-like", metavar="DIR", type=Path, help="have the action components of this dataset, to train on both"
+    )
+    return parser
+
+
+def _check_parser() -> argparse.ArgumentParser:
+    parser = _parser("dreamer4-record check", CHECK)
+    parser.add_argument("dataset", metavar="DIR", type=Path, help="directory of dataset.json")
+    return parser
+
+
+def _parser(name: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    verbatim = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(name, description=description, epilog=epilog, formatter_class=verbatim)
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="directory of the dataset")
+
+
+def epsilon(text: str) -> tuple[float, float]:
+    """A share, or a range of shares.
+
+    >>> epsilon("0.3"), epsilon("0:1")
+    ((0.3, 0.3), (0.0, 1.0))
+    """
+    try:
+        low, _, high = text.partition(":")
+        return float(low), float(high or low)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share such as 0.3, nor a range such as 0:1") from None
+
+
+def size(text: str) -> tuple[int, int]:
+    """Height and width.
+
+    >>> size("64"), size("96x128")
+    ((64, 64), (96, 128))
+    """
+    try:
+        height, _, width = text.partition("x")
+        return int(height), int(width or height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 64 or 96x128") from None

@@ -1,0 +1,197 @@
+"""Which clips are drawn, and what a row of them means."""
+
+from collections import Counter
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dreamer4_impl.actions import ActionEncoder
+from dreamer4_impl.data.clips import ClipSampler, Positions, upper_half
+from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.data.format import DatasetError
+from dreamer4_impl.data.writer import DatasetWriter
+
+
+def places(batch):
+    """(episode, first frame) of every clip, as the pixels tell."""
+    return [tuple(pixels) for pixels in batch.video[:, 0, 0, :2, 0].tolist()]
+
+
+def tensors(batch):
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        yield from value.values() if isinstance(value, dict) else [value] if isinstance(value, Tensor) else []
+
+
+# Time
+
+
+@pytest.fixture
+def batch(write):
+    return ClipSampler(Dataset.open(write([9])), seed=0).batch(0, range(20), length=3, relevant=[False] * 20)
+
+
+def test_row_t_holds_the_action_that_led_to_frame_t(batch):
+    t = batch.video[..., 0, 1, 0].long()
+    assert torch.equal(batch.actions["mouse"], t)
+    assert torch.equal(batch.actions["keys"].long(), t[..., None] // torch.tensor([1, 2, 4]) % 2)
+    assert torch.equal(batch.actions["stick"], t[..., None] / torch.tensor([2.0, -4.0]))
+
+
+def test_the_action_taken_at_frame_t_led_to_frame_t_plus_1(batch):
+    t = batch.video[..., 0, 1, 0].long() + 1
+    assert torch.equal(batch.taken["mouse"], t)
+    assert torch.equal(batch.taken["keys"].long(), t[..., None] // torch.tensor([1, 2, 4]) % 2)
+    assert torch.equal(batch.taken["stick"], t[..., None] / torch.tensor([2.0, -4.0]))
+    assert batch.taken_labelled.all()
+    assert "labelled" not in batch.taken
+
+
+def test_no_action_led_to_the_first_frame_of_an_episode(batch):
+    t = batch.video[..., 0, 1, 0]
+    assert (t == 0).any()
+    assert torch.equal(batch.actions["labelled"], t > 0)
+
+
+def test_rewards_and_ends_arrive_with_their_frame(write, episode):
+    path = write([1, 6])
+    batch = ClipSampler(Dataset.open(path), seed=0).batch(0, range(20), length=2, relevant=[False] * 20, taken=False)
+    t = batch.video[..., 0, 1, 0]
+    assert torch.equal(batch.rewards, torch.where(t > 0, 10.0 + t, 0))
+    assert (t == 5).any()
+    assert torch.equal(batch.continues, t < 5)
+
+
+def test_without_the_actions_taken_a_clip_may_end_with_its_episode(write):
+    sampler = ClipSampler(Dataset.open(write([3])), seed=0)
+    batch = sampler.batch(0, [0], length=3, relevant=[False], taken=False)
+    assert (batch.taken, batch.taken_labelled) == ({}, None)
+    with pytest.raises(DatasetError, match="a clip of 4 frames fits in none of the 1 episodes"):
+        sampler.batch(0, [0], length=3, relevant=[False])
+
+
+def test_shapes_and_dtypes_are_those_that_models_take(batch):
+    assert (batch.video.shape, batch.video.dtype) == ((20, 3, 2, 3, 1), torch.uint8)
+    assert (batch.actions["mouse"].shape, batch.actions["mouse"].dtype) == ((20, 3), torch.int64)
+    assert (batch.actions["keys"].shape, batch.actions["keys"].dtype) == ((20, 3, 3), torch.uint8)
+    assert (batch.actions["stick"].shape, batch.actions["stick"].dtype) == ((20, 3, 2), torch.float32)
+    assert (batch.rewards.dtype, batch.continues.dtype) == (torch.float32, torch.bool)
+    assert (batch.task.shape, batch.task.dtype, batch.relevant.dtype) == ((20,), torch.int64, torch.bool)
+    assert batch.latents is None
+
+
+def test_the_action_encoder_takes_the_actions(batch, header):
+    encoder = ActionEncoder(header.components, tokens=2, width=4)
+    assert encoder(batch.actions, batch=20, time=3).shape == (20, 3, 2, 4)
+
+
+def test_a_batch_moves_as_a_whole(batch):
+    assert all(tensor.device.type == "meta" for tensor in tensors(batch.to("meta")))
+    assert len(list(tensors(batch))) == 13
+
+
+# Draws
+
+
+def test_every_place_where_a_clip_fits_is_counted_once():
+    lengths, rows = [4, 1, 3, 2, 9], 3
+    positions = Positions(lengths, rows)
+    expected = [(e, start) for e, length in enumerate(lengths) for start in range(length - rows + 1)]
+    assert [positions[k] for k in range(len(positions))] == expected
+
+
+def test_no_clip_leaves_its_episode(dataset):
+    batch = ClipSampler(dataset, seed=3).batch(0, range(200), length=2, relevant=[False] * 200)
+    numbers, times = batch.video[:, :, 0, 0, 0], batch.video[:, :, 0, 1, 0].long()
+    assert (numbers[:, 0] == numbers[:, 1]).all()
+    assert (times[:, 1] == times[:, 0] + 1).all()
+    assert set(places(batch)) == {(e, s) for e, n in enumerate([4, 7, 3, 9, 5]) for s in range(n - 2)}
+
+
+def test_draws_are_uniform_over_places_not_over_episodes(write):
+    """Eleven places; counts of 1100 draws have mean 100 and deviation 9.5. The draws never change: seed 0."""
+    sampler = ClipSampler(Dataset.open(write([3, 12])), seed=0)
+    counts = Counter(place for step in range(11) for place in places(sampler.batch(step, range(100), 2, [False] * 100)))
+    assert len(counts) == 11
+    assert all(60 < count < 140 for count in counts.values())
+
+
+def test_a_sample_is_the_same_on_however_many_processes(dataset):
+    relevant = [i % 2 == 0 for i in range(12)]
+    whole = ClipSampler(dataset, seed=5).batch(7, range(12), 2, relevant)
+    for world in (2, 3, 4):
+        for rank in range(world):
+            own = range(rank, 12, world)
+            part = ClipSampler(dataset, seed=5).batch(7, own, 2, [relevant[i] for i in own])
+            for a, b in zip(tensors(part), tensors(whole), strict=True):
+                assert torch.equal(a, b[rank::world])
+
+
+def test_order_and_earlier_draws_change_nothing(dataset):
+    sampler = ClipSampler(dataset, seed=5)
+    first = sampler.batch(1, [4], 2, [False])
+    sampler.batch(2, range(9), 3, [True] * 9)
+    for again in (sampler.batch(1, [4], 2, [False]), sampler.batch(1, [6, 4], 2, [True, False])):
+        assert places(again)[-1:] == places(first)
+
+
+@pytest.mark.parametrize("other", [(6, 1), (5, 2)])
+def test_another_seed_or_step_draws_other_clips(dataset, other):
+    seed, step = other
+    one = ClipSampler(dataset, seed=5).batch(1, range(30), 2, [False] * 30)
+    two = ClipSampler(dataset, seed=seed).batch(step, range(30), 2, [False] * 30)
+    assert places(one) != places(two)
+
+
+# Relevant episodes
+
+
+def test_relevant_clips_are_from_episodes_of_the_upper_half_of_returns(dataset):
+    relevant = [True, False] * 50
+    batch = ClipSampler(dataset, seed=0).batch(0, range(100), 2, relevant)
+    assert batch.relevant.tolist() == relevant
+    # Returns 6, 43, 170 of task 0 and 81, 276 of task 1.
+    assert {place[0] for place in places(batch)[::2]} == {3, 4}
+    assert {place[0] for place in places(batch)[1::2]} == {0, 1, 2, 3, 4}
+
+
+def test_the_rule_can_be_another(dataset):
+    def short(dataset):
+        return np.array([episode.length < 5 for episode in dataset.episodes])
+
+    batch = ClipSampler(dataset, seed=0, relevant=short).batch(0, range(50), 2, [True] * 50)
+    assert {place[0] for place in places(batch)} == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("returns", "expected"),
+    [
+        ([1, 2, 3, 4], [False, False, True, True]),
+        ([3, 1, 2], [True, False, False]),
+        ([0, 0, 0, 1], [False, False, False, True]),
+        ([5, 5, 5, 1], [True, True, True, False]),
+        ([2, 2], [True, True]),
+        ([7], [True]),
+    ],
+)
+def test_the_upper_half_lies_above_the_median_where_anything_does(tmp_path, header, episode, returns, expected):
+    with DatasetWriter(tmp_path, header) as writer:
+        for number, reward in enumerate(returns):
+            writer.add_episode(**episode(number, 2) | {"rewards": [0, reward]})
+    assert upper_half(Dataset.open(tmp_path)).tolist() == expected
+
+
+def test_says_why_no_clip_fits(dataset):
+    sampler = ClipSampler(dataset, seed=0, relevant=lambda dataset: np.zeros(5, bool))
+    with pytest.raises(DatasetError, match=r"of 10 frames fits in none of the 5 episodes .* longest of which has 9"):
+        sampler.batch(0, [0], 9, [False])
+    with pytest.raises(DatasetError, match=r"of 3 frames fits in none of the 0 relevant episodes"):
+        sampler.batch(0, [0], 2, [True])
+
+
+def test_every_sample_is_told_whether_it_is_relevant(dataset):
+    with pytest.raises(ValueError, match="shorter"):
+        ClipSampler(dataset, seed=0).batch(0, [0, 1], 2, [True])

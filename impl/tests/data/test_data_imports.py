@@ -1,0 +1,29 @@
+"""What recorded play needs beside what the models need: numpy and rich, until a game or a video is opened."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import dreamer4_impl.data
+
+MODULES = sorted(Path(dreamer4_impl.data.__file__).parent.glob("*.py"))
+LATE = {"game.py": {"gymnasium", "ale_py"}, "video.py": {"av"}}
+
+
+def roots(nodes):
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"dreamer4_impl", "torch", "jaxtyping", "numpy", "rich"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_games_and_videos_are_not_imported_before_they_are_opened(module):
+    tree = ast.parse(module.read_text())
+    assert roots(tree.body) == set()
+    assert roots(ast.walk(tree)) == LATE.get(module.name, set())

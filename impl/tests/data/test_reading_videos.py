@@ -1,0 +1,107 @@
+"""Videos become unlabelled clips."""
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av")
+
+from dreamer4_impl.actions import Categorical  # noqa: E402
+from dreamer4_impl.data.clips import ClipSampler  # noqa: E402
+from dreamer4_impl.data.dataset import Dataset, concatenate  # noqa: E402
+from dreamer4_impl.data.format import DatasetError, Header  # noqa: E402
+from dreamer4_impl.data.video import VideoView, record_videos  # noqa: E402
+from dreamer4_impl.data.writer import DatasetWriter  # noqa: E402
+
+
+def film(path, frames=7):
+    """A lossless video whose frame t has the colour (20 t, 100, 0), its left half black."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 16, 8, "bgr0"
+        for t in range(frames):
+            picture = np.zeros((8, 16, 3), np.uint8)
+            picture[:, 8:] = (20 * t, 100, 0)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_frames_are_read_in_order_and_resized(tmp_path):
+    dataset = record_videos([film(tmp_path / "film.mkv")], tmp_path / "out", VideoView(2, 2))
+    clip = dataset.clip(0, 0, 7)
+    assert (dataset.height, dataset.width, dataset.channels) == (2, 2, 3)
+    assert clip.frames[:, 0, 1].tolist() == [[20 * t, 100, 0] for t in range(7)]
+    assert not clip.frames[:, :, 0].any()
+
+
+def test_no_action_of_a_video_is_known(tmp_path):
+    actions = (Categorical("action", 4),)
+    dataset = record_videos([film(tmp_path / "film.mkv")], tmp_path / "out", VideoView(2, 2), actions)
+    batch = ClipSampler(dataset, seed=0).batch(0, range(4), 3, [False] * 4)
+    assert not batch.actions["labelled"].any()
+    assert not batch.taken_labelled.any()
+    assert not batch.actions["action"].any()
+    assert batch.continues.all()
+    assert not batch.rewards.any()
+
+
+def test_videos_join_a_labelled_dataset_of_the_same_spaces(tmp_path):
+    actions = (Categorical("action", 4),)
+    with DatasetWriter(tmp_path / "game", Header("game", 2, 2, 3, actions)) as writer:
+        writer.add_episode(np.zeros((5, 2, 2, 3), np.uint8), {"action": [0, 1, 2, 3, 1]}, task="game")
+    videos = record_videos([film(tmp_path / "film.mkv")], tmp_path / "out", VideoView(2, 2), actions)
+    both = concatenate([Dataset.open(tmp_path / "game"), videos])
+    assert both.tasks == ("game", "video")
+    batch = ClipSampler(both, seed=0).batch(0, range(40), 3, [False] * 40)
+    assert batch.taken_labelled.all(1).tolist() == (batch.task == 0).tolist()
+    assert set(batch.task.tolist()) == {0, 1}
+
+
+def test_each_file_is_an_episode_and_a_long_one_several(tmp_path):
+    files = [film(tmp_path / "a.mkv", 7), film(tmp_path / "b.mkv", 2)]
+    counted = []
+    dataset = record_videos(files, tmp_path / "out", VideoView(2, 2, longest=3), progress=counted.append)
+    assert [episode.length for episode in dataset.episodes] == [3, 3, 1, 2]
+    assert dataset.clip(1, 0, 3).frames[:, 0, 1, 0].tolist() == [60, 80, 100]
+    assert counted == [3, 6, 7, 9]
+    assert dataset.meta["videos"] == ["a.mkv", "b.mkv"]
+
+
+def test_every_nth_frame_can_be_taken(tmp_path):
+    dataset = record_videos([film(tmp_path / "film.mkv")], tmp_path / "out", VideoView(2, 2, every=3))
+    assert dataset.clip(0, 0, 3).frames[:, 0, 1, 0].tolist() == [0, 60, 120]
+
+
+def test_a_video_can_be_grey(tmp_path):
+    dataset = record_videos([film(tmp_path / "film.mkv")], tmp_path / "out", VideoView(2, 2, grey=True))
+    expected = [round(0.299 * 20 * t + 0.587 * 100) for t in range(7)]
+    assert dataset.clip(0, 0, 7).frames[:, 0, 1, 0].tolist() == expected
+
+
+def test_names_the_file_that_is_no_video(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    for name in ("text.mp4", "missing.mp4"):
+        with pytest.raises(DatasetError, match=f"{name} cannot be read as a video"):
+            record_videos([tmp_path / name], tmp_path / f"out-{name}", VideoView(2, 2))
+
+
+def test_names_the_file_without_pictures(tmp_path):
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    with pytest.raises(DatasetError, match=r"sound.wav has no video in it"):
+        record_videos([tmp_path / "sound.wav"], tmp_path / "out", VideoView(2, 2))
+
+
+@pytest.mark.parametrize("options", [{"height": 0}, {"width": 0}, {"every": 0}, {"longest": 0}])
+def test_refuses_a_view_of_nothing(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be 1 or more; got 0"):
+        VideoView(**{"height": 2, "width": 2} | options)
+
+
+def test_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(DatasetError, match=r"needs PyAV: pip install 'dreamer4-conformance\[video\]'"):
+        record_videos([tmp_path / "film.mkv"], tmp_path / "out", VideoView(2, 2))
