@@ -10,6 +10,10 @@ import dreamer4_impl
 PACKAGE = Path(dreamer4_impl.__file__).parent
 
 
+#: What the extra of a sub-package brings, or numpy and rich, which everybody has.
+EXTRAS = {"data": {"numpy", "rich", "gymnasium", "ale_py", "av"}}
+
+
 def imported_roots(path: Path) -> set[str]:
     nodes = list(ast.walk(ast.parse(path.read_text())))
     plain = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
@@ -19,7 +23,7 @@ def imported_roots(path: Path) -> set[str]:
 def test_imports_torch_and_jaxtyping_and_neither_reference_nor_conformance():
     allowed = {"torch", "jaxtyping", "dreamer4_impl"} | sys.stdlib_module_names
     for path in PACKAGE.rglob("*.py"):
-        optional = {"triton"} if path.stem.startswith("triton_") else set()
+        optional = {"triton"} if path.stem.startswith("triton_") else EXTRAS.get(path.parent.name, set())
         assert imported_roots(path) <= allowed | optional, path.name
 
 
