@@ -15,8 +15,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -112,8 +114,10 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CannotSaveError(f"the checkpoint of step {checkpoint.step} could not be written: {error}") from error
-    for old in steps(run)[:-keep]:
-        _remove(old)
+    # What cannot be removed now is removed after the next one.
+    with suppress(OSError):
+        for old in steps(run)[:-keep]:
+            _remove(old)
     return final
 
 
@@ -131,6 +135,8 @@ def read(path: Path) -> Checkpoint:
         settings = settings_from_json(header["config"])
         state = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=True)
         return Checkpoint(settings, header["step"], _tensors(path / WEIGHTS), _tensors(path / AVERAGE), state)
+    except UnpicklingError as error:
+        raise CheckpointError(f"{path} cannot be read: its {STATE} holds more than data, and code is not run") from error
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 

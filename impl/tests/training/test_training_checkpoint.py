@@ -1,0 +1,233 @@
+"""Checkpoints: nothing is lost, whatever happens while one is written, and nothing foreign or damaged is taken for one."""
+
+import errno
+import json
+import os
+import resource
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.presets import tiny
+from dreamer4_impl.training import checkpoint as module
+from dreamer4_impl.training.checkpoint import (
+    CannotSaveError,
+    Checkpoint,
+    CheckpointError,
+    latest_good,
+    load_model,
+    load_weights,
+    read,
+    save,
+    steps,
+)
+from dreamer4_impl.training.settings import Settings
+
+SETTINGS = Settings("tokenizer", tiny())
+
+
+def small(step, value=1.0):
+    weights = {"a": torch.full((300,), value), "b": torch.arange(3)}
+    return Checkpoint(SETTINGS, step, weights, {"a": torch.zeros(300)}, {"optimiser": {"step": torch.tensor(step)}})
+
+
+def same(one, other):
+    assert (one.settings, one.step) == (other.settings, other.step)
+    assert torch.equal(one.state["optimiser"]["step"], other.state["optimiser"]["step"])
+    for mine, theirs in ((one.weights, other.weights), (one.average, other.average)):
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def names(run):
+    return [path.name for path in steps(run)]
+
+
+def rewrite_header(path, **changes):
+    header = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps(header | changes))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with one checkpoint of the tiny model."""
+    run = tmp_path_factory.mktemp("run")
+    model = Dreamer4(tiny())
+    save(run, Checkpoint(SETTINGS, 1, model.state_dict(), {"agent.value.head.read.bias": torch.ones(21)}))
+    return run, model
+
+
+def test_what_is_saved_is_read(tmp_path):
+    same(read(save(tmp_path, small(7))), small(7))
+
+
+def test_the_newest_are_kept(tmp_path):
+    for step in range(1, 6):
+        save(tmp_path, small(step), keep=2)
+    assert names(tmp_path) == ["step-00000004", "step-00000005"]
+
+
+def test_saving_a_step_again_replaces_only_what_is_damaged(tmp_path):
+    path = save(tmp_path, small(1, value=1.0))
+    save(tmp_path, small(1, value=2.0))
+    assert read(path).weights["a"][0] == 1
+    (path / "state.pt").write_bytes(b"")
+    save(tmp_path, small(1, value=2.0))
+    assert read(path).weights["a"][0] == 2
+
+
+class Killed(BaseException):
+    """Ends the program where it is raised, as SIGKILL does: nothing cleans up."""
+
+
+#: What writes, syncs, renames or removes.
+CALLS = [
+    (module, "save_file"),
+    (torch, "save"),
+    (Path, "write_text"),
+    (Path, "mkdir"),
+    (os, "fsync"),
+    (os, "rename"),
+    (module.shutil, "rmtree"),
+]
+
+
+def fail_at(monkeypatch, count, error):
+    """The call of this number, among all of CALLS together, raises; returns how many there were."""
+    seen = []
+
+    def watched(original):
+        def call(*args, **kwargs):
+            seen.append(original)
+            if len(seen) == count:
+                raise error
+            return original(*args, **kwargs)
+
+        return call
+
+    for owner, name in CALLS:
+        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
+    return seen
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed()], ids=["disk full", "killed"])
+def test_whatever_fails_while_saving_the_last_good_one_is_there(tmp_path, error):
+    """At every call in turn: the newest good checkpoint is the one before or the new one, whole, and the next save works."""
+    for count in range(1, 100):
+        run = tmp_path / str(count)
+        save(run, small(1), keep=1)
+        with pytest.MonkeyPatch.context() as patch, suppress(CannotSaveError, Killed):
+            seen = fail_at(patch, count, error)
+            save(run, small(2), keep=1)
+        if len(seen) < count:
+            break
+        good = read(latest_good(run, say=pytest.fail))
+        same(good, small(good.step))
+        save(run, small(3), keep=1)
+        assert os.listdir(run / "checkpoints") == ["step-00000003"]
+        same(read(latest_good(run)), small(3))
+    assert count > 12
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1000, 1400, 2500])
+def test_a_write_that_the_system_refuses_is_said_and_cleaned_away(tmp_path, limit):
+    """The limit is the kernel's own: a real short write in each file, also those written by other languages."""
+    save(tmp_path, small(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(CannotSaveError, match=r"the checkpoint of step 2 could not be written: .*File too large"):
+            save(tmp_path, small(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path / "checkpoints") == ["step-00000001"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "average.safetensors", "state.pt", "checkpoint.json"])
+@pytest.mark.parametrize("harm", ["cut short", "changed", "missing"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, name, harm):
+    for step in (1, 2):
+        path = save(tmp_path, small(step))
+    content = (path / name).read_bytes()
+    if harm == "missing":
+        (path / name).unlink()
+    else:
+        middle = len(content) // 2
+        changed = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+        (path / name).write_bytes(content[:middle] if harm == "cut short" else changed)
+    said = []
+    assert latest_good(tmp_path, said.append).name == "step-00000001"
+    assert "step-00000002" in said[0]
+    assert name in said[0]
+    assert "going back" in said[0]
+    with pytest.raises(CheckpointError, match=name):
+        read(path)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
+    (save(tmp_path, small(1)) / "state.pt").unlink()
+    with pytest.raises(CheckpointError, match="none of the 1 checkpoints in .* can be used"):
+        latest_good(tmp_path, say=lambda sentence: None)
+    assert latest_good(tmp_path / "elsewhere") is None
+
+
+def test_what_is_foreign_or_newer_is_refused(tmp_path):
+    path = save(tmp_path, small(1))
+    rewrite_header(path, version=2)
+    with pytest.raises(CheckpointError, match="version 2, and this program reads up to 1"):
+        read(path)
+    rewrite_header(path, format="something else")
+    with pytest.raises(CheckpointError, match="is no checkpoint of this program"):
+        read(path)
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_a_state_that_would_run_code_is_refused(tmp_path):
+    path = save(tmp_path, small(1))
+    torch.save({"optimiser": os.getcwd}, path / "state.pt")
+    files = {file.name: module._fingerprint(file) for file in path.iterdir() if file.name != "checkpoint.json"}
+    rewrite_header(path, files=files)
+    with pytest.raises(CheckpointError, match="holds more than data, and code is not run"):
+        read(path)
+
+
+def test_a_model_is_loaded_as_it_was_saved_with_its_average_where_there_is_one(trained):
+    run, model = trained
+    loaded, report = load_model(run, average=False)
+    assert not report
+    assert not loaded.training
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items())
+    averaged, _ = load_model(steps(run)[0])
+    assert torch.equal(averaged.agent.value.head.read.bias, torch.ones(21))
+
+
+def test_loading_leaves_the_random_state_alone(trained):
+    before = torch.get_rng_state()
+    load_model(trained[0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_older_layout_loads_with_a_report(trained):
+    model = Dreamer4(tiny())
+    weights = dict(model.state_dict())
+    kept = weights.pop("dynamics.registers").clone()
+    report = load_weights(model, weights | {"dynamics.gone": torch.ones(1)})
+    assert (report.missing, report.unexpected) == (("dynamics.registers",), ("dynamics.gone",))
+    assert str(report) == "missing, left at their start: dynamics.registers; unexpected, left out: dynamics.gone"
+    assert torch.equal(model.dynamics.registers, kept)
+    with pytest.raises(CheckpointError, match="does not match the model: missing"):
+        load_weights(model, weights, strict=True)
+
+
+def test_a_changed_shape_is_never_loaded_silently(trained):
+    config = tiny()
+    other = Dreamer4(replace(config, dynamics=replace(config.dynamics, registers=4)))
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"dynamics.registers has the shape \(3, 24\) in .* and \(4, 24\)"):
+        load_weights(other, trained[1].state_dict())
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())

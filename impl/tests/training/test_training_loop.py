@@ -1,0 +1,241 @@
+"""The loop: resumed runs equal uninterrupted ones bit by bit, nothing frozen moves, and trouble ends in a sentence."""
+
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.presets import tiny
+from dreamer4_impl.training import loop
+from dreamer4_impl.training.checkpoint import CannotSaveError, read, steps
+from dreamer4_impl.training.distributed import Processes
+from dreamer4_impl.training.loop import NotFiniteError
+from dreamer4_impl.training.optimiser import learning_rate
+from dreamer4_impl.training.settings import Execution, Optimiser
+from dreamer4_impl.transformer import Layer, Transformer
+
+from . import toy
+
+
+def equal(one, other):
+    """Bit by bit, whatever is nested in what."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(equal(*pair) for pair in zip(one, other, strict=True))
+    return one == other
+
+
+def captured(trainer):
+    found = trainer.state.capture(trainer.settings)
+    return {"weights": found.weights, "average": found.average, **found.state}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Six steps in one go, with a checkpoint after each."""
+    run = tmp_path_factory.mktemp("whole")
+    trainer = toy.trainer(run, toy.settings(every=1, keep=9))
+    assert trainer.run() == loop.Outcome(6, None, True)
+    return run, captured(trainer)
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(whole, tmp_path, after):
+    run, end = whole
+    begun = toy.trainer(tmp_path, toy.settings(every=1), checkpoint=read(steps(run)[after - 1]))
+    begun.run()
+    assert equal(captured(begun), end)
+    assert toy.curve(tmp_path) == toy.curve(run)[after:]
+
+
+def test_a_checkpoint_holds_everything(whole):
+    found = read(steps(whole[0])[-1])
+    assert set(found.state) == {"optimiser", "normalise", "companions", "scaler", "random"}
+    assert found.state["normalise"]["weight"].all()
+    assert set(found.state["random"]) == {"python", "numpy", "torch", "cuda"}
+    assert found.average
+    assert "prior" in found.state["companions"]
+    assert equal(found.state["optimiser"], whole[1]["optimiser"])
+
+
+def test_companions_are_those_of_the_start_and_not_made_anew(whole):
+    prior, trained = whole[1]["companions"]["prior"], whole[1]["weights"]
+    assert all(torch.equal(v, read(steps(whole[0])[0]).state["companions"]["prior"][n]) for n, v in prior.items())
+    assert not torch.equal(prior["head.read.bias"], trained["agent.value.head.read.bias"])
+
+
+def test_only_what_the_phase_trains_moves(whole, tmp_path):
+    trainer = toy.trainer(tmp_path, toy.settings(steps=1))
+    start = {name: value.clone() for name, value in trainer.state.model.state_dict().items()}
+    trained = {name for name, _ in trainer.phase.trained(trainer.state.model)}
+    trainer.run()
+    moved = {name for name, value in trainer.state.model.state_dict().items() if not torch.equal(value, start[name])}
+    assert moved
+    assert moved <= trained
+    assert {name for name, p in trainer.state.model.named_parameters() if p.requires_grad} == trained
+
+
+@pytest.mark.parametrize("phase", [toy.ToyPhase, toy.OneTermPhase], ids=["two passes", "scaled at the end"])
+def test_accumulation_changes_nothing_but_memory(tmp_path, phase):
+    chosen = toy.settings(steps=4, size=5)
+    curves = []
+    for accumulation in (1, 3):
+        batches = replace(chosen.batches, accumulation=accumulation)
+        toy.trainer(tmp_path / str(accumulation), replace(chosen, batches=batches), phase).run()
+        curves.append(toy.curve(tmp_path / str(accumulation)))
+    for one, three in zip(*curves, strict=True):
+        assert three["loss"] == pytest.approx(one["loss"], abs=1e-5)
+        assert three["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
+
+
+def test_every_layer_is_compiled_by_the_backend_that_is_named(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, backend: asked.append((type(module), backend)))
+    toy.trainer(tmp_path, toy.settings(compile="inductor"))
+    layers = sum(len(t.layers) for t in Dreamer4(tiny()).modules() if isinstance(t, Transformer))
+    assert asked == [(Layer, "inductor")] * layers
+
+
+def compiled(**others):
+    return pytest.param({"compile": "aot_eager", **others}, marks=pytest.mark.nightly)
+
+
+@pytest.mark.parametrize("option", [{"recompute": True}, compiled(), compiled(recompute=True)], ids=str)
+def test_recomputing_and_compiling_change_nothing_but_speed(whole, tmp_path, option):
+    toy.trainer(tmp_path, toy.settings(steps=2, **option)).run()
+    for found, expected in zip(toy.curve(tmp_path), toy.curve(whole[0])[:2], strict=False):
+        assert found["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+
+
+def test_recomputed_layers_run_again_for_the_gradient(tiny_on):
+    tokenizer = tiny_on(dtype=torch.float32).tokenizer()
+    layers, calls = tokenizer.encoder.transformer.layers, []
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda *_: calls.append(1))
+    gradients = []
+    for recompute in (False, True):
+        tokenizer.zero_grad()
+        tokenizer.encoder.transformer.recompute = recompute
+        tokenizer.encode(tiny_on(dtype=torch.float32).video(1, 2)).square().sum().backward()
+        gradients.append({name: p.grad for name, p in tokenizer.encoder.named_parameters() if p.grad is not None})
+    assert len(calls) == 3 * len(layers)
+    assert equal(*gradients)
+
+
+def test_autocast_is_that_of_the_device_and_float16_is_scaled(tmp_path):
+    half = toy.trainer(tmp_path, toy.settings(steps=1, autocast="bfloat16"))
+    with half.gradients.autocast():
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+        assert torch.is_autocast_enabled("cpu")
+    half.run()
+    assert not half.state.scaler.is_enabled()
+    scaled = toy.trainer(tmp_path, toy.settings(autocast="float16"))
+    assert type(scaled.state.scaler) is torch.amp.GradScaler
+    assert scaled.state.scaler.is_enabled()
+
+
+def test_the_running_average_follows_the_weights(whole):
+    run, _ = whole
+    name = "agent.value.head.read.bias"
+    before, after = (read(path) for path in steps(run)[2:4])
+    expected = 0.9 * before.average[name] + 0.1 * after.weights[name]
+    torch.testing.assert_close(after.average[name], expected)
+
+
+def test_the_learning_rate_rises_then_falls(whole):
+    rates = [line["learning_rate"] for line in toy.curve(whole[0])]
+    assert rates[:3] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01])
+    assert rates[-1] == pytest.approx(0.001)
+    assert learning_rate(Optimiser(warmup=0), 5, 10) == Optimiser().learning_rate
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_step_with_a_checkpoint(whole, tmp_path, number):
+    class Interrupting(toy.ToyPhase):
+        def means(self, model, batch, step, indices):
+            if step == 2:
+                signal.raise_signal(number)
+            return super().means(model, batch, step, indices)
+
+    before = signal.getsignal(number)
+    outcome = toy.trainer(tmp_path, toy.settings(every=100), Interrupting).run()
+    assert outcome == loop.Outcome(3, signal.Signals(number).name, saved=True)
+    assert signal.getsignal(number) == before
+    toy.resumed(tmp_path, toy.settings(every=100)).run()
+    assert toy.curve(tmp_path) == toy.curve(whole[0])
+
+
+def test_a_loss_that_is_no_number_stops_before_it_does_harm(tmp_path):
+    trainer = toy.trainer(tmp_path, toy.settings(every=2), poison=3)
+    with pytest.raises(
+        NotFiniteError, match=r"stopped in step 4: the loss term 'code' is nan; the checkpoint step-00000002 is kept"
+    ):
+        trainer.run()
+    assert all(p.isfinite().all() for p in trainer.state.model.parameters())
+    assert [line["step"] for line in toy.curve(tmp_path)] == [1, 2, 3]
+
+
+def test_a_gradient_that_is_no_number_stops_too(tmp_path):
+    class Rooted(toy.ToyPhase):
+        def means(self, model, batch, step, indices):
+            found = super().means(model, batch, step, indices)
+            root = model.agent.value.head.read.bias.square().sum().sqrt() * 0  # its gradient at 0 is 0/0
+            return found | {"code": found["code"]._replace(total=found["code"].total + root)}
+
+    with pytest.raises(NotFiniteError, match=r"step 1: the gradient's norm is nan; there is no checkpoint yet"):
+        toy.trainer(tmp_path, toy.settings(), Rooted).run()
+
+
+def test_a_term_that_no_sample_belongs_to_leaves_its_estimate_standing(tmp_path):
+    class Nobody(toy.ToyPhase):
+        def plan(self, step):
+            return replace(super().plan(step), relevant=(False,) * 4)
+
+    trainer = toy.trainer(tmp_path, toy.settings(steps=2, average=None), Nobody)
+    start = trainer.state.model.agent.value.head.read.bias.clone()
+    trainer.run()
+    assert trainer.state.normalise.weight.tolist() == pytest.approx([1 - 0.99**2, 0])
+    assert torch.equal(trainer.state.model.agent.value.head.read.bias, start)
+    assert toy.curve(tmp_path)[0]["means"]["value"] is None
+
+
+def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, capsys):
+    def full(run, checkpoint, keep):
+        if checkpoint.step == 2:
+            raise CannotSaveError("the checkpoint of step 2 could not be written: No space left on device")
+        return saved(run, checkpoint, keep)
+
+    saved = loop.save
+    monkeypatch.setattr(loop, "save", full)
+    assert toy.trainer(tmp_path, toy.settings(steps=4)).run() == loop.Outcome(4, None, saved=True)
+    assert "No space left on device; training goes on" in capsys.readouterr().err
+    assert "No space left on device" in (tmp_path / "log.txt").read_text()
+    assert [path.name for path in steps(tmp_path)] == ["step-00000004"]
+
+
+def test_a_run_whose_last_checkpoint_is_lost_says_so(tmp_path, monkeypatch):
+    def full(*_):
+        raise CannotSaveError("No space left on device")
+
+    monkeypatch.setattr(loop, "save", full)
+    assert toy.trainer(tmp_path, toy.settings(steps=1)).run() == loop.Outcome(1, None, saved=False)
+
+
+def test_a_batch_has_a_sample_for_everybody(tmp_path):
+    with pytest.raises(ValueError, match="batches.size must be at least 8, a sample for each of 2 processes × 4 micro"):
+        toy.trainer(tmp_path, toy.settings(size=7, accumulation=4), member=Processes(toy.CPU, 0, 2))
+
+
+def test_a_finished_run_that_is_resumed_does_nothing(whole, tmp_path):
+    trainer = toy.trainer(tmp_path, toy.settings(), checkpoint=read(steps(whole[0])[-1]))
+    assert trainer.run() == loop.Outcome(6, None, saved=True)
+
+
+def test_float16_does_not_go_with_shards():
+    with pytest.raises(ValueError, match="scales the loss, which goes with distributed 'ddp'"):
+        Execution(autocast="float16", distributed="fsdp")

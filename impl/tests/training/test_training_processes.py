@@ -1,0 +1,52 @@
+"""Training in processes of their own: two that share a batch, and one that is killed again and again."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from . import toy
+
+
+def script(*arguments):
+    """Run the script of `toy`; what it prints is shown where it fails."""
+    command = [sys.executable, "-W", "error", toy.__file__, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("processes")
+    script("in_two_processes", directory)
+    return directory
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_two_processes_come_to_the_loss_of_one(runs, engine):
+    """In every step, although relevant samples fall to them unequally, in some steps to one alone."""
+    one, two = toy.curve(runs / "one"), toy.curve(runs / engine)
+    assert len(one) == len(two) == 20
+    for alone, together in zip(one, two, strict=True):
+        assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+        assert together["means"] == pytest.approx(alone["means"], abs=1e-5)
+
+
+@pytest.mark.parametrize("run", ["fsdp-then-one", "one-then-fsdp"])
+def test_checkpoints_do_not_depend_on_the_number_of_processes(runs, run):
+    expected, found = toy.curve(runs / "one")[10:], toy.curve(runs / run)
+    assert [line["step"] for line in found] == list(range(11, 21))
+    for alone, changed in zip(expected, found, strict=True):
+        assert changed["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(tmp_path):
+    script("killed", tmp_path, 24, 3, 3)
+    assert toy.curve(tmp_path / "killed") == toy.curve(tmp_path / "whole")
+
+
+@pytest.mark.nightly
+def test_ten_kills_of_a_run_of_two_minutes_leave_no_trace(tmp_path):
+    script("killed", tmp_path, 2500, 10, 120)
+    assert toy.curve(tmp_path / "killed") == toy.curve(tmp_path / "whole")
