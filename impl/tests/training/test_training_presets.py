@@ -1,0 +1,32 @@
+"""The configurations that come with the command."""
+
+import pytest
+
+from dreamer4_impl.actions import Categorical
+from dreamer4_impl.training.settings import PHASES, document_presets, read_document, settings_from
+from dreamer4_impl.training.tables import to_table
+
+ATARI = {
+    "tokenizer": {"height": 64, "width": 64, "channels": 1},
+    "dynamics": {"actions": to_table((Categorical("action", 4),)), "tasks": 1},
+}
+
+
+def presets():
+    return {name: read_document(name) for name in document_presets()}
+
+
+def test_there_is_one_for_two_cores_and_one_for_gpus():
+    assert set(presets()) == {"atari-cpu", "atari-gpu"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("name", ["atari-cpu", "atari-gpu"])
+def test_a_preset_fits_together_for_every_phase_and_follows_the_recipe(name, phase):
+    settings = settings_from(phase, read_document(name), facts=ATARI)
+    batches, lengths = settings.batches, (settings.model.short_length, settings.model.long_length)
+    assert lengths[0] < settings.model.dynamics.transformer.context + 1 <= lengths[1]
+    assert batches.image_share == 0.3
+    assert batches.long_every > 1
+    if phase != "imagine":
+        assert settings.steps / 2 < batches.long_from < settings.steps
