@@ -17,7 +17,7 @@ from dreamer4_impl.data.policies import random_policy
 from dreamer4_impl.evaluation.findings import Findings, SkippedError
 from dreamer4_impl.evaluation.measures import estimate
 from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.imagine import Imagination
+from dreamer4_impl.training.imagination import Imagination
 from dreamer4_impl.training.options import ImagineOptions
 from dreamer4_impl.training.tokenizer import as_video
 

@@ -11,7 +11,7 @@ from dreamer4_impl.evaluation.held_out import Clips
 from dreamer4_impl.evaluation.measures import estimate
 from dreamer4_impl.heads import PolicyHead
 from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.imagine import imagine
+from dreamer4_impl.training.imagination import imagine
 from dreamer4_impl.training.options import ImagineOptions
 
 

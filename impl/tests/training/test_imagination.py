@@ -10,7 +10,8 @@ from dreamer4_impl.presets import tiny
 from dreamer4_impl.returns import lambda_returns, value_loss
 from dreamer4_impl.sampler import context_label, sample_frame
 from dreamer4_impl.training.draws import normal_draws
-from dreamer4_impl.training.imagine import ImaginePhase, imagine, policy_means, policy_term
+from dreamer4_impl.training.imagination import imagine
+from dreamer4_impl.training.imagine import ImaginePhase, policy_means, policy_term
 from dreamer4_impl.training.options import ImagineOptions
 from dreamer4_impl.training.settings import Settings
 
