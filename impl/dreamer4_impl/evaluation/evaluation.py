@@ -58,7 +58,7 @@ class Settings:
     imagine: ImagineOptions = field(default_factory=ImagineOptions)
     game: str | None = None
     episodes: int = 10
-    batch: int = 16
+    batch: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,8 +16,11 @@ from dreamer4_impl.evaluation.scores import Scores
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.rollout import rollout
 
+#: Paired differences to the model: what it is compared with, and the name of the measure.
+_GAPS: Final = {"copy": "over_copy", "mean_frame": "over_mean_frame", "shuffled": "shuffle_gap"}
 #: Clips that pictures are chosen from, and frames of context that they show.
-PICTURED, SHOWN_CONTEXT = 16, 2
+PICTURED: Final = 16
+SHOWN_CONTEXT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Plan:
     context: int
     horizons: Sequence[int] = (1, 4, 8, 16)
     steps: Sequence[int] = (1, 2, SAMPLING_STEPS, 16, 64)
-    batch: int = 16
+    batch: int = 32
     seed: int = 0
 
     @property
@@ -54,7 +58,8 @@ def shown_steps(steps: Sequence[int]) -> int:
 
 @torch.no_grad()
 def open_loop(model: Dreamer4, data: HeldOut, plan: Plan) -> Findings:
-    """`rollout.{kK, copy, mean_frame, reconstruction, shuffled}.{psnr, ssim}.hH`, and `rollout.shuffle_gap.psnr.hH`.
+    """`rollout.{kK, copy, mean_frame, reconstruction, shuffled}.{psnr, ssim}.hH`, and gains of
+    the model, paired: `rollout.{over_copy, over_mean_frame, shuffle_gap}.psnr.hH`.
 
     `copy` repeats the last frame of the context, `reconstruction` is the tokenizer's of the true frame: nothing decoded
     from latents is expected to be better. `shuffled` has, from the first predicted frame on, the actions of another clip.
@@ -140,8 +145,9 @@ def _measure(scores: Scores, plan: Plan, steps: Sequence[int], shuffled: bool, s
     for h in sorted(set(plan.horizons)):
         for name in names:
             found.measures |= scores.measures(name, h - 1, f"rollout.{name}.{{metric}}.h{h}")
-        if shuffled:
-            found.measures[f"rollout.shuffle_gap.psnr.h{h}"] = scores.gap("shuffled", f"k{shown}", h - 1)
+        for worse, gap in _GAPS.items():
+            if worse in names:
+                found.measures[f"rollout.{gap}.psnr.h{h}"] = scores.gap(worse, f"k{shown}", h - 1)
 
 
 def _choose(pictured: list[dict[str, Tensor]], errors: Float[np.ndarray, "N"], plan: Plan) -> list[Pictures]:

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any, Final
 
 from dreamer4_impl.evaluation.bars import Verdict
@@ -23,6 +24,8 @@ td { white-space: nowrap; }
 figure { background: #fff; color: #000; margin: 1rem 0; padding: .75rem; border: 1px solid #8884; border-radius: .5rem;
   width: fit-content; max-width: 100%; box-sizing: border-box; overflow-x: auto; }
 figure svg { max-width: 100%; height: auto; display: block; }
+figure img { max-width: 100%; }
+.plots { display: flex; flex-wrap: wrap; gap: 0 1rem; }
 figcaption { font-size: .9rem; padding-bottom: .5rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
@@ -40,7 +43,7 @@ _INTERVALS: Final = (
 
 def to_html(evaluation: Evaluation, verdicts: Sequence[Verdict] = ()) -> str:
     """The whole page."""
-    name = f"Evaluation: {evaluation.facts.get('checkpoint', {}).get('path', 'a model')}"
+    name = f"Evaluation of {_name(evaluation)}"
     parts = [f"<h1>{escape(name)}</h1>", f"<p>{escape(_INTERVALS)}</p>", *_bars(verdicts)]
     for section in SECTIONS:
         parts += _section(section, evaluation)
@@ -49,6 +52,11 @@ def to_html(evaluation: Evaluation, verdicts: Sequence[Verdict] = ()) -> str:
     body = "\n".join(parts)
     page = f'<html lang="en">\n<head>{head}<style>{_STYLE}</style></head>\n<body>\n{body}\n</body>\n</html>'
     return f"<!doctype html>\n{page}\n"
+
+
+def _name(evaluation: Evaluation) -> str:
+    path = Path(evaluation.facts.get("checkpoint", {}).get("path", "a model"))
+    return f"{path.parents[1].name}, {path.name}" if len(path.parts) > 2 else str(path)
 
 
 def _section(section: str, evaluation: Evaluation) -> Iterator[str]:
@@ -68,8 +76,10 @@ def _section(section: str, evaluation: Evaluation) -> Iterator[str]:
 
 
 def _rollouts(evaluation: Evaluation) -> Iterator[str]:
+    yield '<div class="plots">'
     for title, svg in plots(evaluation.measures).items():
         yield _figure(svg, title)
+    yield "</div>"
     for pictures in evaluation.pictures:
         yield from _pictures(pictures)
 
@@ -90,7 +100,8 @@ def _figure(content: str, title: str) -> str:
 
 def _table(table: Table) -> Iterator[str]:
     columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("", *table.columns))
-    yield f"<table><caption>{escape(table.title)} <small>{escape(table.n)}</small></caption>"
+    title = "" if table.title == TITLES[table.section] else escape(table.title)
+    yield f"<table><caption>{title} <small>{escape(table.n)}</small></caption>"
     yield f"<thead><tr>{columns}</tr></thead><tbody>"
     for name, cells in table.rows:
         values = "".join(f"<td>{escape(written(cell)) if cell else ''}</td>" for cell in cells)

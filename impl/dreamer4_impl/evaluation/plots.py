@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dreamer4_impl.evaluation.measures import Measure
 from dreamer4_impl.evaluation.open_loop import shown_steps
-from dreamer4_impl.evaluation.tables import horizons, label, predictors, tables
+from dreamer4_impl.evaluation.tables import GAINS, horizons, label, predictors, tables
 
 #: matplotlib's, which has no types here.
 Axes: TypeAlias = Any
@@ -36,9 +36,8 @@ def plots(measures: Mapping[str, Measure]) -> dict[str, str]:
         if predictors(measures, "rollout", metric)
     }
     if drawn:
+        drawn["Gains of the model, paired, dB"] = partial(_gains, measures=measures)
         drawn["PSNR by number of sampling steps K"] = partial(_by_steps, measures=measures)
-    if f"rollout.shuffle_gap.psnr.h{max(horizons(measures), default=0)}" in measures:
-        drawn["What the right actions are worth, dB"] = partial(_gap, measures=measures)
     return {title: _svg(title, draw) for title, draw in drawn.items()}
 
 
@@ -60,71 +59,79 @@ def dots(measures: Mapping[str, Measure], section: str) -> str:
 
 
 def _by_horizon(axes: Axes, measures: Mapping[str, Measure], metric: str) -> None:
-    ahead = horizons(measures)
     for name in _with_one_sampler(predictors(measures, "rollout", metric)):
-        curve = [measures[f"rollout.{name}.{metric}.h{h}"] for h in ahead]
         colour = _COLOURS.get(name, _COLOURS["model"])
-        axes.plot(ahead, _finite([m.value for m in curve]), "o-", color=colour, label=label(name), markersize=4)
-        axes.fill_between(
-            ahead, _finite([m.low for m in curve]), _finite([m.high for m in curve]), color=colour, alpha=0.15, lw=0
-        )
-    axes.set_xticks(ahead)
+        _curve(axes, measures, f"rollout.{name}.{metric}.h{{}}", horizons(measures), colour, label(name))
     axes.set_xlabel("frames ahead")
     axes.set_ylabel(_METRICS[metric])
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _gains(axes: Axes, measures: Mapping[str, Measure]) -> None:
+    for name, colour in {"over_copy": "copy", "over_mean_frame": "mean_frame", "shuffle_gap": "shuffled"}.items():
+        if f"rollout.{name}.psnr.h{horizons(measures)[0]}" in measures:
+            _curve(axes, measures, f"rollout.{name}.psnr.h{{}}", horizons(measures), _COLOURS[colour], GAINS[name])
+    axes.axhline(0, color="black", lw=1)
+    axes.set_xlabel("frames ahead")
+    axes.set_ylabel("dB")
 
 
 def _by_steps(axes: Axes, measures: Mapping[str, Measure]) -> None:
-    steps = [int(name[1:]) for name in predictors(measures, "rollout", "psnr") if name[1:].isdigit()]
-    for shade, h in enumerate(horizons(measures)):
-        curve = [measures[f"rollout.k{k}.psnr.h{h}"] for k in steps]
-        colour = matplotlib.colormaps["viridis"](shade / max(1, len(horizons(measures))))
-        axes.plot(steps, _finite([m.value for m in curve]), "o-", color=colour, label=f"{h} ahead", markersize=4)
-        axes.fill_between(
-            steps, _finite([m.low for m in curve]), _finite([m.high for m in curve]), color=colour, alpha=0.15, lw=0
-        )
+    steps, ahead = _steps(predictors(measures, "rollout", "psnr")), horizons(measures)
+    for shade, h in enumerate(ahead):
+        colour = matplotlib.colormaps["viridis"](shade / len(ahead))
+        _curve(axes, measures, f"rollout.k{{}}.psnr.h{h}", steps, colour, f"{h} ahead", band=False)
     axes.set_xscale("log", base=2)
     axes.set_xticks(steps, [str(k) for k in steps])
     axes.minorticks_off()
     axes.set_xlabel("K, evaluations of a frame")
     axes.set_ylabel("PSNR, dB")
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _gap(axes: Axes, measures: Mapping[str, Measure]) -> None:
-    ahead = horizons(measures)
-    for place, h in enumerate(ahead):
-        _dot(axes, place, measures[f"rollout.shuffle_gap.psnr.h{h}"], upright=True)
-    axes.axhline(0, color="#777777", lw=1)
-    axes.set_xticks(range(len(ahead)), [str(h) for h in ahead])
-    axes.set_xlabel("frames ahead")
-    axes.set_ylabel("PSNR, own − another clip's actions, dB")
+def _curve(
+    axes: Axes,
+    measures: Mapping[str, Measure],
+    form: str,
+    places: Sequence[int],
+    colour: Any,
+    name: str,
+    band: bool = True,
+) -> None:
+    """Measures over their place, with their intervals."""
+    found = [measures[form.format(place)] for place in places]
+    values, low, high = (_finite([getattr(m, part) for m in found]) for part in ("value", "low", "high"))
+    axes.plot(places, values, "o-", color=colour, label=name, markersize=4)
+    if band:
+        axes.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
+    axes.set_xticks(places)
 
 
-def _dot(axes: Axes, place: int, measure: Measure, *, upright: bool = False) -> None:
-    ends = _finite([measure.low, measure.high])
-    value = _finite([measure.value])
-    line, dot = (([place] * 2, ends), ([place], value)) if upright else ((ends, [place] * 2), (value, [place]))
-    axes.plot(*line, color=_COLOURS["model"], lw=2)
-    axes.plot(*dot, "o", color=_COLOURS["model"])
+def _dot(axes: Axes, place: int, measure: Measure) -> None:
+    axes.plot(_finite([measure.low, measure.high]), [place] * 2, color=_COLOURS["model"], lw=2)
+    axes.plot(_finite([measure.value]), [place], "o", color=_COLOURS["model"])
 
 
 def _with_one_sampler(names: Sequence[str]) -> list[str]:
     """K = 4 alone, or the nearest to it: the other curves would lie upon it."""
-    steps = [int(name[1:]) for name in names if name[1:].isdigit()]
-    return [name for name in names if not name[1:].isdigit() or int(name[1:]) == shown_steps(steps)]
+    shown = f"k{shown_steps(_steps(names))}"
+    return [name for name in names if not name[1:].isdigit() or name == shown]
+
+
+def _steps(names: Sequence[str]) -> list[int]:
+    return [int(name[1:]) for name in names if name[1:].isdigit()]
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _svg(title: str, draw: Callable[[Axes], None], height: float = 3.2) -> str:
-    figure = Figure(figsize=(7, height), layout="constrained")
+def _svg(title: str, draw: Callable[[Axes], None], height: float = 3.6) -> str:
+    figure = Figure(figsize=(5.4, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     draw(axes)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": title, "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Title": title})

@@ -19,11 +19,18 @@ TITLES: Final[Mapping[str, str]] = {
 #: Rows of the predictors, in order; K = … stand between them.
 _LABELS: Final[Mapping[str, str]] = {
     "model": "tokenizer",
-    "reconstruction": "tokenizer's reconstruction (upper bound)",
+    "reconstruction": "reconstruction of the true frame",
     "shuffled": "model, actions of another clip",
     "pca": "PCA with as many values",
     "copy": "copy of the last frame seen",
     "mean_frame": "mean training frame",
+}
+
+#: Paired differences, at the K of `shown_steps`.
+GAINS: Final[dict[str, str]] = {
+    "over_copy": "gain of the model over the copy",
+    "over_mean_frame": "gain of the model over the mean frame",
+    "shuffle_gap": "gain from the right actions",
 }
 
 _SINGLE: Final[Mapping[str, str]] = {
@@ -63,11 +70,12 @@ def written(measure: Measure) -> str:
     >>> written(Measure(41.0, 40.25, 41.75, n=64))
     '41.00 [40.25, 41.75]'
     """
-    places = 4 if 0 < abs(measure.value) < 0.1 else 3 if measure.unit == "" and abs(measure.value) < 1 else 2
-    value = f"{measure.value:.{places}f}"
-    if math.isnan(measure.low) or math.isnan(measure.high):
-        return value
-    return f"{value} [{measure.low:.{places}f}, {measure.high:.{places}f}]"
+    numbers = [measure.value, *(end for end in (measure.low, measure.high) if not math.isnan(end))]
+    largest = max(map(abs, numbers))
+    places = 2 if measure.unit == "dB" or largest >= 1 else 3 if largest >= 0.1 else 4
+    # Adding 0 takes the sign of what rounds to 0.
+    value, *ends = (f"{round(number, places) + 0.0:.{places}f}" for number in numbers)
+    return f"{value} [{', '.join(ends)}]" if ends else value
 
 
 def label(name: str) -> str:
@@ -86,7 +94,7 @@ def predictors(measures: Mapping[str, Measure], section: str, metric: str) -> li
     ['k4', 'copy']
     """
     parts = [name.split(".") for name in measures]
-    found = {part[1] for part in parts if part[0] == section and len(part) > 2 and part[2] == metric} - {"shuffle_gap"}
+    found = {part[1] for part in parts if part[0] == section and len(part) > 2 and part[2] == metric}
     samplers = sorted((name for name in found if name[1:].isdigit()), key=lambda name: int(name[1:]))
     order = ["reconstruction", "model", *samplers, "shuffled", "pca", "copy", "mean_frame"]
     return [name for name in order if name in found]
@@ -103,22 +111,28 @@ def horizons(measures: Mapping[str, Measure]) -> list[int]:
 
 def tables(measures: Mapping[str, Measure]) -> Iterator[Table]:
     """All tables that the measures fill."""
-    by_frame = predictors(measures, "tokenizer", "psnr")
-    if by_frame:
-        metrics = [metric for metric in ("psnr", "ssim") if predictors(measures, "tokenizer", metric)]
-        rows = [(label(p), [measures.get(f"tokenizer.{p}.{metric}") for metric in metrics]) for p in by_frame]
-        units = {"psnr": "PSNR, dB", "ssim": "SSIM"}
-        yield Table("tokenizer", TITLES["tokenizer"], [units[metric] for metric in metrics], rows)
-    ahead = horizons(measures)
-    for metric, unit in (("psnr", "PSNR, dB"), ("ssim", "SSIM")):
-        names = predictors(measures, "rollout", metric)
-        rows = [(label(p), [measures.get(f"rollout.{p}.{metric}.h{h}") for h in ahead]) for p in names]
-        if metric == "psnr" and f"rollout.shuffle_gap.psnr.h{max(ahead, default=0)}" in measures:
-            gaps = [measures.get(f"rollout.shuffle_gap.psnr.h{h}") for h in ahead]
-            rows.append(("what the right actions are worth, paired", gaps))
-        if rows:
-            yield Table("rollout", f"Open-loop rollouts: {unit}, by frames ahead", [str(h) for h in ahead], rows)
+    units = {"psnr": "PSNR, dB", "ssim": "SSIM"}
+    yield from _of_tokenizer(measures, units)
+    for metric, unit in units.items():
+        yield from _of_rollouts(measures, metric, unit)
     for section in ("reward", "imagined", "game"):
-        single = [(_SINGLE[name], [m]) for name, m in measures.items() if name in _SINGLE and name.startswith(section)]
-        if single:
-            yield Table(section, TITLES[section], ["mean"], single)
+        found = [(_SINGLE[name], [measures[name]]) for name in _SINGLE if name in measures and name.startswith(section)]
+        if found:
+            yield Table(section, TITLES[section], ["mean"], found)
+
+
+def _of_tokenizer(measures: Mapping[str, Measure], units: Mapping[str, str]) -> Iterator[Table]:
+    metrics = [metric for metric in units if predictors(measures, "tokenizer", metric)]
+    if metrics:
+        names = predictors(measures, "tokenizer", metrics[0])
+        rows = [(label(name), [measures.get(f"tokenizer.{name}.{metric}") for metric in metrics]) for name in names]
+        yield Table("tokenizer", TITLES["tokenizer"], [units[metric] for metric in metrics], rows)
+
+
+def _of_rollouts(measures: Mapping[str, Measure], metric: str, unit: str) -> Iterator[Table]:
+    ahead = horizons(measures)
+    names = {name: label(name) for name in predictors(measures, "rollout", metric)} | GAINS
+    cells = {name: [measures.get(f"rollout.{name}.{metric}.h{h}") for h in ahead] for name in names}
+    rows = [(names[name], found) for name, found in cells.items() if any(found)]
+    if rows:
+        yield Table("rollout", f"{unit}, by frames ahead", [str(h) for h in ahead], rows)
