@@ -11,7 +11,10 @@ PACKAGE = Path(dreamer4_impl.__file__).parent
 
 
 #: What the extra of a sub-package brings, or numpy and rich, which everybody has.
-EXTRAS = {"data": {"numpy", "rich", "gymnasium", "ale_py", "av"}}
+EXTRAS = {
+    "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
+    "play": {"numpy", "PIL"},
+}
 
 
 def imported_roots(path: Path) -> set[str]:

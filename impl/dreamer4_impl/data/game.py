@@ -61,12 +61,15 @@ class Game:
 
     Attributes:
         component: what an action consists of, called "action".
+        action_names: component name → what its classes are called, where the game says so, as Atari's do.
     """
 
     def __init__(self, task: str, view: View) -> None:
         self.task, self.view = task, view
         self.environment = _make(task, view)
         self.component = component_of(self.environment.action_space)
+        meanings = getattr(self.environment.unwrapped, "get_action_meanings", None)
+        self.action_names: dict[str, list[str]] = {self.component.name: list(meanings())} if meanings else {}
 
     def reset(self, seed: int) -> UInt8[np.ndarray, "H W C"]:
         """Begin an episode, the same one for the same seed."""

@@ -79,7 +79,8 @@ def record(
     """
     game = Game(recording.task, recording.view)
     size = recording.view.size
-    header = Header(recording.task, size, size, recording.view.channels, (game.component,), meta=recording.meta())
+    meta = recording.meta() | ({"action_names": game.action_names} if game.action_names else {})
+    header = Header(recording.task, size, size, recording.view.channels, (game.component,), meta=meta)
     try:
         with DatasetWriter(path, header, shard_frames, resume) as writer:
             while writer.frames < recording.frames:

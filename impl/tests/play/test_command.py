@@ -104,6 +104,15 @@ def test_play_begins_in_the_middle_of_held_out_episodes(data):
     assert list(clips[0].names["move"])[:2] == ["NOOP", "FIRE"]
 
 
+def test_a_recorded_atari_game_is_played_with_arrows_and_space(tmp_path):
+    pytest.importorskip("ale_py", reason="needs the extra atari")
+    from dreamer4_impl.data.record import Recording, record
+
+    record(Recording("ALE/Breakout-v5", frames=4), tmp_path / "breakout")
+    (clip,) = clips_of(tmp_path / "breakout", 4)
+    assert list(clip.names["action"]) == ["NOOP", "FIRE", "RIGHT", "LEFT"]
+
+
 def test_the_dataset_that_a_run_was_trained_on_is_found(model, config, data, tmp_path):
     save(
         tmp_path / "run", Checkpoint(Settings("dynamics", config, data=Data(paths=(str(data),))), 1, model.state_dict())

@@ -181,6 +181,11 @@ def test_a_session_that_is_gone_is_begun_anew_by_reset(page, server):
     page.keyboard.press("Period")
     expect(frame(page)).to_have_text("1")
     server.api.close()
+    with page.expect_response("**/api/sessions"):
+        page.get_by_role("button", name="Reset").click()
+    page.keyboard.press("Period")
+    expect(frame(page)).to_have_text("1")
+    server.api.close()
     page.keyboard.press("Period")
     expect(page.get_by_role("alert")).to_contain_text("This session is gone")
     page.get_by_role("button", name="Reset").click()
