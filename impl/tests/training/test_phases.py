@@ -238,3 +238,44 @@ def test_a_tokenizer_that_asks_for_it_learns_deviations_from_the_mean_frame_of_t
     torch.testing.assert_close(
         standardised.tokenizer.pixel_std.double(), (pixels - mean).square().mean().sqrt(), rtol=1e-5, atol=0
     )
+
+
+@pytest.mark.parametrize("name", ["dynamics", "agent"])
+def test_separate_images_are_sequences_of_one_frame_without_actions(name, model, monkeypatch):
+    phase, calls = started(name, model), []
+    forward = model.dynamics.forward
+    monkeypatch.setattr(model.dynamics, "forward", lambda *given: (calls.append(given), forward(*given))[1])
+    step = next(step for step in range(9) if any(phase.plan(step).image))
+    images = sum(phase.plan(step).image)
+    phase.means(model, random_batch(), step, range(SAMPLES))
+    students = {given[0].shape[1]: given for given in calls}
+    assert students[LENGTH][0].shape[0] == SAMPLES - images
+    assert students[1][0].shape[0] == images * LENGTH
+    assert not students[1][3]["labelled"].any()
+
+
+def test_the_tokenizer_sees_nothing_else_of_a_video_whose_frames_are_images(model, monkeypatch):
+    phase, lengths = started("tokenizer", model), []
+    encode = model.tokenizer.encode
+    monkeypatch.setattr(
+        model.tokenizer, "encode", lambda video, dropped: (lengths.append(video.shape[:2]), encode(video, dropped))[1]
+    )
+    step = next(step for step in range(9) if any(phase.plan(step).image))
+    phase.means(model, random_batch(), step, range(SAMPLES))
+    images = sum(phase.plan(step).image)
+    assert lengths == [(SAMPLES - images, LENGTH), (images * LENGTH, 1)]
+
+
+@pytest.mark.parametrize("name", ["dynamics", "agent"])
+def test_every_share_of_a_batch_calls_the_network_equally_often(name, model, monkeypatch):
+    """Processes that share its parameters wait for one another at every call."""
+    phase, counts = started(name, model), []
+    forward = model.dynamics.forward
+    for rows in ([0, 1], [2, 3], [0, 1, 2]):
+        calls = []
+        monkeypatch.setattr(
+            model.dynamics, "forward", lambda *given, calls=calls: (calls.append(0), forward(*given))[1]
+        )
+        phase.means(model, random_batch(rows), 0, rows)
+        counts.append(len(calls))
+    assert len(set(counts)) == 1
