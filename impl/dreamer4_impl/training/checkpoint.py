@@ -136,7 +136,9 @@ def read(path: Path) -> Checkpoint:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=True)
         return Checkpoint(settings, header["step"], _tensors(path / WEIGHTS), _tensors(path / AVERAGE), state)
     except UnpicklingError as error:
-        raise CheckpointError(f"{path} cannot be read: its {STATE} holds more than data, and code is not run") from error
+        raise CheckpointError(
+            f"{path} cannot be read: its {STATE} holds more than data, and code is not run"
+        ) from error
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 

@@ -114,7 +114,9 @@ def fail_at(monkeypatch, count, error):
     return seen
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed()], ids=["disk full", "killed"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), Killed()], ids=["disk full", "killed"]
+)
 def test_whatever_fails_while_saving_the_last_good_one_is_there(tmp_path, error):
     """At every call in turn: the newest good checkpoint is the one before or the new one, whole, and the next save works."""
     for count in range(1, 100):
@@ -170,7 +172,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, nam
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
     (save(tmp_path, small(1)) / "state.pt").unlink()
-    with pytest.raises(CheckpointError, match="none of the 1 checkpoints in .* can be used"):
+    with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints in .* can be used"):
         latest_good(tmp_path, say=lambda sentence: None)
     assert latest_good(tmp_path / "elsewhere") is None
 

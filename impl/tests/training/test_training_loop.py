@@ -227,7 +227,9 @@ def test_a_run_whose_last_checkpoint_is_lost_says_so(tmp_path, monkeypatch):
 
 
 def test_a_batch_has_a_sample_for_everybody(tmp_path):
-    with pytest.raises(ValueError, match="batches.size must be at least 8, a sample for each of 2 processes × 4 micro"):
+    with pytest.raises(
+        ValueError, match=r"batches\.size must be at least 8, a sample for each of 2 processes × 4 micro"
+    ):
         toy.trainer(tmp_path, toy.settings(size=7, accumulation=4), member=Processes(toy.CPU, 0, 2))
 
 

@@ -30,7 +30,9 @@ def test_the_configuration_of_a_model_survives_json_exactly(build):
 
 
 def test_a_whole_configuration_survives_json_exactly():
-    settings = settings_from("dynamics", TINY, ["optimiser.average=0.1", "dynamics.d_min_share=0.75", "data.paths=['a']"])
+    settings = settings_from(
+        "dynamics", TINY, ["optimiser.average=0.1", "dynamics.d_min_share=0.75", "data.paths=['a']"]
+    )
     assert settings_from_json(json.loads(json.dumps(settings_to_json(settings)))) == settings
 
 
@@ -72,7 +74,10 @@ def test_one_backend_for_all_transformers():
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("optimiser.learning_rat=1", "there is no setting 'optimiser.learning_rat'; did you mean 'optimiser.learning_rate'"),
+        (
+            "optimiser.learning_rat=1",
+            "there is no setting 'optimiser.learning_rat'; did you mean 'optimiser.learning_rate'",
+        ),
         ("only.dynamic.steps=1", "there is no setting 'only.dynamic'; did you mean 'only.dynamics'"),
         ("steps=many", "steps must be a whole number; got 'many'"),
         ("steps=true", "steps must be a whole number; got True"),
@@ -97,7 +102,7 @@ def test_what_does_not_fit_is_refused_with_a_sentence(override, sentence):
 
 
 def test_phases_that_train_heads_need_them():
-    with pytest.raises(ValueError, match="the model must have \\[model.agent\\]"):
+    with pytest.raises(ValueError, match=r"the model must have \[model\.agent\]"):
         settings_from("agent", {"model": {"preset": "tiny", "agent": "none"}})
 
 

@@ -160,7 +160,7 @@ def _half(run):
 
 def killed(directory, steps, kills, seconds):
     """An uninterrupted run, and one that is killed at random moments and resumed each time."""
-    chosen = settings(steps=steps, every=3)
+    chosen = settings(steps=steps, every=max(3, steps // 100))
     began = time.monotonic()
     trainer(directory / "whole", chosen).run()
     seconds = min(seconds, time.monotonic() - began)
@@ -187,5 +187,6 @@ def fork(work):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    task, directory, *numbers = sys.argv[1:]
-    {"in_two_processes": in_two_processes, "killed": killed}[task](Path(directory), *map(json.loads, numbers))
+    directory, *numbers = sys.argv[1:]
+    killed(Path(directory), *map(json.loads, numbers))
+    in_two_processes(Path(directory))

@@ -1,0 +1,151 @@
+"""`dreamer4-train`: from recorded play to a run that continues, and sentences for what cannot be."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dreamer4_impl.actions import Categorical
+from dreamer4_impl.data.format import Header
+from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.training.checkpoint import read, steps
+from dreamer4_impl.training.command import main
+
+from . import toy
+
+DOCUMENT = """\
+steps = 2
+[model]
+preset = "tiny"
+[batches]
+size = 2
+[records]
+tensorboard = false
+[execution]
+device = "cpu"
+"""
+
+
+def record(path, height=6, game="game", episodes=3):
+    random = np.random.default_rng(0)
+    with DatasetWriter(path, Header("noise", height, 8, 3, (Categorical("move", 4),))) as writer:
+        for _ in range(episodes):
+            frames = random.integers(0, 256, (20, height, 8, 3)).astype(np.uint8)
+            moves, rewards = random.integers(0, 4, 20), random.normal(size=20).astype(np.float32)
+            writer.add_episode(frames, {"move": moves}, rewards, task=game)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A document, a dataset and a run of the tokenizer."""
+    place = tmp_path_factory.mktemp("command")
+    (place / "mine.toml").write_text(DOCUMENT)
+    record(place / "data")
+    assert train(place, "tokenizer") == 0
+    return place
+
+
+def train(place, phase, *arguments, run=None):
+    typed = [phase, str(place / "mine.toml"), "--data", str(place / "data"), "--run", str(run or place / phase)]
+    return main([*typed, *arguments])
+
+
+def refused(capsys, *arguments):
+    assert main([str(argument) for argument in arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_the_model_is_made_for_the_data(place):
+    settings = read(steps(place / "tokenizer")[-1]).settings
+    assert settings.model.dynamics.actions == (Categorical("move", 4),)
+    assert settings.model.dynamics.tasks == 1
+    assert settings.data.paths == (str(place / "data"),)
+
+
+def test_a_run_without_a_perceptual_network_says_so_in_log_and_configuration(place):
+    assert "mean square error alone" in (place / "tokenizer" / "log.txt").read_text()
+    assert json.loads((place / "tokenizer" / "settings.json").read_text())["tokenizer"]["perceptual"] == "none"
+
+
+def test_a_later_phase_starts_from_an_earlier_one_and_goes_on_for_longer(place, capsys):
+    assert train(place, "dynamics", "--init", str(place / "tokenizer")) == 0
+    assert "done: step 2 of 2" in capsys.readouterr().err
+    tokenizer, dynamics = (read(steps(place / phase)[-1]).weights for phase in ("tokenizer", "dynamics"))
+    frozen = [name for name in tokenizer if name.startswith("tokenizer.")]
+    assert all(np.array_equal(tokenizer[name], dynamics[name]) for name in frozen)
+    again = ["dynamics", "--run", str(place / "dynamics"), "--resume", "--set", "steps=3"]
+    assert main(again) == 0
+    assert [line["step"] for line in toy.curve(place / "dynamics")] == [1, 2, 3]
+    assert main(again) == 0
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_resumes_from_the_start(place, tmp_path):
+    assert train(place, "tokenizer", run=tmp_path) == 0
+    expected = toy.curve(tmp_path)
+    for path in steps(tmp_path):
+        path.rename(tmp_path / path.name)
+    assert main(["tokenizer", "--run", str(tmp_path), "--resume"]) == 0
+    assert toy.curve(tmp_path) == expected
+
+
+def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(place, tmp_path, capsys):
+    assert train(place, "tokenizer", "--dry-run", "--set", "steps=7", run=tmp_path / "r") == 0
+    said = capsys.readouterr().out
+    assert "steps = 7\n" in said
+    assert "batches.size = 2\n" in said
+    assert "trained" in said
+    assert "tokenizer.encoder, tokenizer.decoder" in said
+    assert "mean square error alone" in said
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_is_never_overwritten(place, capsys):
+    assert train(place, "tokenizer") == 2
+    assert (
+        "has checkpoints up to step-00000002: continue it with --resume, or name another --run"
+        in capsys.readouterr().err
+    )
+
+
+def test_mistakes_are_sentences(place, tmp_path, capsys):
+    data, mine, run = place / "data", place / "mine.toml", tmp_path / "run"
+    assert "name datasets with --data" in refused(capsys, "tokenizer", mine, "--run", run)
+    assert "the model is not known" in refused(capsys, "tokenizer", "--data", data, "--run", run)
+    assert "name its run with --init" in refused(capsys, "dynamics", mine, "--data", data, "--run", run)
+    assert "nothing to resume" in refused(capsys, "dynamics", "--run", run, "--resume")
+    assert "leave CONFIG and --init out" in refused(capsys, "dynamics", mine, "--run", run, "--resume")
+    other = refused(capsys, "agent", "--run", place / "tokenizer", "--resume")
+    assert "is a run of the phase 'tokenizer'; got 'agent'" in other
+    typed = ("tokenizer", mine, "--data", data, "--run", run, "--set")
+    assert "did you mean 'batches.size'" in refused(capsys, *typed, "batches.siz=3")
+    assert "heads must be a multiple of kv_heads" in refused(capsys, *typed, "model.dynamics.transformer.heads=3")
+    assert "execution.device must be" in refused(capsys, *typed, "execution.device=abacus")
+    assert not run.exists()
+
+
+def test_data_that_the_model_was_not_made_for_are_refused(place, tmp_path, capsys):
+    other = record(tmp_path / "other", height=7)
+    said = refused(capsys, "tokenizer", "--run", place / "tokenizer", "--resume", "--data", other)
+    assert "the model is for frames of (6, 8, 3) (height, width, channels); those of" in said
+    assert "are (7, 8, 3)" in said
+
+
+def test_changed_widths_are_refused_when_weights_are_loaded(place, tmp_path, capsys):
+    changed = ("--set", "model.tokenizer.encoder.mlp_width=32", "--init", str(place / "tokenizer"))
+    assert train(place, "dynamics", *changed, run=tmp_path / "run") == 2
+    assert "the configuration of the model must be the one that it was trained with" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_is_a_negative_result(place, tmp_path, capsys):
+    assert train(place, "tokenizer", "--set", "optimiser.learning_rate=1e30", "--set", "steps=9", run=tmp_path) == 1
+    assert "dreamer4-train: stopped in step" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    for taught in ("--init runs/tokenizer", "--resume", "torchrun", "exit status", "--set optimiser.learning_rate"):
+        assert taught in said
