@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         return run(options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"dreamer4-record: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

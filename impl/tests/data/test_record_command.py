@@ -1,5 +1,7 @@
 """The command `dreamer4-record`: what it says, and its exit status."""
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,16 @@ def test_an_interruption_says_that_the_rest_is_kept(tmp_path, capsys, monkeypatc
     monkeypatch.setattr("dreamer4_impl.data.game.Game.step", interrupt)
     assert main([GAME, "--out", str(tmp_path), "--frames", "20"]) == 130
     assert "whole shards are kept" in capsys.readouterr().err
+    assert len(Dataset.open(tmp_path)) == 0
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_a_dataset(tmp_path, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numpy.save", full)
+    assert main([GAME, "--out", str(tmp_path), "--frames", "20", "--size", "4"]) == 2
+    assert "No space left on device" in capsys.readouterr().err
     assert len(Dataset.open(tmp_path)) == 0
 
 
