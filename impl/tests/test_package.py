@@ -13,6 +13,7 @@ PACKAGE = Path(dreamer4_impl.__file__).parent
 #: What the extra of a sub-package brings, or numpy and rich, which everybody has.
 EXTRAS = {
     "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
+    "evaluation": {"numpy", "rich", "matplotlib", "PIL"},
     "play": {"numpy", "PIL"},
 }
 
