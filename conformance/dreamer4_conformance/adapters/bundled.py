@@ -14,7 +14,7 @@ import torch._dynamo
 from torch import Tensor, nn
 
 from dreamer4_conformance.adapter import Network
-from dreamer4_conformance.adapters.bundled_model import BundledModel
+from dreamer4_conformance.adapters.bundled_training import BundledTraining
 from dreamer4_impl import constants
 from dreamer4_impl.configuration import ModelConfig
 from dreamer4_impl.corruption import corrupt
@@ -31,7 +31,7 @@ from dreamer4_impl.transformer import TransformerConfig
 from dreamer4_impl.twohot import TwoHot
 
 
-class Bundled(BundledModel):
+class Bundled(BundledTraining):
     """Every equation and every model of `dreamer4_impl`, with its defaults.
 
     >>> Bundled().ramp_weight(torch.tensor([1.0]))

@@ -16,7 +16,7 @@ from dreamer4_conformance.diagnosis import attempt, signature
 from dreamer4_conformance.subject import EPS, Subject
 from dreamer4_conformance.verdicts import OperationFailed
 
-STEPS, AT = 6, 3
+STEPS, AT = 4, 2
 """Steps of a run, and after how many it is interrupted: early, while averages and warm-ups still move."""
 ROUNDING = 16 * EPS["float32"]
 """Of the largest value: what is stored in single precision may be rounded once, and what follows is a few steps away."""

@@ -1,0 +1,215 @@
+"""The training of `dreamer4_impl`, as the suite sees it: its phases, its loop and its checkpoints on the smallest preset.
+
+Whatever is judged is what `dreamer4-train` runs: a `Trainer` computes the losses and gradients, saves and resumes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreamer4_conformance.adapters.bundled_model import BundledModel, randomised
+from dreamer4_conformance.verdicts import NotProvided
+from dreamer4_impl.actions import LABELLED, Categorical
+from dreamer4_impl.configuration import ModelConfig
+from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.training.draws import keyed_generator
+from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.parts import Part
+from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Records, Settings
+
+LONG_FROM = 0.9
+"""Where in a run long batches alone begin. The settings leave it to whoever trains."""
+
+
+def clips(config: ModelConfig, data: Sequence[int], relevant: Sequence[bool], length: int) -> Batch:
+    """A sequence for each number, as a `ClipSampler` would give it; without an action that led to its first frame."""
+    rows = [_rows(config, number, length) for number in data]
+    found = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    names = [part.name for part in config.dynamics.actions]
+    labelled = torch.ones(len(data), length, dtype=torch.bool)
+    return Batch(
+        video=found["video"],
+        latents=None,
+        actions={name: found[name][:, :-1] for name in names} | {LABELLED: labelled & (torch.arange(length) > 0)},
+        taken={name: found[name][:, 1:] for name in names},
+        taken_labelled=labelled,
+        rewards=found["rewards"],
+        continues=labelled,
+        task=found["task"],
+        relevant=torch.tensor(relevant),
+    )
+
+
+def _rows(config: ModelConfig, number: int, length: int) -> dict[str, Tensor]:
+    generator, frame = keyed_generator(0, "clip", number), config.tokenizer
+    pixels = (length, frame.height, frame.width, frame.channels)
+    actions = {
+        part.name: torch.randint(
+            part.size if isinstance(part, Categorical) else 2, part.shape(1, length + 1)[1:], generator=generator
+        )
+        for part in config.dynamics.actions
+    }
+    return actions | {
+        "video": torch.randint(256, pixels, generator=generator, dtype=torch.uint8),
+        "rewards": torch.randn(length, generator=generator),
+        "task": torch.randint(config.dynamics.tasks, (), generator=generator),
+    }
+
+
+class Clips:
+    """The `Source` of a run: sample i of step s is a clip of its own."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+
+    def batch(self, step: int, indices: Sequence[int], length: int, relevant: Sequence[bool]) -> Batch:
+        """Clips of some samples of a step."""
+        return clips(self.config, [1000 * step + index for index in indices], relevant, length)
+
+
+class SomeTerms:
+    """A phase of which some terms alone make the loss."""
+
+    def __init__(self, phase: Any, terms: Sequence[str]) -> None:
+        self._phase, self._terms = phase, terms
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._phase, name)
+
+    def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The phase's loss with the others at 0."""
+        loss: Tensor = self._phase.combine(
+            {name: x if name in self._terms else torch.zeros_like(x) for name, x in terms.items()}
+        )
+        return loss
+
+
+class BundledTraining(BundledModel):
+    """Every phase of Algorithm 1 but the tokenizer's."""
+
+    def settings(self, phase: Any, seed: int, steps: int = 8, size: int = 4) -> Settings:
+        """Of a small run that shows all that a checkpoint has to hold, on the adapter's device."""
+        return Settings(
+            phase,
+            self.config,
+            steps=steps,
+            seed=seed,
+            batches=Batches(size=size, long_from=round(LONG_FROM * steps)),
+            optimiser=Optimiser(learning_rate=0.001, warmup=4, average=0.8),
+            execution=Execution(device=self.device),
+            records=Records(checkpoint_every=1, keep=steps, tensorboard=False),
+            imagine=ImagineOptions(horizon=4, context=3, steps=2),
+        )
+
+    @contextmanager
+    def trainer(
+        self, settings: Settings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
+    ) -> Iterator[Any]:
+        """The loop, of a model with random parameters or from a checkpoint, in a directory of its own."""
+        loop, saved = training("loop"), training("checkpoint")
+        device = torch.device(settings.execution.device)
+        phase = training(settings.phase).make_phase(settings, device)
+        model = Dreamer4(settings.model) if checkpoint else randomised(Dreamer4(settings.model))
+        with tempfile.TemporaryDirectory() as run:
+            yield loop.Trainer(
+                settings,
+                phase if terms is None else SomeTerms(phase, terms),
+                Clips(settings.model),
+                Path(run),
+                model,
+                training("distributed").Processes(device),
+                saved.read(checkpoint) if checkpoint else None,
+                training("log").Log(None, quiet=True),
+            )
+
+    def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
+        """Lengths and images of the phase "dynamics", the mixture of the phase "agent", with their default shares."""
+        phases = [
+            training(name).make_phase(self.settings(name, seed, steps, size=Batches().size), torch.device("cpu"))
+            for name in ("dynamics", "agent")
+        ]
+        planned = ([phase.plan(step) for phase in phases] for step in range(steps))
+        return [
+            {"length": world.length, "image": torch.tensor(world.image), "relevant": torch.tensor(agent.relevant)}
+            for world, agent in planned
+        ]
+
+    def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
+        """As the part of a batch whose frames are images."""
+        images = Part(tuple(range(len(z))), images=True)
+        return self.world(images.take(z), images.take(tau), images.take(d), None, None)[0].reshape(z.shape)
+
+    def training_gradients(
+        self, phase: str, seed: int, terms: Sequence[str] | None = None
+    ) -> dict[str, list[Tensor | None]]:
+        """What the loop leaves in the parameters."""
+        with self.trainer(self.settings(phase, seed), terms) as trainer:
+            plan = trainer.phase.plan(0)
+            batch = trainer.source.batch(0, range(plan.samples), plan.length, plan.relevant)
+            trainer.gradients(0, [(batch.to(self.device), range(plan.samples))])
+            return {name: [p.grad for p in part.parameters()] for name, part in _parts(trainer).items()}
+
+    def agent_losses(self, seed: int, data: Sequence[int], relevant: Sequence[bool]) -> dict[str, Tensor]:
+        """The terms that the loop then normalises."""
+        with self.trainer(self.settings("agent", seed, size=len(data))) as trainer:
+            batch = clips(self.config, data, relevant, self.config.short_length)
+            return dict(trainer.gradients(0, [(batch.to(self.device), range(len(data)))]).terms)
+
+    def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
+        """A run of agent finetuning, or one that begins with a checkpoint of such a run."""
+        settings = self.settings("agent", seed, steps)
+        with self.trainer(settings) as whole:
+            whole.run()
+            if not at or at == steps:
+                return _ends_with(whole)
+            found = training("checkpoint").steps(whole.run_directory)[at - 1]
+            with self.trainer(settings, checkpoint=found) as rest:
+                rest.run()
+                return _ends_with(rest)
+
+    def load_checkpoint(self, removed: str | None, added: str | None) -> dict[str, Any]:
+        """By the function that evaluation and play load with."""
+        checkpoint, settings = training("checkpoint"), self.settings("agent", 0)
+        weights = dict(randomised(Dreamer4(settings.model)).state_dict())
+        if removed is not None:
+            del weights[removed]
+        if added is not None:
+            weights[added] = torch.zeros(2)
+        with tempfile.TemporaryDirectory() as run:
+            path = checkpoint.save(Path(run), checkpoint.Checkpoint(settings, 0, weights), keep=1)
+            model, report = checkpoint.load_model(path)
+        parameters = dict(model.named_parameters())
+        return {"missing": report.missing, "unexpected": report.unexpected, "parameters": parameters}
+
+
+def training(module: str) -> Any:
+    """A module of training; NotProvided, with what to install, where a package of its extra is not there."""
+    try:
+        return importlib.import_module(f"dreamer4_impl.training.{module}")
+    except ModuleNotFoundError as error:
+        raise NotProvided(f"training needs {error.name}: pip install 'dreamer4-conformance[train]'") from error
+
+
+def _parts(trainer: Any) -> dict[str, nn.Module]:
+    model, agent = trainer.state.model, trainer.state.model.agent
+    heads = {"policy": agent.policy, "reward": agent.reward, "value": agent.value}
+    return {"tokenizer": model.tokenizer, "transformer": model.dynamics, **heads, **trainer.companions}
+
+
+def _ends_with(trainer: Any) -> dict[str, Tensor]:
+    """The trained parameters and their running average, each as one array."""
+    trained = dict(trainer.phase.trained(trainer.state.model))
+    average = trainer.state.average.full()
+    return {
+        "parameters": torch.cat([parameter.detach().flatten() for parameter in trained.values()]),
+        "average": torch.cat([average[name].flatten() for name in trained]),
+    }
