@@ -11,14 +11,14 @@ from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.loading import CLIP, clips_of, say
 from dreamer4_impl.play.recorded_clip import write_clip
 from dreamer4_impl.training.checkpoint import Checkpoint, locate, read, save
-from dreamer4_impl.training.settings import Data
+from dreamer4_impl.training.settings import Data, PhaseName
 
 #: Recorded frames to compare with that are given away: four seconds at 15 a second.
 COMPARED = 60
 
 
 def export(run: Path, data: Path, out: Path) -> int:
-    """Write a checkpoint without what training needs, weights in float16, and a clip beside it.
+    """Write a checkpoint of tokenizer and dynamics alone, weights in float16, and a clip beside it.
 
     Args:
         run: a run or one of its checkpoints; of its weights the running average where there is one.
@@ -35,9 +35,12 @@ def export(run: Path, data: Path, out: Path) -> int:
         raise UsageError(str(error)) from None
     settings = checkpoint.settings
     (clip, *_) = clips_of(data, settings.model.dynamics.transformer.context + COMPARED)
-    weights = {name: weight.to(torch.float16) for name, weight in {**checkpoint.weights, **checkpoint.average}.items()}
-    # Where it was trained, and on what, is of no use elsewhere.
-    given = Checkpoint(replace(settings, data=Data(), init=None), checkpoint.step, weights)
+    both = {**checkpoint.weights, **checkpoint.average}
+    weights = {name: weight.to(torch.float16) for name, weight in both.items() if not name.startswith("agent.")}
+    # Where it was trained, and on what, is of no use elsewhere; without heads there is no phase of the agent.
+    phase: PhaseName = "tokenizer" if settings.phase == "tokenizer" else "dynamics"
+    alone = replace(settings, phase=phase, model=replace(settings.model, agent=None), data=Data(), init=None)
+    given = Checkpoint(alone, checkpoint.step, weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as partial:
         written = save(Path(partial), given)

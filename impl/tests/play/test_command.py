@@ -82,6 +82,7 @@ def test_what_is_exported_is_the_model_in_half_precision_and_a_held_out_clip(run
     size = export(run, data, out)
     assert size == sum(file.stat().st_size for file in out.iterdir()) < 5e6
     world = open_world(out, None, None, "cpu")
+    assert world.model.agent is None
     for name, weight in world.model.state_dict().items():
         assert weight.dtype == torch.float32
         torch.testing.assert_close(weight, model.state_dict()[name], rtol=2**-10, atol=2**-24)

@@ -1,0 +1,25 @@
+"""The demo that comes with the package, where it does."""
+
+import pytest
+
+pytest.importorskip("safetensors", reason="needs safetensors, of the extra train")
+
+from dreamer4_impl.play.loading import DEMO, open_world
+from dreamer4_impl.play.session import Session
+from dreamer4_impl.training.checkpoint import HEADER
+
+#: Bytes that a clone of the repository and an installation may cost.
+LIMIT = 5_000_000
+
+pytestmark = pytest.mark.skipif(not (DEMO / HEADER).is_file(), reason="no demo is in this checkout")
+
+
+def test_the_demo_is_small():
+    assert sum(file.stat().st_size for file in DEMO.rglob("*")) <= LIMIT
+
+
+def test_the_demo_is_played_without_training():
+    session = Session(open_world(None, None, None, "cpu"), clip=0, seed=0, steps=4)
+    before = session.picture
+    session.step({})
+    assert session.picture != before
