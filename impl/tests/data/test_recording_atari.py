@@ -25,6 +25,7 @@ def test_breakout_is_recorded_the_same_after_an_interruption(tmp_path):
     whole = record(recording, tmp_path / "whole", shard_frames=60)
     assert [shard.entry for shard in resumed.shards] == [shard.entry for shard in whole.shards]
     assert whole.components == (Categorical("action", 4),)
+    assert whole.meta["action_names"] == {"action": ["NOOP", "FIRE", "RIGHT", "LEFT"]}
     assert [episode.length for episode in whole.episodes] == [70, 70, 60]
     assert len(np.unique(whole.clip(0, 0, 70).frames.reshape(70, -1), axis=0)) > 35
 
