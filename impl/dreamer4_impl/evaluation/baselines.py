@@ -55,7 +55,7 @@ def principal_components(frames: UInt8[Tensor, "N H W C"], values: int, seed: in
         raise SkippedError(f"PCA of {len(frames)} frames of {frames[0].numel()} values takes too much memory")
     mean = mean_frame(frames)
     deviations = (frames.float() / 255 - mean).flatten(1)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[frames.device] if frames.is_cuda else []):
         torch.manual_seed(seed)
         # Twice as many as are kept: the last ones of a randomised algorithm are poor.
         directions = torch.pca_lowrank(deviations, min(2 * values, *deviations.shape), center=False, niter=4)[2]

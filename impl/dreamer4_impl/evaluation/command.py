@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dreamer4_impl.data.dataset import Dataset
     from dreamer4_impl.evaluation.bars import Bar, Verdict
     from dreamer4_impl.evaluation.evaluation import Evaluation, Settings
+    from dreamer4_impl.training.settings import Data
 
 DESCRIPTION = """\
 Measures a trained model on data that it has not seen: reconstructions, open-loop rollouts against
@@ -73,13 +74,21 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT_OR_RUN", type=Path, help="a run, or one of its checkpoints")
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="recorded by dreamer4-record")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="datasets, as in training: recorded by dreamer4-record",
+    )
     parser.add_argument(
         "--training-data",
         metavar="DIR",
         type=Path,
+        nargs="+",
         help="what the model was trained on, where all of --data is held out "
-        "(default: --data holds out every tenth episode, as training does)",
+        "(default: --data holds out the episodes that training has held out)",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: RUN/evaluation/step-…)")
     parser.add_argument("--clips", metavar="N", type=int, default=64, help="held-out clips (default: 64)")
@@ -159,10 +168,10 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> tuple[Evaluati
     from dreamer4_impl.evaluation.evaluation import evaluate
     from dreamer4_impl.evaluation.subject import load_subject
 
-    training, held_out = _data(options)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     subject = load_subject(options.checkpoint, device)
     checkpoint = Path(subject.facts["checkpoint"]["path"])
+    training, held_out = _data(options, subject.data)
     out = options.out or checkpoint.parents[1] / "evaluation" / checkpoint.name
     out.mkdir(parents=True, exist_ok=True)
     with _progress() as before:
@@ -179,12 +188,28 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> tuple[Evaluati
     return evaluation, out
 
 
-def _data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
+def _data(options: argparse.Namespace, trained_on: Data) -> tuple[Dataset, Dataset]:
     """What was trained on, and what was not."""
-    from dreamer4_impl.data.dataset import Dataset
+    if options.training_data is not None:
+        return _open(options.training_data), _open(options.data)
+    if trained_on.held_out is None:
+        raise ValueError(
+            "the checkpoint was trained on all episodes of its data (data.held_out is none): "
+            "name those data by --training-data, and others that it has not seen by --data"
+        )
+    if len(trained_on.paths) > 1 and len(options.data) != len(trained_on.paths):
+        raise ValueError(
+            f"which episodes were held out depends on all the datasets of training, {', '.join(trained_on.paths)}, in this "
+            f"order; --data names {len(options.data)}. Name them all, or give --training-data and data that it has not seen"
+        )
+    return _open(options.data).split(trained_on.held_out)
 
-    dataset = Dataset.open(options.data)
-    return dataset.split() if options.training_data is None else (Dataset.open(options.training_data), dataset)
+
+def _open(paths: Sequence[Path]) -> Dataset:
+    from dreamer4_impl.data.dataset import Dataset, concatenate
+
+    datasets = [Dataset.open(path) for path in paths]
+    return datasets[0] if len(datasets) == 1 else concatenate(datasets)
 
 
 @contextmanager

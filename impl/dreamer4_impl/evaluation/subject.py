@@ -12,6 +12,7 @@ from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.pmpo import frozen_prior
 from dreamer4_impl.training.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
 from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.settings import Data
 
 #: Parts of the model that a checkpoint of each phase has trained.
 _TRAINED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -30,6 +31,7 @@ class Subject:
         model: on its device, in evaluation mode.
         prior: the behaviour-cloned policy head, where the checkpoint holds it beside the policy.
         absent: parts that are not trained, each with a sentence; `evaluate` leaves out what needs them.
+        data: what it was trained on, or the defaults.
         imagine: how the agent imagined in training, or the defaults.
         facts: about the checkpoint, for evaluation.json.
     """
@@ -37,6 +39,7 @@ class Subject:
     model: Dreamer4
     prior: PolicyHead | None
     absent: dict[str, str]
+    data: Data
     imagine: ImagineOptions
     facts: dict[str, Any]
 
@@ -65,6 +68,7 @@ def load_subject(path: Path | str, device: torch.device | str) -> Subject:
         model.to(device),
         None if prior is None else prior.to(device),
         _absent(model, phase, report.missing),
+        checkpoint.settings.data if checkpoint else Data(),
         checkpoint.settings.imagine if checkpoint else ImagineOptions(),
         {"checkpoint": facts},
     )

@@ -72,7 +72,7 @@ def written(measure: Measure) -> str:
     """
     numbers = [measure.value, *(end for end in (measure.low, measure.high) if not math.isnan(end))]
     largest = max(map(abs, numbers))
-    places = 2 if measure.unit == "dB" or largest >= 1 else 3 if largest >= 0.1 else 4
+    places = 2 if measure.unit == "dB" or largest >= 1 else 3 if largest >= 0.01 else 5
     # Adding 0 takes the sign of what rounds to 0.
     value, *ends = (f"{round(number, places) + 0.0:.{places}f}" for number in numbers)
     return f"{value} [{', '.join(ends)}]" if ends else value

@@ -14,7 +14,7 @@ from dreamer4_impl.evaluation.subject import load_subject
 from dreamer4_impl.pmpo import frozen_prior
 from dreamer4_impl.training.checkpoint import Checkpoint, save
 from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.settings import Settings
+from dreamer4_impl.training.settings import Data, Settings
 
 FAST = ["--clips", "4", "--context", "3", "--horizons", "1,2,4", "--steps", "1,4", "--rollouts", "4", "--device", "cpu"]
 
@@ -23,9 +23,11 @@ FAST = ["--clips", "4", "--context", "3", "--horizons", "1,2,4", "--steps", "1,4
 def run_of(tmp_path, square_model):
     """A run with one checkpoint of a phase; without the weights whose names begin so."""
 
-    def made(phase, without="nothing"):
+    def made(phase, without="nothing", **data):
         model, run = square_model, tmp_path / "run"
-        settings = Settings(phase, model.config, imagine=ImagineOptions(horizon=3, context=2, steps=1))
+        settings = Settings(
+            phase, model.config, data=Data(**data), imagine=ImagineOptions(horizon=3, context=2, steps=1)
+        )
         weights = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
         companions = {"prior": frozen_prior(model.agent.policy).state_dict()} if phase == "imagine" else {}
         save(run, Checkpoint(settings, 7, weights, state={"companions": companions}))
@@ -147,6 +149,27 @@ def test_data_of_other_frames_are_refused(run_of, square_data, square_model, cap
     square_model.config = replace(config, tokenizer=replace(config.tokenizer, height=15))
     assert main([str(run_of("tokenizer")), "--data", str(square_data), *FAST]) == 2
     assert "(H, W, C) = (15, 16, 1); got (16, 16, 1)" in capsys.readouterr().err
+
+
+def test_model_that_was_trained_on_all_episodes_is_judged_on_other_data_alone(run_of, square_data, capsys):
+    run = run_of("tokenizer", held_out=None)
+    assert main([str(run), "--data", str(square_data), *FAST]) == 2
+    assert "trained on all episodes of its data" in capsys.readouterr().err
+    _, document, _ = evaluated(run, square_data, "--training-data", str(square_data))
+    assert document["dataset"]["held_out"]["episodes"] == 50
+
+
+def test_held_out_episodes_of_several_datasets_are_those_of_all_together(run_of, square_data, capsys):
+    run = run_of("tokenizer", paths=("one", "two"))
+    assert main([str(run), "--data", str(square_data), *FAST]) == 2
+    assert "depends on all the datasets of training, one, two, in this order" in capsys.readouterr().err
+    _, document, _ = evaluated(run, square_data, "--data", str(square_data), str(square_data))
+    assert document["dataset"]["held_out"]["episodes"] == 10
+
+
+def test_as_many_episodes_are_held_out_as_in_training(run_of, square_data):
+    _, document, _ = evaluated(run_of("tokenizer", held_out=0.5), square_data)
+    assert document["dataset"]["held_out"]["episodes"] == document["dataset"]["training"]["episodes"] == 25
 
 
 def test_help_teaches_with_examples_and_names_the_bars(capsys):

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from dreamer4_impl.evaluation.baselines import principal_components
-from dreamer4_impl.evaluation.findings import SkippedError
+from dreamer4_impl.evaluation.findings import Findings, SkippedError
+from dreamer4_impl.evaluation.held_out import Clips
 from dreamer4_impl.evaluation.metrics import decibels
-from dreamer4_impl.evaluation.open_loop import Plan, open_loop
+from dreamer4_impl.evaluation.open_loop import Plan, _shuffled, open_loop
 from dreamer4_impl.evaluation.tokenizer_quality import tokenizer_quality
 
 PLAN = Plan(context=4, horizons=(1, 2, 6), steps=(1, 4, 64), batch=4)
@@ -47,10 +48,6 @@ def test_actions_of_another_clip_cost_exactly_nothing_where_the_model_is_deaf(de
 
 
 def test_no_clip_keeps_its_own_actions_and_the_context_keeps_them():
-    from dreamer4_impl.evaluation.findings import Findings
-    from dreamer4_impl.evaluation.held_out import Clips
-    from dreamer4_impl.evaluation.open_loop import _shuffled
-
     own = torch.arange(5)[:, None].expand(5, 10)
     actions = {"move": own, "labelled": torch.ones(5, 10, dtype=torch.bool)}
     clips = Clips(torch.zeros(5, 10, 2, 2, 1, dtype=torch.uint8), actions, torch.zeros(5, 10), torch.zeros(5))
@@ -58,6 +55,15 @@ def test_no_clip_keeps_its_own_actions_and_the_context_keeps_them():
     assert (mixed[:, :4] == own[:, :4]).all()
     assert (mixed[:, 4:] != own[:, 4:]).all()
     assert sorted(mixed[:, 4].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_videos_without_actions_are_predicted_from_frames_alone(square_model, square_clips):
+    clips = square_clips.clips
+    unlabelled = replace(clips, actions={"labelled": torch.zeros_like(clips.labelled)})
+    found = open_loop(square_model.eval(), replace(square_clips, clips=unlabelled), replace(PLAN, steps=(1,)))
+    assert "rollout.k1.psnr.h6" in found.measures
+    assert "rollout.shuffle_gap.psnr.h6" not in found.measures
+    assert "Actions are not shuffled: that takes two clips or more with actions." in found.notes
 
 
 def test_steps_beyond_the_model_are_left_out_and_named(right_model, square_clips):
