@@ -101,6 +101,14 @@ def test_compiled_updates_equal_eager_ones(no_host_sync):
         eager("flow", inputs)
 
 
+def test_the_whole_term_enters_where_the_value_is_a_part_of_it():
+    normalise, part = RunningRMS(["flow"]), torch.tensor(4.0, requires_grad=True)
+    out = normalise("flow", part, observed=scalar(2.0, torch.float64))
+    out.backward()
+    assert (out.item(), part.grad.item()) == (2.0, 0.5)
+    assert float(normalise("flow", scalar(1.0), observed=scalar(math.nan))) == 0.5
+
+
 def test_unknown_names_and_stalling_precisions_are_refused():
     with pytest.raises(ValueError, match="name must be one of 'flow'; got 'flwo'"):
         RunningRMS(["flow"])("flwo", scalar(1.0))

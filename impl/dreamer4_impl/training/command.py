@@ -39,7 +39,7 @@ examples:
   dreamer4-train tokenizer mine.toml --data breakout --run r --dry-run         says what would be trained
   dreamer4-train tokenizer PRESET --data a b --run r --set optimiser.learning_rate=1e-4 --set execution.compile=inductor
 
-  torchrun --nproc-per-node 8 --no-python dreamer4-train dynamics ...          on 8 GPUs; a model that does not fit on
+  torchrun --nproc-per-node 8 --no-python -- dreamer4-train dynamics ...       on 8 GPUs; a model that does not fit on
                                                                                one: --set execution.distributed=fsdp
   tensorboard --logdir runs                                                    curves
 

@@ -1,6 +1,9 @@
 """`dreamer4-train`: from recorded play to a run that continues, and sentences for what cannot be."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,6 +143,23 @@ def test_changed_widths_are_refused_when_weights_are_loaded(place, tmp_path, cap
 def test_a_loss_that_is_no_number_is_a_negative_result(place, tmp_path, capsys):
     assert train(place, "tokenizer", "--set", "optimiser.learning_rate=1e30", "--set", "steps=9", run=tmp_path) == 1
     assert "dreamer4-train: stopped in step" in capsys.readouterr().err
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_the_same_command_under_torchrun_comes_to_the_same_losses(place, tmp_path, engine):
+    """All phases, each from the one before."""
+    init = []
+    for phase in ("tokenizer", "dynamics", "agent", "imagine"):
+        size = ["--set", "batches.size=4", "--set", "imagine.horizon=3", "--set", "imagine.context=2", *init]
+        assert train(place, phase, *size, run=tmp_path / phase) == 0
+        options = [str(place / "mine.toml"), "--data", str(place / "data"), "--run", str(tmp_path / "two" / phase)]
+        typed = ["dreamer4_impl.training.command", phase, *options, *size, "--set", f"execution.distributed={engine}"]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+        subprocess.run([*torchrun, *typed], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        for one, two in zip(toy.curve(tmp_path / phase), toy.curve(tmp_path / "two" / phase), strict=True):
+            assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+        init = ["--init", str(tmp_path / phase)]
 
 
 def test_help_teaches(capsys):

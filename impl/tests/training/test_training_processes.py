@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from dreamer4_impl.training.checkpoint import read, steps
 
 from . import toy
 
@@ -32,6 +35,15 @@ def test_two_processes_come_to_the_loss_of_one(runs, engine):
     for alone, together in zip(one, two, strict=True):
         assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
         assert together["means"] == pytest.approx(alone["means"], abs=1e-5)
+
+
+@pytest.mark.parametrize("run", ["ddp", "fsdp", "fsdp-then-one", "one-then-fsdp"])
+def test_however_many_processes_end_with_the_same_weights_and_average(runs, run):
+    expected, found = (read(steps(runs / name)[-1]) for name in ("one", run))
+    assert found.average.keys() == expected.average.keys()
+    for mine, theirs in ((found.weights, expected.weights), (found.average, expected.average)):
+        for name, value in theirs.items():
+            torch.testing.assert_close(mine[name], value, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("run", ["fsdp-then-one", "one-then-fsdp"])
