@@ -78,14 +78,16 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         metavar="DIR",
         type=Path,
+        action="extend",
         nargs="+",
         required=True,
-        help="datasets, as in training: recorded by dreamer4-record",
+        help="datasets of dreamer4-record; several are one, as in training",
     )
     parser.add_argument(
         "--training-data",
         metavar="DIR",
         type=Path,
+        action="extend",
         nargs="+",
         help="what the model was trained on, where all of --data is held out "
         "(default: --data holds out the episodes that training has held out)",

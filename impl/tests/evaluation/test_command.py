@@ -163,7 +163,7 @@ def test_held_out_episodes_of_several_datasets_are_those_of_all_together(run_of,
     run = run_of("tokenizer", paths=("one", "two"))
     assert main([str(run), "--data", str(square_data), *FAST]) == 2
     assert "depends on all the datasets of training, one, two, in this order" in capsys.readouterr().err
-    _, document, _ = evaluated(run, square_data, "--data", str(square_data), str(square_data))
+    _, document, _ = evaluated(run, square_data, "--data", str(square_data))
     assert document["dataset"]["held_out"]["episodes"] == 10
 
 
