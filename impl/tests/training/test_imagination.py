@@ -1,8 +1,11 @@
 """Phase 3: rollouts of the policy in the world model, and what the two heads learn from them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from dreamer4_impl.loss_normalisation import RunningRMS
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.pmpo import policy_loss_factored
 from dreamer4_impl.policy import Policy
@@ -137,3 +140,42 @@ def test_actions_drawn_by_inversion_follow_the_policy():
     for mouse, p in enumerate(policy.logits["mouse"][0].softmax(-1)):
         assert abs((taken["mouse"] == mouse).double().mean() - p) < 0.05
     assert ((taken["keys"].double().mean(0) - policy.logits["keys"][0].sigmoid()).abs() < 0.05).all()
+
+
+@pytest.mark.nightly
+def test_training_in_imagination_raises_the_return_that_the_reward_head_predicts(model):
+    """On a random world, over the prior's, each pair of rollouts with the same start and noise."""
+    phase, prior = started(model)
+    phase.settings = replace(phase.settings, imagine=ImagineOptions(horizon=4, context=2, steps=1))
+    for parameter in (*model.agent.value.parameters(), *model.agent.policy.parameters()):
+        torch.nn.init.normal_(parameter, std=0.01)
+    prior.load_state_dict(model.agent.policy.state_dict())
+    trained = [parameter for _, parameter in phase.trained(model)]
+    optimiser, normalise = torch.optim.AdamW(trained, lr=3e-3), RunningRMS(phase.term_names)
+
+    def rolled(policy, what, step, count):
+        generator, keys = torch.Generator().manual_seed(step), [(what, step, sample) for sample in range(count)]
+        context = torch.randn(count, 2, 5, 6, generator=generator).tanh()
+        return imagine(
+            model,
+            policy,
+            context,
+            {"keys": torch.zeros(count, 2, 4), "mouse": torch.zeros(count, 2, dtype=torch.int64)},
+            torch.zeros(count, dtype=torch.int64),
+            phase.settings.imagine,
+            0,
+            keys,
+        )
+
+    def returns(policy):
+        return model.agent.reward.predict(rolled(policy, "held out", 1000, 256).h[:, 1:]).sum(1)
+
+    for step in range(40):
+        means = phase.head_means(model.agent, rolled(model.agent.policy, "train", step, 16))
+        terms = phase.terms({name: mean.total / mean.count.clamp(min=1) for name, mean in means.items()})
+        optimiser.zero_grad()
+        phase.combine({name: normalise(name, value) for name, value in terms.items()}).backward()
+        optimiser.step()
+    gain = returns(model.agent.policy) - returns(prior)
+    assert gain.mean() > 3 * gain.std() / 16
+    assert 0 < means["kl"].total / means["kl"].count < 1
