@@ -47,7 +47,9 @@ def batch_lengths(steps: int, *, long_every: int, long_only: int, short: int = T
         raise ValueError(f"Algorithm 1: {needs}; got steps {steps}, long_only {long_only}, long_every {long_every}")
     if not short < long or not long > C:
         raise ValueError(f"Algorithm 1: needs short < long and long > C = {C}; got short {short} and long {long}")
-    return [long if step % long_every == long_every - 1 or step >= steps - long_only else short for step in range(steps)]
+    return [
+        long if step % long_every == long_every - 1 or step >= steps - long_only else short for step in range(steps)
+    ]
 
 
 def rounded_share(batch: int, share: float) -> tuple[int, int]:

@@ -16,17 +16,22 @@ from torch import Tensor, nn
 from dreamer4_conformance.adapter import Network
 from dreamer4_conformance.adapters.bundled_training import BundledTraining
 from dreamer4_impl import constants
+from dreamer4_impl.actions import Categorical
 from dreamer4_impl.configuration import ModelConfig
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.loss_normalisation import RunningRMS
 from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
-from dreamer4_impl.pmpo import frozen_prior, policy_loss, policy_loss_factored
+from dreamer4_impl.pmpo import frozen_prior, policy_loss
+from dreamer4_impl.policy import Policy
 from dreamer4_impl.ramp_weight import ramp_weight
 from dreamer4_impl.returns import advantages, lambda_returns, value_loss
 from dreamer4_impl.sampler import sample_frame
-from dreamer4_impl.schedule import sample_tau_d
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
-from dreamer4_impl.tokenizer_loss import tokenizer_loss
+from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss_at
+from dreamer4_impl.training import dynamics, imagine
+from dreamer4_impl.training.draws import Key, ShortcutDraws, shortcut_draws
+from dreamer4_impl.training.phase import PartialMean
+from dreamer4_impl.training.settings import Settings
+from dreamer4_impl.training.tokenizer import make_phase
 from dreamer4_impl.transformer import TransformerConfig
 from dreamer4_impl.twohot import TwoHot
 
@@ -52,17 +57,22 @@ class Bundled(BundledTraining):
         return corrupt(z0, z1, tau)
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """Eq. (4)."""
-        return sample_tau_d(batch, time, k_max=self.k_max, generator=self.generator(seed))
+        """Eq. (4), for sample after sample as training draws."""
+        tau, d, _ = shortcut_draws(seed, samples(batch), (time, 1, 1), k_max=self.k_max)
+        return tau.to(self.device), d.to(self.device)
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
         """Eq. (8)."""
         return ramp_weight(tau)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """Eq. (4), (6)-(8), (B, T)."""
-        generator = self.generator(seed)
-        return shortcut_forcing_loss(network, z1, actions, k_max=self.k_max, generator=generator, reduction="none")
+        """Eq. (4), (6)-(8), as the phase "dynamics" has them."""
+        drawn = shortcut_draws(seed, samples(len(z1)), z1.shape[1:], k_max=self.k_max)  # type: ignore[arg-type]
+        draws = ShortcutDraws(*(draw.to(z1) for draw in drawn))
+        rows = (draws.d > 1 / self.k_max).any(1).nonzero()[:, 0].tolist() or [0]
+        weight = torch.ones_like(draws.tau)
+        means = dynamics.forcing_means(network, z1, actions, draws, k_max=self.k_max, teacher_rows=rows, weight=weight)
+        return mean(means["dynamics"])
 
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
@@ -78,8 +88,9 @@ class Bundled(BundledTraining):
         return sample_frame(network, context, num_steps, actions=actions, generator=generator, k_max=self.k_max)
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
-        """Eq. (5)."""
-        return tokenizer_loss(mse, lpips)
+        """Eq. (5), as the phase "tokenizer" puts its terms together."""
+        phase = make_phase(Settings("tokenizer", self.config), torch.device(self.device))
+        return phase.combine({"mse": mse, "lpips": lpips})
 
     def loss_normalizer(self) -> RunningRMS:
         """Sec. 3.1, for the terms of Eq. (5)."""
@@ -121,7 +132,7 @@ class Bundled(BundledTraining):
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
         """Eq. (11)."""
-        return policy_loss(logits, prior_logits, action, advantage, alpha, beta)
+        return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
         self,
@@ -132,8 +143,12 @@ class Bundled(BundledTraining):
         alpha: float,
         beta: float,
     ) -> Tensor:
-        """Eq. (11) over several action components."""
-        return policy_loss_factored(logits, prior_logits, action, advantage, alpha, beta)
+        """Eq. (11) over several action components, as the phase "imagine" has it."""
+        components = tuple(Categorical(f"action_{f}", each.shape[1]) for f, each in enumerate(logits))
+        names = [component.name for component in components]
+        policy, prior = (Policy(components, dict(zip(names, x, strict=True))) for x in (logits, prior_logits))
+        means = imagine.policy_means(policy, prior, dict(zip(names, action.unbind(1), strict=True)), advantage)
+        return imagine.policy_term({name: mean(part) for name, part in means.items()}, alpha, beta)
 
     def prior_start(self, seed: int) -> Mapping[str, Tensor]:
         """A linear head and its frozen copy, around one step along the gradient of Eq. (11)."""
@@ -163,6 +178,16 @@ class Bundled(BundledTraining):
             "binary_actions": constants.MINECRAFT_BINARIES,
             "mouse_classes": constants.MOUSE_BINS**2,
         }
+
+
+def samples(batch: int) -> list[Key]:
+    """What the draws of a batch belong to."""
+    return [("dynamics", 0, sample) for sample in range(batch)]
+
+
+def mean(part: PartialMean) -> Tensor:
+    """Of all values; 0 where there is none, as the loop has it."""
+    return part.total / torch.where(part.count > 0, part.count, 1)
 
 
 class BundledFlex(Bundled):

@@ -20,7 +20,7 @@ from dreamer4_impl.dynamics import Dynamics
 from dreamer4_impl.heads import MultiTokenHead
 from dreamer4_impl.masks import space_mask
 from dreamer4_impl.mouse import mouse_class
-from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
+from dreamer4_impl.patch_dropout import replace_dropped
 from dreamer4_impl.patches import patch_grid
 from dreamer4_impl.preparation import Preparation, prepare
 from dreamer4_impl.presets import tiny
@@ -30,6 +30,7 @@ from dreamer4_impl.rope import rope, rotation
 from dreamer4_impl.schedule import sample_tau_d
 from dreamer4_impl.swiglu import swiglu
 from dreamer4_impl.tokenizer import Tokenizer, regroup
+from dreamer4_impl.training.draws import dropout_draws
 from dreamer4_impl.transformer import Layer
 
 
@@ -238,9 +239,9 @@ class BundledModel(TorchAdapter):
         return self.tokenizer.decode(z, cache=state), state
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
-        """From a generator of its own."""
-        generator = torch.Generator(self.device).manual_seed(seed)
-        return patch_dropout(batch, time, patches, generator=generator, device=self.device)
+        """For sample after sample as training draws."""
+        keys = [("tokenizer", 0, sample) for sample in range(batch)]
+        return dropout_draws(seed, keys, time, patches).to(self.device)
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         """What the encoder does to its patches."""

@@ -56,7 +56,9 @@ def a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: 
     bound = {name: 4 * spread[name] + ROUNDING * size[name] for name in whole}
     moved = {name: _apart(whole[name], x) for name, x in stopped.items() if name in whole}
     if not any(distance > VISIBLE * bound[name] for name, distance in moved.items()):
-        trial.inconclusive("what a run ends with hardly moves after the interruption: what is lost there cannot be seen")
+        trial.inconclusive(
+            "what a run ends with hardly moves after the interruption: what is lost there cannot be seen"
+        )
     resumed = final(subject, STEPS, AT)
     for name, distance in furthest(whole, resumed).items():
         what = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
@@ -79,13 +81,15 @@ def loading(subject: Subject, removed: str | None = None, added: str | None = No
     found = subject.call("load_checkpoint", removed, added)
     if not isinstance(found, Mapping) or not {"missing", "unexpected", "parameters"} <= set(found):
         seen = sorted(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
-        raise OperationFailed(f"load_checkpoint returned {seen}; it needs missing, unexpected and parameters", call=call)
+        raise OperationFailed(
+            f"load_checkpoint returned {seen}; it needs missing, unexpected and parameters", call=call
+        )
     parameters = found["parameters"]
     if not isinstance(parameters, Mapping) or not parameters:
         raise OperationFailed(f"load_checkpoint: parameters is {type(parameters).__name__}; it needs arrays by name")
-    names = [tuple(map(str, found[key])) for key in ("missing", "unexpected")]
+    missing, unexpected = (tuple(map(str, found[key])) for key in ("missing", "unexpected"))
     read = {str(name): subject.read(f"load_checkpoint: {name}", x) for name, x in parameters.items()}
-    return Loading(*names, read, call)
+    return Loading(missing, unexpected, read, call)
 
 
 def some(names: Sequence[str]) -> list[str]:
@@ -109,9 +113,17 @@ def a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Tr
         without = loading(subject, removed=name)
         named = [said for said in without.missing if name in said]
         sentence = f"{name!r} was not in the checkpoint, and {list(without.missing)} is reported as missing"
-        trial.require(bool(named) and len(without.missing) == len(named), sentence, call=without.call, got=without.missing)
-        lost = [other for other, x in whole.parameters.items() if other != name and not _same(x, without.parameters.get(other))]
-        trial.require(not lost, f"where {name!r} is missing, {lost[:3]} is not loaded either", call=without.call, got=lost)
+        trial.require(
+            bool(named) and len(without.missing) == len(named), sentence, call=without.call, got=without.missing
+        )
+        lost = [
+            other
+            for other, x in whole.parameters.items()
+            if other != name and not _same(x, without.parameters.get(other))
+        ]
+        trial.require(
+            not lost, f"where {name!r} is missing, {lost[:3]} is not loaded either", call=without.call, got=lost
+        )
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
@@ -131,13 +143,13 @@ def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
 
 @signature("resume")
 def where_resuming_departs(subject: Subject) -> np.ndarray:
-    """What differs after an interruption before the first step, in the middle, and before the last step."""
+    """Whether a run differs after an interruption in the middle, and before the last step."""
+    whole = final(subject, STEPS, None)
 
     def probe(at: int) -> np.ndarray:
-        apart = furthest(final(subject, STEPS, None), final(subject, STEPS, at))
-        return np.array([max(apart.values()) > 1e-6], np.float64)
+        return np.array([max(furthest(whole, final(subject, STEPS, at)).values()) > 1e-6], np.float64)
 
-    return np.concatenate([attempt(lambda at=at: probe(at), 1) for at in (0, AT, STEPS - 1)])  # type: ignore[misc]
+    return np.concatenate([attempt(lambda at=at: probe(at), 1) for at in (AT, STEPS - 1)])  # type: ignore[misc]
 
 
 @signature("load_checkpoint")
@@ -146,7 +158,9 @@ def what_loading_reports(subject: Subject) -> np.ndarray:
 
     def probe(**change: Any) -> list[float]:
         whole, other = loading(subject).parameters, loading(subject, **change)
-        lost = sum(not _same(x, other.parameters.get(name)) for name, x in whole.items() if name != change.get("removed"))
+        lost = sum(
+            not _same(x, other.parameters.get(name)) for name, x in whole.items() if name != change.get("removed")
+        )
         return [len(other.missing), len(other.unexpected), min(lost, 1)]
 
     def without_one() -> list[float]:

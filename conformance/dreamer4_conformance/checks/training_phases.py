@@ -48,7 +48,9 @@ def _nonzero(subject: Subject, gradient: Any) -> bool:
     return bool((subject.read("training_gradients", gradient) != 0).any())
 
 
-def require_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str], terms: Sequence[str] | None = None) -> None:
+def require_gradient(
+    subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str], terms: Sequence[str] | None = None
+) -> None:
     """Every part gets one, in one step or another. A part that is left out is not judged."""
     seen: dict[str, bool] = {}
     for seed in range(SEEDS):
@@ -58,7 +60,9 @@ def require_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequen
             break
     of = f"the term {terms[0]!r} of {phase!r} training" if terms else f"{phase!r} training"
     for part in parts:
-        trial.require(seen.get(part, True), f"no gradient of {of} reaches the part {part!r}, which it trains", call=call)
+        trial.require(
+            seen.get(part, True), f"no gradient of {of} reaches the part {part!r}, which it trains", call=call
+        )
     _judged(trial, phase, parts, seen)
 
 
@@ -138,7 +142,9 @@ def heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
     """On the same sequences the terms of Eq. (9) change with the noise: exact, in one of a few steps."""
     found, call = zip(*(losses(subject, seed, DATA) for seed in range(SEEDS)), strict=True)
     if len({_term(trial, each, "dynamics") for each in found}) == 1:
-        trial.inconclusive("agent_losses: 'dynamics' is the same at every seed, which the step's noise seems not to follow")
+        trial.inconclusive(
+            "agent_losses: 'dynamics' is the same at every seed, which the step's noise seems not to follow"
+        )
     for name in ("policy", "reward"):
         values = [_term(trial, each, name) for each in found if name in found[0] or name == "policy"]
         sentence = f"the term {name!r} is the same whatever noise is drawn: the heads read clean inputs"
@@ -174,7 +180,10 @@ def _learns_from(subject: Subject, trial: Trial, name: str, *, own: bool) -> Non
 
 def replaced(kind: bool, seed: int) -> list[int]:
     """`DATA` with other sequences of this kind."""
-    return [number + 100 * (seed + 1) if relevant is kind else number for number, relevant in zip(DATA, RELEVANT, strict=True)]
+    return [
+        number + 100 * (seed + 1) if relevant is kind else number
+        for number, relevant in zip(DATA, RELEVANT, strict=True)
+    ]
 
 
 @signature("training_gradients")
@@ -193,14 +202,17 @@ def parts_with_a_gradient(subject: Subject) -> np.ndarray:
 
 @signature("agent_losses")
 def what_terms_depend_on(subject: Subject) -> np.ndarray:
-    """Whether each term changes with the noise, with uniform and with relevant sequences; −1 where it is left out."""
+    """Whether terms change with the noise, with uniform and with relevant sequences; −1 where one is left out.
 
-    def changes(seed: int, data: Sequence[int]) -> list[float]:
+    For which sequences the reward is learned is open.
+    """
+
+    def changes(seed: int, data: Sequence[int], names: Sequence[str]) -> list[float]:
         (one, _), (other, _) = losses(subject, 0, DATA), losses(subject, seed, data)
         tolerance = SAME * max(subject.eps, EPS["float32"])
         return [
-            float(abs(one[name] - other[name]) > tolerance * abs(one[name])) if name in one else -1.0 for name in TERMS
+            float(abs(one[name] - other[name]) > tolerance * abs(one[name])) if name in one else -1.0 for name in names
         ]
 
-    calls = [(1, DATA), (0, replaced(False, 0)), (0, replaced(True, 0))]
-    return np.concatenate([attempt(lambda each=each: changes(*each), len(TERMS)) for each in calls])  # type: ignore[misc]
+    calls = [(1, DATA, TERMS), *((0, replaced(kind, 0), TERMS[:2]) for kind in (False, True))]
+    return np.concatenate([attempt(lambda each=each: changes(*each), len(each[2])) for each in calls])  # type: ignore[misc]

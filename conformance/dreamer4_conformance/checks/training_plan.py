@@ -77,7 +77,9 @@ def short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subje
     call = f"training_plan({trial.seed}, {STEPS})"
     frames = lengths(subject, trial, plan(subject, trial.seed, STEPS))
     long, alone = long_batches(frames)
-    trial.require(alone > 0, f"every batch has {frames[0]} frames; it needs many short ones, and occasional long ones", call=call)
+    trial.require(
+        alone > 0, f"every batch has {frames[0]} frames; it needs many short ones, and occasional long ones", call=call
+    )
     sentence = f"the last {STEPS - alone} of {STEPS} batches are long; it needs long ones alone at the end, for {END} steps at least"
     trial.require(STEPS - alone >= END, sentence, call=call, got=frames.tolist())
     mixed, share = long[:alone], float(long[:alone].mean())
@@ -93,7 +95,10 @@ def short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subje
 @check("train.batch-lengths", needs=("training_plan",))
 def long_batches_exceed_the_context(subject: Subject, trial: Trial) -> None:
     """Exact: T2 > C, as A30 counts C."""
-    context, longest = subject.adapter.context_frames, int(lengths(subject, trial, plan(subject, trial.seed, STEPS)).max())
+    context, longest = (
+        subject.adapter.context_frames,
+        int(lengths(subject, trial, plan(subject, trial.seed, STEPS)).max()),
+    )
     if context is None:
         trial.inconclusive("context_frames is None: no batch is longer than a context without a window")
     sentence = f"the longest batches have {longest} frames; it needs more than the context's {context}"
@@ -108,7 +113,10 @@ def three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) ->
         trial.inconclusive(f"no batch has more than {FEW} videos: 30 % of them may be rounded to none")
     _judge_share(trial, rows, IMAGE_FRACTION, "videos", "separate images")
     if not _within_rounding(rows, IMAGE_FRACTION):
-        whole, chance = sum(bool(row.all()) for row in rows), float(np.mean([IMAGE_FRACTION ** len(row) for row in rows]))
+        whole, chance = (
+            sum(bool(row.all()) for row in rows),
+            float(np.mean([IMAGE_FRACTION ** len(row) for row in rows])),
+        )
         p_value = count_bound(whole, len(rows), chance) if whole > chance * len(rows) else 1.0
         sentence = f"{whole} of {len(rows)} batches consist of images alone; it needs 30 % of the videos of each batch"
         trial.reject_law(p_value, sentence, call=f"training_plan({trial.seed}, {STEPS})")
@@ -147,14 +155,18 @@ TIME = 3
 def an_image_is_seen_by_no_other(subject: Subject, trial: Trial) -> None:
     """Exact, under both readings of A37: what one frame holds moves the output at that frame alone."""
     parts = [Part("z", (frame,)) for frame in range(TIME)]
-    found = together(subject, "image_dynamics", parts, lambda seen: _each_moves_its_own(seen.values()), seed=0, time=TIME)
+    found = together(
+        subject, "image_dynamics", parts, lambda seen: _each_moves_its_own(seen.values()), seed=0, time=TIME
+    )
     if not _each_moves_its_own(found.values()):
         trial.inconclusive("image_dynamics does not change with z: whether frames see each other cannot be seen")
     for seed in range(1, 4):
         for each in influences(subject, "image_dynamics", parts, seed=seed, time=TIME):
             frame = each.part.index[0]
             others = [other for other in np.flatnonzero(each.frames("z_hat")) if other != frame]
-            sentence = f"frame {others[:1]} of z_hat changes with {each.part}: the frames of a separate image see each other"
+            sentence = (
+                f"frame {others[:1]} of z_hat changes with {each.part}: the frames of a separate image see each other"
+            )
             trial.require(not others, sentence, call=f"image_dynamics(**example({seed}, …, {TIME}))")
 
 
@@ -180,7 +192,7 @@ def _statistics(subject: Subject) -> list[float]:
         for rows in [marked(subject, trial, planned, key)]
         for value in (4 * float(np.concatenate(rows).mean()), 4 * float(np.mean([row.all() for row in rows])))
     ]
-    exceeds = context is None or frames.max() > context
+    exceeds = context is None or frames.max() > context or not alone
     among_short = float(long[:alone].mean()) if alone else 1.0
     return [4 * among_short, 4 * (1 - alone / STEPS), 4 * max(runs) / STEPS, float(exceeds), *shares]
 

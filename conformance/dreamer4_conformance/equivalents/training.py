@@ -105,12 +105,11 @@ class PhasesNoGrad(TextbookTraining):
     """Frozen parts by requires_grad, latents under no_grad, gradients of zeros and None, a continue head that stays out of imagination."""
 
     def latents(self, parts: Parts, video: Tensor) -> Tensor:
+        """No gradient is recorded."""
         with torch.no_grad():
             return (video @ parts["tokenizer"]).tanh()
 
-    def training_gradients(
-        self, phase: str, seed: int, terms: Sequence[str] | None = None
-    ) -> dict[str, Any]:
+    def training_gradients(self, phase: str, seed: int, terms: Sequence[str] | None = None) -> dict[str, Any]:
         """One array for each part."""
         found = {name: xs[0] for name, xs in super().training_gradients(phase, seed, terms).items()}
         zeros = torch.zeros(3)
@@ -145,6 +144,7 @@ class SinglePrecision(TextbookTraining):
     """The parameters of a checkpoint are stored in float32."""
 
     def saved(self, run: Run) -> dict[str, Any]:
+        """Rounded once."""
         state = copy.deepcopy(super().saved(run))
         return {**state, "parameters": state["parameters"].float().double()}
 
@@ -154,6 +154,7 @@ class InSentences(TextbookTraining):
     """Names are reported with a sentence each, and with the model's name before them; what is shaped alike is copied in place."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
+        """Parameter by parameter."""
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name in state:
