@@ -1,0 +1,7 @@
+"""`python -m studies.bootstrap`."""
+
+import sys
+
+from studies.bootstrap.command import main
+
+sys.exit(main())
