@@ -15,6 +15,7 @@ EXTRAS = {
     "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
     "evaluation": {"numpy", "rich", "matplotlib", "PIL"},
     "play": {"numpy", "PIL"},
+    "training": {"numpy", "rich", "safetensors"},
 }
 
 

@@ -80,6 +80,23 @@ def test_only_what_the_phase_trains_moves(whole, tmp_path):
     assert {name for name, p in trainer.state.model.named_parameters() if p.requires_grad} == trained
 
 
+@pytest.mark.parametrize("phase", [toy.ToyPhase, toy.OneTermPhase])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_gradient_is_that_of_the_loss_of_all_samples(tmp_path, phase, accumulation):
+    """In a first step a term's root mean square is the term itself."""
+    trainer = toy.trainer(tmp_path, toy.settings(accumulation=accumulation), phase)
+    trainer.gradients(0, trainer._load(0))
+    model, parameters = trainer.state.model, [p for p in trainer.state.model.parameters() if p.requires_grad]
+    plan = trainer.phase.plan(0)
+    batch = trainer.source.batch(0, range(4), plan.length, plan.relevant)
+    means = {name: total / count for name, (total, count) in trainer.phase.means(model, batch, 0, range(4)).items()}
+    terms = trainer.phase.terms(means)
+    loss = trainer.phase.combine({name: term / term.detach() for name, term in terms.items()})
+    for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+        if expected is not None:
+            torch.testing.assert_close(parameter.grad, expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("phase", [toy.ToyPhase, toy.OneTermPhase], ids=["two passes", "scaled at the end"])
 def test_accumulation_changes_nothing_but_memory(tmp_path, phase):
     chosen = toy.settings(steps=4, size=5)

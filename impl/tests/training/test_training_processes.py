@@ -23,7 +23,7 @@ def script(*arguments):
 def runs(tmp_path_factory):
     """All of it in one go, since a process spends most of its time importing torch."""
     directory = tmp_path_factory.mktemp("processes")
-    script(directory, 24, 3, 3)
+    script(directory, 24, 3)
     return directory
 
 
@@ -35,6 +35,7 @@ def test_two_processes_come_to_the_loss_of_one(runs, engine):
     for alone, together in zip(one, two, strict=True):
         assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
         assert together["means"] == pytest.approx(alone["means"], abs=1e-5)
+        assert together["gradient_norm"] == pytest.approx(alone["gradient_norm"], rel=1e-3)
 
 
 @pytest.mark.parametrize("run", ["ddp", "fsdp", "fsdp-then-one", "one-then-fsdp"])
@@ -59,7 +60,11 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(runs):
     assert len(toy.curve(runs / "whole")) == 24
 
 
+def test_all_processes_stop_when_one_is_asked_to(runs):
+    assert [line["step"] for line in toy.curve(runs / "stopped")] == [1, 2, 3, 4]
+
+
 @pytest.mark.nightly
 def test_ten_kills_of_a_run_of_two_minutes_leave_no_trace(tmp_path):
-    script(tmp_path, 3000, 10, 120)
+    script(tmp_path, 3000, 10)
     assert toy.curve(tmp_path / "killed") == toy.curve(tmp_path / "whole")

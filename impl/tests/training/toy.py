@@ -84,6 +84,19 @@ class OneTermPhase(ToyPhase):
         return 3 * terms["code"]
 
 
+class SignalledPhase(ToyPhase):
+    """Asks one of two processes to stop in its fourth step."""
+
+    def __init__(self, settings, rank):
+        super().__init__(settings)
+        self.rank = rank
+
+    def means(self, model, batch, step, indices):
+        if (self.rank, step) == (1, 3):
+            signal.raise_signal(signal.SIGTERM)
+        return super().means(model, batch, step, indices)
+
+
 class ToySource:
     def batch(self, step, indices, length, relevant):
         def draw(index):
@@ -150,6 +163,8 @@ def _member(directory, chosen, rank, port):
         for engine in ("ddp", "fsdp"):
             execution = replace(chosen.execution, distributed=engine)
             trainer(directory / engine, replace(chosen, execution=execution), member=member).run()
+        stopped = trainer(directory / "stopped", chosen, SignalledPhase, member, rank=rank).run()
+        assert (stopped.step, stopped.saved) == (4, True)
         sharded = replace(chosen, execution=execution)
         trainer(directory / "one-then-fsdp", sharded, member=member, checkpoint=_half(directory / "one")).run()
 
@@ -158,19 +173,24 @@ def _half(run):
     return read(run / "checkpoints" / "step-00000010")
 
 
-def killed(directory, steps, kills, seconds):
+def killed(directory, steps, kills):
     """An uninterrupted run, and one that is killed at random moments and resumed each time."""
-    chosen = settings(steps=steps, every=max(3, steps // 100))
-    began = time.monotonic()
+    chosen, run = settings(steps=steps, every=max(3, steps // 100)), directory / "killed"
     trainer(directory / "whole", chosen).run()
-    seconds = min(seconds, time.monotonic() - began)
     moments = random.Random(0)
-    for _ in range(kills):
-        child = fork(lambda: resumed(directory / "killed", chosen).run())
-        time.sleep(moments.uniform(0.05, 2 * seconds / kills))
+    for step in sorted(moments.sample(range(1, steps), kills)):
+        child = fork(lambda: resumed(run, chosen).run())
+        while _steps_of(run) < step and not os.waitpid(child, os.WNOHANG)[0]:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.1))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    resumed(directory / "killed", chosen).run()
+    resumed(run, chosen).run()
+
+
+def _steps_of(run):
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def fork(work):
