@@ -47,17 +47,15 @@ class TextbookTraining(Training, ShortcutForcing, Policy, Book):
     context_frames = 192
 
 
-class TextbookEquations(
-    Training, ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, Book
-):
-    """Every equation of the paper and its training, under any reading and in either level."""
+class TextbookEquations(ShortcutForcing, Sampler, Normalisation, MultiToken, TwoHot, Returns, Policy, Constants, Book):
+    """Every equation of the paper, under any reading and in either level."""
 
 
 class TextbookModel(Tokenizer, Book):
     """The model alone: attention, layers, tokenizer, dynamics."""
 
 
-class Textbook(Tokenizer, TextbookEquations):
+class Textbook(Training, Tokenizer, TextbookEquations):
     """The whole paper, under any reading and in either level.
 
     >>> Textbook(level="noise", A13="v_same").readings
