@@ -33,8 +33,8 @@ class Recipe:
 
     kind: Kind
     d_min_share: float | None
-    steps: int = 1500
-    batch: int = 128
+    steps: int = 3000
+    batch: int = 256
     rate: float = 3e-3
     k_max: int = K_MAX
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -6,7 +5,7 @@ import torch
 
 from dreamer4_impl.schedule import sample_tau_d
 from studies.bootstrap import acceptance
-from studies.bootstrap.command import RESULTS, main
+from studies.bootstrap.command import main
 from studies.bootstrap.data import COIN, DATA, RING, Data, frames
 from studies.bootstrap.network import SmallNetwork, build
 from studies.bootstrap.training import Recipe, gain, train
@@ -70,12 +69,6 @@ def test_the_command_says_that_untrained_networks_fail(tmp_path: Path, capsys: p
     before = (tmp_path / "bootstrap.json").read_text()
     assert main(options) == 1
     assert (tmp_path / "bootstrap.json").read_text() == before, "what is done is done again"
-
-
-def test_the_recorded_results_meet_the_bounds() -> None:
-    rows = json.loads((RESULTS / "bootstrap.json").read_text())["acceptance"]
-    assert {(row["data"], row["seed"]) for row in rows} == {(name, seed) for name in DATA for seed in range(5)}
-    assert [sentence for row in rows for sentence in acceptance.failures(row)] == []
 
 
 @pytest.mark.nightly
