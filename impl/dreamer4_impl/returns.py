@@ -5,6 +5,8 @@
 Read as: the value of the next state (A13; the print has v_t), R_H = v_H (A14), r_t and c_t belong together (A15).
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +15,7 @@ from dreamer4_impl.arguments import (
     require_between,
     require_floating,
     require_non_empty,
+    require_option,
     require_rank,
     require_shape,
 )
@@ -20,6 +23,7 @@ from dreamer4_impl.constants import GAMMA, LAMBDA
 from dreamer4_impl.precision import compute_dtype
 from dreamer4_impl.twohot import TwoHot
 
+Reduction = Literal["mean", "none"]
 _TWOHOT = TwoHot()
 
 
@@ -79,14 +83,19 @@ def advantages(
 
 
 def value_loss(
-    logits: Float[Tensor, "*batch K"], returns: Float[Tensor, "*batch"], twohot: TwoHot = _TWOHOT
-) -> Float[Tensor, ""]:
-    """Mean of −ln p(R_t | s_t): two-hot cross-entropy of the value head against the return, which is a constant.
+    logits: Float[Tensor, "*batch K"],
+    returns: Float[Tensor, "*batch"],
+    twohot: TwoHot = _TWOHOT,
+    *,
+    reduction: Reduction = "mean",
+) -> Float[Tensor, "*loss"]:
+    """−ln p(R_t | s_t): two-hot cross-entropy of the value head against the return, which is a constant.
 
     Args:
         logits: of the value head.
         returns: R_t in raw values.
         twohot: the bins that the logits belong to.
+        reduction: "mean" over all states, or "none" for the loss of each.
 
     Computed and returned in float32 (float64 where an input is float64). Deterministic; gradient flows to the logits
     alone; compiles without graph breaks; no host synchronisation.
@@ -96,7 +105,9 @@ def value_loss(
     """
     require_floating(returns=returns)
     require_non_empty("returns", returns)
-    return twohot.cross_entropy(logits, returns.detach()).mean()
+    require_option("reduction", reduction, ("mean", "none"))
+    loss = twohot.cross_entropy(logits, returns.detach())
+    return loss.mean() if reduction == "mean" else loss
 
 
 def _check(reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> None:

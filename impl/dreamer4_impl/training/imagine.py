@@ -19,7 +19,7 @@ from dreamer4_impl.heads import PolicyHead
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.pmpo import frozen_prior, log_prob_and_kl
 from dreamer4_impl.policy import Policy
-from dreamer4_impl.returns import lambda_returns
+from dreamer4_impl.returns import advantages, lambda_returns, value_loss
 from dreamer4_impl.training.dynamics import representation
 from dreamer4_impl.training.imagination import Imagined, imagine
 from dreamer4_impl.training.phase import PartialMean, Plan
@@ -106,11 +106,11 @@ class ImaginePhase:
         logits = agent.value(h)
         with torch.no_grad():
             reward, value = agent.reward.predict(h[:, 1:]), agent.value.twohot.decode(logits)
-            returns = lambda_returns(reward, value, torch.ones_like(reward), options.gamma, options.lam)
-            advantage = returns - value[:, :-1]
+            trajectory = reward, value, torch.ones_like(reward), options.gamma, options.lam
+            returns, advantage = lambda_returns(*trajectory), advantages(*trajectory)
             prior = self._prior.act(states)
         policy = agent.policy.act(states)
-        loss = agent.value.twohot.cross_entropy(logits[:, :-1], returns)
+        loss = value_loss(logits[:, :-1], returns, agent.value.twohot, reduction="none")
         return {
             **policy_means(policy, prior, imagined.actions, advantage),
             "value": PartialMean.of(loss),
