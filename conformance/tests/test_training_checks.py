@@ -48,7 +48,7 @@ def no_share(correct: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def always_short(correct: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda step, batches, short, long: short
+    return lambda step, steps, batches, short, long: short
 
 
 def nothing_restored(correct: Callable[..., Any]) -> Callable[..., Any]:

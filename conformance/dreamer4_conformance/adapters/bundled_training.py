@@ -26,9 +26,6 @@ from dreamer4_impl.training.options import ImagineOptions
 from dreamer4_impl.training.parts import Part
 from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Records, Settings
 
-LONG_FROM = 0.9
-"""Where in a run long batches alone begin. The settings leave it to whoever trains."""
-
 
 def clips(config: ModelConfig, data: Sequence[int], relevant: Sequence[bool], length: int) -> Batch:
     """A sequence for each number, as a `ClipSampler` would give it; without an action that led to its first frame."""
@@ -103,7 +100,7 @@ class BundledTraining(BundledModel):
             self.config,
             steps=steps,
             seed=seed,
-            batches=Batches(size=size, long_from=round(LONG_FROM * steps)),
+            batches=Batches(size=size),
             optimiser=Optimiser(learning_rate=0.001, warmup=4, average=0.8),
             execution=Execution(device=self.device),
             records=Records(checkpoint_every=1, keep=steps, tensorboard=False),

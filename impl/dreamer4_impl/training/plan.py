@@ -1,7 +1,7 @@
 """Sec. 3.4 and 3.3: lengths of the batches, separate images, and the mixture of uniform and relevant sequences.
 
     T1 T1 T1 T1 T1 T1 T1 T2   T1 …            many short batches, every eighth of them long
-    T2 T2 T2 …                                from `long_from` on, long ones only
+    T2 T2 T2 …                                at the end, the last tenth of the run, long ones only
 
 All of it is a pure function of settings and step: every process, and a run that resumes, finds the same.
 """
@@ -15,13 +15,13 @@ from dreamer4_impl.training.phase import Plan
 from dreamer4_impl.training.settings import Batches, Settings
 
 
-def batch_length(step: int, batches: Batches, short: int, long: int) -> int:
-    """T1 or T2, frames of the clips of a step.
+def batch_length(step: int, steps: int, batches: Batches, short: int, long: int) -> int:
+    """T1 or T2, frames of the clips of a step of a run of so many steps.
 
-    >>> [batch_length(step, Batches(long_every=3, long_from=7), 64, 256) for step in range(9)]
+    >>> [batch_length(step, 9, Batches(long_every=3, long_only=0.2), 64, 256) for step in range(9)]
     [64, 64, 256, 64, 64, 256, 64, 256, 256]
     """
-    if batches.long_from is not None and step >= batches.long_from:
+    if step >= steps - round(batches.long_only * steps):
         return long
     every = batches.long_every
     return long if every and step % every == every - 1 else short
@@ -59,7 +59,7 @@ def plan_step(settings: Settings, step: int, *, length: int | None = None, relev
     batches, seed = settings.batches, settings.seed
     image_share = batches.image_share if length is None else 0.0
     if length is None:
-        length = batch_length(step, batches, settings.model.short_length, settings.model.long_length)
+        length = batch_length(step, settings.steps, batches, settings.model.short_length, settings.model.long_length)
     return Plan(
         length,
         marked(image_share, seed, step, batches.size, "image"),

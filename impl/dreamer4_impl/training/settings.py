@@ -58,19 +58,20 @@ class Batches:
         accumulation: micro-batches that each process goes through in a step.
         image_share: share of the videos that are treated as separate images.
         long_every: every how many steps the batch is long, T2; all others are short, T1. 0 for never.
-        long_from: the step from which on all batches are long; None for never.
+        long_only: share of the steps, the last ones, whose batches are all long.
     """
 
     size: int = 16
     accumulation: int = 1
     image_share: float = IMAGE_SHARE
     long_every: int = 8
-    long_from: int | None = None
+    long_only: float = 0.1
 
     def __post_init__(self) -> None:
         _require_at_least(1, size=self.size, accumulation=self.accumulation)
         _require_at_least(0, long_every=self.long_every)
         require_between("image_share", self.image_share, 0.0, 1.0)
+        require_between("long_only", self.long_only, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

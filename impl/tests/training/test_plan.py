@@ -12,12 +12,12 @@ from dreamer4_impl.training.plan import marked, plan_step
 from dreamer4_impl.training.settings import Batches, Settings
 
 
-def settings(**batches):
-    return Settings("agent", tiny(), batches=Batches(**batches))
+def settings(steps=1000, **batches):
+    return Settings("agent", tiny(), steps=steps, batches=Batches(**batches))
 
 
 def test_batches_are_often_short_sometimes_long_and_in_the_end_all_long():
-    run = settings(size=2, long_every=4, long_from=8)
+    run = settings(steps=10, size=2, long_every=4, long_only=0.2)
     lengths = [plan_step(run, step).length for step in range(10)]
     short, long = tiny().short_length, tiny().long_length
     assert lengths == [short, short, short, long] * 2 + [long, long]
