@@ -61,8 +61,7 @@ class Dynamics(Transformer):
 
     def of_images(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
         """The dynamics of sequences without actions and task."""
-        keys = torch.zeros(tau.shape, dtype=torch.int64, device=z.device)
-        actions = {"keys": keys, "mouse": torch.zeros(*tau.shape, 2, device=z.device)}
+        actions = self.example(0, *tau.shape)["actions"]  # whose values nothing uses, unlabelled
         labelled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
         return self.dynamics(z, tau, d, actions, None, labelled)[0]
 
