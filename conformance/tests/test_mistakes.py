@@ -12,8 +12,9 @@ from dreamer4_conformance.runner import checks_of, judge
 from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed, Status
 
+#: By day at one level each, by night at the others.
 EVERY = [
-    pytest.param(mistake, level, id=f"{mistake.id}-{level}")
+    pytest.param(mistake, level, id=f"{mistake.id}-{level}", marks=[pytest.mark.nightly] * (level != mistake.levels[0]))
     for mistake in MISTAKES.values()
     for level in mistake.levels
 ]

@@ -19,7 +19,11 @@ class AttentionAlone(TorchAdapter):
     attention = BundledTriton.attention
 
 
-@pytest.mark.parametrize("clause", ["attn.value", "attn.softcap", "attn.gqa", "attn.causal", "attn.window"])
+#: These take half a minute; the rules of the kernels themselves hold the same by day.
+BY_NIGHT = [pytest.param(clause, marks=pytest.mark.nightly) for clause in ("attn.gqa", "attn.causal", "attn.window")]
+
+
+@pytest.mark.parametrize("clause", ["attn.value", "attn.softcap", *BY_NIGHT])
 def test_the_fused_kernels_conform(clause: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(check.EXAMPLES, "ci", 5)
     result = judge(examine(AttentionAlone()), BY_ID[clause], minimal=False)

@@ -399,6 +399,7 @@ def test_nothing_of_the_host_takes_part_in_a_frame(tiny_on):
         assert engine.generate(context, actions, 3).shape == (2, 3, 6, 8, 3)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU, the next tests are about the kernels")
 def test_the_fused_kernels_under_the_interpreter_give_the_frames_of_the_whole_sequence(tiny_on):
     pytest.importorskip("triton")

@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[3]
 RUN = ROOT / "benchmarks" / "gpu" / "run.sh"
 
 
-@pytest.mark.parametrize("stage", [pytest.param("check", marks=pytest.mark.nightly), "kernels", "decode"])
+LONG = pytest.mark.nightly
+
+
+@pytest.mark.parametrize("stage", [pytest.param("check", marks=LONG), pytest.param("kernels", marks=LONG), "decode"])
 def test_every_row_of_a_stage_runs(stage, tmp_path):
     environment = {**os.environ, "PYTHON": sys.executable}
     done = subprocess.run(["bash", RUN, stage, tmp_path, "--smoke"], env=environment, capture_output=True, text=True)
