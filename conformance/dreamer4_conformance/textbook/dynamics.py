@@ -61,7 +61,7 @@ class Dynamics(Transformer):
 
     def of_images(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
         """The dynamics of sequences without actions and task."""
-        actions = self.example(0, *tau.shape)["actions"]  # whose values nothing uses, unlabelled
+        actions = self.example(0, *tau.shape).get("actions")  # whose values nothing uses, unlabelled
         labelled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
         return self.dynamics(z, tau, d, actions, None, labelled)[0]
 
