@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreamer4_impl.configuration import ModelConfig
+from dreamer4_impl.data.format import sync
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.training.settings import (
     Settings,
@@ -110,7 +111,7 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
         if final.exists():
             _remove(final)
         os.rename(partial, final)
-        _sync(root)
+        sync(root)
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CannotSaveError(f"the checkpoint of step {checkpoint.step} could not be written: {error}") from error
@@ -241,7 +242,7 @@ def _write(directory: Path, checkpoint: Checkpoint) -> None:
     }
     (directory / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
     for path in (*directory.iterdir(), directory):
-        _sync(path)
+        sync(path)
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -301,11 +302,3 @@ def _remove(path: Path) -> None:
     hidden = path.with_name(f".{path.name}.removed")
     os.rename(path, hidden)
     shutil.rmtree(hidden)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
