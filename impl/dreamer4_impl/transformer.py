@@ -122,7 +122,7 @@ class SelfAttention(nn.Module):
         config: sizes.
         kind: "space" or "time".
 
-    Matrices map by x @ w. They are drawn from N(0, 1/fan_in), the output's from N(0, 1/fan_in / (2 depth)); gains are 1.
+    Matrices map by x @ w. They are drawn from N(0, 1/fan_in); gains are 1.
     """
 
     def __init__(self, config: TransformerConfig, kind: Kind) -> None:
@@ -132,7 +132,7 @@ class SelfAttention(nn.Module):
         self.wq = nn.Parameter(torch.randn(config.width, queries) * config.width**-0.5)
         self.wk = nn.Parameter(torch.randn(config.width, keys) * config.width**-0.5)
         self.wv = nn.Parameter(torch.randn(config.width, keys) * config.width**-0.5)
-        self.wo = nn.Parameter(torch.randn(queries, config.width) * (queries * 2 * config.depth) ** -0.5)
+        self.wo = nn.Parameter(torch.randn(queries, config.width) * queries**-0.5)
         self.q_gain = nn.Parameter(torch.ones(config.head_width))
         self.k_gain = nn.Parameter(torch.ones(config.head_width))
 
@@ -175,7 +175,7 @@ class Layer(nn.Module):
         self.norm1 = RMSNorm(config.width, config.norm_eps)
         self.attention = SelfAttention(config, kind)
         self.norm2 = RMSNorm(config.width, config.norm_eps)
-        self.mlp = SwiGLU(config.width, config.mlp_width, out_scale=(2 * config.depth) ** -0.5)
+        self.mlp = SwiGLU(config.width, config.mlp_width)
 
     def forward(
         self,

@@ -59,7 +59,7 @@ def plan_step(settings: Settings, step: int, *, length: int | None = None, relev
     batches, seed = settings.batches, settings.seed
     image_share = batches.image_share if length is None else 0.0
     if length is None:
-        length = batch_length(step, settings.steps, batches, settings.model.short_length, settings.model.long_length)
+        length = batch_length(step, settings.steps, batches, settings.short_length, settings.model.long_length)
     return Plan(
         length,
         marked(image_share, seed, step, batches.size, "image"),

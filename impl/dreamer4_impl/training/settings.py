@@ -57,6 +57,7 @@ class Batches:
         size: B, samples of a step, over all processes and micro-batches.
         accumulation: micro-batches that each process goes through in a step.
         image_share: share of the videos that are treated as separate images.
+        short_length: T1 of this phase; None is the model's. Short clips make a batch of many different scenes.
         long_every: every how many steps the batch is long, T2; all others are short, T1. 0 for never.
         long_only: share of the steps, the last ones, whose batches are all long.
     """
@@ -64,11 +65,14 @@ class Batches:
     size: int = 16
     accumulation: int = 1
     image_share: float = IMAGE_SHARE
+    short_length: int | None = None
     long_every: int = 8
     long_only: float = 0.1
 
     def __post_init__(self) -> None:
         _require_at_least(1, size=self.size, accumulation=self.accumulation)
+        if self.short_length is not None:
+            _require_at_least(1, short_length=self.short_length)
         _require_at_least(0, long_every=self.long_every)
         require_between("image_share", self.image_share, 0.0, 1.0)
         require_between("long_only", self.long_only, 0.0, 1.0)
@@ -188,8 +192,22 @@ class Settings:
         _require_at_least(0, seed=self.seed)
         if self.phase in ("agent", "imagine") and self.model.agent is None:
             raise ValueError(f"phase {self.phase!r} trains the agent's heads: the model must have [model.agent]")
+        if self.short_length > self.model.long_length:
+            raise ValueError(
+                f"batches.short_length must be at most model.long_length = {self.model.long_length}; got {self.short_length}"
+            )
+        if self.phase == "agent" and self.model.agent is not None and self.model.agent.length >= self.short_length:
+            raise ValueError(
+                f"batches.short_length must be above model.agent.length = {self.model.agent.length}, or no short batch holds "
+                f"its targets; got {self.short_length}"
+            )
         if self.phase == "tokenizer" and self.data.latents is not None:
             raise ValueError("phase 'tokenizer' trains what makes the latents: data.latents must be none")
+
+    @property
+    def short_length(self) -> int:
+        """T1 of this phase."""
+        return self.batches.short_length or self.model.short_length
 
 
 def model_to_json(config: ModelConfig) -> Table:

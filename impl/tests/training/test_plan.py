@@ -24,6 +24,12 @@ def test_batches_are_often_short_sometimes_long_and_in_the_end_all_long():
     assert long > tiny().dynamics.transformer.context
 
 
+def test_a_phase_may_have_shorter_short_batches_than_the_others():
+    run = settings(steps=10, size=2, long_every=4, long_only=0.2, short_length=tiny().short_length - 1)
+    assert [plan_step(run, step).length for step in (0, 3, 9)] == [run.short_length, *[tiny().long_length] * 2]
+    assert run.short_length == tiny().short_length - 1
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 10])
 def test_three_in_ten_samples_are_images_whatever_the_size_of_a_batch(size):
     images = [image for step in range(100) for image in plan_step(settings(size=size), step).image]

@@ -88,6 +88,8 @@ def test_one_backend_for_all_transformers():
         ("optimiser=3", "optimiser must be a table; got 3"),
         ("execution.autocast=float8", "execution.autocast must be one of 'bfloat16', 'float16'; got 'float8'"),
         ("batches.image_share=2", r"batches: image_share must lie in \[0, 1\]"),
+        ("batches.short_length=0", "batches: short_length must be 1 or more; got 0"),
+        ("batches.short_length=99", r"batches.short_length must be at most model.long_length = \d+; got 99"),
         ("steps", "a setting is typed as section.key=value; got 'steps'"),
         ("model.preset=huge", "model.preset must be one of 'tiny', 'small', 'paper'; got 'huge'"),
         ("model.dynamics.transformer.heads=3", "heads must be a multiple of kv_heads; got 3 and 2"),
@@ -104,6 +106,12 @@ def test_what_does_not_fit_is_refused_with_a_sentence(override, sentence):
 def test_phases_that_train_heads_need_them():
     with pytest.raises(ValueError, match=r"the model must have \[model\.agent\]"):
         settings_from("agent", {"model": {"preset": "tiny", "agent": "none"}})
+
+
+def test_short_batches_of_the_agent_hold_the_targets_of_its_heads():
+    assert settings_from("dynamics", TINY, ["batches.short_length=1"]).short_length == 1
+    with pytest.raises(ValueError, match=r"batches.short_length must be above model.agent.length = \d+"):
+        settings_from("agent", TINY, ["batches.short_length=1"])
 
 
 def test_a_document_is_found_by_path_or_refused(tmp_path):
