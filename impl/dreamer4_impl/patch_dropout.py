@@ -18,6 +18,7 @@ def patch_dropout(
     time: int,
     patches: int,
     *,
+    most: float = MAE_MAX_DROP,
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Bool[Tensor, "B T N"]:
@@ -25,6 +26,7 @@ def patch_dropout(
 
     Args:
         batch, time, patches: B, T and N.
+        most: upper end of the law of p, in [0, 1]; the paper's is 0.9.
         generator: where the draws come from, on `device`; None is torch's global state.
 
     Compiles without graph breaks when `generator` is None (a compiled graph cannot take one); no host synchronisation.
@@ -32,7 +34,7 @@ def patch_dropout(
     >>> patch_dropout(2, 3, 4).shape
     torch.Size([2, 3, 4])
     """
-    p = MAE_MAX_DROP * torch.rand(batch, time, 1, generator=generator, device=device)
+    p = most * torch.rand(batch, time, 1, generator=generator, device=device)
     return torch.rand(batch, time, patches, generator=generator, device=device) < p
 
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dreamer4_impl.constants import MAE_MAX_DROP
 from dreamer4_impl.patch_dropout import patch_dropout
 from dreamer4_impl.schedule import Granularity, sample_tau_d
 
@@ -73,13 +74,17 @@ def shortcut_draws(
     return ShortcutDraws(torch.stack(tau), torch.stack(d), torch.stack(z0))
 
 
-def dropout_draws(seed: int, keys: Sequence[Key], time: int, patches: int) -> Bool[Tensor, "B T N"]:
-    """Draw which patches of every sample are dropped, on the CPU; True = dropped.
+def dropout_draws(
+    seed: int, keys: Sequence[Key], time: int, patches: int, *, most: float = MAE_MAX_DROP
+) -> Bool[Tensor, "B T N"]:
+    """Draw which patches of every sample are dropped, with p ~ U(0, most), on the CPU; True = dropped.
 
     >>> dropout_draws(0, [("tokenizer", 0, 0)], time=3, patches=4).shape
     torch.Size([1, 3, 4])
     """
-    return _stack(seed, keys, "dropout", lambda generator: patch_dropout(1, time, patches, generator=generator)[0])
+    return _stack(
+        seed, keys, "dropout", lambda generator: patch_dropout(1, time, patches, most=most, generator=generator)[0]
+    )
 
 
 def normal_draws(seed: int, keys: Sequence[Key], what: str, shape: tuple[int, ...]) -> Float[Tensor, "B ..."]:

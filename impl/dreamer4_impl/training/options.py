@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dreamer4_impl.arguments import require_between
-from dreamer4_impl.constants import ALPHA, BETA, CONTEXT_LEVEL, GAMMA, LAMBDA, SAMPLING_STEPS
+from dreamer4_impl.constants import ALPHA, BETA, CONTEXT_LEVEL, GAMMA, LAMBDA, MAE_MAX_DROP, SAMPLING_STEPS
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,16 @@ class TokenizerOptions:
     Args:
         perceptual: where the LPIPS network comes from, a package or nowhere; "none" trains on the mean square error alone.
         net: which of its networks.
+        most_dropped: a patch of an image is dropped with probability p ~ U(0, most_dropped).
     """
 
     perceptual: Literal["none", "lpips", "torchmetrics"] = "none"
     net: Literal["vgg", "alex", "squeeze"] = "vgg"
+    most_dropped: float = MAE_MAX_DROP
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        require_between("most_dropped", self.most_dropped, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

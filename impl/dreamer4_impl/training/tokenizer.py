@@ -119,8 +119,8 @@ class TokenizerPhase:
             raise ValueError("batch.video must be there to train the tokenizer; got latents alone")
         video = as_video(batch.video)
         keys = [(self.name, step, index) for index in indices]
-        dropped = dropout_draws(self.settings.seed, keys, video.shape[1], model.config.tokenizer.patches)
-        dropped = dropped.to(video.device)
+        patches, most = model.config.tokenizer.patches, self.settings.tokenizer.most_dropped
+        dropped = dropout_draws(self.settings.seed, keys, video.shape[1], patches, most=most).to(video.device)
         return add_means(
             self._part_means(model.tokenizer, part, video, dropped) for part in parts(self.plan(step).image, indices)
         )

@@ -13,7 +13,7 @@ from dreamer4_impl.presets import tiny
 from dreamer4_impl.training.agent import AgentPhase
 from dreamer4_impl.training.dynamics import DynamicsPhase
 from dreamer4_impl.training.imagine import ImaginePhase
-from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.training.options import ImagineOptions, TokenizerOptions
 from dreamer4_impl.training.phase import Phase
 from dreamer4_impl.training.settings import Batches, Settings
 from dreamer4_impl.training.tokenizer import TokenizerPhase
@@ -211,6 +211,20 @@ def test_every_phase_has_what_the_loop_asks_for(name, model):
 def test_training_without_lpips_says_so(model):
     assert "without LPIPS" in " ".join(started("tokenizer", model).notes)
     assert not TokenizerPhase(tiny_settings("tokenizer"), lambda video_hat, video: video.mean()).notes
+
+
+def test_patches_are_dropped_as_often_as_the_options_say(model, monkeypatch):
+    shares, encode = [], model.tokenizer.encode
+    monkeypatch.setattr(
+        model.tokenizer,
+        "encode",
+        lambda video, dropped: (shares.append(dropped.float().mean()), encode(video, dropped))[1],
+    )
+    for options in (TokenizerOptions(), TokenizerOptions(most_dropped=0.0)):
+        started("tokenizer", model, tokenizer=options).means(model, random_batch(), 0, range(SAMPLES))
+    images = len(shares) // 2
+    assert min(shares[:images]) > 0.2
+    assert max(shares[images:]) == 0
 
 
 def test_the_perceptual_distance_is_a_term_of_its_own_over_all_frames(model):

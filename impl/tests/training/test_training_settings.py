@@ -90,6 +90,7 @@ def test_one_backend_for_all_transformers():
         ("batches.image_share=2", r"batches: image_share must lie in \[0, 1\]"),
         ("batches.short_length=0", "batches: short_length must be 1 or more; got 0"),
         ("batches.short_length=99", r"batches.short_length must be at most model.long_length = \d+; got 99"),
+        ("tokenizer.most_dropped=1.5", r"tokenizer: most_dropped must lie in \[0, 1\]"),
         ("steps", "a setting is typed as section.key=value; got 'steps'"),
         ("model.preset=huge", "model.preset must be one of 'tiny', 'small', 'paper'; got 'huge'"),
         ("model.dynamics.transformer.heads=3", "heads must be a multiple of kv_heads; got 3 and 2"),
