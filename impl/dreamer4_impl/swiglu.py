@@ -40,21 +40,22 @@ def swiglu(
 
 
 class SwiGLU(nn.Module):
-    """`swiglu` with learned matrices, each drawn from N(0, 1/fan_in).
+    """`swiglu` with learned matrices, each drawn from N(0, 1/fan_in), times `out_scale` for the last one.
 
     Args:
         width: D.
         inner: F.
+        out_scale: factor on the deviation of w_down.
 
     >>> SwiGLU(4, 8)(torch.zeros(2, 4)).shape
     torch.Size([2, 4])
     """
 
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, width: int, inner: int, out_scale: float = 1.0) -> None:
         super().__init__()
         self.w_gate = nn.Parameter(torch.randn(width, inner) * width**-0.5)
         self.w_up = nn.Parameter(torch.randn(width, inner) * width**-0.5)
-        self.w_down = nn.Parameter(torch.randn(inner, width) * inner**-0.5)
+        self.w_down = nn.Parameter(torch.randn(inner, width) * (out_scale * inner**-0.5))
 
     def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
         """x (…, D) → (…, D), with the numerical contract of `swiglu`.

@@ -32,9 +32,9 @@ def test_gradients_of_input_and_matrices_are_right():
     assert torch.autograd.gradcheck(swiglu, leaves)
 
 
-def test_matrices_start_with_unit_gain():
-    mlp = SwiGLU(256, 512)
-    expected = {"w_gate": 1 / 16, "w_up": 1 / 16, "w_down": 1 / 512**0.5}
+def test_matrices_start_with_unit_gain_and_the_last_is_scaled():
+    mlp = SwiGLU(256, 512, out_scale=0.1)
+    expected = {"w_gate": 1 / 16, "w_up": 1 / 16, "w_down": 0.1 / 512**0.5}
     for name, deviation in expected.items():
         assert math.isclose(float(getattr(mlp, name).detach().std()), deviation, rel_tol=0.02), name
 

@@ -190,6 +190,17 @@ def test_the_residual_stream_keeps_its_size_at_any_depth_when_training_starts(de
         assert 1 < model(x).std() / x.std() < 1.5
 
 
+def test_what_layers_write_to_the_residual_stream_starts_at_the_scale_that_is_asked_for():
+    def written(out_scale):
+        torch.manual_seed(0)
+        layer = Layer(dataclasses.replace(CONFIG, out_scale=out_scale), "space")
+        return layer.attention.wo.std(), layer.mlp.w_down.std()
+
+    for one, three in zip(written(1.0), written(3.0), strict=True):
+        torch.testing.assert_close(three, 3 * one)
+    assert written(None) == written((2 * CONFIG.depth) ** -0.5)
+
+
 def relative(got: Tensor, expected: Tensor) -> float:
     return float((got.double().cpu() - expected).norm() / expected.norm())
 
