@@ -33,8 +33,8 @@ class Recipe:
 
     kind: Kind
     d_min_share: float | None
-    steps: int = 3000
-    batch: int = 256
+    steps: int = 8000
+    batch: int = 512
     rate: float = 3e-3
     k_max: int = K_MAX
 
