@@ -146,7 +146,7 @@ class ActionEncoder(nn.Module):
     """
 
     def __init__(self, components: Sequence[Component], tokens: int, width: int) -> None:
-        """Start with small random embeddings."""
+        """Start with random embeddings."""
         super().__init__()
         self.components = tuple(components)
         self.embedding = learned(tokens, width)

@@ -47,7 +47,7 @@ class LabelToken(nn.Module):
     """
 
     def __init__(self, width: int, k_max: int) -> None:
-        """Start with small random embeddings."""
+        """Start with random embeddings."""
         super().__init__()
         require_power_of_two("k_max", k_max)
         if width % 2:
