@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dreamer4_impl.constants import K_MAX
 from dreamer4_impl.network import Network
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.schedule import sample_tau_d
+from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss_at
 from studies.bootstrap.data import Data
 from studies.bootstrap.network import Kind, build
 
@@ -33,7 +34,7 @@ class Recipe:
 
     kind: Kind
     d_min_share: float | None
-    steps: int = 8000
+    steps: int = 12000
     batch: int = 512
     rate: float = 3e-3
     k_max: int = K_MAX
@@ -56,9 +57,9 @@ def train(data: Data, recipe: Recipe, seed: int, progress: Progress = lambda ste
     losses = []
     for step in range(recipe.steps):
         z1 = data.draw(recipe.batch, generator)
-        loss = shortcut_forcing_loss(
-            network, z1, k_max=recipe.k_max, generator=generator, d_min_share=recipe.d_min_share
-        )
+        tau, d = _labels(recipe, z1.shape[:2], generator)
+        z0 = torch.randn(z1.shape, generator=generator)
+        loss = shortcut_forcing_loss_at(network, z1, z0, tau, d, k_max=recipe.k_max)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -100,6 +101,14 @@ def gain(network: Network, data: Data, k_max: int, radius: float = 100.0) -> flo
     labels = ((0.0, 1.0), (0.5, 0.25), (0.75, 1 / k_max))
     out = [network(z, tau * ones, d * ones, None).flatten(1).norm(dim=1).max() for tau, d in labels]
     return float(torch.stack(out).max()) / radius
+
+
+def _labels(recipe: Recipe, shape: torch.Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """τ and d of every timestep. The share at d_min is one of timesteps, anywhere in a sequence: a sampler's past is at d_min,
+    whatever the step of the frame after it (A11), and so must some of training be."""
+    tau, d = sample_tau_d(shape.numel(), 1, k_max=recipe.k_max, generator=generator, d_min_share=recipe.d_min_share)
+    order = torch.randperm(shape.numel(), generator=generator)
+    return tau[order].view(shape), d[order].view(shape)
 
 
 def _start(recipe: Recipe, data: Data, seed: int) -> nn.Module:
