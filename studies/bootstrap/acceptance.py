@@ -6,7 +6,7 @@ from typing import Any, Final
 from studies.bootstrap.data import Data
 from studies.bootstrap.training import Progress, Recipe, distances, labelled_d_min, train
 
-#: A2's split: half of the rows at d_min, the others uniform above it.
+#: A2's split: half of the timesteps at d_min, the others uniform above it.
 SPLIT: Final = Recipe("normalised", d_min_share=0.5)
 FLOW_ONLY: Final = replace(SPLIT, d_min_share=1.0)
 #: The most that the energy distance may be, as a share of that without bootstrap training.
