@@ -66,5 +66,5 @@ def test_all_processes_stop_when_one_is_asked_to(runs):
 
 @pytest.mark.nightly
 def test_ten_kills_of_a_run_of_two_minutes_leave_no_trace(tmp_path):
-    script(tmp_path, 3000, 10)
+    script(tmp_path, 10_000, 10)
     assert toy.curve(tmp_path / "killed") == toy.curve(tmp_path / "whole")
