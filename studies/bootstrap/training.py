@@ -27,7 +27,7 @@ class Recipe:
 
     Args:
         kind: of the network.
-        d_min_share: A2; None is uniform over the step sizes, 1 trains by flow matching alone.
+        d_min_share: A2, of the timesteps; None is uniform over the step sizes, 1 trains by flow matching alone.
         steps, batch, rate: of the optimiser.
         k_max: K_max.
     """
@@ -57,7 +57,7 @@ def train(data: Data, recipe: Recipe, seed: int, progress: Progress = lambda ste
     losses = []
     for step in range(recipe.steps):
         z1 = data.draw(recipe.batch, generator)
-        tau, d = _labels(recipe, z1.shape[:2], generator)
+        tau, d = draw_labels(recipe, z1.shape[:2], generator)
         z0 = torch.randn(z1.shape, generator=generator)
         loss = shortcut_forcing_loss_at(network, z1, z0, tau, d, k_max=recipe.k_max)
         optimizer.zero_grad()
@@ -103,9 +103,11 @@ def gain(network: Network, data: Data, k_max: int, radius: float = 100.0) -> flo
     return float(torch.stack(out).max()) / radius
 
 
-def _labels(recipe: Recipe, shape: torch.Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """τ and d of every timestep. The share at d_min is one of timesteps, anywhere in a sequence: a sampler's past is at d_min,
-    whatever the step of the frame after it (A11), and so must some of training be."""
+def draw_labels(recipe: Recipe, shape: torch.Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """τ and d of every timestep; the share at d_min is one of timesteps, anywhere in a sequence.
+
+    A sampler's past is at d_min, whatever the step of the frame after it (A11), and so must some of training be.
+    """
     tau, d = sample_tau_d(shape.numel(), 1, k_max=recipe.k_max, generator=generator, d_min_share=recipe.d_min_share)
     order = torch.randperm(shape.numel(), generator=generator)
     return tau[order].view(shape), d[order].view(shape)

@@ -8,7 +8,7 @@ from studies.bootstrap import acceptance
 from studies.bootstrap.command import main
 from studies.bootstrap.data import COIN, DATA, RING, Data, frames
 from studies.bootstrap.network import SmallNetwork, build
-from studies.bootstrap.training import Recipe, gain, train
+from studies.bootstrap.training import Recipe, draw_labels, gain, train
 
 
 @pytest.mark.parametrize("data", DATA.values(), ids=DATA)
@@ -54,6 +54,17 @@ def test_only_the_normalised_network_is_bounded_far_outside_the_data() -> None:
     torch.manual_seed(0)
     growth = {kind: gain(build(kind, RING.shape, 64), RING, 64, radius=1e4) for kind in ("plain", "normalised")}
     assert growth["normalised"] < 1e-3 < growth["plain"]
+
+
+def test_half_of_the_timesteps_are_at_d_min_and_hardly_a_sequence_as_a_whole() -> None:
+    shape = torch.Size((400, 3))
+    tau, d = draw_labels(Recipe("normalised", 0.5, k_max=8), shape, torch.Generator().manual_seed(0))
+    at_d_min = d == 1 / 8
+    assert tau.shape == d.shape == shape
+    assert bool(((tau / d) % 1 == 0).all()), "a level that is not one of its step's"
+    assert at_d_min.double().mean() == 0.5
+    before_a_longer_step = at_d_min[:, :-1] & ~at_d_min[:, 1:]
+    assert before_a_longer_step.double().mean() == pytest.approx(0.25, abs=0.05)
 
 
 def test_the_same_seed_trains_the_same_network() -> None:
