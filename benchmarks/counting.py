@@ -49,10 +49,13 @@ def count(build: Callable[[], Run]) -> Counters:
         for _ in range(3):
             run()
         graphs = _graphs() - before
-        events = _events(run)
+        seen = _profile(run)
+    events = seen.events()
     names = [event.name() for event in events]
     launches = _kernels(events) if DEVICE.type == "cuda" else sum(bool(_LAUNCH.match(name)) for name in names)
-    return Counters(_peak_bytes(events), _saved_bytes(run), launches, names.count(_COPY), graphs)
+    return Counters(
+        _peak_bytes(seen.experimental_event_tree()), _saved_bytes(run), launches, names.count(_COPY), graphs
+    )
 
 
 @contextmanager
@@ -66,21 +69,39 @@ def _graphs() -> int:
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
-def _events(run: Run) -> list[Any]:
+def _profile(run: Run) -> Any:
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE.type == "cuda")
     with profile(activities=activities, profile_memory=True) as measured:
         run()
-    return list(measured.profiler.kineto_results.events())
+    return measured.profiler.kineto_results
 
 
-def _peak_bytes(events: list[Any]) -> int:
-    """Highest sum of what was allocated less what was freed, in the order of time."""
-    held = peak = 0
-    for event in sorted((event for event in events if event.name() == "[memory]"), key=lambda event: event.start_ns()):
-        if event.device_type().name.lower() == DEVICE.type:
-            held += event.nbytes()
-            peak = max(peak, held)
+def _peak_bytes(tree: list[Any]) -> int:
+    """Most that was held at one time of what was allocated here.
+
+    What was there before and is freed here is left out by its address: to the profiler some of it has the size of what an
+    earlier profile left at that address, and the rest has none.
+    """
+    allocations = [event for event in _flat(tree) if event.tag.name == "Allocation"]
+    held: dict[int, int] = {}
+    total = peak = 0
+    for event in sorted(allocations, key=lambda event: event.start_time_ns):
+        block = event.extra_fields
+        if block.device.type != DEVICE.type:
+            continue
+        if block.alloc_size > 0:
+            held[block.ptr] = block.alloc_size
+            total += block.alloc_size
+        else:
+            total -= held.pop(block.ptr, 0)
+        peak = max(peak, total)
     return peak
+
+
+def _flat(tree: list[Any]) -> Iterator[Any]:
+    for event in tree:
+        yield event
+        yield from _flat(event.children)
 
 
 def _kernels(events: list[Any]) -> int:

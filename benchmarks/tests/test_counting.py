@@ -17,6 +17,16 @@ def test_peak_bytes_are_those_held_at_one_time():
     assert counters(run).peak_bytes == 4400
 
 
+def test_what_an_earlier_count_left_behind_is_not_taken_off_the_peak():
+    kept = []
+
+    def run():
+        kept.clear()
+        kept.extend(torch.empty(1000) for _ in range(100))
+
+    assert [counters(run).peak_bytes for _ in range(3)] == [400_000] * 3
+
+
 def test_storages_that_are_saved_count_once_and_views_with_them():
     x = torch.ones(100, requires_grad=True)
     assert counters(lambda: (x * x[:] * 2).sum().backward()).saved_bytes == 400
