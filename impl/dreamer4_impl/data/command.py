@@ -133,8 +133,8 @@ def _play_parser() -> argparse.ArgumentParser:
         "--policy",
         choices=tuple(POLICIES),
         default="random",
-        help="random: a new action each time (default); sticky: held for a while; scripted: follows the ball "
-        "in Pong and Breakout",
+        help="random: a new action each time (default); sticky: held for a while; scripted: plays Boxing, "
+        "Breakout and Pong well",
     )
     parser.add_argument(
         "--epsilon",

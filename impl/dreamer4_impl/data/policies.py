@@ -1,4 +1,4 @@
-"""Who plays while a recording is made: at random, with held actions, or by a script that follows the ball."""
+"""Who plays while a recording is made: at random, with held actions, or by a script that plays well."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -44,7 +44,7 @@ def sticky_policy(game: Game, generator: np.random.Generator) -> Policy:
 
 
 def scripted_policy(game: Game, generator: np.random.Generator) -> Policy:
-    """Follow the ball, as the game's memory tells where it is; the point of the paddle aimed at changes now and then."""
+    """Play well, as the game's memory tells where the ball or the opponent is."""
     if game.task not in _SCRIPTS:
         raise DatasetError(f"there is a scripted policy for {' and '.join(_SCRIPTS)}; got {game.task}: play at random")
     return _SCRIPTS[game.task](game, generator)
@@ -56,7 +56,7 @@ def mixed(policy: Policy, random: Policy, epsilon: float, generator: np.random.G
 
 
 def _breakout(game: Game, generator: np.random.Generator) -> Policy:
-    aim = 0
+    aim = 0  # the point of the paddle, which changes now and then
 
     def act() -> int:
         nonlocal aim
@@ -94,8 +94,25 @@ def _pong(game: Game, generator: np.random.Generator) -> Policy:
     return act
 
 
-#: The actions of both games; in Pong, RIGHT is up.
+def _boxing(game: Game, generator: np.random.Generator) -> Policy:
+    (names,) = game.action_names.values()
+
+    def act() -> int:
+        memory = game.memory().astype(int)
+        x, y, opponent_x, opponent_y = memory[32], memory[34], memory[33], memory[35]
+        # A punch lands where one arm, above or below the head, is level with the opponent's head.
+        right = opponent_x + (8 if opponent_x < x else -8) - x
+        down = opponent_y + (16 if opponent_y <= y else -16) - y
+        vertical = "DOWN" if down > 2 else "UP" if down < -2 else ""
+        horizontal = "RIGHT" if right > 2 else "LEFT" if right < -2 else ""
+        punch = "FIRE" if abs(opponent_x - x) <= 20 and abs(down) <= 8 else ""
+        return names.index(vertical + horizontal + punch or "NOOP")
+
+    return act
+
+
+#: The actions of Breakout and Pong; in Pong, RIGHT is up.
 NOOP, FIRE, RIGHT, LEFT = range(4)
 
-_SCRIPTS = {"ALE/Breakout-v5": _breakout, "ALE/Pong-v5": _pong}
+_SCRIPTS = {"ALE/Boxing-v5": _boxing, "ALE/Breakout-v5": _breakout, "ALE/Pong-v5": _pong}
 POLICIES = {"random": random_policy, "sticky": sticky_policy, "scripted": scripted_policy}

@@ -30,7 +30,7 @@ def test_breakout_is_recorded_the_same_after_an_interruption(tmp_path):
     assert len(np.unique(whole.clip(0, 0, 70).frames.reshape(70, -1), axis=0)) > 35
 
 
-@pytest.mark.parametrize(("game", "frames", "least"), [("Breakout", 250, 4), ("Pong", 400, -2)])
+@pytest.mark.parametrize(("game", "frames", "least"), [("Boxing", 250, 10), ("Breakout", 250, 4), ("Pong", 400, -2)])
 def test_the_scripts_play_well_enough_to_be_imitated(tmp_path, game, frames, least):
     def total(policy):
         recording = Recording(f"ALE/{game}-v5", frames, VIEW, policy=policy)
