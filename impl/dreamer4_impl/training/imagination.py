@@ -43,10 +43,12 @@ class Imagination:
     Args:
         model: with an agent.
         options: K, and the level of the context.
-        task: of each sequence, or None.
+        task: of each sequence; None for a model without tasks.
     """
 
     def __init__(self, model: Dreamer4, options: ImagineOptions, task: Tensor | None, batch: int) -> None:
+        if task is None and model.dynamics.config.tasks:
+            raise ValueError("task must say which of the model's tasks each sequence has, as h depends on it; got None")
         self.dynamics, self.options, self.task = model.dynamics, options, task
         self.k_max = model.config.dynamics.k_max
         self.cache = self.dynamics.empty_cache(batch)
@@ -92,7 +94,7 @@ def imagine(
         policy: who acts; the model's own, or another such as the prior.
         context: recorded latents, T of 1 or more.
         actions: those that led to them, (B, T, …) each.
-        task: of each sequence, or None.
+        task: of each sequence; None for a model without tasks.
         options: horizon H, K, and the level of the context.
         seed, keys: what each sequence draws belongs to; the same keys give the same noise to every policy.
 

@@ -13,7 +13,7 @@ from dreamer4_impl.presets import tiny
 from dreamer4_impl.returns import lambda_returns, value_loss
 from dreamer4_impl.sampler import context_label, sample_frame
 from dreamer4_impl.training.draws import normal_draws
-from dreamer4_impl.training.imagination import imagine
+from dreamer4_impl.training.imagination import Imagination, imagine
 from dreamer4_impl.training.imagine import ImaginePhase, policy_means, policy_term
 from dreamer4_impl.training.options import ImagineOptions
 from dreamer4_impl.training.settings import Settings
@@ -46,6 +46,11 @@ def test_frames_are_those_of_the_sampler_each_led_to_by_the_action_of_the_policy
         seen = {name: values[:, : CONTEXT + t + 1] for name, values in led.items()}
         frame = sample_frame(model.dynamics.network, past, actions=seen, k_max=8, context_level=1.0, noise=start[:, t])
         torch.testing.assert_close(found.z[:, t], frame, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_with_tasks_is_told_which_it_imagines(model):
+    with pytest.raises(ValueError, match=r"task must say .* got None"):
+        Imagination(model, ImagineOptions(), task=None, batch=2)
 
 
 def test_what_is_read_is_what_the_whole_corrupted_past_gives_at_once(model):
