@@ -62,9 +62,10 @@ def said(capsys, *words: object) -> str:
 
 
 def test_what_is_exported_is_played_until_ctrl_c(run, data, tmp_path):
-    """In a process of its own, as a person does it."""
+    """In a process of its own that heeds ctrl-c, as a person's does even where these tests run in the background."""
     assert main(["--export", str(run), "--data", str(data), "--out", str(tmp_path / "gift")]) == 0
-    start = "import sys; from dreamer4_impl.play.command import main; sys.exit(main())"
+    heed = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{heed}; from dreamer4_impl.play.command import main; sys.exit(main())"
     words = [sys.executable, "-c", start, tmp_path / "gift", "--port", "0", "--no-browser"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
