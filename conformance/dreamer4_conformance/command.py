@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,11 +226,16 @@ def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
     from dreamer4_conformance.loading import load
     from dreamer4_conformance.preflight import examine
     from dreamer4_conformance.running import run
+    from dreamer4_conformance.threads import on_gpu, single_thread
 
-    subject = examine(load(options.adapter), device=options.device, dtype=options.dtype)
-    given = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": _again(options)}
-    with _progress(len(clauses)) as before:
-        return run(subject, clauses, before=before, **given)
+    arguments = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": _again(options)}
+    with ExitStack() as threads:
+        threads.enter_context(single_thread(guest=False))
+        subject = examine(load(options.adapter), device=options.device, dtype=options.dtype)
+        if on_gpu(subject.adapter.device):
+            threads.close()
+        with _progress(len(clauses)) as before:
+            return run(subject, clauses, before=before, **arguments)
 
 
 def _again(options: argparse.Namespace) -> str:

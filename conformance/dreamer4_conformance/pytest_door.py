@@ -30,6 +30,7 @@ from dreamer4_conformance.report.wording import failure_text
 from dreamer4_conformance.runner import checkable
 from dreamer4_conformance.running import run, selection
 from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import OWN_FAULT, AdapterError, Result, Status
 
 Judged = dict[str, Any]
@@ -107,7 +108,8 @@ def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged]
     def judge() -> None:
         again = _again(case, options, nodeid)
         given = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": again}
-        report = run(_subject(case, options), [case.clause], **given)  # type: ignore[arg-type]
+        with single_thread(options.device or case.adapter.device):
+            report = run(_subject(case, options), [case.clause], **given)  # type: ignore[arg-type]
         note({"test": nodeid.partition("[")[0], **_judged(report)})
         _conclude(report.results[0], report)
 

@@ -19,6 +19,7 @@ from dreamer4_conformance.preflight import examine
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 
 SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
@@ -50,14 +51,17 @@ def check_implementation(
         profile: "ci" derandomised, "dev" from `seed`, "nightly" from `seed` and longer.
         on_result: called with each result as soon as it is there.
 
+    On a CPU torch runs in one thread meanwhile, unless `OMP_NUM_THREADS` or the caller has chosen a count.
+
     Raises AdapterError, with a sentence for its author, where the adapter is unusable.
     """
-    subject = examine(adapter)
     results = []
-    for clause in checkable(CLAUSES if clauses is None else clauses):
-        result = judge(subject, clause, profile=profile, seed=seed)
-        on_result(result)
-        results.append(result)
+    with single_thread(getattr(adapter, "device", "cpu")):
+        subject = examine(adapter)
+        for clause in checkable(CLAUSES if clauses is None else clauses):
+            result = judge(subject, clause, profile=profile, seed=seed)
+            on_result(result)
+            results.append(result)
     return results
 
 
