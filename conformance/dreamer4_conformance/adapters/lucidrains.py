@@ -44,7 +44,7 @@ def library() -> ModuleType:
     """Their module. ModuleNotFoundError, with what to do, where it is not installed."""
     if importlib.util.find_spec("dreamer4") is None:
         raise ModuleNotFoundError(
-            "dreamer4 is not installed; `tox run -e peers` installs it from peers.txt", name="dreamer4"
+            "dreamer4 is not installed; `nox -s peers` installs it from peers.txt", name="dreamer4"
         )
     with visiting(stubs=TORCHVISION):
         return importlib.import_module("dreamer4.dreamer4")

@@ -1,0 +1,113 @@
+"""Every check of the repository. `nox` runs the default ones, `nox -s tests -- -k ramp` a part, `nox -l` lists them.
+
+The sessions run in the environment that nox itself is installed in (`pip install -c constraints.txt -e '.[dev]'`), so that
+PyTorch is installed once; `lowest` alone makes its own.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "tests", "conformance", "mistakes", "wheel"]
+
+MISTAKES = "conformance/tests/test_mistakes.py"
+BENCHMARKS = ["--benchmark-quiet", "--override-ini=python_files=bench_*.py", "--override-ini=python_functions=bench*"]
+#: Without these, glibc returns freed memory to the system and asks for it again, which makes times vary by half.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+#: Installed for development and not required by the wheel: hidden while the wheel is tested.
+HIDDEN = ["beartype", "jax", "jsonschema"]
+
+
+def run(session: nox.Session, module: str, *arguments: str, **variables: str) -> None:
+    """Run `python -m module` in the environment of nox."""
+    session.run(sys.executable, "-m", module, *arguments, env=variables, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, as linter and formatter."""
+    run(session, "ruff", "check")
+    run(session, "ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict."""
+    run(session, "mypy")
+    run(session, "mypy", "conformance/dreamer4_conformance_plugin.py")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests but the mistakes zoo and the long ones."""
+    run(session, "pytest", "-n", "2", f"--ignore={MISTAKES}", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Check the bundled implementation against the paper and print the report."""
+    run(session, "dreamer4_conformance", "run", *session.posargs)
+
+
+@nox.session
+def mistakes(session: nox.Session) -> None:
+    """Each mistake of the zoo is rejected by the clause that it violates, and named."""
+    run(session, "pytest", "-n", "2", MISTAKES, *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it in a directory of its own and run the suite from there."""
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    site = folder / "site"
+    run(session, "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder / "dist"), ".")
+    run(session, "pip", "install", "-q", "--no-deps", "--target", str(site), *map(str, (folder / "dist").iterdir()))
+    session.chdir(folder)
+    Path("pytest.ini").touch()  # without it pytest would read pyproject.toml, which users of the wheel do not have
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({HIDDEN})); import dreamer4_conformance, pytest;"
+        f"assert dreamer4_conformance.__file__.startswith({str(site)!r}), dreamer4_conformance.__file__;"
+        "sys.exit(pytest.main(['-q', '--pyargs', 'dreamer4_conformance.suite', '--dreamer4-eq=1,4,8,11']))"
+    )
+    session.run(sys.executable, "-c", program, env={"PYTHONPATH": str(site)}, external=True)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """The long runs: every seed, the long Hypothesis profile."""
+    run(session, "pytest", "-n", "2", "-m", "nightly", "--dreamer4-profile", "nightly", *session.posargs)
+
+
+@nox.session
+def flex(session: nox.Session) -> None:
+    """The attention backends that are compiled for each shape."""
+    run(session, "pytest", "-n", "2", "-m", "flex", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed and exact counters of every backend in one table; fails on a regression.
+
+    `-- --base REV` compares times with a commit, `-- --record` records the counters of this version of torch.
+    """
+    plugin = ["-p", "pytest_benchmark.plugin", *BENCHMARKS]
+    variables = {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "99"}
+    run(session, "pytest", "benchmarks/bench_workloads.py", *plugin, *session.posargs, **variables, **MALLOC)
+    # What README promises of attention is measured with the allocator's defaults, as users have them.
+    run(session, "pytest", "benchmarks/bench_acceptance.py", *plugin, **variables)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """The suite on other people's implementations, found in $DREAMER4_PEERS.
+
+    They go to a directory of their own, without the dependencies that they declare (among them another torch): peers.txt
+    lists what importing them takes.
+    """
+    site = str(Path(".nox/peers-site").resolve())
+    run(session, "pip", "install", "-q", "--no-deps", "--upgrade", "--target", site, "-r", "peers.txt")
+    run(session, "pytest", "-m", "peers", *session.posargs, PYTHONPATH=site)
