@@ -28,10 +28,10 @@ def run(session: nox.Session, module: str, *arguments: str, **variables: str) ->
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, as linter and formatter, and the spelling of what git tracks."""
+    """Ruff, as linter and formatter, and spelling."""
     run(session, "ruff", "check")
     run(session, "ruff", "format", "--check")
-    run(session, "codespell_lib", *session.run("git", "ls-files", external=True, silent=True).splitlines())
+    run(session, "codespell_lib")
 
 
 @nox.session
