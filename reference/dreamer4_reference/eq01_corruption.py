@@ -9,7 +9,7 @@ x₀ → z0, noise.   x₁ → z1, data.
 import numpy as np
 from jaxtyping import Float64
 
-from dreamer4_reference.levels import check_level, check_same_shape, check_shape
+from dreamer4_reference.levels import require_level, require_same_shape, require_shape
 
 
 def corrupt(
@@ -20,9 +20,9 @@ def corrupt(
     >>> corrupt(np.zeros((1, 2, 1)), np.ones((1, 2, 1)), np.array([[0.25, 1.0]])).ravel().tolist()
     [0.25, 1.0]
     """
-    check_same_shape(equation="Eq. (1)", z0=z0, z1=z1)
-    check_level(tau, equation="Eq. (1)")
-    check_shape("tau", tau, z0.shape[: tau.ndim], equation="Eq. (1)")
+    require_same_shape(equation="Eq. (1)", z0=z0, z1=z1)
+    require_level(tau, equation="Eq. (1)")
+    require_shape("tau", tau, z0.shape[: tau.ndim], equation="Eq. (1)")
     tau = tau.reshape(tau.shape + (1,) * (z0.ndim - tau.ndim))
     return np.asarray((1 - tau) * z0 + tau * z1)
 
@@ -33,5 +33,5 @@ def velocity(z0: Float64[np.ndarray, "*batch"], z1: Float64[np.ndarray, "*batch"
     >>> velocity(np.array([1.0, 2.0]), np.array([4.0, 2.0])).tolist()
     [3.0, 0.0]
     """
-    check_same_shape(equation="Eq. (1)", z0=z0, z1=z1)
+    require_same_shape(equation="Eq. (1)", z0=z0, z1=z1)
     return np.asarray(z1 - z0)

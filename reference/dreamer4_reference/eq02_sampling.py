@@ -14,7 +14,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from dreamer4_reference.eq01_corruption import corrupt
-from dreamer4_reference.levels import check_level, check_power_of_two, check_same_shape, check_shape, check_step
+from dreamer4_reference.levels import (
+    require_level,
+    require_power_of_two,
+    require_same_shape,
+    require_shape,
+    require_step,
+)
 
 
 def euler_step(
@@ -28,11 +34,11 @@ def euler_step(
     >>> euler_step(np.zeros((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), np.array([[0.5]]), np.array([[0.25]])).item()
     0.5
     """
-    check_same_shape(equation="Eq. (2)", x_tau=x_tau, x1_hat=x1_hat)
-    check_same_shape(equation="Eq. (2)", tau=tau, d=d)
-    check_shape("x_tau", x_tau, (*tau.shape, None, None), equation="Eq. (2)")
-    check_level(tau, equation="Eq. (2)", below_one=True)
-    check_step(d, equation="Eq. (2)")
+    require_same_shape(equation="Eq. (2)", x_tau=x_tau, x1_hat=x1_hat)
+    require_same_shape(equation="Eq. (2)", tau=tau, d=d)
+    require_shape("x_tau", x_tau, (*tau.shape, None, None), equation="Eq. (2)")
+    require_level(tau, equation="Eq. (2)", below_one=True)
+    require_step(d, equation="Eq. (2)")
     if (tau + d > 1).any():
         raise ValueError(f"Eq. (2): tau + d reaches {(tau + d).max()}, but no step may lead past τ = 1")
     v_hat = (x1_hat - x_tau) / (1 - tau)[..., None, None]
@@ -47,8 +53,8 @@ def sample(
     >>> sample(lambda x, tau, d: np.full_like(x, 3.0), np.zeros((1, 1, 1, 1)), 4).item()
     3.0
     """
-    check_power_of_two("num_steps", num_steps, equation="Eq. (2)")
-    check_shape("x0", x0, (None,) * 4, equation="Eq. (2)")
+    require_power_of_two("num_steps", num_steps, equation="Eq. (2)")
+    require_shape("x0", x0, (None,) * 4, equation="Eq. (2)")
     x_tau, d = x0, np.full(x0.shape[:2], 1 / num_steps)
     for step in range(num_steps):
         tau = step * d
@@ -64,6 +70,6 @@ def corrupt_context(
     >>> corrupt_context(np.ones((1, 1, 1, 1)), np.zeros((1, 1, 1, 1))).item()
     0.9
     """
-    check_same_shape(equation="Eq. (2)", context=context, noise=noise)
-    check_shape("context", context, (None,) * 4, equation="Eq. (2)")
+    require_same_shape(equation="Eq. (2)", context=context, noise=noise)
+    require_shape("context", context, (None,) * 4, equation="Eq. (2)")
     return corrupt(noise, context, np.full(context.shape[:2], float(level)))

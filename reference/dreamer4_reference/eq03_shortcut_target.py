@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dreamer4_reference.eq01_corruption import corrupt, velocity
-from dreamer4_reference.levels import check_level, check_same_shape, check_step
+from dreamer4_reference.levels import require_level, require_same_shape, require_step
 
 
 def shortcut_target(
@@ -32,15 +32,15 @@ def shortcut_target(
     >>> shortcut_target(lambda x, tau, d: x + 1, zeros, zeros + 3, tau, d, 0.25).ravel().tolist()
     [3.0, 1.125]
     """
-    check_step(np.array([float(d_min)]), name="d_min", equation="Eq. (3)")
-    check_step(d, k_max=round(1 / d_min), equation="Eq. (3)")
-    check_same_shape(equation="Eq. (3)", tau=tau, d=d)
-    check_level(tau, equation="Eq. (3)", below_one=True)
+    require_step(np.array([float(d_min)]), name="d_min", equation="Eq. (3)")
+    require_step(d, k_max=round(1 / d_min), equation="Eq. (3)")
+    require_same_shape(equation="Eq. (3)", tau=tau, d=d)
+    require_level(tau, equation="Eq. (3)", below_one=True)
     x_tau = corrupt(x0, x1, tau)
     teacher_d = np.where(d > d_min, d / 2, d_min)
     half_step = np.where(d > d_min, d / 2, 0.0)
     b_prime = velocity_network(x_tau, tau, teacher_d)
     x_prime = x_tau + b_prime * half_step[..., None, None]
     b_double_prime = velocity_network(x_prime, tau + half_step, teacher_d)
-    check_same_shape(equation="Eq. (3)", x_tau=x_tau, b_prime=b_prime, b_double_prime=b_double_prime)
+    require_same_shape(equation="Eq. (3)", x_tau=x_tau, b_prime=b_prime, b_double_prime=b_double_prime)
     return np.where((d == d_min)[..., None, None], velocity(x0, x1), (b_prime + b_double_prime) / 2)

@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dreamer4_reference.levels import check_power_of_two, check_same_shape, check_step
+from dreamer4_reference.levels import require_power_of_two, require_same_shape, require_step
 
 
 def step_sizes(k_max: int) -> tuple[Fraction, ...]:
@@ -24,7 +24,7 @@ def step_sizes(k_max: int) -> tuple[Fraction, ...]:
     >>> [str(d) for d in step_sizes(4)]
     ['1', '1/2', '1/4']
     """
-    check_power_of_two("k_max", k_max, equation="Eq. (4)")
+    require_power_of_two("k_max", k_max, equation="Eq. (4)")
     return tuple(Fraction(1, 2**power) for power in range(int(k_max).bit_length()))
 
 
@@ -36,7 +36,7 @@ def signal_levels(d: Fraction) -> tuple[Fraction, ...]:
     """
     if not isinstance(d, Fraction):
         raise TypeError(f"Eq. (4): d is of type {type(d).__name__}, but must be a Fraction, as the grid is exact")
-    check_step(np.array([float(d)]), equation="Eq. (4)")
+    require_step(np.array([float(d)]), equation="Eq. (4)")
     return tuple(multiple * d for multiple in range(d.denominator))
 
 
@@ -65,8 +65,8 @@ def on_grid(tau: Float64[np.ndarray, "*batch"], d: Float64[np.ndarray, "*batch"]
     >>> on_grid(np.array([0.5, 0.25, 1.0]), np.array([0.5, 0.5, 0.5])).tolist()
     [True, False, False]
     """
-    check_same_shape(equation="Eq. (4)", tau=tau, d=d)
-    check_step(d, equation="Eq. (4)")
+    require_same_shape(equation="Eq. (4)", tau=tau, d=d)
+    require_step(d, equation="Eq. (4)")
     return np.asarray((tau >= 0) & (tau < 1) & (np.floor(tau / d) == tau / d))
 
 
@@ -79,7 +79,7 @@ def sample_tau_d(
     >>> on_grid(tau, d).all().item()
     True
     """
-    check_power_of_two("k_max", k_max, equation="Eq. (4)")
+    require_power_of_two("k_max", k_max, equation="Eq. (4)")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"Eq. (4): rng is of type {type(rng).__name__}, but must be a numpy.random.Generator")
     levels = 2 ** rng.integers(0, int(k_max).bit_length(), size=shape)

@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from dreamer4_reference.eq01_corruption import corrupt
 from dreamer4_reference.eq04_grid import on_grid
 from dreamer4_reference.eq08_ramp_weight import ramp_weight
-from dreamer4_reference.levels import check_level, check_option, check_same_shape, check_shape, check_step
+from dreamer4_reference.levels import require_level, require_option, require_same_shape, require_shape, require_step
 
 Norm = Literal["mean", "sum"]
 
@@ -34,9 +34,9 @@ def flow_error(
     >>> flow_error(np.full((1, 1, 2, 1), 3.0), np.ones((1, 1, 2, 1))).item()
     4.0
     """
-    check_option("norm", norm, ("mean", "sum"), equation="Eq. (7)")
-    check_same_shape(equation="Eq. (7)", z1_hat=z1_hat, z1=z1)
-    check_shape("z1_hat", z1_hat, (None,) * 4, equation="Eq. (7)")
+    require_option("norm", norm, ("mean", "sum"), equation="Eq. (7)")
+    require_same_shape(equation="Eq. (7)", z1_hat=z1_hat, z1=z1)
+    require_shape("z1_hat", z1_hat, (None,) * 4, equation="Eq. (7)")
     square = (z1_hat - z1) ** 2
     return np.asarray(square.sum((2, 3)) if norm == "sum" else square.mean((2, 3)))
 
@@ -56,8 +56,8 @@ def bootstrap_target(
     >>> [x.item() for x in bootstrap_target(lambda z, tau, d, actions: z + 1, z, tau, d)]
     [1.0, 0.5, 2.0]
     """
-    check_step(d, k_max=k_max, equation="Eq. (7)")
-    check_same_shape(equation="Eq. (7)", tau=tau, d=d)
+    require_step(d, k_max=k_max, equation="Eq. (7)")
+    require_same_shape(equation="Eq. (7)", tau=tau, d=d)
     halves = np.ones(d.shape, bool) if k_max is None else d * k_max > 1
     teacher_d, half_step = np.where(halves, d / 2, d), np.where(halves, d / 2, 0.0)
     b_prime = _velocity(network(z_tilde, tau, teacher_d, actions), z_tilde, tau)
@@ -70,9 +70,9 @@ def bootstrap_target(
 def _velocity(
     z1_hat: Float64[np.ndarray, "B T S D"], z: Float64[np.ndarray, "B T S D"], tau: Float64[np.ndarray, "B T"]
 ) -> Float64[np.ndarray, "B T S D"]:
-    check_same_shape(equation="Eq. (7)", z=z, z1_hat=z1_hat)
-    check_shape("z", z, (*tau.shape, None, None), equation="Eq. (7)")
-    check_level(tau, equation="Eq. (7)", below_one=True)
+    require_same_shape(equation="Eq. (7)", z=z, z1_hat=z1_hat)
+    require_shape("z", z, (*tau.shape, None, None), equation="Eq. (7)")
+    require_level(tau, equation="Eq. (7)", below_one=True)
     return np.asarray((z1_hat - z) / (1 - tau)[..., None, None])
 
 
@@ -90,7 +90,7 @@ def bootstrap_error(
     >>> bootstrap_error(z + 1, z, tau, z + 1, z + 2).item()
     0.0625
     """
-    check_same_shape(equation="Eq. (7)", z_tilde=z_tilde, b_prime=b_prime, b_double_prime=b_double_prime)
+    require_same_shape(equation="Eq. (7)", z_tilde=z_tilde, b_prime=b_prime, b_double_prime=b_double_prime)
     b = (b_prime + b_double_prime) / 2
     return np.asarray((1 - tau) ** 2 * flow_error(_velocity(z1_hat, z_tilde, tau), b, norm))
 
@@ -114,11 +114,11 @@ def shortcut_forcing_loss(
     >>> shortcut_forcing_loss(lambda z, tau, d, actions: z + 1, z, z, tau, d, k_max=2).tolist()
     [[0.55, 0.025]]
     """
-    check_step(d, k_max=k_max, equation="Eq. (7)")
+    require_step(d, k_max=k_max, equation="Eq. (7)")
     if not on_grid(tau, d).all():
         raise ValueError(f"Eq. (7): tau contains {tau[~on_grid(tau, d)][0]}, which is not one of 0, d, …, 1 − d")
-    check_option("weighted", weighted, ("both", "flow"), equation="Eq. (7)")
-    check_option("reduction", reduction, ("none", "mean"), equation="Eq. (7)")
+    require_option("weighted", weighted, ("both", "flow"), equation="Eq. (7)")
+    require_option("reduction", reduction, ("none", "mean"), equation="Eq. (7)")
     z_tilde = corrupt(z0, z1, tau)
     z1_hat = network(z_tilde, tau, d, actions)
     b_prime, _, b_double_prime = bootstrap_target(network, z_tilde, tau, d, actions, k_max=k_max)
@@ -142,9 +142,9 @@ def average(
     >>> average(loss, d, k_max=2), average(loss, d, k_max=2, averaging="per_term")
     (3.0, 5.0)
     """
-    check_option("averaging", averaging, ("joint", "per_term"), equation="Eq. (7)")
-    check_same_shape(equation="Eq. (7)", loss=loss, d=d)
-    check_step(d, k_max=k_max, equation="Eq. (7)")
+    require_option("averaging", averaging, ("joint", "per_term"), equation="Eq. (7)")
+    require_same_shape(equation="Eq. (7)", loss=loss, d=d)
+    require_step(d, k_max=k_max, equation="Eq. (7)")
     if loss.size == 0:
         raise ValueError(f"Eq. (7): loss has shape {loss.shape}, but an average needs at least one timestep")
     is_flow = d * k_max == 1

@@ -8,7 +8,7 @@
 import numpy as np
 from jaxtyping import Float64
 
-from dreamer4_reference.levels import check_level
+from dreamer4_reference.levels import require_level
 
 
 def ramp_weight(tau: Float64[np.ndarray, "*batch"]) -> Float64[np.ndarray, "*batch"]:
@@ -17,5 +17,5 @@ def ramp_weight(tau: Float64[np.ndarray, "*batch"]) -> Float64[np.ndarray, "*bat
     >>> ramp_weight(np.array([0.0, 1.0])).tolist()
     [0.1, 1.0]
     """
-    check_level(tau, equation="Eq. (8)")
+    require_level(tau, equation="Eq. (8)")
     return 0.9 * tau + 0.1

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped
 
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_option, require_shape
 
 
 def multi_token_targets(
@@ -25,7 +25,7 @@ def multi_token_targets(
     >>> targets[0].tolist(), valid[0, :, 1].tolist()
     ([[5, 7], [6, 0], [7, 0]], [True, False, False])
     """
-    check_shape("x", x, (None, None), equation="Eq. (9)")
+    require_shape("x", x, (None, None), equation="Eq. (9)")
     if not distances or any(not isinstance(n, int) or n < 0 for n in distances):
         raise ValueError(f"Eq. (9): distances is {distances}, but must hold whole numbers ≥ 0, at least one")
     index = np.arange(x.shape[1])[:, None] + np.array(distances)
@@ -45,11 +45,11 @@ def multi_token_loss(
     >>> multi_token_loss(np.array([[[-1.0, -2.0], [-3.0, np.nan]]]), np.array([[[True, True], [True, False]]]))
     4.0
     """
-    check_option("over", over, ("sum", "mean"), equation="Eq. (9)")
-    check_option("positions", positions, ("valid", "all"), equation="Eq. (9)")
-    check_float64(equation="Eq. (9)", log_prob=log_prob)
-    check_shape("log_prob", log_prob, (None,) * 3, equation="Eq. (9)")
-    check_shape("valid", valid, log_prob.shape, equation="Eq. (9)")
+    require_option("over", over, ("sum", "mean"), equation="Eq. (9)")
+    require_option("positions", positions, ("valid", "all"), equation="Eq. (9)")
+    require_float64(equation="Eq. (9)", log_prob=log_prob)
+    require_shape("log_prob", log_prob, (None,) * 3, equation="Eq. (9)")
+    require_shape("valid", valid, log_prob.shape, equation="Eq. (9)")
     if valid.dtype != np.bool_:
         raise TypeError(f"Eq. (9): valid has dtype {valid.dtype}, but must be bool")
     total = -np.where(valid, log_prob, 0.0).sum((0, 1))

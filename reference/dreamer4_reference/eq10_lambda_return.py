@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dreamer4_reference.constants import GAMMA
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_option, require_shape
 from dreamer4_reference.twohot import Space, log_softmax, softmax, twohot_encode
 
 Mixture = Literal["v_next", "v_same"]
@@ -41,8 +41,8 @@ def lambda_returns(
     [[3.0, 4.0]]
     """
     _check(reward, value, cont, gamma, lam)
-    check_option("mixture", mixture, ("v_next", "v_same"), equation="Eq. (10)")
-    check_option("pairing", pairing, ("t", "next"), equation="Eq. (10)")
+    require_option("mixture", mixture, ("v_next", "v_same"), equation="Eq. (10)")
+    require_option("pairing", pairing, ("t", "next"), equation="Eq. (10)")
     discount = gamma * (cont if pairing == "t" else np.append(cont[:, 1:], np.ones((len(cont), 1)), axis=1))
     v = value[:, 1:] if mixture == "v_next" else value[:, :-1]
     returns, following = np.empty_like(reward), value[:, -1]
@@ -53,10 +53,10 @@ def lambda_returns(
 
 
 def _check(reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float) -> None:
-    check_float64(equation="Eq. (10)", reward=reward, value=value, cont=cont)
-    check_shape("reward", reward, (None, None), equation="Eq. (10)")
-    check_shape("value", value, (reward.shape[0], reward.shape[1] + 1), equation="Eq. (10)")
-    check_shape("cont", cont, reward.shape, equation="Eq. (10)")
+    require_float64(equation="Eq. (10)", reward=reward, value=value, cont=cont)
+    require_shape("reward", reward, (None, None), equation="Eq. (10)")
+    require_shape("value", value, (reward.shape[0], reward.shape[1] + 1), equation="Eq. (10)")
+    require_shape("cont", cont, reward.shape, equation="Eq. (10)")
     if reward.shape[1] == 0:
         raise ValueError(f"Eq. (10): reward has shape {reward.shape}, but the horizon must be at least 1")
     for name, factor in (("gamma", gamma), ("lam", lam)):
@@ -119,7 +119,7 @@ def value_loss_gradient(
 
 def _target(logits: np.ndarray, returns: np.ndarray, bins: np.ndarray, space: Space) -> np.ndarray:
     target = twohot_encode(returns, bins, space=space)
-    check_shape("logits", logits, target.shape, equation="Eq. (10)")
+    require_shape("logits", logits, target.shape, equation="Eq. (10)")
     if len(target) == 0:
         raise ValueError("Eq. (10): returns is empty, but a mean needs at least one return")
     return target

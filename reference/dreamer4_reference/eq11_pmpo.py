@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Integer
 
 from dreamer4_reference.constants import ALPHA, BETA
-from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.levels import require_float64, require_shape
 from dreamer4_reference.twohot import log_softmax, softmax
 
 
@@ -33,7 +33,7 @@ def policy_loss(
     >>> round(policy_loss(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0]), np.array([1.0])), 3)
     0.347
     """
-    check_shape("action", action, (None,), equation="Eq. (11)")
+    require_shape("action", action, (None,), equation="Eq. (11)")
     return policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
 
@@ -71,7 +71,7 @@ def policy_loss_gradient(
     >>> policy_loss_gradient(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0]), np.array([1.0])).tolist()
     [[-0.25, 0.25]]
     """
-    check_shape("action", action, (None,), equation="Eq. (11)")
+    require_shape("action", action, (None,), equation="Eq. (11)")
     _check([logits], [prior_logits], action[:, None], advantage)
     pi, log_ratio = softmax(logits), log_softmax(logits) - log_softmax(prior_logits)
     onehot = np.eye(logits.shape[1])[action]
@@ -110,9 +110,9 @@ def kl_to_prior(
 def _check(
     logits: Sequence[np.ndarray], prior_logits: Sequence[np.ndarray], action: np.ndarray, advantage: np.ndarray
 ) -> None:
-    check_float64(equation="Eq. (11)", advantage=advantage)
-    check_shape("advantage", advantage, (None,), equation="Eq. (11)")
-    check_shape("action", action, (len(advantage), len(logits)), equation="Eq. (11)")
+    require_float64(equation="Eq. (11)", advantage=advantage)
+    require_shape("advantage", advantage, (None,), equation="Eq. (11)")
+    require_shape("action", action, (len(advantage), len(logits)), equation="Eq. (11)")
     if not np.issubdtype(action.dtype, np.integer):
         raise TypeError(f"Eq. (11): action has dtype {action.dtype}, but must hold class indices")
     if len(advantage) == 0 or len(prior_logits) != len(logits):
@@ -121,7 +121,7 @@ def _check(
             "but at least one state is needed and a prior for every component"
         )
     for f, (component, prior) in enumerate(zip(logits, prior_logits, strict=True)):
-        check_shape(f"logits[{f}]", component, (len(advantage), None), equation="Eq. (11)")
-        check_shape(f"prior_logits[{f}]", prior, component.shape, equation="Eq. (11)")
+        require_shape(f"logits[{f}]", component, (len(advantage), None), equation="Eq. (11)")
+        require_shape(f"prior_logits[{f}]", prior, component.shape, equation="Eq. (11)")
         if not ((action[:, f] >= 0) & (action[:, f] < component.shape[1])).all():
             raise ValueError(f"Eq. (11): action holds a class outside 0 … {component.shape[1] - 1} in component {f}")

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64, Int
 
-from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.levels import require_float64, require_shape
 
 BINARIES: Final = 23
 """Keys and buttons, each pressed or not."""
@@ -29,7 +29,7 @@ def mu_law(x: Float64[np.ndarray, "*batch"], limit: float = 10.0, mu: float = 10
     >>> mu_law(np.array([-10.0, 0.0, 1.0, 99.0])).round(3).tolist()
     [-1.0, 0.0, 0.289, 1.0]
     """
-    check_float64(equation="μ-law", x=x)
+    require_float64(equation="μ-law", x=x)
     if not (0 < limit < np.inf and 0 < mu < np.inf):
         raise ValueError(f"μ-law: limit is {limit} and mu is {mu}, but both must be finite and above 0")
     size = np.minimum(np.abs(x) / limit, 1)
@@ -42,8 +42,8 @@ def mouse_class(movement: Float64[np.ndarray, "N 2"], limit: float = 10.0, mu: f
     >>> mouse_class(np.array([[0.0, 0.0], [-10.0, -10.0], [0.0, 10.0], [10.0, 0.0]])).tolist()
     [60, 0, 65, 115]
     """
-    check_float64(equation="mouse class", movement=movement)
-    check_shape("movement", movement, (None, 2), equation="mouse class")
+    require_float64(equation="mouse class", movement=movement)
+    require_shape("movement", movement, (None, 2), equation="mouse class")
     if np.isnan(movement).any():
         raise ValueError("mouse class: movement contains NaN, but must hold numbers")
     half = MOUSE_BINS // 2

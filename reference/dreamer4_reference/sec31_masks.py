@@ -20,7 +20,7 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
-from dreamer4_reference.levels import check_option, check_shape
+from dreamer4_reference.levels import require_option, require_shape
 
 Kind = Literal["encoder", "decoder", "dynamics"]
 
@@ -65,8 +65,8 @@ def modality_mask(kind: Kind, modality: Sequence[str], frame: Int[np.ndarray, " 
     >>> modality_mask("decoder", ["latent", "image", "image"], np.array([0, 0, 1])).astype(int).tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     """
-    check_option("kind", kind, tuple(RULES), equation="modality mask")
-    check_shape("frame", frame, (len(modality),), equation="modality mask")
+    require_option("kind", kind, tuple(RULES), equation="modality mask")
+    require_shape("frame", frame, (len(modality),), equation="modality mask")
     if not np.issubdtype(frame.dtype, np.integer):
         raise TypeError(f"modality mask: frame has dtype {frame.dtype}, but must hold whole numbers")
     tokens = [(name, int(t)) for name, t in zip(modality, frame, strict=True)]

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from dreamer4_reference.constants import MAE_MAX
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_option, require_shape
 
 Draw = Literal["bernoulli", "count"]
 P_MAX: Final = Fraction(str(MAE_MAX))
@@ -30,7 +30,7 @@ def patch_dropout(
     >>> patch_dropout(np.random.default_rng(0), 2, 3, 5).shape
     (2, 3, 5)
     """
-    check_option("draw", draw, ("bernoulli", "count"), equation="patch dropout")
+    require_option("draw", draw, ("bernoulli", "count"), equation="patch dropout")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"patch dropout: rng is of type {type(rng).__name__}, but must be a numpy.random.Generator")
     if min(batch, time, patches) < 1:
@@ -51,7 +51,7 @@ def drop_count_law(patches: int, *, draw: Draw = "bernoulli") -> Float64[np.ndar
     >>> drop_count_law(1).round(3).tolist(), drop_count_law(1, draw="count").round(3).tolist()
     ([0.55, 0.45], [0.556, 0.444])
     """
-    check_option("draw", draw, ("bernoulli", "count"), equation="patch dropout")
+    require_option("draw", draw, ("bernoulli", "count"), equation="patch dropout")
     if patches < 1:
         raise ValueError(f"patch dropout: patches is {patches}, but must be ≥ 1")
     law = _bernoulli_law(patches) if draw == "bernoulli" else _count_law(patches)
@@ -78,10 +78,10 @@ def replace_dropped(
     >>> replace_dropped(np.ones((1, 1, 2, 1)), np.array([[[True, False]]]), np.array([7.0])).ravel().tolist()
     [7.0, 1.0]
     """
-    check_float64(equation="patch dropout", tokens=tokens, embedding=embedding)
-    check_shape("tokens", tokens, (None,) * 4, equation="patch dropout")
-    check_shape("mask", mask, tokens.shape[:3], equation="patch dropout")
-    check_shape("embedding", embedding, tokens.shape[3:], equation="patch dropout")
+    require_float64(equation="patch dropout", tokens=tokens, embedding=embedding)
+    require_shape("tokens", tokens, (None,) * 4, equation="patch dropout")
+    require_shape("mask", mask, tokens.shape[:3], equation="patch dropout")
+    require_shape("embedding", embedding, tokens.shape[3:], equation="patch dropout")
     if mask.dtype != np.bool_:
         raise TypeError(f"patch dropout: mask has dtype {mask.dtype}, but must be bool")
     return np.where(mask[..., None], embedding, tokens)

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, Unpack
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dreamer4_reference.levels import check_float64, check_names, check_shape
+from dreamer4_reference.levels import require_float64, require_names, require_shape
 from dreamer4_reference.sec31_masks import modality_mask
 from dreamer4_reference.sec31_patch_dropout import replace_dropped
 from dreamer4_reference.sec34_layers import Settings, transformer
@@ -50,9 +50,9 @@ def bottleneck(
     >>> bottleneck(np.array([[0.0, 9.0]]), np.eye(2), np.zeros(2)).round(3).tolist()
     [[0.0, 1.0]]
     """
-    check_float64(equation="bottleneck", x=x, weight=weight, bias=bias)
-    check_shape("weight", weight, (x.shape[-1], None), equation="bottleneck")
-    check_shape("bias", bias, weight.shape[1:], equation="bottleneck")
+    require_float64(equation="bottleneck", x=x, weight=weight, bias=bias)
+    require_shape("weight", weight, (x.shape[-1], None), equation="bottleneck")
+    require_shape("bias", bias, weight.shape[1:], equation="bottleneck")
     return np.tanh(x @ weight + bias)
 
 
@@ -62,7 +62,7 @@ def regroup(z: Float64[np.ndarray, "B T M C"], factor: int = 2) -> Float64[np.nd
     >>> regroup(np.arange(8.0).reshape(1, 1, 4, 2)).tolist()
     [[[[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]]]
     """
-    check_shape("z", z, (None,) * 4, equation="regrouping")
+    require_shape("z", z, (None,) * 4, equation="regrouping")
     batch, time, tokens, channels = z.shape
     if factor < 1 or tokens % factor:
         raise ValueError(f"regrouping: factor is {factor}, but must divide the {tokens} tokens of z")
@@ -75,7 +75,7 @@ def unregroup(z: Float64[np.ndarray, "B T S D"], factor: int = 2) -> Float64[np.
     >>> unregroup(np.arange(4.0).reshape(1, 1, 1, 4)).tolist()
     [[[[0.0, 1.0], [2.0, 3.0]]]]
     """
-    check_shape("z", z, (None,) * 4, equation="regrouping")
+    require_shape("z", z, (None,) * 4, equation="regrouping")
     batch, time, tokens, channels = z.shape
     if factor < 1 or channels % factor:
         raise ValueError(f"regrouping: factor is {factor}, but must divide the {channels} channels of z")
@@ -99,9 +99,9 @@ def encode(
     >>> encode(parameters, np.zeros((1, 1, 5, 3)), [])[0, 0].round(3).tolist()
     [[0.762, 0.762, 0.762, 0.762], [0.762, 0.762, 0.762, 0.762]]
     """
-    check_names("parameters", parameters, ENCODER if dropped is None else (*ENCODER, "dropped"), equation="encoder")
-    check_float64(equation="encoder", patches=patches)
-    check_shape("patches", patches, (None, None, None, len(parameters["patch_weight"])), equation="encoder")
+    require_names("parameters", parameters, ENCODER if dropped is None else (*ENCODER, "dropped"), equation="encoder")
+    require_float64(equation="encoder", patches=patches)
+    require_shape("patches", patches, (None, None, None, len(parameters["patch_weight"])), equation="encoder")
     tokens = patches @ parameters["patch_weight"] + parameters["patch_bias"]
     if dropped is not None:
         tokens = replace_dropped(tokens, dropped, parameters["dropped"])
@@ -128,10 +128,10 @@ def decode(
     >>> decode(parameters, np.zeros((1, 1, 2, 4)), [])[0, 0, 0].round(3).tolist()
     [2.0, 2.0, 2.0]
     """
-    check_names("parameters", parameters, DECODER, equation="decoder")
-    check_float64(equation="decoder", z=z)
+    require_names("parameters", parameters, DECODER, equation="decoder")
+    require_float64(equation="decoder", z=z)
     latents = unregroup(z, factor)
-    check_shape("unregrouped z", latents, (None, None, None, len(parameters["latent_weight"])), equation="decoder")
+    require_shape("unregrouped z", latents, (None, None, None, len(parameters["latent_weight"])), equation="decoder")
     tokens = latents @ parameters["latent_weight"] + parameters["latent_bias"]
     x = np.concatenate([tokens, _in_every_frame(parameters["queries"], z)], axis=2)
     allow = _mask("decoder", ["latent"] * latents.shape[2] + ["image"] * len(parameters["queries"]))

@@ -20,13 +20,13 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from dreamer4_reference.levels import (
-    check_float64,
-    check_level,
-    check_names,
-    check_power_of_two,
-    check_same_shape,
-    check_shape,
-    check_step,
+    require_float64,
+    require_level,
+    require_names,
+    require_power_of_two,
+    require_same_shape,
+    require_shape,
+    require_step,
 )
 from dreamer4_reference.sec31_masks import modality_mask
 from dreamer4_reference.sec34_layers import Settings, transformer
@@ -41,8 +41,8 @@ def level_index(tau: Float64[np.ndarray, "*batch"], k_max: int) -> Int[np.ndarra
     >>> level_index(np.array([0.0, 0.25, 1.0]), 4).tolist()
     [0, 1, 3]
     """
-    check_power_of_two("k_max", k_max, equation="label token")
-    check_level(tau, equation="label token")
+    require_power_of_two("k_max", k_max, equation="label token")
+    require_level(tau, equation="label token")
     return np.asarray(np.minimum(np.rint(tau * k_max), k_max - 1).astype(np.int64))
 
 
@@ -52,7 +52,7 @@ def step_index(d: Float64[np.ndarray, "*batch"], k_max: int) -> Int[np.ndarray, 
     >>> step_index(np.array([1.0, 0.5, 0.25]), 4).tolist()
     [0, 1, 2]
     """
-    check_step(d, k_max=k_max, equation="label token")
+    require_step(d, k_max=k_max, equation="label token")
     return np.asarray(np.rint(-np.log2(d)).astype(np.int64))
 
 
@@ -68,13 +68,13 @@ def label_token(
     >>> label_token(np.array([[0.0, 0.5]]), np.array([[1.0, 0.5]]), tau_table, d_table).tolist()
     [[[5.0, 7.0], [6.0, 8.0]]]
     """
-    check_same_shape(equation="label token", tau=tau, d=d)
-    check_shape("tau", tau, (None, None), equation="label token")
-    check_float64(equation="label token", tau_table=tau_table, d_table=d_table)
-    check_shape("tau_table", tau_table, (None, None), equation="label token")
+    require_same_shape(equation="label token", tau=tau, d=d)
+    require_shape("tau", tau, (None, None), equation="label token")
+    require_float64(equation="label token", tau_table=tau_table, d_table=d_table)
+    require_shape("tau_table", tau_table, (None, None), equation="label token")
     k_max = len(tau_table)
     rows_tau, rows_d = level_index(tau, k_max), step_index(d, k_max)
-    check_shape("d_table", d_table, (k_max.bit_length(), tau_table.shape[1]), equation="label token")
+    require_shape("d_table", d_table, (k_max.bit_length(), tau_table.shape[1]), equation="label token")
     return np.concatenate([tau_table[rows_tau], d_table[rows_d]], axis=-1)
 
 
@@ -93,15 +93,15 @@ def action_tokens(
     >>> action_tokens([ones, 2 * ones], np.array([[4.0]]), np.array([True, False])).ravel().tolist()
     [7.0, 4.0]
     """
-    check_float64(equation="action tokens", embedding=embedding)
-    check_shape("embedding", embedding, (None, None), equation="action tokens")
-    check_shape("labelled", labelled, (None,), equation="action tokens")
+    require_float64(equation="action tokens", embedding=embedding)
+    require_shape("embedding", embedding, (None, None), equation="action tokens")
+    require_shape("labelled", labelled, (None,), equation="action tokens")
     if labelled.dtype != np.bool_:
         raise TypeError(f"action tokens: labelled has dtype {labelled.dtype}, but must be bool")
     frames = components[0].shape[1:2] if components else (time,)
     tokens = np.tile(embedding, (len(labelled), *frames, 1, 1))
     for index, component in enumerate(components):
-        check_same_shape(equation="action tokens", tokens=tokens, **{f"components[{index}]": component})
+        require_same_shape(equation="action tokens", tokens=tokens, **{f"components[{index}]": component})
         tokens = tokens + np.where(labelled[:, None, None, None], component, 0)
     return tokens
 
@@ -114,9 +114,9 @@ def embed_classes(
     >>> embed_classes(np.array([[[2]]]), np.arange(3.0).reshape(1, 3, 1, 1)).item()
     2.0
     """
-    check_float64(equation="action tokens", tables=tables)
-    check_shape("tables", tables, (None,) * 4, equation="action tokens")
-    check_shape("action", action, (None, None, len(tables)), equation="action tokens")
+    require_float64(equation="action tokens", tables=tables)
+    require_shape("tables", tables, (None,) * 4, equation="action tokens")
+    require_shape("action", action, (None, None, len(tables)), equation="action tokens")
     if not np.issubdtype(action.dtype, np.integer):
         raise TypeError(f"action tokens: action has dtype {action.dtype}, but must hold class indices")
     if ((action < 0) | (action >= tables.shape[1])).any():
@@ -132,10 +132,10 @@ def project_numbers(
     >>> project_numbers(np.array([[[2.0]]]), np.array([[[3.0]]]), np.array([[1.0]])).item()
     7.0
     """
-    check_float64(equation="action tokens", action=action, weight=weight, bias=bias)
-    check_shape("weight", weight, (None,) * 3, equation="action tokens")
-    check_shape("action", action, (None, None, len(weight)), equation="action tokens")
-    check_shape("bias", bias, weight.shape[1:], equation="action tokens")
+    require_float64(equation="action tokens", action=action, weight=weight, bias=bias)
+    require_shape("weight", weight, (None,) * 3, equation="action tokens")
+    require_shape("action", action, (None, None, len(weight)), equation="action tokens")
+    require_shape("bias", bias, weight.shape[1:], equation="action tokens")
     return np.einsum("btf,fse->btse", action, weight) + bias
 
 
@@ -161,13 +161,13 @@ def dynamics(
     >>> dynamics(parameters, z, label, label, [], np.array([False]), [])[0].round(3).tolist()
     [[[[1.0, 1.0]]]]
     """
-    check_names("parameters", parameters, PARAMETERS, equation="dynamics")
-    check_float64(equation="dynamics", z=z)
-    check_shape("z", z, (*tau.shape, None, len(parameters["spatial_weight"])), equation="dynamics")
+    require_names("parameters", parameters, PARAMETERS, equation="dynamics")
+    require_float64(equation="dynamics", z=z)
+    require_shape("z", z, (*tau.shape, None, len(parameters["spatial_weight"])), equation="dynamics")
     inputs = {f"components[{index}]": component for index, component in enumerate(components)}
     for name, tokens in (inputs if agent is None else inputs | {"agent": agent}).items():
-        check_shape(name, tokens, (*tau.shape, None, len(parameters["norm"])), equation="dynamics")
-    check_shape("labelled", labelled, z.shape[:1], equation="dynamics")
+        require_shape(name, tokens, (*tau.shape, None, len(parameters["norm"])), equation="dynamics")
+    require_shape("labelled", labelled, z.shape[:1], equation="dynamics")
     frame = _frame_tokens(parameters, z, tau, d, components, labelled, agent)
     modality = [name for name, tokens in frame for _ in range(tokens.shape[2])]
     allow = modality_mask("dynamics", modality, np.zeros(len(modality), np.int64))

@@ -14,7 +14,7 @@ q (B, Lq, Hq, D);   k, v (B, Lk, Hkv, D);   mask bool (Lq, Lk), True = may atten
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.levels import require_float64, require_shape
 
 
 def may_attend(query: int, key: int, *, causal: bool, window: int | None) -> bool:
@@ -48,7 +48,7 @@ def soft_cap(logits: Float64[np.ndarray, "*batch"], cap: float) -> Float64[np.nd
     >>> soft_cap(np.array([0.0, 1.0, 1e9]), 50.0).round(4).tolist()
     [0.0, 0.9999, 50.0]
     """
-    check_float64(equation="soft cap", logits=logits)
+    require_float64(equation="soft cap", logits=logits)
     if not 0 < cap < np.inf:
         raise ValueError(f"soft cap: cap is {cap}, but must be finite and above 0")
     return np.asarray(cap * np.tanh(logits / cap))
@@ -148,16 +148,16 @@ def _sum_over_group(gradient: np.ndarray, kv: np.ndarray) -> np.ndarray:
 
 
 def _check(q: np.ndarray, k: np.ndarray, mask: np.ndarray, **others: np.ndarray) -> None:
-    check_float64(equation="attention", q=q, k=k, **others)
-    check_shape("q", q, (None,) * 4, equation="attention")
-    check_shape("k", k, (q.shape[0], None, None, q.shape[3]), equation="attention")
+    require_float64(equation="attention", q=q, k=k, **others)
+    require_shape("q", q, (None,) * 4, equation="attention")
+    require_shape("k", k, (q.shape[0], None, None, q.shape[3]), equation="attention")
     for name, other in others.items():
-        check_shape(name, other, q.shape if name == "d_out" else k.shape, equation="attention")
+        require_shape(name, other, q.shape if name == "d_out" else k.shape, equation="attention")
     if k.shape[2] == 0 or q.shape[2] % k.shape[2]:
         raise ValueError(
             f"attention: {q.shape[2]} query heads do not divide into {k.shape[2]} groups, one for each key head"
         )
-    check_shape("mask", mask, (q.shape[1], k.shape[1]), equation="attention")
+    require_shape("mask", mask, (q.shape[1], k.shape[1]), equation="attention")
     if mask.dtype != np.bool_:
         raise TypeError(f"attention: mask has dtype {mask.dtype}, but must be bool")
     if not mask.any(-1).all():

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from dreamer4_reference.constants import TIME_EVERY
-from dreamer4_reference.levels import check_float64, check_names, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_names, require_option, require_shape
 from dreamer4_reference.sec34_attention import attention, attention_mask
 from dreamer4_reference.sec34_norms import rms_norm
 from dreamer4_reference.sec34_rope import rope
@@ -53,8 +53,8 @@ def layer_kinds(
     >>> layer_kinds(4), layer_kinds(4, time_layer="adds")[-1]
     (['space', 'space', 'space', 'time'], 'both')
     """
-    check_option("time_layer", time_layer, ("replaces", "adds"), equation="layers")
-    check_option("place", place, ("last", "other"), equation="layers")
+    require_option("time_layer", time_layer, ("replaces", "adds"), equation="layers")
+    require_option("place", place, ("last", "other"), equation="layers")
     if depth < 1 or every < 1:
         raise ValueError(f"layers: depth is {depth} and every is {every}, but both must be ≥ 1")
     mixing = "time" if time_layer == "replaces" else "both"
@@ -136,7 +136,7 @@ def residual_layer(
     >>> residual_layer(np.full((1, 1, 1, 2), 7.0), zero, "time").tolist()
     [[[[7.0, 7.0]]]]
     """
-    check_option("kind", kind, ("space", "time"), equation="layers")
+    require_option("kind", kind, ("space", "time"), equation="layers")
     _check(x, layer)
     eps = settings.get("eps", 1e-6)
     normed = rms_norm(x, layer["norm1"], eps)
@@ -192,12 +192,12 @@ def _self_attention(
 
 
 def _check(x: np.ndarray, layer: Parameters) -> None:
-    check_shape("x", x, (None,) * 4, equation="layers")
-    check_names("layer", layer, layer_shapes(0, 0, 0, 0, 0), equation="layers")
-    check_float64(equation="layers", x=x, **layer)
-    check_shape("wq", layer["wq"], (x.shape[-1], None, None), equation="layers")
-    check_shape("wk", layer["wk"], (x.shape[-1], None, None), equation="layers")
+    require_shape("x", x, (None,) * 4, equation="layers")
+    require_names("layer", layer, layer_shapes(0, 0, 0, 0, 0), equation="layers")
+    require_float64(equation="layers", x=x, **layer)
+    require_shape("wq", layer["wq"], (x.shape[-1], None, None), equation="layers")
+    require_shape("wk", layer["wk"], (x.shape[-1], None, None), equation="layers")
     (_, heads, head_width), kv_heads = layer["wq"].shape, layer["wk"].shape[1]
     shapes = layer_shapes(x.shape[-1], heads, kv_heads, head_width, layer["w_gate"].shape[-1])
     for name, shape in shapes.items():
-        check_shape(name, layer[name], shape, equation="layers")
+        require_shape(name, layer[name], shape, equation="layers")

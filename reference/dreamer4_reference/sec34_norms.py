@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_option, require_shape
 
 Norm = Literal["rms", "l2", "layernorm"]
 
@@ -27,8 +27,8 @@ def rms_norm(
     >>> rms_norm(np.array([3.0, -3.0]), np.array([1.0, 10.0]), eps=0.0).tolist()
     [1.0, -10.0]
     """
-    check_float64(equation="RMSNorm", x=x, weight=weight)
-    check_shape("weight", weight, x.shape[-1:], equation="RMSNorm")
+    require_float64(equation="RMSNorm", x=x, weight=weight)
+    require_shape("weight", weight, x.shape[-1:], equation="RMSNorm")
     if not 0 <= eps < np.inf:
         raise ValueError(f"RMSNorm: eps is {eps}, but must be finite and at least 0")
     mean_square = (x**2).mean(-1, keepdims=True) + eps
@@ -46,13 +46,13 @@ def qk_norm(
     >>> q.ravel().tolist(), k.ravel().tolist()
     ([1.0, 1.0], [1.0, 1.0])
     """
-    check_option("norm", norm, ("rms", "l2", "layernorm"), equation="QK-norm")
-    check_float64(equation="QK-norm", q=q, k=k)
+    require_option("norm", norm, ("rms", "l2", "layernorm"), equation="QK-norm")
+    require_float64(equation="QK-norm", q=q, k=k)
     return _normalised("q", q, norm), _normalised("k", k, norm)
 
 
 def _normalised(name: str, x: np.ndarray, norm: Norm) -> np.ndarray:
-    check_shape(name, x, (None,) * 4, equation="QK-norm")
+    require_shape(name, x, (None,) * 4, equation="QK-norm")
     centred = x - x.mean(-1, keepdims=True) if norm == "layernorm" else x
     square = (centred**2).sum(-1, keepdims=True)
     if not square.all():

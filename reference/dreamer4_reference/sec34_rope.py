@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int
 
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_option, require_shape
 
 Layout = Literal["half", "interleaved"]
 
@@ -28,7 +28,7 @@ def rope_angles(positions: Int[np.ndarray, " L"], dim: int, base: float = 10000.
     >>> rope_angles(np.array([0, 5]), 4).tolist()
     [[0.0, 0.0], [5.0, 0.05]]
     """
-    check_shape("positions", positions, (None,), equation="RoPE")
+    require_shape("positions", positions, (None,), equation="RoPE")
     if not np.issubdtype(positions.dtype, np.integer):
         raise TypeError(f"RoPE: positions has dtype {positions.dtype}, but must hold whole numbers")
     if dim < 2 or dim % 2:
@@ -50,9 +50,9 @@ def rope(
     >>> rope(np.array([1.0, 0.0]).reshape(1, 1, 1, 2), np.array([1])).round(3).ravel().tolist()
     [0.54, 0.841]
     """
-    check_option("layout", layout, ("half", "interleaved"), equation="RoPE")
-    check_float64(equation="RoPE", x=x)
-    check_shape("x", x, (None, len(positions), None, None), equation="RoPE")
+    require_option("layout", layout, ("half", "interleaved"), equation="RoPE")
+    require_float64(equation="RoPE", x=x)
+    require_shape("x", x, (None, len(positions), None, None), equation="RoPE")
     angles = rope_angles(positions, x.shape[-1], base)[:, None, :]
     pair = _pairs(x.shape[-1], layout)
     a, b = x[..., pair[0]], x[..., pair[1]]

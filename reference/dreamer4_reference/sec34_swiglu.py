@@ -8,7 +8,7 @@ x (…, D).   W_gate, W_up → w_gate, w_up (D, F).   W_down → w_down (F, D).
 import numpy as np
 from jaxtyping import Float64
 
-from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.levels import require_float64, require_shape
 
 
 def silu(x: Float64[np.ndarray, "*batch"]) -> Float64[np.ndarray, "*batch"]:
@@ -17,7 +17,7 @@ def silu(x: Float64[np.ndarray, "*batch"]) -> Float64[np.ndarray, "*batch"]:
     >>> silu(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [-0.0, 0.0, 1000.0]
     """
-    check_float64(equation="silu", x=x)
+    require_float64(equation="silu", x=x)
     # ln(1 + e⁻ˣ) stays finite where e⁻ˣ does not.
     return np.asarray(x * np.exp(-np.logaddexp(0, -x)))
 
@@ -33,8 +33,8 @@ def swiglu(
     >>> swiglu(np.array([2.0]), np.array([[1e9]]), np.array([[3.0]]), np.array([[1e-9]])).tolist()
     [12.0]
     """
-    check_float64(equation="SwiGLU", x=x, w_gate=w_gate, w_up=w_up, w_down=w_down)
-    check_shape("w_gate", w_gate, (x.shape[-1], None), equation="SwiGLU")
-    check_shape("w_up", w_up, w_gate.shape, equation="SwiGLU")
-    check_shape("w_down", w_down, w_gate.shape[::-1], equation="SwiGLU")
+    require_float64(equation="SwiGLU", x=x, w_gate=w_gate, w_up=w_up, w_down=w_down)
+    require_shape("w_gate", w_gate, (x.shape[-1], None), equation="SwiGLU")
+    require_shape("w_up", w_up, w_gate.shape, equation="SwiGLU")
+    require_shape("w_down", w_down, w_gate.shape[::-1], equation="SwiGLU")
     return np.asarray((silu(x @ w_gate) * (x @ w_up)) @ w_down)

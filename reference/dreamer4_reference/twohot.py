@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_option, require_shape
 
 Space = Literal["raw", "symlog"]
 
@@ -56,8 +56,8 @@ def twohot_encode(
     >>> twohot_encode(np.array([0.25, 9.0]), np.array([-1.0, 0.0, 1.0])).tolist()
     [[0.0, 0.75, 0.25], [0.0, 0.0, 1.0]]
     """
-    check_float64(equation="two-hot", x=x)
-    check_shape("x", x, (None,), equation="two-hot")
+    require_float64(equation="two-hot", x=x)
+    require_shape("x", x, (None,), equation="two-hot")
     if np.isnan(x).any():
         raise ValueError("two-hot: x contains NaN, but must hold numbers")
     points = _points(bins, space)
@@ -78,8 +78,8 @@ def twohot_decode(
     [0.0]
     """
     points = _points(bins, space)
-    check_float64(equation="two-hot", p=p)
-    check_shape("p", p, (None, len(points)), equation="two-hot")
+    require_float64(equation="two-hot", p=p)
+    require_shape("p", p, (None, len(points)), equation="two-hot")
     mass = p * points
     # Bin k is added to its mirror image first: between 0 and 5e8 rounding would otherwise leave a mean far from 0.
     mean = ((mass + mass[:, ::-1]) / 2).sum(-1)
@@ -87,9 +87,9 @@ def twohot_decode(
 
 
 def _points(bins: Float64[np.ndarray, " K"], space: Space) -> Float64[np.ndarray, " K"]:
-    check_option("space", space, ("raw", "symlog"), equation="two-hot")
-    check_float64(equation="two-hot", bins=bins)
-    check_shape("bins", bins, (None,), equation="two-hot")
+    require_option("space", space, ("raw", "symlog"), equation="two-hot")
+    require_float64(equation="two-hot", bins=bins)
+    require_shape("bins", bins, (None,), equation="two-hot")
     if len(bins) < 2 or not (np.diff(bins) > 0).all():
         raise ValueError(f"two-hot: bins has {len(bins)} values, but must hold at least 2, strictly increasing")
     return bins if space == "raw" else symlog(bins)
@@ -101,7 +101,7 @@ def log_softmax(logits: Float64[np.ndarray, "*batch K"]) -> Float64[np.ndarray, 
     >>> log_softmax(np.zeros((1, 2))).round(3).tolist()
     [[-0.693, -0.693]]
     """
-    check_float64(equation="softmax", logits=logits)
+    require_float64(equation="softmax", logits=logits)
     # Subtracting the largest logit changes nothing but keeps exp in range.
     shifted = logits - logits.max(-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
