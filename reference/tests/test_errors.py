@@ -116,7 +116,9 @@ CASES: dict[str, Call] = {
     ),
     "Eq. (10): value has shape (2, 3), but must have shape (2, 4)": lambda: returns(value=rows),
     "Eq. (10): cont has shape (2, 2), but must have shape (2, 3)": lambda: returns(cont=rows[:, :2]),
-    "Eq. (10): cont holds a value outside [0, 1], but it is a probability to continue": lambda: returns(cont=rows - 1),
+    "Eq. (10): cont contains a value outside [0, 1], but must be a probability of continuing": lambda: returns(
+        cont=rows - 1
+    ),
     "Eq. (10): gamma is 1.5, but must lie in [0, 1]": lambda: returns(gamma=1.5),
     "Eq. (10): lam is nan, but must lie in [0, 1]": lambda: returns(lam=nan),
     "Eq. (10): mixture is 'v', but must be one of 'v_next', 'v_same'": lambda: returns(mixture="v"),
@@ -130,13 +132,13 @@ CASES: dict[str, Call] = {
     ),
     "Eq. (11): action has shape (3, 1), but must have shape (2, 1)": lambda: policy(action=np.array([0, 1, 2])),
     "Eq. (11): action has dtype float64, but must hold class indices": lambda: policy(action=np.zeros(2)),
-    "Eq. (11): action holds a class outside 0 … 2 in component 0": lambda: policy(action=np.array([0, 3])),
+    "Eq. (11): action contains a class outside 0 … 2 in component 0": lambda: policy(action=np.array([0, 3])),
     "Eq. (11): prior_logits[0] has shape (2, 2), but must have shape (2, 3)": lambda: policy(prior_logits=rows[:, :2]),
     "Eq. (11): alpha is 2, but must lie in [0, 1]": lambda: policy(alpha=2),
     "Eq. (11): advantage contains NaN, which belongs to neither D⁺ nor D⁻": lambda: policy(
         advantage=np.array([1, nan])
     ),
-    "Eq. (11): 0 states, 1 logits and 1 prior_logits were given": lambda: policy(
+    "Eq. (11): 0 states, 1 logits and 1 prior_logits, but at least one state": lambda: policy(
         logits=rows[:0], prior_logits=rows[:0], action=np.zeros(0, np.int64), advantage=np.zeros(0)
     ),
     "two-hot: x contains NaN, but must hold numbers": lambda: twohot.twohot_encode(np.array([nan]), bins),
@@ -144,7 +146,9 @@ CASES: dict[str, Call] = {
         np.zeros(1), bins[::-1]
     ),
     "two-hot: p has shape (1, 2), but must have shape (any, 3)": lambda: twohot.twohot_decode(np.zeros((1, 2)), bins),
-    "two-hot: num = 1, low = -20.0, high = 20.0, but at least 2 bins are symmetric": lambda: twohot.symexp_bins(1),
+    "two-hot: num = 1, low = -20.0, high = 20.0, but needs at least 2 bins, symmetric about 0": lambda: (
+        twohot.symexp_bins(1)
+    ),
     "two-hot: space is 'log', but must be one of 'raw', 'symlog'": lambda: twohot.twohot_encode(
         np.zeros(1),
         bins,
