@@ -284,7 +284,7 @@ def test_without_rotation_in_space_the_order_of_a_frames_tokens_does_not_matter(
 
 def test_a_quarter_of_the_layers_mixes_time() -> None:
     assert layer_kinds(9) == ["space", "space", "space", "time"] * 2 + ["space"]
-    assert layer_kinds(4, place="other") == ["time", "space", "space", "space"]
+    assert layer_kinds(4, position="other") == ["time", "space", "space", "space"]
     assert layer_kinds(6, 3, time_layer="adds") == ["space", "space", "both"] * 2
     assert layer_kinds(2, 1) == ["time", "time"]
 
