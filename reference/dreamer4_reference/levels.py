@@ -67,11 +67,12 @@ def require_same_shape(*, equation: str, **arrays: np.ndarray) -> None:
         >>> require_same_shape(equation="Eq. (1)", z0=np.zeros(3), z1=np.ones(3))
     """
     require_float64(equation=equation, **arrays)
-    first = next(iter(arrays))
-    shape = arrays[first].shape
+    first, expected = next(iter(arrays.items()))
     for name, array in arrays.items():
-        if array.shape != shape:
-            raise ValueError(f"{equation}: {name} has shape {array.shape}, but must have that of {first}, {shape}")
+        if array.shape != expected.shape:
+            raise ValueError(
+                f"{equation}: {name} has shape {array.shape}, but must have that of {first}, {expected.shape}"
+            )
 
 
 def require_level(tau: Float64[np.ndarray, "*batch"], *, equation: str, below_one: bool = False) -> None:

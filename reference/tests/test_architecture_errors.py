@@ -1,4 +1,4 @@
-"""Bad input to the architecture raises a sentence that names what, the argument, what it got and what it needs."""
+"""Bad input to the architecture raises a message that names the argument, what was received and what is needed."""
 
 import re
 from collections.abc import Callable
@@ -99,8 +99,15 @@ CASES: dict[str, Callable[[], object]] = {
         tokens, layer["w_gate"], layer["w_up"], layer["w_down"].T
     ),
     "layers: depth is 0 and every is 4, but both must be ≥ 1": lambda: layers.layer_kinds(0),
-    "layers: position is 'first', but must be one of 'last', 'other'": lambda: layers.layer_kinds(4, position="first"),  # type: ignore[arg-type]
-    "layers: kind is 'both', but must be one of 'space', 'time'": lambda: layers.residual_layer(tokens, layer, "both"),  # type: ignore[arg-type]
+    "layers: position is 'first', but must be one of 'last', 'other'": lambda: layers.layer_kinds(
+        4,
+        position="first",  # type: ignore[arg-type]
+    ),
+    "layers: kind is 'both', but must be one of 'space', 'time'": lambda: layers.residual_layer(
+        tokens,
+        layer,
+        "both",  # type: ignore[arg-type]
+    ),
     "layers: layer lacks wq, wk": lambda: layers.residual_layer(
         tokens, {name: layer[name] for name in layer.keys() - {"wq", "wk"}}, "space"
     ),
@@ -220,6 +227,6 @@ CASES: dict[str, Callable[[], object]] = {
 
 @pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize("sentence", CASES)
-def test_bad_input_gets_its_sentence(sentence: str) -> None:
+def test_bad_input_raises_the_documented_message(sentence: str) -> None:
     with pytest.raises((TypeError, ValueError), match="^" + re.escape(sentence)):
         CASES[sentence]()

@@ -1,4 +1,4 @@
-"""Bad input raises a sentence that names the equation, the argument, what it got and what it needs."""
+"""Bad input raises a message that names the equation, the argument, what was received and what is needed."""
 
 import re
 from collections.abc import Callable
@@ -53,7 +53,10 @@ def policy(**change: object) -> object:
 CASES: dict[str, Call] = {
     "Eq. (1): z1 has shape (3,), but must have that of z0, (2,)": lambda: velocity(np.zeros(2), np.zeros(3)),
     "Eq. (1): z0 has dtype float32, but must be float64": lambda: velocity(np.zeros(2, np.float32), np.zeros(2)),
-    "Eq. (1): z0 is of type list, but must be a float64 array": lambda: velocity([0.0], np.zeros(1)),  # type: ignore[arg-type]
+    "Eq. (1): z0 is of type list, but must be a float64 array": lambda: velocity(
+        [0.0],  # type: ignore[arg-type]
+        np.zeros(1),
+    ),
     "Eq. (1): tau has dtype int64, but must be float64": lambda: corrupt(z, z, np.zeros((2, 3), np.int64)),
     "Eq. (1): tau has shape (3,), but must have shape (2)": lambda: corrupt(z, z, np.zeros(3)),
     "Eq. (1): tau contains 1.5, but signal levels lie in [0, 1]": lambda: corrupt(z, z, tau + 1.5),
@@ -79,8 +82,14 @@ CASES: dict[str, Call] = {
     "Eq. (4): k_max is 0, but must be a power of two: 1, 2, 4, …": lambda: eq04.step_law(0),
     "Eq. (4): k_max is of type float, but must be an int": lambda: eq04.step_sizes(4.0),  # type: ignore[arg-type]
     "Eq. (4): d contains 0.75, but step sizes are 1, 1/2, …": lambda: eq04.signal_levels(Fraction(3, 4)),
-    "Eq. (4): d is of type float, but must be a Fraction, as the grid is exact": lambda: eq04.signal_levels(0.5),  # type: ignore[arg-type]
-    "Eq. (4): rng is of type int, but must be a numpy.random.Generator": lambda: eq04.sample_tau_d(0, 4, (1,)),  # type: ignore[arg-type]
+    "Eq. (4): d is of type float, but must be a Fraction, as the grid is exact": lambda: eq04.signal_levels(
+        0.5  # type: ignore[arg-type]
+    ),
+    "Eq. (4): rng is of type int, but must be a numpy.random.Generator": lambda: eq04.sample_tau_d(
+        0,  # type: ignore[arg-type]
+        4,
+        (1,),
+    ),
     "Eq. (4): d contains nan, but step sizes are 1, 1/2, …": lambda: eq04.on_grid(tau, d * nan),
     "Eq. (7): d contains 0.125, but step sizes are 1, 1/2, … down to 1/4": lambda: loss(d=d / 4),
     "Eq. (7): tau contains 0.25, which is not one of 0, d, …, 1 − d": lambda: loss(tau=tau + 0.25),
@@ -161,11 +170,11 @@ CASES: dict[str, Call] = {
 
 @pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize("sentence", CASES)
-def test_bad_input_gets_its_sentence(sentence: str) -> None:
+def test_bad_input_raises_the_documented_message(sentence: str) -> None:
     with pytest.raises((TypeError, ValueError), match="^" + re.escape(sentence)):
         CASES[sentence]()
 
 
-def test_the_annotations_are_checked_in_these_tests() -> None:
+def test_annotations_are_checked_in_these_tests() -> None:
     with pytest.raises(jaxtyping.TypeCheckError):
         eq02.euler_step(z, z, tau[:1], d)

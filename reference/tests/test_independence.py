@@ -32,7 +32,7 @@ def test_each_module_imports_only_numpy_and_jaxtyping(source: Path) -> None:
     assert imported(source) <= ALLOWED
 
 
-def test_importing_every_module_loads_nothing_foreign() -> None:
+def test_importing_every_module_loads_no_other_framework() -> None:
     modules = ", ".join(f"dreamer4_reference.{source.stem}" for source in SOURCES if source.stem != "__init__")
     program = f"import sys, {modules}\nprint([name for name in {FOREIGN} if name in sys.modules])"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
