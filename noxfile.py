@@ -39,6 +39,7 @@ def types(session: nox.Session) -> None:
     """mypy --strict."""
     run(session, "mypy")
     run(session, "mypy", "conformance/dreamer4_conformance_plugin.py")
+    run(session, "mypy", "tools", "noxfile.py")
 
 
 @nox.session
