@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.dynamics import (
+from dreamer4_conformance.checks.sec32_dynamics import (
     DYNAMICS,
     MASK,
     TIME,
@@ -18,9 +17,10 @@ from dreamer4_conformance.checks.dynamics import (
     judge_mask,
     unmoved,
 )
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import Part, arguments, demand, run, together
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.black_box import Part, arguments, demand, run, together
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import Inconclusive
 
 HEADS = ("mtp_heads", *DYNAMICS)

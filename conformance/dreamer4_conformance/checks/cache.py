@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.dynamics import rounded
-from dreamer4_conformance.closeness import BUDGET, close, relative_errors
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import EXAMPLES, Tree, arguments, demand, leaves, mapped, run, varies
-from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.unrolling import require_departure, rolled_out, unroll
+from dreamer4_conformance.checks.sec32_dynamics import rounded
+from dreamer4_conformance.instruments.black_box import EXAMPLES, Tree, arguments, demand, leaves, mapped, run, varies
+from dreamer4_conformance.instruments.stepwise import require_departure, rolled_out, unroll
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.output_comparison import BUDGET, close, relative_errors
 from dreamer4_conformance.verdicts import Deviation, OperationFailed
 
 STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")

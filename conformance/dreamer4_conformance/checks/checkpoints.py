@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import EPS, Subject
+from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import OperationFailed
 
 STEPS, AT = 4, 2

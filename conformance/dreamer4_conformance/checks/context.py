@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.denoising import Denoising, SteadyNetwork, observe, setting, step_counts
-from dreamer4_conformance.laws import any_of, correlation, mean_square_bound, normal_tail, product_bound
-from dreamer4_conformance.recorder import Call
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.recorder import Call
+from dreamer4_conformance.instruments.sampler_trace import Denoising, SteadyNetwork, observe, setting, step_counts
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.tail_bounds import any_of, correlation, mean_square_bound, normal_tail, product_bound
 
 SAMPLER = ("sample_frame",)
 SHAPE = (16, 3, 16, 32)

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.denoising import (
+from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
+from dreamer4_conformance.instruments.sampler_trace import (
     LOUD,
     STEADY,
     Denoising,
@@ -21,8 +21,11 @@ from dreamer4_conformance.denoising import (
     step_counts,
     taken,
 )
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.laws import (
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import contents, seeds
+from dreamer4_conformance.judging.tail_bounds import (
     any_of,
     correlation,
     mean_square_bound,
@@ -30,9 +33,6 @@ from dreamer4_conformance.laws import (
     normal_tail,
     product_bound,
 )
-from dreamer4_conformance.recorder import AnalyticNetwork, Call
-from dreamer4_conformance.strategies import contents, seeds
-from dreamer4_conformance.subject import Subject
 
 SAMPLER = ("sample_frame",)
 MOST_STEPS = 4

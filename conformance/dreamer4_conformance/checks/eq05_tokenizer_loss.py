@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.eq05_tokenizer_loss import tokenizer_loss
 
 TERMS = st.integers(0, 1024).map(lambda numerator: numerator / 64)

@@ -15,13 +15,13 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.expectation import Expectation, expect
-from dreamer4_conformance.matching import Entry, Match, entries
-from dreamer4_conformance.recorder import AFFINE, CONSTANT, AnalyticNetwork, perfect
-from dreamer4_conformance.strategies import draw_contents, draws, seeds
-from dreamer4_conformance.subject import Draw, Evaluation, Subject
+from dreamer4_conformance.instruments.call_roles import Entry, Match, entries
+from dreamer4_conformance.instruments.expected_loss import Expectation, expect
+from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork, perfect
+from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import draw_contents, draws, seeds
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.eq01_corruption import corrupt
 from dreamer4_reference.eq04_grid import signal_levels, step_sizes

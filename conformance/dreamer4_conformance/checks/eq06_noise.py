@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.laws import any_of, mean_square_bound, normal_distance_bound, normal_tail, product_bound
-from dreamer4_conformance.recorder import AFFINE
-from dreamer4_conformance.strategies import draw_contents
-from dreamer4_conformance.subject import Evaluation, Subject
+from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.subject import Evaluation, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import draw_contents
+from dreamer4_conformance.judging.tail_bounds import (
+    any_of,
+    mean_square_bound,
+    normal_distance_bound,
+    normal_tail,
+    product_bound,
+)
 
 SHAPE = (64, 4, 8, 16)
 """(B, T, S, D) of the fixed-seed draw, with a larger batch where the adapter asks for one."""

@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
 from dreamer4_conformance.checks.twohot import adapters_bins
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.gradients import operation_gradients
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.gradients import operation_gradients
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.eq10_lambda_return import lambda_returns, value_loss, value_loss_gradient
 from dreamer4_reference.twohot import log_softmax, softmax, symlog, twohot_encode

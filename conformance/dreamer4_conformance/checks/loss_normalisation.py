@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 
 NORMALISER = ("loss_normalizer",)

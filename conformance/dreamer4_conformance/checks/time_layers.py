@@ -6,13 +6,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.layers import COARSE, heeds, layer_input, layer_output, pattern, require_influence
-from dreamer4_conformance.closeness import BUDGET
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import Part, influences
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.checks.sec34_layers import (
+    COARSE,
+    heeds,
+    layer_input,
+    layer_output,
+    pattern,
+    require_influence,
+)
+from dreamer4_conformance.instruments.black_box import Part, influences
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.output_comparison import BUDGET
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 
 UNBOUNDED = 16

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import EPS, Subject
+from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.twohot import log_softmax, symexp, symlog, twohot_decode, twohot_encode
 

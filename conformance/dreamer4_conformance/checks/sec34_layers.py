@@ -1,0 +1,294 @@
+"""Checks of the layers as black boxes: space and time apart (A25, A39), the residual, and normalisation before each sublayer.
+
+x and its sizes are the adapter's own. Who influences whom is exact; what is read from sizes has its threshold beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamer4_conformance.instruments.black_box import Influence, Part, arguments, influences
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
+
+SEARCHED = 8
+"""Examples in which a required influence is looked for: one may be rounded away."""
+COARSE = 2.0**-10
+"""Above this eps, an influence that is not seen may have been rounded away in every example."""
+SMALL, LARGE = 8.0, 32.0
+"""Factors of x between which the update is compared: what is not normalised first grows with them, fourfold or more."""
+GROWTH = 2.0
+"""Growth of the update from SMALL to LARGE that is allowed."""
+HEED = 1 / 4
+"""How much of what another content does another size may do; without the norm it is more than 1, with it some ε."""
+
+
+def layer_input(subject: Subject, seed: int, batch: int, time: int) -> np.ndarray:
+    """x (B, T, S, D) of the adapter's example."""
+    return np.asarray(arguments(subject, "space_layer", seed, batch, time)["x"])
+
+
+def layer_output(subject: Subject, operation: str, x: np.ndarray) -> np.ndarray:
+    """What the layer makes of x, of the same shape."""
+    return subject.compute(operation, x, shape=x.shape)
+
+
+def tokens_moved(found: Influence) -> np.ndarray:
+    """bool (T, S): the tokens in which any channel moved."""
+    return np.asarray(found.moved["x"].any(-1))
+
+
+def unmoved(subject: Subject, operation: str, parts: list[Part], time: int, needed: np.ndarray) -> np.ndarray:
+    """bool (parts, T, S): what of `needed` moves in no example, each part replaced in a row of its own."""
+    missing = needed.copy()
+    for seed in range(SEARCHED):
+        for row, found in enumerate(influences(subject, operation, parts, seed=seed, time=time)):
+            missing[row] &= ~tokens_moved(found)
+        if not missing.any():
+            break
+    return missing
+
+
+def require_influence(
+    subject: Subject, trial: Trial, operation: str, parts: list[Part], time: int, needed: np.ndarray
+) -> None:
+    """Deviation where only some of what is needed, bool (parts, T, S), moves; inconclusive where none of it does."""
+    missing = unmoved(subject, operation, parts, time, needed)
+    if needed.any() and (missing == needed).all():
+        trial.inconclusive(f"{operation} mixes nothing: are its parameters random, the output projection's too?")
+    if missing.any() and subject.eps > COARSE:
+        trial.inconclusive(f"an influence in {operation} was not seen in {subject.adapter.dtype}; float32 decides it")
+    row, frame, token = np.argwhere(missing)[0] if missing.any() else (0, 0, 0)
+    sentence = f"token {token} of frame {frame} of {operation}'s output does not change with {parts[row]}"
+    trial.require(not missing.any(), sentence, call=f"{operation}(x) and {operation}(x with another {parts[row]})")
+
+
+# Space and time apart
+
+
+def scattered(seed: int, rows: int, time: int, tokens: int) -> list[Part]:
+    """One token for each row, in different frames and places."""
+    return [Part("x", ((seed + row) % time, (seed // time + 2 * row) % tokens)) for row in range(rows)]
+
+
+@check("net.factorised", needs=("example", "space_layer"))
+def space_layers_mix_all_tokens_of_a_frame_and_no_frames(subject: Subject, trial: Trial) -> None:
+    """One token changes: its frame alone moves, and every token of it."""
+    tokens = layer_input(subject, 0, 1, 2).shape[2]
+
+    @trial.examples
+    @given(seeds(), st.integers(1, 5), st.integers(2, 5))
+    def holds(seed: int, rows: int, time: int) -> None:
+        for found in influences(subject, "space_layer", scattered(seed, rows, time, tokens), seed=seed, time=time):
+            _stays(trial, "space_layer", found, "frame", found.frames("x"), found.part.index[0])
+
+    holds()
+    places = sorted({0, tokens // 2, tokens - 1})
+    parts, needed = [Part("x", (1, s)) for s in places], np.zeros((len(places), 2, tokens), bool)
+    needed[:, 1] = np.arange(tokens) != np.array(places)[:, None]
+    require_influence(subject, trial, "space_layer", parts, 2, needed)
+
+
+@check("net.factorised", needs=("example", "time_layer"))
+def time_layers_mix_no_places(subject: Subject, trial: Trial) -> None:
+    """One token changes: its place alone moves. Which frames do is attn.causal and attn.window."""
+    tokens = layer_input(subject, 0, 1, 2).shape[2]
+
+    @trial.examples
+    @given(seeds(), st.integers(1, 5), st.integers(2, 5))
+    def holds(seed: int, rows: int, time: int) -> None:
+        for found in influences(subject, "time_layer", scattered(seed, rows, time, tokens), seed=seed, time=time):
+            _stays(trial, "time_layer", found, "place", np.asarray(tokens_moved(found).any(0)), found.part.index[1])
+
+    holds()
+
+
+def _stays(trial: Trial, operation: str, found: Influence, axis: str, moved: np.ndarray, own: int) -> None:
+    """Only the `own` entry of `moved` may be set."""
+    elsewhere = np.flatnonzero(moved & (np.arange(len(moved)) != own))
+    other = elsewhere[0] if len(elsewhere) else own
+    sentence = f"{axis} {other} of {operation}'s output changes with {found.part} of {axis} {own}"
+    shape = "x".join(map(str, found.moved["x"].shape))
+    trial.require(not len(elsewhere), sentence, call=f"{operation}(x) for rows of {shape} (T, S, D)")
+
+
+@check("net.factorised", needs=("layer_kinds",))
+def a_quarter_of_the_layers_mixes_time(subject: Subject, trial: Trial) -> None:
+    """Each four layers in a row hold one, "time" or "both" (A25), the last of the four or another (A39)."""
+    kinds = list(subject.call("layer_kinds"))
+    mixing, absent = ("time", "both") if subject.readings["A25"] == "replaces" else ("both", "time")
+    trial.require(absent not in kinds, f"a layer is {absent!r}; a layer that mixes time is {mixing!r}", got=kinds)
+    held = [kinds[first : first + 4].count(mixing) for first in range(max(1, len(kinds) - 3))]
+    least, together = (1, 4) if len(kinds) >= 4 else (0, len(kinds))
+    odd = next((n for n in held if not least <= n <= 1), None)
+    sentence = f"{odd} of {together} layers in a row mix time; one in four does"
+    trial.require(odd is None, sentence, call="layer_kinds()", got=kinds)
+    if len(kinds) < 4:
+        return
+    index, last = kinds.index(mixing), subject.readings["A39"] == "last"
+    sentence = f"layer {index} mixes time, counted from 0; it is {'the last' if last else 'not the last'} of four"
+    trial.require((index == 3) == last, sentence, call="layer_kinds()", got=kinds)
+
+
+# The residual
+
+
+@check("net.residual", needs=("example", "block_zeroed"))
+def a_block_that_adds_nothing_is_the_identity(subject: Subject, trial: Trial) -> None:
+    """Exactly, token by token, whatever the size of x."""
+
+    @trial.examples
+    @given(seeds(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1.0, 1 / 8, 64.0]))
+    def holds(seed: int, batch: int, time: int, scale: float) -> None:
+        x = subject.round(scale * layer_input(subject, seed, batch, time))
+        y = layer_output(subject, "block_zeroed", x)
+        changed = np.argwhere((y != x).any(-1))
+        row, frame, token = changed[0] if len(changed) else (0, 0, 0)
+        got, expected = y[row, frame, token], x[row, frame, token]
+        sentence = f"token {token} of frame {frame} is not what it was, with attention and MLP zero"
+        call = f"block_zeroed(x of {'x'.join(map(str, x.shape))} (B, T, S, D))"
+        trial.require(not len(changed), sentence, call=call, got=got.tolist(), expected=expected.tolist())
+
+    holds()
+
+
+# Normalisation before each sublayer
+
+
+def offered(subject: Subject) -> list[str]:
+    """The layers that the adapter provides."""
+    return [name for name in ("space_layer", "time_layer") if subject.provides(name)]
+
+
+def updates(subject: Subject, operation: str, seed: int) -> tuple[float, float, float]:
+    """‖layer(c x) − c x‖ at c = SMALL and at c = LARGE, and what rounding may add to the second."""
+    x = layer_input(subject, seed, 2, 3)
+    small, large = (
+        float(np.linalg.norm(layer_output(subject, operation, subject.round(c * x)) - subject.round(c * x)))
+        for c in (SMALL, LARGE)
+    )
+    return small, large, subject.eps * LARGE * float(np.linalg.norm(x))
+
+
+@check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
+def the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> None:
+    """A sublayer sees x normalised, so what it adds to x is bounded. A norm behind the residual makes it grow like −x."""
+    reasons: list[str] = []
+    for operation in offered(subject):
+        for seed in range(3):
+            small, large, rounding = updates(subject, operation, seed)
+            sentence = f"what {operation} adds to x grows from {small:.3g} to {large:.3g} where x grows fourfold; normalised first it is bounded"
+            call = f"{operation}({SMALL:g} x) − {SMALL:g} x and {operation}({LARGE:g} x) − {LARGE:g} x"
+            trial.require(large <= GROWTH * small + rounding, sentence, call=call)
+            if not small > rounding:
+                reasons.append(f"what {operation} adds to x is lost beside x in {subject.adapter.dtype}")
+    if reasons:
+        trial.inconclusive(reasons[0])
+
+
+def heeds(subject: Subject, operation: str, seed: int) -> tuple[float, float, float]:
+    """How much one token moves when the others are SMALL times as large, and when they are others; and ‖output‖."""
+    x, other = layer_input(subject, seed, 4, 3), layer_input(subject, seed + 1, 4, 3)
+    own = np.zeros(x.shape[1:3], bool)
+    own[(slice(None), seed % x.shape[2]) if operation == "space_layer" else (-1,)] = True
+    larger, replaced = (np.where(own[..., None], x, y) for y in (subject.round(SMALL * x), other))
+    usual, after, swapped = (layer_output(subject, operation, y)[:, own] for y in (x, larger, replaced))
+    return tuple(float(np.linalg.norm(y)) for y in (after - usual, swapped - usual, usual))  # type: ignore[return-value]
+
+
+@check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
+def a_token_is_seen_without_its_size(subject: Subject, trial: Trial) -> None:
+    """Attention reads each token normalised by itself: the size of the others changes no output but their own."""
+    reasons: list[str] = []
+    for operation in offered(subject):
+        for seed in range(3):
+            size, content, output = heeds(subject, operation, seed)
+            if not content > 8 * subject.eps * output:
+                reasons.append(f"{operation} mixes too little to see whether it is normalised first")
+                continue
+            sentence = f"a token moves by {size:.3g} where {operation} is given {SMALL:g} times the others; normalised first they are the same"
+            call = f"{operation}(x) and {operation}(x with the other tokens times {SMALL:g})"
+            trial.require(size <= HEED * content, sentence, call=call)
+    if reasons:
+        trial.inconclusive(reasons[0])
+
+
+# What an implementation looks like, whatever its sizes
+
+
+def pattern(*relations: Callable[[], object]) -> np.ndarray:
+    """What each relation says, a truth or a small number; NaN where it could not be asked."""
+    return np.concatenate([attempt(relation, 1) for relation in relations])
+
+
+def growth(subject: Subject, operation: str) -> float:
+    """Power of 4 with which the update grows: 0 where it is bounded."""
+    small, large, _ = updates(subject, operation, 0)
+    return float(np.round(np.log(large / small) / np.log(LARGE / SMALL)))
+
+
+def heeds_size(subject: Subject, operation: str) -> bool:
+    """Whether tokens are seen with their size."""
+    size, content, _ = heeds(subject, operation, 0)
+    return size > HEED * content
+
+
+def leaks(subject: Subject, operation: str, axis: int) -> bool:
+    """Whether a token moves another frame (axis 0) or another place (axis 1)."""
+    tokens = layer_input(subject, 0, 1, 2).shape[2]
+    found = influences(subject, operation, scattered(0, 4, 3, tokens), seed=0, time=3)
+    return any(np.delete(tokens_moved(one), one.part.index[axis], axis).any() for one in found)
+
+
+def blind(subject: Subject) -> bool:
+    """Whether a token of a frame does not see another."""
+    tokens = layer_input(subject, 0, 1, 2).shape[2]
+    needed = np.zeros((2, 2, tokens), bool)
+    needed[:, 1] = True
+    return bool(unmoved(subject, "space_layer", [Part("x", (1, 0)), Part("x", (1, tokens - 1))], 2, needed).any())
+
+
+@signature("space_layer")
+def what_a_space_layer_mixes(subject: Subject) -> np.ndarray:
+    """Whether frames mix, whether tokens are hidden, how sizes count."""
+    return pattern(
+        lambda: leaks(subject, "space_layer", 0),
+        lambda: blind(subject),
+        lambda: growth(subject, "space_layer"),
+        lambda: heeds_size(subject, "space_layer"),
+    )
+
+
+@signature("time_layer")
+def what_a_time_layer_mixes(subject: Subject) -> np.ndarray:
+    """Whether places mix, how sizes count."""
+    return pattern(
+        lambda: leaks(subject, "time_layer", 1),
+        lambda: growth(subject, "time_layer"),
+        lambda: heeds_size(subject, "time_layer"),
+    )
+
+
+@signature("layer_kinds")
+def where_time_is_mixed(subject: Subject) -> np.ndarray:
+    """Last of four, elsewhere, in how many of the first four, and under which name."""
+    kinds = list(subject.call("layer_kinds"))
+    mixing = np.array([kind != "space" for kind in kinds])
+    last = np.arange(len(kinds)) % 4 == 3
+    return np.array(
+        [mixing[last].any(), mixing[~last].any(), mixing[:4].sum(), "time" in kinds, "both" in kinds], float
+    )
+
+
+@signature("block_zeroed")
+def what_a_zeroed_block_leaves(subject: Subject) -> np.ndarray:
+    """Whether the first and the last token are what they were; the factor by which the output is the input."""
+    x = layer_input(subject, 0, 2, 3)
+    y = attempt(lambda: layer_output(subject, "block_zeroed", x), x.size).reshape(x.shape)
+    return np.array([(y == x)[:, :, 0].all(), (y == x)[:, :, -1].all(), np.round((y * x).sum() / (x * x).sum(), 2)])
