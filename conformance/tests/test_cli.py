@@ -11,7 +11,7 @@ import pytest
 
 from dreamer4_conformance.clauses import CLAUSES
 from dreamer4_conformance.cli import main
-from dreamer4_conformance.explain import equation, mistakes
+from dreamer4_conformance.explain import equation
 from dreamer4_conformance.runner import checkable
 
 ADAPTERS = """
@@ -227,9 +227,10 @@ def test_every_reference_module_says_what_it_is(module: str) -> None:
 
 
 def test_the_mistakes_that_explain_reads_are_those_of_the_zoo() -> None:
+    from dreamer4_conformance.zoo.catalogue import catalogue
     from dreamer4_conformance.zoo.mistakes import MISTAKES
 
-    assert mistakes() == {name: (found.clause, found.description) for name, found in MISTAKES.items()}
+    assert catalogue() == {name: (found.clause, found.description) for name, found in MISTAKES.items()}
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["explain", "eq08.value"], ["run", "--help"]])

@@ -14,7 +14,7 @@ import numpy as np
 from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
 from dreamer4_conformance.adapters.importing import NEEDED, describe
 from dreamer4_conformance.clauses import BY_ID as CLAUSES
-from dreamer4_conformance.instruments.smoke_calls import first_contact
+from dreamer4_conformance.instruments.smoke_calls import smoke_calls
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import AdapterError
@@ -29,7 +29,7 @@ def examine(adapter: Adapter | type[Adapter], *, device: str | None = None, dtyp
     instance = _instance(adapter, {"device": device, "dtype": dtype})
     _refuse(instance, [*_declarations(instance), *_surroundings(instance)])
     subject = Subject(instance)
-    _refuse(instance, list(first_contact(subject)))
+    _refuse(instance, list(smoke_calls(subject)))
     return subject
 
 
@@ -42,16 +42,15 @@ def _refuse(adapter: Adapter, problems: list[str]) -> None:
 def _instance(adapter: Any, overrides: dict[str, str | None]) -> Adapter:
     given = {name: value for name, value in overrides.items() if value is not None}
     if isinstance(adapter, type) and issubclass(adapter, Adapter):
-        instance = adapter.__new__(adapter)
-        vars(instance).update(given)
+        overriding = type(adapter.__name__, (adapter,), {"__module__": adapter.__module__, **given})
         try:
-            type.__getattribute__(adapter, "__init__")(instance)
+            adapter = overriding()
         except Exception as error:
             raise AdapterError(f"{adapter.__name__}() raised {type(error).__name__}: {error}") from error
-        adapter = instance
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"the adapter is {describe(adapter)}; it needs {NEEDED}")
-    vars(adapter).update(given)
+    for name, value in given.items():  # on an instance, and where the constructor has set its own
+        setattr(adapter, name, value)
     return adapter
 
 

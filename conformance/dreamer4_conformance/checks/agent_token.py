@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dreamer4_conformance.checks.sec32_dynamics import (
+from dreamer4_conformance.instruments.black_box import Part, arguments, run, together
+from dreamer4_conformance.instruments.dynamics import (
     DYNAMICS,
     MASK,
     TIME,
@@ -14,13 +15,12 @@ from dreamer4_conformance.checks.sec32_dynamics import (
     acts_after,
     call_with,
     inputs_of_frames,
-    judge_mask,
     unmoved,
 )
-from dreamer4_conformance.instruments.black_box import Part, arguments, demand, run, together
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence, fail_unless_mask_follows_reference
 from dreamer4_conformance.verdicts import Inconclusive
 
 HEADS = ("mtp_heads", *DYNAMICS)
@@ -51,7 +51,7 @@ def nothing_sees_the_agent_token(subject: Subject, trial: Trial) -> None:
     trial.require(not leaks.size, sentence, call=call_with(task, 3))
     blind = np.flatnonzero(~moved.frames("agent"))
     sentence = f"the agent's output in frame {blind[0] if blind.size else ''} does not change with the task"
-    demand(trial, subject, not blind.size, sentence, call=call_with(task, 3))
+    fail_unless_influence(trial, subject, not blind.size, sentence, call=call_with(task, 3))
 
 
 @check("dyn.agent-firewall", needs=DYNAMICS)
@@ -66,14 +66,14 @@ def agent_token_sees_everything_up_to_its_frame(subject: Subject, trial: Trial) 
     trial.cases += 1
     for part, frame in unmoved(subject, found, "agent", TIME):
         sentence = f"the agent's output in frame {frame} does not change with {part.path} of frame {part.index[0]}"
-        demand(trial, subject, False, sentence, call=call_with(part, TIME))
+        fail_unless_influence(trial, subject, False, sentence, call=call_with(part, TIME))
 
 
 @check("dyn.agent-firewall", needs=MASK)
 def mask_hides_agent_tokens_and_nothing_from_them(subject: Subject, trial: Trial) -> None:
     """Within a frame; and of earlier frames none is seen either."""
     names = ("latent", "label", "action", "agent")
-    judge_mask(subject, trial, names, ("agent",))
+    fail_unless_mask_follows_reference(subject, trial, names, ("agent",))
 
 
 # Eq. (9)
@@ -100,7 +100,7 @@ def agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Tri
         sentence = (
             f"the agent's output in frame {t} does not change with the action of block {part.index[0]}, a_{t - 1}"
         )
-        demand(trial, subject, False, sentence + _as_declared(subject), call=call_with(part, TIME))
+        fail_unless_influence(trial, subject, False, sentence + _as_declared(subject), call=call_with(part, TIME))
 
 
 def _acted(found: Found) -> Found:
@@ -186,7 +186,7 @@ def each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: Trial)
     for t in range(3):
         blind = np.flatnonzero(~moved[t, t])
         sentence = f"the head at distance number {blind[0] if blind.size else ''} of A17 does not change with h_{t} in frame {t}"
-        demand(trial, subject, not blind.size, sentence, call=call)
+        fail_unless_influence(trial, subject, not blind.size, sentence, call=call)
         others = np.delete(moved[t], t, axis=0).any() or moved[3].any()
         trial.require(not others, f"heads change with h_{t} in another frame or another sequence", call=call)
 

@@ -5,7 +5,6 @@ Plans may be drawn or fixed. What is drawn is decided by laws, on one plan of `S
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,10 +12,10 @@ import numpy as np
 
 from dreamer4_conformance.instruments.black_box import Part, influences, together
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.training import lengths, marked, plan
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.tail_bounds import count_bound
-from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.algorithm1_training import rounded_share
 from dreamer4_reference.constants import IMAGE_FRACTION, RELEVANT_FRACTION
 
@@ -27,41 +26,6 @@ END = STEPS // 64
 """Steps at the end of a plan in which only long batches come, at least: by chance, at one in two, 16 in a row are 1 in 65,536 plans."""
 FEW = 3
 """Videos of a batch of which 30 % may be rounded to none."""
-
-Plan = Sequence[Mapping[str, Any]]
-
-
-def plan(subject: Subject, seed: int, steps: int) -> Plan:
-    """One mapping for each step. OperationFailed where it is anything else."""
-    found = subject.call("training_plan", seed, steps, seeded=seed)
-    if isinstance(found, Mapping | str) or not isinstance(found, Sequence):
-        raise OperationFailed(f"training_plan returned {type(found).__name__}; it needs a list of dicts, one each step")
-    if len(found) != steps or not all(isinstance(step, Mapping) for step in found):
-        kinds = sorted({type(step).__name__ for step in found})
-        raise OperationFailed(f"training_plan returned {len(found)} of {kinds}; it needs {steps} dicts, one each step")
-    return found
-
-
-def lengths(subject: Subject, trial: Trial, planned: Plan) -> np.ndarray:
-    """Frames of every batch, int (steps,)."""
-    if not all("length" in step for step in planned):
-        trial.inconclusive("training_plan leaves 'length' out")
-    found = np.array([subject.read("training_plan: length", step["length"], ()) for step in planned])
-    if found.dtype.kind not in "iu" or (found < 1).any():
-        raise OperationFailed(f"training_plan: 'length' is {found.min()} of {found.dtype}; it needs whole numbers ≥ 1")
-    return found
-
-
-def marked(subject: Subject, trial: Trial, planned: Plan, key: str) -> list[np.ndarray]:
-    """Which sequences of every batch are marked, bool (B,) each."""
-    if not any(key in step for step in planned):
-        trial.inconclusive(f"training_plan leaves {key!r} out")
-    found = [subject.read(f"training_plan: {key}", np.asarray(step[key])) if key in step else None for step in planned]
-    rows = [np.zeros(0, bool) if row is None else row for row in found]
-    for row in rows:
-        if row.ndim != 1 or row.dtype != bool:
-            raise OperationFailed(f"training_plan: {key!r} is {row.dtype} of shape {row.shape}; it needs bool (B,)")
-    return [row for row in rows if row.size]
 
 
 def long_batches(frames: np.ndarray) -> tuple[np.ndarray, int]:
@@ -75,7 +39,7 @@ def long_batches(frames: np.ndarray) -> tuple[np.ndarray, int]:
 def short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subject, trial: Trial) -> None:
     """Short ones are in the majority, long ones occur (one in 600 is found), and the last sixty-fourth is long alone."""
     call = f"training_plan({trial.seed}, {STEPS})"
-    frames = lengths(subject, trial, plan(subject, trial.seed, STEPS))
+    frames = lengths(subject, plan(subject, trial.seed, STEPS))
     long, alone = long_batches(frames)
     trial.require(
         alone > 0, f"every batch has {frames[0]} frames; it needs many short ones, and occasional long ones", call=call
@@ -84,7 +48,7 @@ def short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subje
     trial.require(STEPS - alone >= END, sentence, call=call, got=frames.tolist())
     mixed, share = long[:alone], float(long[:alone].mean())
     if not mixed.any():
-        more = long_batches(lengths(subject, trial, plan(subject, trial.seed, RARE * STEPS)))
+        more = long_batches(lengths(subject, plan(subject, trial.seed, RARE * STEPS)))
         sentence = "no long batch comes among the short ones; it needs an occasional one"
         trial.require(more[0][: more[1]].any(), sentence, call=f"training_plan({trial.seed}, {RARE * STEPS})")
     p_value = count_bound(int(mixed.sum()), mixed.size, 0.5) if share > 0.5 else 1.0
@@ -97,7 +61,7 @@ def long_batches_exceed_the_context(subject: Subject, trial: Trial) -> None:
     """Exact: T2 > C, as A30 counts C."""
     context, longest = (
         subject.adapter.context_frames,
-        int(lengths(subject, trial, plan(subject, trial.seed, STEPS)).max()),
+        int(lengths(subject, plan(subject, trial.seed, STEPS)).max()),
     )
     if context is None:
         trial.inconclusive("context_frames is None: no batch is longer than a context without a window")
@@ -108,7 +72,7 @@ def long_batches_exceed_the_context(subject: Subject, trial: Trial) -> None:
 @check("train.images", needs=("training_plan",), decisions=2)
 def three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) -> None:
     """Drawn video by video, a share off by 0.04 is found with certainty in batches of eight."""
-    rows = marked(subject, trial, plan(subject, trial.seed, STEPS), "image")
+    rows = marked(subject, plan(subject, trial.seed, STEPS), "image")
     if not any(row.any() for row in rows) and max(map(len, rows)) <= FEW:
         trial.inconclusive(f"no batch has more than {FEW} videos: 30 % of them may be rounded to none")
     _judge_share(trial, rows, IMAGE_FRACTION, "videos", "separate images")
@@ -125,7 +89,7 @@ def three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) ->
 @check("train.data-mixture", needs=("training_plan",), decisions=1)
 def half_of_the_sequences_are_relevant(subject: Subject, trial: Trial) -> None:
     """In each batch or over all of them. Drawn one by one, a share off by 0.04 is found with certainty in batches of eight."""
-    rows = marked(subject, trial, plan(subject, trial.seed, STEPS), "relevant")
+    rows = marked(subject, plan(subject, trial.seed, STEPS), "relevant")
     # Batches that are of one kind each are drawn as wholes.
     alike = all(row.all() or not row.any() for row in rows)
     _judge_share(trial, [row[:1] for row in rows] if alike else rows, RELEVANT_FRACTION, "sequences", "relevant")
@@ -181,15 +145,15 @@ def what_batches_consist_of(subject: Subject) -> np.ndarray:
 
 
 def _statistics(subject: Subject) -> list[float]:
-    trial, planned = Trial(), plan(subject, 0, STEPS)
-    frames = lengths(subject, trial, planned)
+    planned = plan(subject, 0, STEPS)
+    frames = lengths(subject, planned)
     long, alone = long_batches(frames)
     context = subject.adapter.context_frames
     runs = [len(list(group)) for is_long, group in groupby(long) if is_long]
     shares = [
         value
         for key in ("image", "relevant")
-        for rows in [marked(subject, trial, planned, key)]
+        for rows in [marked(subject, planned, key)]
         for value in (4 * float(np.concatenate(rows).mean()), 4 * float(np.mean([row.all() for row in rows])))
     ]
     exceeds = context is None or frames.max() > context or not alone

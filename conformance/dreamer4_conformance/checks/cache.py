@@ -7,12 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.checks.sec32_dynamics import rounded
-from dreamer4_conformance.instruments.black_box import EXAMPLES, Tree, arguments, demand, leaves, mapped, run, varies
-from dreamer4_conformance.instruments.stepwise import require_departure, rolled_out, unroll
+from dreamer4_conformance.instruments.black_box import EXAMPLES, Tree, arguments, leaves, mapped, run, varies
+from dreamer4_conformance.instruments.inputs import rounded
+from dreamer4_conformance.instruments.stepwise import rolled_out, undecided_unless_window_is_left, unroll
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
 from dreamer4_conformance.judging.output_comparison import BUDGET, close, relative_errors
 from dreamer4_conformance.verdicts import Deviation, OperationFailed
 
@@ -39,7 +40,7 @@ def one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
         missing |= _judge_unrolled(subject, trial, {**given, "task": None})
     if missing:
         trial.inconclusive(f"the cached step returns no {' and no '.join(sorted(missing))} output, which dynamics does")
-    require_departure(subject, trial, time)
+    undecided_unless_window_is_left(subject, time)
 
 
 def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
@@ -87,7 +88,7 @@ def rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) 
         if subject.readings["A28"] == "frame":
             raise
         trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may be another")
-    require_departure(subject, trial, context + without.shape[1])
+    undecided_unless_window_is_left(subject, context + without.shape[1])
 
 
 def _rollouts(
@@ -112,7 +113,7 @@ def rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> No
             still = np.flatnonzero(~_moved_frames(subject, partial(generate, cache=cache), frames, given, name))
             sentence = f"generated frame {still[0] if still.size else ''} is the same after different {said}"
             call = f"rollout(…, cache={cache}) with the {said} of two examples"
-            demand(trial, subject, not still.size, sentence, call=call)
+            fail_unless_influence(trial, subject, not still.size, sentence, call=call)
 
 
 def _moved_frames(

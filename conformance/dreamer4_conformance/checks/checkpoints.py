@@ -6,12 +6,12 @@ How far a resumed run may be off is measured: by two runs that were not interrup
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.instruments.training import final, loading
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import OperationFailed
@@ -23,14 +23,6 @@ ROUNDING = 16 * EPS["float32"]
 VISIBLE = 8.0
 """Times the bound by which the steps after the interruption have to move something, for a verdict."""
 FOREIGN = "not_a_parameter_of_this_model"
-
-
-def final(subject: Subject, steps: int, at: int | None) -> dict[str, np.ndarray]:
-    """What a run ends with. OperationFailed where it holds no arrays."""
-    found = subject.call("resume", 0, steps, at, seeded=0)
-    if not isinstance(found, Mapping) or not found:
-        raise OperationFailed(f"resume returned {type(found).__name__}; it needs a dict of arrays, one at least")
-    return {str(name): subject.read(f"resume: {name}", x).astype(np.float64) for name, x in found.items()}
 
 
 def furthest(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -63,33 +55,6 @@ def a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: 
     for name, distance in furthest(whole, resumed).items():
         what = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
         trial.compare(what, distance, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
-
-
-@dataclass(frozen=True)
-class Loading:
-    """What loading said, and what the model then holds."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    parameters: Mapping[str, np.ndarray]
-    call: str
-
-
-def loading(subject: Subject, removed: str | None = None, added: str | None = None) -> Loading:
-    """One checkpoint loaded. OperationFailed where the report cannot be read."""
-    call = f"load_checkpoint({removed!r}, {added!r})"
-    found = subject.call("load_checkpoint", removed, added)
-    if not isinstance(found, Mapping) or not {"missing", "unexpected", "parameters"} <= set(found):
-        seen = sorted(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
-        raise OperationFailed(
-            f"load_checkpoint returned {seen}; it needs missing, unexpected and parameters", call=call
-        )
-    parameters = found["parameters"]
-    if not isinstance(parameters, Mapping) or not parameters:
-        raise OperationFailed(f"load_checkpoint: parameters is {type(parameters).__name__}; it needs arrays by name")
-    missing, unexpected = (tuple(map(str, found[key])) for key in ("missing", "unexpected"))
-    read = {str(name): subject.read(f"load_checkpoint: {name}", x) for name, x in parameters.items()}
-    return Loading(missing, unexpected, read, call)
 
 
 def some(names: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamer4_conformance.instruments.inputs import contents
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.instruments.sampler_trace import (
     LOUD,
@@ -24,7 +25,7 @@ from dreamer4_conformance.instruments.sampler_trace import (
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import contents, seeds
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.judging.tail_bounds import (
     any_of,
     correlation,

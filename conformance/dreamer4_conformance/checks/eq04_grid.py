@@ -19,11 +19,11 @@ import numpy as np
 
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments.call_roles import entries, match
+from dreamer4_conformance.instruments.inputs import ACTIONS, contents
 from dreamer4_conformance.instruments.recorder import CONSTANT
 from dreamer4_conformance.instruments.subject import Draw, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import ACTIONS, contents
 from dreamer4_conformance.judging.tail_bounds import any_of, count_bound, mean_bound, uniform_bound
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 from dreamer4_reference.eq04_grid import step_sizes

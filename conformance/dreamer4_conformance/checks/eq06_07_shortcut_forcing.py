@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.call_roles import Entry, Match, entries
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
+from dreamer4_conformance.instruments.inputs import draw_contents
 from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork, perfect
-from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
+from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import draw_contents, draws, seeds
+from dreamer4_conformance.judging.strategies import draws, seeds
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.eq01_corruption import corrupt
 from dreamer4_reference.eq04_grid import signal_levels, step_sizes
 
-LOSSES = ("dynamics_loss_at", "dynamics_loss")
 NETWORKS = (AFFINE, CONSTANT)
 K_LOSS = 16.0
 """Roundings of the loss: about ten operations on each element, then the reductions."""

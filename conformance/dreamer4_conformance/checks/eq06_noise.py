@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from dreamer4_conformance.instruments.inputs import draw_contents
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import draw_contents
 from dreamer4_conformance.judging.tail_bounds import (
     any_of,
     mean_square_bound,

@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.checks.eq06_07_shortcut_forcing import LOSSES
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
+from dreamer4_conformance.instruments.inputs import draw_contents
 from dreamer4_conformance.instruments.recorder import AFFINE
-from dreamer4_conformance.instruments.subject import Evaluation, Subject
+from dreamer4_conformance.instruments.subject import LOSSES, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import signature
-from dreamer4_conformance.judging.strategies import draw_contents, levels
+from dreamer4_conformance.judging.strategies import levels
 from dreamer4_reference.eq08_ramp_weight import ramp_weight
 
 

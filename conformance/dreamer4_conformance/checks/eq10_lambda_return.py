@@ -9,77 +9,22 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.checks.twohot import adapters_bins
 from dreamer4_conformance.instruments.gradients import operation_gradients
+from dreamer4_conformance.instruments.heads import (
+    Trajectory,
+    adapters_bins,
+    compute_returns,
+    expected_returns,
+    magnitude,
+    trajectory,
+)
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import seeds
+from dreamer4_conformance.judging.strategies import seeds, trajectories
 from dreamer4_conformance.verdicts import NotProvided
-from dreamer4_reference.eq10_lambda_return import lambda_returns, value_loss, value_loss_gradient
+from dreamer4_reference.eq10_lambda_return import value_loss, value_loss_gradient
 from dreamer4_reference.twohot import log_softmax, softmax, symlog, twohot_encode
-
-UNIT = 256
-"""γ, λ and c are multiples of 1/256, exact in every dtype."""
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Arguments of `lambda_returns`: reward, cont (B, H); value (B, H + 1)."""
-
-    reward: np.ndarray
-    value: np.ndarray
-    cont: np.ndarray
-    gamma: float
-    lam: float
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """In the order of the operation."""
-        return self.reward, self.value, self.cont, self.gamma, self.lam
-
-    def __str__(self) -> str:
-        """As a reader would write them."""
-        return ", ".join(str(x.tolist()) if isinstance(x, np.ndarray) else str(x) for x in self.arguments)
-
-
-def trajectory(subject: Subject, seed: int, shape: tuple[int, int], gamma: float, lam: float) -> Trajectory:
-    """Rewards and values from `seed`; c is 1, 0 or in between.
-
-    Under pairing "next" the last c is 1, because what follows past the end is open.
-    """
-    rng = np.random.default_rng(seed)
-    reward, value = rng.standard_normal(shape), rng.standard_normal((shape[0], shape[1] + 1))
-    cont = np.clip(rng.integers(-UNIT // 2, 2 * UNIT, shape), 0, UNIT) / UNIT
-    if subject.readings["A15"] == "next":
-        cont[:, -1] = 1.0
-    return Trajectory(subject.round(reward), subject.round(value), cont, gamma, lam)
-
-
-@st.composite
-def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None, shortest: int = 1) -> Trajectory:
-    """Up to 3 rows and 9 steps."""
-    shape = (draw(st.integers(1, 3)), draw(st.integers(shortest, 9)))
-    gamma = draw(st.integers(UNIT // 2, UNIT)) / UNIT
-    return trajectory(subject, draw(seeds()), shape, gamma, draw(st.integers(0, UNIT)) / UNIT if lam is None else lam)
-
-
-def expected_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
-    """The reference under the adapter's readings."""
-    mixture, pairing = subject.readings["A13"], subject.readings["A15"]
-    return np.asarray(lambda_returns(*given_.arguments, mixture=mixture, pairing=pairing))  # type: ignore[arg-type]
-
-
-def magnitude(subject: Subject, given_: Trajectory) -> np.ndarray:
-    """|r| + γ c ((1 − λ)|v| + λ …), rounded once for each step left; |v_t| too: the sum of TD errors starts at it."""
-    reward = np.abs(given_.reward) + np.abs(given_.value[:, :-1])
-    sizes = expected_returns(subject, replace(given_, reward=reward, value=np.abs(given_.value)))
-    return np.asarray(sizes * (1 + np.arange(reward.shape[1])[::-1]))
-
-
-def compute_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
-    """What the operation returned."""
-    return subject.compute("lambda_returns", *given_.arguments, shape=given_.reward.shape)
 
 
 @check("eq10.value", needs=("lambda_returns",))

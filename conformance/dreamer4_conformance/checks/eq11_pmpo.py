@@ -10,12 +10,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.checks.eq10_lambda_return import Trajectory, expected_returns, magnitude, trajectories
 from dreamer4_conformance.instruments.gradients import operation_gradients
+from dreamer4_conformance.instruments.heads import Trajectory, expected_returns, magnitude
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import seeds
+from dreamer4_conformance.judging.strategies import seeds, trajectories
 from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 from dreamer4_reference.eq11_pmpo import (
     kl_to_prior,

@@ -8,10 +8,11 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dreamer4_conformance.instruments.inputs import grid_pairs
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import grid_pairs, seeds
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.sec32_dynamics import action_tokens
 

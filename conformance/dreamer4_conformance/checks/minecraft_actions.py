@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dreamer4_conformance.instruments.dynamics import classes
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.minecraft_actions import BINARIES, MOUSE_BINS
 
 AXES = ("first", "second")
@@ -26,14 +26,6 @@ DIAGONAL = 400
 """Movements along both axes."""
 COUNTS = {"binary_actions": BINARIES, "mouse_classes": CLASSES}
 """Keys of `constants` and what they count."""
-
-
-def classes(subject: Subject, movement: np.ndarray) -> np.ndarray:
-    """int (N,). OperationFailed where they are not whole numbers."""
-    got = subject.compute("mouse_class", movement, shape=(len(movement),))
-    if got.dtype.kind not in "iu":
-        raise OperationFailed(f"mouse_class returned {got.dtype} values; it needs whole numbers")
-    return got
 
 
 def sweep(subject: Subject) -> np.ndarray:

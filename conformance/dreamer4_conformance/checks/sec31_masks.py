@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from itertools import product
 
@@ -10,26 +9,21 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import Influence, Part, a_few, arguments, demand, influences, together
+from dreamer4_conformance.instruments.black_box import Part, a_few, arguments, influences
+from dreamer4_conformance.instruments.dynamics import mask
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import (
+    fail_unless_each_moves_its_frame,
+    fail_unless_each_place_moves_z,
+)
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.sec31_masks import Kind, decoder_may_attend, encoder_may_attend, modality_mask
 
 ONE, THREE = ("latent", "image"), ("latent", "image", "sound", "touch")
 """Latents with one modality, and with three; the names of the last two are the suite's own."""
 FRAMES = 4
-PLACES = 10
-"""Places of a frame of the video that are replaced one by one."""
-
-
-def mask(subject: Subject, kind: str, modality: list[str], frame: np.ndarray) -> np.ndarray:
-    """bool (N, N) of the adapter. OperationFailed where it holds anything else."""
-    got = subject.compute("modality_mask", kind, modality, frame, shape=(len(modality),) * 2)
-    if got.dtype != bool:
-        raise OperationFailed(f"modality_mask returned {got.dtype} values; it needs booleans, True = may attend")
-    return got
 
 
 def modalities(subject: Subject, kind: str) -> tuple[str, ...]:
@@ -94,37 +88,14 @@ def _sentence(kind: str, query: str, key: str, behind: int, *, sees: bool) -> st
 @check("tok.encoder-mask", needs=("encode", "example"))
 def latents_see_every_part_of_their_frame(subject: Subject, trial: Trial) -> None:
     """Nothing is hidden from them or cropped."""
-    each_place_moves_z(subject, trial)
-
-
-def each_place_moves_z(subject: Subject, trial: Trial) -> None:
-    """Each of some places of a frame of the video, the first and the last of every axis among them, moves z of that frame."""
-    axes = arguments(subject, "encode", 0, 1, 2)["video"].shape[2:4]
-    rng = np.random.default_rng(0)
-    drawn = [tuple(int(rng.integers(size)) for size in axes) for _ in range(PLACES)]
-    places = dict.fromkeys([tuple(size - 1 for size in axes), (0,) * len(axes), *drawn])
-    _each_moves_its_frame(subject, trial, "encode", [Part("video", (1, *place)) for place in places], "z")
+    fail_unless_each_place_moves_z(subject, trial)
 
 
 @check("tok.decoder-mask", needs=("decode", "example"))
 def video_is_made_of_every_latent(subject: Subject, trial: Trial) -> None:
     """Each of some latents, the first and the last among them, moves its frame of the video."""
     tokens = arguments(subject, "decode", 0, 1, 2)["z"].shape[2]
-    _each_moves_its_frame(subject, trial, "decode", [Part("z", (1, s)) for s in a_few(tokens)], "video")
-
-
-def _each_moves_its_frame(subject: Subject, trial: Trial, operation: str, parts: list[Part], output: str) -> None:
-    """Every part lies in frame 1 of 2."""
-
-    def moves(found: Mapping[Part, Influence]) -> dict[Part, bool]:
-        return {part: bool(each.frames(output)[-1]) for part, each in found.items()}
-
-    found = moves(together(subject, operation, parts, lambda found: all(moves(found).values()), seed=0, time=2))
-    if not any(found.values()):
-        trial.inconclusive(f"{operation} does not depend on its input at all")
-    for part, holds in found.items():
-        sentence = f"frame 1 of {output} does not change with {part}"
-        demand(trial, subject, holds, sentence, call=f"{operation}(**example(0, {len(parts) + 1}, 2))")
+    fail_unless_each_moves_its_frame(subject, trial, "decode", [Part("z", (1, s)) for s in a_few(tokens)], "video")
 
 
 def _seen(subject: Subject, kind: str, names: tuple[str, ...]) -> np.ndarray:

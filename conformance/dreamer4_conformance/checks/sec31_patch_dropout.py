@@ -10,15 +10,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.checks.sec31_masks import each_place_moves_z
 from dreamer4_conformance.instruments.black_box import REPEATS, arguments
 from dreamer4_conformance.instruments.gradients import operation_gradients
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.tokenizer import dropout_masks
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_each_place_moves_z
 from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.judging.tail_bounds import any_of, count_bound, distance_bound, mean_bound
-from dreamer4_conformance.verdicts import NotProvided, OperationFailed
+from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.constants import MAE_MAX
 from dreamer4_reference.sec31_patch_dropout import Draw, drop_count_law, replace_dropped
 
@@ -29,16 +30,6 @@ FEW, MANY = 16, 64
 
 LEAST = 1e-9
 """Variance that is assumed where none was seen, which leaves the bounds defined."""
-
-
-def masks(subject: Subject, seed: int, batch: int, time: int, patches: int) -> np.ndarray:
-    """bool (B, T, N). OperationFailed where it holds anything else."""
-    batch = max(batch, subject.adapter.min_batch)
-    drawn = subject.call("patch_dropout", seed, batch, time, patches, seeded=seed)
-    dropped = subject.read("patch_dropout", drawn, (batch, time, patches))
-    if dropped.dtype != bool:
-        raise OperationFailed(f"patch_dropout returned {dropped.dtype} values; it needs booleans, True = dropped")
-    return dropped
 
 
 def _seed(trial: Trial) -> int:
@@ -55,7 +46,7 @@ def _law(subject: Subject, patches: int) -> np.ndarray:
 def number_of_dropped_patches_follows_its_law(subject: Subject, trial: Trial) -> None:
     """Found with certainty: a largest p of 0.8 or less, or of 1."""
     seed, law = _seed(trial), _law(subject, MANY)
-    count = masks(subject, seed, ROWS, TIME, MANY).sum(-1).ravel()
+    count = dropout_masks(subject, seed, ROWS, TIME, MANY).sum(-1).ravel()
     got = np.bincount(count, minlength=MANY + 1) / count.size
     open_to_rounding = 1 / (2 * MAE_MAX * MANY) if subject.readings["A33"] == "count" else 0.0
     distance = float(np.abs(np.cumsum(got) - np.cumsum(law)).max())
@@ -69,7 +60,7 @@ def number_of_dropped_patches_follows_its_law(subject: Subject, trial: Trial) ->
 def images_lose_all_patches_as_often_as_they_should(subject: Subject, trial: Trial) -> None:
     """Drawn patch by patch a few do; by an exact count none does, since p N leaves one (A33)."""
     seed, share = _seed(trial), float(_law(subject, FEW)[-1])
-    dropped = masks(subject, seed, ROWS, TIME, FEW).all(-1)
+    dropped = dropout_masks(subject, seed, ROWS, TIME, FEW).all(-1)
     images, of = int(dropped.sum()), dropped.size
     call = f"patch_dropout({seed}, {ROWS}, {TIME}, {FEW})"
     if subject.readings["A33"] == "count":
@@ -84,7 +75,7 @@ def images_lose_all_patches_as_often_as_they_should(subject: Subject, trial: Tri
 def images_draw_their_own_share(subject: Subject, trial: Trial) -> None:
     """The numbers of patches that neighbouring frames, and rows, drop: a correlation of 0.25 is found with certainty."""
     seed = _seed(trial)
-    count = masks(subject, seed, ROWS, TIME, MANY).sum(-1)
+    count = dropout_masks(subject, seed, ROWS, TIME, MANY).sum(-1)
     law, numbers = _law(subject, MANY), np.arange(MANY + 1)
     scores = (numbers - law @ numbers) / np.sqrt(law @ (numbers - law @ numbers) ** 2)
     call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
@@ -105,7 +96,7 @@ def _neighbours(x: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
 def images_drop_patches_of_their_own(subject: Subject, trial: Trial) -> None:
     """Given how many, the patches of an image are independent of those of the frame, and the row, beside it."""
     seed = _seed(trial)
-    for name, one, other in _neighbours(masks(subject, seed, ROWS, TIME, MANY)):
+    for name, one, other in _neighbours(dropout_masks(subject, seed, ROWS, TIME, MANY)):
         excess, bound = _shared(one.reshape(-1, MANY), other.reshape(-1, MANY))
         sentence = f"neighbouring {name} drop {excess:.3g} patches more in common than independent images would"
         call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
@@ -116,7 +107,7 @@ def images_drop_patches_of_their_own(subject: Subject, trial: Trial) -> None:
 def patches_of_an_image_are_alike(subject: Subject, trial: Trial) -> None:
     """Given how many are dropped, each place is as likely as another, and so is each pair at any distance."""
     seed = _seed(trial)
-    dropped = masks(subject, seed, ROWS, TIME, MANY)
+    dropped = dropout_masks(subject, seed, ROWS, TIME, MANY)
     for what, judged in (("patches at place", _by_place), ("pairs of patches at distance", _by_distance)):
         excess, bounds = judged(dropped)
         worst = int(np.argmax(np.abs(excess)))
@@ -160,7 +151,7 @@ def _by_distance(dropped: np.ndarray) -> tuple[np.ndarray, list[float]]:
 def patches_follow_their_seed(subject: Subject, trial: Trial) -> None:
     """Exact: 512 images are never the same twice by chance."""
     call = f"patch_dropout(7, {ROWS}, 1, {MANY})"
-    first, again, other = (masks(subject, seed, ROWS, 1, MANY) for seed in (7, 7, 8))
+    first, again, other = (dropout_masks(subject, seed, ROWS, 1, MANY) for seed in (7, 7, 8))
     trial.require(np.array_equal(first, again), "the same seed drops different patches", call=f"{call}, twice")
     trial.require(not np.array_equal(first, other), "two seeds drop the same patches", call=f"{call} and with seed 8")
 
@@ -188,7 +179,7 @@ def _recurs(subject: Subject, video: object, seed: int, z: np.ndarray) -> bool:
 @check("tok.mae-embedding", needs=("mae_replace", "encode", "example"))
 def every_patch_is_seen_at_inference(subject: Subject, trial: Trial) -> None:
     """Nothing stands in the place of a patch: each of some places of a frame moves z."""
-    each_place_moves_z(subject, trial)
+    fail_unless_each_place_moves_z(subject, trial)
 
 
 @check("tok.mae-embedding", needs=("mae_replace",))
@@ -244,9 +235,9 @@ def law_of_the_dropped(subject: Subject) -> np.ndarray:
 
 
 def _statistics(subject: Subject) -> np.ndarray:
-    dropped = masks(subject, 1, ROWS, TIME, MANY)
+    dropped = dropout_masks(subject, 1, ROWS, TIME, MANY)
     share = dropped.mean(-1)
-    all_of_few = 20 * masks(subject, 1, ROWS, TIME, FEW).all(-1).mean()
+    all_of_few = 20 * dropout_masks(subject, 1, ROWS, TIME, FEW).all(-1).mean()
     pairs = [
         2 * np.corrcoef(one.ravel(), other.ravel())[0, 1] if one.std() * other.std() else 2.0
         for _, one, other in _neighbours(share)
@@ -254,7 +245,10 @@ def _statistics(subject: Subject) -> np.ndarray:
     common = [_shared(one.reshape(-1, MANY), other.reshape(-1, MANY))[0] / 4 for _, one, other in _neighbours(dropped)]
     ends = (2 * _by_place(dropped)[0].clip(-1, 1)).take([0, -1])
     distances = 4 * _by_distance(dropped)[0].take([1, MANY // 2])
-    same = [np.array_equal(masks(subject, 1, 4, 2, MANY), masks(subject, seed, 4, 2, MANY)) for seed in (1, 2)]
+    same = [
+        np.array_equal(dropout_masks(subject, 1, 4, 2, MANY), dropout_masks(subject, seed, 4, 2, MANY))
+        for seed in (1, 2)
+    ]
     quantiles = np.quantile(share, [0.1, 0.5, 0.9])
     return np.array([share.mean(), *quantiles, all_of_few, *pairs, *common, *ends, *distances, *same], np.float64)
 

@@ -7,12 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.checks.time_layers import reach
-from dreamer4_conformance.instruments.black_box import Influence, Part, arguments, demand, influences, run, together
-from dreamer4_conformance.instruments.stepwise import require_departure
+from dreamer4_conformance.instruments.black_box import Influence, Part, arguments, influences, run, together
+from dreamer4_conformance.instruments.layers import frames_past_the_window
+from dreamer4_conformance.instruments.stepwise import undecided_unless_window_is_left
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
 from dreamer4_conformance.judging.output_comparison import close, relative_errors
 from dreamer4_conformance.verdicts import OperationFailed
 
@@ -91,21 +92,21 @@ def _require_own_and_last_frame(subject: Subject, trial: Trial, box: str, moved:
         trial.inconclusive(f"{box} does not depend on its input at all")
     for t in range(FRAMES):
         sentence = f"frame {t} of {output} does not change with {source} of frame {t}"
-        demand(trial, subject, moved[t, t], sentence, call=_call(box))
+        fail_unless_influence(trial, subject, moved[t, t], sentence, call=_call(box))
     for t in range(1, FRAMES) if np.triu(moved, 1).any() else ():
         sentence = f"frame {t} of {output} does not change with {source} of frame {t - 1}, while other frames depend on earlier ones"
-        demand(trial, subject, moved[t - 1, t], sentence, call=_call(box))
+        fail_unless_influence(trial, subject, moved[t - 1, t], sentence, call=_call(box))
 
 
 @check("tok.causal", needs=("decode", "decode_init", "decode_step", "example"))
 def frame_by_frame_equals_all_at_once(subject: Subject, trial: Trial) -> None:
     """Far beyond the window. The budgets are those of `closeness`."""
-    time = min(2 * reach(subject), LONGEST)
+    time = min(2 * frames_past_the_window(subject), LONGEST)
     z = arguments(subject, "decode", trial.seed, 2, time)["z"]
     whole, call = decoded(subject, z), f"decode and decode_step of example({trial.seed}, 2, {time})['z']"
     what = "decoding frame by frame and all at once"
     close(trial, subject, what, stepped(subject, z), whole, call, rounded=partial(decoded_again, subject, z))
-    require_departure(subject, trial, time)
+    undecided_unless_window_is_left(subject, time)
 
 
 def decoded(subject: Subject, z: np.ndarray) -> np.ndarray:
@@ -241,7 +242,7 @@ def where_steps_leave_the_whole(subject: Subject) -> np.ndarray:
     """Whether decoding frame by frame differs in the first frame, in the second, and beyond the window."""
 
     def probe() -> np.ndarray:
-        z = arguments(subject, "decode", 0, 1, min(2 * reach(subject), LONGEST))["z"]
+        z = arguments(subject, "decode", 0, 1, min(2 * frames_past_the_window(subject), LONGEST))["z"]
         apart = relative_errors(stepped(subject, z), decoded(subject, z)) > 0.05
         return np.array([apart[0], apart[1], apart[2:].any()], np.float64)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import product
 
 import numpy as np
 
-from dreamer4_conformance.checks.sec31_masks import mask
 from dreamer4_conformance.instruments.black_box import (
     EXAMPLES,
     Influence,
@@ -18,76 +17,35 @@ from dreamer4_conformance.instruments.black_box import (
     arguments,
     at_frame,
     components,
-    demand,
     influences,
     mapped,
-    require_recurs,
-    require_repeats,
     run,
     together,
+    undecided_unless_recurring,
+    undecided_unless_repeatable,
     varies,
 )
+from dreamer4_conformance.instruments.dynamics import (
+    DYNAMICS,
+    MASK,
+    TIME,
+    WORLD,
+    Found,
+    acts_after,
+    call_with,
+    inputs_of_frames,
+    mask,
+    outputs,
+    undecided_unless_z_hat_moves,
+    unmoved,
+)
+from dreamer4_conformance.instruments.inputs import rounded
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence, fail_unless_mask_follows_reference
 from dreamer4_conformance.judging.output_comparison import close
-from dreamer4_conformance.verdicts import NotProvided, OperationFailed
-from dreamer4_reference.sec31_masks import modality_mask
-
-DYNAMICS = ("dynamics", "example")
-Found = Mapping[Part, Influence]
-TIME = 4
-"""Frames of the sequences in which influences are looked for."""
-
-
-# What influences what, for the agent token's checks too
-
-
-def reach(subject: Subject) -> int:
-    """How many frames back the context goes (A30)."""
-    return TIME if subject.window is None else subject.window - 1
-
-
-def acts_after(subject: Subject, part: Part) -> int:
-    """Frames after which an input has to be seen: an action that is given with frame t may act on the next (A32)."""
-    return int(part.path.startswith("actions") and subject.readings["A32"] == "current")
-
-
-def inputs_of_frames(subject: Subject, time: int) -> list[Part]:
-    """z, τ, d and the actions of every frame; d where it is drawn for each (A3)."""
-    names = ("z", "tau", "actions") if subject.readings["A3"] == "sequence" else ("z", "tau", "d", "actions")
-    return [Part(name, (t,)) for t in range(time) for name in names]
-
-
-def in_context(subject: Subject, part: Part, time: int) -> range:
-    """The frames that a part of frame t has to influence."""
-    t = int(part.index[0])
-    return range(t + acts_after(subject, part), min(time, t + reach(subject) + 1))
-
-
-def unmoved(subject: Subject, found: Found, output: str, time: int) -> Iterator[tuple[Part, int]]:
-    """Parts of a frame, and frames of the output that they should have moved."""
-    for part, influence in found.items():
-        moved = influence.frames(output)
-        yield from ((part, t) for t in in_context(subject, part, time) if not moved[t])
-
-
-def call_with(part: Part, time: int) -> str:
-    """What a reader would type."""
-    return f"dynamics(**example(seed, batch, {time})), and with {part} of another example"
-
-
-def outputs(found: Found) -> list[str]:
-    """Of `dynamics`: z_hat, and agent where there is one."""
-    return list(next(iter(found.values())).moved)
-
-
-def require_life(trial: Trial, found: Found) -> None:
-    """Where an output moves with nothing, or z_hat with the same z alone, parameters are not random: nothing is decided."""
-    moved = [influence.moved["z_hat"] for influence in found.values()]
-    if not any(each.any() for each in moved):
-        trial.inconclusive("z_hat moves with nothing: are the parameters random, zero-initialised ones too?")
-
+from dreamer4_conformance.verdicts import Inconclusive
 
 # Sec. 3.4: causality
 
@@ -105,11 +63,11 @@ def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
 
     look = partial(together, subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
     found = look()
-    require_life(trial, found)
+    undecided_unless_z_hat_moves(found)
     for output, (part, influence) in product(outputs(found), found.items()):
         early = np.flatnonzero(influence.frames(output)[: part.index[0]])
         if early.size:
-            require_recurs(found, look)
+            undecided_unless_recurring(found, look)
         frame = early[0] if early.size else 0
         sentence = f"frame {frame} of {output} changes with {part.path} of frame {part.index[0]}, which is later"
         trial.require(not early.size, sentence, call=call_with(part, TIME))
@@ -117,7 +75,7 @@ def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
     for part, frame in missing:
         back = f"frame {part.index[0]}, which is inside its context"
         sentence = f"frame {frame} of z_hat does not change with {part.path} of {back}"
-        demand(trial, subject, False, sentence, call=call_with(part, TIME))
+        fail_unless_influence(trial, subject, False, sentence, call=call_with(part, TIME))
 
 
 # Sec. 3.2: labels and actions
@@ -150,11 +108,13 @@ def prediction_depends_on_every_label_and_action(subject: Subject, trial: Trial)
         return all(conditioned(subject, part, influence) for part, influence in found.items())
 
     found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=3)
-    _require_mixing(trial, found)
+    _undecided_unless_mixed(found)
     for part in found:
         where = f"frame {part.index[0]} of z_hat" if part.index else "z_hat"
         sentence = f"{where} does not change with {part}"
-        demand(trial, subject, conditioned(subject, part, found[part]), sentence, call=call_with(part, 3))
+        fail_unless_influence(
+            trial, subject, conditioned(subject, part, found[part]), sentence, call=call_with(part, 3)
+        )
     fixed = [str(part) for part in parts if part not in found and not part.path.startswith("actions")]
     fixed += [] if _has_actions(subject) == _varies(found) else ["actions"]
     if fixed:
@@ -169,12 +129,12 @@ def _varies(found: Found) -> bool:
     return any(part.path.startswith("actions") for part in found)
 
 
-def _require_mixing(trial: Trial, found: Found) -> None:
+def _undecided_unless_mixed(found: Found) -> None:
     """Where no token sees another one, nothing is decided: output layers of attention may be zero-initialised."""
     token = found.get(Part("z", (0, 0)))
     beyond = False if token is None else _tokens_moved(token)[1:].any() or token.frames("z_hat")[1:].any()
     if not beyond and not any(each.moved["z_hat"].any() for part, each in found.items() if part.path != "z"):
-        trial.inconclusive("no token of z_hat depends on another token: are the parameters random, all of them?")
+        raise Inconclusive("no token of z_hat depends on another token: are the parameters random, all of them?")
 
 
 def _tokens_moved(influence: Influence, frame: int = 0) -> np.ndarray:
@@ -208,11 +168,6 @@ def _again(subject: Subject, given: Mapping[str, Tree], output: str, order: np.n
     return run(subject, "dynamics", {**given, "z": rounded(subject, given["z"])})[output][order]
 
 
-def rounded(subject: Subject, x: np.ndarray) -> np.ndarray:
-    """x, moved by about a rounding."""
-    return subject.round(x * (1 + 2 * subject.eps))
-
-
 @check("dyn.unlabelled", needs=DYNAMICS)
 def without_actions_their_values_are_irrelevant(subject: Subject, trial: Trial) -> None:
     """Bit for bit in clips without labels, alone and beside labelled ones, which do depend on theirs."""
@@ -227,7 +182,7 @@ def without_actions_their_values_are_irrelevant(subject: Subject, trial: Trial) 
             leaks = bool((rows & ~np.array(labelled)).any())
             trial.require(not leaks, f"{name} of a clip without actions changes with the values of actions", call=call)
         seen = not (np.array(labelled) & ~moved["z_hat"]).any()
-        demand(trial, subject, seen, "z_hat of a clip with actions does not change with them", call=call)
+        fail_unless_influence(trial, subject, seen, "z_hat of a clip with actions does not change with them", call=call)
 
 
 def _moved_by_actions(subject: Subject, labelled: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -242,8 +197,8 @@ def _moved_by_actions(subject: Subject, labelled: np.ndarray, seed: int) -> dict
         for name, x in before.items():
             moved[name] |= (x != after[name]).reshape(len(labelled), -1).any(1)
         if any((rows & ~labelled).any() for rows in moved.values()):
-            require_repeats(subject, "dynamics", given, before)
-            require_repeats(subject, "dynamics", others, after)
+            undecided_unless_repeatable(subject, "dynamics", given, before)
+            undecided_unless_repeatable(subject, "dynamics", others, after)
             break
         if not (labelled & ~moved["z_hat"]).any():
             break
@@ -263,11 +218,11 @@ def every_token_of_a_frame_sees_every_other(subject: Subject, trial: Trial) -> N
         return all(_tokens_moved(influence).all() for influence in found.values())
 
     found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=1)
-    _require_mixing(trial, found)
+    _undecided_unless_mixed(found)
     for part, influence in found.items():
         blind = np.flatnonzero(~_tokens_moved(influence))
         sentence = f"token {blind[0] if blind.size else ''} of z_hat does not change with {part} of its frame"
-        demand(trial, subject, not blind.size, sentence, call=call_with(part, 1))
+        fail_unless_influence(trial, subject, not blind.size, sentence, call=call_with(part, 1))
 
 
 def _of_one_frame(subject: Subject) -> list[Part]:
@@ -287,71 +242,24 @@ def prediction_has_the_shape_of_z(subject: Subject, trial: Trial) -> None:
 
 # The mask of the dynamics
 
-WORLD = ("latent", "register", "label", "action")
-MASK = ("modality_mask",)
-
-
-def dynamics_mask(subject: Subject, trial: Trial, names: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Modality and frame of the tokens, two of each modality in two frames, and the adapter's mask.
-
-    Not provided where it raises ValueError: not every model has all of these tokens, and a mask may be the tokenizer's alone.
-    """
-    modality = [name for name in names for _ in range(1 if name in ("label", "agent") else 2)] * 2
-    frame = np.repeat([0, 1], len(modality) // 2)
-    try:
-        return modality, frame, mask(subject, "dynamics", modality, frame)
-    except OperationFailed as failed:
-        if failed.__cause__ is None:
-            raise
-        reason = f"{failed.message}, for tokens {', '.join(names)}"
-        if isinstance(failed.__cause__, ValueError):
-            raise NotProvided(reason) from failed
-        trial.inconclusive(reason)
-
-
-def judge_mask(
-    subject: Subject, trial: Trial, names: tuple[str, ...], about: tuple[str, ...], *, later: bool = False
-) -> None:
-    """Pairs with a token of `about`, by the reference: within a frame exactly, agents among themselves apart.
-
-    Of earlier frames a mask may leave out what time layers carry; nobody sees an agent token there.
-    `later`: pairs with a later frame, in place of all that.
-    """
-    modality, frame, got = dynamics_mask(subject, trial, names)
-    expected = modality_mask("dynamics", modality, frame)
-    involved, agent = np.isin(modality, about), np.array(modality) == "agent"
-    pairs = (involved[:, None] | involved) & ~(agent[:, None] & agent)
-    behind = frame[:, None] - frame
-    wrong = (
-        (got & (behind < 0))
-        if later
-        else pairs & np.where(behind == 0, got != expected, got & ~expected & (behind > 0))
-    )
-    query, key = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-    sees, gap = "sees" if got[query, key] else "does not see", int(behind[query, key])
-    where = "its own frame" if gap == 0 else f"{'an earlier' if gap > 0 else 'a later'} frame"
-    sentence = f"in the dynamics a token of {modality[query]!r} {sees} {modality[key]!r} of {where}"
-    call = f"modality_mask('dynamics', {modality}, {frame.tolist()})[{query}, {key}]"
-    trial.require(not wrong.any(), sentence, call=call, got=got.tolist(), expected=expected.tolist())
-
 
 @check("net.space-full", needs=MASK)
 def mask_joins_all_tokens_of_a_frame(subject: Subject, trial: Trial) -> None:
     """Spatial tokens, label and actions."""
     names = ("latent", "label", "action")
-    judge_mask(subject, trial, names, names)
+    fail_unless_mask_follows_reference(subject, trial, names, names)
 
 
 @check("dyn.registers", needs=MASK)
 def mask_joins_registers_to_their_frame(subject: Subject, trial: Trial) -> None:
     """They see and are seen by all of it."""
-    judge_mask(subject, trial, WORLD, ("register",))
+    fail_unless_mask_follows_reference(subject, trial, WORLD, ("register",))
 
 
 @check("attn.causal", needs=MASK)
 def mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
     """From every token."""
-    judge_mask(subject, trial, ("latent", "label", "action"), (), later=True)
+    fail_unless_mask_follows_reference(subject, trial, ("latent", "label", "action"), (), later=True)
 
 
 # What mistakes and readings differ in

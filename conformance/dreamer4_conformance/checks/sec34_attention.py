@@ -16,7 +16,6 @@ from dreamer4_conformance.instruments.attention_case import (
     CAPS,
     Attending,
     attend,
-    attendings,
     backends,
     drawn,
     everywhere,
@@ -25,7 +24,7 @@ from dreamer4_conformance.instruments.attention_case import (
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import signature
-from dreamer4_conformance.judging.strategies import seeds
+from dreamer4_conformance.judging.strategies import attendings, seeds
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.sec34_attention import soft_cap
 

@@ -5,68 +5,31 @@ x and its sizes are the adapter's own. Who influences whom is exact; what is rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import Influence, Part, arguments, influences
+from dreamer4_conformance.instruments.black_box import Influence, Part, influences
+from dreamer4_conformance.instruments.layers import (
+    LARGE,
+    SMALL,
+    heeds,
+    layer_input,
+    layer_output,
+    tokens_moved,
+    unmoved,
+    updates,
+)
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
-from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.diagnosis import attempt, pattern, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_tokens_move
 from dreamer4_conformance.judging.strategies import seeds
 
-SEARCHED = 8
-"""Examples in which a required influence is looked for: one may be rounded away."""
-COARSE = 2.0**-10
-"""Above this eps, an influence that is not seen may have been rounded away in every example."""
-SMALL, LARGE = 8.0, 32.0
-"""Factors of x between which the update is compared: what is not normalised first grows with them, fourfold or more."""
 GROWTH = 2.0
 """Growth of the update from SMALL to LARGE that is allowed."""
 HEED = 1 / 4
 """How much of what another content does another size may do; without the norm it is more than 1, with it some ε."""
-
-
-def layer_input(subject: Subject, seed: int, batch: int, time: int) -> np.ndarray:
-    """x (B, T, S, D) of the adapter's example."""
-    return np.asarray(arguments(subject, "space_layer", seed, batch, time)["x"])
-
-
-def layer_output(subject: Subject, operation: str, x: np.ndarray) -> np.ndarray:
-    """What the layer makes of x, of the same shape."""
-    return subject.compute(operation, x, shape=x.shape)
-
-
-def tokens_moved(found: Influence) -> np.ndarray:
-    """bool (T, S): the tokens in which any channel moved."""
-    return np.asarray(found.moved["x"].any(-1))
-
-
-def unmoved(subject: Subject, operation: str, parts: list[Part], time: int, needed: np.ndarray) -> np.ndarray:
-    """bool (parts, T, S): what of `needed` moves in no example, each part replaced in a row of its own."""
-    missing = needed.copy()
-    for seed in range(SEARCHED):
-        for row, found in enumerate(influences(subject, operation, parts, seed=seed, time=time)):
-            missing[row] &= ~tokens_moved(found)
-        if not missing.any():
-            break
-    return missing
-
-
-def require_influence(
-    subject: Subject, trial: Trial, operation: str, parts: list[Part], time: int, needed: np.ndarray
-) -> None:
-    """Deviation where only some of what is needed, bool (parts, T, S), moves; inconclusive where none of it does."""
-    missing = unmoved(subject, operation, parts, time, needed)
-    if needed.any() and (missing == needed).all():
-        trial.inconclusive(f"{operation} mixes nothing: are its parameters random, the output projection's too?")
-    if missing.any() and subject.eps > COARSE:
-        trial.inconclusive(f"an influence in {operation} was not seen in {subject.adapter.dtype}; float32 decides it")
-    row, frame, token = np.argwhere(missing)[0] if missing.any() else (0, 0, 0)
-    sentence = f"token {token} of frame {frame} of {operation}'s output does not change with {parts[row]}"
-    trial.require(not missing.any(), sentence, call=f"{operation}(x) and {operation}(x with another {parts[row]})")
 
 
 # Space and time apart
@@ -92,7 +55,7 @@ def space_layers_mix_all_tokens_of_a_frame_and_no_frames(subject: Subject, trial
     places = sorted({0, tokens // 2, tokens - 1})
     parts, needed = [Part("x", (1, s)) for s in places], np.zeros((len(places), 2, tokens), bool)
     needed[:, 1] = np.arange(tokens) != np.array(places)[:, None]
-    require_influence(subject, trial, "space_layer", parts, 2, needed)
+    fail_unless_tokens_move(subject, trial, "space_layer", parts, 2, needed)
 
 
 @check("net.factorised", needs=("example", "time_layer"))
@@ -166,16 +129,6 @@ def offered(subject: Subject) -> list[str]:
     return [name for name in ("space_layer", "time_layer") if subject.provides(name)]
 
 
-def updates(subject: Subject, operation: str, seed: int) -> tuple[float, float, float]:
-    """‖layer(c x) − c x‖ at c = SMALL and at c = LARGE, and what rounding may add to the second."""
-    x = layer_input(subject, seed, 2, 3)
-    small, large = (
-        float(np.linalg.norm(layer_output(subject, operation, subject.round(c * x)) - subject.round(c * x)))
-        for c in (SMALL, LARGE)
-    )
-    return small, large, subject.eps * LARGE * float(np.linalg.norm(x))
-
-
 @check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
 def the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> None:
     """A sublayer sees x normalised, so what it adds to x is bounded. A norm behind the residual makes it grow like −x."""
@@ -190,16 +143,6 @@ def the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> N
                 reasons.append(f"what {operation} adds to x is lost beside x in {subject.adapter.dtype}")
     if reasons:
         trial.inconclusive(reasons[0])
-
-
-def heeds(subject: Subject, operation: str, seed: int) -> tuple[float, float, float]:
-    """How much one token moves when the others are SMALL times as large, and when they are others; and ‖output‖."""
-    x, other = layer_input(subject, seed, 4, 3), layer_input(subject, seed + 1, 4, 3)
-    own = np.zeros(x.shape[1:3], bool)
-    own[(slice(None), seed % x.shape[2]) if operation == "space_layer" else (-1,)] = True
-    larger, replaced = (np.where(own[..., None], x, y) for y in (subject.round(SMALL * x), other))
-    usual, after, swapped = (layer_output(subject, operation, y)[:, own] for y in (x, larger, replaced))
-    return tuple(float(np.linalg.norm(y)) for y in (after - usual, swapped - usual, usual))  # type: ignore[return-value]
 
 
 @check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
@@ -220,11 +163,6 @@ def a_token_is_seen_without_its_size(subject: Subject, trial: Trial) -> None:
 
 
 # What an implementation looks like, whatever its sizes
-
-
-def pattern(*relations: Callable[[], object]) -> np.ndarray:
-    """What each relation says, a truth or a small number; NaN where it could not be asked."""
-    return np.concatenate([attempt(relation, 1) for relation in relations])
 
 
 def growth(subject: Subject, operation: str) -> float:

@@ -6,34 +6,27 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.checks.sec34_layers import (
+from dreamer4_conformance.instruments.black_box import Part, influences
+from dreamer4_conformance.instruments.layers import (
     COARSE,
+    UNBOUNDED,
+    frames_past_the_window,
     heeds,
     layer_input,
     layer_output,
-    pattern,
-    require_influence,
 )
-from dreamer4_conformance.instruments.black_box import Part, influences
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
-from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.diagnosis import attempt, pattern, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_tokens_move
 from dreamer4_conformance.judging.output_comparison import BUDGET
 from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 
-UNBOUNDED = 16
-"""Frames over which a time layer without a window is judged."""
 SAME = {**BUDGET, "float64": BUDGET["float32"]}
 """Relative error at which two outputs are the same: that of float32 in float64 too, where angles may still be float32."""
 DIFFERENT = 8.0
 """Relative L2 norm of a difference, in eps, above which two outputs are not the same up to rounding."""
-
-
-def reach(subject: Subject) -> int:
-    """Frames of a sequence that the window does not cover, or as many as are judged without one."""
-    frames = subject.window
-    return UNBOUNDED if frames is None else frames + 3
 
 
 def seen_frames(subject: Subject, time: int) -> np.ndarray:
@@ -53,7 +46,7 @@ def require_frames(subject: Subject, trial: Trial, parts: list[Part], time: int)
     needed = seen_frames(subject, time)[[part.index[0] for part in parts]]
     needed[range(len(parts)), [part.index[0] for part in parts]] = False
     everywhere = np.repeat(needed[:, :, None], tokens, axis=2)
-    require_influence(subject, trial, "time_layer", parts, time, everywhere)
+    fail_unless_tokens_move(subject, trial, "time_layer", parts, time, everywhere)
 
 
 @check("attn.causal", needs=("example", "time_layer"))
@@ -72,14 +65,14 @@ def time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial
             )
 
     holds()
-    time = min(reach(subject), 6)
+    time = min(frames_past_the_window(subject), 6)
     require_frames(subject, trial, whole_frames(*range(time - 1)), time)
 
 
 @check("attn.window", needs=("example", "time_layer"))
 def time_layers_see_the_context_and_nothing_before(subject: Subject, trial: Trial) -> None:
     """C frames, or C + 1 (A30); every earlier one where there is no window."""
-    time, counted = reach(subject), f"{subject.window} frames, the current one included"
+    time, counted = frames_past_the_window(subject), f"{subject.window} frames, the current one included"
     parts = whole_frames(0, 1, 2)
     for seed in range(4):
         for found in influences(subject, "time_layer", parts, seed=seed, time=time):
@@ -192,7 +185,7 @@ def shift(subject: Subject, seed: int, before: int, seen: int) -> tuple[np.ndarr
 
 def part_of_the_places(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The output of all places but the last: given alone, and among all. None where the layer takes no other number."""
-    x = layer_input(subject, seed, 1, min(reach(subject), 6))
+    x = layer_input(subject, seed, 1, min(frames_past_the_window(subject), 6))
     if x.shape[2] < 2:
         return None
     if x.shape[1] % x.shape[2] == 0:  # a layer bound to S places would take its tokens, flattened, for fewer frames

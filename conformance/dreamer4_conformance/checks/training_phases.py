@@ -7,45 +7,21 @@ what the step draws stays the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.instruments.training import DATA, RELEVANT, losses, reached
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.algorithm1_training import FROZEN, TRAINED, Phase
 
 SEEDS = 4
 """Steps in which an effect is looked for that has to be there."""
 TERMS = ("dynamics", "policy", "reward")
 """Of agent finetuning, under the keys of `agent_losses`."""
-RELEVANT = (False, True, False, True)
-"""The batch that is judged: two uniform, two relevant sequences."""
 SAME = 4.0
 """Roundings, in eps of the loss, by which it may change with sequences that are not its own and count as 0."""
-
-
-def reached(
-    subject: Subject, phase: Phase, seed: int, terms: Sequence[str] | None = None
-) -> tuple[dict[str, bool], str]:
-    """Whether each part gets a gradient that is not zero, and the call. OperationFailed where the answer cannot be read."""
-    given = () if terms is None else (list(terms),)
-    call = f"training_gradients({', '.join(map(repr, (phase, seed, *given)))})"
-    found = subject.call("training_gradients", phase, seed, *given, seeded=seed)
-    if not isinstance(found, Mapping):
-        raise OperationFailed(f"training_gradients returned {type(found).__name__}; it needs a dict by part", call=call)
-    return {str(part): any(_nonzero(subject, x) for x in arrays(value)) for part, value in found.items()}, call
-
-
-def arrays(value: Any) -> list[Any]:
-    """The gradients of one part, those that are there."""
-    return [x for x in (value if isinstance(value, list | tuple) else [value]) if x is not None]
-
-
-def _nonzero(subject: Subject, gradient: Any) -> bool:
-    return bool((subject.read("training_gradients", gradient) != 0).any())
 
 
 def require_gradient(
@@ -118,23 +94,10 @@ def every_term_of_finetuning_trains_the_transformer(subject: Subject, trial: Tri
         require_gradient(subject, trial, "agent", ["transformer", *heads], [term])
 
 
-def losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, float], str]:
-    """The terms of agent finetuning on `RELEVANT`, those that are there, and the call."""
-    call = f"agent_losses({seed}, {list(data)}, {list(RELEVANT)})"
-    found = subject.call("agent_losses", seed, list(data), list(RELEVANT), seeded=seed)
-    if not isinstance(found, Mapping):
-        raise OperationFailed(f"agent_losses returned {type(found).__name__}; it needs a dict of terms", call=call)
-    there = {name: value for name, value in found.items() if value is not None}
-    return {name: float(subject.read(f"agent_losses: {name}", value, ())) for name, value in there.items()}, call
-
-
 def _term(trial: Trial, found: Mapping[str, float], name: str) -> float:
     if name not in found:
         trial.inconclusive(f"agent_losses leaves {name!r} out")
     return found[name]
-
-
-DATA = (11, 12, 13, 14)
 
 
 @check("train.agent-finetune", needs=("agent_losses",))

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamer4_conformance.instruments.heads import adapters_bins
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -17,14 +18,6 @@ from dreamer4_reference.twohot import log_softmax, symexp, symlog, twohot_decode
 
 NOWHERE = -1e4
 """Stands for ln 0: finite, and exp of it is 0 in every dtype."""
-
-
-def adapters_bins(subject: Subject) -> np.ndarray:
-    """The adapter's bins (K,). OperationFailed where they do not increase."""
-    bins = subject.compute("twohot_bins")
-    if bins.ndim != 1 or len(bins) < 2 or not (np.isfinite(bins).all() and (np.diff(bins) > 0).all()):
-        raise OperationFailed(f"twohot_bins returned shape {bins.shape}; it needs (K,), finite and ascending")
-    return bins
 
 
 def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStrategy[np.ndarray]:

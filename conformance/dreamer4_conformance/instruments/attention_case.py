@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
-from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 from dreamer4_reference.sec34_attention import (
     attention,
@@ -150,26 +148,8 @@ def drawn(
     q = q * strength * np.exp(rng.standard_normal((batch, length, 1, 1)) / 2)
     k = k * np.exp(rng.standard_normal((batch, length, 1, 1)) / 2)
     q[rng.random(q.shape[:2]) < 1 / 4] *= 1e-3
-    call = f"attending.drawn(subject, {seed}, {batch}, {length}, {heads}, {width}, {strength})"
+    call = f"attention_case.drawn(subject, {seed}, {batch}, {length}, {heads}, {width}, {strength})"
     return Attending(subject.round(q), subject.round(k), subject.round(v), drawn_by=call)
-
-
-@st.composite
-def attendings(
-    draw: st.DrawFn,
-    subject: Subject,
-    *,
-    caps: tuple[float | None, ...] = (None, *CAPS),
-    heads: tuple[tuple[int, int], ...] = HEADS,
-) -> Attending:
-    """Lengths from 1 to 17, grouped heads, with and without mask, window and scale, and caps that are reached."""
-    length = draw(st.integers(1, 17))
-    shape = (draw(st.integers(1, 2)), length, draw(st.sampled_from(heads)), draw(st.sampled_from(WIDTHS)))
-    inputs = drawn(subject, draw(seeds()), *shape, draw(st.sampled_from(STRENGTHS)))
-    causal = draw(st.booleans())
-    window = draw(st.none() | st.integers(1, length + 2)) if causal else None
-    softcap, scale = draw(st.sampled_from(caps)), draw(st.sampled_from((None, 1 / 8, 1 / 2)))
-    return replace(inputs, causal=causal, window=window, softcap=softcap, scale=scale)
 
 
 def backends(subject: Subject) -> tuple[str | None, ...]:

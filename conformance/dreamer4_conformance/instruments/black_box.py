@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.check import Trial
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
 ROWS = 16
@@ -237,13 +236,6 @@ def together(
     return found
 
 
-def demand(trial: Trial, subject: Subject, holds: bool | np.bool_, sentence: str, *, call: str = "") -> None:
-    """An influence that has to be there. In bfloat16, which may round it away, its absence decides nothing."""
-    if not holds and subject.adapter.dtype == "bfloat16":
-        trial.inconclusive(f"{sentence}; in bfloat16 it may have been rounded away")
-    trial.require(holds, sentence, call=call)
-
-
 def _influences(
     subject: Subject, operation: str, parts: Sequence[Part], seed: int, time: int, given: Mapping[str, Tree]
 ) -> list[Influence]:
@@ -257,8 +249,8 @@ def _influences(
     before, after = run(subject, operation, base), run(subject, operation, touched)
     moved = {name: _moved(name, x, after.get(name)) for name, x in before.items()}
     if any(each[-1].any() for each in moved.values()):
-        require_repeats(subject, operation, base, before)
-        require_repeats(subject, operation, touched, after)
+        undecided_unless_repeatable(subject, operation, base, before)
+        undecided_unless_repeatable(subject, operation, touched, after)
         raise Deviation(
             f"the outputs of one sequence change with the inputs of other sequences of the batch of {batch}",
             call=f"{operation}(**example({seed}, {batch}, {time})), the last row unchanged and the others not",
@@ -273,7 +265,7 @@ def _moved(name: str, before: np.ndarray, after: np.ndarray | None) -> np.ndarra
     return ~np.asarray((before == after) | ((before != before) & (after != after)))
 
 
-def require_repeats(
+def undecided_unless_repeatable(
     subject: Subject, operation: str, given: Mapping[str, Tree], before: Mapping[str, np.ndarray]
 ) -> None:
     """Inconclusive where the call does not give what it gave `before`, bit for bit, each of a few times."""
@@ -285,7 +277,7 @@ def require_repeats(
             )
 
 
-def require_recurs(found: Mapping[Part, Influence], again: Callable[[], Mapping[Part, Influence]]) -> None:
+def undecided_unless_recurring(found: Mapping[Part, Influence], again: Callable[[], Mapping[Part, Influence]]) -> None:
     """Inconclusive where an influence that must not be is not seen `again`, in the same examples, each of a few times."""
     for _ in range(REPEATS):
         seen = again()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dreamer4_conformance.instruments.inputs import ACTIONS, contents
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.strategies import ACTIONS, contents
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from dreamer4_conformance.instruments.black_box import Tree, arguments, leaves, mapped, native, read
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.check import Trial
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 
 OUTPUTS = ("z_hat", "agent")
 
@@ -44,10 +43,10 @@ def _task_by_frame(subject: Subject, given: Mapping[str, Tree]) -> bool:
     return given["task"] is not None and shapes[0] != shapes[1]
 
 
-def require_departure(subject: Subject, trial: Trial, time: int) -> None:
+def undecided_unless_window_is_left(subject: Subject, time: int) -> None:
     """Inconclusive where no frame has left the window: whether a cache lets any go is open."""
     if time <= (subject.window or 0):
-        trial.inconclusive(
+        raise Inconclusive(
             f"only {time} frames of a window of {subject.window} were run; a smaller context_frames decides what follows"
         )
 

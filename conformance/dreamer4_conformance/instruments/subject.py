@@ -267,3 +267,6 @@ def _shapes(values: Iterable[Any]) -> Iterable[str]:
             yield repr(value)
         elif isinstance(value, list):
             yield f"[{', '.join(_shapes(value))}]"
+
+
+LOSSES = ("dynamics_loss_at", "dynamics_loss")

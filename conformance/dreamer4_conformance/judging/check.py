@@ -25,6 +25,7 @@ from hypothesis.errors import InvalidArgument
 
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.registry import qualified_name
 from dreamer4_conformance.verdicts import Deviation, Inconclusive
 
 Profile = Literal["dev", "ci", "nightly"]
@@ -59,13 +60,8 @@ class Check:
         return ", ".join(absent) or None
 
 
-def place(registered: Callable[..., object]) -> str:
-    """Where a class or function stands. The key of the registries: a module loaded twice, as pytest does for doctests, registers nothing twice."""
-    return f"{registered.__module__}.{registered.__qualname__}"
-
-
 CHECKS: dict[str, Check] = {}
-"""Every registered check, by the place of its function."""
+"""Every registered check, by the qualified name of its function."""
 
 
 def check(
@@ -76,7 +72,7 @@ def check(
         raise ValueError(f"clause {clause!r} does not exist; clauses.py lists them")
 
     def register(function: Callable[[Subject, Trial], None]) -> Callable[[Subject, Trial], None]:
-        CHECKS[place(function)] = Check(clause, function, needs, needs_one, decisions)
+        CHECKS[qualified_name(function)] = Check(clause, function, needs, needs_one, decisions)
         return function
 
     return register

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.check import CHECKS, place
+from dreamer4_conformance.judging.check import CHECKS
 from dreamer4_conformance.readings import READINGS
+from dreamer4_conformance.registry import qualified_name
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def signature(
     """
 
     def register(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        SIGNATURES.setdefault(operation, {})[place(function)] = Signature(function, tolerance, observe, drawn)
+        SIGNATURES.setdefault(operation, {})[qualified_name(function)] = Signature(function, tolerance, observe, drawn)
         return function
 
     return register
@@ -171,3 +169,8 @@ def candidate(name: str | None, declared: Declared) -> Subject:
     adapter.k_max, adapter.dtype = declared.k_max, "float64"
     adapter.context_level, adapter.d_min_share = declared.context_level, declared.d_min_share or adapter.d_min_share
     return Subject(adapter)
+
+
+def pattern(*relations: Callable[[], object]) -> np.ndarray:
+    """What each relation says, a truth or a small number; NaN where it could not be asked."""
+    return np.concatenate([attempt(relation, 1) for relation in relations])

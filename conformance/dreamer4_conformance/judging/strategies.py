@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
+from dreamer4_conformance.instruments.attention_case import CAPS, HEADS, STRENGTHS, WIDTHS, Attending, drawn
+from dreamer4_conformance.instruments.heads import (
+    UNIT,
+    Trajectory,
+    trajectory,
+)
+from dreamer4_conformance.instruments.inputs import draw_contents
 from dreamer4_conformance.instruments.subject import Draw, Subject
-
-ACTIONS = 3
-"""Width of the action vectors that the suite passes."""
 
 
 def levels(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[np.ndarray]:
@@ -17,42 +23,9 @@ def levels(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[np.ndarray
     return numerators.map(lambda values: np.array(values, np.float64) / 256)
 
 
-def contents(seed: int) -> np.random.Generator:
-    """The generator of data and actions.
-
-    Its stream is the suite's own: an adapter that seeds NumPy from the same seed must not draw z1 as its noise.
-    """
-    return np.random.default_rng([seed, 2509, 24527])
-
-
 def seeds() -> st.SearchStrategy[int]:
     """Seeds for contents and for the operations that take one."""
     return st.integers(0, 2**31 - 1)
-
-
-def grid_pairs(rng: np.random.Generator, k_max: int, shape: tuple[int, int], per: str) -> tuple[np.ndarray, np.ndarray]:
-    """tau and d of Eq. (4), both (B, T); d per "timestep" or per "sequence"."""
-    finest = int(np.log2(k_max))
-    rows, columns = shape
-    exponent = rng.integers(0, finest + 1, (rows, columns if per == "timestep" else 1))
-    steps = np.broadcast_to(2**exponent, shape)
-    return rng.integers(0, steps) / steps, 1.0 / steps
-
-
-def draw_contents(
-    subject: Subject,
-    seed: int,
-    shape: tuple[int, int, int, int],
-    tau: np.ndarray | None = None,
-    d: np.ndarray | None = None,
-) -> Draw:
-    """Data, noise and actions from `seed`; tau and d as given, else drawn by Eq. (4) as the adapter's reading A3 has it."""
-    rng = contents(seed)
-    if tau is None or d is None:
-        tau, d = grid_pairs(rng, subject.k_max, shape[:2], subject.readings["A3"])
-    z1, z0 = (subject.round(rng.standard_normal(shape)) for _ in range(2))
-    actions = subject.round(rng.standard_normal((*shape[:2], ACTIONS)))
-    return Draw(z1=z1, actions=actions, seed=seed, z0=z0, tau=tau, d=d)
 
 
 @st.composite
@@ -64,3 +37,29 @@ def draws(
     batch = draw(st.integers(fewest, max(fewest, max_batch)))
     shape = (batch, draw(st.integers(min_time, max_time)), draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     return draw_contents(subject, draw(seeds()), shape)
+
+
+@st.composite
+def attendings(
+    draw: st.DrawFn,
+    subject: Subject,
+    *,
+    caps: tuple[float | None, ...] = (None, *CAPS),
+    heads: tuple[tuple[int, int], ...] = HEADS,
+) -> Attending:
+    """Lengths from 1 to 17, grouped heads, with and without mask, window and scale, and caps that are reached."""
+    length = draw(st.integers(1, 17))
+    shape = (draw(st.integers(1, 2)), length, draw(st.sampled_from(heads)), draw(st.sampled_from(WIDTHS)))
+    inputs = drawn(subject, draw(seeds()), *shape, draw(st.sampled_from(STRENGTHS)))
+    causal = draw(st.booleans())
+    window = draw(st.none() | st.integers(1, length + 2)) if causal else None
+    softcap, scale = draw(st.sampled_from(caps)), draw(st.sampled_from((None, 1 / 8, 1 / 2)))
+    return replace(inputs, causal=causal, window=window, softcap=softcap, scale=scale)
+
+
+@st.composite
+def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None, shortest: int = 1) -> Trajectory:
+    """Up to 3 rows and 9 steps."""
+    shape = (draw(st.integers(1, 3)), draw(st.integers(shortest, 9)))
+    gamma = draw(st.integers(UNIT // 2, UNIT)) / UNIT
+    return trajectory(subject, draw(seeds()), shape, gamma, draw(st.integers(0, UNIT)) / UNIT if lam is None else lam)

@@ -11,9 +11,9 @@ from dreamer4_conformance.adapter import JaxAdapter
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, select
 from dreamer4_conformance.instruments.expected_loss import expect
+from dreamer4_conformance.instruments.inputs import draw_contents
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.strategies import draw_contents
 from dreamer4_conformance.runner import checks_of, judge
 from dreamer4_conformance.verdicts import Status
 

@@ -13,11 +13,11 @@ import torch
 from dreamer4_conformance.adapter import Adapter, TorchAdapter, provides
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.cli import main
-from dreamer4_conformance.instruments.smoke_calls import CONTACTS
+from dreamer4_conformance.instruments.smoke_calls import SMOKE_CALLS
 from dreamer4_conformance.verdicts import AdapterError, NotProvided
 from dreamer4_conformance.zoo.base import Textbook, TextbookEquations
 
-OPERATIONS = [name for name in CONTACTS if provides(Textbook(), name)]
+OPERATIONS = [name for name in SMOKE_CALLS if provides(Textbook(), name)]
 
 
 def told(adapter: Any, **overrides: str) -> str:

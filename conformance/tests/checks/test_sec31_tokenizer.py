@@ -13,9 +13,9 @@ from dreamer4_conformance.adapter import Adapter, TorchAdapter
 from dreamer4_conformance.checks.minecraft_actions import axes
 from dreamer4_conformance.checks.sec31_masks import ONE, THREE, modalities
 from dreamer4_conformance.checks.sec31_tokenizer import clamped
-from dreamer4_conformance.checks.tokenizer_shapes import labelled_latents
-from dreamer4_conformance.instruments.smoke_calls import first_contact
+from dreamer4_conformance.instruments.smoke_calls import smoke_calls
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.tokenizer import labelled_latents
 from dreamer4_conformance.judging.check import CHECKS, Trial
 from dreamer4_conformance.verdicts import Deviation
 from dreamer4_conformance.zoo.base import TextbookModel
@@ -156,5 +156,5 @@ def test_a_wrong_answer_is_refused_in_a_sentence(name: str) -> None:
     for given in ("example", "decode_init"):
         setattr(adapter, given, getattr(CORRECT, given))
     setattr(adapter, name, WRONG[name])
-    problems = list(first_contact(Subject(adapter)))
+    problems = list(smoke_calls(Subject(adapter)))
     assert any(problem.startswith(SENTENCES[name]) for problem in problems), problems

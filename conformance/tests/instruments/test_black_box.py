@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.instruments.black_box import Part, arguments, demand, influences, together
+from dreamer4_conformance.instruments.black_box import Part, arguments, influences, together
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
 from dreamer4_conformance.judging.output_comparison import close
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
@@ -130,7 +131,7 @@ def test_influence_that_is_missing_decides_nothing_in_bfloat16(dtype: str, expec
     model = Model()
     model.dtype = dtype
     with pytest.raises(expected):
-        demand(Trial(), Subject(model), False, "nothing moves")
+        fail_unless_influence(Trial(), Subject(model), False, "nothing moves")
 
 
 FRAMES = np.random.default_rng(0).standard_normal((2, 5, 3, 2))

@@ -6,14 +6,12 @@ Importing the package registers them all.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.judging.check import place
+from dreamer4_conformance.registry import import_submodules, qualified_name
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,12 @@ def equivalent(id: str) -> Callable[[Factory], Factory]:
 
     def register(factory: Factory) -> Factory:
         taken = EQUIVALENTS.get(id)
-        if taken is not None and place(taken.adapter_factory) != place(factory):
-            raise ValueError(f"equivalent {id!r}: the id is taken by {place(taken.adapter_factory)}")
+        if taken is not None and qualified_name(taken.adapter_factory) != qualified_name(factory):
+            raise ValueError(f"equivalent {id!r}: the id is taken by {qualified_name(taken.adapter_factory)}")
         EQUIVALENTS[id] = Equivalent(id, factory)
         return factory
 
     return register
 
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_submodules(__name__, __path__)

@@ -5,13 +5,11 @@ Every one is the textbook with one step wrong. Importing the package registers t
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.judging.check import place
+from dreamer4_conformance.registry import import_submodules, qualified_name
 from dreamer4_conformance.zoo.base import Book
 
 
@@ -45,13 +43,12 @@ def mistake(
         raise ValueError(f"mistake {id!r}: clause {clause!r} does not exist")
 
     def register(adapter: type[Book]) -> type[Book]:
-        if id in MISTAKES and place(MISTAKES[id].adapter) != place(adapter):
-            raise ValueError(f"mistake {id!r}: the id is taken by {place(MISTAKES[id].adapter)}")
+        if id in MISTAKES and qualified_name(MISTAKES[id].adapter) != qualified_name(adapter):
+            raise ValueError(f"mistake {id!r}: the id is taken by {qualified_name(MISTAKES[id].adapter)}")
         MISTAKES[id] = Mistake(id, clause, adapter, operations, levels)
         return adapter
 
     return register
 
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_submodules(__name__, __path__)
