@@ -206,7 +206,13 @@ def test_list_names_every_clause_and_says_where_there_is_no_check(capsys: pytest
 def test_explain_prints_requirement_equation_checks_and_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "eq08.value"]) == 0
     said = capsys.readouterr().out
-    for part in ("Sec. 3.2, p. 6", "The weight is w", "w(τ) = 0.9 τ + 0.1", "weight_is_the_ramp", "ramp-inverted:"):
+    for part in (
+        "Sec. 3.2, p. 6",
+        "The weight is w",
+        "w(τ) = 0.9 τ + 0.1",
+        "check_weight_is_the_ramp",
+        "ramp-inverted:",
+    ):
         assert part in said
 
 

@@ -36,7 +36,7 @@ def long_batches(frames: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 @check("train.batch-lengths", needs=("training_plan",), decisions=1)
-def short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subject, trial: Trial) -> None:
+def check_short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subject, trial: Trial) -> None:
     """Short ones are in the majority, long ones occur (one in 600 is found), and the last sixty-fourth is long alone."""
     call = f"training_plan({trial.seed}, {STEPS})"
     frames = lengths(subject, plan(subject, trial.seed, STEPS))
@@ -57,7 +57,7 @@ def short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subje
 
 
 @check("train.batch-lengths", needs=("training_plan",))
-def long_batches_exceed_the_context(subject: Subject, trial: Trial) -> None:
+def check_long_batches_exceed_the_context(subject: Subject, trial: Trial) -> None:
     """Exact: T2 > C, as A30 counts C."""
     context, longest = (
         subject.adapter.context_frames,
@@ -70,7 +70,7 @@ def long_batches_exceed_the_context(subject: Subject, trial: Trial) -> None:
 
 
 @check("train.images", needs=("training_plan",), decisions=2)
-def three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) -> None:
+def check_three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) -> None:
     """Drawn video by video, a share off by 0.04 is found with certainty in batches of eight."""
     rows = marked(subject, plan(subject, trial.seed, STEPS), "image")
     if not any(row.any() for row in rows) and max(map(len, rows)) <= FEW:
@@ -87,7 +87,7 @@ def three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) ->
 
 
 @check("train.data-mixture", needs=("training_plan",), decisions=1)
-def half_of_the_sequences_are_relevant(subject: Subject, trial: Trial) -> None:
+def check_half_of_the_sequences_are_relevant(subject: Subject, trial: Trial) -> None:
     """In each batch or over all of them. Drawn one by one, a share off by 0.04 is found with certainty in batches of eight."""
     rows = marked(subject, plan(subject, trial.seed, STEPS), "relevant")
     # Batches that are of one kind each are drawn as wholes.
@@ -116,7 +116,7 @@ TIME = 3
 
 
 @check("train.images", needs=("example", "image_dynamics"))
-def an_image_is_seen_by_no_other(subject: Subject, trial: Trial) -> None:
+def check_an_image_is_seen_by_no_other(subject: Subject, trial: Trial) -> None:
     """Exact, under both readings of A37: what one frame holds moves the output at that frame alone."""
     parts = [Part("z", (frame,)) for frame in range(TIME)]
     found = together(
@@ -139,7 +139,7 @@ def _each_moves_its_own(found: Any) -> bool:
 
 
 @signature("training_plan", tolerance=0.06)
-def what_batches_consist_of(subject: Subject) -> np.ndarray:
+def signature_what_batches_consist_of(subject: Subject) -> np.ndarray:
     """Shares of long, marked and whole batches, and the length of the end."""
     return attempt(lambda: _statistics(subject), 8)
 
@@ -162,7 +162,7 @@ def _statistics(subject: Subject) -> list[float]:
 
 
 @signature("image_dynamics")
-def what_images_see(subject: Subject) -> np.ndarray:
+def signature_what_images_see(subject: Subject) -> np.ndarray:
     """Whether the first frame moves each of three."""
 
     def probe() -> np.ndarray:

@@ -31,7 +31,7 @@ def _window(subject: Subject) -> int:
 
 
 @check("net.incremental", needs=STEP)
-def one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
+def check_one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
     """Beyond three windows, or as far as `LONGEST` goes; with the task, and without it where that is possible."""
     time = min(3 * _window(subject) + 2, LONGEST[trial.profile])
     given = arguments(subject, "dynamics", trial.seed, 2, time)
@@ -72,7 +72,7 @@ def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -
 
 
 @check("ctx.cache", needs=ROLLOUT)
-def rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) -> None:
+def check_rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) -> None:
     """Over the end of the window. Where context noise is drawn anew for each frame or evaluation (A28) it need not be the same."""
     generate, context, given = _rollouts(subject, trial.seed, trial.profile, 3)
     without = generate(given, cache=False)
@@ -102,7 +102,7 @@ def _rollouts(
 
 
 @check("ctx.cache", needs=ROLLOUT)
-def rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> None:
+def check_rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> None:
     """Every generated frame, with the cache and without: a cache that nobody reads would agree with anything."""
     generate, _, given = _rollouts(subject, trial.seed, trial.profile, 2)
     for cache in (False, True):
@@ -135,7 +135,7 @@ def _same(subject: Subject, got: np.ndarray, expected: np.ndarray) -> np.ndarray
 
 
 @signature("dynamics_step")
-def frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
+def signature_frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
     """Whether the first, the second, the rest of the window and what follows it are what they are at once."""
 
     def probe() -> np.ndarray:
@@ -150,7 +150,7 @@ def frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
 
 
 @signature("rollout")
-def what_generated_frames_depend_on(subject: Subject) -> np.ndarray:
+def signature_what_generated_frames_depend_on(subject: Subject) -> np.ndarray:
     """Whether cache and no cache agree on the first and the second frame; whether the context and the actions move any."""
     return attempt(lambda: _two_frames(subject), 6)
 

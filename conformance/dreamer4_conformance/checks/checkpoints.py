@@ -40,7 +40,7 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @check("ckpt.complete", needs=("resume",))
-def a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
+def check_a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
     """Bit for bit, or as closely as two uninterrupted runs and single precision allow."""
     whole, again, stopped = final(subject, STEPS, None), final(subject, STEPS, None), final(subject, AT, None)
     spread, call = furthest(whole, again), f"resume(0, {STEPS}, {AT})"
@@ -63,7 +63,7 @@ def some(names: Sequence[str]) -> list[str]:
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
-def a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial: Trial) -> None:
+def check_a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial: Trial) -> None:
     """Nothing is missing, nothing unexpected."""
     whole = loading(subject)
     for what, names in (("missing", whole.missing), ("unexpected", whole.unexpected)):
@@ -71,7 +71,7 @@ def a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial:
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
-def a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Trial) -> None:
+def check_a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Trial) -> None:
     """For a few parameters; the one that is missing may stand for anything."""
     whole = loading(subject)
     for name in some(list(whole.parameters)):
@@ -92,7 +92,7 @@ def a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Tr
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
-def an_unexpected_parameter_is_named(subject: Subject, trial: Trial) -> None:
+def check_an_unexpected_parameter_is_named(subject: Subject, trial: Trial) -> None:
     """Of a name that no model has; everything else loads."""
     whole, more = loading(subject), loading(subject, added=FOREIGN)
     sentence = f"the checkpoint holds {FOREIGN!r} besides, and {list(more.unexpected)} is reported as unexpected"
@@ -107,7 +107,7 @@ def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
 
 
 @signature("resume")
-def where_resuming_departs(subject: Subject) -> np.ndarray:
+def signature_where_resuming_departs(subject: Subject) -> np.ndarray:
     """Whether a run differs after an interruption in the middle, and before the last step."""
     whole = final(subject, STEPS, None)
 
@@ -118,7 +118,7 @@ def where_resuming_departs(subject: Subject) -> np.ndarray:
 
 
 @signature("load_checkpoint")
-def what_loading_reports(subject: Subject) -> np.ndarray:
+def signature_what_loading_reports(subject: Subject) -> np.ndarray:
     """Numbers of names, and of parameters that are not loaded: of the same model, without one, with one more."""
 
     def probe(**change: Any) -> list[float]:

@@ -154,7 +154,7 @@ def _law_of_steps(subject: Subject, draw: Drawn, trial: Trial) -> tuple[np.ndarr
 
 
 @check("eq04.step-support", needs_one=ROUTES, decisions=2)
-def every_step_size_occurs(subject: Subject, trial: Trial) -> None:
+def check_every_step_size_occurs(subject: Subject, trial: Trial) -> None:
     """Over at least 384 rows.
 
     A size that occurs half as often as it should, or less, is seen by `eq04.step-law`, not here.
@@ -176,7 +176,7 @@ def every_step_size_occurs(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq04.step-law", needs_one=ROUTES, decisions=4)
-def step_sizes_are_equally_likely(subject: Subject, trial: Trial) -> None:
+def check_step_sizes_are_equally_likely(subject: Subject, trial: Trial) -> None:
     """At K_max = 64 a probability of 1/7 ± 0.04 is found with certainty, of ± 0.2 where d is drawn per sequence."""
     for draw in drawn(subject, trial):
         if subject.readings["A2"] == "split":
@@ -194,27 +194,27 @@ def step_sizes_are_equally_likely(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq04.grid", needs_one=ROUTES)
-def level_is_a_multiple_of_its_step(subject: Subject, trial: Trial) -> None:
+def check_level_is_a_multiple_of_its_step(subject: Subject, trial: Trial) -> None:
     """Exact: division by a power of two loses nothing."""
     for draw in drawn(subject, trial):
         with np.errstate(divide="ignore", invalid="ignore"):
             multiple = draw.tau / draw.d
-        _require_all(trial, draw, np.floor(multiple) == multiple, "is no whole multiple of d")
+        _fail_unless_all(trial, draw, np.floor(multiple) == multiple, "is no whole multiple of d")
 
 
 @check("eq04.grid-range", needs_one=ROUTES)
-def noise_is_on_the_grid_and_clean_data_is_not(subject: Subject, trial: Trial) -> None:
+def check_noise_is_on_the_grid_and_clean_data_is_not(subject: Subject, trial: Trial) -> None:
     """Exact; τ = 0 has a probability above 1/K_max in each of thousands of draws."""
     for draw in drawn(subject, trial):
-        _require_all(trial, draw, draw.tau < 1, "is clean data, which is not on the grid")
-        _require_all(trial, draw, draw.tau >= 0, "is below pure noise")
-        _require_all(trial, draw, draw.tau + draw.d <= 1, "leads past clean data with its d")
+        _fail_unless_all(trial, draw, draw.tau < 1, "is clean data, which is not on the grid")
+        _fail_unless_all(trial, draw, draw.tau >= 0, "is below pure noise")
+        _fail_unless_all(trial, draw, draw.tau + draw.d <= 1, "leads past clean data with its d")
         lowest = float(draw.tau.min())
         sentence = f"pure noise, τ = 0, never occurs; the lowest level is {lowest:g}"
         trial.require(lowest == 0, sentence, call=draw.call, got=lowest, expected=0.0)
 
 
-def _require_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) -> None:
+def _fail_unless_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) -> None:
     row, column = np.unravel_index(int(np.argmin(holds)), holds.shape)
     tau, d = float(draw.tau[row, column]), float(draw.d[row, column])
     place = f"row {row}, timestep {column} (signal levels)"
@@ -223,7 +223,7 @@ def _require_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) -> Non
 
 
 @check("eq04.grid-law", needs_one=ROUTES, decisions=2)
-def grid_points_are_equally_likely(subject: Subject, trial: Trial) -> None:
+def check_grid_points_are_equally_likely(subject: Subject, trial: Trial) -> None:
     """Over halves, quarters and so on, and points.
 
     At K_max = 64 a half of the finest grid with probability 0.64 is found with certainty, a point of 64 when it is
@@ -243,7 +243,7 @@ def grid_points_are_equally_likely(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq04.granularity", needs_one=ROUTES, decisions=4)
-def each_timestep_draws_its_own(subject: Subject, trial: Trial) -> None:
+def check_each_timestep_draws_its_own(subject: Subject, trial: Trial) -> None:
     """Neighbours share their level with probability min(d, d'); 5 in 100 more are found with certainty."""
     for draw in drawn(subject, trial):
         if subject.k_max == 1:
@@ -277,7 +277,7 @@ def _judge_granularity_of_steps(subject: Subject, trial: Trial, draw: Drawn) -> 
 
 
 @check("eq06.iid-levels", needs_one=ROUTES, decisions=6)
-def levels_do_not_depend_on_place_or_neighbours(subject: Subject, trial: Trial) -> None:
+def check_levels_do_not_depend_on_place_or_neighbours(subject: Subject, trial: Trial) -> None:
     """Levels are centred and scaled by the law given their d.
 
     Found with certainty: a correlation of 0.17, a mean shifted by 0.7 deviations at one timestep.
@@ -316,7 +316,7 @@ def _mean_bound(values: np.ndarray, largest: float) -> float:
 
 
 @check("eq04.generator", needs=("sample_tau_d",))
-def draws_follow_their_seed(subject: Subject, trial: Trial) -> None:
+def check_draws_follow_their_seed(subject: Subject, trial: Trial) -> None:
     """Exact.
 
     Where τ and d leave two draws equal by chance less than once in 10^9 (K_max = 1 does not), another seed must
@@ -342,7 +342,7 @@ def _global_states() -> list[Any]:
 
 
 @signature("sample_tau_d", tolerance=0.04)
-def law_of_the_draws(subject: Subject) -> np.ndarray:
+def signature_law_of_the_draws(subject: Subject) -> np.ndarray:
     """Shares of the step sizes and of the ends of the grid, moments of the levels, what neighbours share, and whether
     the seed counts.
     """

@@ -57,7 +57,7 @@ def _dependences(noise: np.ndarray, again: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @check("eq06.noise-law", needs=("dynamics_loss",), decisions=8)
-def noise_is_independent_standard_normal(subject: Subject, trial: Trial) -> None:
+def check_noise_is_independent_standard_normal(subject: Subject, trial: Trial) -> None:
     """Mean, mean square, distribution, and dependence between neighbours along each axis and between two seeds.
 
     Found with certainty: a mean beyond 0.1, a scale 10 % off, a correlation beyond 0.3, a distribution 0.05 away.
@@ -80,7 +80,7 @@ def noise_is_independent_standard_normal(subject: Subject, trial: Trial) -> None
 
 
 @check("eq07.student-label", needs=("dynamics_loss",), decisions=1)
-def students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> None:
+def check_students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> None:
     """The share of z1 in z̃, by regression on 128 elements, is the label. Found with certainty: labels off by more than (1 − τ) 0.7."""
     evaluation = _draw(subject, trial.seed)
     scores = []
@@ -99,7 +99,7 @@ def students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> 
 
 
 @signature("dynamics_loss", tolerance=0.15, drawn=True)
-def moments_of_the_noise(subject: Subject) -> np.ndarray:
+def signature_moments_of_the_noise(subject: Subject) -> np.ndarray:
     """Mean, mean square and kurtosis of the noise, and its dependences."""
 
     def probe() -> list[float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.gradients import operation_gradients
@@ -28,11 +28,9 @@ from dreamer4_reference.twohot import log_softmax, softmax, symlog, twohot_encod
 
 
 @check("eq10.value", needs=("lambda_returns",))
-def returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
+def check_returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
     """Terms: see `magnitude`."""
 
-    @trial.examples
-    @given(trajectories(subject))
     @example(trajectory(subject, 0, (2, 1), 0.75, 0.5))
     @example(trajectory(subject, 1, (3, 3), 0.75, 0.5))
     def holds(drawn: Trajectory) -> None:
@@ -40,15 +38,13 @@ def returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
         call, terms = f"lambda_returns({drawn})", magnitude(subject, drawn)
         trial.compare("the return", got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(trajectories(subject), body=holds)
 
 
 @check("eq10.limits", needs=("lambda_returns",))
-def lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
+def check_lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
     """Written out, not as the recursion: Σ of discounted rewards and v_H; r_t + γ c_t v_{t+1} (v_t under "v_same")."""
 
-    @trial.examples
-    @given(trajectories(subject, lam=1.0, shortest=2), st.booleans())
     def holds(drawn: Trajectory, whole: bool) -> None:
         drawn = replace(drawn, lam=float(whole))
         expected = _discounted_sum(subject, drawn) if whole else _one_step(subject, drawn)
@@ -56,7 +52,7 @@ def lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial
         what, call = f"the return at λ = {drawn.lam}", f"lambda_returns({drawn})"
         trial.compare(what, got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(trajectories(subject, lam=1.0, shortest=2), st.booleans(), body=holds)
 
 
 def _discount(subject: Subject, drawn: Trajectory) -> np.ndarray:
@@ -78,11 +74,9 @@ def _one_step(subject: Subject, drawn: Trajectory) -> np.ndarray:
 
 
 @check("eq10.terminal", needs=("lambda_returns",))
-def an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) -> None:
+def check_an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) -> None:
     """The operation against itself; before the end by its response to the last reward: 1, and γ c λ a step back."""
 
-    @trial.examples
-    @given(trajectories(subject, shortest=2), st.integers(0, 7))
     def holds(drawn: Trajectory, place: int) -> None:
         ended, after = _ended(subject, drawn, place)
         end = _Terminal(subject, trial, ended, compute_returns(subject, ended), after)
@@ -90,7 +84,7 @@ def an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) 
         end.nothing_after_is_cut(drawn)
         end.everything_before_counts()
 
-    holds()
+    trial.for_all(trajectories(subject, shortest=2), st.integers(0, 7), body=holds)
 
 
 def _ended(subject: Subject, drawn: Trajectory, place: int) -> tuple[Trajectory, int]:
@@ -142,11 +136,9 @@ class _Terminal:
 
 
 @check("eq10.linear", needs=("lambda_returns",))
-def returns_are_linear(subject: Subject, trial: Trial) -> None:
+def check_returns_are_linear(subject: Subject, trial: Trial) -> None:
     """R of a sum is the sum of the R; R of a multiple, from 2⁻¹⁰ to 2²⁰, is that multiple of R."""
 
-    @trial.examples
-    @given(trajectories(subject, shortest=2), seeds(), st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20]))
     def holds(one: Trajectory, seed: int, scale: float) -> None:
         other = replace(trajectory(subject, seed, one.reward.shape, one.gamma, one.lam), cont=one.cont)
         # The sum is rounded before the operation sees it, so the second summand is what is left of it.
@@ -163,7 +155,9 @@ def returns_are_linear(subject: Subject, trial: Trial) -> None:
             got, call = compute_returns(subject, model), f"lambda_returns({model})"
             trial.compare(what, got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(
+        trajectories(subject, shortest=2), seeds(), st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20]), body=holds
+    )
 
 
 def _pairs(one: Trajectory, other: Trajectory) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
@@ -175,12 +169,10 @@ def _with(drawn: Trajectory, reward: np.ndarray, value: np.ndarray) -> Trajector
 
 
 @check("eq10.loss", needs=("value_loss", "twohot_bins"))
-def value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
+def check_value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
     """Terms: |ln p|; the rounding of a two-hot weight by the spread of ln p. Without gradients the value alone."""
     bins = adapters_bins(subject)
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 4))
     def holds(seed: int, rows: int) -> None:
         case = _Head(subject, trial, bins, *_value_inputs(subject, bins, seed, rows))
         case.value()
@@ -189,7 +181,7 @@ def value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Tria
         except NotProvided:
             return
 
-    holds()
+    trial.for_all(seeds(), st.integers(1, 4), body=holds)
 
 
 @dataclass(frozen=True)
@@ -269,19 +261,19 @@ def _returned(subject: Subject, operation: str) -> np.ndarray:
 
 
 @signature("lambda_returns")
-def returns_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+def signature_returns_of_fixed_trajectories(subject: Subject) -> np.ndarray:
     """See `_returned`."""
     return _returned(subject, "lambda_returns")
 
 
 @signature("advantages")
-def advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+def signature_advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
     """See `_returned`."""
     return _returned(subject, "advantages")
 
 
 @signature("value_loss")
-def loss_of_a_sloping_head(subject: Subject) -> np.ndarray:
+def signature_loss_of_a_sloping_head(subject: Subject) -> np.ndarray:
     """What the loss and its gradient are off by where ln p falls with the bins' values, whatever the bins are."""
     bins = adapters_bins(subject)
     returns = np.array([-3.0, 0.4, 2.5])

@@ -6,7 +6,6 @@ from functools import partial
 from itertools import product
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.black_box import Part, a_few, arguments, influences
@@ -36,13 +35,13 @@ def modalities(subject: Subject, kind: str) -> tuple[str, ...]:
 
 
 @check("tok.encoder-mask", needs=("modality_mask",))
-def encoder_mask_follows_its_rule(subject: Subject, trial: Trial) -> None:
+def check_encoder_mask_follows_its_rule(subject: Subject, trial: Trial) -> None:
     """See `_follows_the_rule`."""
     _follows_the_rule(subject, trial, "encoder")
 
 
 @check("tok.decoder-mask", needs=("modality_mask",))
-def decoder_mask_follows_its_rule(subject: Subject, trial: Trial) -> None:
+def check_decoder_mask_follows_its_rule(subject: Subject, trial: Trial) -> None:
     """See `_follows_the_rule`."""
     _follows_the_rule(subject, trial, "decoder")
 
@@ -55,15 +54,13 @@ def _follows_the_rule(subject: Subject, trial: Trial, kind: Kind) -> None:
     names = modalities(subject, kind)
     tokens = st.lists(st.tuples(st.sampled_from(names), st.integers(0, FRAMES - 1)), min_size=1, max_size=16)
 
-    @trial.examples
-    @given(tokens)
     def holds(drawn: list[tuple[str, int]]) -> None:
         modality, frame = [name for name, _ in drawn], np.array([t for _, t in drawn], np.int64)
         _compare(subject, trial, kind, modality, frame)
 
     # Latents, images and the rest in two frames, in every pair of which Hypothesis may leave some out.
     _compare(subject, trial, kind, [*names, *names], np.repeat([0, 1], len(names)))
-    holds()
+    trial.for_all(tokens, body=holds)
 
 
 def _compare(subject: Subject, trial: Trial, kind: Kind, modality: list[str], frame: np.ndarray) -> None:
@@ -86,13 +83,13 @@ def _sentence(kind: str, query: str, key: str, behind: int, *, sees: bool) -> st
 
 
 @check("tok.encoder-mask", needs=("encode", "example"))
-def latents_see_every_part_of_their_frame(subject: Subject, trial: Trial) -> None:
+def check_latents_see_every_part_of_their_frame(subject: Subject, trial: Trial) -> None:
     """Nothing is hidden from them or cropped."""
     fail_unless_each_place_moves_z(subject, trial)
 
 
 @check("tok.decoder-mask", needs=("decode", "example"))
-def video_is_made_of_every_latent(subject: Subject, trial: Trial) -> None:
+def check_video_is_made_of_every_latent(subject: Subject, trial: Trial) -> None:
     """Each of some latents, the first and the last among them, moves its frame of the video."""
     tokens = arguments(subject, "decode", 0, 1, 2)["z"].shape[2]
     fail_unless_each_moves_its_frame(subject, trial, "decode", [Part("z", (1, s)) for s in a_few(tokens)], "video")
@@ -123,25 +120,25 @@ def _masks(subject: Subject, names: tuple[str, ...]) -> np.ndarray:
 
 
 @signature("modality_mask")
-def masks_of_one_modality(subject: Subject) -> np.ndarray:
+def signature_masks_of_one_modality(subject: Subject) -> np.ndarray:
     """See `_seen`."""
     return _masks(subject, ONE)
 
 
 @signature("modality_mask")
-def masks_of_three_modalities(subject: Subject) -> np.ndarray:
+def signature_masks_of_three_modalities(subject: Subject) -> np.ndarray:
     """See `_seen`."""
     return _masks(subject, THREE)
 
 
 @signature("encode")
-def places_that_move_z(subject: Subject) -> np.ndarray:
+def signature_places_that_move_z(subject: Subject) -> np.ndarray:
     """Whether any, and whether each, of some places of a frame moves z of that frame."""
     return attempt(lambda: _any_and_all(subject, "encode", "video", "z"), 2)
 
 
 @signature("decode")
-def latents_that_move_the_video(subject: Subject) -> np.ndarray:
+def signature_latents_that_move_the_video(subject: Subject) -> np.ndarray:
     """Whether any, and whether each, of some latents moves its frame of the video."""
     return attempt(lambda: _any_and_all(subject, "decode", "z", "video"), 2)
 

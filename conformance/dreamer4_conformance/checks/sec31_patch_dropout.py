@@ -7,7 +7,6 @@ judged given how many patches each image drops, since then every set of that siz
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.black_box import REPEATS, arguments
@@ -43,7 +42,7 @@ def _law(subject: Subject, patches: int) -> np.ndarray:
 
 
 @check("tok.mae-law", needs=("patch_dropout",), decisions=1)
-def number_of_dropped_patches_follows_its_law(subject: Subject, trial: Trial) -> None:
+def check_number_of_dropped_patches_follows_its_law(subject: Subject, trial: Trial) -> None:
     """Found with certainty: a largest p of 0.8 or less, or of 1."""
     seed, law = _seed(trial), _law(subject, MANY)
     count = dropout_masks(subject, seed, ROWS, TIME, MANY).sum(-1).ravel()
@@ -57,7 +56,7 @@ def number_of_dropped_patches_follows_its_law(subject: Subject, trial: Trial) ->
 
 
 @check("tok.mae-law", needs=("patch_dropout",), decisions=1)
-def images_lose_all_patches_as_often_as_they_should(subject: Subject, trial: Trial) -> None:
+def check_images_lose_all_patches_as_often_as_they_should(subject: Subject, trial: Trial) -> None:
     """Drawn patch by patch a few do; by an exact count none does, since p N leaves one (A33)."""
     seed, share = _seed(trial), float(_law(subject, FEW)[-1])
     dropped = dropout_masks(subject, seed, ROWS, TIME, FEW).all(-1)
@@ -72,7 +71,7 @@ def images_lose_all_patches_as_often_as_they_should(subject: Subject, trial: Tri
 
 
 @check("tok.mae-law", needs=("patch_dropout",), decisions=2)
-def images_draw_their_own_share(subject: Subject, trial: Trial) -> None:
+def check_images_draw_their_own_share(subject: Subject, trial: Trial) -> None:
     """The numbers of patches that neighbouring frames, and rows, drop: a correlation of 0.25 is found with certainty."""
     seed = _seed(trial)
     count = dropout_masks(subject, seed, ROWS, TIME, MANY).sum(-1)
@@ -93,7 +92,7 @@ def _neighbours(x: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
 
 
 @check("tok.mae-law", needs=("patch_dropout",), decisions=2)
-def images_drop_patches_of_their_own(subject: Subject, trial: Trial) -> None:
+def check_images_drop_patches_of_their_own(subject: Subject, trial: Trial) -> None:
     """Given how many, the patches of an image are independent of those of the frame, and the row, beside it."""
     seed = _seed(trial)
     for name, one, other in _neighbours(dropout_masks(subject, seed, ROWS, TIME, MANY)):
@@ -104,7 +103,7 @@ def images_drop_patches_of_their_own(subject: Subject, trial: Trial) -> None:
 
 
 @check("tok.mae-law", needs=("patch_dropout",), decisions=2)
-def patches_of_an_image_are_alike(subject: Subject, trial: Trial) -> None:
+def check_patches_of_an_image_are_alike(subject: Subject, trial: Trial) -> None:
     """Given how many are dropped, each place is as likely as another, and so is each pair at any distance."""
     seed = _seed(trial)
     dropped = dropout_masks(subject, seed, ROWS, TIME, MANY)
@@ -148,7 +147,7 @@ def _by_distance(dropped: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
 
 @check("tok.mae-law", needs=("patch_dropout",))
-def patches_follow_their_seed(subject: Subject, trial: Trial) -> None:
+def check_patches_follow_their_seed(subject: Subject, trial: Trial) -> None:
     """Exact: 512 images are never the same twice by chance."""
     call = f"patch_dropout(7, {ROWS}, 1, {MANY})"
     first, again, other = (dropout_masks(subject, seed, ROWS, 1, MANY) for seed in (7, 7, 8))
@@ -157,7 +156,7 @@ def patches_follow_their_seed(subject: Subject, trial: Trial) -> None:
 
 
 @check("tok.mae-law", needs=("patch_dropout", "encode", "example"))
-def nothing_is_dropped_at_inference(subject: Subject, trial: Trial) -> None:
+def check_nothing_is_dropped_at_inference(subject: Subject, trial: Trial) -> None:
     """Exact: encoding follows no random state."""
     video = subject.native(arguments(subject, "encode", 0, 2, 3)["video"])
     encoded = {seed: _encoded(subject, video, seed) for seed in range(4)}
@@ -177,17 +176,15 @@ def _recurs(subject: Subject, video: object, seed: int, z: np.ndarray) -> bool:
 
 
 @check("tok.mae-embedding", needs=("mae_replace", "encode", "example"))
-def every_patch_is_seen_at_inference(subject: Subject, trial: Trial) -> None:
+def check_every_patch_is_seen_at_inference(subject: Subject, trial: Trial) -> None:
     """Nothing stands in the place of a patch: each of some places of a frame moves z."""
     fail_unless_each_place_moves_z(subject, trial)
 
 
 @check("tok.mae-embedding", needs=("mae_replace",))
-def dropped_patches_become_the_embedding(subject: Subject, trial: Trial) -> None:
+def check_dropped_patches_become_the_embedding(subject: Subject, trial: Trial) -> None:
     """Values to one rounding; the gradient of their mean reaches the embedding where it stands, and the tokens elsewhere."""
 
-    @trial.examples
-    @given(seeds(), st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 4)))
     def holds(seed: int, shape: tuple[int, int, int, int]) -> None:
         rng = np.random.default_rng(seed)
         tokens, embedding = subject.round(rng.standard_normal(shape)), subject.round(rng.standard_normal(shape[3]))
@@ -199,7 +196,9 @@ def dropped_patches_become_the_embedding(subject: Subject, trial: Trial) -> None
         trial.compare("the token of a patch", got, expected, terms=terms, k=1, eps=subject.eps, call=call)
         _gradients(subject, trial, tokens, mask, embedding, call)
 
-    holds()
+    trial.for_all(
+        seeds(), st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 4)), body=holds
+    )
 
 
 def _gradients(
@@ -229,7 +228,7 @@ def _gradients(
 
 
 @signature("patch_dropout", tolerance=0.06)
-def law_of_the_dropped(subject: Subject) -> np.ndarray:
+def signature_law_of_the_dropped(subject: Subject) -> np.ndarray:
     """Shares, what neighbours share, where patches lie, and whether the seed counts."""
     return np.asarray(np.nan_to_num(attempt(lambda: _statistics(subject), 15), nan=-1.0))
 
@@ -254,7 +253,7 @@ def _statistics(subject: Subject) -> np.ndarray:
 
 
 @signature("mae_replace")
-def what_stands_for_the_dropped(subject: Subject) -> np.ndarray:
+def signature_what_stands_for_the_dropped(subject: Subject) -> np.ndarray:
     """On two frames of three tokens, with the gradients of the mean."""
     tokens = np.array([[[[1.0, -0.5], [0.25, 2.0], [-1.5, 0.75]], [[0.5, 1.25], [-0.75, -2.0], [1.75, 0.125]]]])
     mask, embedding = np.array([[[True, False, False], [False, True, True]]]), np.array([-0.25, 0.625])
@@ -269,7 +268,7 @@ def what_stands_for_the_dropped(subject: Subject) -> np.ndarray:
 
 
 @signature("encode")
-def what_is_drawn_at_inference(subject: Subject) -> np.ndarray:
+def signature_what_is_drawn_at_inference(subject: Subject) -> np.ndarray:
     """Whether a random state moves z."""
 
     def probe() -> float:

@@ -46,7 +46,7 @@ def _follows_its_past(moved: np.ndarray) -> bool:
 
 
 @check("tok.causal", needs=("example",), needs_one=tuple(BOXES))
-def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
+def check_no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
     """Exact. Each frame depends on itself and, where frames depend on earlier ones at all, on the one before it.
 
     Whether a tokenizer has time layers is decided by that; how far back they reach is open, and one that has none is causal, but not over time.
@@ -55,7 +55,7 @@ def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
     for box, moved in seen.items():
         _forbid_later_frames(trial, box, moved)
     for box, moved in seen.items():
-        _require_own_and_last_frame(subject, trial, box, moved)
+        _fail_unless_own_and_last_frame(subject, trial, box, moved)
     without = [box for box, moved in seen.items() if not np.triu(moved, 1).any()]
     if without:
         trial.inconclusive(
@@ -86,7 +86,7 @@ def _forbid_later_frames(trial: Trial, box: str, moved: np.ndarray) -> None:
     trial.require(not earlier, sentence, call=_call(box), got=moved.astype(int).tolist())
 
 
-def _require_own_and_last_frame(subject: Subject, trial: Trial, box: str, moved: np.ndarray) -> None:
+def _fail_unless_own_and_last_frame(subject: Subject, trial: Trial, box: str, moved: np.ndarray) -> None:
     source, output = BOXES[box]
     if not moved.any():
         trial.inconclusive(f"{box} does not depend on its input at all")
@@ -99,7 +99,7 @@ def _require_own_and_last_frame(subject: Subject, trial: Trial, box: str, moved:
 
 
 @check("tok.causal", needs=("decode", "decode_init", "decode_step", "example"))
-def frame_by_frame_equals_all_at_once(subject: Subject, trial: Trial) -> None:
+def check_frame_by_frame_equals_all_at_once(subject: Subject, trial: Trial) -> None:
     """Far beyond the window. The budgets are those of `closeness`."""
     time = min(2 * frames_past_the_window(subject), LONGEST)
     z = arguments(subject, "decode", trial.seed, 2, time)["z"]
@@ -132,7 +132,7 @@ def stepped(subject: Subject, z: np.ndarray) -> np.ndarray:
 
 
 @check("tok.bottleneck", needs=("encode", "example"))
-def z_is_a_tanh(subject: Subject, trial: Trial) -> None:
+def check_z_is_a_tanh(subject: Subject, trial: Trial) -> None:
     """Exact: within ±1, on both sides of 0, on its way to ±1 everywhere and not in steps.
 
     In bfloat16 a tanh itself ends in ±1 and in steps. That its channels are fewer than the encoder's cannot be seen from outside.
@@ -183,7 +183,7 @@ def quantised(z: np.ndarray) -> bool:
 
 
 @check("tok.bottleneck", needs=("encode", "decode", "reconstruct", "example"))
-def reconstruction_is_decoded_from_z_alone(subject: Subject, trial: Trial) -> None:
+def check_reconstruction_is_decoded_from_z_alone(subject: Subject, trial: Trial) -> None:
     """reconstruct = decode ∘ encode, by the budgets of `closeness`."""
     given = arguments(subject, "reconstruct", trial.seed, 3, 4)
     z, got = run(subject, "encode", given)["z"], run(subject, "reconstruct", given)["video"]
@@ -203,19 +203,19 @@ def _time(subject: Subject, box: str) -> np.ndarray:
 
 
 @signature("encode")
-def frames_that_move_z(subject: Subject) -> np.ndarray:
+def signature_frames_that_move_z(subject: Subject) -> np.ndarray:
     """See `_time`."""
     return attempt(lambda: _time(subject, "encode"), 5)
 
 
 @signature("decode")
-def frames_that_move_the_video(subject: Subject) -> np.ndarray:
+def signature_frames_that_move_the_video(subject: Subject) -> np.ndarray:
     """See `_time`."""
     return attempt(lambda: _time(subject, "decode"), 5)
 
 
 @signature("encode")
-def squashing_of_z(subject: Subject) -> np.ndarray:
+def signature_squashing_of_z(subject: Subject) -> np.ndarray:
     """Whether z leaves ±1, lies on one side of 0, is clamped, or in steps."""
 
     def probe() -> np.ndarray:
@@ -226,7 +226,7 @@ def squashing_of_z(subject: Subject) -> np.ndarray:
 
 
 @signature("reconstruct")
-def what_passes_z_by(subject: Subject) -> np.ndarray:
+def signature_what_passes_z_by(subject: Subject) -> np.ndarray:
     """Whether the reconstruction is that of z."""
 
     def probe() -> float:
@@ -238,7 +238,7 @@ def what_passes_z_by(subject: Subject) -> np.ndarray:
 
 
 @signature("decode_step")
-def where_steps_leave_the_whole(subject: Subject) -> np.ndarray:
+def signature_where_steps_leave_the_whole(subject: Subject) -> np.ndarray:
     """Whether decoding frame by frame differs in the first frame, in the second, and beyond the window."""
 
     def probe() -> np.ndarray:

@@ -51,7 +51,7 @@ from dreamer4_conformance.verdicts import Inconclusive
 
 
 @check("attn.causal", needs=DYNAMICS)
-def no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
+def check_no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
     """Exact, for every input and output; and every frame of z_hat depends on every earlier one inside the context.
 
     What the agent token sees of earlier frames is dyn.agent-firewall's.
@@ -100,7 +100,7 @@ def conditioned(subject: Subject, part: Part, influence: Influence) -> bool:
 
 
 @check("dyn.conditioning", needs=DYNAMICS)
-def prediction_depends_on_every_label_and_action(subject: Subject, trial: Trial) -> None:
+def check_prediction_depends_on_every_label_and_action(subject: Subject, trial: Trial) -> None:
     """Each frame on its own. Inconclusive for what is the same in every example."""
     parts = [*conditions(subject, 3), Part("z", (0, 0))]
 
@@ -144,7 +144,7 @@ def _tokens_moved(influence: Influence, frame: int = 0) -> np.ndarray:
 
 
 @check("dyn.conditioning", needs=DYNAMICS)
-def each_sequence_has_its_own_labels(subject: Subject, trial: Trial) -> None:
+def check_each_sequence_has_its_own_labels(subject: Subject, trial: Trial) -> None:
     """Permuting the batch permutes the outputs: B ≠ T, B = T, and one sequence alone."""
     for batch, time in ((3, 2), (3, 3), (2, 3)):
         given = arguments(subject, "dynamics", trial.seed, batch, time)
@@ -169,7 +169,7 @@ def _again(subject: Subject, given: Mapping[str, Tree], output: str, order: np.n
 
 
 @check("dyn.unlabelled", needs=DYNAMICS)
-def without_actions_their_values_are_irrelevant(subject: Subject, trial: Trial) -> None:
+def check_without_actions_their_values_are_irrelevant(subject: Subject, trial: Trial) -> None:
     """Bit for bit in clips without labels, alone and beside labelled ones, which do depend on theirs."""
     if not _has_actions(subject):
         trial.inconclusive("example has no actions")
@@ -209,7 +209,7 @@ def _moved_by_actions(subject: Subject, labelled: np.ndarray, seed: int) -> dict
 
 
 @check("net.space-full", needs=DYNAMICS)
-def every_token_of_a_frame_sees_every_other(subject: Subject, trial: Trial) -> None:
+def check_every_token_of_a_frame_sees_every_other(subject: Subject, trial: Trial) -> None:
     """One frame: each of a few spatial tokens, the label and the actions move every token of z_hat."""
     parts, late = _of_one_frame(subject), subject.readings["A32"] == "current"
     parts = [part for part in parts if not (late and part.path == "actions")]
@@ -231,7 +231,7 @@ def _of_one_frame(subject: Subject) -> list[Part]:
 
 
 @check("dyn.registers", needs=DYNAMICS)
-def prediction_has_the_shape_of_z(subject: Subject, trial: Trial) -> None:
+def check_prediction_has_the_shape_of_z(subject: Subject, trial: Trial) -> None:
     """Spatial tokens and nothing else, whatever the batch and the length."""
     for batch, time in ((1, 1), (2, 3)):
         given = arguments(subject, "dynamics", trial.seed, batch, time)
@@ -244,20 +244,20 @@ def prediction_has_the_shape_of_z(subject: Subject, trial: Trial) -> None:
 
 
 @check("net.space-full", needs=MASK)
-def mask_joins_all_tokens_of_a_frame(subject: Subject, trial: Trial) -> None:
+def check_mask_joins_all_tokens_of_a_frame(subject: Subject, trial: Trial) -> None:
     """Spatial tokens, label and actions."""
     names = ("latent", "label", "action")
     fail_unless_mask_follows_reference(subject, trial, names, names)
 
 
 @check("dyn.registers", needs=MASK)
-def mask_joins_registers_to_their_frame(subject: Subject, trial: Trial) -> None:
+def check_mask_joins_registers_to_their_frame(subject: Subject, trial: Trial) -> None:
     """They see and are seen by all of it."""
     fail_unless_mask_follows_reference(subject, trial, WORLD, ("register",))
 
 
 @check("attn.causal", needs=MASK)
-def mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
+def check_mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
     """From every token."""
     fail_unless_mask_follows_reference(subject, trial, ("latent", "label", "action"), (), later=True)
 
@@ -266,7 +266,7 @@ def mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
 
 
 @signature("dynamics")
-def who_influences_whom(subject: Subject) -> np.ndarray:
+def signature_who_influences_whom(subject: Subject) -> np.ndarray:
     """Over three frames: which frames of each output z, τ, d, the actions and the task move."""
     names = [(name, t) for t in range(3) for name in ("z", "tau", "d", "actions")]
     parts = [*(Part(name, (t,)) for name, t in names), Part("task")]
@@ -286,7 +286,7 @@ def _frames_moved(influence: Influence | None, output: str) -> np.ndarray:
 
 
 @signature("dynamics")
-def who_is_left_out(subject: Subject) -> np.ndarray:
+def signature_who_is_left_out(subject: Subject) -> np.ndarray:
     """Whether every component counts, every token sees every other, clips without actions are blind, z_hat is shaped as z, rows apart."""
     return np.concatenate(
         [attempt(lambda: _tokens_and_components(subject), 2), attempt(lambda: _three_clips(subject), 5)]
@@ -315,7 +315,7 @@ def _three_clips(subject: Subject) -> np.ndarray:
 
 
 @signature("modality_mask")
-def mask_of_two_frames(subject: Subject) -> np.ndarray:
+def signature_mask_of_two_frames(subject: Subject) -> np.ndarray:
     """The mask of the dynamics where that is not open: within the first frame, and of the second for the first."""
     modality = [*WORLD, "agent"] * 2
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.attention_case import (
@@ -46,30 +45,26 @@ def _decide(trial: Trial, what: str) -> None:
 
 
 @check("attn.value", needs=("attention",))
-def attention_equals_the_reference(subject: Subject, trial: Trial) -> None:
+def check_attention_equals_the_reference(subject: Subject, trial: Trial) -> None:
     """Terms: see `Attending.terms`."""
 
-    @trial.examples
-    @given(attendings(subject))
     def holds(case: Attending) -> None:
         _compare(subject, trial, case)
 
-    holds()
+    trial.for_all(attendings(subject), body=holds)
     _decide(trial, "of this check")
 
 
 @check("attn.value", needs=("attention",))
-def gradients_equal_the_reference(subject: Subject, trial: Trial) -> None:
+def check_gradients_equal_the_reference(subject: Subject, trial: Trial) -> None:
     """Those of a weighted mean of the output; terms: see `Attending.gradient_terms`. Without gradients the value alone decides."""
 
-    @trial.examples
-    @given(attendings(subject), seeds())
     def holds(case: Attending, seed: int) -> None:
         weight = subject.round(np.random.default_rng(seed).standard_normal(case.q.shape))
         for backend in backends(subject):
             _compare_gradients(subject, trial, case, weight, backend)
 
-    holds()
+    trial.for_all(attendings(subject), seeds(), body=holds)
     if trial.cases == 0:
         raise NotProvided("attention has no gradients")
 
@@ -88,12 +83,10 @@ def _compare_gradients(
 
 
 @check("attn.softcap", needs=("soft_cap",))
-def soft_cap_is_c_tanh_of_the_logit_over_c(subject: Subject, trial: Trial) -> None:
+def check_soft_cap_is_c_tanh_of_the_logit_over_c(subject: Subject, trial: Trial) -> None:
     """So it is bounded, odd, and of slope 1 at 0. Terms: its value, slope · logit, and c rounded in float32 at least."""
     logits = st.lists(st.floats(-8, 8) | st.floats(-1e4, 1e4), min_size=1, max_size=6)
 
-    @trial.examples
-    @given(logits, st.sampled_from(CAPS))
     def holds(multiples: list[float], cap: float) -> None:
         x = subject.round(cap * np.array([*multiples, 0.0, 1.0]))
         expected = soft_cap(x, cap)
@@ -102,28 +95,24 @@ def soft_cap_is_c_tanh_of_the_logit_over_c(subject: Subject, trial: Trial) -> No
         got, call = subject.compute("soft_cap", x, cap, shape=x.shape), f"soft_cap({x.tolist()}, {cap})"
         trial.compare("the capped logit", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(logits, st.sampled_from(CAPS), body=holds)
 
 
 @check("attn.softcap", needs=("attention",))
-def every_backend_caps_scaled_logits_before_the_mask(subject: Subject, trial: Trial) -> None:
+def check_every_backend_caps_scaled_logits_before_the_mask(subject: Subject, trial: Trial) -> None:
     """Logits beyond the cap, and a cap so small that keys hidden before it keep a weight. Terms: see `Attending.terms`."""
 
-    @trial.examples
-    @given(attendings(subject, caps=CAPS[:2]))
     def holds(case: Attending) -> None:
         _compare(subject, trial, case)
 
-    holds()
+    trial.for_all(attendings(subject, caps=CAPS[:2]), body=holds)
     _decide(trial, "with a cap")
 
 
 @check("attn.gqa", needs=("attention",))
-def grouped_queries_equal_repeated_keys_and_values(subject: Subject, trial: Trial) -> None:
+def check_grouped_queries_equal_repeated_keys_and_values(subject: Subject, trial: Trial) -> None:
     """The operation against itself. Terms: see `Attending.terms`, for both."""
 
-    @trial.examples
-    @given(attendings(subject, heads=((2, 1), (4, 2), (6, 2), (6, 3))))
     def holds(case: Attending) -> None:
         times = case.q.shape[2] // case.k.shape[2]
         full = replace(case, k=case.k.repeat(times, axis=2), v=case.v.repeat(times, axis=2))
@@ -133,36 +122,32 @@ def grouped_queries_equal_repeated_keys_and_values(subject: Subject, trial: Tria
                 what, call = "the output, beside that for repeated heads,", case.call(backend)
                 trial.compare(what, got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(attendings(subject, heads=((2, 1), (4, 2), (6, 2), (6, 3))), body=holds)
     _decide(trial, "with grouped heads")
 
 
 @check("attn.causal", needs=("attention",))
-def a_query_sees_every_key_up_to_its_own_and_none_later(subject: Subject, trial: Trial) -> None:
+def check_a_query_sees_every_key_up_to_its_own_and_none_later(subject: Subject, trial: Trial) -> None:
     """Bit for bit, with later keys and values as large as a mask must hide."""
 
-    @trial.examples
-    @given(seeds(), st.integers(2, 9), st.sampled_from(FEW_HEADS), st.sampled_from((None, *CAPS)))
     def holds(seed: int, length: int, heads: tuple[int, int], softcap: float | None) -> None:
         _sees_what_it_may(subject, trial, _level(subject, seed, length, heads, softcap=softcap))
 
-    holds()
+    trial.for_all(seeds(), st.integers(2, 9), st.sampled_from(FEW_HEADS), st.sampled_from((None, *CAPS)), body=holds)
     _decide(trial, "with causal = True")
 
 
 @check("attn.window", needs=("attention",))
-def a_query_sees_the_keys_of_its_window_and_no_others(subject: Subject, trial: Trial) -> None:
+def check_a_query_sees_the_keys_of_its_window_and_no_others(subject: Subject, trial: Trial) -> None:
     """Bit for bit; a window that covers the sequence equals none, within rounding (terms: see `Attending.terms`)."""
 
-    @trial.examples
-    @given(seeds(), st.integers(2, 9), st.sampled_from(FEW_HEADS), st.integers(1, 11))
     def holds(seed: int, length: int, heads: tuple[int, int], window: int) -> None:
         case = _level(subject, seed, length, heads, window=window)
         _sees_what_it_may(subject, trial, case)
         if window >= length:
             _compare(subject, trial, case)
 
-    holds()
+    trial.for_all(seeds(), st.integers(2, 9), st.sampled_from(FEW_HEADS), st.integers(1, 11), body=holds)
     if trial.cases == 0:
         raise NotProvided("attention raises NotImplementedError on every call with a window")
 
@@ -182,8 +167,8 @@ def _sees_what_it_may(subject: Subject, trial: Trial, case: Attending) -> None:
         both, value = (attend(subject, _replaced(base, names), backend) for names in ("kv", "v"))
         if before is not None and both is not None and value is not None:
             call = case.call(backend)
-            _require_blind(trial, case, (before != both).any((2, 3)).T, call)
-            _require_sight(trial, case, (before != value).any(3).all(2).T, call)
+            _fail_unless_blind(trial, case, (before != both).any((2, 3)).T, call)
+            _fail_unless_sight(trial, case, (before != value).any(3).all(2).T, call)
 
 
 def _replaced(base: Attending, names: str) -> Attending:
@@ -194,7 +179,7 @@ def _replaced(base: Attending, names: str) -> Attending:
     return other
 
 
-def _require_blind(trial: Trial, case: Attending, moved: np.ndarray, call: str) -> None:
+def _fail_unless_blind(trial: Trial, case: Attending, moved: np.ndarray, call: str) -> None:
     """moved bool (Lq, Lk): which key moved which query."""
     leaks = np.argwhere(moved & ~case.mask)
     for query, key in leaks[:1]:
@@ -204,7 +189,7 @@ def _require_blind(trial: Trial, case: Attending, moved: np.ndarray, call: str) 
     trial.require(not len(leaks), "no query sees what it may not")
 
 
-def _require_sight(trial: Trial, case: Attending, moved: np.ndarray, call: str) -> None:
+def _fail_unless_sight(trial: Trial, case: Attending, moved: np.ndarray, call: str) -> None:
     missed = np.argwhere(~moved & case.mask)
     for query, key in missed[:1]:
         sentence = f"the output of query {query} does not change with value {key}, to which it may attend"
@@ -239,14 +224,14 @@ def _furthest(found: list[np.ndarray], expected: np.ndarray) -> np.ndarray:
 
 
 @signature("attention", tolerance=2e-3)
-def outputs_of_fixed_inputs(subject: Subject) -> np.ndarray:
+def signature_outputs_of_fixed_inputs(subject: Subject) -> np.ndarray:
     """Of the backend that is furthest from the reference, for each of `PROBES`."""
     found = [_furthest([got for _, got in everywhere(subject, probe)], probe.expected) for probe in PROBES]
     return np.concatenate([output.ravel() for output in found])
 
 
 @signature("attention", tolerance=2e-3)
-def gradients_of_fixed_inputs(subject: Subject) -> np.ndarray:
+def signature_gradients_of_fixed_inputs(subject: Subject) -> np.ndarray:
     """Likewise, of a weighted mean, capped and not."""
     weight = np.arange(80).reshape(1, 5, 4, 4) % 5 - 2.0
     return np.concatenate([_gradients_of(subject, probe, weight) for probe in PROBES[2:]])
@@ -260,7 +245,7 @@ def _gradients_of(subject: Subject, probe: Attending, weight: np.ndarray) -> np.
 
 
 @signature("soft_cap")
-def capped_logits(subject: Subject) -> np.ndarray:
+def signature_capped_logits(subject: Subject) -> np.ndarray:
     """Below, at and above the cap, as a share of it."""
     cap, shares = 4.0, np.array([-1000.0, -2.0, -1.0, -0.25, 0.0, 0.25, 1.0, 2.0, 1000.0])
     return np.asarray(subject.compute("soft_cap", cap * shares, cap, shape=shares.shape) / cap)

@@ -6,7 +6,6 @@ x and its sizes are the adapter's own. Who influences whom is exact; what is rea
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.black_box import Influence, Part, influences
@@ -41,17 +40,15 @@ def scattered(seed: int, rows: int, time: int, tokens: int) -> list[Part]:
 
 
 @check("net.factorised", needs=("example", "space_layer"))
-def space_layers_mix_all_tokens_of_a_frame_and_no_frames(subject: Subject, trial: Trial) -> None:
+def check_space_layers_mix_all_tokens_of_a_frame_and_no_frames(subject: Subject, trial: Trial) -> None:
     """One token changes: its frame alone moves, and every token of it."""
     tokens = layer_input(subject, 0, 1, 2).shape[2]
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 5), st.integers(2, 5))
     def holds(seed: int, rows: int, time: int) -> None:
         for found in influences(subject, "space_layer", scattered(seed, rows, time, tokens), seed=seed, time=time):
             _stays(trial, "space_layer", found, "frame", found.frames("x"), found.part.index[0])
 
-    holds()
+    trial.for_all(seeds(), st.integers(1, 5), st.integers(2, 5), body=holds)
     places = sorted({0, tokens // 2, tokens - 1})
     parts, needed = [Part("x", (1, s)) for s in places], np.zeros((len(places), 2, tokens), bool)
     needed[:, 1] = np.arange(tokens) != np.array(places)[:, None]
@@ -59,17 +56,15 @@ def space_layers_mix_all_tokens_of_a_frame_and_no_frames(subject: Subject, trial
 
 
 @check("net.factorised", needs=("example", "time_layer"))
-def time_layers_mix_no_places(subject: Subject, trial: Trial) -> None:
+def check_time_layers_mix_no_places(subject: Subject, trial: Trial) -> None:
     """One token changes: its place alone moves. Which frames do is attn.causal and attn.window."""
     tokens = layer_input(subject, 0, 1, 2).shape[2]
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 5), st.integers(2, 5))
     def holds(seed: int, rows: int, time: int) -> None:
         for found in influences(subject, "time_layer", scattered(seed, rows, time, tokens), seed=seed, time=time):
             _stays(trial, "time_layer", found, "place", np.asarray(tokens_moved(found).any(0)), found.part.index[1])
 
-    holds()
+    trial.for_all(seeds(), st.integers(1, 5), st.integers(2, 5), body=holds)
 
 
 def _stays(trial: Trial, operation: str, found: Influence, axis: str, moved: np.ndarray, own: int) -> None:
@@ -82,7 +77,7 @@ def _stays(trial: Trial, operation: str, found: Influence, axis: str, moved: np.
 
 
 @check("net.factorised", needs=("layer_kinds",))
-def a_quarter_of_the_layers_mixes_time(subject: Subject, trial: Trial) -> None:
+def check_a_quarter_of_the_layers_mixes_time(subject: Subject, trial: Trial) -> None:
     """Each four layers in a row hold one, "time" or "both" (A25), the last of the four or another (A39)."""
     kinds = list(subject.call("layer_kinds"))
     mixing, absent = ("time", "both") if subject.readings["A25"] == "replaces" else ("both", "time")
@@ -103,11 +98,9 @@ def a_quarter_of_the_layers_mixes_time(subject: Subject, trial: Trial) -> None:
 
 
 @check("net.residual", needs=("example", "block_zeroed"))
-def a_block_that_adds_nothing_is_the_identity(subject: Subject, trial: Trial) -> None:
+def check_a_block_that_adds_nothing_is_the_identity(subject: Subject, trial: Trial) -> None:
     """Exactly, token by token, whatever the size of x."""
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1.0, 1 / 8, 64.0]))
     def holds(seed: int, batch: int, time: int, scale: float) -> None:
         x = subject.round(scale * layer_input(subject, seed, batch, time))
         y = layer_output(subject, "block_zeroed", x)
@@ -118,7 +111,7 @@ def a_block_that_adds_nothing_is_the_identity(subject: Subject, trial: Trial) ->
         call = f"block_zeroed(x of {'x'.join(map(str, x.shape))} (B, T, S, D))"
         trial.require(not len(changed), sentence, call=call, got=got.tolist(), expected=expected.tolist())
 
-    holds()
+    trial.for_all(seeds(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1.0, 1 / 8, 64.0]), body=holds)
 
 
 # Normalisation before each sublayer
@@ -130,7 +123,7 @@ def offered(subject: Subject) -> list[str]:
 
 
 @check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
-def the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> None:
+def check_the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> None:
     """A sublayer sees x normalised, so what it adds to x is bounded. A norm behind the residual makes it grow like −x."""
     reasons: list[str] = []
     for operation in offered(subject):
@@ -146,7 +139,7 @@ def the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> N
 
 
 @check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
-def a_token_is_seen_without_its_size(subject: Subject, trial: Trial) -> None:
+def check_a_token_is_seen_without_its_size(subject: Subject, trial: Trial) -> None:
     """Attention reads each token normalised by itself: the size of the others changes no output but their own."""
     reasons: list[str] = []
     for operation in offered(subject):
@@ -193,7 +186,7 @@ def blind(subject: Subject) -> bool:
 
 
 @signature("space_layer")
-def what_a_space_layer_mixes(subject: Subject) -> np.ndarray:
+def signature_what_a_space_layer_mixes(subject: Subject) -> np.ndarray:
     """Whether frames mix, whether tokens are hidden, how sizes count."""
     return pattern(
         lambda: leaks(subject, "space_layer", 0),
@@ -204,7 +197,7 @@ def what_a_space_layer_mixes(subject: Subject) -> np.ndarray:
 
 
 @signature("time_layer")
-def what_a_time_layer_mixes(subject: Subject) -> np.ndarray:
+def signature_what_a_time_layer_mixes(subject: Subject) -> np.ndarray:
     """Whether places mix, how sizes count."""
     return pattern(
         lambda: leaks(subject, "time_layer", 1),
@@ -214,7 +207,7 @@ def what_a_time_layer_mixes(subject: Subject) -> np.ndarray:
 
 
 @signature("layer_kinds")
-def where_time_is_mixed(subject: Subject) -> np.ndarray:
+def signature_where_time_is_mixed(subject: Subject) -> np.ndarray:
     """Last of four, elsewhere, in how many of the first four, and under which name."""
     kinds = list(subject.call("layer_kinds"))
     mixing = np.array([kind != "space" for kind in kinds])
@@ -225,7 +218,7 @@ def where_time_is_mixed(subject: Subject) -> np.ndarray:
 
 
 @signature("block_zeroed")
-def what_a_zeroed_block_leaves(subject: Subject) -> np.ndarray:
+def signature_what_a_zeroed_block_leaves(subject: Subject) -> np.ndarray:
     """Whether the first and the last token are what they were; the factor by which the output is the input."""
     x = layer_input(subject, 0, 2, 3)
     y = attempt(lambda: layer_output(subject, "block_zeroed", x), x.size).reshape(x.shape)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.attention_case import WIDTHS
@@ -59,12 +58,10 @@ def _norm_terms(subject: Subject, x: np.ndarray, expected: np.ndarray) -> np.nda
 
 
 @check("attn.qknorm", needs=("qk_norm",))
-def queries_and_keys_have_the_declared_norm(subject: Subject, trial: Trial) -> None:
+def check_queries_and_keys_have_the_declared_norm(subject: Subject, trial: Trial) -> None:
     """With gains at 1, as A31 has it. Terms: see `_norm_terms`."""
     norm: Any = subject.readings["A31"]
 
-    @trial.examples
-    @given(seeds())
     def holds(seed: int) -> None:
         q, k = tokens(subject, seed)
         parts = zip(("queries", "keys"), (q, k), normalised(subject, q, k), qk_norm(q, k, norm=norm), strict=True)
@@ -72,15 +69,13 @@ def queries_and_keys_have_the_declared_norm(subject: Subject, trial: Trial) -> N
             call, terms = f"qk_norm(*norms.tokens(subject, {seed}))", _norm_terms(subject, given_, expected)
             trial.compare(f"the normalised {what}", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(seeds(), body=holds)
 
 
 @check("attn.qknorm", needs=("qk_norm",))
-def the_size_of_one_head_changes_nothing(subject: Subject, trial: Trial) -> None:
+def check_the_size_of_one_head_changes_nothing(subject: Subject, trial: Trial) -> None:
     """The operation against itself, every head of every token multiplied by a power of two. Terms: see `_norm_terms`, twice."""
 
-    @trial.examples
-    @given(seeds())
     def holds(seed: int) -> None:
         q, k = tokens(subject, seed)
         before, after = normalised(subject, q, k), normalised(subject, *multiplied(q, k, seed))
@@ -90,15 +85,13 @@ def the_size_of_one_head_changes_nothing(subject: Subject, trial: Trial) -> None
             what = f"the normalised {what}, after each head was multiplied,"
             trial.compare(what, other, one, terms=terms, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(seeds(), body=holds)
 
 
 @check("net.rmsnorm", needs=("rms_norm",))
-def rms_norm_equals_its_formula(subject: Subject, trial: Trial) -> None:
+def check_rms_norm_equals_its_formula(subject: Subject, trial: Trial) -> None:
     """Tokens from far below √eps to far above it, with an offset. Terms: the value, as mean and root keep relative errors."""
 
-    @trial.examples
-    @given(seeds(), st.sampled_from((2.0**-20, 2.0**-10, 2.0**-4)), st.integers(1, 17))
     def holds(seed: int, eps: float, width: int) -> None:
         rng = np.random.default_rng(seed)
         shape = (*rng.integers(1, 4, rng.integers(0, 3)), width)
@@ -109,11 +102,11 @@ def rms_norm_equals_its_formula(subject: Subject, trial: Trial) -> None:
         got, terms = subject.compute("rms_norm", x, weight, eps, shape=x.shape), 2 * np.abs(expected)
         trial.compare("the normalised token", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(seeds(), st.sampled_from((2.0**-20, 2.0**-10, 2.0**-4)), st.integers(1, 17), body=holds)
 
 
 @signature("qk_norm")
-def normalised_heads_of_many_sizes(subject: Subject) -> np.ndarray:
+def signature_normalised_heads_of_many_sizes(subject: Subject) -> np.ndarray:
     """With an offset and a size for each head."""
     q, k = fixed_values(2, 3, 4, 8) + 0.5, fixed_values(2, 3, 2, 8) - 0.25
     sizes = 64 * 2.0 ** np.arange(4)[:, None]
@@ -125,7 +118,7 @@ def normalised_heads_of_many_sizes(subject: Subject) -> np.ndarray:
 
 
 @signature("rms_norm")
-def normalised_tokens(subject: Subject) -> np.ndarray:
+def signature_normalised_tokens(subject: Subject) -> np.ndarray:
     """Near √eps and above it, with an offset."""
     x, weight = np.stack([fixed_values(2, 8) / 8, fixed_values(2, 8) + 0.5]), fixed_values(8)
     return attempt(lambda: subject.compute("rms_norm", x, weight, 2.0**-6), x.size)

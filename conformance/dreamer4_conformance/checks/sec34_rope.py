@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.attention_case import WIDTHS, refused
@@ -65,18 +64,16 @@ def _turned(subject: Subject, seed: int, shift: int) -> _Turned | None:
 
 
 @check("attn.rope", needs=("rope",))
-def the_rotation_keeps_norms(subject: Subject, trial: Trial) -> None:
+def check_the_rotation_keeps_norms(subject: Subject, trial: Trial) -> None:
     """Terms: the norm, with angles in float32."""
 
-    @trial.examples
-    @given(seeds(), st.sampled_from((0, *SHIFTS)))
     def holds(seed: int, shift: int) -> None:
         case = _turned(subject, seed, shift)
         if case is not None:
             before, after = (np.linalg.norm(x, axis=-1) for x in (case.q, case.turned_q))
             trial.compare("the norm", after, before, terms=2 * before, k=K, eps=_eps(subject), call=case.call)
 
-    holds()
+    trial.for_all(seeds(), st.sampled_from((0, *SHIFTS)), body=holds)
 
 
 def _eps(subject: Subject) -> float:
@@ -85,11 +82,9 @@ def _eps(subject: Subject) -> float:
 
 
 @check("attn.rope", needs=("rope",))
-def scores_depend_on_the_difference_of_positions_alone(subject: Subject, trial: Trial) -> None:
+def check_scores_depend_on_the_difference_of_positions_alone(subject: Subject, trial: Trial) -> None:
     """And they do depend on it. One query and one key at all positions; terms: their sizes, with angles in float32."""
 
-    @trial.examples
-    @given(seeds(), st.sampled_from((0, *SHIFTS)))
     def holds(seed: int, shift: int) -> None:
         near, far = _turned(subject, seed, 0), _turned(subject, seed, shift)
         if near is None:
@@ -101,7 +96,7 @@ def scores_depend_on_the_difference_of_positions_alone(subject: Subject, trial: 
         if far is not None:
             _same_at_same_distance(subject, trial, near, far)
 
-    holds()
+    trial.for_all(seeds(), st.sampled_from((0, *SHIFTS)), body=holds)
 
 
 def _same_at_same_distance(subject: Subject, trial: Trial, near: _Turned, far: _Turned) -> float:
@@ -116,7 +111,7 @@ def _same_at_same_distance(subject: Subject, trial: Trial, near: _Turned, far: _
 
 
 @signature("rope")
-def what_the_rotation_keeps(subject: Subject) -> np.ndarray:
+def signature_what_the_rotation_keeps(subject: Subject) -> np.ndarray:
     """Whether norms are kept, scores at one distance agree, near and far, and scores differ between distances: 0 or 1."""
 
     def probe() -> np.ndarray:

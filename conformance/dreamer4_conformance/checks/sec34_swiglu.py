@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 
 from dreamer4_conformance.instruments.inputs import fixed_values
 from dreamer4_conformance.instruments.subject import Subject
@@ -24,11 +23,9 @@ def _swiglu_inputs(subject: Subject, seed: int) -> tuple[np.ndarray, ...]:
 
 
 @check("net.swiglu", needs=("swiglu",))
-def swiglu_equals_its_formula(subject: Subject, trial: Trial) -> None:
+def check_swiglu_equals_its_formula(subject: Subject, trial: Trial) -> None:
     """Terms: those of both products, passed on through silu (slope ≤ 1.1), the gate and W_down."""
 
-    @trial.examples
-    @given(seeds())
     def holds(seed: int) -> None:
         x, w_gate, w_up, w_down = given_ = _swiglu_inputs(subject, seed)
         gate, up = silu(x @ w_gate), x @ w_up
@@ -39,11 +36,11 @@ def swiglu_equals_its_formula(subject: Subject, trial: Trial) -> None:
         got = subject.compute("swiglu", *given_, shape=x.shape)
         trial.compare("the output", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(seeds(), body=holds)
 
 
 @signature("swiglu")
-def outputs_of_fixed_weights(subject: Subject) -> np.ndarray:
+def signature_outputs_of_fixed_weights(subject: Subject) -> np.ndarray:
     """Three tokens."""
     given_ = (2 * fixed_values(3, 4), fixed_values(4, 5), fixed_values(5, 4).T.copy(), fixed_values(5, 4))
     return attempt(lambda: subject.compute("swiglu", *given_), 12)

@@ -15,7 +15,7 @@ SIZES = {(360, 640): "360×640 padded to 384×640", (384, 640): "384×640", (256
 
 
 @check("tok.shapes", needs=("patch_grid",))
-def frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
+def check_frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
     """Exact, for the two sizes of the paper."""
     for (height, width), name in SIZES.items():
         (rows, columns), expected = grid(subject, height, width), patch_grid(height, width)
@@ -27,7 +27,7 @@ def frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
 
 
 @check("tok.shapes", needs=("regroup",))
-def neighbouring_tokens_go_side_by_side(subject: Subject, trial: Trial) -> None:
+def check_neighbouring_tokens_go_side_by_side(subject: Subject, trial: Trial) -> None:
     """Exact; under A36 "other" every frame is put in another order, the same for all."""
     z = labelled_latents()
     got, call = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS_SHAPE)), "regroup(labelled_latents())"
@@ -50,13 +50,13 @@ def _what_went_where(z: np.ndarray, got: np.ndarray) -> str:
 
 
 @signature("patch_grid")
-def grids_of_the_papers_frames(subject: Subject) -> np.ndarray:
+def signature_grids_of_the_papers_frames(subject: Subject) -> np.ndarray:
     """In tens of patches."""
     return np.concatenate([attempt(lambda size=size: np.array(grid(subject, *size)) / 10, 2) for size in SIZES])  # type: ignore[misc]
 
 
 @signature("regroup")
-def where_numbers_go(subject: Subject) -> np.ndarray:
+def signature_where_numbers_go(subject: Subject) -> np.ndarray:
     """At some places of two frames: the frame, token and channel that the number came from, as shares."""
     z = labelled_latents()
     source = {value: place for place, value in np.ndenumerate(z)}

@@ -1,15 +1,14 @@
 """What a check is: a plain function that holds one clause against an adapter, registered with the operations that it needs.
 
     @check("eq08.value", needs=("ramp_weight",))
-    def weight_is_the_ramp(subject, trial):
-        @trial.examples
-        @given(levels())
+    def check_weight_is_the_ramp(subject, trial):
         def holds(tau):
             trial.compare(...)
-        holds()
 
-A check owns its `@given`, knows no implementation by name, and counts its cases through `trial`; without a case its clause is inconclusive.
-Random laws are decided outside `@given`, on one fixed-seed draw, through `trial.reject_law`.
+        trial.for_all(levels(), body=holds)
+
+A check chooses its strategies, knows no implementation by name, and counts its cases through `trial`; without a case its clause is inconclusive.
+Random laws are decided outside `for_all`, on one fixed-seed draw, through `trial.reject_law`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, currently_in_test_context, seed, settings, target
+from hypothesis import HealthCheck, Phase, currently_in_test_context, given, seed, settings, target
 from hypothesis.errors import InvalidArgument
+from hypothesis.strategies import SearchStrategy
 
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
@@ -94,9 +94,14 @@ class Trial:
     worst_bound: float | None = None
     _worst_ratio: float = field(default=-1.0, repr=False)
 
-    def examples(self, test: Callable[..., None]) -> Callable[..., None]:
-        """Hypothesis settings of the profile for a function under `@given`: derandomised in "ci", from the seed elsewhere."""
-        configured: Callable[..., None] = settings(
+    def for_all(self, *strategies: SearchStrategy[Any], body: Callable[..., None]) -> None:
+        """Runs `body` on examples of the strategies, of which Hypothesis makes a counterexample small.
+
+        Args:
+            strategies: one for each positional argument of `body`; `@example` on `body` adds examples.
+            body: raises Deviation, as `compare` and `require` do, where an example departs from the clause.
+        """
+        configured = settings(
             max_examples=EXAMPLES[self.profile],
             derandomize=self.profile == "ci",
             database=None,
@@ -107,8 +112,8 @@ class Trial:
             phases=[
                 phase for phase in Phase if phase is not Phase.explain and (self.minimal or phase is not Phase.shrink)
             ],
-        )(test)
-        return configured if self.profile == "ci" else seed(self.seed)(configured)
+        )(given(*strategies)(body))
+        (configured if self.profile == "ci" else seed(self.seed)(configured))()
 
     def rng(self) -> np.random.Generator:
         """The generator of the inputs of a fixed-seed draw."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dreamer4_conformance import Adapter
-from dreamer4_conformance.checks.agent_token import mask_hides_agent_tokens_and_nothing_from_them
-from dreamer4_conformance.checks.sec32_dynamics import mask_joins_all_tokens_of_a_frame
+from dreamer4_conformance.checks.agent_token import check_mask_hides_agent_tokens_and_nothing_from_them
+from dreamer4_conformance.checks.sec32_dynamics import check_mask_joins_all_tokens_of_a_frame
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial
@@ -113,8 +113,8 @@ class TokenizerMask(Adapter):
 @pytest.mark.parametrize(
     "check",
     [
-        mask_joins_all_tokens_of_a_frame,
-        mask_hides_agent_tokens_and_nothing_from_them,
+        check_mask_joins_all_tokens_of_a_frame,
+        check_mask_hides_agent_tokens_and_nothing_from_them,
     ],
 )
 def test_a_mask_of_the_tokenizer_alone_provides_none_of_the_dynamics(check: Callable[[Subject, Trial], None]) -> None:

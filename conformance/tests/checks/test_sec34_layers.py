@@ -16,8 +16,8 @@ from dreamer4_conformance.zoo.equivalents.sec34_layers import LayersOf, Modules
 
 OF_LAYERS = {check.name: check for check in CHECKS.values() if check.function.__module__.endswith("layers")}
 OF_EXAMPLES = [check for check in OF_LAYERS.values() if "example" in check.needs]
-KINDS = OF_LAYERS["a_quarter_of_the_layers_mixes_time"]
-WINDOW = OF_LAYERS["time_layers_see_the_context_and_nothing_before"]
+KINDS = OF_LAYERS["check_a_quarter_of_the_layers_mixes_time"]
+WINDOW = OF_LAYERS["check_time_layers_see_the_context_and_nothing_before"]
 
 
 def sentence(check: Check, adapter: Adapter) -> str:
@@ -43,7 +43,7 @@ class Untrained(LayersOf):
             return torch.zeros_like(super().output(x, name, zeroed))
 
 
-JUDGED = {"a_block_that_adds_nothing_is_the_identity", "time_layers_mix_no_places"}
+JUDGED = {"check_a_block_that_adds_nothing_is_the_identity", "check_time_layers_mix_no_places"}
 
 
 @pytest.mark.parametrize("check", [x for x in OF_EXAMPLES if x.name not in JUDGED], ids=lambda check: check.name)

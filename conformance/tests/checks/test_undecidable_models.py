@@ -9,7 +9,7 @@ import pytest
 
 from dreamer4_conformance import Adapter
 from dreamer4_conformance.checks.sec34_layers import offered
-from dreamer4_conformance.checks.time_layers import a_frame_sees_itself
+from dreamer4_conformance.checks.time_layers import check_a_frame_sees_itself
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import EXAMPLES, Trial
@@ -85,7 +85,7 @@ def test_whether_a_frame_sees_itself_may_be_lost_in_bfloat16(monkeypatch: pytest
     subject = Subject(Layers())
     subject.adapter.dtype = "bfloat16"
     with pytest.raises(Inconclusive, match="rounding of bfloat16"):
-        a_frame_sees_itself(subject, Trial())
+        check_a_frame_sees_itself(subject, Trial())
 
 
 def test_a_layer_that_cannot_be_judged_does_not_hide_the_next() -> None:

@@ -1,9 +1,13 @@
-"""One subject, one file stem: the reference's, in every folder that has a file per subject."""
+"""One subject, one file stem: the reference's, in every folder that has a file per subject. And prefixes of functions."""
 
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
+from dreamer4_conformance.judging.check import CHECKS
+from dreamer4_conformance.judging.diagnosis import SIGNATURES
 
 FOLDERS = (
     "dreamer4_conformance.checks",
@@ -37,3 +41,9 @@ def test_a_stem_is_that_of_the_reference_or_has_a_reason(package: str) -> None:
 
 def test_no_reason_is_left_over() -> None:
     assert set().union(*map(stems, FOLDERS)) - stems("dreamer4_reference") == set(WITHOUT_REFERENCE)
+
+
+def test_registered_checks_and_signatures_have_their_prefix() -> None:
+    signatures = [name for registered in SIGNATURES.values() for name in registered]
+    assert [check.name for check in CHECKS.values() if not check.name.startswith("check_")] == []
+    assert [name for name in signatures if not name.rpartition(".")[2].startswith("signature_")] == []
