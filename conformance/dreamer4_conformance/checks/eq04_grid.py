@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.instruments.call_roles import entries, match
+from dreamer4_conformance.instruments.call_roles import entries, students_per_row, students_with_gradient
 from dreamer4_conformance.instruments.inputs import ACTIONS, contents
 from dreamer4_conformance.instruments.recorder import CONSTANT
 from dreamer4_conformance.instruments.subject import Draw, Subject
@@ -32,6 +33,7 @@ ROUTES = ("sample_tau_d", "dynamics_loss")
 ROWS, TIME = 2048, 16
 LOSS_ROWS, LOSS_TIME = 512, 32
 CALLS = 384
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,29 @@ def drawn(subject: Subject, trial: Trial) -> Iterator[Drawn]:
         yield kept[key]
 
 
+def _first_success(strategies: Sequence[Callable[[], Result]], failure: type[Exception]) -> Result:
+    """What the first strategy gives that does not raise `failure`. Raises the first failure where all do."""
+    failures: list[Exception] = []
+    for strategy in strategies:
+        try:
+            return strategy()
+        except failure as error:
+            failures.append(error)
+    raise failures[0]
+
+
 def _draw(subject: Subject, route: str, seed: int) -> Drawn:
     """Over several timesteps; over one where the operation works with one only.
 
     A loss that does not work is the business of Eq. (7).
     """
+    times = (TIME if route == "sample_tau_d" else LOSS_TIME, 1)
     try:
-        return _rows(subject, route, seed, TIME if route == "sample_tau_d" else LOSS_TIME)
-    except OperationFailed as with_several:
-        try:
-            return _rows(subject, route, seed, 1)
-        except OperationFailed:
-            if route == "sample_tau_d":
-                raise with_several from None
-            raise Inconclusive(f"the labels cannot be read: {with_several}") from None
+        return _first_success([partial(_rows, subject, route, seed, time) for time in times], OperationFailed)
+    except OperationFailed as failed:
+        if route == "sample_tau_d":
+            raise
+        raise Inconclusive(f"the labels cannot be read: {failed}") from None
 
 
 def _rows(subject: Subject, route: str, seed: int, time: int) -> Drawn:
@@ -105,14 +116,19 @@ def _from_schedule(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
 
 
 def _from_loss(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
-    """All rows at once where gradients tell the student; else few at a time, since matching them is quadratic."""
+    """All rows at once where gradients identify the student; else few at a time, since matching them is quadratic."""
     fewest = subject.adapter.min_batch
-    try:
-        tau, d = _student_labels(subject, seed, (max(fewest, rows), time), by_gradient=True)
-    except Inconclusive:
-        small, calls = (max(fewest, min(rows, 16)), time), 24 if rows > 1 else 1
-        parts = [_student_labels(subject, seed + 1 + part, small, by_gradient=False) for part in range(calls)]
-        tau, d = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
+    large, small = ((max(fewest, count), time) for count in (rows, min(rows, 16)))
+
+    def in_parts() -> tuple[np.ndarray, np.ndarray]:
+        seeds = range(seed + 1, seed + 1 + (24 if rows > 1 else 1))
+        parts = [_student_labels(subject, part, small, by_gradient=False) for part in seeds]
+        return np.concatenate([tau for tau, _ in parts]), np.concatenate([d for _, d in parts])
+
+    def at_once() -> tuple[np.ndarray, np.ndarray]:
+        return _student_labels(subject, seed, large, by_gradient=True)
+
+    tau, d = _first_success([at_once, in_parts], Inconclusive)
     return Drawn(
         tau, d, f"the student's labels in dynamics_loss(network, z1 of {len(tau)}x{time}x1x1, actions, {seed})"
     )
@@ -124,21 +140,15 @@ def _student_labels(
     rng = contents(seed)
     z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((1, 1), (ACTIONS,)))
     evaluation = subject.evaluate("dynamics_loss", CONSTANT, Draw(z1=z1, actions=actions, seed=seed))
+    calls = evaluation.calls
     if by_gradient:
-        students = [entry for entry in entries(evaluation.calls) if entry.carries_gradient]
+        students = students_with_gradient(entries(calls), len(z1))
     else:
-        found = match(evaluation.calls, z1, actions, CONSTANT, d_min=subject.d_min, eps=subject.eps)
-        students = [one.student for one in found or []]
-        if not any(one.carries_gradient for one in students):
-            # What a row at d_min as a whole carries in teacher calls passes for a student (A4), at a finer step or a
-            # later level.
-            last_first = sorted(found or [], key=lambda one: (one.student.d.sum(), -one.student.tau.sum()))
-            students = list({one.row: one.student for one in last_first}.values())
+        students = students_per_row(calls, z1, actions, CONSTANT, d_min=subject.d_min, eps=subject.eps)
     # Several for each row where the flow and the bootstrap term have calls of their own over all rows.
-    whole = len(students) == len(z1) if by_gradient else students and len(students) % len(z1) == 0
-    if not whole or any(one.tau.shape != (shape[1],) for one in students):
+    if not students or len(students) % len(z1) or any(student.tau.shape != (shape[1],) for student in students):
         raise Inconclusive(f"the student's rows cannot be told apart in dynamics_loss; seen:\n{evaluation.seen}")
-    return np.stack([one.tau for one in students]), np.stack([one.d for one in students])
+    return np.stack([student.tau for student in students]), np.stack([student.d for student in students])
 
 
 def _law_of_steps(subject: Subject, draw: Drawn, trial: Trial) -> tuple[np.ndarray, list[float]]:

@@ -130,7 +130,7 @@ def _varies(found: Found) -> bool:
 
 
 def _undecided_unless_mixed(found: Found) -> None:
-    """Where no token sees another one, nothing is decided: output layers of attention may be zero-initialised."""
+    """Inconclusive where no token of z_hat depends on another token: output layers of attention may be zero."""
     token = found.get(Part("z", (0, 0)))
     beyond = False if token is None else _tokens_moved(token)[1:].any() or token.frames("z_hat")[1:].any()
     if not beyond and not any(each.moved["z_hat"].any() for part, each in found.items() if part.path != "z"):

@@ -1,7 +1,28 @@
-"""Which recorded row is the student's, and which are its two teacher calls: the paper's three calls recovered from any order, split or merge.
+"""Roles of the recorded calls of a loss: which rows are the student's, and which are their two teacher calls.
 
-The student is the row whose output carries gradient; where there is no gradient, labels and inputs tell. The first teacher call sees the student's
-own input where d > d_min; the second is the row nearest to z̃ + b' d/2 among those left.
+The paper's three calls are recovered from any order, split or merge. The student's rows are found by these rules:
+
+1. Rows whose output carries gradient, where they are as many as the rows of the data.
+2. Otherwise the rows with gradient, or all rows with d ≥ d_min where none has any, that no other row explains as its
+   teacher: a teacher has half the step, and sees the student's own input or stands half a step later in the same row.
+   A row with gradient is no teacher where the same call was made without gradient as well.
+3. Without gradient a row at d_min may go through the teacher too (A4): of equal inputs the first is the student, and a
+   row half a step later is a teacher.
+4. `students_per_row` keeps one student for each row of the data without gradient: that with the largest step, then with
+   the lowest level, since what a row at d_min carries in teacher calls has a finer step or a later level.
+
+The first teacher call of a student sees its own input where d > d_min; the second is the row nearest to z̃ + b' d/2 among
+those left.
+
+    >>> from dreamer4_conformance.instruments.recorder import CONSTANT
+    >>> z, actions = np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1))
+    >>> def call(z, tau, d):
+    ...     tau, d = np.array([[tau]]), np.array([[d]])
+    ...     return Call(z, tau, d, actions, CONSTANT(z, tau, d, actions))
+    >>> calls = [call(z, 0.0, 0.25), call(z + 1, 0.25, 0.25), call(z, 0.0, 0.5)]
+    >>> [roles] = match(calls, z, actions, CONSTANT, d_min=0.25, eps=1e-16)
+    >>> roles.student.call, roles.first.call, roles.second.call
+    (2, 0, 1)
 """
 
 from __future__ import annotations
@@ -69,15 +90,21 @@ def _same_input(one: Entry, other: Entry, where: np.ndarray, tolerance: float) -
     return bool(np.all(gap <= tolerance * (1 + np.abs(one.z[where]))))
 
 
-def _students(rows: list[Entry], d_min: float, tolerance: float, expected: int) -> list[Entry]:
-    """Rows that no other row explains as its teacher, among those with gradient where there is any.
+def students_with_gradient(rows: list[Entry], expected: int) -> list[Entry]:
+    """The rows that carry gradient where there are `expected` of them, else none (rule 1).
 
-    As many with gradient as the data has rows are all students: coarse actions may make one row look like the
-    teacher of another.
+    As many as the data has rows are all students: coarse actions may make one row look like the teacher of another.
     """
     carrying = [entry for entry in rows if entry.carries_gradient]
-    if len(carrying) == expected:
-        return carrying
+    return carrying if len(carrying) == expected else []
+
+
+def _students(rows: list[Entry], d_min: float, tolerance: float, expected: int) -> list[Entry]:
+    """The student's rows by rules 1 to 3."""
+    with_gradient = students_with_gradient(rows, expected)
+    if with_gradient:
+        return with_gradient
+    carrying = [entry for entry in rows if entry.carries_gradient]
     candidates = carrying or [entry for entry in rows if np.all(entry.d >= d_min)]
     if not candidates:
         return []
@@ -172,6 +199,17 @@ def match(
         matches.append(Match(row, student, first, None, bootstrap))
     _assign_second(matches, left, network)
     return matches
+
+
+def students_per_row(
+    calls: list[Call], z1: np.ndarray, actions: np.ndarray, network: AnalyticNetwork, *, d_min: float, eps: float
+) -> list[Entry]:
+    """The student's rows by rules 1 to 4; none where rows of the data cannot be distinguished. Arguments as of `match`."""
+    matches = match(calls, z1, actions, network, d_min=d_min, eps=eps) or []
+    if any(match.student.carries_gradient for match in matches):
+        return [match.student for match in matches]
+    finest_first = sorted(matches, key=lambda match: (match.student.d.sum(), -match.student.tau.sum()))
+    return list({match.row: match.student for match in finest_first}.values())
 
 
 def _first_teacher(student: Entry, left: list[Entry], bootstrap: np.ndarray, tolerance: float) -> Entry | None:

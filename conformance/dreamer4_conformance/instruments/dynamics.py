@@ -60,7 +60,7 @@ def outputs(found: Found) -> list[str]:
 
 
 def undecided_unless_z_hat_moves(found: Found) -> None:
-    """Where an output moves with nothing, or z_hat with the same z alone, parameters are not random: nothing is decided."""
+    """Inconclusive where z_hat moves with no input that was replaced: the parameters are not random."""
     moved = [influence.moved["z_hat"] for influence in found.values()]
     if not any(each.any() for each in moved):
         raise Inconclusive("z_hat moves with nothing: are the parameters random, zero-initialised ones too?")
