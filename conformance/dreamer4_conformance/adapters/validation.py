@@ -1,4 +1,4 @@
-"""First contact: an adapter that cannot work at all is told so in a sentence, before any clause is judged.
+"""Validation of an adapter before any clause is judged: declarations, device and dtype, then one smoke call per operation.
 
 An operation is refused where it fails on the most ordinary input; what goes wrong on another one is a deviation.
 """

@@ -22,7 +22,7 @@ ROLLOUT = ("rollout", "example")
 LONGEST = {"dev": 64, "ci": 64, "nightly": 1024}
 """Frames that are generated at most, where a long context would take more to be left behind."""
 SAME = 4.0
-"""Budgets of closeness within which signatures take frames for the same."""
+"""Budgets of `output_comparison` within which signatures take frames for the same."""
 
 
 def _window(subject: Subject) -> int:

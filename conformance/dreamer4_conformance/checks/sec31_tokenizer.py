@@ -100,7 +100,7 @@ def _fail_unless_own_and_last_frame(subject: Subject, trial: Trial, box: str, mo
 
 @check("tok.causal", needs=("decode", "decode_init", "decode_step", "example"))
 def check_frame_by_frame_equals_all_at_once(subject: Subject, trial: Trial) -> None:
-    """Far beyond the window. The budgets are those of `closeness`."""
+    """Far beyond the window. The budgets are those of `output_comparison`."""
     time = min(2 * frames_past_the_window(subject), LONGEST)
     z = arguments(subject, "decode", trial.seed, 2, time)["z"]
     whole, call = decoded(subject, z), f"decode and decode_step of example({trial.seed}, 2, {time})['z']"
@@ -184,7 +184,7 @@ def quantised(z: np.ndarray) -> bool:
 
 @check("tok.bottleneck", needs=("encode", "decode", "reconstruct", "example"))
 def check_reconstruction_is_decoded_from_z_alone(subject: Subject, trial: Trial) -> None:
-    """reconstruct = decode ∘ encode, by the budgets of `closeness`."""
+    """reconstruct = decode ∘ encode, by the budgets of `output_comparison`."""
     given = arguments(subject, "reconstruct", trial.seed, 3, 4)
     z, got = run(subject, "encode", given)["z"], run(subject, "reconstruct", given)["video"]
     call, what = f"reconstruct(example({trial.seed}, 3, 4)['video'])", "reconstruct and decode(encode(video))"

@@ -13,7 +13,7 @@ from dreamer4_conformance.verdicts import Status
 
 
 class AttentionAlone(TorchAdapter):
-    """Of the bundled adapter: the interpreter would take minutes for the first contact with its models."""
+    """Of the bundled adapter: the interpreter would take minutes for the smoke calls of its models."""
 
     name, version = "fused attention", "of this project"
     backends, dtypes = BundledTriton.backends, BundledTriton.dtypes
