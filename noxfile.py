@@ -13,7 +13,7 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "tests", "conformance", "mistakes", "wheel"]
 
-MISTAKES = "conformance/tests/test_mistakes.py"
+MISTAKES = "conformance/tests/zoo/test_mistakes.py"
 BENCHMARKS = ["--benchmark-quiet", "--override-ini=python_files=bench_*.py", "--override-ini=python_functions=bench*"]
 #: Without these, glibc returns freed memory to the system and asks for it again, which makes times vary by half.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
@@ -28,10 +28,12 @@ def run(session: nox.Session, module: str, *arguments: str, **variables: str) ->
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, as linter and formatter, and spelling."""
+    """Ruff, as linter and formatter; spelling; names; the directions of imports."""
     run(session, "ruff", "check")
     run(session, "ruff", "format", "--check")
     run(session, "codespell_lib")
+    session.run(sys.executable, "tools/language.py", external=True)
+    session.run(str(Path(sys.executable).with_name("lint-imports")), "--no-logo", "--no-cache", external=True)
 
 
 @nox.session

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from dreamer4_conformance.pytest_door import Options
+    from dreamer4_conformance.pytest_items import Options
 
 JUDGED = pytest.StashKey[dict[str, Any]]()
 CHOSEN = pytest.StashKey["Options"]()
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     offered = _cases(items) if eq or patterns or require else []
     if not offered:
         return
-    from dreamer4_conformance.pytest_door import selected
+    from dreamer4_conformance.pytest_items import selected
 
     try:
         left_out = [item for item, case in offered if not selected(case, eq, patterns, require)]
@@ -85,7 +85,7 @@ def dreamer4_clause(request: pytest.FixtureRequest) -> Callable[[], None]:
     """Judges one clause when it is called; parametrised by `parametrize_with_checks` or by the suite."""
     if not hasattr(request, "param"):
         pytest.fail("dreamer4_clause needs @parametrize_with_checks(adapter) on the test that takes it", pytrace=False)
-    from dreamer4_conformance.pytest_door import judgement, properties
+    from dreamer4_conformance.pytest_items import judgement, properties
 
     def note(judged: dict[str, Any]) -> None:
         request.node.stash[JUDGED] = judged
@@ -96,7 +96,7 @@ def dreamer4_clause(request: pytest.FixtureRequest) -> Callable[[], None]:
 
 def _options(config: pytest.Config) -> Options:
     if CHOSEN not in config.stash:
-        from dreamer4_conformance.pytest_door import Options
+        from dreamer4_conformance.pytest_items import Options
 
         names = ("profile", "seed", "require", "device", "dtype")
         config.stash[CHOSEN] = Options(**{name: config.getoption(f"dreamer4_{name}") for name in names})
@@ -131,7 +131,7 @@ class Verdicts:
         """Writes the JSON report; with several adapters one file each, numbered before the suffix."""
         if self.path is None or not self.judged:
             return
-        from dreamer4_conformance.pytest_door import reports
+        from dreamer4_conformance.pytest_items import reports
         from dreamer4_conformance.report.document import to_json
         from dreamer4_conformance.report.files import reserved
 
@@ -146,7 +146,7 @@ class Verdicts:
         """Prints one table for each adapter."""
         if not self.judged:
             return
-        from dreamer4_conformance.pytest_door import reports
+        from dreamer4_conformance.pytest_items import reports
         from dreamer4_conformance.report.terminal import to_text
 
         terminalreporter.section("conformance to Dreamer 4")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
-    from dreamer4_conformance.pytest_door import parametrize_with_checks
+    from dreamer4_conformance.pytest_items import parametrize_with_checks
     from dreamer4_conformance.runner import check_implementation
     from dreamer4_conformance.verdicts import AdapterError, Result, Status
 
@@ -37,7 +37,7 @@ _MODULES = {
     "Status": "verdicts",
     "TorchAdapter": "adapter",
     "check_implementation": "runner",
-    "parametrize_with_checks": "pytest_door",
+    "parametrize_with_checks": "pytest_items",
 }
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from dreamer4_conformance.command import main
+from dreamer4_conformance.cli import main
 
 sys.exit(main())

@@ -11,14 +11,14 @@ from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
 import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.check import CHECKS, Check, Profile, Trial
+from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
-from dreamer4_conformance.diagnosis import Declared, behaves_like, candidate
-from dreamer4_conformance.influence import BLACK_BOXES
-from dreamer4_conformance.preflight import examine
+from dreamer4_conformance.instruments.black_box import BLACK_BOXES
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
+from dreamer4_conformance.judging.diagnosis import Declared, behaves_like, candidate
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.readings import resolve
-from dreamer4_conformance.subject import Subject
 from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 

@@ -6,11 +6,11 @@ import pytest
 
 from dreamer4_conformance import runner
 from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.readings import READINGS
 from dreamer4_conformance.runner import judge
-from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.textbook import Textbook
 from dreamer4_conformance.verdicts import Status
+from dreamer4_conformance.zoo.base import Textbook
 
 VISIBLE = [
     pytest.param(reading.id, option, reading.clause, id=f"{reading.id}-{option}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dreamer4_conformance import check
-from dreamer4_conformance.check import Check, Trial
 from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging import check
+from dreamer4_conformance.judging.check import Check, Trial
 from dreamer4_conformance.runner import judge
-from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.textbook import Textbook
 from dreamer4_conformance.verdicts import OWN_FAULT, Status
+from dreamer4_conformance.zoo.base import Textbook
 
 EQ08 = BY_ID["eq08.value"]
 

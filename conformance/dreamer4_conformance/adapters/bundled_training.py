@@ -5,11 +5,11 @@ Whatever is judged is what `dreamer4-train` runs: a `Trainer` computes the losse
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from dreamer4_impl.actions import LABELLED, Categorical
 from dreamer4_impl.configuration import ModelConfig
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.training import agent, dynamics, imagine, tokenizer
 from dreamer4_impl.training.draws import keyed_generator
 from dreamer4_impl.training.options import ImagineOptions
 from dreamer4_impl.training.parts import Part
@@ -112,26 +113,26 @@ class BundledTraining(BundledModel):
         self, settings: Settings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
     ) -> Iterator[Any]:
         """The loop, of a model with random parameters or from a checkpoint, in a directory of its own."""
-        loop, saved = training("loop"), training("checkpoint")
+        modules = training()
         device = torch.device(settings.execution.device)
-        phase = training(settings.phase).make_phase(settings, device)
+        phase = make_phase(settings, device)
         model = Dreamer4(settings.model) if checkpoint else randomised(Dreamer4(settings.model))
         with tempfile.TemporaryDirectory() as run:
-            yield loop.Trainer(
+            yield modules.loop.Trainer(
                 settings,
                 phase if terms is None else SomeTerms(phase, terms),
                 Clips(settings.model),
                 Path(run),
                 model,
-                training("distributed").Processes(device),
-                saved.read(checkpoint) if checkpoint else None,
-                training("log").Log(None, quiet=True),
+                modules.distributed.Processes(device),
+                modules.checkpoint.read(checkpoint) if checkpoint else None,
+                modules.log.Log(None, quiet=True),
             )
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
         """Lengths and images of the phase "dynamics", the mixture of the phase "agent", with their default shares."""
         phases = [
-            training(name).make_phase(self.settings(name, seed, steps, size=Batches().size), torch.device("cpu"))
+            make_phase(self.settings(name, seed, steps, size=Batches().size), torch.device("cpu"))
             for name in ("dynamics", "agent")
         ]
         planned = ([phase.plan(step) for phase in phases] for step in range(steps))
@@ -168,14 +169,14 @@ class BundledTraining(BundledModel):
             whole.run()
             if not at or at == steps:
                 return _ends_with(whole)
-            found = training("checkpoint").steps(whole.run_directory)[at - 1]
+            found = training().checkpoint.steps(whole.run_directory)[at - 1]
             with self.trainer(settings, checkpoint=found) as rest:
                 rest.run()
                 return _ends_with(rest)
 
     def load_checkpoint(self, removed: str | None, added: str | None) -> dict[str, Any]:
         """By the function that evaluation and play load with."""
-        checkpoint, settings = training("checkpoint"), self.settings("agent", 0)
+        checkpoint, settings = training().checkpoint, self.settings("agent", 0)
         weights = dict(randomised(Dreamer4(settings.model)).state_dict())
         if removed is not None:
             del weights[removed]
@@ -188,12 +189,21 @@ class BundledTraining(BundledModel):
         return {"missing": report.missing, "unexpected": report.unexpected, "parameters": parameters}
 
 
-def training(module: str) -> Any:
-    """A module of training; NotProvided, with what to install, where a package of its extra is not there."""
+PHASES = {"tokenizer": tokenizer, "dynamics": dynamics, "agent": agent, "imagine": imagine}
+
+
+def make_phase(settings: Settings, device: torch.device) -> Any:
+    """The phase that the settings name."""
+    return PHASES[settings.phase].make_phase(settings, device)
+
+
+def training() -> Any:
+    """The modules of the training loop; NotProvided, with what to install, where a package of its extra is missing."""
     try:
-        return importlib.import_module(f"dreamer4_impl.training.{module}")
+        from dreamer4_impl.training import checkpoint, distributed, log, loop
     except ModuleNotFoundError as error:
         raise NotProvided(f"training needs {error.name}: pip install 'dreamer4-conformance[train]'") from error
+    return SimpleNamespace(checkpoint=checkpoint, distributed=distributed, log=log, loop=loop)
 
 
 def _parts(trainer: Any) -> dict[str, nn.Module]:

@@ -1,7 +1,5 @@
 """The checks, one module for each equation or group of clauses; importing the package registers them all."""
 
-import importlib
-import pkgutil
+from dreamer4_conformance.registry import import_submodules
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_submodules(__name__, __path__)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.dynamics import (
+from dreamer4_conformance.instruments.black_box import Part, arguments, run, together
+from dreamer4_conformance.instruments.dynamics import (
     DYNAMICS,
     MASK,
     TIME,
@@ -15,12 +15,12 @@ from dreamer4_conformance.checks.dynamics import (
     acts_after,
     call_with,
     inputs_of_frames,
-    judge_mask,
     unmoved,
 )
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import Part, arguments, demand, run, together
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence, fail_unless_mask_follows_reference
 from dreamer4_conformance.verdicts import Inconclusive
 
 HEADS = ("mtp_heads", *DYNAMICS)
@@ -35,7 +35,7 @@ def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: in
 
 
 @check("dyn.agent-firewall", needs=DYNAMICS)
-def nothing_sees_the_agent_token(subject: Subject, trial: Trial) -> None:
+def check_nothing_sees_the_agent_token(subject: Subject, trial: Trial) -> None:
     """The task moves the agent's outputs, and no number of z_hat."""
     agent_output(subject, trial, 0, 1, 1)
     if arguments(subject, "dynamics", 0, 1, 1)["task"] is None:
@@ -51,11 +51,11 @@ def nothing_sees_the_agent_token(subject: Subject, trial: Trial) -> None:
     trial.require(not leaks.size, sentence, call=call_with(task, 3))
     blind = np.flatnonzero(~moved.frames("agent"))
     sentence = f"the agent's output in frame {blind[0] if blind.size else ''} does not change with the task"
-    demand(trial, subject, not blind.size, sentence, call=call_with(task, 3))
+    fail_unless_influence(trial, subject, not blind.size, sentence, call=call_with(task, 3))
 
 
 @check("dyn.agent-firewall", needs=DYNAMICS)
-def agent_token_sees_everything_up_to_its_frame(subject: Subject, trial: Trial) -> None:
+def check_agent_token_sees_everything_up_to_its_frame(subject: Subject, trial: Trial) -> None:
     """z, both labels and the actions of its frame, and of earlier ones inside the context."""
     agent_output(subject, trial, 0, 1, 1)
 
@@ -66,21 +66,21 @@ def agent_token_sees_everything_up_to_its_frame(subject: Subject, trial: Trial) 
     trial.cases += 1
     for part, frame in unmoved(subject, found, "agent", TIME):
         sentence = f"the agent's output in frame {frame} does not change with {part.path} of frame {part.index[0]}"
-        demand(trial, subject, False, sentence, call=call_with(part, TIME))
+        fail_unless_influence(trial, subject, False, sentence, call=call_with(part, TIME))
 
 
 @check("dyn.agent-firewall", needs=MASK)
-def mask_hides_agent_tokens_and_nothing_from_them(subject: Subject, trial: Trial) -> None:
+def check_mask_hides_agent_tokens_and_nothing_from_them(subject: Subject, trial: Trial) -> None:
     """Within a frame; and of earlier frames none is seen either."""
     names = ("latent", "label", "action", "agent")
-    judge_mask(subject, trial, names, ("agent",))
+    fail_unless_mask_follows_reference(subject, trial, names, ("agent",))
 
 
 # Eq. (9)
 
 
 @check("eq09.no-leak", needs=DYNAMICS)
-def agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Trial) -> None:
+def check_agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Trial) -> None:
     """Exact. Block t holds a_{t−1} or a_t (A32), the first label is a_t or a_{t+1} (A17); the action before it is seen."""
     agent_output(subject, trial, 0, 1, 1)
     parts = [Part(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
@@ -95,12 +95,12 @@ def agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Tri
         frame = leaks[0] if leaks.size else 0
         sentence = f"the agent's output in frame {frame} changes with the action of block {block}, which it predicts"
         trial.require(not leaks.size, sentence + _as_declared(subject), call=call_with(part, TIME))
-    _require_sight(trial, found)
+    _undecided_unless_label_could_show(found)
     for part, t in _unseen(subject, found):
         sentence = (
             f"the agent's output in frame {t} does not change with the action of block {part.index[0]}, a_{t - 1}"
         )
-        demand(trial, subject, False, sentence + _as_declared(subject), call=call_with(part, TIME))
+        fail_unless_influence(trial, subject, False, sentence + _as_declared(subject), call=call_with(part, TIME))
 
 
 def _acted(found: Found) -> Found:
@@ -115,16 +115,16 @@ def _unseen(subject: Subject, found: Found) -> Iterator[tuple[Part, int]]:
             yield part, t
 
 
-def _require_sight(trial: Trial, found: Found) -> None:
+def _undecided_unless_label_could_show(found: Found) -> None:
     """Inconclusive where the agent token sees nothing that a label could be among: dyn.agent-firewall rejects that."""
     acted = _acted(found)
     if not acted:
-        trial.inconclusive("every example has the same actions, or none: whether the agent token sees a label is open")
+        raise Inconclusive("every example has the same actions, or none: whether the agent token sees a label is open")
     frame = any(each.frames("agent")[part.index[0]] for part, each in found.items() if part not in acted)
     action = any(each.frames("agent").any() for each in acted.values())
     unseen = "z of its own frame" if not frame else "any action"
     if not (frame and action):
-        trial.inconclusive(f"the agent's output does not change with {unseen}: that it leaks no label says nothing")
+        raise Inconclusive(f"the agent's output does not change with {unseen}: that it leaks no label says nothing")
 
 
 def _last_seen(subject: Subject) -> int:
@@ -141,7 +141,7 @@ def _as_declared(subject: Subject) -> str:
 
 
 @check("mtp.heads", needs=HEADS)
-def every_distance_has_a_layer_of_its_own(subject: Subject, trial: Trial) -> None:
+def check_every_distance_has_a_layer_of_its_own(subject: Subject, trial: Trial) -> None:
     """As many outputs as A17 has distances (see `_distances`), no two of them equal."""
     agent = agent_output(subject, trial, trial.seed, 2, 3)
     heads = _heads(subject, agent)
@@ -149,7 +149,7 @@ def every_distance_has_a_layer_of_its_own(subject: Subject, trial: Trial) -> Non
     call = f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
     sentence = f"mtp_heads returned {heads.shape[2]} distances; A17 = {subject.readings['A17']} has {count}"
     trial.require(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
-    _require_heads(trial, _moved_by_frame(subject, trial.seed))
+    _undecided_unless_heads_move(_moved_by_frame(subject, trial.seed))
     for n in range(count):
         same = [m for m in range(n) if np.allclose(heads[:, :, n], heads[:, :, m], rtol=8 * subject.eps, atol=0)]
         sentence = f"the heads at distances number {same[0] if same else ''} and {n} of A17 give the same: one layer serves both"
@@ -165,9 +165,9 @@ def _distances(subject: Subject, returned: int) -> int:
     return 8 + from_zero if returned in (1, 8, 9) else returned
 
 
-def _require_heads(trial: Trial, moved: np.ndarray) -> None:
+def _undecided_unless_heads_move(moved: np.ndarray) -> None:
     if not moved.any():
-        trial.inconclusive("mtp_heads does not change with the agent tokens at all: are its parameters random?")
+        raise Inconclusive("mtp_heads does not change with the agent tokens at all: are its parameters random?")
 
 
 def _heads(subject: Subject, agent: np.ndarray) -> np.ndarray:
@@ -177,16 +177,16 @@ def _heads(subject: Subject, agent: np.ndarray) -> np.ndarray:
 
 
 @check("mtp.heads", needs=HEADS)
-def each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: Trial) -> None:
+def check_each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: Trial) -> None:
     """Bit for bit: h_t of one sequence, and neither neighbours in time nor other sequences."""
     agent_output(subject, trial, 0, 1, 1)
     moved = _moved_by_frame(subject, trial.seed)
-    _require_heads(trial, moved)
+    _undecided_unless_heads_move(moved)
     call = "mtp_heads(agent), with one frame of another example"
     for t in range(3):
         blind = np.flatnonzero(~moved[t, t])
         sentence = f"the head at distance number {blind[0] if blind.size else ''} of A17 does not change with h_{t} in frame {t}"
-        demand(trial, subject, not blind.size, sentence, call=call)
+        fail_unless_influence(trial, subject, not blind.size, sentence, call=call)
         others = np.delete(moved[t], t, axis=0).any() or moved[3].any()
         trial.require(not others, f"heads change with h_{t} in another frame or another sequence", call=call)
 
@@ -207,7 +207,7 @@ def _agents(subject: Subject, seed: int) -> np.ndarray:
 
 
 @signature("mtp_heads")
-def what_the_heads_read(subject: Subject) -> np.ndarray:
+def signature_what_the_heads_read(subject: Subject) -> np.ndarray:
     """Whether heads differ, whether they are those of A17, and what moves with which frame: itself, earlier, later, others."""
 
     def probe() -> np.ndarray:

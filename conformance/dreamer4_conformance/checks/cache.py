@@ -7,13 +7,14 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.dynamics import rounded
-from dreamer4_conformance.closeness import BUDGET, close, relative_errors
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import EXAMPLES, Tree, arguments, demand, leaves, mapped, run, varies
-from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.unrolling import require_departure, rolled_out, unroll
+from dreamer4_conformance.instruments.black_box import EXAMPLES, Tree, arguments, leaves, mapped, run, varies
+from dreamer4_conformance.instruments.inputs import rounded
+from dreamer4_conformance.instruments.stepwise import rolled_out, undecided_unless_window_is_left, unroll
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
+from dreamer4_conformance.judging.output_comparison import BUDGET, close, relative_errors
 from dreamer4_conformance.verdicts import Deviation, OperationFailed
 
 STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")
@@ -21,7 +22,7 @@ ROLLOUT = ("rollout", "example")
 LONGEST = {"dev": 64, "ci": 64, "nightly": 1024}
 """Frames that are generated at most, where a long context would take more to be left behind."""
 SAME = 4.0
-"""Budgets of closeness within which signatures take frames for the same."""
+"""Budgets of `output_comparison` within which signatures take frames for the same."""
 
 
 def _window(subject: Subject) -> int:
@@ -30,7 +31,7 @@ def _window(subject: Subject) -> int:
 
 
 @check("net.incremental", needs=STEP)
-def one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
+def check_one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
     """Beyond three windows, or as far as `LONGEST` goes; with the task, and without it where that is possible."""
     time = min(3 * _window(subject) + 2, LONGEST[trial.profile])
     given = arguments(subject, "dynamics", trial.seed, 2, time)
@@ -39,7 +40,7 @@ def one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
         missing |= _judge_unrolled(subject, trial, {**given, "task": None})
     if missing:
         trial.inconclusive(f"the cached step returns no {' and no '.join(sorted(missing))} output, which dynamics does")
-    require_departure(subject, trial, time)
+    undecided_unless_window_is_left(subject, time)
 
 
 def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
@@ -71,7 +72,7 @@ def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -
 
 
 @check("ctx.cache", needs=ROLLOUT)
-def rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) -> None:
+def check_rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) -> None:
     """Over the end of the window. Where context noise is drawn anew for each frame or evaluation (A28) it need not be the same."""
     generate, context, given = _rollouts(subject, trial.seed, trial.profile, 3)
     without = generate(given, cache=False)
@@ -87,7 +88,7 @@ def rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) 
         if subject.readings["A28"] == "frame":
             raise
         trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may be another")
-    require_departure(subject, trial, context + without.shape[1])
+    undecided_unless_window_is_left(subject, context + without.shape[1])
 
 
 def _rollouts(
@@ -101,7 +102,7 @@ def _rollouts(
 
 
 @check("ctx.cache", needs=ROLLOUT)
-def rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> None:
+def check_rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> None:
     """Every generated frame, with the cache and without: a cache that nobody reads would agree with anything."""
     generate, _, given = _rollouts(subject, trial.seed, trial.profile, 2)
     for cache in (False, True):
@@ -112,7 +113,7 @@ def rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> No
             still = np.flatnonzero(~_moved_frames(subject, partial(generate, cache=cache), frames, given, name))
             sentence = f"generated frame {still[0] if still.size else ''} is the same after different {said}"
             call = f"rollout(…, cache={cache}) with the {said} of two examples"
-            demand(trial, subject, not still.size, sentence, call=call)
+            fail_unless_influence(trial, subject, not still.size, sentence, call=call)
 
 
 def _moved_frames(
@@ -134,7 +135,7 @@ def _same(subject: Subject, got: np.ndarray, expected: np.ndarray) -> np.ndarray
 
 
 @signature("dynamics_step")
-def frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
+def signature_frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
     """Whether the first, the second, the rest of the window and what follows it are what they are at once."""
 
     def probe() -> np.ndarray:
@@ -149,7 +150,7 @@ def frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
 
 
 @signature("rollout")
-def what_generated_frames_depend_on(subject: Subject) -> np.ndarray:
+def signature_what_generated_frames_depend_on(subject: Subject) -> np.ndarray:
     """Whether cache and no cache agree on the first and the second frame; whether the context and the actions move any."""
     return attempt(lambda: _two_frames(subject), 6)
 

@@ -6,14 +6,14 @@ How far a resumed run may be off is measured: by two runs that were not interrup
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import EPS, Subject
+from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.instruments.training import final, loading
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import OperationFailed
 
 STEPS, AT = 4, 2
@@ -23,14 +23,6 @@ ROUNDING = 16 * EPS["float32"]
 VISIBLE = 8.0
 """Times the bound by which the steps after the interruption have to move something, for a verdict."""
 FOREIGN = "not_a_parameter_of_this_model"
-
-
-def final(subject: Subject, steps: int, at: int | None) -> dict[str, np.ndarray]:
-    """What a run ends with. OperationFailed where it holds no arrays."""
-    found = subject.call("resume", 0, steps, at, seeded=0)
-    if not isinstance(found, Mapping) or not found:
-        raise OperationFailed(f"resume returned {type(found).__name__}; it needs a dict of arrays, one at least")
-    return {str(name): subject.read(f"resume: {name}", x).astype(np.float64) for name, x in found.items()}
 
 
 def furthest(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -48,7 +40,7 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @check("ckpt.complete", needs=("resume",))
-def a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
+def check_a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
     """Bit for bit, or as closely as two uninterrupted runs and single precision allow."""
     whole, again, stopped = final(subject, STEPS, None), final(subject, STEPS, None), final(subject, AT, None)
     spread, call = furthest(whole, again), f"resume(0, {STEPS}, {AT})"
@@ -65,40 +57,13 @@ def a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: 
         trial.compare(what, distance, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
 
 
-@dataclass(frozen=True)
-class Loading:
-    """What loading said, and what the model then holds."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    parameters: Mapping[str, np.ndarray]
-    call: str
-
-
-def loading(subject: Subject, removed: str | None = None, added: str | None = None) -> Loading:
-    """One checkpoint loaded. OperationFailed where the report cannot be read."""
-    call = f"load_checkpoint({removed!r}, {added!r})"
-    found = subject.call("load_checkpoint", removed, added)
-    if not isinstance(found, Mapping) or not {"missing", "unexpected", "parameters"} <= set(found):
-        seen = sorted(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
-        raise OperationFailed(
-            f"load_checkpoint returned {seen}; it needs missing, unexpected and parameters", call=call
-        )
-    parameters = found["parameters"]
-    if not isinstance(parameters, Mapping) or not parameters:
-        raise OperationFailed(f"load_checkpoint: parameters is {type(parameters).__name__}; it needs arrays by name")
-    missing, unexpected = (tuple(map(str, found[key])) for key in ("missing", "unexpected"))
-    read = {str(name): subject.read(f"load_checkpoint: {name}", x) for name, x in parameters.items()}
-    return Loading(missing, unexpected, read, call)
-
-
 def some(names: Sequence[str]) -> list[str]:
     """The first, the middle one and the last."""
     return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
-def a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial: Trial) -> None:
+def check_a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial: Trial) -> None:
     """Nothing is missing, nothing unexpected."""
     whole = loading(subject)
     for what, names in (("missing", whole.missing), ("unexpected", whole.unexpected)):
@@ -106,7 +71,7 @@ def a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial:
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
-def a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Trial) -> None:
+def check_a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Trial) -> None:
     """For a few parameters; the one that is missing may stand for anything."""
     whole = loading(subject)
     for name in some(list(whole.parameters)):
@@ -127,7 +92,7 @@ def a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Tr
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
-def an_unexpected_parameter_is_named(subject: Subject, trial: Trial) -> None:
+def check_an_unexpected_parameter_is_named(subject: Subject, trial: Trial) -> None:
     """Of a name that no model has; everything else loads."""
     whole, more = loading(subject), loading(subject, added=FOREIGN)
     sentence = f"the checkpoint holds {FOREIGN!r} besides, and {list(more.unexpected)} is reported as unexpected"
@@ -142,7 +107,7 @@ def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
 
 
 @signature("resume")
-def where_resuming_departs(subject: Subject) -> np.ndarray:
+def signature_where_resuming_departs(subject: Subject) -> np.ndarray:
     """Whether a run differs after an interruption in the middle, and before the last step."""
     whole = final(subject, STEPS, None)
 
@@ -153,7 +118,7 @@ def where_resuming_departs(subject: Subject) -> np.ndarray:
 
 
 @signature("load_checkpoint")
-def what_loading_reports(subject: Subject) -> np.ndarray:
+def signature_what_loading_reports(subject: Subject) -> np.ndarray:
     """Numbers of names, and of parameters that are not loaded: of the same model, without one, with one more."""
 
     def probe(**change: Any) -> list[float]:

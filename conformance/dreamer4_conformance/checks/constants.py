@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference import constants
 
@@ -34,7 +34,7 @@ def _declared(subject: Subject) -> dict[str, Any]:
 
 
 @check("const.values", needs=("constants",))
-def defaults_are_the_papers(subject: Subject, trial: Trial) -> None:
+def check_defaults_are_the_papers(subject: Subject, trial: Trial) -> None:
     """To single precision, in which a default may be stored."""
     declared = _declared(subject)
     for name, value in declared.items():
@@ -45,7 +45,7 @@ def defaults_are_the_papers(subject: Subject, trial: Trial) -> None:
 
 
 @signature("constants")
-def declared_constants(subject: Subject) -> np.ndarray:
+def signature_declared_constants(subject: Subject) -> np.ndarray:
     """How far each is off, in per cent, in the order of `PAPER`; NaN where one is missing."""
 
     def probe() -> np.ndarray:

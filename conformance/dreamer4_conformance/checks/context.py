@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.denoising import Denoising, SteadyNetwork, observe, setting, step_counts
-from dreamer4_conformance.laws import any_of, correlation, mean_square_bound, normal_tail, product_bound
-from dreamer4_conformance.recorder import Call
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.recorder import Call
+from dreamer4_conformance.instruments.sampler_trace import Denoising, SteadyNetwork, observe, setting, step_counts
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.tail_bounds import any_of, correlation, mean_square_bound, normal_tail, product_bound
 
 SAMPLER = ("sample_frame",)
 SHAPE = (16, 3, 16, 32)
@@ -70,7 +70,7 @@ def _handed(run: Denoising, trial: Trial) -> list[Passed]:
 
 
 @check("ctx.corruption", needs=SAMPLER, decisions=4)
-def context_is_corrupted_as_declared_and_labelled_so(subject: Subject, trial: Trial) -> None:
+def check_context_is_corrupted_as_declared_and_labelled_so(subject: Subject, trial: Trial) -> None:
     """Under A9 the level, within 1/K_max; its label within 1/K_max of it; standard normal noise,
     every number's own; the d label under A11.
     """
@@ -146,7 +146,7 @@ def _judge_labels(subject: Subject, trial: Trial, run: Denoising, calls: list[Pa
 
 
 @check("ctx.fixed", needs=SAMPLER)
-def context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial) -> None:
+def check_context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial) -> None:
     """Exact. One frame cannot tell noise that is kept from noise that is redrawn for the next frame (A28)."""
     run = _observed(subject)
     calls, reading = _handed(run, trial), subject.readings["A28"]
@@ -167,7 +167,7 @@ def context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial) -> N
 
 
 @check("ctx.used", needs=SAMPLER)
-def sample_depends_on_the_context(subject: Subject, trial: Trial) -> None:
+def check_sample_depends_on_the_context(subject: Subject, trial: Trial) -> None:
     """A network that adds earlier frames to its output: another context must give another frame."""
     network = SteadyNetwork(past=0.5)
     for num_steps in step_counts(subject, 4):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_reference.eq01_corruption import corrupt
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
@@ -37,24 +36,20 @@ def _compare(
 
 
 @check("eq01.interpolate", needs=("corrupt",))
-def corruption_is_the_mixture(subject: Subject, trial: Trial) -> None:
+def check_corruption_is_the_mixture(subject: Subject, trial: Trial) -> None:
     """Element by element, at random levels, for B ≠ T and B = T."""
 
-    @trial.examples
-    @given(seeds(), SHAPES)
     def holds(seed: int, shape: tuple[int, ...]) -> None:
         contents = _draw(subject, seed, shape)
         _compare(subject, trial, contents, subject.corrupt(*contents), corrupt(*contents))
 
-    holds()
+    trial.for_all(seeds(), SHAPES, body=holds)
 
 
 @check("eq01.endpoints", needs=("corrupt",))
-def ends_are_noise_and_data(subject: Subject, trial: Trial) -> None:
+def check_ends_are_noise_and_data(subject: Subject, trial: Trial) -> None:
     """Within rounding: z0 + 1 · (z1 − z0) need not be z1 to the last bit."""
 
-    @trial.examples
-    @given(seeds(), SHAPES)
     def holds(seed: int, shape: tuple[int, ...]) -> None:
         z0, z1, tau = _draw(subject, seed, shape)
         tau = np.round(tau)
@@ -62,31 +57,27 @@ def ends_are_noise_and_data(subject: Subject, trial: Trial) -> None:
             subject, trial, (z0, z1, tau), subject.corrupt(z0, z1, tau), np.where(tau[..., None, None] == 1, z1, z0)
         )
 
-    holds()
+    trial.for_all(seeds(), SHAPES, body=holds)
 
 
 @check("eq01.swap", needs=("corrupt",))
-def noise_and_data_are_exchangeable(subject: Subject, trial: Trial) -> None:
+def check_noise_and_data_are_exchangeable(subject: Subject, trial: Trial) -> None:
     """Two results of the implementation, each within its own bound."""
 
-    @trial.examples
-    @given(seeds(), SHAPES)
     def holds(seed: int, shape: tuple[int, ...]) -> None:
         z0, z1, tau = _draw(subject, seed, shape)
         swapped = subject.corrupt(z1, z0, 1 - tau)
         _compare(subject, trial, (z0, z1, tau), subject.corrupt(z0, z1, tau), swapped, k=2 * K)
 
-    holds()
+    trial.for_all(seeds(), SHAPES, body=holds)
 
 
 @check("eq06.per-timestep", needs=("corrupt",))
-def level_of_a_frame_changes_that_frame_alone(subject: Subject, trial: Trial) -> None:
+def check_level_of_a_frame_changes_that_frame_alone(subject: Subject, trial: Trial) -> None:
     """Exact: the other frames stay bit for bit;
     frame t moves, as z1 lies more than 1 away from z0 and its level changes by a half.
     """
 
-    @trial.examples
-    @given(seeds(), SHAPES, st.data())
     def holds(seed: int, shape: tuple[int, ...], data: st.DataObject) -> None:
         z0, away, tau = _draw(subject, seed, shape)
         z1 = subject.round(z0 + 1 + np.abs(away))
@@ -100,11 +91,11 @@ def level_of_a_frame_changes_that_frame_alone(subject: Subject, trial: Trial) ->
         changed[row, t] = False
         trial.require(not changed.any(), f"changing τ of frame {t} of row {row} changes other frames", call=call)
 
-    holds()
+    trial.for_all(seeds(), SHAPES, st.data(), body=holds)
 
 
 @signature("corrupt")
-def mixtures(subject: Subject) -> np.ndarray:
+def signature_mixtures(subject: Subject) -> np.ndarray:
     """z at six levels, the ends among them, for two pairs of z0 and z1."""
     tau = np.array([[0.0, 0.25, 1.0], [0.5, 0.75, 0.125]])
     z0 = np.array([1.0, -0.5]) * np.ones((2, 3, 1, 2))

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.denoising import (
+from dreamer4_conformance.instruments.inputs import contents
+from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
+from dreamer4_conformance.instruments.sampler_trace import (
     LOUD,
     STEADY,
     Denoising,
@@ -21,8 +21,11 @@ from dreamer4_conformance.denoising import (
     step_counts,
     taken,
 )
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.laws import (
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
+from dreamer4_conformance.judging.tail_bounds import (
     any_of,
     correlation,
     mean_square_bound,
@@ -30,9 +33,6 @@ from dreamer4_conformance.laws import (
     normal_tail,
     product_bound,
 )
-from dreamer4_conformance.recorder import AnalyticNetwork, Call
-from dreamer4_conformance.strategies import contents, seeds
-from dreamer4_conformance.subject import Subject
 
 SAMPLER = ("sample_frame",)
 MOST_STEPS = 4
@@ -51,16 +51,14 @@ def _for_every_run(
         trial.inconclusive(f"with K_max = {subject.k_max} there are never {fewest_steps} steps")
     shapes = st.tuples(st.just(batch), st.integers(fewest_frames(subject), 3), st.integers(1, 2), st.integers(1, 2))
 
-    @trial.examples
-    @given(seeds(), shapes, st.sampled_from(counts))
     def run(seed: int, shape: tuple[int, int, int, int], num_steps: int) -> None:
         holds(observe(subject, setting(subject, seed, shape, num_steps)))
 
-    run()
+    trial.for_all(seeds(), shapes, st.sampled_from(counts), body=run)
 
 
 @check("eq02.calls", needs=SAMPLER)
-def a_frame_takes_k_labelled_evaluations(subject: Subject, trial: Trial) -> None:
+def check_a_frame_takes_k_labelled_evaluations(subject: Subject, trial: Trial) -> None:
     """Exact: the labels are multiples of 1/K. Passes that do not move the frame are not counted."""
 
     def holds(run: Denoising) -> None:
@@ -81,7 +79,7 @@ def a_frame_takes_k_labelled_evaluations(subject: Subject, trial: Trial) -> None
 
 
 @check("eq02.step", needs=SAMPLER)
-def every_input_is_one_euler_step_on(subject: Subject, trial: Trial) -> None:
+def check_every_input_is_one_euler_step_on(subject: Subject, trial: Trial) -> None:
     """From the recorded inputs and outputs alone; levels are counted, not read from the labels (eq02.calls does)."""
 
     def holds(run: Denoising) -> None:
@@ -99,14 +97,12 @@ def every_input_is_one_euler_step_on(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq02.endpoint", needs=SAMPLER)
-def perfect_predictor_is_reproduced(subject: Subject, trial: Trial) -> None:
+def check_perfect_predictor_is_reproduced(subject: Subject, trial: Trial) -> None:
     """For every K up to K_max. The last step ends on the prediction, whatever rounded before it; start noise stays
     below 8, data inside (−1, 1).
     """
     fewest = fewest_frames(subject)
 
-    @trial.examples
-    @given(seeds(), st.sampled_from(every_step_count(subject)), st.integers(fewest, 2))
     def holds(seed: int, num_steps: int, time: int) -> None:
         run = setting(subject, seed, (2, time, 2, 3), num_steps)
         z1 = subject.round(contents(seed).uniform(-1, 1, (2, 3)))
@@ -116,15 +112,13 @@ def perfect_predictor_is_reproduced(subject: Subject, trial: Trial) -> None:
         terms = 8 + np.abs(expected)
         trial.compare("the frame", frame, expected, terms=terms, k=2.0, eps=subject.eps, call=str(run))
 
-    holds()
+    trial.for_all(seeds(), st.sampled_from(every_step_count(subject)), st.integers(fewest, 2), body=holds)
 
 
 @check("eq02.deterministic", needs=SAMPLER)
-def same_seed_gives_the_same_frame(subject: Subject, trial: Trial) -> None:
+def check_same_seed_gives_the_same_frame(subject: Subject, trial: Trial) -> None:
     """Up to the rounding of kernels that add in no fixed order."""
 
-    @trial.examples
-    @given(seeds(), st.sampled_from(step_counts(subject, MOST_STEPS)))
     def holds(seed: int, num_steps: int) -> None:
         run = setting(subject, seed, (2, 2, 2, 2), num_steps)
         arguments = (STEADY, run.context, num_steps, seed, run.actions)
@@ -132,11 +126,11 @@ def same_seed_gives_the_same_frame(subject: Subject, trial: Trial) -> None:
         terms = 1 + np.abs(first)
         trial.compare("the second sample", again, first, terms=terms, k=K_STEP, eps=subject.eps, call=f"{run}, twice")
 
-    holds()
+    trial.for_all(seeds(), st.sampled_from(step_counts(subject, MOST_STEPS)), body=holds)
 
 
 @check("eq02.start-law", needs=SAMPLER, decisions=5)
-def start_is_standard_normal(subject: Subject, trial: Trial) -> None:
+def check_start_is_standard_normal(subject: Subject, trial: Trial) -> None:
     """Over 32768 numbers.
 
     Found with certainty: a mean of 0.07, a scale of 0.95, a distribution function off by 0.04, a correlation of 0.1.
@@ -166,7 +160,7 @@ def start_is_standard_normal(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq02.actions", needs=SAMPLER)
-def every_evaluation_receives_the_actions(subject: Subject, trial: Trial) -> None:
+def check_every_evaluation_receives_the_actions(subject: Subject, trial: Trial) -> None:
     """Exact, on the frames that the evaluation was given: the last ones where the context is cropped or cached.
 
     The action that leads to the first frame comes from before it: an implementation may have no place for it. One that
@@ -218,7 +212,7 @@ def _received(run: Denoising) -> np.ndarray | None:
 
 
 @signature("sample_frame", tolerance=0.05)
-def course_of_a_frame(subject: Subject) -> np.ndarray:
+def signature_course_of_a_frame(subject: Subject) -> np.ndarray:
     """Statistics of one run and its repetition:
     labels, steps, start noise, actions, context, evaluation by evaluation; and whether one step is taken.
     """

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.laws import any_of, count_bound, mean_bound, uniform_bound
-from dreamer4_conformance.matching import entries, match
-from dreamer4_conformance.recorder import CONSTANT
-from dreamer4_conformance.strategies import ACTIONS, contents
-from dreamer4_conformance.subject import Draw, Subject
+from dreamer4_conformance.instruments.call_roles import entries, students_per_row, students_with_gradient
+from dreamer4_conformance.instruments.inputs import ACTIONS, contents
+from dreamer4_conformance.instruments.recorder import CONSTANT
+from dreamer4_conformance.instruments.subject import Draw, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.tail_bounds import any_of, count_bound, mean_bound, uniform_bound
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 from dreamer4_reference.eq04_grid import step_sizes
 
@@ -32,6 +33,7 @@ ROUTES = ("sample_tau_d", "dynamics_loss")
 ROWS, TIME = 2048, 16
 LOSS_ROWS, LOSS_TIME = 512, 32
 CALLS = 384
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,29 @@ def drawn(subject: Subject, trial: Trial) -> Iterator[Drawn]:
         yield kept[key]
 
 
+def _first_success(strategies: Sequence[Callable[[], Result]], failure: type[Exception]) -> Result:
+    """What the first strategy gives that does not raise `failure`. Raises the first failure where all do."""
+    failures: list[Exception] = []
+    for strategy in strategies:
+        try:
+            return strategy()
+        except failure as error:
+            failures.append(error)
+    raise failures[0]
+
+
 def _draw(subject: Subject, route: str, seed: int) -> Drawn:
     """Over several timesteps; over one where the operation works with one only.
 
     A loss that does not work is the business of Eq. (7).
     """
+    times = (TIME if route == "sample_tau_d" else LOSS_TIME, 1)
     try:
-        return _rows(subject, route, seed, TIME if route == "sample_tau_d" else LOSS_TIME)
-    except OperationFailed as with_several:
-        try:
-            return _rows(subject, route, seed, 1)
-        except OperationFailed:
-            if route == "sample_tau_d":
-                raise with_several from None
-            raise Inconclusive(f"the labels cannot be read: {with_several}") from None
+        return _first_success([partial(_rows, subject, route, seed, time) for time in times], OperationFailed)
+    except OperationFailed as failed:
+        if route == "sample_tau_d":
+            raise
+        raise Inconclusive(f"the labels cannot be read: {failed}") from None
 
 
 def _rows(subject: Subject, route: str, seed: int, time: int) -> Drawn:
@@ -105,14 +116,19 @@ def _from_schedule(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
 
 
 def _from_loss(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
-    """All rows at once where gradients tell the student; else few at a time, since matching them is quadratic."""
+    """All rows at once where gradients identify the student; else few at a time, since matching them is quadratic."""
     fewest = subject.adapter.min_batch
-    try:
-        tau, d = _student_labels(subject, seed, (max(fewest, rows), time), by_gradient=True)
-    except Inconclusive:
-        small, calls = (max(fewest, min(rows, 16)), time), 24 if rows > 1 else 1
-        parts = [_student_labels(subject, seed + 1 + part, small, by_gradient=False) for part in range(calls)]
-        tau, d = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
+    large, small = ((max(fewest, count), time) for count in (rows, min(rows, 16)))
+
+    def in_parts() -> tuple[np.ndarray, np.ndarray]:
+        seeds = range(seed + 1, seed + 1 + (24 if rows > 1 else 1))
+        parts = [_student_labels(subject, part, small, by_gradient=False) for part in seeds]
+        return np.concatenate([tau for tau, _ in parts]), np.concatenate([d for _, d in parts])
+
+    def at_once() -> tuple[np.ndarray, np.ndarray]:
+        return _student_labels(subject, seed, large, by_gradient=True)
+
+    tau, d = _first_success([at_once, in_parts], Inconclusive)
     return Drawn(
         tau, d, f"the student's labels in dynamics_loss(network, z1 of {len(tau)}x{time}x1x1, actions, {seed})"
     )
@@ -124,21 +140,15 @@ def _student_labels(
     rng = contents(seed)
     z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((1, 1), (ACTIONS,)))
     evaluation = subject.evaluate("dynamics_loss", CONSTANT, Draw(z1=z1, actions=actions, seed=seed))
+    calls = evaluation.calls
     if by_gradient:
-        students = [entry for entry in entries(evaluation.calls) if entry.carries_gradient]
+        students = students_with_gradient(entries(calls), len(z1))
     else:
-        found = match(evaluation.calls, z1, actions, CONSTANT, d_min=subject.d_min, eps=subject.eps)
-        students = [one.student for one in found or []]
-        if not any(one.carries_gradient for one in students):
-            # What a row at d_min as a whole carries in teacher calls passes for a student (A4), at a finer step or a
-            # later level.
-            last_first = sorted(found or [], key=lambda one: (one.student.d.sum(), -one.student.tau.sum()))
-            students = list({one.row: one.student for one in last_first}.values())
+        students = students_per_row(calls, z1, actions, CONSTANT, d_min=subject.d_min, eps=subject.eps)
     # Several for each row where the flow and the bootstrap term have calls of their own over all rows.
-    whole = len(students) == len(z1) if by_gradient else students and len(students) % len(z1) == 0
-    if not whole or any(one.tau.shape != (shape[1],) for one in students):
+    if not students or len(students) % len(z1) or any(student.tau.shape != (shape[1],) for student in students):
         raise Inconclusive(f"the student's rows cannot be told apart in dynamics_loss; seen:\n{evaluation.seen}")
-    return np.stack([one.tau for one in students]), np.stack([one.d for one in students])
+    return np.stack([student.tau for student in students]), np.stack([student.d for student in students])
 
 
 def _law_of_steps(subject: Subject, draw: Drawn, trial: Trial) -> tuple[np.ndarray, list[float]]:
@@ -154,7 +164,7 @@ def _law_of_steps(subject: Subject, draw: Drawn, trial: Trial) -> tuple[np.ndarr
 
 
 @check("eq04.step-support", needs_one=ROUTES, decisions=2)
-def every_step_size_occurs(subject: Subject, trial: Trial) -> None:
+def check_every_step_size_occurs(subject: Subject, trial: Trial) -> None:
     """Over at least 384 rows.
 
     A size that occurs half as often as it should, or less, is seen by `eq04.step-law`, not here.
@@ -176,7 +186,7 @@ def every_step_size_occurs(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq04.step-law", needs_one=ROUTES, decisions=4)
-def step_sizes_are_equally_likely(subject: Subject, trial: Trial) -> None:
+def check_step_sizes_are_equally_likely(subject: Subject, trial: Trial) -> None:
     """At K_max = 64 a probability of 1/7 ± 0.04 is found with certainty, of ± 0.2 where d is drawn per sequence."""
     for draw in drawn(subject, trial):
         if subject.readings["A2"] == "split":
@@ -194,27 +204,27 @@ def step_sizes_are_equally_likely(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq04.grid", needs_one=ROUTES)
-def level_is_a_multiple_of_its_step(subject: Subject, trial: Trial) -> None:
+def check_level_is_a_multiple_of_its_step(subject: Subject, trial: Trial) -> None:
     """Exact: division by a power of two loses nothing."""
     for draw in drawn(subject, trial):
         with np.errstate(divide="ignore", invalid="ignore"):
             multiple = draw.tau / draw.d
-        _require_all(trial, draw, np.floor(multiple) == multiple, "is no whole multiple of d")
+        _fail_unless_all(trial, draw, np.floor(multiple) == multiple, "is no whole multiple of d")
 
 
 @check("eq04.grid-range", needs_one=ROUTES)
-def noise_is_on_the_grid_and_clean_data_is_not(subject: Subject, trial: Trial) -> None:
+def check_noise_is_on_the_grid_and_clean_data_is_not(subject: Subject, trial: Trial) -> None:
     """Exact; τ = 0 has a probability above 1/K_max in each of thousands of draws."""
     for draw in drawn(subject, trial):
-        _require_all(trial, draw, draw.tau < 1, "is clean data, which is not on the grid")
-        _require_all(trial, draw, draw.tau >= 0, "is below pure noise")
-        _require_all(trial, draw, draw.tau + draw.d <= 1, "leads past clean data with its d")
+        _fail_unless_all(trial, draw, draw.tau < 1, "is clean data, which is not on the grid")
+        _fail_unless_all(trial, draw, draw.tau >= 0, "is below pure noise")
+        _fail_unless_all(trial, draw, draw.tau + draw.d <= 1, "leads past clean data with its d")
         lowest = float(draw.tau.min())
         sentence = f"pure noise, τ = 0, never occurs; the lowest level is {lowest:g}"
         trial.require(lowest == 0, sentence, call=draw.call, got=lowest, expected=0.0)
 
 
-def _require_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) -> None:
+def _fail_unless_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) -> None:
     row, column = np.unravel_index(int(np.argmin(holds)), holds.shape)
     tau, d = float(draw.tau[row, column]), float(draw.d[row, column])
     place = f"row {row}, timestep {column} (signal levels)"
@@ -223,7 +233,7 @@ def _require_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) -> Non
 
 
 @check("eq04.grid-law", needs_one=ROUTES, decisions=2)
-def grid_points_are_equally_likely(subject: Subject, trial: Trial) -> None:
+def check_grid_points_are_equally_likely(subject: Subject, trial: Trial) -> None:
     """Over halves, quarters and so on, and points.
 
     At K_max = 64 a half of the finest grid with probability 0.64 is found with certainty, a point of 64 when it is
@@ -243,7 +253,7 @@ def grid_points_are_equally_likely(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq04.granularity", needs_one=ROUTES, decisions=4)
-def each_timestep_draws_its_own(subject: Subject, trial: Trial) -> None:
+def check_each_timestep_draws_its_own(subject: Subject, trial: Trial) -> None:
     """Neighbours share their level with probability min(d, d'); 5 in 100 more are found with certainty."""
     for draw in drawn(subject, trial):
         if subject.k_max == 1:
@@ -277,7 +287,7 @@ def _judge_granularity_of_steps(subject: Subject, trial: Trial, draw: Drawn) -> 
 
 
 @check("eq06.iid-levels", needs_one=ROUTES, decisions=6)
-def levels_do_not_depend_on_place_or_neighbours(subject: Subject, trial: Trial) -> None:
+def check_levels_do_not_depend_on_place_or_neighbours(subject: Subject, trial: Trial) -> None:
     """Levels are centred and scaled by the law given their d.
 
     Found with certainty: a correlation of 0.17, a mean shifted by 0.7 deviations at one timestep.
@@ -316,7 +326,7 @@ def _mean_bound(values: np.ndarray, largest: float) -> float:
 
 
 @check("eq04.generator", needs=("sample_tau_d",))
-def draws_follow_their_seed(subject: Subject, trial: Trial) -> None:
+def check_draws_follow_their_seed(subject: Subject, trial: Trial) -> None:
     """Exact.
 
     Where τ and d leave two draws equal by chance less than once in 10^9 (K_max = 1 does not), another seed must
@@ -342,7 +352,7 @@ def _global_states() -> list[Any]:
 
 
 @signature("sample_tau_d", tolerance=0.04)
-def law_of_the_draws(subject: Subject) -> np.ndarray:
+def signature_law_of_the_draws(subject: Subject) -> np.ndarray:
     """Shares of the step sizes and of the ends of the grid, moments of the levels, what neighbours share, and whether
     the seed counts.
     """

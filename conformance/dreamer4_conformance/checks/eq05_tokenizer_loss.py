@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.eq05_tokenizer_loss import tokenizer_loss
 
 TERMS = st.integers(0, 1024).map(lambda numerator: numerator / 64)
 
 
 @check("eq05.combination", needs=("tokenizer_loss",))
-def terms_are_added_with_their_weight(subject: Subject, trial: Trial) -> None:
+def check_terms_are_added_with_their_weight(subject: Subject, trial: Trial) -> None:
     """One product and one sum, each rounded once, and the rounding of 0.2."""
 
-    @trial.examples
-    @given(TERMS, TERMS)
     def holds(mse: float, lpips: float) -> None:
         mse, lpips = (float(subject.round(np.array(x))) for x in (mse, lpips))
         got = subject.compute("tokenizer_loss", np.array(mse), np.array(lpips), shape=())
         expected, call = tokenizer_loss(mse, lpips), f"tokenizer_loss({mse}, {lpips})"
         trial.compare("L", got, expected, terms=mse + 0.2 * lpips, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(TERMS, TERMS, body=holds)
 
 
 @signature("tokenizer_loss")
-def loss_of_each_term(subject: Subject) -> np.ndarray:
+def signature_loss_of_each_term(subject: Subject) -> np.ndarray:
     """L for each term alone."""
     pairs = ((1.0, 0.0), (0.0, 1.0))
     values = [attempt(lambda: subject.compute("tokenizer_loss", *map(np.array, pair)), 1) for pair in pairs]  # noqa: B023

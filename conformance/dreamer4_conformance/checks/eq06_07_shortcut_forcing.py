@@ -12,21 +12,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from hypothesis import assume, given
+from hypothesis import assume
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.expectation import Expectation, expect
-from dreamer4_conformance.matching import Entry, Match, entries
-from dreamer4_conformance.recorder import AFFINE, CONSTANT, AnalyticNetwork, perfect
-from dreamer4_conformance.strategies import draw_contents, draws, seeds
-from dreamer4_conformance.subject import Draw, Evaluation, Subject
+from dreamer4_conformance.instruments.call_roles import Entry, Match, entries
+from dreamer4_conformance.instruments.expected_loss import Expectation, expect
+from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork, perfect
+from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import draws, seeds
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.eq01_corruption import corrupt
 from dreamer4_reference.eq04_grid import signal_levels, step_sizes
 
-LOSSES = ("dynamics_loss_at", "dynamics_loss")
 NETWORKS = (AFFINE, CONSTANT)
 K_LOSS = 16.0
 """Roundings of the loss: about ten operations on each element, then the reductions."""
@@ -43,12 +43,10 @@ def every_draw(
     """Runs `judge(route, draw, also)` on draws of random shape and content through every provided route."""
     for route in subject.loss_routes() if routes is None else routes:
 
-        @trial.examples
-        @given(st.just(route), draws(subject, route, **shape), also)
         def holds(route: str, draw: Draw, extra: Any) -> None:
             judge(route, draw, extra)
 
-        holds()
+        trial.for_all(st.just(route), draws(subject, route, **shape), also, body=holds)
 
 
 def every_evaluation(
@@ -81,7 +79,7 @@ def teachers(evaluation: Evaluation) -> Iterator[tuple[Match, Entry, Entry]]:
 
 
 @check("eq07.student-label", needs=("dynamics_loss_at",))
-def student_is_called_with_the_given_labels(subject: Subject, trial: Trial) -> None:
+def check_student_is_called_with_the_given_labels(subject: Subject, trial: Trial) -> None:
     """Labels are exact; z̃ within three roundings of (1 − τ) z0 + τ z1."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -116,7 +114,7 @@ def student_is_called_with_the_given_labels(subject: Subject, trial: Trial) -> N
 
 
 @check("eq07.teacher-labels", needs_one=LOSSES)
-def teacher_is_called_at_half_steps(subject: Subject, trial: Trial) -> None:
+def check_teacher_is_called_at_half_steps(subject: Subject, trial: Trial) -> None:
     """Exact: (τ, d/2) and (τ + d/2, d/2) at every timestep above d_min."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -145,7 +143,7 @@ def labelled(tau: np.ndarray, d: np.ndarray) -> list[str]:
 
 
 @check("eq07.teacher-state", needs_one=LOSSES)
-def second_teacher_call_sees_the_half_step(subject: Subject, trial: Trial) -> None:
+def check_second_teacher_call_sees_the_half_step(subject: Subject, trial: Trial) -> None:
     """Terms: |z̃| + (|ẑ| + |z̃|) (d/2)/(1 − τ), with ẑ as the first teacher call returned it."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -218,13 +216,13 @@ def _lies_at_its_label(
 
 
 @check("eq07.consistent-labels", needs_one=LOSSES)
-def inputs_lie_at_their_labels(subject: Subject, trial: Trial) -> None:
+def check_inputs_lie_at_their_labels(subject: Subject, trial: Trial) -> None:
     """A perfect predictor keeps every input on the line from z0 to z1. One step size in a sequence."""
     every_draw(subject, trial, lambda route, draw, _: consistent(subject, trial, route, draw), max_time=1)
 
 
 @check("eq07.mixed-steps", needs_one=LOSSES)
-def mixed_sequences_stay_consistent(subject: Subject, trial: Trial) -> None:
+def check_mixed_sequences_stay_consistent(subject: Subject, trial: Trial) -> None:
     """The same in sequences whose timesteps have different step sizes, d_min among them (A4)."""
     if subject.readings["A3"] == "sequence":
         trial.inconclusive("does not apply: d is drawn per sequence (reading A3)")
@@ -264,7 +262,7 @@ def compare_gradient(
 
 
 @check("eq07.flow-value", needs_one=LOSSES)
-def flow_term_is_the_x_space_error(subject: Subject, trial: Trial) -> None:
+def check_flow_term_is_the_x_space_error(subject: Subject, trial: Trial) -> None:
     """Timesteps at d_min, w included."""
     every_evaluation(subject, trial, lambda evaluation: compare_where(subject, trial, evaluation, False))
 
@@ -277,7 +275,7 @@ def flow_term_is_the_x_space_error(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq07.bootstrap-value", needs_one=LOSSES)
-def bootstrap_term_is_the_scaled_velocity_error(subject: Subject, trial: Trial) -> None:
+def check_bootstrap_term_is_the_scaled_velocity_error(subject: Subject, trial: Trial) -> None:
     """Timesteps above d_min, w included."""
     if subject.k_max == 1:
         trial.inconclusive("does not apply: with K_max = 1 every timestep is at d_min")
@@ -285,7 +283,7 @@ def bootstrap_term_is_the_scaled_velocity_error(subject: Subject, trial: Trial) 
 
 
 @check("eq07.flow-only-at-dmin", needs_one=LOSSES)
-def data_enters_through_z_tilde_alone(subject: Subject, trial: Trial) -> None:
+def check_data_enters_through_z_tilde_alone(subject: Subject, trial: Trial) -> None:
     """Above d_min the gradient has no part along ẑ1 − z1 beyond the paper's; with everything given, other data behind the same z̃ changes nothing."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -313,10 +311,6 @@ def data_enters_through_z_tilde_alone(subject: Subject, trial: Trial) -> None:
 
 
 def _other_data_behind_the_same_input(subject: Subject, trial: Trial) -> None:
-    @trial.examples
-    @given(
-        seeds(), st.sampled_from([step for step in step_sizes(subject.k_max) if subject.k_max * step > 1]), st.data()
-    )
     def holds(seed: int, step: object, data: st.DataObject) -> None:
         d = float(step)  # type: ignore[arg-type]
         tau = data.draw(st.integers(0, int(1 / d) - 1)) * d
@@ -340,7 +334,12 @@ def _other_data_behind_the_same_input(subject: Subject, trial: Trial) -> None:
             call=after.call,
         )
 
-    holds()
+    trial.for_all(
+        seeds(),
+        st.sampled_from([step for step in step_sizes(subject.k_max) if subject.k_max * step > 1]),
+        st.data(),
+        body=holds,
+    )
 
 
 def with_gradients(evaluation: Evaluation) -> Evaluation:
@@ -351,7 +350,7 @@ def with_gradients(evaluation: Evaluation) -> Evaluation:
 
 
 @check("eq07.stop-gradient", needs_one=LOSSES)
-def no_gradient_reaches_the_teacher(subject: Subject, trial: Trial) -> None:
+def check_no_gradient_reaches_the_teacher(subject: Subject, trial: Trial) -> None:
     """Exactly zero with respect to every output but the student's."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -371,7 +370,7 @@ def no_gradient_reaches_the_teacher(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq07.gradient", needs_one=LOSSES)
-def gradient_of_the_student_is_the_papers(subject: Subject, trial: Trial) -> None:
+def check_gradient_of_the_student_is_the_papers(subject: Subject, trial: Trial) -> None:
     """d loss / d ẑ1 at every timestep."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -383,7 +382,7 @@ def gradient_of_the_student_is_the_papers(subject: Subject, trial: Trial) -> Non
 
 
 @check("eq07.same-network", needs_one=LOSSES)
-def teacher_is_the_network_itself(subject: Subject, trial: Trial) -> None:
+def check_teacher_is_the_network_itself(subject: Subject, trial: Trial) -> None:
     """Both teacher calls are made on the network that was handed in; under A38 "average" they may be made on a copy of it."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -399,7 +398,7 @@ def teacher_is_the_network_itself(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq07.actions", needs_one=LOSSES)
-def actions_condition_all_three_calls(subject: Subject, trial: Trial) -> None:
+def check_actions_condition_all_three_calls(subject: Subject, trial: Trial) -> None:
     """Exact: what the student's row receives, its teacher rows receive."""
 
     def judge(evaluation: Evaluation) -> None:
@@ -442,7 +441,7 @@ def zero_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None:
 
 
 @check("eq07.perfect", needs_one=LOSSES)
-def perfect_predictor_has_zero_loss(subject: Subject, trial: Trial) -> None:
+def check_perfect_predictor_has_zero_loss(subject: Subject, trial: Trial) -> None:
     """At every (τ, d) of the grid through `dynamics_loss_at`, at drawn ones through `dynamics_loss`."""
     if subject.provides("dynamics_loss_at"):
         for level, step in ((tau, d) for d in step_sizes(subject.k_max) for tau in signal_levels(d)):
@@ -461,11 +460,9 @@ def _perfect_through_every_route(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq06.x-prediction", needs_one=LOSSES)
-def output_is_read_as_clean_data(subject: Subject, trial: Trial) -> None:
+def check_output_is_read_as_clean_data(subject: Subject, trial: Trial) -> None:
     """At d_min the loss vanishes where the output is z1, and nowhere near where it is the velocity z1 − z0."""
 
-    @trial.examples
-    @given(seeds())
     def holds(seed: int) -> None:
         shape = (1, 1, 2, 3)
         tau = np.random.default_rng(seed).integers(0, subject.k_max, (1, 1)) / subject.k_max
@@ -482,7 +479,7 @@ def output_is_read_as_clean_data(subject: Subject, trial: Trial) -> None:
         )
 
     if subject.provides("dynamics_loss_at"):
-        holds()
+        trial.for_all(seeds(), body=holds)
     elif subject.adapter.min_batch == 1:
         _perfect_where_all_is_at_d_min(subject, trial)
     else:
@@ -492,19 +489,17 @@ def output_is_read_as_clean_data(subject: Subject, trial: Trial) -> None:
 def _perfect_where_all_is_at_d_min(subject: Subject, trial: Trial) -> None:
     """Above d_min a perfect predictor's loss is a matter of eq07.perfect: it hangs on the teacher as well."""
 
-    @trial.examples
-    @given(seeds())
     def holds(seed: int) -> None:
         draw = same_data(draw_contents(subject, seed, (1, 1, 2, 3)))
         seen = subject.evaluate("dynamics_loss", AFFINE, draw).students
         assume(all(np.all(match.student.d == subject.d_min) for match in seen))
         zero_loss(subject, trial, subject.evaluate("dynamics_loss", perfect(draw.z1[0]), draw))
 
-    holds()
+    trial.for_all(seeds(), body=holds)
 
 
 @check("eq07.finite", needs_one=LOSSES)
-def loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> None:
+def check_loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> None:
     """Every (τ, d), τ = 1 − d included; through `dynamics_loss` a large batch of drawn ones."""
     pairs = [(float(level), float(step)) for step in step_sizes(subject.k_max) for level in signal_levels(step)]
     tau, d = (np.array(column)[:, None] for column in zip(*pairs, strict=True))
@@ -535,7 +530,7 @@ def compare_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None
 
 
 @check("eq07.absolute", needs_one=LOSSES)
-def loss_has_the_papers_absolute_value(subject: Subject, trial: Trial) -> None:
+def check_loss_has_the_papers_absolute_value(subject: Subject, trial: Trial) -> None:
     """Under the declared norm (A8) and averaging (A27), also where errors are large: nothing is clipped."""
 
     def judge(route: str, draw: Draw, scale: float) -> None:
@@ -545,7 +540,7 @@ def loss_has_the_papers_absolute_value(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq07.batch-shapes", needs_one=LOSSES)
-def no_shape_broadcasts_by_luck(subject: Subject, trial: Trial) -> None:
+def check_no_shape_broadcasts_by_luck(subject: Subject, trial: Trial) -> None:
     """B ≠ T both ways, B = T, T = 1, B = 1, as far as the declared minimum batch admits them."""
     for route in subject.loss_routes():
         fewest = subject.adapter.min_batch if route == "dynamics_loss" else 1
@@ -559,7 +554,7 @@ def no_shape_broadcasts_by_luck(subject: Subject, trial: Trial) -> None:
 
 
 @check("eq07.nan-visible", needs_one=LOSSES)
-def nan_in_the_data_shows_in_the_loss(subject: Subject, trial: Trial) -> None:
+def check_nan_in_the_data_shows_in_the_loss(subject: Subject, trial: Trial) -> None:
     """One NaN in z1 makes the loss NaN."""
 
     def judge(route: str, draw: Draw, _: None) -> None:
@@ -620,7 +615,7 @@ def _reproducible(subject: Subject, draw: Draw) -> np.ndarray:
 
 
 @signature("dynamics_loss_at")
-def calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
+def signature_calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
     """The trace at single (τ, d) and of two mixed batches, and whether a NaN shows."""
     pairs = [(tau, subject.d_min if d is None else d) for tau, d in PAIRS]
     pairs = [(tau, d) for tau, d in pairs if d >= subject.d_min and tau + d <= 1]
@@ -648,7 +643,7 @@ def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
 
 
 @signature("dynamics_loss", tolerance=1e-2, observe=observe_draws)
-def calls_and_values_on_what_was_drawn(subject: Subject, draws_seen: list[Draw]) -> np.ndarray:
+def signature_calls_and_values_on_what_was_drawn(subject: Subject, draws_seen: list[Draw]) -> np.ndarray:
     """The traces of a candidate that is given what the implementation drew."""
 
     def traced(draw: Draw) -> np.ndarray:

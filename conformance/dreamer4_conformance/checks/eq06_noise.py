@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.laws import any_of, mean_square_bound, normal_distance_bound, normal_tail, product_bound
-from dreamer4_conformance.recorder import AFFINE
-from dreamer4_conformance.strategies import draw_contents
-from dreamer4_conformance.subject import Evaluation, Subject
+from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.subject import Evaluation, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.tail_bounds import (
+    any_of,
+    mean_square_bound,
+    normal_distance_bound,
+    normal_tail,
+    product_bound,
+)
 
 SHAPE = (64, 4, 8, 16)
 """(B, T, S, D) of the fixed-seed draw, with a larger batch where the adapter asks for one."""
@@ -51,7 +57,7 @@ def _dependences(noise: np.ndarray, again: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @check("eq06.noise-law", needs=("dynamics_loss",), decisions=8)
-def noise_is_independent_standard_normal(subject: Subject, trial: Trial) -> None:
+def check_noise_is_independent_standard_normal(subject: Subject, trial: Trial) -> None:
     """Mean, mean square, distribution, and dependence between neighbours along each axis and between two seeds.
 
     Found with certainty: a mean beyond 0.1, a scale 10 % off, a correlation beyond 0.3, a distribution 0.05 away.
@@ -74,7 +80,7 @@ def noise_is_independent_standard_normal(subject: Subject, trial: Trial) -> None
 
 
 @check("eq07.student-label", needs=("dynamics_loss",), decisions=1)
-def students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> None:
+def check_students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> None:
     """The share of z1 in z̃, by regression on 128 elements, is the label. Found with certainty: labels off by more than (1 − τ) 0.7."""
     evaluation = _draw(subject, trial.seed)
     scores = []
@@ -93,7 +99,7 @@ def students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> 
 
 
 @signature("dynamics_loss", tolerance=0.15, drawn=True)
-def moments_of_the_noise(subject: Subject) -> np.ndarray:
+def signature_moments_of_the_noise(subject: Subject) -> np.ndarray:
     """Mean, mean square and kurtosis of the noise, and its dependences."""
 
     def probe() -> list[float]:

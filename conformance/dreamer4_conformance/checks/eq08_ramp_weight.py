@@ -5,39 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.eq06_07_shortcut_forcing import LOSSES
-from dreamer4_conformance.diagnosis import signature
-from dreamer4_conformance.expectation import Expectation, expect
-from dreamer4_conformance.recorder import AFFINE
-from dreamer4_conformance.strategies import draw_contents, levels
-from dreamer4_conformance.subject import Evaluation, Subject
+from dreamer4_conformance.instruments.expected_loss import Expectation, expect
+from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.subject import LOSSES, Evaluation, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import signature
+from dreamer4_conformance.judging.strategies import levels
 from dreamer4_reference.eq08_ramp_weight import ramp_weight
 
 
 @check("eq08.value", needs=("ramp_weight",))
-def weight_is_the_ramp(subject: Subject, trial: Trial) -> None:
+def check_weight_is_the_ramp(subject: Subject, trial: Trial) -> None:
     """Terms: 0.9 τ + 0.1, each rounded once; in noise levels 1 − τ is exact on multiples of 1/256."""
 
-    @trial.examples
-    @given(levels())
     def holds(tau: np.ndarray) -> None:
         got, expected = subject.ramp_weight(tau), ramp_weight(tau)
         call = f"ramp_weight({subject.level(tau).tolist()})"
         trial.compare("w", got, expected, terms=np.ones_like(tau), k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(levels(), body=holds)
 
 
 @check("eq08.elementwise", needs=("ramp_weight",))
-def weight_of_one_timestep_is_its_own(subject: Subject, trial: Trial) -> None:
+def check_weight_of_one_timestep_is_its_own(subject: Subject, trial: Trial) -> None:
     """The weight of an element within a (B, T) batch is its weight alone, for every shape, a scalar included."""
 
-    @trial.examples
-    @given(levels(min_size=4, max_size=6), st.integers(1, 3))
     def holds(tau: np.ndarray, batch: int) -> None:
         grid = np.stack([np.roll(tau, shift) for shift in range(batch)])
         alone = np.array([[subject.ramp_weight(level.reshape(())).item() for level in row] for row in grid])
@@ -45,11 +40,11 @@ def weight_of_one_timestep_is_its_own(subject: Subject, trial: Trial) -> None:
         got = subject.ramp_weight(grid)
         trial.compare("w within a batch", got, alone, terms=np.ones_like(grid), k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(levels(min_size=4, max_size=6), st.integers(1, 3), body=holds)
 
 
 @check("eq08.applied", needs_one=LOSSES)
-def loss_applies_the_weight_to_each_timestep(subject: Subject, trial: Trial) -> None:
+def check_loss_applies_the_weight_to_each_timestep(subject: Subject, trial: Trial) -> None:
     """The loss over the unweighted error is proportional to w, timestep by timestep and in both terms (A7).
 
     Only proportional: a hidden factor is a matter of eq07.absolute.
@@ -131,7 +126,7 @@ def _weights_of_singles(subject: Subject, trial: Trial) -> Weights:
 
 
 @signature("ramp_weight")
-def weight_along_the_levels(subject: Subject) -> np.ndarray:
+def signature_weight_along_the_levels(subject: Subject) -> np.ndarray:
     """w at five levels, then at two of them within one batch."""
     apart = subject.ramp_weight(np.linspace(0.0, 1.0, 5))
     return np.concatenate([apart, subject.ramp_weight(np.array([0.25, 1.0]))])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.eq09_multi_token import multi_token_loss, multi_token_targets
 
@@ -44,11 +44,9 @@ def _sequences(draw: st.DrawFn, subject: Subject) -> np.ndarray:
 
 
 @check("eq09.offsets", needs=("mtp_targets",))
-def head_n_predicts_n_ahead(subject: Subject, trial: Trial) -> None:
+def check_head_n_predicts_n_ahead(subject: Subject, trial: Trial) -> None:
     """Exact: nothing is computed. What stands past the end is free."""
 
-    @trial.examples
-    @given(_sequences(subject), st.integers(1, 8))
     @example(np.arange(3)[None], 8)
     @example(np.arange(12)[None], 8)
     def holds(x: np.ndarray, length: int) -> None:
@@ -61,7 +59,7 @@ def head_n_predicts_n_ahead(subject: Subject, trial: Trial) -> None:
         sentence = "the target at distance n of position t must be x_{t+n}"
         trial.require(same, sentence, call=call, got=targets.tolist(), expected=expected.tolist())
 
-    holds()
+    trial.for_all(_sequences(subject), st.integers(1, 8), body=holds)
 
 
 @st.composite
@@ -87,14 +85,12 @@ def _call(log_prob: np.ndarray, valid: np.ndarray) -> str:
 
 
 @check("eq09.sum", needs=("mtp_loss",))
-def distances_are_added_up(subject: Subject, trial: Trial) -> None:
+def check_distances_are_added_up(subject: Subject, trial: Trial) -> None:
     """Every distance has a valid position: a mean over none is left open. Terms: |ln p|, all of one sign.
 
     Two frames at least: one alone, an image, may carry no labels.
     """
 
-    @trial.examples
-    @given(_log_probs(subject, fewest_spare=1, shortest=2))
     def holds(drawn: tuple[np.ndarray, np.ndarray]) -> None:
         log_prob, valid = drawn
         over, positions = subject.readings["A19"], subject.readings["A29"]
@@ -102,15 +98,13 @@ def distances_are_added_up(subject: Subject, trial: Trial) -> None:
         got = _loss(subject, log_prob, valid)
         trial.compare("the loss", got, expected, terms=expected, k=8, eps=subject.eps, call=_call(log_prob, valid))
 
-    holds()
+    trial.for_all(_log_probs(subject, fewest_spare=1, shortest=2), body=holds)
 
 
 @check("eq09.past-end", needs=("mtp_loss",))
-def positions_past_the_end_never_matter(subject: Subject, trial: Trial) -> None:
+def check_positions_past_the_end_never_matter(subject: Subject, trial: Trial) -> None:
     """Two calls that differ past the end alone. Where a distance has no valid position both may be NaN."""
 
-    @trial.examples
-    @given(_log_probs(subject, fewest_spare=-3), st.sampled_from([-FAR, -1.0, FAR]))
     def holds(drawn: tuple[np.ndarray, np.ndarray], beyond: float) -> None:
         log_prob, valid = drawn
         other = np.where(valid, log_prob, subject.round(np.asarray(beyond)))
@@ -120,11 +114,11 @@ def positions_past_the_end_never_matter(subject: Subject, trial: Trial) -> None:
         terms = -np.where(valid, log_prob, 0.0).sum()
         trial.compare("the loss", second, first, terms=terms, k=2, eps=subject.eps, call=_call(other, valid))
 
-    holds()
+    trial.for_all(_log_probs(subject, fewest_spare=-3), st.sampled_from([-FAR, -1.0, FAR]), body=holds)
 
 
 @signature("mtp_targets")
-def targets_of_five_timesteps(subject: Subject) -> np.ndarray:
+def signature_targets_of_five_timesteps(subject: Subject) -> np.ndarray:
     """Valid targets of one sequence at L = 3, −1 past the end, −2 where the distances run out."""
 
     def probe() -> np.ndarray:
@@ -137,7 +131,7 @@ def targets_of_five_timesteps(subject: Subject) -> np.ndarray:
 
 
 @signature("mtp_loss")
-def loss_of_six_timesteps(subject: Subject) -> np.ndarray:
+def signature_loss_of_six_timesteps(subject: Subject) -> np.ndarray:
     """The loss at distances 0 … 3, with 0 and with something else past the end."""
     _, valid = multi_token_targets(np.zeros((2, 6)), (0, 1, 2, 3))
     log_prob = np.where(valid, -(np.arange(48).reshape(2, 6, 4) % 7) / 4.0, 0.0)

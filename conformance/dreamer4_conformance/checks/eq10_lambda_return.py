@@ -6,88 +6,31 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.twohot import adapters_bins
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.gradients import operation_gradients
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.gradients import operation_gradients
+from dreamer4_conformance.instruments.heads import (
+    Trajectory,
+    adapters_bins,
+    compute_returns,
+    expected_returns,
+    magnitude,
+    trajectory,
+)
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds, trajectories
 from dreamer4_conformance.verdicts import NotProvided
-from dreamer4_reference.eq10_lambda_return import lambda_returns, value_loss, value_loss_gradient
+from dreamer4_reference.eq10_lambda_return import value_loss, value_loss_gradient
 from dreamer4_reference.twohot import log_softmax, softmax, symlog, twohot_encode
-
-UNIT = 256
-"""γ, λ and c are multiples of 1/256, exact in every dtype."""
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Arguments of `lambda_returns`: reward, cont (B, H); value (B, H + 1)."""
-
-    reward: np.ndarray
-    value: np.ndarray
-    cont: np.ndarray
-    gamma: float
-    lam: float
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """In the order of the operation."""
-        return self.reward, self.value, self.cont, self.gamma, self.lam
-
-    def __str__(self) -> str:
-        """As a reader would write them."""
-        return ", ".join(str(x.tolist()) if isinstance(x, np.ndarray) else str(x) for x in self.arguments)
-
-
-def trajectory(subject: Subject, seed: int, shape: tuple[int, int], gamma: float, lam: float) -> Trajectory:
-    """Rewards and values from `seed`; c is 1, 0 or in between.
-
-    Under pairing "next" the last c is 1, because what follows past the end is open.
-    """
-    rng = np.random.default_rng(seed)
-    reward, value = rng.standard_normal(shape), rng.standard_normal((shape[0], shape[1] + 1))
-    cont = np.clip(rng.integers(-UNIT // 2, 2 * UNIT, shape), 0, UNIT) / UNIT
-    if subject.readings["A15"] == "next":
-        cont[:, -1] = 1.0
-    return Trajectory(subject.round(reward), subject.round(value), cont, gamma, lam)
-
-
-@st.composite
-def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None, shortest: int = 1) -> Trajectory:
-    """Up to 3 rows and 9 steps."""
-    shape = (draw(st.integers(1, 3)), draw(st.integers(shortest, 9)))
-    gamma = draw(st.integers(UNIT // 2, UNIT)) / UNIT
-    return trajectory(subject, draw(seeds()), shape, gamma, draw(st.integers(0, UNIT)) / UNIT if lam is None else lam)
-
-
-def expected_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
-    """The reference under the adapter's readings."""
-    mixture, pairing = subject.readings["A13"], subject.readings["A15"]
-    return np.asarray(lambda_returns(*given_.arguments, mixture=mixture, pairing=pairing))  # type: ignore[arg-type]
-
-
-def magnitude(subject: Subject, given_: Trajectory) -> np.ndarray:
-    """|r| + γ c ((1 − λ)|v| + λ …), rounded once for each step left; |v_t| too: the sum of TD errors starts at it."""
-    reward = np.abs(given_.reward) + np.abs(given_.value[:, :-1])
-    sizes = expected_returns(subject, replace(given_, reward=reward, value=np.abs(given_.value)))
-    return np.asarray(sizes * (1 + np.arange(reward.shape[1])[::-1]))
-
-
-def compute_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
-    """What the operation returned."""
-    return subject.compute("lambda_returns", *given_.arguments, shape=given_.reward.shape)
 
 
 @check("eq10.value", needs=("lambda_returns",))
-def returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
+def check_returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
     """Terms: see `magnitude`."""
 
-    @trial.examples
-    @given(trajectories(subject))
     @example(trajectory(subject, 0, (2, 1), 0.75, 0.5))
     @example(trajectory(subject, 1, (3, 3), 0.75, 0.5))
     def holds(drawn: Trajectory) -> None:
@@ -95,15 +38,13 @@ def returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
         call, terms = f"lambda_returns({drawn})", magnitude(subject, drawn)
         trial.compare("the return", got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(trajectories(subject), body=holds)
 
 
 @check("eq10.limits", needs=("lambda_returns",))
-def lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
+def check_lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
     """Written out, not as the recursion: Σ of discounted rewards and v_H; r_t + γ c_t v_{t+1} (v_t under "v_same")."""
 
-    @trial.examples
-    @given(trajectories(subject, lam=1.0, shortest=2), st.booleans())
     def holds(drawn: Trajectory, whole: bool) -> None:
         drawn = replace(drawn, lam=float(whole))
         expected = _discounted_sum(subject, drawn) if whole else _one_step(subject, drawn)
@@ -111,7 +52,7 @@ def lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial
         what, call = f"the return at λ = {drawn.lam}", f"lambda_returns({drawn})"
         trial.compare(what, got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(trajectories(subject, lam=1.0, shortest=2), st.booleans(), body=holds)
 
 
 def _discount(subject: Subject, drawn: Trajectory) -> np.ndarray:
@@ -133,11 +74,9 @@ def _one_step(subject: Subject, drawn: Trajectory) -> np.ndarray:
 
 
 @check("eq10.terminal", needs=("lambda_returns",))
-def an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) -> None:
+def check_an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) -> None:
     """The operation against itself; before the end by its response to the last reward: 1, and γ c λ a step back."""
 
-    @trial.examples
-    @given(trajectories(subject, shortest=2), st.integers(0, 7))
     def holds(drawn: Trajectory, place: int) -> None:
         ended, after = _ended(subject, drawn, place)
         end = _Terminal(subject, trial, ended, compute_returns(subject, ended), after)
@@ -145,7 +84,7 @@ def an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) 
         end.nothing_after_is_cut(drawn)
         end.everything_before_counts()
 
-    holds()
+    trial.for_all(trajectories(subject, shortest=2), st.integers(0, 7), body=holds)
 
 
 def _ended(subject: Subject, drawn: Trajectory, place: int) -> tuple[Trajectory, int]:
@@ -197,11 +136,9 @@ class _Terminal:
 
 
 @check("eq10.linear", needs=("lambda_returns",))
-def returns_are_linear(subject: Subject, trial: Trial) -> None:
+def check_returns_are_linear(subject: Subject, trial: Trial) -> None:
     """R of a sum is the sum of the R; R of a multiple, from 2⁻¹⁰ to 2²⁰, is that multiple of R."""
 
-    @trial.examples
-    @given(trajectories(subject, shortest=2), seeds(), st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20]))
     def holds(one: Trajectory, seed: int, scale: float) -> None:
         other = replace(trajectory(subject, seed, one.reward.shape, one.gamma, one.lam), cont=one.cont)
         # The sum is rounded before the operation sees it, so the second summand is what is left of it.
@@ -218,7 +155,9 @@ def returns_are_linear(subject: Subject, trial: Trial) -> None:
             got, call = compute_returns(subject, model), f"lambda_returns({model})"
             trial.compare(what, got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(
+        trajectories(subject, shortest=2), seeds(), st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20]), body=holds
+    )
 
 
 def _pairs(one: Trajectory, other: Trajectory) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
@@ -230,12 +169,10 @@ def _with(drawn: Trajectory, reward: np.ndarray, value: np.ndarray) -> Trajector
 
 
 @check("eq10.loss", needs=("value_loss", "twohot_bins"))
-def value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
+def check_value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
     """Terms: |ln p|; the rounding of a two-hot weight by the spread of ln p. Without gradients the value alone."""
     bins = adapters_bins(subject)
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 4))
     def holds(seed: int, rows: int) -> None:
         case = _Head(subject, trial, bins, *_value_inputs(subject, bins, seed, rows))
         case.value()
@@ -244,7 +181,7 @@ def value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Tria
         except NotProvided:
             return
 
-    holds()
+    trial.for_all(seeds(), st.integers(1, 4), body=holds)
 
 
 @dataclass(frozen=True)
@@ -324,19 +261,19 @@ def _returned(subject: Subject, operation: str) -> np.ndarray:
 
 
 @signature("lambda_returns")
-def returns_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+def signature_returns_of_fixed_trajectories(subject: Subject) -> np.ndarray:
     """See `_returned`."""
     return _returned(subject, "lambda_returns")
 
 
 @signature("advantages")
-def advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+def signature_advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
     """See `_returned`."""
     return _returned(subject, "advantages")
 
 
 @signature("value_loss")
-def loss_of_a_sloping_head(subject: Subject) -> np.ndarray:
+def signature_loss_of_a_sloping_head(subject: Subject) -> np.ndarray:
     """What the loss and its gradient are off by where ln p falls with the bins' values, whatever the bins are."""
     bins = adapters_bins(subject)
     returns = np.array([-3.0, 0.4, 2.5])

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.eq10_lambda_return import Trajectory, expected_returns, magnitude, trajectories
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.gradients import operation_gradients
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.gradients import operation_gradients
+from dreamer4_conformance.instruments.heads import Trajectory, expected_returns, magnitude
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds, trajectories
 from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 from dreamer4_reference.eq11_pmpo import (
     kl_to_prior,
@@ -111,46 +110,40 @@ K = 2
 
 
 @check("eq11.advantage", needs=("advantages",))
-def advantage_is_return_minus_value(subject: Subject, trial: Trial) -> None:
+def check_advantage_is_return_minus_value(subject: Subject, trial: Trial) -> None:
     """Terms: those of the return, which hold |v_t|."""
 
-    @trial.examples
-    @given(trajectories(subject))
     def holds(drawn: Trajectory) -> None:
         expected = expected_returns(subject, drawn) - drawn.value[:, :-1]
         got = subject.compute("advantages", *drawn.arguments, shape=expected.shape)
         call, sizes = f"advantages({drawn})", magnitude(subject, drawn) + np.abs(drawn.value[:, :-1])
         trial.compare("the advantage", got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(trajectories(subject), body=holds)
 
 
 @check("eq11.value", needs=("policy_loss",))
-def loss_is_the_three_terms(subject: Subject, trial: Trial) -> None:
+def check_loss_is_the_three_terms(subject: Subject, trial: Trial) -> None:
     """Both sets inhabited and no advantage 0: those cases are clauses of their own."""
 
-    @trial.examples
-    @given(states(subject))
     def holds(drawn: States) -> None:
         got, expected = loss(subject, drawn), policy_loss(*drawn.arguments)
         trial.compare("the loss", got, expected, terms=terms(drawn), k=K, eps=subject.eps, call=f"policy_loss({drawn})")
 
-    holds()
+    trial.for_all(states(subject), body=holds)
 
 
 @check("eq11.gradient", needs=("policy_loss",))
-def gradient_is_that_of_the_three_terms(subject: Subject, trial: Trial) -> None:
+def check_gradient_is_that_of_the_three_terms(subject: Subject, trial: Trial) -> None:
     """Terms: |w|(onehot + π) and β/N π (|ln π/π_prior| + KL), each with the rounding of its ln π."""
 
-    @trial.examples
-    @given(states(subject))
     def holds(drawn: States) -> None:
         (got,) = operation_gradients(subject, "policy_loss", (0,), *drawn.arguments)
         what, call = "the gradient with respect to the logits", f"gradient of policy_loss({drawn})"
         expected, sizes = policy_loss_gradient(*drawn.arguments), _gradient_terms(drawn)
         trial.compare(what, got, expected, terms=sizes, k=2 * K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(states(subject), body=holds)
 
 
 def _gradient_terms(drawn: States) -> np.ndarray:
@@ -165,11 +158,9 @@ def _gradient_terms(drawn: States) -> np.ndarray:
 
 
 @check("eq11.sign-only", needs=("policy_loss",))
-def size_of_the_advantage_is_irrelevant(subject: Subject, trial: Trial) -> None:
+def check_size_of_the_advantage_is_irrelevant(subject: Subject, trial: Trial) -> None:
     """Each advantage by its own power of two, 2⁻⁴⁰ to 2¹⁰."""
 
-    @trial.examples
-    @given(states(subject), seeds())
     def holds(drawn: States, seed: int) -> None:
         factors = 2.0 ** np.random.default_rng(seed).integers(-40, 11, len(drawn.advantage))
         rescaled = replace(drawn, advantage=factors * drawn.advantage)
@@ -178,15 +169,13 @@ def size_of_the_advantage_is_irrelevant(subject: Subject, trial: Trial) -> None:
         what = "the loss after a positive rescaling"
         trial.compare(what, got, expected, terms=terms(drawn), k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(states(subject), seeds(), body=holds)
 
 
 @check("eq11.per-set-mean", needs=("policy_loss",))
-def duplicating_a_set_changes_nothing(subject: Subject, trial: Trial) -> None:
+def check_duplicating_a_set_changes_nothing(subject: Subject, trial: Trial) -> None:
     """At β = 0, because duplicates weigh in the mean of the KL."""
 
-    @trial.examples
-    @given(states(subject, beta=0.0), st.booleans(), st.integers(2, 4))
     def holds(drawn: States, positive: bool, times: int) -> None:
         repeats = np.where((drawn.advantage >= 0) == positive, times, 1)
         duplicated = drawn.rows(np.repeat(np.arange(len(repeats)), repeats))
@@ -195,15 +184,13 @@ def duplicating_a_set_changes_nothing(subject: Subject, trial: Trial) -> None:
         call = f"policy_loss({duplicated}), beside policy_loss({drawn})"
         trial.compare(what, got, expected, terms=2 * terms(drawn), k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(states(subject, beta=0.0), st.booleans(), st.integers(2, 4), body=holds)
 
 
 @check("eq11.zero-advantage", needs=("policy_loss",))
-def zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> None:
+def check_zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> None:
     """0 is as good as 1; −1 in its place makes a difference, which shows that the state matters at all."""
 
-    @trial.examples
-    @given(states(subject, beta=0.0), st.integers(0, 8))
     def holds(drawn: States, place: int) -> None:
         # One state more than the two sets need, so that neither is empty whatever its sign.
         zero, one, minus = (_with_extra(drawn, place, sign) for sign in (0.0, 1.0, -1.0))
@@ -215,7 +202,7 @@ def zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> None:
             sentence = "an advantage of −1 must change the loss where 1 stood"
             trial.require(loss(subject, minus) != expected, sentence, call=f"policy_loss({minus})", got=expected)
 
-    holds()
+    trial.for_all(states(subject, beta=0.0), st.integers(0, 8), body=holds)
 
 
 def _with_extra(drawn: States, place: int, advantage: float) -> States:
@@ -228,11 +215,9 @@ def _with_extra(drawn: States, place: int, advantage: float) -> States:
 
 
 @check("eq11.kl-direction", needs=("policy_loss",))
-def prior_term_is_kl_from_policy_to_prior(subject: Subject, trial: Trial) -> None:
+def check_prior_term_is_kl_from_policy_to_prior(subject: Subject, trial: Trial) -> None:
     """The prior term alone: what the loss loses when the policy is its own prior. Policy and prior are far apart."""
 
-    @trial.examples
-    @given(states(subject, beta=1.0))
     def holds(drawn: States) -> None:
         ((logits, prior),) = drawn.components
         drawn = replace(drawn, prior=subject.round(3 * prior))
@@ -242,15 +227,13 @@ def prior_term_is_kl_from_policy_to_prior(subject: Subject, trial: Trial) -> Non
         call, sizes = f"policy_loss({drawn})", terms(drawn) + terms(without)
         trial.compare("the prior term", got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(states(subject, beta=1.0), body=holds)
 
 
 @check("eq11.factored", needs=("policy_loss_factored",))
-def components_are_added_up(subject: Subject, trial: Trial) -> None:
+def check_components_are_added_up(subject: Subject, trial: Trial) -> None:
     """One to three components of different sizes; a single one is as good as `policy_loss`."""
 
-    @trial.examples
-    @given(st.sampled_from([(3,), (2, 5), (4, 2, 3), (2, 2)]).flatmap(lambda sizes: states(subject, sizes=sizes)))
     def holds(drawn: States) -> None:
         got, sizes, call = loss(subject, drawn), terms(drawn), f"policy_loss_factored({drawn})"
         expected = policy_loss_factored(*drawn.arguments)
@@ -260,32 +243,31 @@ def components_are_added_up(subject: Subject, trial: Trial) -> None:
             what = "the loss of one component"
             trial.compare(what, got, loss(subject, single), terms=sizes, k=K, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(
+        st.sampled_from([(3,), (2, 5), (4, 2, 3), (2, 2)]).flatmap(lambda sizes: states(subject, sizes=sizes)),
+        body=holds,
+    )
 
 
 @check("eq11.prior-frozen", needs=("policy_loss",))
-def no_gradient_reaches_the_prior(subject: Subject, trial: Trial) -> None:
+def check_no_gradient_reaches_the_prior(subject: Subject, trial: Trial) -> None:
     """Exact; β is not 0."""
 
-    @trial.examples
-    @given(states(subject, beta=0.5))
     def holds(drawn: States) -> None:
         (got,) = operation_gradients(subject, "policy_loss", (1,), *drawn.arguments)
         sentence = "the gradient with respect to the prior's logits must be 0"
         trial.require(not got.any(), sentence, call=f"gradient of policy_loss({drawn})", got=got.tolist(), expected=0.0)
 
-    holds()
+    trial.for_all(states(subject, beta=0.5), body=holds)
 
 
 @check("eq11.empty-set", needs=("policy_loss",))
-def an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
+def check_an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
     """All advantages of one sign, down to a single state; the gradient too, in which a NaN may outlive the value.
 
     At β = 0, because the prior term is another clause's.
     """
 
-    @trial.examples
-    @given(states(subject, beta=0.0), st.sampled_from([1.0, -1.0]), st.booleans())
     def holds(drawn: States, sign: float, alone: bool) -> None:
         some = drawn.rows(np.arange(1 if alone else len(drawn.action)))
         one_sided = replace(some, advantage=sign * np.abs(some.advantage))
@@ -300,14 +282,14 @@ def an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
         wanted = policy_loss_gradient(*one_sided.arguments)
         trial.compare(what, gradient, wanted, terms=sizes, k=2 * K, eps=subject.eps, call=f"gradient of {call}")
 
-    holds()
+    trial.for_all(states(subject, beta=0.0), st.sampled_from([1.0, -1.0]), st.booleans(), body=holds)
 
 
 START = ("policy", "prior", "policy_after", "prior_after")
 
 
 @check("rl.prior-start", needs=("prior_start",))
-def prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
+def check_prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
     """KL = 0 is equality of the log-probabilities, within rounding; the frozen prior is the same bit for bit."""
     seed = trial.seed
     before, prior, after, prior_after = _start(subject, seed)
@@ -348,7 +330,7 @@ SIGNS = ((1.0, -2.0, 0.5, 3.0, -0.25), (0.0, -2.0, 0.0, 3.0, -0.25), (1.0,) * 5,
 
 
 @signature("policy_loss")
-def loss_of_five_states(subject: Subject) -> np.ndarray:
+def signature_loss_of_five_states(subject: Subject) -> np.ndarray:
     """The loss at `SIGNS`; its gradient for policy and prior, and for the policy where a set is empty."""
 
     def gradient(which: int, signs: tuple[float, ...] = SIGNS[0]) -> np.ndarray:
@@ -360,7 +342,7 @@ def loss_of_five_states(subject: Subject) -> np.ndarray:
 
 
 @signature("policy_loss_factored")
-def loss_of_two_components(subject: Subject) -> np.ndarray:
+def signature_loss_of_two_components(subject: Subject) -> np.ndarray:
     """The loss at `SIGNS`, over two components."""
 
     def probe(signs: tuple[float, ...]) -> np.ndarray:
@@ -374,7 +356,7 @@ def loss_of_two_components(subject: Subject) -> np.ndarray:
 
 
 @signature("prior_start")
-def how_the_prior_starts_and_moves(subject: Subject) -> np.ndarray:
+def signature_how_the_prior_starts_and_moves(subject: Subject) -> np.ndarray:
     """Whether it starts as the policy, stays, and follows the policy."""
 
     def probe() -> np.ndarray:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.strategies import grid_pairs, seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.inputs import grid_pairs
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.sec32_dynamics import action_tokens
 
@@ -74,7 +75,7 @@ def _tables(subject: Subject) -> _Tables:
 
 
 @check("dyn.tokens", needs=("label_token",))
-def label_is_two_embeddings_side_by_side(subject: Subject, trial: Trial) -> None:
+def check_label_is_two_embeddings_side_by_side(subject: Subject, trial: Trial) -> None:
     """No channel depends on both labels, and each label has channels."""
     if subject.k_max == 1:
         trial.inconclusive("with K_max = 1 there is one label")
@@ -88,7 +89,7 @@ def label_is_two_embeddings_side_by_side(subject: Subject, trial: Trial) -> None
 
 
 @check("dyn.tokens", needs=("label_token",))
-def different_labels_have_different_tokens(subject: Subject, trial: Trial) -> None:
+def check_different_labels_have_different_tokens(subject: Subject, trial: Trial) -> None:
     """K_max levels below 1 and log2(K_max) + 1 step sizes."""
     tables = _tables(subject)
     for name, rows, values in (
@@ -103,13 +104,11 @@ def different_labels_have_different_tokens(subject: Subject, trial: Trial) -> No
 
 
 @check("dyn.tokens", needs=("label_token",))
-def equal_labels_have_equal_tokens(subject: Subject, trial: Trial) -> None:
+def check_equal_labels_have_equal_tokens(subject: Subject, trial: Trial) -> None:
     """Wherever they stand: against the tokens of each label alone. B = T and B ≠ T."""
     tables = _tables(subject)
     by_tau, by_d = (_differ(subject, rows, rows[:1]).any(0) for rows in (tables.levels, tables.steps))
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 4), st.integers(1, 4))
     @example(0, 3, 3)
     @example(0, 3, 4)
     def holds(seed: int, batch: int, time: int) -> None:
@@ -125,11 +124,11 @@ def equal_labels_have_equal_tokens(subject: Subject, trial: Trial) -> None:
             )
             trial.require(not off.any(), sentence, call=call)
 
-    holds()
+    trial.for_all(seeds(), st.integers(1, 4), st.integers(1, 4), body=holds)
 
 
 @check("dyn.tokens", needs=("label_token",))
-def embeddings_are_looked_up(subject: Subject, trial: Trial) -> None:
+def check_embeddings_are_looked_up(subject: Subject, trial: Trial) -> None:
     """A level between two of the grid has the token of one of them (A10), or is refused."""
     count = subject.k_max
     if count == 1:
@@ -149,7 +148,7 @@ def embeddings_are_looked_up(subject: Subject, trial: Trial) -> None:
 
 
 @signature("label_token")
-def how_the_token_follows_its_labels(subject: Subject) -> np.ndarray:
+def signature_how_the_token_follows_its_labels(subject: Subject) -> np.ndarray:
     """Whether channels follow τ, d, both; how many of the labels are told apart; whether places and gaps matter."""
 
     def probe() -> np.ndarray:
@@ -204,11 +203,9 @@ def _action_inputs(
 
 
 @check("dyn.action-sum", needs=("action_tokens",))
-def components_are_summed_with_the_embedding(subject: Subject, trial: Trial) -> None:
+def check_components_are_summed_with_the_embedding(subject: Subject, trial: Trial) -> None:
     """Terms: |embedding| + Σ |component|, rounded once for each addition."""
 
-    @trial.examples
-    @given(_encoded(subject))
     @example(_action_inputs(subject, 0, (2, 1, 1, 2), 3, [True, True]))
     @example(_action_inputs(subject, 0, (2, 3, 2, 2), 2, [True, False]))
     @example(_action_inputs(subject, 0, (3, 3, 2, 2), 1, [False, True, True]))
@@ -221,11 +218,11 @@ def components_are_summed_with_the_embedding(subject: Subject, trial: Trial) -> 
         k = 2.0 + len(components)
         trial.compare("an action token", got, expected, terms=terms, k=k, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(_encoded(subject), body=holds)
 
 
 @signature("action_tokens")
-def tokens_of_two_clips(subject: Subject) -> np.ndarray:
+def signature_tokens_of_two_clips(subject: Subject) -> np.ndarray:
     """Three components of one number each, in a labelled and an unlabelled clip; B = T and B ≠ T."""
 
     def tokens(time: int) -> np.ndarray:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 
 NORMALISER = ("loss_normalizer",)
@@ -68,7 +68,7 @@ class Running:
 
 
 @check("rms.normalise", needs=NORMALISER)
-def divisor_is_the_root_mean_square(subject: Subject, trial: Trial) -> None:
+def check_divisor_is_the_root_mean_square(subject: Subject, trial: Trial) -> None:
     """At a scale far below that of ordinary losses, where a floor or an epsilon would show."""
     running = Running(subject)
     running.warm_up(mse=1 / 256)
@@ -76,7 +76,7 @@ def divisor_is_the_root_mean_square(subject: Subject, trial: Trial) -> None:
 
 
 @check("rms.scale-free", needs=NORMALISER)
-def divisor_follows_the_scale(subject: Subject, trial: Trial) -> None:
+def check_divisor_follows_the_scale(subject: Subject, trial: Trial) -> None:
     """To a quarter and back, each for as many values as the warm-up."""
     running = Running(subject)
     running.warm_up(mse=1.0)
@@ -86,7 +86,7 @@ def divisor_follows_the_scale(subject: Subject, trial: Trial) -> None:
 
 
 @check("rms.not-self", needs=NORMALISER)
-def spike_raises_the_output(subject: Subject, trial: Trial) -> None:
+def check_spike_raises_the_output(subject: Subject, trial: Trial) -> None:
     """A value of 100 times the root mean square:
     an exponential average of decay ρ gives at least 1/√(1 − ρ), 1.5 at ρ = 0.56.
     """
@@ -98,7 +98,7 @@ def spike_raises_the_output(subject: Subject, trial: Trial) -> None:
 
 
 @check("rms.separate", needs=NORMALISER)
-def each_term_has_its_own_divisor(subject: Subject, trial: Trial) -> None:
+def check_each_term_has_its_own_divisor(subject: Subject, trial: Trial) -> None:
     """Two terms whose scales differ by 64, fed in turn."""
     running = Running(subject)
     running.warm_up(mse=1.0, lpips=1 / 64)
@@ -107,7 +107,7 @@ def each_term_has_its_own_divisor(subject: Subject, trial: Trial) -> None:
 
 
 @check("rms.poison", needs=NORMALISER)
-def estimate_recovers_from_nan_and_infinity(subject: Subject, trial: Trial) -> None:
+def check_estimate_recovers_from_nan_and_infinity(subject: Subject, trial: Trial) -> None:
     """NaN as the first value, infinity in between; a normaliser may refuse the value by raising."""
     running = Running(subject)
     for poison in (math.nan, math.inf):
@@ -124,7 +124,7 @@ def _offer(running: Running, poison: float) -> None:
 
 
 @signature("loss_normalizer", tolerance=0.06)
-def divisors(subject: Subject) -> np.ndarray:
+def signature_divisors(subject: Subject) -> np.ndarray:
     """Divisors over the root mean square: alone, of two terms in turn, at another scale, after NaN;
     and whether a spike passes.
     """

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.instruments.dynamics import classes
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.minecraft_actions import BINARIES, MOUSE_BINS
 
 AXES = ("first", "second")
@@ -26,14 +26,6 @@ DIAGONAL = 400
 """Movements along both axes."""
 COUNTS = {"binary_actions": BINARIES, "mouse_classes": CLASSES}
 """Keys of `constants` and what they count."""
-
-
-def classes(subject: Subject, movement: np.ndarray) -> np.ndarray:
-    """int (N,). OperationFailed where they are not whole numbers."""
-    got = subject.compute("mouse_class", movement, shape=(len(movement),))
-    if got.dtype.kind not in "iu":
-        raise OperationFailed(f"mouse_class returned {got.dtype} values; it needs whole numbers")
-    return got
 
 
 def sweep(subject: Subject) -> np.ndarray:
@@ -80,7 +72,7 @@ def axes(subject: Subject) -> list[Axis]:
 
 
 @check("data.actions", needs=("mouse_class",))
-def each_axis_of_the_mouse_has_eleven_mu_law_bins(subject: Subject, trial: Trial) -> None:
+def check_each_axis_of_the_mouse_has_eleven_mu_law_bins(subject: Subject, trial: Trial) -> None:
     """In order, symmetric about no movement, and wider outwards by a factor that is the same from bin to bin, within a quarter."""
     for axis in axes(subject):
         call = f"mouse_class of movements along the {axis.name} axis, from −2¹⁶ to 2¹⁶"
@@ -108,7 +100,7 @@ def _widen(trial: Trial, axis: Axis, call: str) -> None:
 
 
 @check("data.actions", needs=("mouse_class",))
-def the_class_is_the_pair_of_bins(subject: Subject, trial: Trial) -> None:
+def check_the_class_is_the_pair_of_bins(subject: Subject, trial: Trial) -> None:
     """Exact: 121 pairs of bins are 121 classes, 0 to 120; other movements have the class of their pair, away from the edges."""
     one, other = axes(subject)
     x, y = (_middles(axis) for axis in (one, other))
@@ -142,7 +134,7 @@ def _beside_an_edge(axis: Axis, places: np.ndarray) -> np.ndarray:
 
 
 @check("data.actions", needs=("mouse_class", "constants"))
-def components_are_counted_as_in_the_paper(subject: Subject, trial: Trial) -> None:
+def check_components_are_counted_as_in_the_paper(subject: Subject, trial: Trial) -> None:
     """Where `constants` counts them."""
     returned = subject.call("constants")
     counted = {name: returned[name] for name in COUNTS if isinstance(returned, Mapping) and name in returned}
@@ -155,7 +147,7 @@ def components_are_counted_as_in_the_paper(subject: Subject, trial: Trial) -> No
 
 
 @signature("mouse_class")
-def bins_of_the_mouse(subject: Subject) -> np.ndarray:
+def signature_bins_of_the_mouse(subject: Subject) -> np.ndarray:
     """Number of bins, place of the centre, ratios of widths, order, and how many classes there are, on movements along the axes and between."""
 
     def of_axis(axis: Axis) -> np.ndarray:
@@ -175,7 +167,7 @@ def bins_of_the_mouse(subject: Subject) -> np.ndarray:
 
 
 @signature("constants")
-def counted_components(subject: Subject) -> np.ndarray:
+def signature_counted_components(subject: Subject) -> np.ndarray:
     """How far each is off; 0 where it is not counted."""
 
     def probe() -> np.ndarray:

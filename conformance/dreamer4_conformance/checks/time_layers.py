@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.checks.layers import COARSE, heeds, layer_input, layer_output, pattern, require_influence
-from dreamer4_conformance.closeness import BUDGET
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.influence import Part, influences
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import Subject
+from dreamer4_conformance.instruments.black_box import Part, influences
+from dreamer4_conformance.instruments.layers import (
+    COARSE,
+    UNBOUNDED,
+    frames_past_the_window,
+    heeds,
+    layer_input,
+    layer_output,
+)
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, pattern, signature
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_tokens_move
+from dreamer4_conformance.judging.output_comparison import BUDGET
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 
-UNBOUNDED = 16
-"""Frames over which a time layer without a window is judged."""
 SAME = {**BUDGET, "float64": BUDGET["float32"]}
 """Relative error at which two outputs are the same: that of float32 in float64 too, where angles may still be float32."""
 DIFFERENT = 8.0
 """Relative L2 norm of a difference, in eps, above which two outputs are not the same up to rounding."""
-
-
-def reach(subject: Subject) -> int:
-    """Frames of a sequence that the window does not cover, or as many as are judged without one."""
-    frames = subject.window
-    return UNBOUNDED if frames is None else frames + 3
 
 
 def seen_frames(subject: Subject, time: int) -> np.ndarray:
@@ -40,21 +39,19 @@ def whole_frames(*frames: int) -> list[Part]:
     return [Part("x", (frame,)) for frame in frames]
 
 
-def require_frames(subject: Subject, trial: Trial, parts: list[Part], time: int) -> None:
+def _fail_unless_frames_move(subject: Subject, trial: Trial, parts: list[Part], time: int) -> None:
     """Every frame inside the window of a part moves with it, at every place. A frame's own is not asked for: the residual moves it."""
     tokens = layer_input(subject, 0, 1, 1).shape[2]
     needed = seen_frames(subject, time)[[part.index[0] for part in parts]]
     needed[range(len(parts)), [part.index[0] for part in parts]] = False
     everywhere = np.repeat(needed[:, :, None], tokens, axis=2)
-    require_influence(subject, trial, "time_layer", parts, time, everywhere)
+    fail_unless_tokens_move(subject, trial, "time_layer", parts, time, everywhere)
 
 
 @check("attn.causal", needs=("example", "time_layer"))
-def time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial: Trial) -> None:
+def check_time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial: Trial) -> None:
     """Inside the context; a whole frame changes."""
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 5), st.integers(2, 6))
     def holds(seed: int, rows: int, time: int) -> None:
         parts = whole_frames(*((seed + row) % time for row in range(rows)))
         for found in influences(subject, "time_layer", parts, seed=seed, time=time):
@@ -64,15 +61,15 @@ def time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial
                 not len(earlier), sentence, call=f"time_layer(x of {rows}x{time} (B, T, S, D)), frame {frame} replaced"
             )
 
-    holds()
-    time = min(reach(subject), 6)
-    require_frames(subject, trial, whole_frames(*range(time - 1)), time)
+    trial.for_all(seeds(), st.integers(1, 5), st.integers(2, 6), body=holds)
+    time = min(frames_past_the_window(subject), 6)
+    _fail_unless_frames_move(subject, trial, whole_frames(*range(time - 1)), time)
 
 
 @check("attn.window", needs=("example", "time_layer"))
-def time_layers_see_the_context_and_nothing_before(subject: Subject, trial: Trial) -> None:
+def check_time_layers_see_the_context_and_nothing_before(subject: Subject, trial: Trial) -> None:
     """C frames, or C + 1 (A30); every earlier one where there is no window."""
-    time, counted = reach(subject), f"{subject.window} frames, the current one included"
+    time, counted = frames_past_the_window(subject), f"{subject.window} frames, the current one included"
     parts = whole_frames(0, 1, 2)
     for seed in range(4):
         for found in influences(subject, "time_layer", parts, seed=seed, time=time):
@@ -81,7 +78,7 @@ def time_layers_see_the_context_and_nothing_before(subject: Subject, trial: Tria
             other = late[0] if len(late) else frame
             sentence = f"frame {other} of time_layer's output changes with {found.part}, {other - frame} frames back; it sees {counted}"
             trial.require(not len(late), sentence, call=f"time_layer(x) of {time} frames")
-    require_frames(subject, trial, parts, time)
+    _fail_unless_frames_move(subject, trial, parts, time)
 
 
 def relative(one: np.ndarray, other: np.ndarray) -> float:
@@ -102,7 +99,7 @@ def copies_told_apart(subject: Subject, seed: int) -> tuple[float, float]:
 
 
 @check("attn.window", needs=("example", "time_layer"))
-def a_frame_sees_itself(subject: Subject, trial: Trial) -> None:
+def check_a_frame_sees_itself(subject: Subject, trial: Trial) -> None:
     """Its own share of the attention falls where an earlier frame is there twice."""
     if (subject.window or 3) < 3:
         trial.inconclusive("a window of fewer than 3 frames does not show whether a frame sees itself")
@@ -119,20 +116,18 @@ def a_frame_sees_itself(subject: Subject, trial: Trial) -> None:
 
 
 @check("attn.rope", needs=("example", "time_layer"))
-def time_layers_see_frames_by_their_distance(subject: Subject, trial: Trial) -> None:
+def check_time_layers_see_frames_by_their_distance(subject: Subject, trial: Trial) -> None:
     """Where a frame stands does not matter, which of two earlier frames is nearer does, and how many places there are does not.
 
     The first shows only through a window; the last is left out where the layer takes no other number of places.
     """
     case = _Positions(subject, trial)
 
-    @trial.examples
-    @given(seeds(), st.integers(1, 6))
     def holds(seed: int, before: int) -> None:
         case.shifted(seed, before)
         case.fewer_places(seed)
 
-    holds()
+    trial.for_all(seeds(), st.integers(1, 6), body=holds)
     case.reordered()
 
 
@@ -147,27 +142,29 @@ class _Positions:
             return
         last, alone = shift(self.subject, seed, before, self.window)
         what, call = f"the last frame, after {before} frames that it does not see,", "time_layer(x)[:, −1]"
-        must_agree(self.subject, self.trial, what, last, alone, call)
+        _fail_unless_equal(self.subject, self.trial, what, last, alone, call)
 
     def fewer_places(self, seed: int) -> None:
         both = part_of_the_places(self.subject, seed)
         if both is not None:
             what = "the output of all places but the last, given alone,"
-            must_agree(self.subject, self.trial, what, *both, "time_layer(x[:, :, :−1])")
+            _fail_unless_equal(self.subject, self.trial, what, *both, "time_layer(x[:, :, :−1])")
 
     def reordered(self) -> None:
         if (self.window or 3) >= 3:
             sentence = "the last frame's output is the same where earlier frames change places: their scores do not depend on position"
-            must_differ(self.subject, self.trial, "time_layer", reorder(self.subject, 0), sentence)
+            _fail_unless_different(self.subject, self.trial, "time_layer", reorder(self.subject, 0), sentence)
 
 
-def must_agree(subject: Subject, trial: Trial, what: str, got: np.ndarray, expected: np.ndarray, call: str) -> None:
+def _fail_unless_equal(
+    subject: Subject, trial: Trial, what: str, got: np.ndarray, expected: np.ndarray, call: str
+) -> None:
     """Deviation where one number is off by more than `SAME` of the largest."""
     size, k = np.abs(expected).max(), SAME[subject.adapter.dtype] / subject.eps
     trial.compare(what, got, expected, terms=size, k=k, eps=subject.eps, call=call)
 
 
-def must_differ(subject: Subject, trial: Trial, operation: str, difference: float, sentence: str) -> None:
+def _fail_unless_different(subject: Subject, trial: Trial, operation: str, difference: float, sentence: str) -> None:
     """Deviation unless a relative difference is more than rounding; inconclusive where nothing is mixed or rounding hides it."""
     _, content, output = heeds(subject, operation, 0)
     if not content > 4 * DIFFERENT * subject.eps * output:
@@ -185,7 +182,7 @@ def shift(subject: Subject, seed: int, before: int, seen: int) -> tuple[np.ndarr
 
 def part_of_the_places(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The output of all places but the last: given alone, and among all. None where the layer takes no other number."""
-    x = layer_input(subject, seed, 1, min(reach(subject), 6))
+    x = layer_input(subject, seed, 1, min(frames_past_the_window(subject), 6))
     if x.shape[2] < 2:
         return None
     if x.shape[1] % x.shape[2] == 0:  # a layer bound to S places would take its tokens, flattened, for fewer frames
@@ -213,17 +210,17 @@ def permute(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @check("attn.rope", needs=("example", "space_layer"))
-def space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial) -> None:
+def check_space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial) -> None:
     """Where they rotate (A35), tokens in another order are not the same; where time alone has positions, they are."""
     if layer_input(subject, 0, 1, 1).shape[2] < 2:
         trial.inconclusive("one token has no order")
     call = "space_layer(x[:, :, order]) and space_layer(x)[:, :, order]"
     if subject.readings["A35"] == "both":
         sentence = "the output only changes places with its tokens: space has no positions"
-        must_differ(subject, trial, "space_layer", relative(*permute(subject, 0)), sentence)
+        _fail_unless_different(subject, trial, "space_layer", relative(*permute(subject, 0)), sentence)
         return
     for seed in range(3):
-        must_agree(subject, trial, "the output for tokens in another order", *permute(subject, seed), call)
+        _fail_unless_equal(subject, trial, "the output for tokens in another order", *permute(subject, seed), call)
 
 
 # What an implementation looks like, whatever its sizes
@@ -257,7 +254,7 @@ def counts_places(subject: Subject) -> bool:
 
 
 @signature("time_layer")
-def what_a_time_layer_sees(subject: Subject) -> np.ndarray:
+def signature_what_a_time_layer_sees(subject: Subject) -> np.ndarray:
     """Later frames, the edge of the window, itself, and whether positions matter by their differences."""
     positions = pattern(
         lambda: copies_told_apart(subject, 0)[0] > DIFFERENT * subject.eps,
@@ -269,6 +266,6 @@ def what_a_time_layer_sees(subject: Subject) -> np.ndarray:
 
 
 @signature("space_layer")
-def whether_space_has_positions(subject: Subject) -> np.ndarray:
+def signature_whether_space_has_positions(subject: Subject) -> np.ndarray:
     """Whether tokens in another order give another output."""
     return pattern(lambda: relative(*permute(subject, 0)) > DIFFERENT * subject.eps)

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import Subject
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.tokenizer import BOTTLENECK, DYNAMICS_SHAPE, MULTIPLES, grid, labelled_latents
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.sec31_tokenizer import patch_grid, regroup
 
 SIZES = {(360, 640): "360×640 padded to 384×640", (384, 640): "384×640", (256, 256): "256×256"}
 """Height and width of the paper's frames, the padded one too."""
-BOTTLENECK, DYNAMICS = (512, 16), (256, 32)
-MULTIPLES = 2.0 ** (32.0 * np.arange(4)).reshape(2, 2, 1, 1)
-"""Of the first frame that the others of `labelled_latents` are."""
-
-
-def grid(subject: Subject, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns. OperationFailed where they are not two whole numbers."""
-    returned = subject.call("patch_grid", height, width)
-    if not isinstance(returned, tuple | list) or len(returned) != 2:
-        raise OperationFailed(f"patch_grid returned {type(returned).__name__}; it needs a pair (rows, columns)")
-    rows, columns = (subject.read("patch_grid", x, ()) for x in returned)
-    if rows != round(float(rows)) or columns != round(float(columns)):
-        raise OperationFailed(f"patch_grid returned {rows} rows and {columns} columns; it needs whole numbers")
-    return int(rows), int(columns)
 
 
 @check("tok.shapes", needs=("patch_grid",))
-def frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
+def check_frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
     """Exact, for the two sizes of the paper."""
     for (height, width), name in SIZES.items():
         (rows, columns), expected = grid(subject, height, width), patch_grid(height, width)
@@ -40,18 +26,11 @@ def frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
         trial.require((rows, columns) == expected, sentence, call=call, got=[rows, columns], expected=list(expected))
 
 
-def labelled_latents() -> np.ndarray:
-    """(2, 2, 512, 16), no two numbers the same, exact in every dtype; each frame is a multiple of the first."""
-    place = np.arange(np.prod(BOTTLENECK))
-    values = np.where(place < len(place) // 2, 1.0, -1.0) * (1 + place % 128 / 128) * 2.0 ** (place // 128 % 32 - 64)
-    return values.reshape(1, 1, *BOTTLENECK) * MULTIPLES
-
-
 @check("tok.shapes", needs=("regroup",))
-def neighbouring_tokens_go_side_by_side(subject: Subject, trial: Trial) -> None:
+def check_neighbouring_tokens_go_side_by_side(subject: Subject, trial: Trial) -> None:
     """Exact; under A36 "other" every frame is put in another order, the same for all."""
     z = labelled_latents()
-    got, call = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS)), "regroup(labelled_latents())"
+    got, call = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS_SHAPE)), "regroup(labelled_latents())"
     pairs = bool((got == regroup(z)).all())
     if subject.readings["A36"] == "pairs":
         trial.require(pairs, _what_went_where(z, got), call=call)
@@ -71,19 +50,19 @@ def _what_went_where(z: np.ndarray, got: np.ndarray) -> str:
 
 
 @signature("patch_grid")
-def grids_of_the_papers_frames(subject: Subject) -> np.ndarray:
+def signature_grids_of_the_papers_frames(subject: Subject) -> np.ndarray:
     """In tens of patches."""
     return np.concatenate([attempt(lambda size=size: np.array(grid(subject, *size)) / 10, 2) for size in SIZES])  # type: ignore[misc]
 
 
 @signature("regroup")
-def where_numbers_go(subject: Subject) -> np.ndarray:
+def signature_where_numbers_go(subject: Subject) -> np.ndarray:
     """At some places of two frames: the frame, token and channel that the number came from, as shares."""
     z = labelled_latents()
     source = {value: place for place, value in np.ndenumerate(z)}
 
     def probe() -> np.ndarray:
-        got = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS))
+        got = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS_SHAPE))
         places = [(b, t, s, c) for b in (0, 1) for t in (0, 1) for s in (0, 1, 100, 255) for c in (0, 1, 17, 31)]
         found = [source.get(float(got[place]), (-1, -1, -1, -1)) for place in places]
         return np.array(found) / np.array([2, 2, *BOTTLENECK])

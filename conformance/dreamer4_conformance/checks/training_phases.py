@@ -7,48 +7,24 @@ what the step draws stays the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.subject import EPS, Subject
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.instruments.training import DATA, RELEVANT, losses, reached
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.algorithm1_training import FROZEN, TRAINED, Phase
 
 SEEDS = 4
 """Steps in which an effect is looked for that has to be there."""
 TERMS = ("dynamics", "policy", "reward")
 """Of agent finetuning, under the keys of `agent_losses`."""
-RELEVANT = (False, True, False, True)
-"""The batch that is judged: two uniform, two relevant sequences."""
 SAME = 4.0
 """Roundings, in eps of the loss, by which it may change with sequences that are not its own and count as 0."""
 
 
-def reached(
-    subject: Subject, phase: Phase, seed: int, terms: Sequence[str] | None = None
-) -> tuple[dict[str, bool], str]:
-    """Whether each part gets a gradient that is not zero, and the call. OperationFailed where the answer cannot be read."""
-    given = () if terms is None else (list(terms),)
-    call = f"training_gradients({', '.join(map(repr, (phase, seed, *given)))})"
-    found = subject.call("training_gradients", phase, seed, *given, seeded=seed)
-    if not isinstance(found, Mapping):
-        raise OperationFailed(f"training_gradients returned {type(found).__name__}; it needs a dict by part", call=call)
-    return {str(part): any(_nonzero(subject, x) for x in arrays(value)) for part, value in found.items()}, call
-
-
-def arrays(value: Any) -> list[Any]:
-    """The gradients of one part, those that are there."""
-    return [x for x in (value if isinstance(value, list | tuple) else [value]) if x is not None]
-
-
-def _nonzero(subject: Subject, gradient: Any) -> bool:
-    return bool((subject.read("training_gradients", gradient) != 0).any())
-
-
-def require_gradient(
+def _fail_unless_gradient(
     subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str], terms: Sequence[str] | None = None
 ) -> None:
     """Every part gets one, in one step or another. A part that is left out is not judged."""
@@ -66,7 +42,7 @@ def require_gradient(
     _judged(trial, phase, parts, seen)
 
 
-def require_no_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str]) -> None:
+def _fail_unless_no_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str]) -> None:
     """None of the parts gets one. A part that is left out is not judged."""
     for seed in range(SEEDS):
         found, call = reached(subject, phase, seed)
@@ -82,50 +58,40 @@ def _judged(trial: Trial, phase: Phase, parts: Sequence[str], found: Mapping[str
 
 
 @check("train.frozen-tokenizer", needs=("training_gradients",))
-def dynamics_training_sends_no_gradient_to_the_tokenizer(subject: Subject, trial: Trial) -> None:
+def check_dynamics_training_sends_no_gradient_to_the_tokenizer(subject: Subject, trial: Trial) -> None:
     """Exact."""
-    require_no_gradient(subject, trial, "dynamics", FROZEN["dynamics"])
+    _fail_unless_no_gradient(subject, trial, "dynamics", FROZEN["dynamics"])
     found, _ = reached(subject, "dynamics", 0)
     if not any(found.values()):
         trial.inconclusive("dynamics training sends a gradient nowhere: whether the tokenizer is frozen cannot be seen")
 
 
 @check("train.freeze", needs=("training_gradients",))
-def imagination_sends_no_gradient_beyond_the_two_heads(subject: Subject, trial: Trial) -> None:
+def check_imagination_sends_no_gradient_beyond_the_two_heads(subject: Subject, trial: Trial) -> None:
     """Exact, for every part that is named, whatever its name."""
     found, _ = reached(subject, "imagine", 0)
     others = [part for part in found if part not in TRAINED["imagine"]]
-    require_no_gradient(subject, trial, "imagine", list(dict.fromkeys([*FROZEN["imagine"], *others])))
+    _fail_unless_no_gradient(subject, trial, "imagine", list(dict.fromkeys([*FROZEN["imagine"], *others])))
 
 
 @check("train.freeze", needs=("training_gradients",))
-def imagination_trains_policy_and_value(subject: Subject, trial: Trial) -> None:
+def check_imagination_trains_policy_and_value(subject: Subject, trial: Trial) -> None:
     """In one of a few steps, each gets a gradient."""
-    require_gradient(subject, trial, "imagine", TRAINED["imagine"])
+    _fail_unless_gradient(subject, trial, "imagine", TRAINED["imagine"])
 
 
 @check("train.agent-finetune", needs=("training_gradients",))
-def finetuning_trains_transformer_and_heads(subject: Subject, trial: Trial) -> None:
+def check_finetuning_trains_transformer_and_heads(subject: Subject, trial: Trial) -> None:
     """All terms together."""
-    require_gradient(subject, trial, "agent", TRAINED["agent"])
+    _fail_unless_gradient(subject, trial, "agent", TRAINED["agent"])
 
 
 @check("train.agent-finetune", needs=("training_gradients",))
-def every_term_of_finetuning_trains_the_transformer(subject: Subject, trial: Trial) -> None:
+def check_every_term_of_finetuning_trains_the_transformer(subject: Subject, trial: Trial) -> None:
     """Eq. (7) is there, and each sum of Eq. (9) reaches the transformer through its head."""
     for term in TERMS:
         heads = [term] if term in TRAINED["agent"] else []
-        require_gradient(subject, trial, "agent", ["transformer", *heads], [term])
-
-
-def losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, float], str]:
-    """The terms of agent finetuning on `RELEVANT`, those that are there, and the call."""
-    call = f"agent_losses({seed}, {list(data)}, {list(RELEVANT)})"
-    found = subject.call("agent_losses", seed, list(data), list(RELEVANT), seeded=seed)
-    if not isinstance(found, Mapping):
-        raise OperationFailed(f"agent_losses returned {type(found).__name__}; it needs a dict of terms", call=call)
-    there = {name: value for name, value in found.items() if value is not None}
-    return {name: float(subject.read(f"agent_losses: {name}", value, ())) for name, value in there.items()}, call
+        _fail_unless_gradient(subject, trial, "agent", ["transformer", *heads], [term])
 
 
 def _term(trial: Trial, found: Mapping[str, float], name: str) -> float:
@@ -134,11 +100,8 @@ def _term(trial: Trial, found: Mapping[str, float], name: str) -> float:
     return found[name]
 
 
-DATA = (11, 12, 13, 14)
-
-
 @check("train.agent-finetune", needs=("agent_losses",))
-def heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
+def check_heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
     """On the same sequences the terms of Eq. (9) change with the noise: exact, in one of a few steps."""
     found, call = zip(*(losses(subject, seed, DATA) for seed in range(SEEDS)), strict=True)
     if len({_term(trial, each, "dynamics") for each in found}) == 1:
@@ -152,13 +115,13 @@ def heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
 
 
 @check("train.data-mixture", needs=("agent_losses",))
-def cloning_learns_from_relevant_sequences_alone(subject: Subject, trial: Trial) -> None:
+def check_cloning_learns_from_relevant_sequences_alone(subject: Subject, trial: Trial) -> None:
     """The uniform sequences are replaced, then the relevant ones; the noise stays the same."""
     _learns_from(subject, trial, "policy", own=True)
 
 
 @check("train.data-mixture", needs=("agent_losses",))
-def dynamics_learn_from_uniform_sequences_alone(subject: Subject, trial: Trial) -> None:
+def check_dynamics_learn_from_uniform_sequences_alone(subject: Subject, trial: Trial) -> None:
     """The relevant sequences are replaced, then the uniform ones; the noise stays the same."""
     _learns_from(subject, trial, "dynamics", own=False)
 
@@ -187,7 +150,7 @@ def replaced(kind: bool, seed: int) -> list[int]:
 
 
 @signature("training_gradients")
-def parts_with_a_gradient(subject: Subject) -> np.ndarray:
+def signature_parts_with_a_gradient(subject: Subject) -> np.ndarray:
     """By phase, and by term of agent finetuning: whether each part gets one; −1 where it is left out."""
     parts = ("tokenizer", "transformer", "policy", "reward", "value", "prior")
 
@@ -201,7 +164,7 @@ def parts_with_a_gradient(subject: Subject) -> np.ndarray:
 
 
 @signature("agent_losses")
-def what_terms_depend_on(subject: Subject) -> np.ndarray:
+def signature_what_terms_depend_on(subject: Subject) -> np.ndarray:
     """Whether terms change with the noise, with uniform and with relevant sequences; −1 where one is left out.
 
     For which sequences the reward is learned is open.

@@ -5,26 +5,18 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer4_conformance.check import Trial, check
-from dreamer4_conformance.diagnosis import attempt, signature
-from dreamer4_conformance.strategies import seeds
-from dreamer4_conformance.subject import EPS, Subject
+from dreamer4_conformance.instruments.heads import adapters_bins
+from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.twohot import log_softmax, symexp, symlog, twohot_decode, twohot_encode
 
 NOWHERE = -1e4
 """Stands for ln 0: finite, and exp of it is 0 in every dtype."""
-
-
-def adapters_bins(subject: Subject) -> np.ndarray:
-    """The adapter's bins (K,). OperationFailed where they do not increase."""
-    bins = subject.compute("twohot_bins")
-    if bins.ndim != 1 or len(bins) < 2 or not (np.isfinite(bins).all() and (np.diff(bins) > 0).all()):
-        raise OperationFailed(f"twohot_bins returned shape {bins.shape}; it needs (K,), finite and ascending")
-    return bins
 
 
 def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStrategy[np.ndarray]:
@@ -42,13 +34,11 @@ def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStra
 
 
 @check("twohot.encode", needs=("twohot_bins", "twohot_encode"))
-def encoding_is_two_adjacent_shares(subject: Subject, trial: Trial) -> None:
+def check_encoding_is_two_adjacent_shares(subject: Subject, trial: Trial) -> None:
     """Up to rounding: a weight is a difference over a bin's width, good to 2 K eps where the bins are symlogs."""
     bins = adapters_bins(subject)
     slack = min(2 * len(bins) * subject.eps, 1 / 16)
 
-    @trial.examples
-    @given(values(subject, bins, beyond=True))
     def holds(x: np.ndarray) -> None:
         p = subject.compute("twohot_encode", x, shape=(len(x), len(bins)))
         call = f"twohot_encode({x.tolist()})"
@@ -59,7 +49,7 @@ def encoding_is_two_adjacent_shares(subject: Subject, trial: Trial) -> None:
         sentence = "two adjacent bins must hold everything"
         trial.require(np.all(beside >= 1 - 2 * slack), sentence, call=call, got=beside.tolist())
 
-    holds()
+    trial.for_all(values(subject, bins, beyond=True), body=holds)
 
 
 def _logits(subject: Subject, p: np.ndarray) -> np.ndarray:
@@ -68,12 +58,10 @@ def _logits(subject: Subject, p: np.ndarray) -> np.ndarray:
 
 
 @check("twohot.round-trip", needs=("twohot_bins", "twohot_encode", "twohot_decode"))
-def decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
+def check_decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
     """Terms: the two bins beside x, each rounded; in symlog space the range of symlogs, by the slope 1 + |x|."""
     bins = adapters_bins(subject)
 
-    @trial.examples
-    @given(values(subject, bins, beyond=False))
     def holds(x: np.ndarray) -> None:
         p = np.maximum(subject.compute("twohot_encode", x, shape=(len(x), len(bins))), 0.0)
         got = subject.compute("twohot_decode", _logits(subject, p), shape=x.shape)
@@ -81,7 +69,7 @@ def decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
         call = f"twohot_decode(log(twohot_encode({x.tolist()})))"
         trial.compare("the decoded value", got, x, terms=terms, k=4, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(values(subject, bins, beyond=False), body=holds)
 
 
 def _two_bins(x: np.ndarray, bins: np.ndarray, space: str) -> np.ndarray:
@@ -104,12 +92,10 @@ def _mixtures(draw: st.DrawFn, bins: np.ndarray) -> np.ndarray:
 
 
 @check("twohot.mean", needs=("twohot_bins", "twohot_decode"))
-def decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
+def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
     """Terms: Σ p |b| (1 + |ln p|), because a logit is rounded before it is an exponent; in symlog space as above."""
     bins, space = adapters_bins(subject), subject.readings["A23"]
 
-    @trial.examples
-    @given(_mixtures(bins))
     def holds(mixture: np.ndarray) -> None:
         logits = _logits(subject, mixture)
         log_p = log_softmax(logits)
@@ -122,11 +108,11 @@ def decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
         call = f"twohot_decode(log p), p of {p.shape}, its first row {what}"
         trial.compare("the decoded mean", got, expected, terms=terms, k=16, eps=subject.eps, call=call)
 
-    holds()
+    trial.for_all(_mixtures(bins), body=holds)
 
 
 @check("twohot.centre", needs=("twohot_bins", "twohot_decode"))
-def uniform_logits_decode_to_zero(subject: Subject, trial: Trial) -> None:
+def check_uniform_logits_decode_to_zero(subject: Subject, trial: Trial) -> None:
     """In float64, against the mean size of the bins: between bins of 5e8 single precision would hide the centre."""
     double = _in_float64(subject, trial)
     try:
@@ -164,7 +150,7 @@ PROBES = np.array([-50.0, -3.0, 0.0, 0.4, 7.0, 200.0])
 
 
 @signature("twohot_encode")
-def mean_of_the_encodings(subject: Subject) -> np.ndarray:
+def signature_mean_of_the_encodings(subject: Subject) -> np.ndarray:
     """How far the means of raw values and of symlogs are off, a hundredfold; the largest shares, at the edge too."""
     bins = adapters_bins(subject)
 
@@ -177,7 +163,7 @@ def mean_of_the_encodings(subject: Subject) -> np.ndarray:
 
 
 @signature("twohot_decode")
-def decoded_mixtures(subject: Subject) -> np.ndarray:
+def signature_decoded_mixtures(subject: Subject) -> np.ndarray:
     """Symlogs of decoded encodings, of a mixture of far values, and of uniform logits relative to the last bin."""
     bins = adapters_bins(subject)
     p = twohot_encode(PROBES, bins)

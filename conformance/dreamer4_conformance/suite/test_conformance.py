@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dreamer4_conformance.loading import BUNDLED, load
-from dreamer4_conformance.pytest_door import cases
+from dreamer4_conformance.adapters.importing import BUNDLED, load
+from dreamer4_conformance.pytest_items import cases
 from dreamer4_conformance.verdicts import AdapterError
 
 

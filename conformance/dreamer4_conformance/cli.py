@@ -1,0 +1,308 @@
+"""The command `dreamer4-conformance`: run, list, explain, compare."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dreamer4_conformance.adapters.importing import BUNDLED
+from dreamer4_conformance.clauses import Clause
+from dreamer4_conformance.report.files import CannotWriteError
+from dreamer4_conformance.verdicts import AdapterError
+
+if TYPE_CHECKING:
+    from dreamer4_conformance.report import Report
+
+DESCRIPTION = """\
+Holds an implementation of Dreamer 4 (arXiv:2509.24527) to the paper, clause by clause.
+
+  dreamer4-conformance run                          the bundled implementation
+  dreamer4-conformance run my_adapter.py:Mine       yours; the adapter is a few lines, see `run --help`
+  dreamer4-conformance explain eq07.teacher-state   what a clause requires and how it is checked
+"""
+
+RUN = """\
+Runs the checks and prints a report: a verdict per clause, and for every deviation the smallest call that
+shows it, what came out, what the paper gives, and the known mistake that behaves the same.
+
+An adapter names what your code offers; what it leaves out is reported as not provided:
+
+  # my_adapter.py
+  from dreamer4_conformance import TorchAdapter
+  from my_project import ramp
+
+  class Mine(TorchAdapter):
+      name, version = "me/dreamer4", "1.0"
+      level = "signal"                     # "noise" if 1 is pure noise in your code
+
+      def ramp_weight(self, tau):
+          return ramp(tau)
+
+  dreamer4-conformance run my_adapter.py:Mine --eq 8
+"""
+
+EXIT = """\
+exit status:
+  0  everything provided conforms, and everything required is provided and decided; known failures and
+     quality clauses, which are not in the paper, do not count
+  1  a deviation, an expected failure that passes, or something required that is not provided or inconclusive
+  2  a mistake in the command line, or an adapter that cannot be used
+"""
+
+COMPARE = """\
+Prints the verdicts of several JSON reports side by side, oldest first, and what changed from each to the next.
+
+exit status:
+  0  nothing deviates in the last report that passed in an earlier one
+  1  something does (quality clauses, which are not in the paper, do not count)
+  2  a file that is no report
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    options = _parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        status: int = options.action(options)
+        sys.stdout.flush()
+    except (AdapterError, UsageError, CannotWriteError) as error:
+        print(f"dreamer4-conformance: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dreamer4-conformance: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+class UsageError(ValueError):
+    """What was typed cannot be done; the message is a sentence."""
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+# What is typed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "dreamer4-conformance", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(_command(commands, "run", _run, "judge an implementation", RUN, EXIT))
+    _add_selection(_command(commands, "list", _list, "print the clauses", "Prints every clause with its requirement."))
+    explain = _command(commands, "explain", _explain, "explain a clause", "Prints what is known about a clause.")
+    explain.add_argument("clause", metavar="CLAUSE", help="for example eq07.teacher-state; `list` prints them all")
+    compare = _command(commands, "compare", _compare, "compare JSON reports", COMPARE)
+    compare.add_argument("reports", metavar="REPORT.json", nargs="+", type=Path, help="written by `run --json`")
+    return parser
+
+
+def _version() -> str:
+    """From a checkout on the path the command works too."""
+    try:
+        return version("dreamer4-conformance")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    action: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+    epilog: str = "",
+) -> argparse.ArgumentParser:
+    verbatim = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, help=summary, description=description, epilog=epilog, formatter_class=verbatim)
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--eq", metavar="7,8", type=equations, help="only the clauses of these equations")
+    parser.add_argument("--clause", metavar="ID,…", type=names, help="only these clauses; 'eq07.*' works too")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "adapter",
+        metavar="ADAPTER",
+        nargs="?",
+        default=BUNDLED,
+        help="module:attr or file.py:attr, where attr is an adapter, its class, or a function that makes one "
+        "(default: the bundled implementation)",
+    )
+    _add_selection(parser)
+    required = "equations whose clauses, as far as they are selected, must be provided and decided"
+    parser.add_argument("--require", metavar="4,7", type=equations, default=(), help=required)
+    parser.add_argument("--seed", type=seed, help="seed of what is random (default: 0 in profile ci, else a new one)")
+    parser.add_argument(
+        "--profile",
+        choices=("dev", "ci", "nightly"),
+        default="ci",
+        help="ci: the same inputs every time (default); dev: new ones from the seed; nightly: as dev, and longer",
+    )
+    own = "(default: what the adapter says)"
+    parser.add_argument("--device", metavar="cpu|cuda", help=f"where the operations run {own}")
+    parser.add_argument("--dtype", choices=("float64", "float32", "bfloat16"), help=f"in what they run {own}")
+    forms = {"json": "JSON, for `compare`", "markdown": "Markdown, for a CI summary", "html": "an HTML page"}
+    for form, text in forms.items():
+        parser.add_argument(f"--{form}", metavar="FILE", type=Path, help=f"also write the report as {text}")
+
+
+def equations(text: str) -> list[int]:
+    """A list of equation numbers.
+
+    >>> equations("7,8")
+    [7, 8]
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of equation numbers such as 7,8") from None
+
+
+def names(text: str) -> list[str]:
+    """A list of clause ids or patterns.
+
+    >>> names("eq08.value, eq07.*")
+    ['eq08.value', 'eq07.*']
+    """
+    return [part.strip() for part in text.split(",")]
+
+
+def seed(text: str) -> int:
+    """A seed that every random generator takes.
+
+    >>> seed("7")
+    7
+    """
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2147483647")
+    return int(text)
+
+
+# What is done
+
+
+def _run(options: argparse.Namespace) -> int:
+    from dreamer4_conformance.report.files import reserved
+    from dreamer4_conformance.run_report import default_seed, selection
+
+    with _usage():
+        clauses = selection(options.eq, options.clause, options.require)
+    if options.seed is None:
+        options.seed = default_seed(options.profile)
+    forms = [form for form in ("json", "markdown", "html") if getattr(options, form)]
+    with reserved([getattr(options, form) for form in forms]) as files:
+        report = _judge(options, clauses)
+        for form, file in zip(forms, files, strict=True):
+            file.write(_written(report, form))
+    _print(report)
+    return report.exit_status
+
+
+def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
+    from dreamer4_conformance.adapters.importing import load
+    from dreamer4_conformance.adapters.validation import examine
+    from dreamer4_conformance.run_report import run
+    from dreamer4_conformance.threads import on_gpu, single_thread
+
+    arguments = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": _again(options)}
+    with ExitStack() as threads:
+        threads.enter_context(single_thread(guest=False))
+        subject = examine(load(options.adapter), device=options.device, dtype=options.dtype)
+        if on_gpu(subject.adapter.device):
+            threads.close()
+        with _progress(len(clauses)) as before:
+            return run(subject, clauses, before=before, **arguments)
+
+
+def _again(options: argparse.Namespace) -> str:
+    words = ["dreamer4-conformance", "run", shlex.quote(options.adapter), "--clause", "{clause}"]
+    if (options.profile, options.seed) != ("ci", 0):
+        words += ["--profile", options.profile, "--seed", str(options.seed)]
+    for name in ("device", "dtype"):
+        words += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
+    return " ".join(words)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Clause], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda clause: progress.update(task, advance=1, description=clause.id)
+
+
+def _written(report: Report, form: str) -> str:
+    from dreamer4_conformance.report.document import to_json
+    from dreamer4_conformance.report.markdown import to_markdown
+    from dreamer4_conformance.report.page import to_html
+
+    return {"json": to_json, "markdown": to_markdown, "html": to_html}[form](report)
+
+
+def _print(report: Report) -> None:
+    from rich.console import Console
+
+    from dreamer4_conformance.report.terminal import print_report
+
+    print_report(report, Console())
+
+
+def _list(options: argparse.Namespace) -> int:
+    from dreamer4_conformance.explain import listing
+    from dreamer4_conformance.run_report import selection
+
+    with _usage():
+        clauses = selection(options.eq, options.clause)
+    print("\n".join(listing(clauses)))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from dreamer4_conformance.explain import explanation
+    from dreamer4_conformance.runner import clause_named
+
+    with _usage():
+        clause = clause_named(options.clause)
+    print("\n".join(explanation(clause)))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from dreamer4_conformance.report.comparison import Comparison
+    from dreamer4_conformance.report.document import read
+
+    if len(set(options.reports)) < len(options.reports):
+        raise UsageError("a report is named twice")
+    with _usage():
+        comparison = Comparison({str(path): read(path) for path in options.reports})
+    comparison.print(Console())
+    return int(bool(comparison.regressions()))

@@ -1,0 +1,213 @@
+"""One call of `attention`: its inputs, what the reference makes of them, and how far rounding may move that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.verdicts import NotProvided, OperationFailed
+from dreamer4_reference.sec34_attention import (
+    attention,
+    attention_gradients,
+    attention_mask,
+    attention_weights,
+    soft_cap,
+)
+
+HEADS = ((1, 1), (2, 1), (3, 3), (4, 2), (6, 2), (6, 3))
+"""Query and key/value heads."""
+WIDTHS = (8, 16, 24)
+CAPS = (2.0, 6.0, 50.0)
+"""Exact in every dtype, and so small that the logits of `drawn` reach them."""
+STRENGTHS = (1.0, 3.0, 9.0)
+"""Sizes of the queries: with the last most rows have one key that wins."""
+
+
+@dataclass(frozen=True)
+class Attending:
+    """Arguments of `attention`: q (B, L, Hq, D), k, v (B, L, Hkv, D), and the options."""
+
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    causal: bool = False
+    window: int | None = None
+    softcap: float | None = None
+    scale: float | None = None
+    drawn_by: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as keywords."""
+        return {"causal": self.causal, "window": self.window, "softcap": self.softcap, "scale": self.scale}
+
+    def call(self, backend: str | None) -> str:
+        """As a reader would write it."""
+        shapes = [f"{name} {'x'.join(map(str, x.shape))}" for name, x in (("q", self.q), ("k, v", self.k))]
+        chosen = {**self.options, **({} if backend is None else {"backend": backend})}
+        options = ", ".join(f"{name}={value!r}" for name, value in chosen.items())
+        return f"attention({', '.join(shapes)}, {options})" + (f" of {self.drawn_by}" if self.drawn_by else "")
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """bool (L, L): who sees whom."""
+        length = self.q.shape[1]
+        return np.asarray(attention_mask(length, length, causal=self.causal, window=self.window))
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return {"mask": self.mask, "softcap": self.softcap, "scale": self.scale}
+
+    @property
+    def expected(self) -> np.ndarray:
+        """The reference."""
+        return np.asarray(attention(self.q, self.k, self.v, **self._given))
+
+    def expected_gradients(self, d_out: np.ndarray) -> tuple[np.ndarray, ...]:
+        """dq, dk, dv of the reference."""
+        return attention_gradients(self.q, self.k, self.v, d_out, **self._given)
+
+    # How far rounding may move them, in eps: first order, for logits, cap, weights and sums rounded one after the other
+
+    @property
+    def _factor(self) -> float:
+        return float(self.q.shape[-1] ** -0.5) if self.scale is None else self.scale
+
+    def _repeated(self, x: np.ndarray) -> np.ndarray:
+        return np.repeat(x, self.q.shape[2] // x.shape[2], axis=2)
+
+    def _pairs(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.einsum("bihd,bjhd->bhij", x, self._repeated(y))
+
+    @cached_property
+    def _p(self) -> np.ndarray:
+        return np.asarray(attention_weights(self.q, self.k, **self._given))
+
+    @cached_property
+    def _logit(self) -> np.ndarray:
+        logit = self._pairs(self.q, self.k) * self._factor
+        return logit if self.softcap is None else soft_cap(logit, self.softcap)
+
+    @cached_property
+    def _slope(self) -> np.ndarray:
+        return np.ones_like(self._logit) if self.softcap is None else 1 - (self._logit / self.softcap) ** 2
+
+    @cached_property
+    def _size(self) -> np.ndarray:
+        """Terms of the logit before the cap."""
+        return self._pairs(np.abs(self.q), np.abs(self.k)) * abs(self._factor)
+
+    def _of_weights(self, eps: float) -> np.ndarray:
+        """Of p, relative: a logit moves it by what the other keys leave; tanh, exp and the sum are taken in float32 at least."""
+        inside = min(1.0, EPS["float32"] / eps)
+        of_logit = self._slope * self._size + np.abs(self._logit) + (self.softcap or 0.0) * inside
+        others = (self._p * of_logit).sum(-1, keepdims=True) - self._p * of_logit
+        entropy = -np.log(np.maximum(self._p, np.finfo(np.float64).tiny))
+        total = np.abs(np.where(self.mask, self._logit, 0)).max(-1, keepdims=True)
+        return 1 + (1 - self._p) * of_logit + others + entropy + (1 + total) * inside
+
+    def terms(self, eps: float) -> np.ndarray:
+        """Of the output."""
+        return np.einsum("bhij,bjhd->bihd", self._p * self._of_weights(eps), self._repeated(np.abs(self.v)))
+
+    def gradient_terms(self, d_out: np.ndarray, eps: float) -> tuple[np.ndarray, ...]:
+        """Of dq, dk, dv."""
+        p, of_p = self._p, self._of_weights(eps)
+        size, dp = self._pairs(np.abs(d_out), np.abs(self.v)), self._pairs(d_out, self.v)
+        ds = np.abs(dp - (p * dp).sum(-1, keepdims=True))
+        of_ds = self._slope * (of_p * ds + size + (p * of_p * size).sum(-1, keepdims=True)) + self._of_slope * ds
+        moved = p * of_ds * abs(self._factor)
+        of_q = np.einsum("bhij,bjhd->bihd", moved, self._repeated(np.abs(self.k)))
+        of_k = np.einsum("bhij,bihd->bjhd", moved, np.abs(self.q))
+        of_v = np.einsum("bhij,bihd->bjhd", p * of_p, np.abs(d_out))
+        return of_q, self._grouped(of_k), self._grouped(of_v)
+
+    @property
+    def _of_slope(self) -> np.ndarray:
+        if self.softcap is None:
+            return np.zeros_like(self._logit)
+        tanh = np.abs(self._logit) / self.softcap
+        return 1 + 2 * tanh**2 + 2 * tanh * self._slope * self._size / self.softcap
+
+    def _grouped(self, x: np.ndarray) -> np.ndarray:
+        batch, length, heads, width = self.k.shape
+        return np.asarray(x.reshape(batch, length, heads, -1, width).sum(3))
+
+
+def drawn(
+    subject: Subject, seed: int, batch: int, length: int, heads: tuple[int, int], width: int, strength: float = 1.0
+) -> Attending:
+    """Inputs from `seed`: tokens of log-normal size, and a quarter of the queries so small that their logits hardly differ."""
+    rng = np.random.default_rng(seed)
+    q, k, v = (rng.standard_normal((batch, length, count, width)) for count in (heads[0], heads[1], heads[1]))
+    q = q * strength * np.exp(rng.standard_normal((batch, length, 1, 1)) / 2)
+    k = k * np.exp(rng.standard_normal((batch, length, 1, 1)) / 2)
+    q[rng.random(q.shape[:2]) < 1 / 4] *= 1e-3
+    call = f"attention_case.drawn(subject, {seed}, {batch}, {length}, {heads}, {width}, {strength})"
+    return Attending(subject.round(q), subject.round(k), subject.round(v), drawn_by=call)
+
+
+def backends(subject: Subject) -> tuple[str | None, ...]:
+    """The declared backends; None alone where there is one way only."""
+    return tuple(subject.adapter.backends) or (None,)
+
+
+def _keywords(given: Attending, backend: str | None) -> dict[str, Any]:
+    return {**given.options, **({} if backend is None else {"backend": backend})}
+
+
+def refused(failed: OperationFailed) -> bool:
+    """Whether the operation said with NotImplementedError that the call is outside of its contract."""
+    return isinstance(failed.__cause__, NotImplementedError)
+
+
+def attend(subject: Subject, given: Attending, backend: str | None) -> np.ndarray | None:
+    """What the operation returned; None where the backend refuses the call with NotImplementedError."""
+    try:
+        return subject.compute("attention", given.q, given.k, given.v, **_keywords(given, backend), shape=given.q.shape)
+    except OperationFailed as failed:
+        if refused(failed):
+            return None
+        raise OperationFailed(failed.message, call=given.call(backend)) from failed
+
+
+def everywhere(subject: Subject, given: Attending) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Every backend that covers the call, with what it returned."""
+    for backend in backends(subject):
+        got = attend(subject, given, backend)
+        if got is not None:
+            yield backend, got
+
+
+def gradients(
+    subject: Subject, given: Attending, weight: np.ndarray, backend: str | None
+) -> tuple[np.ndarray, ...] | None:
+    """dq, dk, dv of the mean of weight · output; None where the backend has no gradients.
+
+    That no gradient comes back at all, to no input, is how an attention for inference alone looks.
+    """
+    factor = subject.native(weight)
+
+    def loss(q: Any, k: Any, v: Any) -> Any:
+        out = subject.call("attention", q, k, v, **_keywords(given, backend))
+        if isinstance(out, int | float | np.generic | np.ndarray):
+            raise NotProvided(f"attention returns {type(out).__name__}, which carries no gradient")
+        return out * factor
+
+    try:
+        found = subject.adapter.gradients(loss, *map(subject.native, (given.q, given.k, given.v)))
+    except (NotProvided, NotImplementedError):
+        return None
+    except OperationFailed as failed:
+        if refused(failed):
+            return None
+        raise
+    except RuntimeError as error:
+        message = f"attention: its gradient raised {type(error).__name__}: {error}"
+        raise OperationFailed(message, call=given.call(backend)) from error
+    return tuple(found) if any(gradient.any() for gradient in found) else None

@@ -1,0 +1,136 @@
+"""What Eq. (7) and (8) demand of one recorded loss evaluation, computed from the student's own calls in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dreamer4_conformance.instruments.recorder import AnalyticNetwork
+from dreamer4_conformance.instruments.subject import Evaluation, Subject
+from dreamer4_conformance.verdicts import Inconclusive
+from dreamer4_reference.eq04_grid import step_sizes
+from dreamer4_reference.eq06_07_shortcut_forcing import bootstrap_target
+from dreamer4_reference.eq08_ramp_weight import ramp_weight
+
+
+@dataclass
+class Expectation:
+    """The paper's loss on M student rows: arrays (M, T) and (M, T, S, D).
+
+    `error` is ẑ1 minus its x-space target (z1, or z̃ + (1 − τ)(b' + b'')/2 above d_min); `magnitude` the sum of the absolute values of its terms,
+    the scale that rounding errors are measured against. `share` is each timestep's part in the average (A27).
+    """
+
+    tau: np.ndarray
+    d: np.ndarray
+    rows: np.ndarray
+    bootstrap: np.ndarray
+    error: np.ndarray
+    magnitude: np.ndarray
+    weight: np.ndarray
+    share: np.ndarray
+    gradient_seen: np.ndarray | None
+    norm: str
+
+    def _norm(self, values: np.ndarray) -> np.ndarray:
+        square: np.ndarray = values**2
+        return square.sum((2, 3)) if self.norm == "sum" else square.mean((2, 3))
+
+    @property
+    def unweighted(self) -> np.ndarray:
+        """‖·‖² of every timestep, before w."""
+        return self._norm(self.error)
+
+    @property
+    def timesteps(self) -> np.ndarray:
+        """The loss of every timestep, w included."""
+        return self.weight * self.unweighted
+
+    @property
+    def terms(self) -> np.ndarray:
+        """What rounding errors of `timesteps` are measured against."""
+        return self.weight * self._norm(self.magnitude)
+
+    @property
+    def loss(self) -> float:
+        """The loss as one number."""
+        return float((self.share * self.timesteps).sum())
+
+    @property
+    def loss_terms(self) -> float:
+        """What the rounding error of `loss` is measured against."""
+        return float((self.share * self.terms).sum())
+
+    def gradient(self, of: np.ndarray) -> np.ndarray:
+        """d loss / d ẑ1 for `error`, or what its rounding error is measured against for `magnitude`."""
+        elements = 1 if self.norm == "sum" else self.error.shape[2] * self.error.shape[3]
+        return 2 * (self.weight * self.share)[:, :, None, None] * of / elements
+
+
+def _magnitude(
+    network: AnalyticNetwork,
+    z: np.ndarray,
+    z1_hat: np.ndarray,
+    tau: np.ndarray,
+    d: np.ndarray,
+    given: np.ndarray | None,
+) -> np.ndarray:
+    """|ẑ1| + |z̃| + (1 − τ)(|b'| + |b''|)/2 with every term of b' and b'' by its absolute value."""
+    left, half = (1 - tau)[:, :, None, None], (d / 2)[:, :, None, None]
+    first = np.abs(network(z, tau, d / 2, given)) + np.abs(z)
+    second_input = np.abs(z) + first / left * half
+    gain, offset = network.coefficients(tau + d / 2, d / 2, given, z.shape)
+    second = np.abs(gain) * second_input + np.abs(offset) + second_input
+    return np.asarray(np.abs(z1_hat) + np.abs(z) + (first + second * left / (left - half)) / 2)
+
+
+def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
+    """What the paper demands under the adapter's readings. Inconclusive where the student's labels leave the domain of Eq. (7)."""
+    matches = evaluation.students
+    z, z1_hat, tau, d = (
+        np.stack([getattr(match.student, name) for match in matches]) for name in ("z", "output", "tau", "d")
+    )
+    given = _stack([match.student.actions for match in matches])
+    rows = np.array([match.row for match in matches])
+    _check_domain(tau, d, subject.k_max)
+    bootstrap = d > subject.d_min
+    b_prime, _, b_double_prime = bootstrap_target(evaluation.network, z, tau, d, given, k_max=subject.k_max)
+    target = z + (1 - tau)[:, :, None, None] * (b_prime + b_double_prime) / 2
+    z1 = evaluation.draw.z1[rows]
+    above = bootstrap[:, :, None, None]
+    # Timesteps at d_min take no part in the magnitude of the bootstrap term: any labels inside its domain will do.
+    labels = np.where(bootstrap, tau, 0.0), np.where(bootstrap, d, 0.5)
+    return Expectation(
+        tau=tau,
+        d=d,
+        rows=rows,
+        bootstrap=bootstrap,
+        error=z1_hat - np.where(above, target, z1),
+        magnitude=np.where(
+            above, _magnitude(evaluation.network, z, z1_hat, *labels, given), np.abs(z1_hat) + np.abs(z1)
+        ),
+        weight=np.where(bootstrap & (subject.readings["A7"] == "flow"), 1.0, ramp_weight(tau)),
+        share=_share(bootstrap, subject.readings["A27"]),
+        gradient_seen=_stack([match.student.gradient for match in matches]),
+        norm=subject.readings["A8"],
+    )
+
+
+def _stack(arrays: list[np.ndarray | None]) -> np.ndarray | None:
+    present = [array for array in arrays if array is not None]
+    return np.stack(present) if len(present) == len(arrays) else None
+
+
+def _check_domain(tau: np.ndarray, d: np.ndarray, k_max: int) -> None:
+    on_ladder = np.isin(d, [float(step) for step in step_sizes(k_max)])
+    if not (on_ladder.all() and np.all((tau >= 0) & (tau + d <= 1))):
+        raise Inconclusive(
+            "the student is called with labels outside τ ≥ 0, τ + d ≤ 1, d in {1, 1/2, …, 1/K_max}, where alone Eq. (7) is defined"
+        )
+
+
+def _share(bootstrap: np.ndarray, averaging: str) -> np.ndarray:
+    if averaging == "joint":
+        return np.full(bootstrap.shape, 1 / bootstrap.size)
+    return np.where(bootstrap, 1 / max(int(bootstrap.sum()), 1), 1 / max(int((~bootstrap).sum()), 1))

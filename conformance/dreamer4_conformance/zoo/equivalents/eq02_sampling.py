@@ -1,0 +1,174 @@
+"""Other ways to sample a frame by Eq. (2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.adapter import Adapter, Network, TorchAdapter
+from dreamer4_conformance.zoo.base import TextbookEquations, TextbookSampler
+from dreamer4_conformance.zoo.equivalents import equivalent
+
+
+@equivalent("sampler-x-space")
+class SamplerXSpace(TextbookSampler):
+    """Each step as a mixture of state and prediction, with no velocity."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        """z + (ẑ1 − z)/(K − s)."""
+        return torch.lerp(z, z1_hat, d / (1 - tau))
+
+
+@equivalent("sampler-clamped")
+class SamplerClamped(TextbookSampler):
+    """Predictions and the returned frame are kept in [−1, 1], where a tanh leaves data."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        """From a prediction that data can be."""
+        return super().move(z, z1_hat.clamp(-1, 1), tau, d, start)
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """A frame that data can be."""
+        return super().sample_frame(network, context, num_steps, seed, actions).clamp(-1, 1)
+
+
+@equivalent("sampler-first-action-empty")
+class SamplerFirstActionEmpty(TextbookSampler):
+    """The first frame of a sequence has no action: the one that leads to it belongs to what was before."""
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        """Zeros in its place."""
+        return None if actions is None else torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], dim=1)
+
+
+@equivalent("sampler-noise-levels")
+class SamplerNoiseLevels(TorchAdapter):
+    """Noise levels from 1 to 0; context labels rounded to the nearest level; context noise drawn before the start."""
+
+    level = "noise"
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """dz/dσ = (z − ẑ1)/σ."""
+        batch, time = context.shape[:2]
+        past = context + 0.1 * (torch.randn_like(context) - context)
+        z = torch.randn(batch, 1, *context.shape[2:]).to(context)
+        d = torch.tensor([1 / self.k_max] * time + [1 / num_steps]).expand(batch, -1)
+        for left in range(num_steps, 0, -1):
+            label = [round(0.1 * self.k_max) / self.k_max] * time + [left / num_steps]
+            sigma = torch.tensor(label).expand(batch, -1)
+            z1_hat = network(torch.cat([past, z], 1), sigma, d, actions)[:, -1:]
+            z = z - (z - z1_hat) / left
+        return z[:, 0]
+
+
+@equivalent("sampler-with-passes")
+class SamplerWithPasses(TextbookSampler):
+    """A prefill pass over the context and a commit pass over the finished frame, as a cache needs them;
+    labels rounded down.
+    """
+
+    def context_label(self, step: int, steps: int) -> float:
+        """The grid level below."""
+        return int(self.level_of_context() * self.k_max) / self.k_max
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """Passes whose output nobody uses, around the textbook's evaluations."""
+        label = torch.full(context.shape[:2], self.context_label(0, num_steps))
+        d = torch.full_like(label, 1 / self.k_max)
+        if context.shape[1]:
+            network(context, self.signal(label), d, None if actions is None else actions[:, :-1])
+        frame = super().sample_frame(network, context, num_steps, seed, actions)
+        network(frame[:, None], self.signal(torch.full((len(frame), 1), 0.875)), torch.ones(len(frame), 1), None)
+        return frame
+
+
+@equivalent("sampler-cropped")
+class SamplerCropped(TextbookSampler):
+    """A context of at most two frames, with the actions that belong to them."""
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """The last two frames."""
+        given = None if actions is None else actions[:, -3:]
+        return super().sample_frame(network, context[:, -2:], num_steps, seed, given)
+
+
+@equivalent("sampler-frame-by-frame-cache")
+class SamplerFrameByFrame(TextbookSampler):
+    """The context is handed over once, then the new frame alone: what a cache does, with a network that has none."""
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        """Prefill, then one frame at a time."""
+        if context.shape[1]:
+            past = self.corrupt_context(context)
+            tau, d = self.labels(past, 0, num_steps)
+            network(past, self.signal(tau[:, :-1]), d[:, :-1], None if actions is None else actions[:, :-1])
+        last = None if actions is None else actions[:, -1:]
+        return super().sample_frame(network, context[:, :0], num_steps, seed, last)
+
+
+@equivalent("sampler-context-redrawn")
+def sampler_context_redrawn() -> Adapter:
+    """Context noise redrawn in each evaluation, labelled with the current step size, at a level of its own (A28, A11,
+    A9).
+    """
+    adapter = TextbookSampler(A28="evaluation", A11="current", A9="level")
+    adapter.context_level = 0.75
+    return adapter
+
+
+@equivalent("sampler-context-clean")
+def sampler_context_clean() -> Adapter:
+    """Clean context, labelled as clean (A9, A12)."""
+    return TextbookSampler(A9="none", A12="own")
+
+
+@equivalent("textbook-bfloat16")
+def textbook_bfloat16() -> Adapter:
+    """Everything in bfloat16."""
+    adapter = TextbookEquations()
+    adapter.dtype = "bfloat16"
+    return adapter
+
+
+@equivalent("textbook-float64")
+def textbook_float64() -> Adapter:
+    """Everything in float64, in noise levels."""
+    adapter = TextbookEquations("noise")
+    adapter.dtype = "float64"
+    return adapter
+
+
+@equivalent("sampler-numpy")
+class SamplerNumpy(Adapter):
+    """NumPy, from a generator made from the seed;
+    d for a whole sequence, so that the context has the current one (A11).
+    """
+
+    readings = {"A11": "current"}  # noqa: RUF012
+
+    def sample_frame(
+        self, network: Network, context: np.ndarray, num_steps: int, seed: int, actions: np.ndarray | None = None
+    ) -> np.ndarray:
+        """In place, on one array that holds context and frame."""
+        rng = np.random.default_rng(seed)
+        batch, time = context.shape[:2]
+        noise = rng.standard_normal((batch, time + 1, *context.shape[2:])).astype(context.dtype)
+        sequence = noise
+        sequence[:, :-1] = 0.1 * noise[:, :-1] + 0.9 * context
+        tau = np.full((batch, time + 1), round(0.9 * self.k_max) / self.k_max)
+        for step in range(num_steps):
+            tau[:, -1] = step / num_steps
+            z1_hat = network(sequence.copy(), tau.copy(), np.full(batch, 1 / num_steps), actions)[:, -1]
+            sequence[:, -1] += (z1_hat - sequence[:, -1]) / (num_steps - step)
+        return sequence[:, -1]

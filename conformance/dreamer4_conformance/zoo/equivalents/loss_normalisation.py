@@ -1,0 +1,83 @@
+"""Other ways to normalise loss terms, and to add those of the tokenizer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.adapter import Adapter, TorchAdapter
+from dreamer4_conformance.zoo.equivalents import equivalent
+
+
+@equivalent("tokenizer-fused")
+class TokenizerFused(TorchAdapter):
+    """One fused operation."""
+
+    def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
+        """L."""
+        return torch.add(mse, lpips, alpha=0.2)
+
+
+@equivalent("rms-after")
+class RmsAfter(TorchAdapter):
+    """Decay 0.99 from 0 with no correction of the start, an epsilon under the root, updated after it divides;
+    refuses what is not finite.
+    """
+
+    rms_warmup = 1000
+
+    def loss_normalizer(self) -> Callable[[str, Tensor], Tensor]:
+        """A closure over a dict of tensors."""
+        squares: dict[str, Tensor] = {}
+
+        def normalise(name: str, value: Tensor) -> Tensor:
+            if not value.isfinite():
+                raise FloatingPointError(f"{name} is {value}")
+            estimate = squares.get(name, torch.zeros((), dtype=torch.float64))
+            squares[name] = torch.lerp(estimate, value.detach().double().square(), 0.01)
+            divisor: Tensor = (estimate + 1e-8).sqrt()
+            return value / divisor
+
+        return normalise
+
+
+@equivalent("rms-first-value")
+class RmsFirstValue(TorchAdapter):
+    """Decay 0.9, started at the first value, an epsilon beside the root; NaN is replaced by 0 before it enters."""
+
+    rms_warmup = 120
+
+    def loss_normalizer(self) -> Callable[[str, Tensor], Tensor]:
+        """A closure over a dict of floats."""
+        squares: dict[str, float] = {}
+
+        def normalise(name: str, value: Tensor) -> Tensor:
+            square = min(float(torch.nan_to_num(value.double(), posinf=0.0)) ** 2, 1e12)
+            squares[name] = 0.9 * squares.get(name, square) + 0.1 * square
+            divisor: float = squares[name] ** 0.5 + 1e-6
+            return value / divisor
+
+        return normalise
+
+
+@equivalent("rms-window")
+class RmsWindow(Adapter):
+    """The root mean square of the last 100 finite values, in NumPy."""
+
+    rms_warmup = 100
+
+    def loss_normalizer(self) -> Callable[[str, Any], Any]:
+        """A closure over a dict of windows."""
+        windows: dict[str, deque[float]] = {}
+
+        def normalise(name: str, value: Any) -> Any:
+            window = windows.setdefault(name, deque(maxlen=100))
+            if abs(float(value)) < float("inf"):
+                window.append(float(value) ** 2)
+            return value / max((sum(window) / max(len(window), 1)) ** 0.5, 1e-8)
+
+        return normalise

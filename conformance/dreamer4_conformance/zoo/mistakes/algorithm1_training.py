@@ -1,0 +1,124 @@
+"""Mistakes in what batches consist of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookModel, TextbookTraining
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+PLAN = ("training_plan",)
+
+
+@mistake("lengths-short-only", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class ShortOnly(TextbookTraining):
+    """All batches have T1 frames."""
+
+    def is_long(self, step: int, steps: int) -> bool:
+        return False
+
+
+@mistake("lengths-below-context", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class BelowContext(TextbookTraining):
+    """Lengths 32 and 64: nothing is ever longer than the context."""
+
+    short, long = 32, 64
+
+
+@mistake("lengths-of-context", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class OfContext(TextbookTraining):
+    """Long batches are as long as the context, so that none goes beyond it."""
+
+    long = 192
+
+
+@mistake("lengths-long-first", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class LongFirst(TextbookTraining):
+    """Long batches alone come first, short ones are left for the end."""
+
+    def is_long(self, step: int, steps: int) -> bool:
+        return super().is_long(steps - 1 - step, steps)
+
+
+@mistake("lengths-no-long-end", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class NoLongEnd(TextbookTraining):
+    """Short and long batches alternate to the end."""
+
+    long_only = 0.0
+
+
+@mistake("lengths-two-stages", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class TwoStages(TextbookTraining):
+    """Short batches alone, then long ones alone: none is long on the way."""
+
+    def is_long(self, step: int, steps: int) -> bool:
+        return step >= (1 - self.long_only) * steps
+
+
+@mistake("lengths-mostly-long", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class MostlyLong(TextbookTraining):
+    """Short and long batches exchanged: seven of eight are long."""
+
+    def is_long(self, step: int, steps: int) -> bool:
+        return step % self.long_every != 0 or step >= (1 - self.long_only) * steps
+
+
+@mistake("images-none", clause="train.images", operations=PLAN, levels=SIGNAL)
+class NoImages(TextbookTraining):
+    """Videos alone."""
+
+    image_share = 0.0
+
+
+@mistake("images-all", clause="train.images", operations=PLAN, levels=SIGNAL)
+class AllImages(TextbookTraining):
+    """Every video is treated as separate images."""
+
+    image_share = 1.0
+
+
+@mistake("images-share-inverted", clause="train.images", operations=PLAN, levels=SIGNAL)
+class ImagesInverted(TextbookTraining):
+    """30 % of the videos stay videos."""
+
+    image_share = 0.7
+
+
+@mistake("images-whole-batches", clause="train.images", operations=PLAN, levels=SIGNAL)
+class WholeBatches(TextbookTraining):
+    """30 % of the batches consist of images alone, the others of videos."""
+
+    def images(self, step: int) -> int:
+        return self.batch if step % 10 < 3 else 0
+
+
+@mistake("images-see-each-other", clause="train.images", operations=("image_dynamics",), levels=SIGNAL)
+class ImagesSeeEachOther(TextbookModel):
+    """The images of a video stay one sequence: time attention mixes them."""
+
+    def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
+        return self.of_images(z, tau, d)
+
+
+@mistake("mixture-uniform-only", clause="train.data-mixture", operations=PLAN, levels=SIGNAL)
+class UniformOnly(TextbookTraining):
+    """No relevant sequences are sought: all are uniform."""
+
+    relevant_share = 0.0
+
+
+@mistake("mixture-relevant-only", clause="train.data-mixture", operations=PLAN, levels=SIGNAL)
+class RelevantOnly(TextbookTraining):
+    """Relevant sequences alone."""
+
+    relevant_share = 1.0
+
+
+@mistake("mixture-one-in-ten", clause="train.data-mixture", operations=PLAN, levels=SIGNAL)
+class OneInTen(TextbookTraining):
+    """Relevant sequences as often as the data set happens to hold them, not half of the time."""
+
+    def chosen(self, count: int, generator: torch.Generator) -> Tensor:
+        return super().chosen(1 if count == self.batch // 2 else count, generator)

@@ -1,0 +1,171 @@
+"""Mistakes in generating frame by frame: with a cache it is not what it is without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import Book
+from dreamer4_conformance.zoo.base.sec32_dynamics import EMPTY, Dynamics, State
+from dreamer4_conformance.zoo.base.sec34_layers import Past
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+STEP = ("dynamics_step", "rollout")
+ROLLOUT = ("rollout",)
+
+
+class Generating(Dynamics, Book):
+    """The dynamics alone, with one layer that mixes time."""
+
+    depth = 4
+
+
+@mistake("cache-differs", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class CacheDiffers(Generating):
+    """The cache never lets go: past the window one frame at a time sees more than all at once."""
+
+    def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
+        kept, self.context_frames = self.context_frames, None if start else self.context_frames
+        try:
+            return super().mixed_time(x, name, past, start)
+        finally:
+            self.context_frames = kept
+
+
+@mistake("cache-short", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class CacheShort(Generating):
+    """The cache holds one frame less than the window: C − 2 of the past and the current one."""
+
+    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        held = 0 if self.context_frames is None else self.context_frames - 2
+        past = None if past is None else tuple(x[:, max(0, x.shape[1] - held) :] for x in past)
+        return super().remembered(past, k, v)
+
+
+@mistake("cache-of-values", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class CacheOneBehind(Generating):
+    """Values are stored one slot beside their keys."""
+
+    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return super().remembered(past if past is None else (past[0], past[1].roll(1, 1)), k, v)
+
+
+@mistake("cache-positions-restart", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class PositionsRestart(Generating):
+    """Every call counts its frames from 0."""
+
+    def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
+        return super().frame_positions(0, time, tokens)
+
+
+@mistake("cache-positions-wrap", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class PositionsWrap(Generating):
+    """Positions are slots of a ring and start again where it does."""
+
+    def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
+        positions = super().frame_positions(start, time, tokens)
+        return positions if time > 1 else positions % 4
+
+
+@mistake("cache-full-then-empty", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class FullThenEmpty(Generating):
+    """A full cache is emptied."""
+
+    def next_state(self, past: Past, start: int, time: int, last: list[Tensor]) -> State:
+        _, reached, _ = state = super().next_state(past, start, time, last)
+        return EMPTY if time == 1 and reached % 4 == 0 else state
+
+
+@mistake("cache-label-kept", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class LabelKept(Generating):
+    """Every frame after the first is labelled τ = 0, d = 1 while there is a cache."""
+
+    def dynamics_step(
+        self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        tau, d = (tau, d) if state[1] == 0 else (torch.zeros_like(tau), torch.ones_like(d))
+        return super().dynamics_step(state, z, tau, d, actions, task)
+
+
+@mistake("cache-actions-lost", clause="net.incremental", operations=STEP, levels=SIGNAL)
+class ActionsLost(Generating):
+    """One frame at a time there are no actions."""
+
+    def dynamics_step(
+        self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        unlabelled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        return self.predicted(z, tau, d, actions, task, unlabelled, state)
+
+
+# Rollouts
+
+
+@mistake("context-cached-clean", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class ContextCachedClean(Generating):
+    """Generated frames become context at 10 % noise, whatever the reading of A9, but enter the cache without it."""
+
+    def committed(self, z: Tensor, corrupted: Tensor, cache: bool) -> Tensor:
+        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+        return z if cache else self.mix(noise, z, z.new_full((1, 1, 1, 1), 0.9))
+
+
+@mistake("cache-prefilled-clean", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class PrefilledClean(Generating):
+    """The context is written to the cache with noise of its own."""
+
+    def prefilled(self, past: Tensor, actions: Any) -> Any:
+        return super().prefilled(self.slightly_corrupt(past, torch.Generator().manual_seed(0)), actions)
+
+
+@mistake("cache-commits-every-pass", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class CommitsEveryPass(Generating):
+    """Every denoising evaluation is written to the cache as one more frame."""
+
+    def kept_while_denoising(self, before: Any, after: Any) -> Any:
+        return after
+
+
+@mistake("cache-never-written", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class NeverWritten(Generating):
+    """The cache stays as it was after the context."""
+
+    def seen(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+        return super().seen(state, z, actions, start) if start == 0 else state
+
+
+@mistake("cache-actions-behind", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class ActionsBehind(Generating):
+    """Generated frames are written to the cache with the actions of the frame before."""
+
+    def seen(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+        return super().seen(state, z, actions, max(start - 1, 0))
+
+
+@mistake("cache-labelled-as-drawn", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class LabelledAsDrawn(Generating):
+    """Frames in the cache are labelled as noise."""
+
+    def labels_in_cache(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        tau, d = super().labels_in_cache(z)
+        return torch.zeros_like(tau), d
+
+
+@mistake("rollout-forgets-context", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class ForgetsContext(Generating):
+    """Frames are generated after noise, whatever the context was."""
+
+    def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
+        noise = torch.randn(context.shape, generator=torch.Generator().manual_seed(seed)).to(context)
+        return super().rollout(noise, actions, frames, num_steps, seed, cache=cache)
+
+
+@mistake("rollout-without-actions", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class WithoutActions(Generating):
+    """Frames are generated with the first action for all."""
+
+    def at(self, actions: Any, frames: slice) -> Any:
+        return {name: torch.zeros_like(component[:, frames]) for name, component in actions.items()}

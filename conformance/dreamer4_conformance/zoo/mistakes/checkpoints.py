@@ -1,0 +1,121 @@
+"""Mistakes in saving, resuming and loading."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookTraining
+from dreamer4_conformance.zoo.base.checkpoints import Model, Run
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+RESUME = ("resume",)
+LOAD = ("load_checkpoint",)
+
+
+class Forgetful(TextbookTraining):
+    """A checkpoint that lacks something."""
+
+    lost: ClassVar[str]
+
+    def saved(self, run: Run) -> dict[str, Any]:
+        """What is left."""
+        return {name: value for name, value in super().saved(run).items() if name != self.lost}
+
+
+@mistake("resume-without-optimiser", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class WithoutOptimiser(Forgetful):
+    """The moments of the optimiser start anew."""
+
+    lost = "optimiser"
+
+
+@mistake("resume-without-random-state", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class WithoutRandomState(Forgetful):
+    """A resumed run draws the noise and the data of the first steps once more."""
+
+    lost = "random state"
+
+
+@mistake("resume-without-rms", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class WithoutRMS(Forgetful):
+    """The running RMS of the loss terms starts anew."""
+
+    lost = "running RMS"
+
+
+@mistake("resume-without-step", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class WithoutStep(Forgetful):
+    """The step starts at 0, and with it the schedule of the learning rate."""
+
+    lost = "step"
+
+
+@mistake("resume-without-average", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class WithoutAverage(Forgetful):
+    """The average of the parameters starts anew."""
+
+    lost = "average"
+
+
+@mistake("resume-without-parameters", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class WithoutParameters(Forgetful):
+    """Everything is restored but the parameters."""
+
+    lost = "parameters"
+
+
+@mistake("resume-in-half-precision", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class HalfPrecision(TextbookTraining):
+    """Parameters are saved in half precision."""
+
+    def saved(self, run: Run) -> dict[str, Any]:
+        state = super().saved(run)
+        return {**state, "parameters": state["parameters"].to(torch.bfloat16).to(torch.float64)}
+
+
+@mistake("checkpoint-strict", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
+class Strict(TextbookTraining):
+    """A checkpoint from before the step embedding cannot be loaded."""
+
+    def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
+        model.load_state_dict(state)
+        return super().loaded(model, state)
+
+
+@mistake("checkpoint-silent", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
+class Silent(TextbookTraining):
+    """What was missing or unexpected is not said."""
+
+    def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
+        return {**super().loaded(model, state), "missing": [], "unexpected": []}
+
+
+@mistake("checkpoint-missing-only", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
+class MissingOnly(TextbookTraining):
+    """What the model does not know is dropped in silence."""
+
+    def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
+        return {**super().loaded(model, state), "unexpected": []}
+
+
+@mistake("checkpoint-all-or-nothing", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
+class AllOrNothing(TextbookTraining):
+    """Where the names differ the model keeps its random parameters, and the difference is reported."""
+
+    def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
+        if state.keys() != model.state_dict().keys():
+            report = super().loaded(Model(1), state)
+            return {**report, "parameters": model.state_dict()}
+        return super().loaded(model, state)
+
+
+@mistake("checkpoint-prefixed", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
+class Prefixed(TextbookTraining):
+    """Saved from a wrapped or compiled model under prefixed names, so that nothing fits."""
+
+    def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
+        return super().loaded(model, {f"_orig_mod.{name}": value for name, value in state.items()})

@@ -1,0 +1,22 @@
+"""Mistakes in the default values."""
+
+from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+
+
+@mistake("constants-gamma", clause="const.values", operations=("constants",), levels=SIGNAL)
+class Gamma(TextbookEquations):
+    """γ = 0.99."""
+
+    def constants(self) -> dict[str, float]:
+        return {**super().constants(), "gamma": 0.99}
+
+
+@mistake("constants-steps", clause="const.values", operations=("constants",), levels=SIGNAL)
+class Steps(TextbookEquations):
+    """64 sampling steps in place of 4."""
+
+    def constants(self) -> dict[str, float]:
+        return {**super().constants(), "num_steps": 64}

@@ -1,0 +1,233 @@
+"""Mistakes in Eq. (2): sampling, and the context that it is given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SAMPLER = ("sample_frame",)
+
+
+@mistake("label-ahead", clause="eq02.calls", operations=SAMPLER)
+class LabelAhead(TextbookEquations):
+    """The label is the level after the step, not before it."""
+
+    def level_label(self, step: int, steps: int) -> float:
+        return (step + 1) / steps
+
+
+@mistake("label-finest-step", clause="eq02.calls", operations=SAMPLER)
+class LabelFinestStep(TextbookEquations):
+    """The step size is labelled d_min, whatever the number of steps."""
+
+    def step_label(self, steps: int) -> float:
+        return 1 / self.k_max
+
+
+@mistake("one-step-too-many", clause="eq02.calls", operations=SAMPLER)
+class OneStepTooMany(TextbookEquations):
+    """K + 1 evaluations."""
+
+    def count(self, num_steps: int) -> int:
+        return num_steps + 1
+
+
+@mistake("renoise-sampler", clause="eq02.step", operations=SAMPLER)
+class RenoiseSampler(TextbookEquations):
+    """Each step mixes the prediction with fresh noise at the next level."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return (1 - tau - d) * torch.randn_like(z) + (tau + d) * z1_hat
+
+
+@mistake("frozen-noise-sampler", clause="eq02.step", operations=SAMPLER)
+class FrozenNoiseSampler(TextbookEquations):
+    """Each step mixes the prediction with the first noise at the next level."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return (1 - tau - d) * start + (tau + d) * z1_hat
+
+
+@mistake("sampler-velocity", clause="eq02.step", operations=SAMPLER)
+class SamplerVelocity(TextbookEquations):
+    """The network's output is taken for the velocity."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return z + z1_hat * d
+
+
+@mistake("sampler-unnormalised", clause="eq02.endpoint", operations=SAMPLER)
+class SamplerUnnormalised(TextbookEquations):
+    """1/(1 − τ) is missing from the velocity."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return z + (z1_hat - z) * d
+
+
+@mistake("stops-short", clause="eq02.endpoint", operations=SAMPLER)
+class StopsShort(TextbookEquations):
+    """The last step ends at signal level 0.9."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return super().move(z, z1_hat, tau, max(min(d, 0.9 - tau), 0.0), start)
+
+
+@mistake("single-step-refused", clause="eq02.endpoint", operations=SAMPLER)
+class SingleStepRefused(TextbookEquations):
+    """One step, K = 1, is refused."""
+
+    def count(self, num_steps: int) -> int:
+        if num_steps == 1:
+            raise ValueError("num_steps must be at least 2")
+        return super().count(num_steps)
+
+
+@mistake("sampler-unseeded", clause="eq02.deterministic", operations=SAMPLER)
+class SamplerUnseeded(TextbookEquations):
+    """The start noise comes from one generator that goes on from call to call, whatever the seed."""
+
+    shared = torch.Generator().manual_seed(0)
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        return torch.randn((context.shape[0], *context.shape[2:]), generator=self.shared).to(context)
+
+
+@mistake("start-uniform", clause="eq02.start-law", operations=SAMPLER)
+class StartUniform(TextbookEquations):
+    """The start is uniform, with mean 0 and variance 1."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        return 12**0.5 * (torch.rand_like(super().start_noise(context)) - 0.5)
+
+
+@mistake("start-shared", clause="eq02.start-law", operations=SAMPLER)
+class StartShared(TextbookEquations):
+    """Every two sequences of the batch start from the same noise."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        return super().start_noise(context[::2]).repeat_interleave(2, dim=0)[: len(context)]
+
+
+@mistake("start-fixed", clause="eq02.start-law", operations=SAMPLER)
+class StartFixed(TextbookEquations):
+    """Every seed starts from the same noise."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        fixed = torch.Generator().manual_seed(0)
+        return torch.randn((context.shape[0], *context.shape[2:]), generator=fixed).to(context)
+
+
+@mistake("start-zero", clause="eq02.start-law", operations=SAMPLER)
+class StartZero(TextbookEquations):
+    """The start is zero."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        return torch.zeros_like(super().start_noise(context))
+
+
+@mistake("actions-once", clause="eq02.actions", operations=SAMPLER)
+class ActionsOnce(TextbookEquations):
+    """The actions condition the first evaluation alone."""
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        return actions if step == 0 or actions is None else torch.zeros_like(actions)
+
+
+@mistake("actions-late", clause="eq02.actions", operations=SAMPLER)
+class ActionsLate(TextbookEquations):
+    """Every frame is given the action of the frame before it."""
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        return None if actions is None else actions.roll(1, dims=1)
+
+
+@mistake("actions-past-dropped", clause="eq02.actions", operations=SAMPLER)
+class ActionsPastDropped(TextbookEquations):
+    """Actions are handed over as classes; those of past frames are dropped."""
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        if actions is None:
+            return None
+        classes = (actions[..., :1] > 0).to(actions) + 1
+        classes[:, :-1] = 0
+        return classes
+
+
+@mistake("context-literal", clause="ctx.corruption", operations=SAMPLER)
+class ContextLiteral(TextbookEquations):
+    """The context is 90 % noise."""
+
+    def level_of_context(self) -> float:
+        return 0.1
+
+
+@mistake("context-label-mismatch", clause="ctx.corruption", operations=SAMPLER)
+class ContextLabelMismatch(TextbookEquations):
+    """Corrupted context is labelled as clean."""
+
+    def context_label(self, step: int, steps: int) -> float:
+        return 1 - 1 / self.k_max
+
+
+@mistake("context-label-current", clause="ctx.corruption", operations=SAMPLER)
+class ContextLabelCurrent(TextbookEquations):
+    """The context is labelled with the level of the frame that is generated."""
+
+    def context_label(self, step: int, steps: int) -> float:
+        return step / steps
+
+
+@mistake("context-added-noise", clause="ctx.corruption", operations=SAMPLER)
+class ContextAddedNoise(TextbookEquations):
+    """Noise is added to the context, which keeps its full strength."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        return context + 0.1 * torch.randn_like(context)
+
+
+@mistake("context-noise-shared", clause="ctx.corruption", operations=SAMPLER)
+class ContextNoiseShared(TextbookEquations):
+    """One noise is mixed into all frames of the context."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        level = torch.full_like(context[..., :1, :1], self.level_of_context())
+        return self.mix(torch.randn_like(context[:, :1]).expand_as(context), context, level)
+
+
+@mistake("context-noise-shared-by-sequences", clause="ctx.corruption", operations=SAMPLER)
+class ContextNoiseSharedBySequences(TextbookEquations):
+    """One noise is mixed into the context of all sequences."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        level = torch.full_like(context[..., :1, :1], self.level_of_context())
+        return self.mix(torch.randn_like(context[:1]).expand_as(context), context, level)
+
+
+@mistake("context-clean-first", clause="ctx.fixed", operations=SAMPLER)
+class ContextCleanFirst(TextbookEquations):
+    """The first evaluation sees the context before it is corrupted."""
+
+    def past_of(self, past: Tensor, context: Tensor, step: int) -> Tensor:
+        return context if step == 0 else self.corrupt_context(context) if step == 1 else past
+
+
+@mistake("context-ignored", clause="ctx.used", operations=SAMPLER)
+class ContextIgnored(TextbookEquations):
+    """History is unused: zeros stand in the place of the past frames."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        return super().corrupt_context(torch.zeros_like(context))
+
+
+@mistake("context-dropped", clause="ctx.used", operations=SAMPLER)
+class ContextDropped(TextbookEquations):
+    """History is unused: the network is given the generated frame alone."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        return context[:, :0]
+
+    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+        return None if actions is None else actions[:, -1:]

@@ -1,0 +1,132 @@
+"""Mistakes in Eq. (4): the step sizes and the grid of signal levels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SCHEDULE = ("sample_tau_d", "dynamics_loss")
+
+
+@mistake("grid-free", clause="eq04.grid", operations=SCHEDULE)
+class GridFree(TextbookEquations):
+    """τ ~ U(0, 1), unrelated to d."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        return torch.rand(d.shape, generator=generator, device=d.device)
+
+
+@mistake("grid-finest", clause="eq04.grid", operations=SCHEDULE)
+class GridFinest(TextbookEquations):
+    """τ is drawn from the finest grid, whatever d is."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        return super().draw_level(generator, torch.full_like(d, 1 / self.k_max))
+
+
+@mistake("grid-wrong-end", clause="eq04.grid-range", operations=SCHEDULE)
+class GridWrongEnd(TextbookEquations):
+    """The grid includes clean data and leaves out pure noise: it was not flipped with the convention."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        return super().draw_level(generator, d) + d
+
+
+@mistake("grid-includes-one", clause="eq04.grid-range", operations=SCHEDULE)
+class GridIncludesOne(TextbookEquations):
+    """τ = 1 is drawn as well."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        return self.draw_integer(generator, 1 / d + 1) * d
+
+
+@mistake("levels-low", clause="eq04.grid-law", operations=SCHEDULE)
+class LevelsLow(TextbookEquations):
+    """Low signal levels are drawn more often than high ones."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        share = torch.rand(d.shape, generator=generator, device=d.device)
+        return (share**2 / d).floor().clamp(max=1 / d - 1) * d
+
+
+@mistake("steps-inverse", clause="eq04.step-law", operations=SCHEDULE)
+class StepsInverse(TextbookEquations):
+    """P(d) ∝ 1/d: 1/d is drawn uniformly from the integers below 2 K_max and rounded down to a power of two."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        return (self.draw_integer(generator, torch.full((batch, time), 2.0 * self.k_max - 1)) + 1).log2().floor()
+
+
+@mistake("steps-no-one", clause="eq04.step-support", operations=SCHEDULE)
+class StepsNoOne(TextbookEquations):
+    """d = 1 is never drawn."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        return super().draw_exponent(generator, batch, time).clamp(min=1)
+
+
+@mistake("steps-no-min", clause="eq04.step-support", operations=SCHEDULE)
+class StepsNoMin(TextbookEquations):
+    """d_min is never drawn: the recursion has no base."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        finest = self.k_max.bit_length() - 1
+        return self.draw_integer(generator, torch.full((batch, time), float(finest)))
+
+
+@mistake("steps-off-ladder", clause="eq04.step-support", operations=SCHEDULE)
+class StepsOffLadder(TextbookEquations):
+    """1/d is any whole number up to K_max, not a power of two."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        return (self.draw_integer(generator, torch.full((batch, time), float(self.k_max))) + 1).log2()
+
+
+@mistake("levels-by-position", clause="eq06.iid-levels", operations=SCHEDULE)
+class LevelsByPosition(TextbookEquations):
+    """τ falls along the sequence, so that later frames are noisier."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        time = d.shape[1]
+        place = (time - 1 - torch.arange(time, device=d.device) + torch.rand(d.shape, generator=generator)) / time
+        return (place / d).floor().clamp(max=1 / d - 1) * d
+
+
+@mistake("levels-random-walk", clause="eq06.iid-levels", operations=SCHEDULE)
+class LevelsRandomWalk(TextbookEquations):
+    """The position on the grid drifts from one timestep to the next."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        start, drift = (torch.rand(shape, generator=generator) for shape in ((len(d), 1), d.shape))
+        place = (start + 0.25 * (drift - 0.5).cumsum(1)) % 1
+        return (place / d).floor().clamp(max=1 / d - 1) * d
+
+
+@mistake("levels-per-sequence", clause="eq04.granularity", operations=SCHEDULE)
+class LevelsPerSequence(TextbookEquations):
+    """One place between noise and data for the whole sequence, rounded down to the grid of each timestep."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        place = torch.rand((len(d), 1), generator=generator, device=d.device)
+        return (place / d).floor() * d
+
+
+@mistake("global-rng", clause="eq04.generator", operations=("sample_tau_d",))
+class GlobalRng(TextbookEquations):
+    """The seed is ignored: draws come from one generator that goes on from call to call."""
+
+    shared = torch.Generator().manual_seed(0)
+
+    def generator(self, seed: int) -> torch.Generator:
+        return self.shared
+
+
+@mistake("seed-fixed", clause="eq04.generator", operations=("sample_tau_d",))
+class SeedFixed(TextbookEquations):
+    """Every seed gives the same draw."""
+
+    def generator(self, seed: int) -> torch.Generator:
+        return super().generator(0)

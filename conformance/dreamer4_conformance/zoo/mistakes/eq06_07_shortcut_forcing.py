@@ -1,0 +1,308 @@
+"""Mistakes in Eq. (6), (7) and (8) as the shortcut forcing loss makes them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.base.eq06_07_shortcut_forcing import Network
+from dreamer4_conformance.zoo.mistakes import mistake
+
+LOSSES = ("dynamics_loss", "dynamics_loss_at")
+
+
+@mistake("ramp-flow-only", clause="eq08.applied", operations=LOSSES)
+class RampFlowOnly(TextbookEquations):
+    """w is missing from the bootstrap term."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return error * torch.where(bootstrap, 1.0, self.loss_weight(tau))
+
+
+@mistake("ramp-bootstrap-only", clause="eq08.applied", operations=LOSSES)
+class RampBootstrapOnly(TextbookEquations):
+    """w is missing from the flow term."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return error * torch.where(bootstrap, self.loss_weight(tau), 1.0)
+
+
+@mistake("ramp-after-averaging", clause="eq08.applied", operations=LOSSES)
+class RampAfterAveraging(TextbookEquations):
+    """The mean weight multiplies the mean loss."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return error * self.loss_weight(tau).mean()
+
+
+@mistake("ramp-normalised", clause="eq08.elementwise", operations=("ramp_weight",))
+class RampNormalised(TextbookEquations):
+    """Weights are divided by their mean over the batch."""
+
+    def ramp_weight(self, tau: Tensor) -> Tensor:
+        weight = super().ramp_weight(tau)
+        return weight / weight.mean()
+
+
+@mistake("velocity-output", clause="eq06.x-prediction", operations=LOSSES)
+class VelocityOutput(TextbookEquations):
+    """The network's output is read as the velocity z1 − z0."""
+
+    def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
+        return self.norm(z1_hat - (z1 - self._z0))
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        self._z0 = z0
+        return super().dynamics_loss_at(network, z1, z0, tau, d, actions)
+
+
+@mistake("noise-uniform", clause="eq06.noise-law", operations=("dynamics_loss",))
+class NoiseUniform(TextbookEquations):
+    """The noise is uniform with unit variance, not normal."""
+
+    def draw_noise(self, z1: Tensor) -> Tensor:
+        return (torch.rand_like(z1) - 0.5) * 12**0.5
+
+
+@mistake("noise-shared", clause="eq06.noise-law", operations=("dynamics_loss",))
+class NoiseShared(TextbookEquations):
+    """One noise is drawn for a frame and used at every timestep."""
+
+    def draw_noise(self, z1: Tensor) -> Tensor:
+        return torch.randn_like(z1[:, :1]).expand_as(z1)
+
+
+@mistake("noise-frozen", clause="eq06.noise-law", operations=("dynamics_loss",))
+class NoiseFrozen(TextbookEquations):
+    """The noise is the same in every training step."""
+
+    def draw_noise(self, z1: Tensor) -> Tensor:
+        return torch.randn(z1.shape, generator=torch.Generator().manual_seed(0)).to(z1)
+
+
+@mistake("student-label-shifted", clause="eq07.student-label", operations=LOSSES)
+class StudentLabelShifted(TextbookEquations):
+    """The student is labelled with the level after its step."""
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        calls = 0
+
+        def shifted(z: Tensor, level: Tensor, step: Tensor, given: Tensor | None = None) -> Tensor:
+            nonlocal calls
+            calls += 1
+            moved = self.signal((self.signal(level) + step).clamp(max=1 - 1 / self.k_max))
+            return network(z, moved if calls == 1 else level, step, given)
+
+        return super().dynamics_loss_at(shifted, z1, z0, tau, d, actions)
+
+
+@mistake("bootstrap-x-space", clause="eq07.bootstrap-value", operations=LOSSES)
+class BootstrapXSpace(TextbookEquations):
+    """The target is the second x-prediction of the teacher."""
+
+    def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
+        return self.norm(z1_hat - self._second)
+
+    def velocity(self, z1_hat: Tensor, z: Tensor, tau: Tensor) -> Tensor:
+        self._second = z1_hat.detach()
+        return super().velocity(z1_hat, z, tau)
+
+
+@mistake("bootstrap-unscaled", clause="eq07.bootstrap-value", operations=LOSSES)
+class BootstrapUnscaled(TextbookEquations):
+    """(1 − τ)² is missing."""
+
+    def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
+        return self.norm(self.velocity(z1_hat, z, tau) - target)
+
+
+@mistake("bootstrap-tau-squared", clause="eq07.bootstrap-value", operations=LOSSES)
+class BootstrapTauSquared(TextbookEquations):
+    """The velocity error is scaled by τ² in signal levels, (1 − τ)² in noise levels."""
+
+    def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
+        return tau**2 * self.norm(self.velocity(z1_hat, z, tau) - target)
+
+
+@mistake("velocity-unnormalised", clause="eq07.teacher-state", operations=LOSSES)
+class VelocityUnnormalised(TextbookEquations):
+    """1/(1 − τ) is missing from b' and b''."""
+
+    def velocity(self, z1_hat: Tensor, z: Tensor, tau: Tensor) -> Tensor:
+        return z1_hat - z
+
+
+@mistake("renoise-true", clause="eq07.teacher-state", operations=LOSSES)
+class RenoiseTrue(TextbookEquations):
+    """The second teacher input is the data re-noised with the true noise."""
+
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
+        return self.mix(z0, z1, (tau + half)[..., None, None])
+
+
+@mistake("renoise-fresh", clause="eq07.teacher-state", operations=LOSSES)
+class RenoiseFresh(TextbookEquations):
+    """The second teacher input is the teacher's prediction with new noise."""
+
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
+        z1_hat = z + b_prime * (1 - tau)[..., None, None]
+        return self.mix(torch.randn_like(z), z1_hat, (tau + half)[..., None, None])
+
+
+@mistake("teacher-state-unmoved", clause="eq07.teacher-state", operations=LOSSES)
+class TeacherStateUnmoved(TextbookEquations):
+    """The second teacher call sees z̃ again."""
+
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
+        return z
+
+
+@mistake("tau-mid-clamped", clause="eq07.teacher-labels", operations=LOSSES)
+class TauMidClamped(TextbookEquations):
+    """τ + d/2 is clamped so that it does not move at the end of the range."""
+
+    def second_label(self, tau: Tensor, half: Tensor) -> Tensor:
+        return torch.minimum(tau + half, torch.full_like(tau, 0.5)).maximum(tau)
+
+
+@mistake("teacher-full-step", clause="eq07.teacher-labels", operations=LOSSES)
+class TeacherFullStep(TextbookEquations):
+    """The teacher is conditioned on d."""
+
+    def teacher_step(self, d: Tensor) -> Tensor:
+        return d
+
+
+@mistake("teacher-gradient", clause="eq07.stop-gradient", operations=LOSSES)
+class TeacherGradient(TextbookEquations):
+    """Gradient flows into the teacher."""
+
+    def teacher_context(self) -> Any:
+        return nullcontext()
+
+
+@mistake("student-detached-scale", clause="eq07.gradient", operations=LOSSES)
+class StudentDetachedScale(TextbookEquations):
+    """The loss is divided by its own detached value: its gradient is another."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return super().weigh(error, tau, bootstrap) * 1.0 / error.detach().clamp(min=1e-8)
+
+
+@mistake("teacher-no-actions", clause="eq07.actions", operations=LOSSES)
+class TeacherNoActions(TextbookEquations):
+    """The teacher is called without actions."""
+
+    def teacher_actions(self, actions: Tensor) -> Tensor | None:
+        return None
+
+
+@mistake("teacher-averaged", clause="eq07.same-network", operations=LOSSES)
+class TeacherAveraged(TextbookEquations):
+    """b' and b'' come from an averaged copy that is not declared."""
+
+    def teacher(self, network: Network) -> Network:
+        import copy
+
+        return copy.deepcopy(network)
+
+
+@mistake("flow-everywhere", clause="eq07.flow-only-at-dmin", operations=LOSSES)
+class FlowEverywhere(TextbookEquations):
+    """The flow term is added above d_min too."""
+
+    def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
+        self._flow = super().flow_error(z1_hat, z1)
+        return self._flow
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        added = torch.where(bootstrap, self.loss_weight(tau) * self._flow, 0.0)
+        return super().weigh(error, tau, bootstrap) + added
+
+
+@mistake("flow-velocity-space", clause="eq07.flow-value", operations=LOSSES)
+class FlowVelocitySpace(TextbookEquations):
+    """The flow term is a velocity error without its scale: ‖ẑ1 − z1‖²/(1 − τ)²."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return super().weigh(torch.where(bootstrap, error, error / (1 - tau) ** 2), tau, bootstrap)
+
+
+@mistake("target-noise", clause="eq07.perfect", operations=LOSSES)
+class TargetNoise(TextbookEquations):
+    """The network is asked for the corrupted data, not the clean."""
+
+    def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
+        return self.norm(z1_hat - self._z)
+
+    def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
+        self._z = super().mix(z0, z1, tau)
+        return self._z
+
+
+@mistake("labels-swapped-ends", clause="eq07.consistent-labels", operations=LOSSES)
+class LabelsSwappedEnds(TextbookEquations):
+    """The network is told the noise level where the rest of the code means the signal level."""
+
+    def evaluate(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
+        return super().evaluate(network, z, (1 - tau).clamp(0, 1 - 1 / self.k_max), d, actions)
+
+
+@mistake("mixed-label-zero", clause="eq07.mixed-steps", operations=LOSSES)
+class MixedLabelZero(TextbookEquations):
+    """Timesteps at d_min in a mixed sequence are labelled 0 in the second teacher call."""
+
+    def second_label(self, tau: Tensor, half: Tensor) -> Tensor:
+        return torch.where(half > 0, tau + half, 0.0)
+
+
+@mistake("velocity-divides-by-d", clause="eq07.finite", operations=LOSSES)
+class VelocityDividesByZero(TextbookEquations):
+    """The second velocity divides by 1 − (τ + d), which is zero at the end of the grid."""
+
+    def mean_velocity(self, b_prime: Tensor, b_double_prime: Tensor) -> Tensor:
+        return super().mean_velocity(b_prime, b_double_prime / (1 - self._end))
+
+    def second_label(self, tau: Tensor, half: Tensor) -> Tensor:
+        self._end = (tau + 2 * half >= 1).to(tau)[..., None, None]
+        return super().second_label(tau, half)
+
+
+@mistake("loss-factor", clause="eq07.absolute", operations=LOSSES)
+class LossFactor(TextbookEquations):
+    """A hidden factor of 10 multiplies the bootstrap term."""
+
+    def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
+        return 10 * super().bootstrap_error(z1_hat, z, target, tau)
+
+
+@mistake("loss-clamped", clause="eq07.absolute", operations=LOSSES)
+class LossClamped(TextbookEquations):
+    """The loss of a timestep is clamped."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return super().weigh(error.clamp(max=4.0), tau, bootstrap)
+
+
+@mistake("broadcast-batch", clause="eq07.batch-shapes", operations=LOSSES)
+class BroadcastBatch(TextbookEquations):
+    """A (B,) weight meets a (B, T) loss: a crash, or silently wrong where B = T."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return error * self.loss_weight(tau)[:, 0]
+
+
+@mistake("nan-replaced", clause="eq07.nan-visible", operations=LOSSES)
+class NanReplaced(TextbookEquations):
+    """NaN is replaced by zero before the mean."""
+
+    def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:
+        return super().average(torch.nan_to_num(loss, nan=0.0), bootstrap)

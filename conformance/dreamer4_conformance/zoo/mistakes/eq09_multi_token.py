@@ -1,0 +1,68 @@
+"""Mistakes in Eq. (9): multi-token prediction."""
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+
+
+@mistake("mtp-off-by-one", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
+class OffByOne(TextbookEquations):
+    """The heads are aligned to t + n + 1."""
+
+    def distances(self, length: int) -> Tensor:
+        return super().distances(length) + 1
+
+
+@mistake("mtp-behind", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
+class Behind(TextbookEquations):
+    """The heads are aligned to t + n − 1."""
+
+    def target_index(self, index: Tensor, time: int) -> Tensor:
+        return super().target_index(index - 1, time).clamp(min=0)
+
+
+@mistake("mtp-wraps", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
+class Wraps(TextbookEquations):
+    """Targets past the end are taken from the start of the sequence and counted as valid."""
+
+    def target_index(self, index: Tensor, time: int) -> Tensor:
+        return index % time
+
+    def target_exists(self, index: Tensor, time: int) -> Tensor:
+        return torch.ones_like(index, dtype=torch.bool)
+
+
+@mistake("mtp-repeats-last", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
+class RepeatsLast(TextbookEquations):
+    """Past the end the last target is repeated and counted as valid."""
+
+    def target_exists(self, index: Tensor, time: int) -> Tensor:
+        return torch.ones_like(index, dtype=torch.bool)
+
+
+@mistake("mtp-sign", clause="eq09.sum", operations=("mtp_loss",), levels=SIGNAL)
+class Sign(TextbookEquations):
+    """The log-likelihood itself is minimised."""
+
+    def over_distances(self, total: Tensor, count: Tensor) -> Tensor:
+        return -super().over_distances(total, count)
+
+
+@mistake("mtp-pooled", clause="eq09.sum", operations=("mtp_loss",), levels=SIGNAL)
+class Pooled(TextbookEquations):
+    """One mean over all valid entries, in place of a mean for each distance."""
+
+    def over_distances(self, total: Tensor, count: Tensor) -> Tensor:
+        return total.sum() / count.sum()
+
+
+@mistake("mtp-past-end-counted", clause="eq09.past-end", operations=("mtp_loss",), levels=SIGNAL)
+class PastEndCounted(TextbookEquations):
+    """The log-likelihood past the end enters the sum."""
+
+    def valid_log_prob(self, log_prob: Tensor, valid: Tensor) -> Tensor:
+        return log_prob

@@ -1,0 +1,199 @@
+"""Mistakes in Eq. (11): advantages, the loss of the policy head, and its prior."""
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+LOSSES = ("policy_loss", "policy_loss_factored")
+
+
+@mistake("pmpo-alpha-swapped", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
+class AlphaSwapped(TextbookEquations):
+    """α on the wrong set: invisible at 0.5."""
+
+    def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
+        return super().likelihood_terms(of_positive, of_negative, 1 - alpha)
+
+
+@mistake("pmpo-sign", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
+class Sign(TextbookEquations):
+    """Good actions are made less likely and bad ones more."""
+
+    def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
+        return -super().likelihood_terms(of_positive, of_negative, alpha)
+
+
+@mistake("pmpo-zero-excluded", clause="eq11.zero-advantage", operations=LOSSES, levels=SIGNAL)
+class ZeroExcluded(TextbookEquations):
+    """A = 0 in neither set."""
+
+    def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
+        return advantage > 0, advantage < 0
+
+
+@mistake("pmpo-zero-negative", clause="eq11.zero-advantage", operations=LOSSES, levels=SIGNAL)
+class ZeroNegative(TextbookEquations):
+    """A = 0 in D⁻."""
+
+    def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
+        return advantage > 0, advantage <= 0
+
+
+@mistake("pmpo-magnitude", clause="eq11.sign-only", operations=LOSSES, levels=SIGNAL)
+class Magnitude(TextbookEquations):
+    """tanh|A| as a factor."""
+
+    def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
+        return log_prob * advantage.abs().tanh()
+
+
+@mistake("pmpo-advantage-factor", clause="eq11.sign-only", operations=LOSSES, levels=SIGNAL)
+class AdvantageFactor(TextbookEquations):
+    """|A| as a factor, as in a policy gradient."""
+
+    def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
+        return log_prob * advantage.abs()
+
+
+@mistake("pmpo-global-mean", clause="eq11.per-set-mean", operations=LOSSES, levels=SIGNAL)
+class GlobalMean(TextbookEquations):
+    """Both sets are divided by N."""
+
+    def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
+        return torch.where(chosen, log_prob, 0.0).mean()
+
+
+@mistake("pmpo-set-sum", clause="eq11.per-set-mean", operations=LOSSES, levels=SIGNAL)
+class SetSum(TextbookEquations):
+    """Both sets are summed."""
+
+    def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
+        return torch.where(chosen, log_prob, 0.0).sum()
+
+
+@mistake("pmpo-empty-nan", clause="eq11.empty-set", operations=LOSSES, levels=SIGNAL)
+class EmptyNan(TextbookEquations):
+    """NaN when a set is empty."""
+
+    def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
+        return torch.where(chosen, log_prob, 0.0).sum() / chosen.sum()
+
+
+@mistake("pmpo-empty-nan-gradient", clause="eq11.empty-set", operations=("policy_loss",), levels=SIGNAL)
+class EmptyNanGradient(TextbookEquations):
+    """The NaN of an empty set is replaced in the value and lives on in the gradient."""
+
+    def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
+        mean = (log_prob * chosen).sum() / chosen.sum()
+        return torch.where(mean.isnan(), 0.0, mean)
+
+
+@mistake("pmpo-normalised-advantage", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
+class NormalisedAdvantage(TextbookEquations):
+    """Advantages are centred and divided by their deviation."""
+
+    def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
+        advantage = super().advantages(reward, value, cont, gamma, lam)
+        return (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+
+
+@mistake("pmpo-scaled-advantage", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
+class ScaledAdvantage(TextbookEquations):
+    """Advantages are divided by the range of the returns."""
+
+    def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
+        returns = self.lambda_returns(reward, value, cont, gamma, lam)
+        return (returns - self.baseline(value)) / (returns.max() - returns.min()).clamp(min=1)
+
+
+@mistake("pmpo-next-baseline", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
+class NextBaseline(TextbookEquations):
+    """The value of the next state is subtracted."""
+
+    def baseline(self, value: Tensor) -> Tensor:
+        return value[:, 1:]
+
+
+@mistake("pmpo-kl-reversed", clause="eq11.kl-direction", operations=LOSSES, levels=SIGNAL)
+class KlReversed(TextbookEquations):
+    """KL[prior ‖ policy]."""
+
+    def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
+        return super().kl_to_prior(log_prior, log_pi, action)
+
+
+@mistake("pmpo-kl-sampled", clause="eq11.kl-direction", operations=LOSSES, levels=SIGNAL)
+class KlSampled(TextbookEquations):
+    """ln π − ln π_prior of the action taken, in place of the mean over the actions."""
+
+    def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
+        return (log_pi - log_prior).gather(1, action[:, None])[:, 0]
+
+
+@mistake("pmpo-kl-detached", clause="eq11.gradient", operations=("policy_loss",), levels=SIGNAL)
+class KlDetached(TextbookEquations):
+    """No gradient flows through the prior term, which then pulls nowhere."""
+
+    def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
+        return super().kl_to_prior(log_pi.detach(), log_prior, action)
+
+
+@mistake("pmpo-factored-mean", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
+class FactoredMean(TextbookEquations):
+    """The mean over the action components in place of their sum."""
+
+    def over_components(self, parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts).mean(0)
+
+
+@mistake("pmpo-factored-first", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
+class FactoredFirst(TextbookEquations):
+    """Only the first action component counts."""
+
+    def over_components(self, parts: list[Tensor]) -> Tensor:
+        return parts[0]
+
+
+@mistake("pmpo-kl-joint-softmax", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
+class KlJointSoftmax(TextbookEquations):
+    """The KL is that of one softmax over the logits of all action components side by side."""
+
+    def pmpo(
+        self,
+        logits: list[Tensor],
+        prior_logits: list[Tensor],
+        action: Tensor,
+        advantage: Tensor,
+        alpha: float,
+        beta: float,
+    ) -> Tensor:
+        together, prior = torch.cat(logits, 1).log_softmax(1), torch.cat(prior_logits, 1).log_softmax(1)
+        kl = self.kl_to_prior(together, self.frozen_prior(prior), action[:, 0])
+        return super().pmpo(logits, prior_logits, action, advantage, alpha, 0.0) + beta * kl.mean()
+
+
+@mistake("pmpo-prior-trained", clause="eq11.prior-frozen", operations=("policy_loss",), levels=SIGNAL)
+class PriorTrained(TextbookEquations):
+    """Gradient flows into the prior."""
+
+    def frozen_prior(self, prior_logits: Tensor) -> Tensor:
+        return prior_logits
+
+
+@mistake("prior-fresh", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
+class PriorFresh(TextbookEquations):
+    """The prior is a freshly initialised head."""
+
+    def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.randn(policy.shape, generator=generator).double()
+
+
+@mistake("prior-shared", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
+class PriorShared(TextbookEquations):
+    """The prior is the policy head itself and moves with it."""
+
+    def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
+        return policy

@@ -1,0 +1,170 @@
+"""Mistakes in the tokens of a frame: its (τ, d) label, and its actions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.mistakes import mistake
+from dreamer4_conformance.zoo.mistakes.sec32_dynamics import WholeSequences
+
+SIGNAL = ("signal",)
+LABEL = ("label_token",)
+ACTIONS = ("action_tokens",)
+
+
+# The label
+
+
+@mistake("label-embeddings-added", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class EmbeddingsAdded(WholeSequences):
+    """Both embeddings are added up in the same channels."""
+
+    def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
+        return torch.cat([tau + d, tau - d], -1)
+
+
+@mistake("label-without-step", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class WithoutStep(WholeSequences):
+    """The token says τ alone."""
+
+    def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
+        return torch.cat([tau, torch.ones_like(d)], -1)
+
+
+@mistake("label-without-level", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class WithoutLevel(WholeSequences):
+    """The token says d alone."""
+
+    def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
+        return torch.cat([torch.ones_like(tau), d], -1)
+
+
+@mistake("label-levels-coarse", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class LevelsCoarse(WholeSequences):
+    """A quarter of the levels have an embedding: four share one."""
+
+    def level_index(self, tau: Tensor) -> Tensor:
+        return super().level_index(tau) // 4
+
+
+@mistake("label-no-row-for-one", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class NoRowForOne(WholeSequences):
+    """d = 1 has no embedding and is given that of d = 1/2."""
+
+    def step_index(self, d: Tensor) -> Tensor:
+        return super().step_index(d).clamp(min=1)
+
+
+@mistake("label-one-refused", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class OneRefused(WholeSequences):
+    """The table of steps begins at d = 1/2: d = 1 raises."""
+
+    def step_index(self, d: Tensor) -> Tensor:
+        index = super().step_index(d)
+        if not index.all():
+            raise IndexError("index out of range in self")
+        return index
+
+
+@mistake("label-no-row-for-finest", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class NoRowForFinest(WholeSequences):
+    """The table of steps is too short: the finest two share its last row."""
+
+    def step_index(self, d: Tensor) -> Tensor:
+        return super().step_index(d).clamp(max=self.k_max.bit_length() - 2)
+
+
+@mistake("label-continuous", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class Continuous(WholeSequences):
+    """τ is not looked up but drawn out by sines of its value."""
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        _, step = super().label_embeddings(tau, d)
+        frequency = 2.0 ** torch.arange(self.width // 2, device=tau.device)
+        return torch.sin(self.signal(tau.double())[..., None] * frequency + 0.3).to(step), step
+
+
+@mistake("label-counts-frames", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class CountsFrames(WholeSequences):
+    """The embedding of τ is turned by the index of the frame."""
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        level, step = super().label_embeddings(tau, d)
+        return level * (1 + torch.arange(tau.shape[1], device=tau.device))[:, None].to(level), step
+
+
+# The actions
+
+
+@mistake("action-mean", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class ActionMean(WholeSequences):
+    """The components are averaged."""
+
+    def component_sum(self, components: list[Tensor]) -> Tensor:
+        return torch.stack(components).mean(0)
+
+
+@mistake("action-embedding-dropped", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class EmbeddingDropped(WholeSequences):
+    """The learned embedding stands in for missing actions alone."""
+
+    def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
+        total = self.component_sum(components)
+        return torch.where(labelled[:, None, None, None], total, embedding.to(total))
+
+
+@mistake("action-embedding-missing", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class EmbeddingMissing(WholeSequences):
+    """There is no learned embedding: clips without actions have zeros."""
+
+    def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
+        return super().action_tokens(components, torch.zeros_like(embedding), labelled)
+
+
+@mistake("action-embedding-per-component", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class EmbeddingPerComponent(WholeSequences):
+    """The learned embedding is added to every component before they are summed."""
+
+    def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
+        return super().action_tokens(components, len(components) * embedding, labelled)
+
+
+@mistake("action-token-zeroed", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class TokenZeroed(WholeSequences):
+    """Clips without actions have zeros, the learned embedding too."""
+
+    def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
+        return self.where_labelled(embedding.to(components[0]) + self.component_sum(components), labelled)
+
+
+@mistake("action-first-component", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class FirstComponent(WholeSequences):
+    """The first component alone."""
+
+    def component_sum(self, components: list[Tensor]) -> Tensor:
+        return components[0]
+
+
+@mistake("action-product", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class ActionProduct(WholeSequences):
+    """The components are multiplied."""
+
+    def component_sum(self, components: list[Tensor]) -> Tensor:
+        return torch.stack(components).prod(0)
+
+
+@mistake("action-always-labelled", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class AlwaysLabelled(WholeSequences):
+    """Clips without actions are given the values that stand in for them."""
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return total
+
+
+@mistake("action-labels-along-time", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
+class LabelsAlongTime(WholeSequences):
+    """Which clips are labelled is read along time: it raises where B ≠ T."""
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return torch.where(labelled[None, :, None, None], total, 0)

@@ -1,0 +1,105 @@
+"""Mistakes in loss normalisation."""
+
+from __future__ import annotations
+
+from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.base.loss_normalisation import Normaliser
+from dreamer4_conformance.zoo.mistakes import mistake
+
+NORMALISER = ("loss_normalizer",)
+
+
+@mistake("rms-absent", clause="rms.normalise", operations=NORMALISER)
+class RmsAbsent(TextbookEquations):
+    """Terms are handed on as they are."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return 1.0
+
+
+@mistake("rms-square", clause="rms.normalise", operations=NORMALISER)
+class RmsSquare(TextbookEquations):
+    """The root is missing: terms are divided by their mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return super().divisor(key, number) ** 2
+
+
+@mistake("rms-mean", clause="rms.normalise", operations=NORMALISER)
+class RmsMean(TextbookEquations):
+    """The mean of the absolute values in place of the root mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def moment(self, key: str, number: float) -> float:
+            return abs(number)
+
+        def divisor(self, key: str, number: float) -> float:
+            return super().divisor(key, number) ** 2
+
+
+@mistake("rms-deviation", clause="rms.normalise", operations=NORMALISER)
+class RmsDeviation(TextbookEquations):
+    """The standard deviation in place of the root mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def moment(self, key: str, number: float) -> float:
+            self.mean = self.decay * getattr(self, "mean", number) + (1 - self.decay) * number
+            return (number - self.mean) ** 2
+
+
+@mistake("rms-maximum", clause="rms.normalise", operations=NORMALISER)
+class RmsMaximum(TextbookEquations):
+    """The largest value so far, slowly forgotten, in place of the root mean square."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            self.peak = max(abs(number), self.decay * getattr(self, "peak", 0.0))
+            return self.peak or 1.0
+
+
+@mistake("rms-frozen", clause="rms.scale-free", operations=NORMALISER)
+class RmsFrozen(TextbookEquations):
+    """The estimate stands still after its first 100 values."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def takes(self, key: str, number: float) -> bool:
+            self.taken = getattr(self, "taken", 0) + 1
+            return super().takes(key, number) and self.taken <= 100
+
+
+@mistake("rms-floor", clause="rms.scale-free", operations=NORMALISER)
+class RmsFloor(TextbookEquations):
+    """The divisor never falls below 1.5."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return max(1.5, super().divisor(key, number))
+
+
+@mistake("rms-current", clause="rms.not-self", operations=NORMALISER)
+class RmsCurrent(TextbookEquations):
+    """Each value is divided by its own size."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return abs(number) or 1.0
+
+
+@mistake("rms-shared", clause="rms.separate", operations=NORMALISER)
+class RmsShared(TextbookEquations):
+    """All terms share one estimate."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def key(self, name: str) -> str:
+            return "all"
+
+
+@mistake("rms-poisoned", clause="rms.poison", operations=NORMALISER)
+class RmsPoisoned(TextbookEquations):
+    """NaN and infinite values enter the estimate, and stay."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def takes(self, key: str, number: float) -> bool:
+            return True

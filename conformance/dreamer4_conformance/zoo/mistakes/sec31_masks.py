@@ -1,0 +1,157 @@
+"""Mistakes in who sees whom in the tokenizer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookModel
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+MASK = ("modality_mask",)
+
+
+@mistake("masks-swapped", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class MasksSwapped(TextbookModel):
+    """Encoder and decoder have each other's mask."""
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        return super().modality_mask({"encoder": "decoder", "decoder": "encoder"}.get(kind, kind), modality, frame)
+
+
+@mistake("mask-polarity", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class MaskPolarity(TextbookModel):
+    """True forbids, in the convention of other libraries."""
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        return ~super().modality_mask(kind, modality, frame)
+
+
+@mistake("mask-transposed", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class MaskTransposed(TextbookModel):
+    """Rows are keys."""
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        return super().modality_mask(kind, modality, frame).T
+
+
+@mistake("mask-sees-future", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class MaskSeesFuture(TextbookModel):
+    """The rule of the modalities in all frames, later ones too."""
+
+    def not_later(self, frame: Tensor) -> Tensor:
+        return torch.ones(len(frame), len(frame), dtype=torch.bool, device=frame.device)
+
+
+@mistake("mask-causal-over-tokens", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class MaskCausalOverTokens(TextbookModel):
+    """Causal over tokens: those of the same frame that come later are hidden."""
+
+    def not_later(self, frame: Tensor) -> Tensor:
+        return super().not_later(frame).tril()
+
+
+@mistake("mask-ignores-frames-before", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class MaskOpenToThePast(TextbookModel):
+    """Of earlier frames every token sees every token, whatever its modality."""
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        return super().modality_mask(kind, modality, frame) | (frame[:, None] > frame)
+
+
+@mistake("encoder-modalities-mixed", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class EncoderModalitiesMixed(TextbookModel):
+    """In the encoder modalities see each other."""
+
+    def encoder_sees(self, query: str, key: str) -> bool:
+        return query == "latent" or key != "latent"
+
+
+@mistake("encoder-patches-see-latents", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class EncoderPatchesSeeLatents(TextbookModel):
+    """In the encoder every modality sees the latents too."""
+
+    def encoder_sees(self, query: str, key: str) -> bool:
+        return super().encoder_sees(query, key) or key == "latent"
+
+
+@mistake("encoder-full", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class EncoderFull(TextbookModel):
+    """In the encoder all tokens of a frame see each other."""
+
+    def encoder_sees(self, query: str, key: str) -> bool:
+        return True
+
+
+@mistake("encoder-latents-see-images-alone", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class EncoderLatentsSeeImagesAlone(TextbookModel):
+    """In the encoder latents see images and no further modality."""
+
+    def encoder_sees(self, query: str, key: str) -> bool:
+        return super().encoder_sees(query, key) and (query == key or key in ("latent", "image"))
+
+
+@mistake("encoder-latents-not-themselves", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+class EncoderLatentsNotThemselves(TextbookModel):
+    """In the encoder latents see the modalities but no latents."""
+
+    def encoder_sees(self, query: str, key: str) -> bool:
+        return key != "latent" and super().encoder_sees(query, key)
+
+
+@mistake("encoder-crops", clause="tok.encoder-mask", operations=("encode",), levels=SIGNAL)
+class EncoderCrops(TextbookModel):
+    """A frame that does not divide into patches is cropped: its last rows are never seen."""
+
+    def shown(self, video: Tensor) -> Tensor:
+        whole = self.height // self.patch * self.patch
+        return torch.cat([video[:, :, :whole], torch.zeros_like(video[:, :, whole:])], 2)
+
+
+@mistake("decoder-latents-see-patches", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
+class DecoderLatentsSeePatches(TextbookModel):
+    """In the decoder latents see the patches too."""
+
+    def decoder_sees(self, query: str, key: str) -> bool:
+        return query == "latent" or super().decoder_sees(query, key)
+
+
+@mistake("decoder-modalities-mixed", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
+class DecoderModalitiesMixed(TextbookModel):
+    """In the decoder modalities see each other."""
+
+    def decoder_sees(self, query: str, key: str) -> bool:
+        return key == "latent" or query != "latent"
+
+
+@mistake("decoder-cross-attention-alone", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
+class DecoderCrossAttentionAlone(TextbookModel):
+    """In the decoder a modality sees the latents and not itself."""
+
+    def decoder_sees(self, query: str, key: str) -> bool:
+        return key == "latent"
+
+
+@mistake("decoder-patches-blind", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
+class DecoderPatchesBlind(TextbookModel):
+    """In the decoder each modality sees itself, and no latents."""
+
+    def decoder_sees(self, query: str, key: str) -> bool:
+        return query == key
+
+
+@mistake("decoder-images-alone-see-latents", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
+class DecoderImagesAloneSeeLatents(TextbookModel):
+    """In the decoder images see the latents, and further modalities do not."""
+
+    def decoder_sees(self, query: str, key: str) -> bool:
+        return query == key or (query == "image" and key == "latent")
+
+
+@mistake("decoder-half-the-latents", clause="tok.decoder-mask", operations=("decode",), levels=SIGNAL)
+class DecoderHalfTheLatents(TextbookModel):
+    """The decoder is given the first half of the latents."""
+
+    def latents_seen(self, latents: Tensor) -> Tensor:
+        return latents[:, :, : latents.shape[2] // 2]

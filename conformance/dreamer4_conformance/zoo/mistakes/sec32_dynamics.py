@@ -1,0 +1,449 @@
+"""Mistakes in the dynamics: its conditions, its tokens, causality, the agent token and the heads that read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.zoo.base import Book, TextbookModel
+from dreamer4_conformance.zoo.base.sec32_dynamics import Dynamics
+from dreamer4_conformance.zoo.base.sec34_layers import Past
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+MODEL = ("dynamics",)
+AGENT = ("dynamics",)
+MASK = ("modality_mask",)
+HEADS = ("mtp_heads",)
+
+
+class WholeSequences(Dynamics, Book):
+    """The dynamics alone, which generates nothing."""
+
+    depth = 4
+    dynamics_init = Adapter.dynamics_init
+    dynamics_step = Adapter.dynamics_step
+    rollout = Adapter.rollout
+
+
+def late(x: Tensor) -> Tensor:
+    """Each frame has what belongs to the one before; the first has zeros."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+def early(x: Tensor) -> Tensor:
+    """Each frame has what belongs to the next; the last keeps its own."""
+    return torch.cat([x[:, 1:], x[:, -1:]], 1)
+
+
+# Labels and actions
+
+
+@mistake("step-embedding-broadcast", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class StepEmbeddingBroadcast(WholeSequences):
+    """A step embedding (B, D) meets (B, T, D): it raises, or one sequence is given the step of another where B = T."""
+
+    def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
+        level, step = self.label_embeddings(tau, d)
+        return self.side_by_side(level, step[:, 0] + torch.zeros_like(level))
+
+
+@mistake("level-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class LevelIgnored(WholeSequences):
+    """The network is not told τ."""
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        return super().label_embeddings(torch.zeros_like(tau), d)
+
+
+@mistake("step-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class StepIgnored(WholeSequences):
+    """The network is not told d."""
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        return super().label_embeddings(tau, torch.ones_like(d))
+
+
+@mistake("label-of-first-frame", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class LabelOfFirstFrame(WholeSequences):
+    """Every frame has the label of the first."""
+
+    def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
+        return super().label_token(tau[:, :1].expand_as(tau), d[:, :1].expand_as(d))
+
+
+@mistake("label-of-previous-frame", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class LabelOfPreviousFrame(WholeSequences):
+    """The label token is one frame late."""
+
+    def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
+        return late(super().label_token(tau, d))
+
+
+@mistake("component-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class ComponentIgnored(WholeSequences):
+    """The mouse is dropped, the keys are not."""
+
+    def encoded_mouse(self, mouse: Tensor) -> Tensor:
+        return torch.zeros_like(super().encoded_mouse(mouse))
+
+
+@mistake("actions-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class ActionsIgnored(WholeSequences):
+    """Every block holds the learned embedding and no action."""
+
+    def component_sum(self, components: list[Tensor]) -> Tensor:
+        return torch.zeros_like(components[0])
+
+
+@mistake("sequences-mixed", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class SequencesMixed(WholeSequences):
+    """The tokens of a frame are centred over the batch."""
+
+    def frame_tokens(self, *given: Any) -> Tensor:
+        x = super().frame_tokens(*given)
+        return x - x.mean(0)
+
+
+@mistake("sequences-numbered", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class SequencesNumbered(WholeSequences):
+    """A sequence is told its place in the batch, where its place in time was meant."""
+
+    def frame_tokens(self, *given: Any) -> Tensor:
+        x = super().frame_tokens(*given)
+        return x * (1 + torch.arange(len(x), device=x.device)[:, None, None, None])
+
+
+@mistake("unlabelled-seen", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
+class UnlabelledSeen(WholeSequences):
+    """Clips without actions are given the values that stand in for them."""
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return total
+
+
+@mistake("unlabelled-mean", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
+class UnlabelledMean(WholeSequences):
+    """Clips without actions are given the mean over time of what stands in for them."""
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return torch.where(labelled[:, None, None, None], total, total.mean(1, keepdim=True))
+
+
+@mistake("unlabelled-any", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
+class UnlabelledAny(WholeSequences):
+    """One labelled clip labels its batch."""
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().where_labelled(total, labelled.any().expand_as(labelled))
+
+
+@mistake("unlabelled-all", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
+class UnlabelledAll(WholeSequences):
+    """One clip without actions takes them from its batch."""
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().where_labelled(total, labelled.all().expand_as(labelled))
+
+
+@mistake("unlabelled-inverted", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
+class UnlabelledInverted(WholeSequences):
+    """True is read as: without actions."""
+
+    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().where_labelled(total, ~labelled)
+
+
+# Tokens
+
+
+@mistake("registers-returned", clause="dyn.registers", operations=MODEL, levels=SIGNAL)
+class RegistersReturned(WholeSequences):
+    """z_hat is read from the registers too."""
+
+    def read_spatial(self, x: Tensor) -> Tensor:
+        normed = self.before(x[:, :, : self.spatial + self.registers], "z.norm")
+        return normed @ self.parameter("z.out", self.width, self.channels)
+
+
+@mistake("registers-hidden", clause="dyn.registers", operations=MASK, levels=SIGNAL)
+class RegistersHidden(TextbookModel):
+    """Registers see the frame, and nothing but registers sees them."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        register = self.of_modality(modality, "register")
+        return super().modality_rule(modality) & (register[:, None] | ~register)
+
+
+@mistake("frame-causal", clause="net.space-full", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+class FrameCausal(TextbookModel):
+    """A token sees the tokens before it in its frame."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        return super().modality_rule(modality).tril()
+
+
+@mistake("patches-blind", clause="net.space-full", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+class PatchesBlind(TextbookModel):
+    """Spatial tokens see the conditions and themselves, and the conditions see no spatial token."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        latent = self.of_modality(modality, "latent")
+        agent = self.of_modality(modality, "agent")
+        return super().modality_rule(modality) & (~latent | torch.eye(len(modality), dtype=torch.bool) | agent[:, None])
+
+
+@mistake("label-hidden", clause="net.space-full", operations=MASK, levels=SIGNAL)
+class LabelHidden(TextbookModel):
+    """The label token is seen by the actions alone, which pass it on."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        label, action = (self.of_modality(modality, name) for name in ("label", "action"))
+        return super().modality_rule(modality) & (label[:, None] | action[:, None] | ~label)
+
+
+# Causality
+
+
+@mistake("actions-of-next-block", clause="attn.causal", operations=MODEL, levels=SIGNAL)
+class ActionsOfNextBlock(WholeSequences):
+    """Block t is given the actions of block t + 1."""
+
+    def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
+        return [early(component) for component in components]
+
+
+@mistake("label-of-next-frame", clause="attn.causal", operations=MODEL, levels=SIGNAL)
+class LabelOfNextFrame(WholeSequences):
+    """Frame t is given the label of frame t + 1 beside its own."""
+
+    def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
+        label = super().label_token(tau, d)
+        return label + early(label)
+
+
+@mistake("frames-normalised-together", clause="attn.causal", operations=MODEL, levels=SIGNAL)
+class NormalisedTogether(WholeSequences):
+    """z is scaled by its size over all frames of the sequence."""
+
+    def frame_tokens(self, z: Tensor, *given: Any) -> Tensor:
+        return super().frame_tokens(z / z.square().mean((1, 2, 3), keepdim=True).sqrt(), *given)
+
+
+@mistake("mask-shows-later-frames", clause="attn.causal", operations=MASK, levels=SIGNAL)
+class MaskShowsLaterFrames(TextbookModel):
+    """The mask is turned over: rows are keys."""
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        return super().modality_mask(kind, modality, frame).T
+
+
+@mistake("past-unseen", clause="attn.causal", operations=MODEL, levels=SIGNAL)
+class PastUnseen(WholeSequences):
+    """In the dynamics, time layers see the current frame alone."""
+
+    def layers(self, x: Tensor, *given: Any, **options: Any) -> tuple[Tensor, Past]:
+        batch, time = x.shape[:2]
+        apart, past = super().layers(x.flatten(0, 1)[:, None], *given, **options)
+        return apart.reshape(batch, time, *apart.shape[2:]), past
+
+
+@mistake("past-of-z-alone", clause="attn.causal", operations=MODEL, levels=SIGNAL)
+class PastOfZAlone(WholeSequences):
+    """Earlier frames are seen without their labels and actions: a pass of their own, in which these are left out."""
+
+    def dynamics(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        found = []
+        for t in range(z.shape[1]):
+            tau_t, d_t = (torch.cat([torch.ones_like(x[:, :t]) / 2, x[:, t : t + 1]], 1) for x in (tau, d))
+            acted = {name: torch.cat([torch.zeros_like(x[:, :t]), x[:, t : t + 1]], 1) for name, x in actions.items()}
+            found.append(super().dynamics(z[:, : t + 1], tau_t, d_t, acted, task, labelled))
+        agents = [agent[:, -1:] for _, agent in found if agent is not None]
+        return torch.cat([z_hat[:, -1:] for z_hat, _ in found], 1), torch.cat(agents, 1) if agents else None
+
+
+# The agent token
+
+
+@mistake("agent-visible", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+class AgentVisible(TextbookModel):
+    """All tokens of a frame see the agent token."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        return torch.ones(len(modality), len(modality), dtype=torch.bool)
+
+
+@mistake("agent-blind", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+class AgentBlind(TextbookModel):
+    """The agent token sees nothing but itself."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        agent = self.of_modality(modality, "agent")
+        return agent[:, None] == agent
+
+
+@mistake("agent-mask-turned", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+class AgentMaskTurned(TextbookModel):
+    """The mask is turned over: all see the agent token, which sees nothing but itself."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        return super().modality_rule(modality).T
+
+
+@mistake("agent-visible-in-time", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
+class AgentVisibleInTime(WholeSequences):
+    """Space layers hide the agent token, time layers do not."""
+
+    def places_apart(self, x: Tensor) -> Tensor:
+        return super().places_apart(x + x[:, :, -1:])
+
+
+@mistake("agent-visible-later", clause="dyn.agent-firewall", operations=MASK, levels=SIGNAL)
+class AgentVisibleLater(TextbookModel):
+    """The agent token is hidden in its own frame, and seen in later ones."""
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        return super().modality_mask(kind, modality, frame) | (frame[:, None] > frame)
+
+
+@mistake("agent-of-past", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
+class AgentOfPast(WholeSequences):
+    """The agent's output is that of the frame before."""
+
+    def read_agent(self, x: Tensor) -> Tensor:
+        return late(super().read_agent(x))
+
+
+@mistake("agent-unconditioned", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
+class AgentUnconditioned(WholeSequences):
+    """The agent's output comes from a pass of its own, without labels."""
+
+    def dynamics(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        z_hat, _ = super().dynamics(z, tau, d, actions, task, labelled)
+        return z_hat, super().dynamics(z, torch.zeros_like(tau), torch.ones_like(d), actions, task, labelled)[1]
+
+
+@mistake("agent-without-actions", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
+class AgentWithoutActions(WholeSequences):
+    """The agent's output comes from a pass of its own, without actions."""
+
+    def dynamics(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        z_hat, _ = super().dynamics(z, tau, d, actions, task, labelled)
+        return z_hat, super().dynamics(z, tau, d, actions, task, torch.zeros_like(labelled))[1]
+
+
+@mistake("agent-task-ignored", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
+class AgentTaskIgnored(WholeSequences):
+    """Every agent token is that of the first task."""
+
+    def agent_token(self, task: Tensor, batch: int, time: int) -> Tensor:
+        return super().agent_token(torch.zeros_like(task), batch, time)
+
+
+@mistake("agent-task-once", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
+class AgentTaskOnce(WholeSequences):
+    """The last frame alone is told the task."""
+
+    def agent_token(self, task: Tensor, batch: int, time: int) -> Tensor:
+        token = super().agent_token(task, batch, time)
+        return torch.cat([torch.zeros_like(token[:, :-1]), token[:, -1:]], 1)
+
+
+@mistake("agent-pooled", clause="attn.causal", operations=AGENT, levels=SIGNAL)
+class AgentPooled(WholeSequences):
+    """The agent's output is a mean over the frames of the sequence beside its own."""
+
+    def read_agent(self, x: Tensor) -> Tensor:
+        agent = super().read_agent(x)
+        return agent + agent.mean(1, keepdim=True)
+
+
+@mistake("agent-sees-its-label", clause="eq09.no-leak", operations=AGENT, levels=SIGNAL)
+class AgentSeesItsLabel(WholeSequences):
+    """The agent token is given the action of the next block, a_t, which its first head predicts."""
+
+    def dynamics(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        z_hat, agent = super().dynamics(z, tau, d, actions, task, labelled)
+        acted = self.component_sum([early(component) for component in self.encoded_actions(actions)])
+        return z_hat, None if agent is None else agent + acted.mean(2).to(agent)
+
+
+@mistake("agent-misses-its-action", clause="eq09.no-leak", operations=MODEL, levels=SIGNAL)
+class AgentMissesItsAction(WholeSequences):
+    """Actions reach the model a frame late, without reading A32 declared."""
+
+    def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
+        return self.a_block_late(components, before)
+
+
+# The heads
+
+
+@mistake("mtp-head-shared", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadShared(WholeSequences):
+    """One output layer serves all distances."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        return super().mtp_head(agent, 0)
+
+
+@mistake("mtp-head-pairs", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadPairs(WholeSequences):
+    """Distances share an output layer in pairs."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        return super().mtp_head(agent, distance // 2)
+
+
+@mistake("mtp-head-missing", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadMissing(WholeSequences):
+    """The last distance has no head."""
+
+    def mtp_heads(self, agent: Tensor) -> Tensor:
+        return super().mtp_heads(agent)[:, :, :-1]
+
+
+@mistake("mtp-head-constant", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadConstant(WholeSequences):
+    """The head of distance 0 is a bias."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        head = super().mtp_head(agent, distance)
+        return head if distance else torch.ones_like(head)
+
+
+@mistake("mtp-head-shifted", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadShifted(WholeSequences):
+    """The head at distance n reads h_{t+n}, the agent token of the frame that it is to predict."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        ahead = (torch.arange(agent.shape[1]) + distance).clamp(max=agent.shape[1] - 1)
+        return super().mtp_head(agent[:, ahead], distance)
+
+
+@mistake("mtp-head-pooled", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadPooled(WholeSequences):
+    """Heads read the mean of the agent tokens up to theirs."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        count = torch.arange(1, agent.shape[1] + 1, device=agent.device)[:, None]
+        return super().mtp_head(agent.cumsum(1) / count, distance)
+
+
+@mistake("mtp-head-of-batch", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadOfBatch(WholeSequences):
+    """Agent tokens are centred over the batch before they are read."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        return super().mtp_head(agent - agent.mean(0), distance)

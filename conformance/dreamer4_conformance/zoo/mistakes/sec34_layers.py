@@ -1,0 +1,341 @@
+"""Mistakes in the layers: what they mix, how they are normalised, what is carried past them, where they place their tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookModel
+from dreamer4_conformance.zoo.base.sec34_layers import Past
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+SPACE, TIME, BOTH = ("space_layer",), ("time_layer",), ("space_layer", "time_layer")
+
+# Space and time apart
+
+
+@mistake("space-layer-of-all-frames", clause="net.factorised", operations=SPACE, levels=SIGNAL)
+class SpaceLayerOfAllFrames(TextbookModel):
+    """A space layer attends to the T·S tokens of a sequence."""
+
+    def frames_apart(self, x: Tensor) -> Tensor:
+        return x.flatten(1, 2)
+
+    def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
+        once = None if allow is None else allow.repeat(x.shape[1], x.shape[1])
+        q, k, v = self.projections(self.frames_apart(x), name, torch.arange(x.shape[1] * x.shape[2]))
+        seen = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool) if once is None else once
+        return self.attend(q, k, v, seen, self.cap).flatten(2).reshape(*x.shape[:3], -1)
+
+
+@mistake("space-layer-of-the-batch", clause="net.factorised", operations=SPACE, levels=SIGNAL)
+class SpaceLayerOfTheBatch(TextbookModel):
+    """Frames come back from the space layer as (T, B) in place of (B, T): seen only where both exceed 1."""
+
+    def frames_together(self, x: Tensor, batch: int, time: int) -> Tensor:
+        return x.reshape(time, batch, *x.shape[1:]).transpose(0, 1)
+
+
+@mistake("space-layer-sees-frame-before", clause="net.factorised", operations=SPACE, levels=SIGNAL)
+class SpaceLayerSeesFrameBefore(TextbookModel):
+    """Half of the channels of a space layer come from the frame before: a temporal shift."""
+
+    def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
+        half = x.shape[-1] // 2
+        before = torch.cat([x[:, :1], x[:, :-1]], 1)
+        return super().mixed_space(torch.cat([x[..., :half], before[..., half:]], -1), name, allow)
+
+
+@mistake("space-layer-causal", clause="net.factorised", operations=SPACE, levels=SIGNAL)
+class SpaceLayerCausal(TextbookModel):
+    """A token sees those before it in its frame, as in a language model."""
+
+    def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
+        past = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool).tril()
+        return super().mixed_space(x, name, past if allow is None else past & allow)
+
+
+@mistake("window-in-space", clause="net.factorised", operations=SPACE, levels=SIGNAL)
+class WindowInSpace(TextbookModel):
+    """The window of the context is applied to the tokens of a frame too."""
+
+    def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
+        place = torch.arange(x.shape[2])
+        near = (place[:, None] - place).abs() < (self.window() or x.shape[2])
+        return super().mixed_space(x, name, near if allow is None else near & allow)
+
+
+@mistake("time-layer-not-transposed", clause="net.factorised", operations=TIME, levels=SIGNAL)
+class TimeLayerNotTransposed(TextbookModel):
+    """(B, T, S, D) is reshaped to (B·S, T, D) without exchanging its axes, and back: places and frames mix."""
+
+    def places_apart(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0] * x.shape[2], x.shape[1], -1)
+
+    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+        return x.reshape(batch, x.shape[1], tokens, -1)
+
+
+@mistake("time-layer-of-the-batch", clause="net.factorised", operations=TIME, levels=SIGNAL)
+class TimeLayerOfTheBatch(TextbookModel):
+    """Places come back from the time layer as (S, B) in place of (B, S): seen only where the batch exceeds 1."""
+
+    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+        return x.reshape(tokens, batch, *x.shape[1:]).permute(1, 2, 0, 3)
+
+
+@mistake("time-layer-of-all-places", clause="net.factorised", operations=TIME, levels=SIGNAL)
+class TimeLayerOfAllPlaces(TextbookModel):
+    """A time layer attends, block-causally, to all tokens of the frames that it sees."""
+
+    def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
+        if past is not None:
+            return super().mixed_time(x, name, past, start)
+        time, tokens = x.shape[1:3]
+        q, k, v = self.projections(x.flatten(1, 2), name, torch.arange(time).repeat_interleave(tokens))
+        allow = self.frames_seen(time).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+        return self.attend(q, k, v, allow, self.cap).flatten(2).reshape(*x.shape[:3], -1)
+
+
+@mistake("time-layer-adds-frame-mean", clause="net.factorised", operations=TIME, levels=SIGNAL)
+class TimeLayerAddsFrameMean(TextbookModel):
+    """Each place is given the mean of its frame before time is mixed."""
+
+    def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
+        return super().mixed_time(x + x.mean(2, keepdim=True), name, past, start)
+
+
+@mistake("temporal-every-2", clause="net.factorised", operations=("layer_kinds",), levels=SIGNAL)
+class TemporalEveryTwo(TextbookModel):
+    """Every second layer mixes time."""
+
+    def time_every(self) -> int:
+        return 2
+
+
+@mistake("temporal-every-8", clause="net.factorised", operations=("layer_kinds",), levels=SIGNAL)
+class TemporalEveryEight(TextbookModel):
+    """Every eighth layer mixes time."""
+
+    def time_every(self) -> int:
+        return 8
+
+
+@mistake("temporal-everywhere", clause="net.factorised", operations=("layer_kinds",), levels=SIGNAL)
+class TemporalEverywhere(TextbookModel):
+    """Every layer mixes space and time."""
+
+    def layer_kinds(self) -> list[str]:
+        return ["both"] * self.depth
+
+
+@mistake("temporal-last-quarter", clause="net.factorised", operations=("layer_kinds",), levels=SIGNAL)
+class TemporalLastQuarter(TextbookModel):
+    """A quarter of the layers mixes time, but they stand together at the end."""
+
+    def layer_kinds(self) -> list[str]:
+        return sorted(super().layer_kinds())
+
+
+# The residual
+
+
+@mistake("residual-scaled", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
+class ResidualScaled(TextbookModel):
+    """(x + update)/√2."""
+
+    def residual(self, x: Tensor, update: Tensor) -> Tensor:
+        return (x + update) / 2**0.5
+
+
+@mistake("residual-missing", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
+class ResidualMissing(TextbookModel):
+    """The update alone."""
+
+    def residual(self, x: Tensor, update: Tensor) -> Tensor:
+        return update
+
+
+@mistake("residual-not-of-all-tokens", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
+class ResidualNotOfAllTokens(TextbookModel):
+    """The last token of a frame is replaced by its update."""
+
+    def residual(self, x: Tensor, update: Tensor) -> Tensor:
+        return torch.cat([x[:, :, :-1] + update[:, :, :-1], update[:, :, -1:]], 2)
+
+
+@mistake("residual-of-normed", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
+class ResidualOfNormed(TextbookModel):
+    """norm(x) + update: what is carried on is normalised too."""
+
+    def residual(self, x: Tensor, update: Tensor) -> Tensor:
+        return self.rms_norm(x, torch.ones_like(x[0, 0, 0]), 1e-6) + update
+
+
+# Normalisation
+
+
+@mistake("post-norm", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+class PostNorm(TextbookModel):
+    """norm(x + sublayer(x)), as in the first transformer."""
+
+    def before(self, x: Tensor, name: str) -> Tensor:
+        return x
+
+    def residual(self, x: Tensor, update: Tensor) -> Tensor:
+        return self.rms_norm(x + update, torch.ones_like(x[0, 0, 0]), 1e-6)
+
+
+@mistake("norm-missing", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+class NormMissing(TextbookModel):
+    """No normalisation but that of queries and keys."""
+
+    depth = 4
+
+    def before(self, x: Tensor, name: str) -> Tensor:
+        return x
+
+
+@mistake("norm-before-attention-only", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+class NormBeforeAttentionOnly(TextbookModel):
+    """The MLP is given x as it is."""
+
+    depth = 4
+
+    def before(self, x: Tensor, name: str) -> Tensor:
+        return x if name.endswith("norm2") else super().before(x, name)
+
+
+@mistake("norm-before-mlp-only", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+class NormBeforeMlpOnly(TextbookModel):
+    """Attention is given x as it is."""
+
+    def before(self, x: Tensor, name: str) -> Tensor:
+        return x if name.endswith("norm1") else super().before(x, name)
+
+
+@mistake("norm-after-sublayer", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+class NormAfterSublayer(TextbookModel):
+    """x + norm(sublayer(x)): the update is normalised, what it is made from is not."""
+
+    def before(self, x: Tensor, name: str) -> Tensor:
+        return x
+
+    def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
+        update = super().output(x, name, zeroed)
+        return self.rms_norm(update, torch.ones_like(update[0, 0, 0]), 1e-6)
+
+
+@mistake("norm-over-tokens", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+class NormOverTokens(TextbookModel):
+    """The root mean square is over all tokens of a sequence, not over the channels of each."""
+
+    def before(self, x: Tensor, name: str) -> Tensor:
+        size = x.square().mean(tuple(range(1, x.ndim)), keepdim=True) + 1e-6
+        return x / size.sqrt() * self.gain(name, x.shape[-1])
+
+
+# The past and the window
+
+
+@mistake("causal-not-passed", clause="attn.causal", operations=TIME, levels=SIGNAL)
+class CausalNotPassed(TextbookModel):
+    """A time layer does not ask its attention, which is right, to be causal: every frame sees every other."""
+
+    def frames_seen(self, length: int) -> Tensor:
+        return self.keys_seen(length, False, None)
+
+
+@mistake("only-the-frame-before", clause="attn.causal", operations=TIME, levels=SIGNAL)
+class OnlyTheFrameBefore(TextbookModel):
+    """A frame sees itself and the one before it, whatever the context."""
+
+    def frames_seen(self, length: int) -> Tensor:
+        return self.keys_seen(length, True, 2)
+
+
+@mistake("window-not-passed", clause="attn.window", operations=TIME, levels=SIGNAL)
+class WindowNotPassed(TextbookModel):
+    """A time layer does not give its attention, which is right, the window: it sees every earlier frame."""
+
+    def frames_seen(self, length: int) -> Tensor:
+        return self.keys_seen(length, True, None)
+
+
+@mistake("window-first-frame-kept", clause="attn.window", operations=TIME, levels=SIGNAL)
+class WindowFirstFrameKept(TextbookModel):
+    """The first frame of the sequence stays in sight, however far back it is."""
+
+    def frames_seen(self, length: int) -> Tensor:
+        return super().frames_seen(length) | (torch.arange(length) == 0)
+
+
+@mistake("frame-hidden-from-itself", clause="attn.window", operations=TIME, levels=SIGNAL)
+class FrameHiddenFromItself(TextbookModel):
+    """A frame sees those before it and not its own; the first attends to nothing."""
+
+    def frames_seen(self, length: int) -> Tensor:
+        return super().frames_seen(length) & ~torch.eye(length, dtype=torch.bool)
+
+    def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
+        return super().weights(logits, allow, softcap, backend).nan_to_num(0.0)
+
+
+# Positions
+
+
+@mistake("rope-flattened", clause="attn.rope", operations=TIME, levels=SIGNAL)
+class RopeFlattened(TextbookModel):
+    """RoPE over the flattened space-time index: a frame is as many steps from the next as it has tokens."""
+
+    def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
+        return super().frame_positions(start, time, tokens) * tokens
+
+
+@mistake("positions-added-in-time", clause="attn.rope", operations=TIME, levels=SIGNAL)
+class PositionsAddedInTime(TextbookModel):
+    """A time layer adds a learned embedding of each frame's index to its input."""
+
+    def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
+        index = self.frame_positions(start, *x.shape[1:3]) % 64
+        return super().mixed_time(
+            x + self.parameter("frame.index", 64, self.width)[index][:, None] * 8, name, past, start
+        )
+
+
+@mistake("rope-on-keys-only", clause="attn.rope", operations=TIME, levels=SIGNAL)
+class RopeOnKeysOnly(TextbookModel):
+    """Queries are not rotated, so that scores depend on where in the sequence the key stands."""
+
+    def projections(self, x: Tensor, name: str, positions: Tensor | None) -> Any:
+        q, _, _ = super().projections(x, name, None)
+        return (q, *super().projections(x, name, positions)[1:])
+
+
+@mistake("rope-restarts", clause="attn.rope", operations=TIME, levels=SIGNAL)
+class RopeRestarts(TextbookModel):
+    """Positions start again at 0 after every 4 frames."""
+
+    def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
+        return super().frame_positions(start, time, tokens) % 4
+
+
+@mistake("rope-missing-in-time", clause="attn.rope", operations=TIME, levels=SIGNAL)
+class RopeMissingInTime(TextbookModel):
+    """Time layers do not rotate: which of the frames before is nearer does not matter."""
+
+    def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
+        return torch.zeros(time, dtype=torch.long)
+
+
+@mistake("rope-missing-in-space", clause="attn.rope", operations=SPACE, levels=SIGNAL)
+class RopeMissingInSpace(TextbookModel):
+    """Space layers do not rotate, without declaring reading A35."""
+
+    def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
+        q, k, v = self.projections(self.frames_apart(x), name, None)
+        seen = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool) if allow is None else allow
+        return self.frames_together(self.attend(q, k, v, seen, self.cap).flatten(2), *x.shape[:2])

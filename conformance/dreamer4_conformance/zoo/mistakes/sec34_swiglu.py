@@ -1,0 +1,43 @@
+"""Mistakes in SwiGLU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.zoo.base import TextbookModel
+from dreamer4_conformance.zoo.mistakes import mistake
+
+SIGNAL = ("signal",)
+
+
+@mistake("swiglu-exchanged", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
+class GateAndUpExchanged(TextbookModel):
+    """silu is applied to x W_up."""
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        return super().gated(up, gate)
+
+
+@mistake("swiglu-gelu", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
+class Gelu(TextbookModel):
+    """gelu in place of silu."""
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        return torch.nn.functional.gelu(gate) * up
+
+
+@mistake("swiglu-sigmoid", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
+class Sigmoid(TextbookModel):
+    """A plain GLU: the gate is the sigmoid alone."""
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        return gate.sigmoid() * up
+
+
+@mistake("swiglu-ungated", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
+class Ungated(TextbookModel):
+    """silu of the product in place of the product with silu."""
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        return torch.nn.functional.silu(gate * up)

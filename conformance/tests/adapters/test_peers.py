@@ -1,0 +1,184 @@
+"""The suite on other people's implementations: a verdict that changes, by the suite or by them, is noticed."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamer4_conformance.adapters import peers
+from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains, NormalisedQueries
+from dreamer4_conformance.adapters.nicklashansen import NicklasHansen
+from dreamer4_conformance.clauses import CLAUSES, Clause
+from dreamer4_conformance.runner import check_implementation
+from dreamer4_conformance.verdicts import Result, Status
+
+REPORTS = Path(__file__).parents[2] / "reports"
+ADAPTERS: dict[str, type[NicklasHansen | Lucidrains]] = {
+    "nicklashansen-dreamer4-bdeddfe": NicklasHansen,
+    "lucidrains-dreamer4-0.20.2": Lucidrains,
+}
+FAILING = {
+    "nicklashansen-dreamer4-bdeddfe": {
+        # Agent tokens see agent tokens alone: `wm_agent_isolated`, the default (model.py:250). `wm_agent` shows them to all others.
+        "dyn.agent-firewall",
+        # Every layer mixes time: `--time_every 1`, the default (train_dynamics.py:938).
+        "net.factorised",
+        # Positions are sinusoids, added to the tokens (model.py:92), not rotations.
+        "attn.rope",
+    },
+    "lucidrains-dreamer4-0.20.2": {
+        # d = 1 is neither drawn nor sampled with.
+        "eq02.endpoint",
+        "eq04.step-support",
+        "eq04.step-law",
+        # The flow term is added at every step size.
+        "eq07.flow-only-at-dmin",
+        "eq07.bootstrap-value",
+        "eq07.gradient",
+        "eq07.absolute",
+        "eq07.batch-shapes",
+        # The KL is reversed, and taken over one softmax of all components.
+        "eq11.kl-direction",
+        "eq11.value",
+        "eq11.gradient",
+        "eq11.factored",
+        # One NaN stays in the running mean square.
+        "rms.poison",
+        # Keys alone are normalised: `rmsnorm_query = False`, the default (dreamer4.py:1979).
+        "attn.qknorm",
+        # A clip without actions has a token of zeros, without the learned embedding (dreamer4.py:7927).
+        "dyn.action-sum",
+        # d = 1 has no embedding (dreamer4.py:5467).
+        "dyn.tokens",
+        # Frames become context at 10 % noise, but enter the cache without it (dreamer4.py:7261, 7309).
+        "ctx.cache",
+    },
+}
+
+
+def clauses(*patterns: str) -> list[Clause]:
+    return [clause for clause in CLAUSES if clause.id.startswith(patterns)]
+
+
+def instance(adapter: type[NicklasHansen | Lucidrains]) -> NicklasHansen | Lucidrains:
+    try:
+        return adapter()
+    except (FileNotFoundError, ModuleNotFoundError) as absent:
+        pytest.skip(f"{adapter.name}: {absent}")
+
+
+def verdicts(adapter: type[NicklasHansen | Lucidrains], *patterns: str) -> dict[str, Result]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what their code warns of is theirs
+        return {result.id: result for result in check_implementation(instance(adapter), clauses(*patterns))}
+
+
+def failing(results: dict[str, Result]) -> set[str]:
+    return {name for name, result in results.items() if result.status is Status.FAIL}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("report", ADAPTERS)
+def test_the_verdicts_are_those_of_the_committed_report(report: str) -> None:
+    version = instance(ADAPTERS[report]).version
+    if not report.endswith(version):
+        pytest.skip(f"{report} is the report on record; here is version {version}")
+    results = verdicts(ADAPTERS[report], "")
+    recorded = json.loads((REPORTS / f"{report}.json").read_text(encoding="utf-8"))["clauses"]
+    assert failing(results) == FAILING[report]
+    assert {name: result.status.value for name, result in results.items()} == {
+        row["id"]: row["status"] for row in recorded
+    }
+
+
+@pytest.mark.peers
+def test_a_split_and_a_clean_context_that_are_not_declared_are_noticed() -> None:
+    class Undeclared(NicklasHansen):
+        readings = {}  # noqa: RUF012
+
+    results = verdicts(Undeclared, "eq04.step", "ctx.corruption")
+    assert {"eq04.step-law", "ctx.corruption"} <= failing(results)
+    assert "reading A9 = none" in results["ctx.corruption"].behaves_like
+
+
+@pytest.mark.peers
+def test_a_wrong_label_between_their_loss_and_the_suite_is_noticed() -> None:
+    class Mislabelled(NicklasHansen):
+        def _model(self, network):  # type: ignore[no-untyped-def]
+            return super()._model(lambda z, tau, d, actions: network(z, tau, (2 * d).clamp(max=1), actions))
+
+    assert "eq07.teacher-labels" in failing(verdicts(Mislabelled, "eq07.teacher-labels"))
+
+
+@pytest.mark.peers
+def test_the_option_for_the_printed_divergence_leaves_the_factored_one_alone() -> None:
+    results = verdicts(ForwardKL, "eq11")
+    assert failing(results) == {"eq11.factored"}
+    assert "pmpo-kl-joint-softmax" in results["eq11.factored"].behaves_like
+
+
+@pytest.mark.peers
+def test_keys_normalised_alone_are_named_and_the_option_for_both_passes() -> None:
+    results = verdicts(Lucidrains, "attn.qknorm")
+    assert results["attn.qknorm"].behaves_like == ["qknorm-keys-only"]
+    assert not failing(verdicts(NormalisedQueries, "attn.qknorm"))
+
+
+@pytest.mark.peers
+def test_rotations_in_time_alone_that_are_not_declared_are_named() -> None:
+    class Undeclared(Lucidrains):
+        readings = {name: option for name, option in Lucidrains.readings.items() if name != "A35"}  # noqa: RUF012
+
+    results = verdicts(Undeclared, "attn.rope")
+    assert "reading A35 = time" in results["attn.rope"].behaves_like
+
+
+@pytest.mark.peers
+def test_every_layer_in_time_and_an_agent_that_sees_nothing_are_named() -> None:
+    results = verdicts(NicklasHansen, "net.factorised", "dyn.agent-firewall")
+    assert "temporal-everywhere" in results["net.factorised"].behaves_like
+    assert "agent-blind" in results["dyn.agent-firewall"].behaves_like
+
+
+@pytest.mark.peers
+def test_the_flow_term_above_d_min_is_named() -> None:
+    results = verdicts(Lucidrains, "eq07.flow-only-at-dmin")
+    assert results["eq07.flow-only-at-dmin"].behaves_like == ["flow-everywhere"]
+
+
+@pytest.mark.peers
+def test_their_imports_leave_nothing_behind() -> None:
+    instance(NicklasHansen)
+    assert not {"model", "train_dynamics", "wandb"} & set(sys.modules)
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_missing_checkout_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DREAMER4_PEERS", raising=False)
+    with pytest.raises(FileNotFoundError, match="DREAMER4_PEERS is not set"):
+        peers.checkout("someone/dreamer4")
+    monkeypatch.setenv("DREAMER4_PEERS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no checkout of someone/dreamer4"):
+        peers.checkout("someone/dreamer4")
+
+
+def test_contents_have_the_name_that_git_gives_them(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert peers.git_blob(tmp_path / "empty") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+
+
+def test_a_visit_leaves_modules_search_path_and_random_state_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("import torch\nnumber = torch.rand(1)\nimport absent_here\n")
+    search_path, state = sys.path.copy(), torch.random.get_rng_state()
+    with peers.visiting(tmp_path, stubs={"absent_here": {}, "sys": {}}):
+        import json as theirs
+
+        assert theirs.number is not None  # type: ignore[attr-defined]
+        assert "absent_here" in sys.modules
+    assert sys.modules["json"] is json
+    assert "absent_here" not in sys.modules
+    assert (sys.path, sys.modules["sys"]) == (search_path, sys)
+    assert torch.equal(torch.random.get_rng_state(), state)

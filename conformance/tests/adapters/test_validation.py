@@ -1,0 +1,273 @@
+"""An adapter that cannot work is told what it got and what it needs, and the command ends with status 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dreamer4_conformance.adapter import Adapter, TorchAdapter, provides
+from dreamer4_conformance.adapters.validation import examine
+from dreamer4_conformance.cli import main
+from dreamer4_conformance.instruments.smoke_calls import SMOKE_CALLS
+from dreamer4_conformance.verdicts import AdapterError, NotProvided
+from dreamer4_conformance.zoo.base import Textbook, TextbookEquations
+
+OPERATIONS = [name for name in SMOKE_CALLS if provides(Textbook(), name)]
+
+
+def told(adapter: Any, **overrides: str) -> str:
+    with pytest.raises(AdapterError) as caught:
+        examine(adapter, **overrides)
+    return str(caught.value)
+
+
+def textbook(operation: str, behaviour: Callable[..., Any]) -> Textbook:
+    adapter = Textbook()
+    setattr(adapter, operation, behaviour)
+    return adapter
+
+
+def raising(*_args: object, **_keywords: object) -> None:
+    raise RuntimeError("the flux is out")
+
+
+@pytest.mark.parametrize("level", ["signal", "noise"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_the_textbook_is_not_refused(level: str, dtype: str) -> None:
+    assert examine(Textbook(level=level), dtype=dtype).adapter.dtype == dtype
+
+
+def test_an_adapter_without_operations_is_not_refused() -> None:
+    assert examine(Adapter).adapter.name == "unnamed"
+
+
+# Operations
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_that_raises_is_named_with_what_it_said(operation: str) -> None:
+    sentence = told(textbook(operation, raising))
+    assert operation in sentence
+    assert "RuntimeError: the flux is out" in sentence
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_that_returns_no_array_is_named(operation: str) -> None:
+    sentence = told(textbook(operation, lambda *_, **__: "nothing"))
+    assert operation in sentence
+    assert "str" in sentence
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_that_returns_another_shape_is_named(operation: str) -> None:
+    sentence = told(textbook(operation, lambda *_, **__: torch.zeros(2, 1, 7, 5, 3)))
+    assert operation in sentence
+    assert "needs" in sentence
+
+
+NOT_FINITE = sorted(
+    set(OPERATIONS)
+    - {"dynamics_loss", "loss_normalizer", "sample_tau_d", "mtp_targets", "prior_start", "constants", "layer_kinds"}
+    - {"dynamics_init", "decode_init", "modality_mask", "mouse_class", "patch_dropout", "patch_grid", "training_plan"}
+)
+
+
+def spoiled(returned: Any) -> Any:
+    """NaN in place of every float."""
+    if isinstance(returned, dict):
+        return {name: spoiled(value) for name, value in returned.items()}
+    if isinstance(returned, tuple | list):
+        return type(returned)(map(spoiled, returned))
+    return returned * torch.nan if isinstance(returned, torch.Tensor) and returned.is_floating_point() else returned
+
+
+@pytest.mark.parametrize("operation", NOT_FINITE)
+def test_an_operation_that_returns_nan_on_ordinary_input_is_named(operation: str) -> None:
+    correct = getattr(Textbook(), operation)
+    sentence = told(textbook(operation, lambda *args, **keywords: spoiled(correct(*args, **keywords))))
+    assert operation in sentence
+    assert "returned NaN or infinite values" in sentence
+
+
+def test_step_indices_are_no_step_sizes() -> None:
+    sentence = told(
+        textbook("sample_tau_d", lambda _, batch, time: (torch.zeros(batch, time), torch.ones(batch, time) * 3))
+    )
+    assert "d from 3 to 3; it needs step sizes in (0, 1]" in sentence
+
+
+def test_integers_are_no_weights() -> None:
+    assert "ramp_weight returned int64 values; it needs floating-point ones" in told(
+        textbook("ramp_weight", lambda tau: (tau * 0).long())
+    )
+
+
+def test_a_loss_that_never_calls_the_network_is_refused() -> None:
+    assert "dynamics_loss_at never called the network" in told(
+        textbook("dynamics_loss_at", lambda network, z1, **_: z1.mean())
+    )
+
+
+def test_an_operation_may_say_that_it_is_not_provided() -> None:
+    def absent(*_args: object) -> None:
+        raise NotProvided("only in the full version")
+
+    assert examine(textbook("ramp_weight", absent)).provides("ramp_weight")
+
+
+def test_a_loss_that_fails_for_certain_shapes_alone_is_left_to_the_clauses() -> None:
+    adapter = TextbookEquations()
+    correct = adapter.dynamics_loss_at
+
+    def square_only(network: Any, z1: Any, *args: Any, **given: Any) -> Any:
+        assert z1.shape[0] == z1.shape[1]
+        return correct(network, z1, *args, **given)
+
+    adapter.dynamics_loss_at = square_only  # type: ignore[method-assign]
+    examine(adapter)
+
+
+# Declarations
+
+DECLARATIONS: list[tuple[str, Any, str]] = [
+    ("name", 3, "name is 3; it needs a string"),
+    ("level", "sigma", "level is 'sigma'; it needs 'signal'"),
+    ("k_max", 48, "k_max is 48; it needs a whole number that is a power of two"),
+    ("k_max", 0, "k_max is 0;"),
+    ("k_max", 64.0, "k_max is 64.0;"),
+    ("k_max", True, "k_max is True;"),
+    ("dtype", "float16", "dtype is 'float16'; it needs one of float64, float32, bfloat16"),
+    ("dtypes", ("float64",), "dtype is 'float32'; this adapter runs in float64 (`dtypes`)"),
+    ("device", "gpu0", "device is 'gpu0', on which PyTorch cannot make a tensor"),
+    ("device", None, "device is None; it needs a string"),
+    ("readings", {"A99": "x"}, "readings: 'A99' is no reading"),
+    ("readings", {"A13": "v"}, "readings: A13 = 'v' is no option; its options are v_next, v_same"),
+    ("readings", ["A13"], "readings is of type list; it needs a dict"),
+    ("readings", {"A2": "split"}, "A2 = 'split' needs d_min_share"),
+    ("expected_failures", {"eq08.applid": "x"}, "'eq08.applid' is no clause; did you mean eq08.applied"),
+    ("expected_failures", {"eq08.applied": None}, "the reason for eq08.applied is of type NoneType; it needs a string"),
+    ("expected_failures", ["eq08.applied"], "expected_failures is of type list; it needs a dict"),
+    ("min_batch", 0, "min_batch is 0; it needs a whole number of at least 1"),
+    ("rms_warmup", -1, "rms_warmup is -1;"),
+    ("context_frames", 0, "context_frames is 0; it needs a whole number of at least 1, or None"),
+    ("d_min_share", 1.0, "d_min_share is 1.0; it needs a number between 0 and 1"),
+    ("context_level", 1.5, "context_level is 1.5; it needs a signal level in [0, 1]"),
+    ("context_level", float("nan"), "context_level is nan;"),
+]
+
+
+@pytest.mark.parametrize(("attribute", "value", "sentence"), DECLARATIONS)
+def test_a_declaration_outside_its_range_is_named(attribute: str, value: Any, sentence: str) -> None:
+    assert sentence in told(type("Declared", (TorchAdapter,), {attribute: value}))
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    sentence = told(type("Twice", (Adapter,), {"k_max": 3, "readings": {"A99": "x"}}))
+    assert "k_max is 3" in sentence
+    assert "A99" in sentence
+
+
+def test_arrays_that_do_not_come_back_are_refused() -> None:
+    assert "it needs x itself" in told(type("Lossy", (Adapter,), {"to_numpy": lambda self, x: np.zeros(2)}))
+
+
+@pytest.mark.parametrize("adapter", [3, None, int, "dreamer4"])
+def test_what_is_no_adapter_is_refused(adapter: object) -> None:
+    assert "it needs an instance or a subclass of Adapter, TorchAdapter or JaxAdapter" in told(adapter)
+
+
+def test_a_class_is_told_its_dtype_before_its_constructor_runs() -> None:
+    class Model(TorchAdapter):
+        def __init__(self) -> None:
+            self.weights = self.dtype
+
+    assert vars(examine(Model, dtype="float64").adapter)["weights"] == "float64"
+
+
+def test_numpy_arrays_have_no_gpu() -> None:
+    assert "device is 'cuda'; NumPy arrays live on 'cpu'" in told(Adapter(), device="cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_one_sentence() -> None:
+    sentence = told(TorchAdapter(), device="cuda")
+    assert "PyTorch finds no GPU here" in sentence
+    assert "\n" not in sentence
+
+
+# Through the command
+
+HEAD = "from dreamer4_conformance import Adapter\nclass Mine(Adapter):\n"
+FILES = {
+    "no colon": ("mine.py", "", "it needs the form module:attr or file.py:attr"),
+    "no file": ("absent.py:Mine", None, "there is no file"),
+    "no module": ("dreamer4_absent:Mine", None, "there is no module 'dreamer4_absent'"),
+    "no attribute": ("mine.py:Mina", "class Mine: pass", "has no attribute 'Mina'; did you mean Mine?"),
+    "a missing dependency": (
+        "mine.py:Mine",
+        "import dreamer4_absent.part",
+        "imports the module 'dreamer4_absent', which is",
+    ),
+    "an import that raises": ("mine.py:Mine", "1 / 0", "raised ZeroDivisionError: division by zero"),
+    "an import that exits": ("mine.py:Mine", "raise SystemExit('no')", "raised SystemExit: no"),
+    "a syntax error": ("mine.py:Mine", "class", "raised SyntaxError"),
+    "another class": (
+        "mine.py:Mine",
+        "class Mine: pass",
+        "is the class Mine; it needs an instance or a subclass of Adapter",
+    ),
+    "a number": ("mine.py:Mine", "Mine = 3", "is of type int; it needs an instance"),
+    "a function that raises": ("mine.py:make", "def make(): 1 / 0", "make() raised ZeroDivisionError"),
+    "a function of nothing": ("mine.py:make", "def make(): pass", "returned of type NoneType; it needs to return"),
+    "a constructor that raises": (
+        "mine.py:Mine",
+        HEAD + "    def __init__(self): 1 / 0",
+        "Mine() raised ZeroDivisionError",
+    ),
+    "an operation that raises": (
+        "mine.py:Mine",
+        HEAD + "    def ramp_weight(self, tau): 1 / 0",
+        "ramp_weight raised ZeroDivisionError: division by zero",
+    ),
+    "an operation of another shape": (
+        "mine.py:Mine",
+        HEAD + "    def ramp_weight(self, tau): return tau[0]",
+        "ramp_weight returned shape (4,); it needs (3, 4)",
+    ),
+    "an operation that gives NaN": (
+        "mine.py:Mine",
+        HEAD + "    def ramp_weight(self, tau): return tau / 0",
+        "ramp_weight returned NaN or infinite values on ordinary input",
+    ),
+    "an unknown reading": (
+        "mine.py:Mine",
+        HEAD + "    readings = {'A99': 'x'}",
+        "'A99' is no reading",
+    ),
+    "an unknown clause": (
+        "mine.py:Mine",
+        HEAD + "    expected_failures = {'eq99.x': 'because'}",
+        "'eq99.x' is no clause",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_command_ends_with_a_sentence_and_status_2(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, source, sentence = FILES[kind]
+    monkeypatch.chdir(tmp_path)
+    if source is not None:
+        (tmp_path / "mine.py").write_text(source)
+    assert main(["run", target]) == 2
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert said.err.startswith("dreamer4-conformance: ")
+    assert "Traceback" not in said.err
+    assert said.out == ""

@@ -1,0 +1,84 @@
+"""The bundled adapter is what trains: where a function that training calls is broken, the suite says so, and by which mistake."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dreamer4_conformance.adapters.bundled import Bundled
+from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.runner import checkable, judge
+from dreamer4_conformance.verdicts import Status
+
+
+def test_every_clause_has_a_check() -> None:
+    assert [clause for clause in BY_ID.values() if clause not in checkable()] == []
+
+
+# What training calls, broken
+
+
+def patched(name: str) -> tuple[Any, str, Any]:
+    """The module, the name in it, and what stands there."""
+    module, _, attribute = name.rpartition(":")
+    found = importlib.import_module(f"dreamer4_impl.{module}")
+    return found, attribute, getattr(found, attribute)
+
+
+def inverted(correct: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda tau: correct(1 - tau)
+
+
+def cloned_from_all(correct: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda agent, h, taken, known, rewards, policy, reward: correct(
+        agent, h, taken, known, rewards, reward, reward
+    )
+
+
+def swapped(correct: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda means, alpha, beta: correct(means, 1 - alpha, beta)
+
+
+def no_share(correct: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda share, seed, step, size, what: correct(0.0 if what == "image" else share, seed, step, size, what)
+
+
+def always_short(correct: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda step, steps, batches, short, long: short
+
+
+def nothing_restored(correct: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda value: {"state": {}, "param_groups": value["param_groups"]} if "state" in value else correct(value)
+
+
+def strict(correct: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda module, weights, **given: correct(module, weights, **(given | {"strict": True}))
+
+
+BROKEN = [
+    ("shortcut_forcing:ramp_weight", inverted, "eq08.applied", "ramp-inverted"),
+    ("training.agent:head_means", cloned_from_all, "train.data-mixture", "cloning-on-all"),
+    ("training.imagine:policy_term", swapped, "eq11.value", "pmpo-alpha-swapped"),
+    ("training.plan:marked", no_share, "train.images", "images-none"),
+    ("training.plan:batch_length", always_short, "train.batch-lengths", "lengths-short-only"),
+    pytest.param(
+        *("training.state:_copied", nothing_restored, "ckpt.complete", "resume-without-optimiser"),
+        marks=pytest.mark.nightly,  # every mistake of its clause is trained with
+    ),
+    ("training.checkpoint:load_weights", strict, "ckpt.tolerant", "checkpoint-strict"),
+]
+
+
+@pytest.mark.parametrize(("name", "breaks", "clause", "mistake"), BROKEN)
+def test_training_that_is_broken_is_rejected_and_named(
+    name: str, breaks: Any, clause: str, mistake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, attribute, correct = patched(name)
+    monkeypatch.setattr(module, attribute, breaks(correct))
+    result = judge(Subject(Bundled()), BY_ID[clause], minimal=False)
+    assert result.status is Status.FAIL
+    assert mistake in result.behaves_like

@@ -1,0 +1,40 @@
+"""A mask of the tokenizer alone provides none of the dynamics'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamer4_conformance import Adapter
+from dreamer4_conformance.checks.agent_token import check_mask_hides_agent_tokens_and_nothing_from_them
+from dreamer4_conformance.checks.sec32_dynamics import check_mask_joins_all_tokens_of_a_frame
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial
+from dreamer4_conformance.verdicts import NotProvided
+
+
+class TokenizerMask(Adapter):
+    """Has a mask of the tokenizer alone."""
+
+    name = "tokenizer mask"
+    dtype = "float64"
+
+    def modality_mask(self, kind: str, modality: Any, frame: Any) -> np.ndarray:
+        if kind == "dynamics":
+            raise ValueError("this mask is the tokenizer's")
+        return np.ones((len(modality), len(modality)), bool)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_mask_joins_all_tokens_of_a_frame,
+        check_mask_hides_agent_tokens_and_nothing_from_them,
+    ],
+)
+def test_a_mask_of_the_tokenizer_alone_provides_none_of_the_dynamics(check: Callable[[Subject, Trial], None]) -> None:
+    with pytest.raises(NotProvided, match="the tokenizer's"):
+        check(Subject(TokenizerMask()), Trial())

@@ -1,0 +1,160 @@
+"""What the tokenizer's checks rest on: fixed draws that tell laws apart, labels exact in every dtype, and first calls refused in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dreamer4_conformance.adapter import Adapter, TorchAdapter
+from dreamer4_conformance.checks.minecraft_actions import axes
+from dreamer4_conformance.checks.sec31_masks import ONE, THREE, modalities
+from dreamer4_conformance.checks.sec31_tokenizer import clamped
+from dreamer4_conformance.instruments.smoke_calls import smoke_calls
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.tokenizer import labelled_latents
+from dreamer4_conformance.judging.check import CHECKS, Trial
+from dreamer4_conformance.verdicts import Deviation
+from dreamer4_conformance.zoo.base import TextbookModel
+from dreamer4_reference.minecraft_actions import mouse_class, mu_law
+from dreamer4_reference.sec31_patch_dropout import patch_dropout
+
+LAWS = [check for check in CHECKS.values() if check.clause == "tok.mae-law" and check.needs == ("patch_dropout",)]
+
+
+class Reference(Adapter):
+    """The reference's patch dropout, with p up to another end, from seeds of another stream."""
+
+    end, stream = 0.9, 0
+
+    def __init__(self, draw: str = "bernoulli") -> None:
+        self.readings = {"A33": draw}
+
+    def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, self.stream])
+        if self.end == 0.9:
+            return patch_dropout(rng, batch, time, patches, draw=self.readings["A33"])  # type: ignore[arg-type]
+        return np.asarray(rng.random((batch, time, patches)) < self.end * rng.random((batch, time, 1)))
+
+
+def rejected(adapter: Adapter, seed: int = 0) -> list[str]:
+    """The sentences with which the laws are rejected."""
+    sentences = []
+    for law in LAWS:
+        try:
+            law.function(Subject(adapter), Trial(seed=seed))
+        except Deviation as deviation:
+            sentences.append(deviation.message)
+    return sentences
+
+
+@pytest.mark.parametrize("draw", ["bernoulli", "count"])
+def test_the_papers_law_is_accepted_at_every_seed(draw: str) -> None:
+    adapter = Reference(draw)
+    for adapter.stream in range(10):
+        assert not rejected(adapter, seed=adapter.stream)
+
+
+@pytest.mark.parametrize("end", [0.4, 0.5, 0.8, 0.95, 1.0])
+def test_another_end_of_p_is_rejected_at_every_seed(end: float) -> None:
+    adapter = Reference()
+    adapter.end = end
+    for adapter.stream in range(3):
+        assert any("p ~ U(0, 0.9)" in sentence or "drop all of" in sentence for sentence in rejected(adapter))
+
+
+def test_one_kind_of_draw_is_rejected_under_the_other() -> None:
+    for draw, declared in (("bernoulli", "count"), ("count", "bernoulli")):
+        adapter = Reference(draw)
+        drawn = adapter.patch_dropout
+        other = Reference(declared)
+        other.patch_dropout = drawn  # type: ignore[method-assign]
+        assert any("drop all of" in sentence for sentence in rejected(other))
+
+
+def test_a_law_that_drops_nothing_is_rejected_in_a_sentence() -> None:
+    class Nothing(Adapter):
+        def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> np.ndarray:
+            return np.zeros((batch, time, patches), bool)
+
+    assert len(rejected(Nothing())) >= 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_labels_of_latents_are_exact_and_all_different(dtype: torch.dtype) -> None:
+    z = labelled_latents()
+    assert np.array_equal(torch.tensor(z).to(dtype).double().numpy(), z)
+    assert np.unique(z).size == z.size
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(0.3, False), (2.0, True), (4.0, True)])
+def test_a_clamp_is_told_from_a_tanh_of_any_strength(scale: float, expected: bool) -> None:
+    x = scale * np.random.default_rng(0).standard_normal((256, 18))
+    assert clamped(np.clip(x, -1, 1)) is expected
+    for strength in (0.1, 1.0, 10.0, 100.0, 1e4):
+        assert not clamped(np.tanh((strength * x).astype(np.float32)).astype(np.float64))
+
+
+def test_edges_of_the_mouse_are_found_in_any_unit() -> None:
+    class Degrees(Adapter):
+        unit = 1.0
+
+        def mouse_class(self, movement: np.ndarray) -> np.ndarray:
+            return mouse_class(np.asarray(movement, np.float64) / self.unit)
+
+    companded = (2 * np.arange(5) + 1) / 10
+    for Degrees.unit in (0.01, 1.0, 100.0):
+        for axis in axes(Subject(Degrees())):
+            assert mu_law(axis.edges / Degrees.unit) == pytest.approx(companded, abs=0.02)
+
+
+def test_a_mask_of_one_modality_is_judged_by_one() -> None:
+    class OneModality(TextbookModel):
+        def modality_mask(self, kind: str, modality: list[str], frame: torch.Tensor) -> torch.Tensor:
+            if set(modality) - {"latent", "image"}:
+                raise KeyError("sound")
+            return super().modality_mask(kind, modality, frame)
+
+    assert modalities(Subject(OneModality()), "encoder") == ONE
+    assert modalities(Subject(TextbookModel()), "encoder") == THREE
+
+
+CORRECT = TextbookModel()
+
+WRONG: Mapping[str, Any] = {
+    "encode": lambda video: CORRECT.encode(video)[:, 0],
+    "decode": lambda z: CORRECT.decode(z)[:, 1:],
+    "reconstruct": lambda video: None,
+    "decode_step": lambda state, z: CORRECT.decode_step(state, z)[0],
+    "modality_mask": lambda kind, modality, frame: CORRECT.modality_mask(kind, modality, frame).float(),
+    "patch_dropout": lambda seed, batch, time, patches: CORRECT.patch_dropout(seed, batch, time, patches)[:, 0],
+    "mae_replace": lambda tokens, mask, embedding: tokens[~mask],
+    "patch_grid": lambda height, width: height * width // 256,
+    "regroup": lambda z: z,
+    "mouse_class": lambda movement: CORRECT.mouse_class(movement).float(),
+}
+SENTENCES: Mapping[str, str] = {
+    "encode": "encode returned shape",
+    "decode": "decode returned shape",
+    "reconstruct": "reconstruct: video returned NoneType",
+    "decode_step": "decode_step returned Tensor; it needs a pair",
+    "modality_mask": "modality_mask returned float64 values; it needs booleans",
+    "patch_dropout": "patch_dropout returned shape",
+    "mae_replace": "mae_replace returned shape",
+    "patch_grid": "patch_grid returned int; it needs a pair",
+    "regroup": "regroup returned shape",
+    "mouse_class": "mouse_class returned float64 values; it needs whole numbers",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_answer_is_refused_in_a_sentence(name: str) -> None:
+    adapter = TorchAdapter()
+    for given in ("example", "decode_init"):
+        setattr(adapter, given, getattr(CORRECT, given))
+    setattr(adapter, name, WRONG[name])
+    problems = list(smoke_calls(Subject(adapter)))
+    assert any(problem.startswith(SENTENCES[name]) for problem in problems), problems

@@ -1,0 +1,117 @@
+"""Correct layers that a clause once rejected: bound to a number of tokens, idle, or with a table of positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamer4_conformance import Adapter
+from dreamer4_conformance.checks.sec34_layers import offered
+from dreamer4_conformance.checks.time_layers import check_a_frame_sees_itself
+from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import EXAMPLES, Trial
+from dreamer4_conformance.runner import judge
+from dreamer4_conformance.verdicts import Inconclusive, Result, Status
+
+WIDTH = 8
+MIXING = np.random.default_rng(5).standard_normal((4, WIDTH, WIDTH)) / 3
+
+
+def verdict(adapter: Adapter, clause: str) -> Result:
+    """What the suite says of it."""
+    return judge(Subject(adapter), BY_ID[clause], minimal=False)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few examples, and no diagnosis of what fails."""
+    monkeypatch.setitem(EXAMPLES, "ci", 5)
+    monkeypatch.setattr("dreamer4_conformance.runner.behaves_like", lambda *_: [])
+
+
+def turned(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """RoPE along the axis before the channels."""
+    half = x.shape[-1] // 2
+    angles = positions[:, None] * 100.0 ** (-np.arange(half) / half)
+    one, other = x[..., :half], x[..., half:]
+    return np.concatenate(
+        [one * np.cos(angles) - other * np.sin(angles), one * np.sin(angles) + other * np.cos(angles)], -1
+    )
+
+
+def normed(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6))
+
+
+class Layers(Adapter):
+    """One causal attention over time, before which x is normalised."""
+
+    name, dtype, places = "layers", "float64", 3
+
+    def example(self, seed: int, batch: int, time: int) -> dict[str, Any]:
+        return {"x": np.random.default_rng(seed).standard_normal((batch, time, self.places, WIDTH))}
+
+    def time_layer(self, x: np.ndarray) -> np.ndarray:
+        y = np.swapaxes(x, 1, 2)
+        q, k, v = (normed(y) @ mixing for mixing in MIXING[:3])
+        frames = np.arange(x.shape[1])
+        q, k = (turned(normed(each), frames) for each in (q, k))
+        logits = np.where(frames[:, None] >= frames, q @ np.swapaxes(k, -1, -2) / WIDTH**0.5, -np.inf)
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        return x + np.swapaxes(weights / weights.sum(-1, keepdims=True) @ v @ MIXING[3], 1, 2)
+
+
+@pytest.mark.parametrize("places", [2, 3])
+def test_a_layer_may_be_bound_to_its_number_of_places(places: int) -> None:
+    class Bound(Layers):
+        """Takes its tokens flattened, and knows how many there are in a frame."""
+
+        def time_layer(self, x: np.ndarray) -> np.ndarray:
+            return super().time_layer(x.reshape(len(x), -1, self.places, WIDTH)).reshape(x.shape)
+
+    Bound.places = places
+    result = verdict(Bound(), "attn.rope")
+    assert result.status is Status.PASS, result.message
+
+
+def test_whether_a_frame_sees_itself_may_be_lost_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamer4_conformance.checks.time_layers.copies_told_apart", lambda *_: (0.02, 0.2))
+    subject = Subject(Layers())
+    subject.adapter.dtype = "bfloat16"
+    with pytest.raises(Inconclusive, match="rounding of bfloat16"):
+        check_a_frame_sees_itself(subject, Trial())
+
+
+def test_a_layer_that_cannot_be_judged_does_not_hide_the_next() -> None:
+    class Idle(Layers):
+        """The space layer adds nothing; the time layer sees sizes."""
+
+        def space_layer(self, x: np.ndarray) -> np.ndarray:
+            return x
+
+        def time_layer(self, x: np.ndarray) -> np.ndarray:
+            return x + np.cumsum(x, 1) @ MIXING[0]
+
+    assert offered(Subject(Idle())) == ["space_layer", "time_layer"]
+    assert verdict(Idle(), "net.prenorm").status is Status.FAIL
+
+    class Still(Idle):
+        time_layer = Layers.time_layer
+
+    assert verdict(Still(), "net.prenorm").status is Status.INCONCLUSIVE
+
+
+def test_a_rotation_may_have_a_table_of_256_positions() -> None:
+    class Table(Adapter):
+        """Angles of positions beyond the table are not to be had."""
+
+        name, dtype = "table", "float64"
+
+        def rope(self, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
+            return np.swapaxes(turned(np.swapaxes(x, 1, 2), np.arange(256)[np.asarray(positions)]), 1, 2)
+
+    result = verdict(Table(), "attn.rope")
+    assert result.status is Status.PASS, result.message

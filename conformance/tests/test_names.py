@@ -1,0 +1,49 @@
+"""One subject, one file stem: the reference's, in every folder that has a file per subject. And prefixes of functions."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
+from dreamer4_conformance.judging.check import CHECKS
+from dreamer4_conformance.judging.diagnosis import SIGNATURES
+
+FOLDERS = (
+    "dreamer4_conformance.checks",
+    "dreamer4_conformance.zoo.base",
+    "dreamer4_conformance.zoo.mistakes",
+    "dreamer4_conformance.zoo.equivalents",
+)
+
+WITHOUT_REFERENCE = {
+    "agent_token": "who sees the agent token: rules of Sec. 3.2 on the whole model, with no formula",
+    "cache": "generation frame by frame equals generation at once: a property of implementations",
+    "checkpoints": "saved and resumed runs: a property of implementations",
+    "context": "corruption and labels of context frames: choices that the paper leaves open (A9, A11)",
+    "eq06_noise": "statistics of the noise that a loss draws; the reference is given its noise",
+    "frame_tokens": "tokens of one frame, counted and permuted in the whole model",
+    "time_layers": "causality, window and positions of a layer as a black box, where sec34_layers mixes and normalises",
+    "tokenizer_shapes": "patches and regrouping as shapes, where sec31_tokenizer judges the models",
+    "training_phases": "what each phase trains, where algorithm1_training judges the plan of its batches",
+}
+
+
+def stems(package: str) -> set[str]:
+    folder = Path(next(iter(import_module(package).__path__)))
+    return {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_a_stem_is_that_of_the_reference_or_has_a_reason(package: str) -> None:
+    assert stems(package) - stems("dreamer4_reference") - set(WITHOUT_REFERENCE) == set()
+
+
+def test_no_reason_is_left_over() -> None:
+    assert set().union(*map(stems, FOLDERS)) - stems("dreamer4_reference") == set(WITHOUT_REFERENCE)
+
+
+def test_registered_checks_and_signatures_have_their_prefix() -> None:
+    signatures = [name for registered in SIGNATURES.values() for name in registered]
+    assert [check.name for check in CHECKS.values() if not check.name.startswith("check_")] == []
+    assert [name for name in signatures if not name.rpartition(".")[2].startswith("signature_")] == []

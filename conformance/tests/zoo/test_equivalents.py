@@ -1,0 +1,66 @@
+"""The worst fault of a suite is to fail code that is right: every equivalent passes whatever it provides."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from dreamer4_conformance.adapters.validation import examine
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import CHECKS, EXAMPLES, FALSE_ALARM, Trial
+from dreamer4_conformance.runner import checkable, judge
+from dreamer4_conformance.verdicts import OWN_FAULT, Inconclusive, Status
+from dreamer4_conformance.zoo.base import Textbook
+from dreamer4_conformance.zoo.equivalents import EQUIVALENTS
+
+# torch warns of its own access to `.grad` while it compiles what follows a graph break.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+
+ACCEPTABLE = {Status.PASS, Status.NOT_PROVIDED, Status.INCONCLUSIVE}
+
+
+def hold(name: str, **options: object) -> None:
+    """Judges one equivalent by every clause; it must fail none and pass at least one."""
+    subject = examine(EQUIVALENTS[name].adapter_factory())
+    results = [judge(subject, clause, **options) for clause in checkable()]  # type: ignore[arg-type]
+    failures = [
+        f"{result.id}: {result.message} at {result.call}" for result in results if result.status not in ACCEPTABLE
+    ]
+    assert not [result.message for result in results if result.message.startswith(OWN_FAULT)]
+    assert not failures, "\n".join([f"false alarm on {name} with {options}", *failures])
+    assert any(result.status is Status.PASS for result in results)
+
+
+#: Compiled anew for every shape, which takes as long as a dozen others.
+BY_NIGHT = "loss-compiled"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name == BY_NIGHT)) for name in EQUIVALENTS]
+)
+def test_equivalent_passes_whatever_it_provides(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXAMPLES, "ci", 5)  # at other seeds, by night, with all of them
+    hold(name)
+
+
+SEEDS = max(10, -(-200 // len(EQUIVALENTS)))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1, SEEDS + 1))
+@pytest.mark.parametrize("name", EQUIVALENTS)
+def test_equivalent_passes_at_other_seeds(name: str, seed: int) -> None:
+    hold(name, profile="dev", seed=seed)
+
+
+@pytest.mark.parametrize("check_name", list(CHECKS))
+def test_check_takes_no_more_random_decisions_than_it_declares(check_name: str) -> None:
+    trial = Trial()
+    with suppress(Inconclusive):
+        CHECKS[check_name].function(Subject(Textbook()), trial)
+    assert trial.decisions <= CHECKS[check_name].decisions
+
+
+def test_false_alarms_of_a_whole_run_stay_below_one_in_a_million() -> None:
+    assert sum(check.decisions for check in CHECKS.values()) * FALSE_ALARM <= 1e-6

@@ -1,0 +1,133 @@
+"""The suite is only as good as what it rejects: each mistake by the clause that it violates, and by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.smoke_calls import smoke_calls
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import CHECKS, Trial
+from dreamer4_conformance.runner import checks_of, judge
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed, Status
+from dreamer4_conformance.zoo.mistakes import MISTAKES, Mistake
+
+#: By day at one level each, by night at the others.
+EVERY = [
+    pytest.param(mistake, level, id=f"{mistake.id}-{level}", marks=[pytest.mark.nightly] * (level != mistake.levels[0]))
+    for mistake in MISTAKES.values()
+    for level in mistake.levels
+]
+
+
+@pytest.mark.parametrize(("mistake", "level"), EVERY)
+def test_mistake_is_rejected_by_the_clause_it_violates_and_named(mistake: Mistake, level: str) -> None:
+    subject = Subject(mistake.adapter(level))
+    assert list(smoke_calls(subject, mistake.operations)) == []
+    result = judge(subject, BY_ID[mistake.clause], minimal=False)
+    assert result.status is Status.FAIL, f"{mistake.id} passes {mistake.clause}: {mistake.description}"
+    assert mistake.id in result.behaves_like
+    assert result.message
+
+
+def rejects(check_name: str) -> bool:
+    """Whether one check, by itself, rejects one of the mistakes of its clause."""
+    check = CHECKS[check_name]
+    for mistake in MISTAKES.values():
+        if mistake.clause == check.clause:
+            try:
+                check.function(Subject(mistake.adapter(mistake.levels[0])), Trial(minimal=False))
+            except (Deviation, OperationFailed):
+                return True
+            except (Inconclusive, NotProvided):
+                continue
+    return False
+
+
+@pytest.mark.parametrize("check_name", list(CHECKS))
+def test_every_check_rejects_at_least_one_mistake(check_name: str) -> None:
+    assert rejects(check_name), f"{check_name} rejects no mistake of {CHECKS[check_name].clause}"
+
+
+def test_every_mistake_says_what_is_wrong() -> None:
+    for mistake in MISTAKES.values():
+        assert mistake.adapter.__doc__ != mistake.adapter.__mro__[1].__doc__, f"{mistake.id} has no description"
+        assert checks_of(BY_ID[mistake.clause]), f"{mistake.id}: {mistake.clause} has no check"
+
+
+REVIEWED = [
+    "ramp-inverted",
+    "ramp-flow-only",
+    "ramp-bootstrap-only",
+    "grid-free",
+    "grid-wrong-end",
+    "grid-includes-one",
+    "steps-inverse",
+    "steps-no-one",
+    "steps-no-min",
+    "levels-by-position",
+    "levels-per-sequence",
+    "global-rng",
+    "bootstrap-x-space",
+    "bootstrap-unscaled",
+    "bootstrap-tau-squared",
+    "velocity-unnormalised",
+    "renoise-true",
+    "renoise-fresh",
+    "tau-mid-clamped",
+    "teacher-full-step",
+    "teacher-gradient",
+    "teacher-no-actions",
+    "flow-everywhere",
+    "broadcast-batch",
+    "mixed-label-zero",
+    "label-ahead",
+    "renoise-sampler",
+    "frozen-noise-sampler",
+    "stops-short",
+    "context-literal",
+    "context-label-mismatch",
+    "context-ignored",
+    "lpips-weight",
+    "value-printed-silently",
+    "value-target-attached",
+    "value-continue-missing",
+    "value-horizon-one",
+    "pmpo-alpha-swapped",
+    "pmpo-zero-excluded",
+    "pmpo-magnitude",
+    "pmpo-global-mean",
+    "pmpo-empty-nan",
+    "pmpo-normalised-advantage",
+    "pmpo-kl-reversed",
+    "mtp-off-by-one",
+    "twohot-constant",
+    "twohot-mixed-space",
+    "step-embedding-broadcast",
+    "context-cached-clean",
+    "tanh-missing",
+    "masks-swapped",
+    "mask-polarity",
+    "latents-of-other-frames",
+    "mae-rate",
+    "mae-rate-two-fifths",
+    "mae-rate-per-batch",
+    "mae-same-over-time",
+    "mae-at-inference",
+    "mae-zeros",
+    "not-causal",
+    "action-mean",
+    "agent-visible",
+    "agent-blind",
+    "rope-flattened",
+    "softcap-bypassed",
+    "softcap-product",
+    "qknorm-keys-only",
+    "temporal-every-2",
+    "cache-differs",
+]
+
+
+@pytest.mark.parametrize("name", REVIEWED)
+def test_every_mistake_seen_in_real_code_is_in_the_zoo(name: str) -> None:
+    assert name in MISTAKES
