@@ -73,10 +73,16 @@ def _repeated(smoke: bool) -> list[Row]:
 
 
 def _conforming(name: str, arguments: Sequence[str], smoke: bool) -> Row:
-    if smoke:  # one quick clause, by the same adapter
-        arguments = [*(word for word in arguments if word == TRITON or word == FLEX), "--clause", "const.*"]
     command = [sys.executable, "-m", "dreamer4_conformance", "run", *arguments, "--device", _device(smoke)]
+    if smoke and TRITON in arguments:
+        return Row("conformance suite", name, _too_long_to_interpret, budget=120)
+    if smoke:
+        command += ["--clause", "const.*"]  # a quick one
     return Row("conformance suite", name, partial(_run, command, r"\d+ of \d+ provided clauses pass\."), budget=120)
+
+
+def _too_long_to_interpret() -> dict[str, Any]:
+    raise Unavailable("needs a GPU: the first calls of this adapter alone take minutes under Triton's interpreter")
 
 
 def _tested(name: str, arguments: Sequence[str], budget: float, smoke: bool) -> Row:
