@@ -24,6 +24,7 @@ from dreamer4_impl.rope import Rotation, rotation
 CAP, EPS = 50.0, 1e-6
 #: Relative distance from float32 attention up to which a bfloat16 result is taken for right; wrong ones are far beyond.
 RIGHT = 0.03
+AXES: tuple[Literal["space", "time"], ...] = ("space", "time")
 #: Backends in the order of their rows, with how each differs from the others.
 BACKENDS = {
     "triton": "norm and RoPE of the queries inside the kernel, of the keys in one before it",
@@ -168,7 +169,7 @@ def rows(smoke: bool) -> list[Row]:
     cases = [
         Case(scale, axis, width, backward, whole)
         for width in scale.widths
-        for axis, backward, whole in product(("space", "time"), (False, True), (False, True))
+        for axis, backward, whole in product(AXES, (False, True), (False, True))
         if width == scale.widths[0] or not whole
     ]
     compared = [row for case in cases for row in _compared(case)]
@@ -178,7 +179,7 @@ def rows(smoke: bool) -> list[Row]:
 
 def _compared(case: Case) -> Iterable[Row]:
     for backend, detail in BACKENDS.items():
-        known = {"detail": detail}
+        known: dict[str, Any] = {"detail": detail}
         if case.width == PAPER.widths[0]:
             tokens = PAPER.tokens if case.whole else PAPER.space
             known["predicted"] = PREDICTED.get((case.axis, tokens, case.backward, backend))

@@ -28,7 +28,9 @@ class Results:
         self._environment: dict[str, Any] = environment
         self._ceilings: dict[str, Any] = {}
         #: Rows of this run by their index.
-        self.rows = {index: {"status": "not reached", "seconds": None} | row for index, row in planned.items()}
+        self.rows: dict[int, Row] = {
+            index: {"status": "not reached", "seconds": None, **row} for index, row in planned.items()
+        }
         self._write()
 
     @property

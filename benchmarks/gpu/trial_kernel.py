@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def count(counter: Any, times: Any) -> None:
     """Add `times` ones to a bfloat16 counter."""
     total = tl.load(counter)
