@@ -29,6 +29,7 @@ class Run:
     def __init__(self, steps: Sequence[Step], smoke: bool, seconds: float, log: Path) -> None:
         self.smoke, self.log, self.deadline = smoke, log, time.monotonic() + seconds
         self.steps, self.stages = steps, list(dict.fromkeys(step.stage for step in steps))
+        #: Idle processes stay for later steps: a start takes seconds, and one holds no tensor between rows.
         self._idle: list[Worker] = []
 
     def measure(self, directory: Path) -> Results:
@@ -68,8 +69,6 @@ class Run:
             thread.start()
         for thread in threads:
             thread.join()
-        while len(self._idle) > 1:  # an idle process holds memory of the card
-            self._idle.pop().end()
 
     def _empty(self, queue: "SimpleQueue[int]", results: Results, end: float) -> None:
         try:
