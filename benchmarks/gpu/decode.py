@@ -84,10 +84,16 @@ def rows(smoke: bool) -> list[Row]:
 
 
 def _way(scale: Scale, name: str, variant: Variant, budget: float = 60.0, **known: Any) -> Row:
-    config, steps = scale.model.dynamics, scale.steps[1]
-    group = f"the paper's model, {config.tokens} tokens a frame, the agent's included, K = {steps}"
-    steps_too = replace(variant, decoder=(("num_steps", steps), *variant.decoder))
-    return Row(group, name, partial(_measure, scale, steps_too), known, budget)
+    tokens, steps = PAPER.model.dynamics.tokens, PAPER.steps[1]
+    group = f"the paper's model, {tokens} tokens a frame, the agent's included, K = {steps}"
+    return _row(
+        group, name, scale, replace(variant, decoder=(("num_steps", scale.steps[1]), *variant.decoder)), known, budget
+    )
+
+
+def _row(group: str, name: str, scale: Scale, variant: Variant, known: dict[str, Any], budget: float) -> Row:
+    fused = variant.model.transformer.backend == "triton"
+    return Row(group, name, partial(_measure, scale, variant), known, budget, kernels=fused)
 
 
 def _ways(scale: Scale) -> Iterable[Row]:
@@ -125,6 +131,7 @@ def _cascade(scale: Scale) -> Iterable[Row]:
     heads = scale.model.dynamics.transformer.heads
     few, more, all_tokens = scale.spatial_tokens
     many_steps, steps = scale.steps
+    _, paper_more, paper_all = PAPER.spatial_tokens
     start = replace(_with(scale, "triton" if scale.device == "cuda" else "eager"), agent=False, tasks=0, registers=0)
 
     def model(spatial_tokens: int = few, registers: int = 0, **layers: Any) -> DynamicsConfig:
@@ -138,7 +145,7 @@ def _cascade(scale: Scale) -> Iterable[Row]:
     def row(name: str, paper_fps: float, detail: str, config: DynamicsConfig, number: int, dense: bool) -> Row:
         variant = Variant(config, dense=dense, decoder=(("num_steps", number),))
         known = {"paper_fps": paper_fps, "detail": detail}
-        return Row("the steps of the paper's table 2", name, partial(_measure, scale, variant), known, 90.0)
+        return _row("the steps of the paper's table 2", name, scale, variant, known, 90.0)
 
     registers, every = scale.model.dynamics.registers, {"kv_heads": heads, "time_every": 1}
     context = scale.model.dynamics.transformer.context
@@ -151,9 +158,11 @@ def _cascade(scale: Scale) -> Iterable[Row]:
     detail = "in one layer of four a token sees its own place in those frames"
     yield row("+ time-factorised long context", 30.1, detail, model(), steps, False)
     yield row("+ register tokens", 28.9, f"{registers} registers", model(few, registers), steps, False)
-    yield row(f"+ {more} spatial tokens", 25.7, f"{more + registers + 3} tokens", model(more, registers), steps, False)
+    yield row(
+        f"+ {paper_more} spatial tokens", 25.7, f"{more + registers + 3} tokens", model(more, registers), steps, False
+    )
     detail = f"{all_tokens + registers + 3} tokens, no agent token"
-    yield row(f"+ {all_tokens} spatial tokens", 21.4, detail, model(all_tokens, registers), steps, False)
+    yield row(f"+ {paper_all} spatial tokens", 21.4, detail, model(all_tokens, registers), steps, False)
 
 
 #: Steps before any is timed: the first records the graph.

@@ -1,7 +1,7 @@
 """Results of the GPU stages as Markdown; several files are merged. Needs nothing but Python.
 
-    python benchmarks/gpu/report.py results.json                       writes results.md beside it
-    python benchmarks/gpu/report.py A.json B.json --merge merged.json  one file of several stages, and its Markdown
+    python benchmarks/gpu/report.py results.json                       writes results.md next to it
+    python benchmarks/gpu/report.py A.json B.json --merge merged.json  one file of several runs, and its Markdown
 
 A document is {"schema": 1, "environment": {…}, "ceilings": {stage: {…}}, "rows": […]}. Every row has "stage", "group",
 "name", "status" and "seconds"; what else it has depends on its group. What follows from other rows, fractions of the
@@ -10,7 +10,6 @@ floor and ratios, is computed here.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,14 +20,26 @@ Row: TypeAlias = dict[str, Any]
 Document: TypeAlias = dict[str, Any]
 #: What became of a row that was begun and gave no figures.
 FAILED = ("failed", "timed out", "died")
+#: What became of a row for which there was no time, or less than its budget.
+UNFINISHED = ("not reached", "cut off")
 
 
 def merged(documents: Sequence[Document]) -> Document:
-    """One document of several stages; where two hold the same stage, the later one's counts.
+    """One document of several runs: rows by stage, group and name (see `latest`), ceilings by stage.
 
-    >>> a = {"schema": 1, "environment": {"gpu": "X"}, "ceilings": {}, "rows": [{"stage": "check"}]}
-    >>> merged([a, {**a, "rows": [{"stage": "kernels"}]}])["rows"]
-    [{'stage': 'check'}, {'stage': 'kernels'}]
+    Args:
+        documents: of runs on one GPU, the earliest first.
+
+    Returns:
+        All their rows; what their environments disagree on is listed.
+
+    Raises:
+        ValueError: for another schema, and for results of different GPUs.
+
+    Example:
+        >>> a = {"schema": 1, "environment": {"gpu": "X", "commit": "a"}, "ceilings": {}, "rows": []}
+        >>> merged([a, {**a, "environment": {"gpu": "X", "commit": "b"}}])["environment"]
+        {'gpu': 'X', 'commit': 'a, b'}
     """
     for document in documents:
         if document.get("schema") != SCHEMA:
@@ -36,13 +47,50 @@ def merged(documents: Sequence[Document]) -> Document:
     gpus = {document["environment"].get("gpu") for document in documents}
     if len(gpus) > 1:
         raise ValueError(f"results of one GPU at a time can be merged; got those of {sorted(map(str, gpus))}")
-    stages: dict[str, list[Row]] = {}
+    rows: dict[tuple[str, str, str], Row] = {}
+    environment: dict[str, list[Any]] = {}
     ceilings: dict[str, Any] = {}
     for document in documents:
-        stages |= {stage: of_stage(document["rows"], stage) for stage in _distinct(document["rows"], "stage")}
         ceilings |= document["ceilings"]
-    rows = [row for found in stages.values() for row in found]
-    return {"schema": SCHEMA, "environment": documents[-1]["environment"], "ceilings": ceilings, "rows": rows}
+        for name, value in document["environment"].items():
+            environment.setdefault(name, []).append(value)
+        for row in document["rows"]:
+            key = row["stage"], row["group"], row["name"]
+            rows[key] = latest(rows[key], row) if key in rows else row
+    return {
+        "schema": SCHEMA,
+        "environment": {name: _joined(values) for name, values in environment.items()},
+        "ceilings": ceilings,
+        "rows": list(rows.values()),
+    }
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else ", ".join(map(str, distinct))
+
+
+def latest(earlier: Row, later: Row) -> Row:
+    """The row that counts of two measurements: the later, unless it has less to say.
+
+    A row that was not reached or cut off replaces only another such; figures are replaced by figures alone, and a later
+    failure is noted next to them.
+
+    >>> ok = {"status": "ok", "ms": 1.0}
+    >>> latest(ok, {"status": "not reached"}), latest({"status": "failed"}, ok)
+    ({'status': 'ok', 'ms': 1.0}, {'status': 'ok', 'ms': 1.0})
+    >>> latest(ok, {"status": "died", "error": "exit status 3"})
+    {'status': 'ok', 'ms': 1.0, 'note': 'died in a later run', 'error': 'exit status 3'}
+    """
+    if later["status"] == "ok" or earlier["status"] in UNFINISHED:
+        return later
+    if later["status"] in UNFINISHED:
+        return earlier
+    if earlier["status"] != "ok":
+        return later
+    if later["status"] not in FAILED:
+        return earlier
+    return earlier | {"note": f"{later['status']} in a later run", "error": later["error"]}
 
 
 def of_stage(rows: Iterable[Row], stage: str) -> list[Row]:
@@ -99,7 +147,7 @@ def markdown(document: Document) -> str:
         if stage in document["ceilings"]:
             parts.append(_ceilings(document["ceilings"][stage]))
         parts += [_group(group, [row for row in rows if row["group"] == group]) for group in _distinct(rows, "group")]
-    failures = [row for row in document["rows"] if row["status"] in FAILED]
+    failures = [row for row in document["rows"] if "error" in row]
     if failures:
         parts += ["## What failed", *map(_failure, failures)]
     return "\n\n".join(parts) + "\n"
@@ -121,6 +169,8 @@ def _ceilings(ceilings: dict[str, float]) -> str:
 #: Title and form of every column; a table has those that at least one of its rows fills.
 COLUMNS = {
     "status": ("", "{}"),
+    "note": ("but", "{}"),
+    "reason": ("why", "{}"),
     "ms": ("ms", "{:.3f}"),
     "time_ms": ("ms over time", "{:.3f}"),
     "fps": ("frames/s", "{:.1f}"),
@@ -154,7 +204,8 @@ def _cell(row: Row, name: str) -> str:
 
 
 def _failure(row: Row) -> str:
-    return f"{row['group']}, {row['name']}: {row['status']}\n\n```\n{row.get('error', '').strip()}\n```"
+    status = row.get("note", row["status"])
+    return f"{row['group']}, {row['name']}: {status}\n\n```\n{row.get('error', '').strip()}\n```"
 
 
 def _case(row: Row) -> tuple[str, str]:
@@ -165,17 +216,9 @@ def _distinct(rows: Iterable[Row], name: str) -> list[str]:
     return list(dict.fromkeys(row[name] for row in rows))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file in one step, so that a kill leaves the old or the new one."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-
-
-def write(path: Path, document: Document) -> None:
-    """The document as JSON in `path`, and as Markdown beside it."""
-    write_atomically(path, json.dumps(derived(document), indent=1, ensure_ascii=False) + "\n")
-    write_atomically(path.with_suffix(".md"), markdown(document))
+def dumped(document: Document) -> str:
+    """The document as JSON, with what follows from other rows."""
+    return json.dumps(derived(document), indent=1, ensure_ascii=False) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,7 +233,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         document = merged([json.loads(path.read_text(encoding="utf-8")) for path in options.results])
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    write(options.merge or options.results[0], document)
+    path = options.merge or options.results[0]
+    path.write_text(dumped(document), encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(document), encoding="utf-8")
     return 0
 
 

@@ -1,52 +1,63 @@
 """The file of a run: it holds every planned row from the start, and is replaced as a whole after each."""
 
 import json
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.environment import slug
-from benchmarks.gpu.report import Document, Row, merged, of_stage, write
+from benchmarks.gpu.report import FAILED, Document, Row, dumped, merged
 
 
 class Results:
-    """What is known of one stage so far, beside what the file holds of others.
+    """Results of one run; the file also holds those of earlier runs into the same directory (see `report.merged`).
 
     Args:
-        directory: of the file, which is called after the GPU and the day.
-        stage: whose rows these are; what an earlier run of it has left is forgotten.
+        directory: of the file, which is named after the GPU and the day.
         environment: of this run.
-        planned: group, name and what is known beforehand, for every row.
+        planned: stage, group, name and what is known beforehand of every row, by its index.
     """
 
-    def __init__(self, directory: Path, stage: str, environment: dict[str, Any], planned: Sequence[Row]) -> None:
+    def __init__(self, directory: Path, environment: dict[str, Any], planned: Mapping[int, Row]) -> None:
         self.path = directory / f"{slug(environment['gpu'])}-{datetime.now(UTC).date()}.json"
-        self.stage, self._lock = stage, threading.Lock()
-        self._others = [json.loads(self.path.read_text(encoding="utf-8"))] if self.path.exists() else []
-        rows = [{"stage": stage, "status": "not reached", "seconds": None} | row for row in planned]
-        self.document: Document = {"schema": 1, "environment": environment, "ceilings": {}, "rows": rows}
+        self._lock, self._planned = threading.Lock(), planned
+        self._earlier = [json.loads(self.path.read_text(encoding="utf-8"))] if self.path.exists() else []
+        self._environment: dict[str, Any] = environment
+        self._ceilings: dict[str, Any] = {}
+        #: Rows of this run by their index.
+        self.rows: dict[int, Row] = {
+            index: {"status": "not reached", "seconds": None, **row} for index, row in planned.items()
+        }
         self._write()
 
-    def put(self, index: int, found: Row) -> None:
-        """Note what became of a planned row.
+    @property
+    def document(self) -> Document:
+        """This run alone."""
+        rows = list(self.rows.values())
+        return {"schema": 1, "environment": self._environment, "ceilings": self._ceilings, "rows": rows}
+
+    def put(self, index: int, outcome: Row) -> None:
+        """Record the outcome of an attempt; success after a failed attempt keeps the failure as a note.
 
         Args:
-            index: of the row among the planned.
-            found: "status", "seconds", and figures or "error".
+            index: of the row.
+            outcome: "status", "seconds", and figures or "error".
         """
         with self._lock:
-            ceilings = found.pop("ceilings", None)
-            if ceilings is not None:
-                self.document["ceilings"] = {self.stage: ceilings}
-            self.document["rows"][index] |= found
+            row, before = self._planned[index] | outcome, self.rows[index]
+            if "ceilings" in row:
+                self._ceilings[row["stage"]] = row.pop("ceilings")
+            if before["status"] in FAILED and row["status"] not in FAILED:
+                note = {"note": f"{before['status']} at the first attempt", "error": before["error"]}
+                row = row | note if row["status"] == "ok" else before
+            self.rows[index] = row
             self._write()
 
-    @property
-    def rows(self) -> list[Row]:
-        """The rows of this stage."""
-        return of_stage(self.document["rows"], self.stage)
-
     def _write(self) -> None:
-        write(self.path, merged([*self._others, self.document]))
+        """Replace the file in one step, so that a kill leaves the old or the new one."""
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(dumped(merged([*self._earlier, self.document])), encoding="utf-8")
+        os.replace(partial, self.path)

@@ -13,18 +13,26 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import report
 from benchmarks.gpu.environment import environment
+from benchmarks.gpu.interpreter import interpreter_error
 
 #: How much of the end of an error's text is kept.
 ERROR_CHARACTERS = 4000
 #: Seconds within which a worker must have imported everything and found its device.
 START = 120.0
+#: Seconds until a process that was killed is given up: one that hangs in the driver cannot end.
+END = 10.0
+
+
+class Unavailable(Exception):
+    """What a row needs does not exist on this machine; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Row:
         measure: gives the figures, by the names in `report.COLUMNS` among others; raises where they would be wrong.
         known: what is known before: predictions, the paper's figure, what exactly is measured.
         budget: seconds after which it is given up.
+        kernels: it launches Triton kernels, which a smoke run interprets.
     """
 
     group: str
@@ -44,26 +53,28 @@ class Row:
     measure: Callable[[], dict[str, Any]]
     known: dict[str, Any] = field(default_factory=dict)
     budget: float = 60.0
+    kernels: bool = False
 
 
 class Worker:
-    """A process that measures rows of one stage.
+    """A process that measures rows.
 
     Args:
-        stage: the module of this package whose `rows(smoke)` are measured.
+        stages: the modules of this package whose `rows(smoke)` are measured.
         smoke: tiny sizes, on a CPU too.
+        log: file that everything printed by rows is appended to; None for the output of this process.
 
     The rows `planned` come from the process: this one imports no torch.
     """
 
-    def __init__(self, stage: str, smoke: bool) -> None:
+    def __init__(self, stages: Sequence[str], smoke: bool, log: Path | None = None) -> None:
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(stage, smoke, theirs), daemon=True)
+        self._connection, connection = context.Pipe()
+        self._process = context.Process(target=_work, args=(stages, smoke, log, connection), daemon=True)
         self._process.start()
-        theirs.close()
+        connection.close()
         self.usable = True
-        self.planned: list[report.Row] = self._received(stage)
+        self.planned: list[report.Row] = self._received("rows")
 
     def environment(self) -> dict[str, Any]:
         """What `environment` says in the process."""
@@ -75,11 +86,11 @@ class Worker:
         try:
             if self._connection.poll(START):
                 return self._connection.recv()
-            reason = f"said nothing for {START:.0f} seconds"
+            reason = f"did not answer within {START:.0f} seconds"
         except EOFError:
             reason = "ended"
         self.end()
-        raise RuntimeError(f"the worker that was to tell of {what!r} {reason}; what it printed says why")
+        raise RuntimeError(f"the process that measures {reason} before it had sent its {what}; the log says why")
 
     def measure(self, index: int, seconds: float) -> report.Row:
         """Status, seconds, and figures or error of one row; not `usable` afterwards where the process is lost."""
@@ -87,15 +98,15 @@ class Worker:
         try:
             self._connection.send(index)
             if self._connection.poll(seconds):
-                found, self.usable = self._connection.recv()
+                outcome, self.usable = self._connection.recv()
             else:
-                found, self.usable = {"status": "timed out", "error": f"not done after {seconds:.0f} seconds"}, False
+                outcome, self.usable = {"status": "timed out", "error": f"not done after {seconds:.1f} seconds"}, False
         except (EOFError, OSError):
-            self._process.join(timeout=10)
-            found, self.usable = {"status": "died", "error": f"exit status {self._process.exitcode}"}, False
+            self._process.join(END)
+            outcome, self.usable = {"status": "died", "error": f"exit status {self._process.exitcode}"}, False
         if not self.usable:
             self.end()
-        return {**found, "seconds": round(time.monotonic() - began, 1)}
+        return {**outcome, "seconds": round(time.monotonic() - began, 1)}
 
     def end(self) -> None:
         """End the process and those that it has started."""
@@ -103,34 +114,45 @@ class Worker:
             os.killpg(self._process.pid or 0, signal.SIGKILL)
         except ProcessLookupError:
             self._process.kill()
-        self._process.join()
+        self._process.join(END)
 
 
-def _work(stage: str, smoke: bool, connection: Connection) -> None:
+def _work(stages: Sequence[str], smoke: bool, log: Path | None, connection: Connection) -> None:
     os.setpgrp()
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    rows: list[Row] = importlib.import_module(f"benchmarks.gpu.{stage}").rows(smoke)
-    connection.send(planned(rows))
+    if log is not None:
+        with log.open("a") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    rows: dict[str, list[Row]] = {
+        stage: importlib.import_module(f"benchmarks.gpu.{stage}").rows(smoke) for stage in stages
+    }
+    connection.send([row for stage in stages for row in planned(stage, rows[stage])])
+    measured = [row for stage in stages for row in rows[stage]]
     while True:
         try:
             index = connection.recv()
         except EOFError:
             return
-        connection.send(environment() if index is None else _measured(rows[index]))
+        connection.send(environment() if index is None else _measured(measured[index]))
 
 
-def planned(rows: Iterable[Row]) -> list[report.Row]:
-    """What is known of rows before they are measured.
+def planned(stage: str, rows: Iterable[Row]) -> list[report.Row]:
+    """What is known of the rows of a stage before they are measured.
 
-    >>> planned([Row("copies", "large", dict, {"predicted": "4 TB/s"})])
-    [{'group': 'copies', 'name': 'large', 'predicted': '4 TB/s', 'budget': 60.0}]
+    >>> planned("kernels", [Row("copies", "large", dict, {"predicted": "4 TB/s"})])
+    [{'stage': 'kernels', 'group': 'copies', 'name': 'large', 'predicted': '4 TB/s', 'budget': 60.0}]
     """
-    return [{"group": row.group, "name": row.name, **row.known, "budget": row.budget} for row in rows]
+    return [{"stage": stage, "group": row.group, "name": row.name, **row.known, "budget": row.budget} for row in rows]
 
 
 def _measured(row: Row) -> tuple[report.Row, bool]:
     try:
+        if row.kernels and (error := interpreter_error()):
+            raise Unavailable(error)
         return {"status": "ok", **row.measure()}, True
+    except Unavailable as reason:
+        return {"status": "not here", "reason": str(reason)}, True
     except Exception:
         text = traceback.format_exc()[-ERROR_CHARACTERS:]
         return {"status": "failed", "error": text}, _device_still_works()

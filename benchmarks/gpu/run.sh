@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Measures on a machine with one GPU, one stage a command, each in under nine minutes:
+# Measures on a machine with one GPU:
 #
+#   benchmarks/gpu/run.sh card    [DIRECTORY]   all of the following, the most valuable rows first, in under nine minutes
 #   benchmarks/gpu/run.sh check   [DIRECTORY]   is it right: the suite, the kernel tests, compute-sanitizer, repeats
-#   benchmarks/gpu/run.sh kernels [DIRECTORY]   ceilings, then attention beside eager, SDPA and Flex
+#   benchmarks/gpu/run.sh kernels [DIRECTORY]   ceilings, then attention next to eager, SDPA and Flex
 #   benchmarks/gpu/run.sh decode  [DIRECTORY]   frames a second at the paper's size, and a training step
 #   benchmarks/gpu/run.sh plan                  the page of results before there are any
 #
-# DIRECTORY, $OUT or benchmarks/results gets <gpu>-<day>.json and .md, complete after every row, and <stage>.log. Stages
-# that ran into different directories: python benchmarks/gpu/report.py A.json B.json --merge all.json
-# Further options, after DIRECTORY: --only PATTERN, --seconds N, --smoke; `run.sh check --help` explains them.
+# DIRECTORY, $OUT or benchmarks/results gets <gpu>-<day>.json, complete after every row, and <command>.log. Runs into the
+# same directory are merged row by row. The page: python benchmarks/gpu/report.py <gpu>-<day>.json
+# Further options, after DIRECTORY: --seconds N, --smoke, --only PATTERN for a stage; `run.sh card --help` explains them.
 # Nothing need be installed but torch, Triton, NumPy, jaxtyping, Hypothesis, rich and pytest with xdist; no network.
 set -euo pipefail
 
-stage="${1:-}"
+command="${1:-}"
 directory="${OUT:-$(dirname "${BASH_SOURCE[0]}")/../results}"
 shift || true
 if [[ $# -gt 0 && "$1" != --* ]]; then
@@ -24,16 +25,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 export PYTHONPATH="reference:impl:conformance:.${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1
-# What is compiled serves the next stage on the same machine.
+# What is compiled serves the next run on the same machine.
 export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-${TMPDIR:-/tmp}/dreamer4-inductor}"
 export TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-${TMPDIR:-/tmp}/dreamer4-triton}"
 
-case "$stage" in
-    check | kernels | decode)
-        mkdir -p "$directory"
-        "${PYTHON:-python3}" -m benchmarks.gpu "$stage" "$directory" "$@" 2>&1 | tee "$directory/$stage.log"
-        ;;
-    *)
-        exec "${PYTHON:-python3}" -m benchmarks.gpu "$stage" "$@"
-        ;;
+case "$command" in
+    card | check | kernels | decode) exec "${PYTHON:-python3}" -m benchmarks.gpu "$command" "$directory" "$@" ;;
+    *) exec "${PYTHON:-python3}" -m benchmarks.gpu "$command" "$@" ;;
 esac

@@ -81,16 +81,15 @@ def decode(device: str, dtype: torch.dtype, width: int, extents: Extents) -> lis
 
 def calls(smoke: bool) -> dict[str, Callable[[str], list[Tensor]]]:
     """Name → every tensor that the kernels give, on a device."""
-    found: dict[str, Callable[[str], list[Tensor]]] = {}
-    kinds = ((32, torch.float32),) if smoke else ((64, torch.bfloat16), (128, torch.bfloat16), (64, torch.float32))
-    for width, dtype in kinds:
+    named: dict[str, Callable[[str], list[Tensor]]] = {}
+    for width, dtype in ((64, torch.bfloat16), (128, torch.bfloat16), (64, torch.float32)):
         name = f"width {width}, {str(dtype).removeprefix('torch.')}"
-        given: dict[str, Any] = {"dtype": dtype, "width": width, "extents": LEAST if smoke else RAGGED}
-        window = given["extents"].context
-        found[f"decode, {name}"] = partial(decode, **given)
-        found[f"space, {name}"] = partial(train, **given, axis="space", private=1)
-        found[f"time, {name}"] = partial(train, **given, axis="time", causal=True, window=window)
-    return found
+        sizes: dict[str, Any] = {"dtype": dtype, "width": width, "extents": LEAST if smoke else RAGGED}
+        window = sizes["extents"].context
+        named[f"decode, {name}"] = partial(decode, **sizes)
+        named[f"space, {name}"] = partial(train, **sizes, axis="space", private=1)
+        named[f"time, {name}"] = partial(train, **sizes, axis="time", causal=True, window=window)
+    return named
 
 
 def equal_repeats(call: Callable[[str], list[Tensor]], repeats: int, device: str) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def training_rows(smoke: bool) -> Iterable[Row]:
     ways = {"triton": (fused, False), "eager attention": ("eager", False), "triton, layers compiled": (fused, True)}
     for name, (backend, compiled) in ways.items():
         known = {"detail": detail}
-        yield Row("a training step", name, partial(_measure, scale, backend, compiled), known, budget=120)
+        yield Row(
+            "a training step", name, partial(_measure, scale, backend, compiled), known, budget=120 if compiled else 60
+        )
 
 
 def _measure(scale: Scale, backend: str, compiled: bool) -> dict[str, Any]:
