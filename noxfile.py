@@ -80,6 +80,19 @@ def wheel(session: nox.Session) -> None:
     session.run(sys.executable, "-c", program, env={"PYTHONPATH": str(site)}, external=True)
 
 
+@nox.session(venv_backend="venv", python="3.11")
+def lowest(session: nox.Session) -> None:
+    """The tests with the lowest version of every dependency.
+
+    torch 2.11.0 from PyPI brings several gigabytes of CUDA libraries; the index of CPU builds does not (see ci.yml).
+    """
+    extras = ".[atari,jax,pytest,train,triton,video]"
+    test_tools = ["beartype", "jsonschema", "playwright", "pytest-xdist", "sympy"]
+    session.install("-c", "constraints-lowest.txt", "-e", extras, *test_tools)
+    folders = ["reference", "impl", "conformance", "benchmarks/tests", "benchmarks/gpu/tests", "studies"]
+    session.run("pytest", "-n", "2", f"--ignore={MISTAKES}", *(session.posargs or folders))
+
+
 @nox.session
 def nightly(session: nox.Session) -> None:
     """The long runs: every seed, the long Hypothesis profile."""

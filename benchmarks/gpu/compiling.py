@@ -1,15 +1,13 @@
 """Layers compiled one by one: those of a kind share what is compiled, so that depth costs no time."""
 
-import torch
-
+from dreamer4_impl.compilation import compile_module
 from dreamer4_impl.dynamics import Dynamics
 
-#: Layers of a kind are told apart by numbers that may be compiled in; torch would take so many for a mistake.
-SHAPES = 256
+#: Layers of a kind are distinguished by numbers that may be compiled in, so that forms grow with the depth.
+FORMS = 256
 
 
 def compile_layers(model: Dynamics) -> None:
-    """In place, each as one graph; beyond the limit it raises, and nothing goes on uncompiled."""
-    torch._dynamo.config.recompile_limit = SHAPES
+    """In place, each as one graph; a form beyond the limit raises TooManyFormsError."""
     for layer in model.transformer.layers:
-        layer.compile(fullgraph=True)
+        compile_module(layer, forms=FORMS)

@@ -18,6 +18,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from dreamer4_impl.arguments import require_floating, require_integer, require_option, require_rank, require_shape
+from dreamer4_impl.compilation import compiled
 from dreamer4_impl.precision import compute_dtype, without_autocast
 from dreamer4_impl.preparation import Preparation, prepare
 
@@ -50,6 +51,19 @@ class Visible(NamedTuple):
     mask: Tensor | None = None
     private: int = 0
     filled: Tensor | None = None
+
+    @property
+    def is_causal_alone(self) -> bool:
+        """Whether nothing but `causal`, with or without a window, hides a key.
+
+        Fields are tested by themselves: the Dynamo of torch 2.11 fails on comparing tuples that hold a tensor.
+        """
+        return self.causal and self.mask is None and self.filled is None and not self.private
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no key is hidden from any query."""
+        return not self.causal and self.mask is None and self.filled is None and not self.private
 
     def rule(self, query: Tensor, key: Tensor) -> Tensor:
         """Whether query number `query` sees key number `key`; indices of any shapes that broadcast."""
@@ -111,9 +125,9 @@ def attention(
     too: float32 and bfloat16, on CUDA (elsewhere under Triton's interpreter, to test it), any strides without a copy.
     "sdpa" is torch's own kernel, without a cap. "flex" is compiled FlexAttention, without float64 and on a CPU without
     gradients. What a backend does not cover raises NotImplementedError. "chunked" and "flex" compile for every new shape,
-    up to a limit. Both library kernels read contiguous tensors as views, whatever the axis; "flex" on a CPU copies q and k
-    where heads are narrower than 24. "eager" is deterministic on a CPU, and "triton"; all compile without graph breaks; no
-    host synchronisation.
+    and raise TooManyFormsError beyond `compilation.FORMS`. Both library kernels read contiguous tensors as views, whatever the
+    axis; "flex" on a CPU copies q and k where heads are narrower than 24. "eager" is deterministic on a CPU, and "triton"; all
+    compile without graph breaks; no host synchronisation.
 
     >>> q, v = torch.zeros(1, 2, 1, 1, 1), torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1, 1)
     >>> attention(q, q, v, axis="time", causal=True).flatten().tolist()
@@ -196,14 +210,11 @@ def _eager_in(
 _LOGITS_OF_CHUNK: Final = 1 << 19
 #: Causal queries of one chunk: what none of them sees is not computed.
 _QUERIES_OF_CHUNK: Final = 64
-#: Forms that are compiled before torch.compile takes them for a mistake: lengths, heads and widths of a few models.
-_FORMS: Final = 64
 
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Made at the first call, for torch.compile takes seconds to import. Too many shapes raise, because of `fullgraph`."""
-    return torch.compile(function, dynamic=False, fullgraph=True)
+    return compiled(function, dynamic=False)
 
 
 @_folded
@@ -220,7 +231,7 @@ def _chunked(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float |
 def _causal_blocks(visible: Visible) -> Iterator[tuple[slice, slice, Visible]]:
     """Queries that are next to each other, the keys that some of them sees, and the rule among these."""
     length_q, length_k, window = visible.length_q, visible.length_k, visible.window
-    if visible != Visible(length_q, length_k, True, window):
+    if not visible.is_causal_alone:
         yield slice(None), slice(None), visible
         return
     for first in range(0, length_q, _QUERIES_OF_CHUNK):
@@ -256,7 +267,7 @@ def _divisor(number: int, most: int) -> int:
 def _eager_compiled(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
     if torch.compiler.is_compiling():
         return _eager_in(compute_dtype(q), q, k, v, visible, softcap, scale)
-    with without_autocast(q.device), torch._dynamo.config.patch(recompile_limit=_FORMS):
+    with without_autocast(q.device):
         return _compiled(_eager_in)(compute_dtype(q), q, k, v, visible, softcap, scale)
 
 
@@ -264,7 +275,7 @@ def _eager_compiled(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, visible: Visible, softcap: float | None, scale: float) -> Tensor:
     if softcap is not None:
         raise NotImplementedError(f"backend 'sdpa' has no soft cap; got softcap {softcap!r}: use 'eager' or 'flex'")
-    plain = visible == Visible(visible.length_q, visible.length_q, causal=True)
+    plain = visible.is_causal_alone and visible.window is None and visible.length_q == visible.length_k
     table = None if plain else visible.table(q.device)
     grouped = q.shape[1] != k.shape[1]
     return scaled_dot_product_attention(q, k, v, table, is_causal=plain, scale=scale, enable_gqa=grouped)
@@ -308,7 +319,7 @@ _kept_blocks: dict[tuple[Visible, torch.device], BlockMask] = {}
 
 def _blocks(visible: Visible, device: torch.device) -> BlockMask | None:
     """The block mask of the rule, kept for the next call outside of torch.compile, where it is part of the graph."""
-    if visible == Visible(visible.length_q, visible.length_k):
+    if visible.is_everything:
         return None
     if visible.mask is not None or visible.filled is not None or torch.compiler.is_compiling():
         return _build_blocks(visible, device)

@@ -24,6 +24,7 @@ from dreamer4_impl.arguments import (
     require_shape,
 )
 from dreamer4_impl.cache import Cache
+from dreamer4_impl.compilation import compiled
 from dreamer4_impl.constants import CONTEXT_LEVEL, SAMPLING_STEPS
 from dreamer4_impl.corruption import corrupt
 from dreamer4_impl.dynamics import Dynamics
@@ -89,7 +90,7 @@ class FrameDecoder:
         self.graph = _with_graph(graph, self._parameter.device)
         self.generator = _generator_on(self._parameter.device, generator)
         self._shown_before = None if tokenizer is None else tokenizer.decoder_cache(batch)
-        self._one_frame = torch.compile(model, fullgraph=True, dynamic=False) if compile else model
+        self._one_frame = compiled(model, dynamic=False) if compile else model
         self._action: dict[str, Tensor | None] | None = None
         self._recorded: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
         self._place_buffers()

@@ -23,8 +23,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
     torch.float32
     """
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+    return torch.autocast(device.type, enabled=False) if _has_autocast(device.type) else nullcontext()
 
 
 def casts_automatically(device: torch.device) -> bool:
@@ -33,4 +32,10 @@ def casts_automatically(device: torch.device) -> bool:
     >>> casts_automatically(torch.device("cpu")), casts_automatically(torch.device("meta"))
     (False, False)
     """
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return _has_autocast(device.type) and torch.is_autocast_enabled(device.type)
+
+
+@torch.compiler.assume_constant_result
+def _has_autocast(kind: str) -> bool:
+    """Evaluated while torch.compile traces, because the Dynamo of torch 2.11 cannot trace the call inside."""
+    return torch.amp.is_autocast_available(kind)

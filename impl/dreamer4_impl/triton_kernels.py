@@ -60,6 +60,15 @@ def _reciprocal(x):
 
 
 @_part
+def _bound(x):
+    """Bound of a loop. Interpreted it is a number: Triton 3.6 converts an array of one element, which NumPy 2.4 refuses."""
+    if INTERPRETED:
+        return x.handle.data.item() if isinstance(x, tl.tensor) else x
+    else:  # noqa: RET505 - as in `_reciprocal`
+        return x
+
+
+@_part
 def _tanh(x, BOUNDED: tl.constexpr):
     """(1 − p)/(1 + p), where p = e^−2x; below −16, where p would overflow in the end, it is −1.
 
@@ -250,13 +259,14 @@ def attend(
     k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
 
     # The tensor cores sum the rounded weights: one by one they would be converted back, which is slow.
-    ones = tl.full([BLOCK_N, 8], 1.0, k.dtype.element_ty)
+    # Converted, because the interpreter has no bfloat16 constants before Triton 3.9; compiled, it is a constant.
+    ones = tl.full([BLOCK_N, 8], 1.0, tl.float32).to(k.dtype.element_ty)
     total = tl.zeros([BLOCK_M, 8], tl.float32)
     highest = tl.full([BLOCK_M], float("-inf"), tl.float32)
     sums = tl.zeros([BLOCK_M, 2 * HALF], tl.float32)
     end = _end(length_k, filled)
     start, stop = _keys_of(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
-    for n in range(start, stop, BLOCK_N):
+    for n in range(_bound(start), _bound(stop), BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
         k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
         logit, _ = _logits(q1, q2, k1, k2, scale, softcap, BOUNDED)
@@ -325,7 +335,7 @@ def attend_queries_backward(
     d_q1, d_q2 = tl.zeros([BLOCK_M, HALF], tl.float32), tl.zeros([BLOCK_M, HALF], tl.float32)
     end = _end(length_k, filled)
     start, stop = _keys_of(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
-    for n in range(start, stop, BLOCK_N):
+    for n in range(_bound(start), _bound(stop), BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
         k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
         values = _whole(v, v_strides, key, None, key < stop, HALF)
@@ -375,7 +385,7 @@ def attend_keys_backward(
     d_values = tl.zeros([BLOCK_N, 2 * HALF], tl.float32)
     last = tl.minimum((tile + 1) * BLOCK_N, length_k) - 1
     start, stop = _rows_of(tile * BLOCK_N, last, length_k - length_q, rows, window, GROUP, CAUSAL, BLOCK_M)
-    for m in range(start, stop, BLOCK_M):
+    for m in range(_bound(start), _bound(stop), BLOCK_M):
         row = m + tl.arange(0, BLOCK_M)
         query, head, valid = row // GROUP, row % GROUP, row < rows
         q1, q2 = _halves(q, q_strides, query, head, valid, HALF)

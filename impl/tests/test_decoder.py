@@ -472,6 +472,23 @@ def test_the_pass_over_a_frame_is_compiled_once_for_denoising_and_once_for_commi
     torch.compiler.reset()
 
 
+@pytest.mark.flex
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+def test_flex_takes_in_contexts_of_many_lengths(tiny_on):
+    torch.compiler.reset()
+    tiny = tiny_on("cpu", torch.float32)
+    flex, eager = (
+        FrameDecoder(tiny.dynamics(**LAYERS, backend=backend), num_steps=1, generator=seeded())
+        for backend in ("flex", "eager")
+    )
+    # More forms than the 8 that torch allows: each length has its own, over space and over time.
+    for length in range(1, 7):
+        context, actions = tiny.latents(1, length), tiny.actions(1, length + 1)
+        got, expected = (decoder.generate(context, actions, 1) for decoder in (flex, eager))
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    torch.compiler.reset()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
+from dreamer4_impl.compilation import compile_module
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.loss_normalisation import RunningRMS
 from dreamer4_impl.model import Dreamer4
@@ -244,7 +245,7 @@ def _configure(model: Dreamer4, execution: Execution) -> None:
         if isinstance(module, Transformer):
             module.recompute = execution.recompute
         if isinstance(module, Layer) and execution.compile is not None:
-            module.compile(backend=execution.compile)
+            compile_module(module, backend=execution.compile)
 
 
 def _autocast(execution: Execution, device: torch.device) -> Any:

@@ -118,7 +118,8 @@ class Execution:
         device: "auto" is "cuda" where there is one, else "cpu".
         backend: of attention, in place of the model's; None leaves them.
         autocast: None is float32 throughout. "float16" scales the loss.
-        compile: the backend of torch.compile for the transformers' layers, such as "inductor"; None for none.
+        compile: the backend of torch.compile for the transformers' layers, such as "inductor"; None for none. A run stops with
+            TooManyFormsError where layers need more compiled forms than `compilation.FORMS`.
         recompute: layers' activations are computed again for the gradient instead of being kept.
         distributed: under torchrun, "ddp" gives every process the whole model, "fsdp" a share of it.
     """

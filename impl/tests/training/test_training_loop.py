@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dreamer4_impl.compilation import TooManyFormsError
 from dreamer4_impl.model import Dreamer4
 from dreamer4_impl.presets import tiny
 from dreamer4_impl.training import loop
@@ -111,11 +112,21 @@ def test_accumulation_changes_nothing_but_memory(tmp_path, phase):
 
 
 def test_every_layer_is_compiled_by_the_backend_that_is_named(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, backend: asked.append((type(module), backend)))
+    calls = []
+    monkeypatch.setattr(loop, "compile_module", lambda module, backend: calls.append((type(module), backend)))
     toy.trainer(tmp_path, toy.settings(compile="inductor"))
     layers = sum(len(t.layers) for t in Dreamer4(tiny()).modules() if isinstance(t, Transformer))
-    assert asked == [(Layer, "inductor")] * layers
+    assert calls == [(Layer, "inductor")] * layers
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+def test_a_compiled_run_stops_where_layers_need_more_forms_than_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("dreamer4_impl.compilation.FORMS", 1)
+    torch.compiler.reset()
+    trainer = toy.trainer(tmp_path, toy.settings(steps=1, compile="eager"))
+    with torch._dynamo.config.patch(recompile_limit=1), pytest.raises(TooManyFormsError, match="Layer needs more"):
+        trainer.run()
+    torch.compiler.reset()
 
 
 def compiled(**others):
