@@ -17,10 +17,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, currently_in_test_context, given, seed, settings, target
-from hypothesis.errors import InvalidArgument
+from hypothesis.errors import HypothesisWarning, InvalidArgument
 from hypothesis.strategies import SearchStrategy
 
 from dreamer4_conformance.clauses import BY_ID
@@ -113,7 +114,10 @@ class Trial:
                 phase for phase in Phase if phase is not Phase.explain and (self.minimal or phase is not Phase.shrink)
             ],
         )(given(*strategies)(body))
-        (configured if self.profile == "ci" else seed(self.seed)(configured))()
+        test = configured if self.profile == "ci" else seed(self.seed)(configured)
+        with catch_warnings():
+            simplefilter("ignore", HypothesisWarning)  # of the length of an example, whatever the user makes an error
+            test()
 
     def rng(self) -> np.random.Generator:
         """The generator of the inputs of a fixed-seed draw."""
