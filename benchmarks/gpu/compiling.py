@@ -2,7 +2,7 @@
 
 import torch
 
-from dreamer4_impl.dynamics import Dynamics
+from dreamer4_impl.models.dynamics import Dynamics
 
 #: Layers of a kind are told apart by numbers that may be compiled in; torch would take so many for a mistake.
 SHAPES = 256

@@ -8,11 +8,11 @@ The model of this project has only the factorised form that the paper ended with
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamer4_impl.attention import Sees, attention
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.preparation import Preparation
-from dreamer4_impl.rope import Rotation
-from dreamer4_impl.transformer import Past, SelfAttention
+from dreamer4_impl.attention.dispatch import Sees, attention
+from dreamer4_impl.attention.qk_preparation import Preparation
+from dreamer4_impl.layers.rope import Rotation
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.transformer import Past, SelfAttention
 
 
 class DenseAttention(SelfAttention):

@@ -15,10 +15,10 @@ from torch import Tensor
 from benchmarks.gpu.ceilings import ceilings_row
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.timing import Arguments, median_ms, rotated
-from dreamer4_impl.attention import Sees, attention
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.rope import Rotation, rotation
+from dreamer4_impl.attention.cache import Cache
+from dreamer4_impl.attention.dispatch import Sees, attention
+from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.layers.rope import Rotation, rotation
 
 CAP, EPS = 50.0, 1e-6
 #: Relative distance from float32 attention up to which a bfloat16 result is taken for right; wrong ones are far beyond.

@@ -15,8 +15,8 @@ from torch import Tensor
 from benchmarks.gpu.kernels import CAP, EPS, Case, Scale, angles, random, require_close
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.timing import Arguments, median_ms, rotated
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.triton_attention import (
+from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.attention.triton.operators import (
     TILES,
     Gradients,
     Rules,

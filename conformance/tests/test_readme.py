@@ -13,8 +13,8 @@ from dreamer4_conformance import TorchAdapter, check_implementation
 from dreamer4_conformance.adapters.bundled import Bundled
 from dreamer4_conformance.clauses import select
 from dreamer4_conformance.verdicts import Status
-from dreamer4_impl.ramp_weight import ramp_weight
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.equations.eq08_ramp_weight import ramp_weight
 
 README = Path(__file__).parents[2] / "README.md"
 

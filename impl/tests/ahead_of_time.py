@@ -23,8 +23,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from dreamer4_impl import triton_attention
-from dreamer4_impl.triton_attention import Gradients, Launch, Rules, Turn
+from dreamer4_impl.attention.triton import operators as triton_attention
+from dreamer4_impl.attention.triton.operators import Gradients, Launch, Rules, Turn
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 WIDTHS = (64, 128)

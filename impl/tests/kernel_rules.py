@@ -17,10 +17,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from dreamer4_impl.attention import attention
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.rope import rotation
+from dreamer4_impl.attention.cache import Cache
+from dreamer4_impl.attention.dispatch import attention
+from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.layers.rope import rotation
 
 from . import kernel_oracle as oracle
 

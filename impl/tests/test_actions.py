@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
-from dreamer4_impl.actions import ActionEncoder, Binary, Categorical, Continuous, sum_action_tokens
-from dreamer4_impl.attention import Visible
-from dreamer4_impl.label_token import LabelToken, level_index, step_index
-from dreamer4_impl.masks import may_attend, private_tokens, space_mask
-from dreamer4_impl.mouse import class_movement, mouse_class
+from dreamer4_impl.attention.dispatch import Visible
+from dreamer4_impl.layers.actions import ActionEncoder, Binary, Categorical, Continuous, sum_action_tokens
+from dreamer4_impl.layers.label_token import LabelToken, level_index, step_index
+from dreamer4_impl.layers.masks import may_attend, private_tokens, space_mask
+from dreamer4_impl.layers.mouse import class_movement, mouse_class
 
 COMPONENTS = (Binary("keys", 3), Categorical("mouse", 5), Continuous("joystick", 2))
 

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.actions import Binary, Categorical, Continuous
-from dreamer4_impl.agent import Agent
-from dreamer4_impl.configuration import AgentConfig
-from dreamer4_impl.heads import MultiTokenHead, PolicyHead, RewardHead, ValueHead
-from dreamer4_impl.pmpo import frozen_prior, policy_loss_factored
-from dreamer4_impl.policy import Policy
-from dreamer4_impl.twohot import TwoHot
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior, policy_loss_factored
+from dreamer4_impl.equations.twohot import TwoHot
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous
+from dreamer4_impl.models.agent import Agent
+from dreamer4_impl.models.configuration import AgentConfig
+from dreamer4_impl.models.heads import MultiTokenHead, PolicyHead, RewardHead, ValueHead
+from dreamer4_impl.models.policy import Policy
 
 COMPONENTS = (Binary("keys", 2), Categorical("mouse", 3))
 

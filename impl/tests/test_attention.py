@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dreamer4_impl.attention import BACKENDS, attention, soft_cap
-from dreamer4_impl.preparation import Preparation
-from dreamer4_impl.rope import rotation
+from dreamer4_impl.attention.dispatch import BACKENDS, attention, soft_cap
+from dreamer4_impl.attention.qk_preparation import Preparation
+from dreamer4_impl.layers.rope import rotation
 
 from . import kernel_oracle
 
@@ -299,13 +299,13 @@ def test_the_host_never_waits(backend, name, no_host_sync):
 
 def test_a_block_mask_is_made_once_and_serves_training_after_inference(monkeypatch):
     masks = []
-    monkeypatch.setattr("dreamer4_impl.attention._kept_blocks", {})
+    monkeypatch.setattr("dreamer4_impl.attention.dispatch._kept_blocks", {})
 
     def kernel(q, k, v, *, block_mask, **_):
         masks.append(block_mask)
         return q[..., : v.shape[-1]]
 
-    monkeypatch.setattr("dreamer4_impl.attention._compiled", lambda _: kernel)
+    monkeypatch.setattr("dreamer4_impl.attention.dispatch._compiled", lambda _: kernel)
     tensors, options = inputs(CALLS["time window"], torch.float32)
     for mode in (torch.inference_mode(), torch.no_grad()):
         with mode:

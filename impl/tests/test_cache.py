@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.preparation import Preparation
-from dreamer4_impl.rope import rotation
-from dreamer4_impl.transformer import Transformer, TransformerConfig
+from dreamer4_impl.attention.cache import Cache
+from dreamer4_impl.attention.qk_preparation import Preparation
+from dreamer4_impl.layers.rope import rotation
+from dreamer4_impl.models.transformer import Transformer, TransformerConfig
 
 FLEX = pytest.param("flex", marks=pytest.mark.flex)
 CONFIG = TransformerConfig(

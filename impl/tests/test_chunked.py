@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dreamer4_impl import attention as module
-from dreamer4_impl.attention import attention
+from dreamer4_impl.attention import dispatch as module
+from dreamer4_impl.attention.dispatch import attention
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),

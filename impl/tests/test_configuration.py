@@ -5,9 +5,9 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 import torch
 
-from dreamer4_impl.actions import Binary, Continuous
-from dreamer4_impl.model import Dreamer4, count_parameters
-from dreamer4_impl.presets import paper, small, tiny
+from dreamer4_impl.layers.actions import Binary, Continuous
+from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
+from dreamer4_impl.models.presets import paper, small, tiny
 
 TINY = tiny()
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dreamer4_impl.corruption import corrupt
-from dreamer4_impl.ramp_weight import ramp_weight
-from dreamer4_impl.tokenizer_loss import tokenizer_loss
+from dreamer4_impl.equations.eq01_corruption import corrupt
+from dreamer4_impl.equations.eq05_tokenizer_loss import tokenizer_loss
+from dreamer4_impl.equations.eq08_ramp_weight import ramp_weight
 
 
 def pair(dtype=torch.float32):

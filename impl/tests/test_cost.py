@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dreamer4_impl.transformer import Layer, Transformer, TransformerConfig
+from dreamer4_impl.models.transformer import Layer, Transformer, TransformerConfig
 
 CONFIG = TransformerConfig(
     width=12, depth=4, heads=4, kv_heads=2, head_width=6, mlp_width=20, context=3, time_every=4, softcap=4.0

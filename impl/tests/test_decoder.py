@@ -13,9 +13,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dreamer4_impl import decoder as module
-from dreamer4_impl.decoder import FrameDecoder
-from dreamer4_impl.rollout import rollout
+from dreamer4_impl.generation import decoder as module
+from dreamer4_impl.generation.decoder import FrameDecoder
+from dreamer4_impl.generation.rollout import rollout
 
 #: Of the tiny preset: frames that a time layer sees.
 CONTEXT = 3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss
 
 BATCH_AND_TIME = [(3, 3), (2, 5), (1, 4), (3, 1)]
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from dreamer4_impl.attention import BACKENDS
+from dreamer4_impl.attention.dispatch import BACKENDS
 
 from . import kernel_oracle as oracle
 from .kernel_rules import CHECKS, LENGTHS, LONG_CHECKS, SPACE, TIME, Problem, any_case, is_exact_in_float32

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.loss_normalisation import RunningRMS
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
 
 
 def scalar(value, dtype=torch.float32):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import small, tiny
-from dreamer4_impl.reconstruction import ReconstructionLoss
-from dreamer4_impl.rollout import rollout
+from dreamer4_impl.generation.rollout import rollout
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import small, tiny
+from dreamer4_impl.models.reconstruction import ReconstructionLoss
 
 
 def test_from_pixels_to_actions_and_back():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from dreamer4_impl.reconstruction import ReconstructionLoss
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss_at
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
+from dreamer4_impl.models.reconstruction import ReconstructionLoss
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 #: T1, T2 and one frame.

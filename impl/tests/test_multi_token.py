@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
+from dreamer4_impl.equations.eq09_multi_token import multi_token_loss, multi_token_targets
 
 
 @pytest.mark.parametrize("time", [1, 3, 12])

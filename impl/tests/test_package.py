@@ -15,7 +15,8 @@ EXTRAS = {
     "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
     "evaluation": {"numpy", "rich", "matplotlib", "PIL"},
     "play": {"numpy", "PIL"},
-    "training": {"numpy", "rich", "safetensors"},
+    "checkpoints": {"safetensors"},
+    "training": {"numpy", "rich"},
 }
 
 
@@ -28,20 +29,26 @@ def imported_roots(path: Path) -> set[str]:
 def test_imports_torch_and_jaxtyping_and_neither_reference_nor_conformance():
     allowed = {"torch", "jaxtyping", "dreamer4_impl"} | sys.stdlib_module_names
     for path in PACKAGE.rglob("*.py"):
-        optional = {"triton"} if path.stem.startswith("triton_") else EXTRAS.get(path.parent.name, set())
+        folder = path.relative_to(PACKAGE).parts
+        optional = {"triton"} if folder[:2] == ("attention", "triton") else EXTRAS.get(folder[0], set())
         assert imported_roots(path) <= allowed | optional, path.name
 
 
 def test_triton_is_imported_by_nothing_that_does_not_ask_for_it():
-    imports = "import sys, dreamer4_impl.model, dreamer4_impl.decoder, dreamer4_impl.rollout"
+    imports = (
+        "import sys, dreamer4_impl.models.dreamer4, dreamer4_impl.generation.decoder, dreamer4_impl.generation.rollout"
+    )
     subprocess.run(
-        [sys.executable, "-c", f"{imports}; sys.exit('dreamer4_impl.triton_attention' in sys.modules)"], check=True
+        [sys.executable, "-c", f"{imports}; sys.exit('dreamer4_impl.attention.triton.operators' in sys.modules)"],
+        check=True,
     )
 
 
 def test_every_example_runs_with_its_annotations_checked():
     """In a process of its own: custom operators registered a second time would take the place of those that others test."""
-    names = ["dreamer4_impl", *(f"dreamer4_impl.{path.stem}" for path in PACKAGE.glob("[!_]*.py"))]
+    folders = ("", "equations", "layers", "attention", "models", "generation")
+    paths = [path for folder in folders for path in (PACKAGE / folder).glob("[!_]*.py")]
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths]
     run = f"""
 import doctest, importlib
 from jaxtyping import install_import_hook

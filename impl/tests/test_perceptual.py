@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from dreamer4_impl.perceptual import Lpips, Perceptual, TorchmetricsLpips
-from dreamer4_impl.reconstruction import ReconstructionLoss
+from dreamer4_impl.models.perceptual import Lpips, Perceptual, TorchmetricsLpips
+from dreamer4_impl.models.reconstruction import ReconstructionLoss
 
 
 class StandIn(nn.Module):

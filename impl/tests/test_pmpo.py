@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamer4_impl.pmpo import frozen_prior, policy_loss, policy_loss_factored
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior, policy_loss, policy_loss_factored
 
 
 def batch(n=7, actions=4, seed=0):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.rms_norm import rms_norm
-from dreamer4_impl.rope import rope, rotation
+from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.layers.rms_norm import rms_norm
+from dreamer4_impl.layers.rope import rope, rotation
 
 
 def raw(dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.returns import advantages, lambda_returns, value_loss
-from dreamer4_impl.twohot import TwoHot
+from dreamer4_impl.equations.eq10_lambda_return import advantages, lambda_returns, value_loss
+from dreamer4_impl.equations.twohot import TwoHot
 
 
 def trajectory(batch, horizon, dtype=torch.float64):

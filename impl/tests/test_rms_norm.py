@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dreamer4_impl.rms_norm import RMSNorm, rms_norm
+from dreamer4_impl.layers.rms_norm import RMSNorm, rms_norm
 
 
 def test_equals_the_formula_vector_by_vector():

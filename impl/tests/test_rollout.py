@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from dreamer4_impl.rollout import rollout
+from dreamer4_impl.generation.rollout import rollout
 
 
 def seeded(device="cpu", seed=0):

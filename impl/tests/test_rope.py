@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.rope import rope, rotate, rotation
+from dreamer4_impl.layers.rope import rope, rotate, rotation
 
 
 def test_every_pair_of_channels_is_a_complex_number_turned_by_its_angle():

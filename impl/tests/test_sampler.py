@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.sampler import context_label, generate, sample_frame
+from dreamer4_impl.equations.eq02_sampling import context_label, generate, sample_frame
 
 
 def seeded(seed=0):

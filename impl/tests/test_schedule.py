@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from dreamer4_impl.schedule import sample_tau_d
+from dreamer4_impl.equations.eq04_grid import sample_tau_d
 
 
 def seeded(seed=0):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dreamer4_impl.schedule import sample_tau_d
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
+from dreamer4_impl.equations.eq04_grid import sample_tau_d
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
 
 K_MAX = 8
 D_MIN = 1 / K_MAX

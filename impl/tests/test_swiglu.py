@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.swiglu import SwiGLU, swiglu
+from dreamer4_impl.layers.swiglu import SwiGLU, swiglu
 
 
 def normal(*shape: int):

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
-from dreamer4_impl.patches import patch_grid, patchify, unpatchify
-from dreamer4_impl.reconstruction import ReconstructionLoss
-from dreamer4_impl.tokenizer import Tokenizer, regroup, ungroup
+from dreamer4_impl.equations.sec31_patch_dropout import patch_dropout, replace_dropped
+from dreamer4_impl.layers.patches import patch_grid, patchify, unpatchify
+from dreamer4_impl.models.reconstruction import ReconstructionLoss
+from dreamer4_impl.models.tokenizer import Tokenizer, regroup, ungroup
 
 
 @pytest.mark.parametrize(

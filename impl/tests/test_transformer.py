@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer4_impl.transformer import Layer, Transformer, TransformerConfig
+from dreamer4_impl.models.transformer import Layer, Transformer, TransformerConfig
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 FLEX = pytest.param("flex", marks=pytest.mark.flex)

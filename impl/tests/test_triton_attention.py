@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.library import opcheck
 
-from dreamer4_impl.attention import Visible, attention
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.rope import rotation
+from dreamer4_impl.attention.dispatch import Visible, attention
+from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.layers.rope import rotation
 
 from . import kernel_oracle as oracle
 
 pytest.importorskip("triton", reason="needs the extra triton")
-from dreamer4_impl import triton_attention
+from dreamer4_impl.attention.triton import operators as triton_attention
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 
@@ -215,6 +215,6 @@ def test_refuses_the_cpu_without_the_interpreter(monkeypatch):
 
 def test_without_triton_the_import_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "dreamer4_impl.triton_attention")
+    monkeypatch.delitem(sys.modules, "dreamer4_impl.attention.triton.operators")
     with pytest.raises(ImportError, match=r"pip install 'dreamer4-conformance\[triton\]'"):
-        importlib.import_module("dreamer4_impl.triton_attention")
+        importlib.import_module("dreamer4_impl.attention.triton.operators")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dreamer4_impl.twohot import TwoHot, symexp, symlog
+from dreamer4_impl.equations.twohot import TwoHot, symexp, symlog
 
 TWOHOT = TwoHot()
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ import torch
 
 pytest.importorskip("triton", reason="needs Triton")
 
-from dreamer4_impl import triton_attention, triton_kernels
+from dreamer4_impl.attention.triton import kernels as triton_kernels
+from dreamer4_impl.attention.triton import operators as triton_attention
 
 from .kernel_rules import CHECKS
 from .wrong_kernels import MUTATIONS, Mutation, launching, mutated

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from dreamer4_impl import triton_attention
+from dreamer4_impl.attention.triton import operators as triton_attention
 
 
 class Mutation(NamedTuple):

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamer4_impl.network import Network
-from dreamer4_impl.sampler import sample_frame
+from dreamer4_impl.equations.eq02_sampling import sample_frame
+from dreamer4_impl.equations.network_types import Network
 from studies.bootstrap.energy import energy_distance, energy_distance_to_atoms
 
 #: Places on the ring that the dot of the video walks on, and how far it goes with each coin.

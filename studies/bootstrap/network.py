@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dreamer4_impl.label_token import step_index
-from dreamer4_impl.rms_norm import RMSNorm
+from dreamer4_impl.layers.label_token import step_index
+from dreamer4_impl.layers.rms_norm import RMSNorm
 
 #: How many cosines of τ the network is given.
 WAVES: Final = 6

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from dreamer4_conformance.adapters.bundled_model import BundledModel, randomised
 from dreamer4_conformance.verdicts import NotProvided
-from dreamer4_impl.actions import LABELLED, Categorical
-from dreamer4_impl.configuration import ModelConfig
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import Batches, Execution, Optimiser, Records, Settings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.draws import keyed_generator
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.parts import Part
-from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Records, Settings
+from dreamer4_impl.generation.draws import keyed_generator
+from dreamer4_impl.layers.actions import LABELLED, Categorical
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.training.sample_groups import Part
 
 
 def clips(config: ModelConfig, data: Sequence[int], relevant: Sequence[bool], length: int) -> Batch:
@@ -112,9 +112,9 @@ class BundledTraining(BundledModel):
         self, settings: Settings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
     ) -> Iterator[Any]:
         """The loop, of a model with random parameters or from a checkpoint, in a directory of its own."""
-        loop, saved = training("loop"), training("checkpoint")
+        loop, saved = training("training.loop"), training("checkpoints.checkpoint")
         device = torch.device(settings.execution.device)
-        phase = training(settings.phase).make_phase(settings, device)
+        phase = training("training.phases").PHASES[settings.phase](settings, device)
         model = Dreamer4(settings.model) if checkpoint else randomised(Dreamer4(settings.model))
         with tempfile.TemporaryDirectory() as run:
             yield loop.Trainer(
@@ -123,15 +123,17 @@ class BundledTraining(BundledModel):
                 Clips(settings.model),
                 Path(run),
                 model,
-                training("distributed").Processes(device),
+                training("training.distributed").Processes(device),
                 saved.read(checkpoint) if checkpoint else None,
-                training("log").Log(None, quiet=True),
+                training("training.log").Log(None, quiet=True),
             )
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
         """Lengths and images of the phase "dynamics", the mixture of the phase "agent", with their default shares."""
         phases = [
-            training(name).make_phase(self.settings(name, seed, steps, size=Batches().size), torch.device("cpu"))
+            training("training.phases").PHASES[name](
+                self.settings(name, seed, steps, size=Batches().size), torch.device("cpu")
+            )
             for name in ("dynamics", "agent")
         ]
         planned = ([phase.plan(step) for phase in phases] for step in range(steps))
@@ -168,14 +170,14 @@ class BundledTraining(BundledModel):
             whole.run()
             if not at or at == steps:
                 return _ends_with(whole)
-            found = training("checkpoint").steps(whole.run_directory)[at - 1]
+            found = training("checkpoints.checkpoint").steps(whole.run_directory)[at - 1]
             with self.trainer(settings, checkpoint=found) as rest:
                 rest.run()
                 return _ends_with(rest)
 
     def load_checkpoint(self, removed: str | None, added: str | None) -> dict[str, Any]:
         """By the function that evaluation and play load with."""
-        checkpoint, settings = training("checkpoint"), self.settings("agent", 0)
+        checkpoint, settings = training("checkpoints.checkpoint"), self.settings("agent", 0)
         weights = dict(randomised(Dreamer4(settings.model)).state_dict())
         if removed is not None:
             del weights[removed]
@@ -191,7 +193,7 @@ class BundledTraining(BundledModel):
 def training(module: str) -> Any:
     """A module of training; NotProvided, with what to install, where a package of its extra is not there."""
     try:
-        return importlib.import_module(f"dreamer4_impl.training.{module}")
+        return importlib.import_module(f"dreamer4_impl.{module}")
     except ModuleNotFoundError as error:
         raise NotProvided(f"training needs {error.name}: pip install 'dreamer4-conformance[train]'") from error
 

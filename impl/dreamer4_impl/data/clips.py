@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED, Categorical
 from dreamer4_impl.data.dataset import Clip, Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.latents import LatentCache
+from dreamer4_impl.layers.actions import LABELLED, Categorical
 
 #: Which episodes of a dataset are relevant, bool (E,): those in which the task is accomplished.
 Relevant: TypeAlias = Callable[[Dataset], Bool[np.ndarray, " E"]]

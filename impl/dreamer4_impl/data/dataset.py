@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 
-from dreamer4_impl.actions import Component
 from dreamer4_impl.arguments import require_option
 from dreamer4_impl.data.format import DatasetError, Header, action_column, read_header
 from dreamer4_impl.data.shards import Episode, OpenShard, episodes_of, open_shard
+from dreamer4_impl.layers.actions import Component
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 from numpy.typing import ArrayLike
 
-from dreamer4_impl.actions import Binary, Categorical, Component
 from dreamer4_impl.data.format import Header, action_column
+from dreamer4_impl.layers.actions import Binary, Categorical, Component
 
 #: Arrays by name, one row per frame.
 Rows: TypeAlias = dict[str, np.ndarray[Any, Any]]

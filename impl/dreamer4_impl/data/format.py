@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_impl.actions import Binary, Categorical, Component, Continuous
+from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
 
 FORMAT = "dreamer4-dataset"
 VERSION = 1

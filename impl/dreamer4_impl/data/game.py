@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dreamer4_impl.actions import Binary, Categorical, Component, Continuous
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.resizing import grey as to_grey
 from dreamer4_impl.data.resizing import resize
+from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
 
 
 @dataclass(frozen=True)

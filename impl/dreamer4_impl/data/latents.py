@@ -26,7 +26,7 @@ from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError, sync
 from dreamer4_impl.data.progress import Told, after, nobody
 from dreamer4_impl.data.shards import OpenShard
-from dreamer4_impl.tokenizer import Tokenizer
+from dreamer4_impl.models.tokenizer import Tokenizer
 
 FORMAT = "dreamer4-latents"
 VERSION = 1
@@ -136,7 +136,7 @@ def encode_episode(
         block: frames encoded at once; up to rounding it changes nothing.
         progress: told how many frames are encoded, after each block.
 
-    >>> from dreamer4_impl.presets import tiny
+    >>> from dreamer4_impl.models.presets import tiny
     >>> encode_episode(Tokenizer(tiny().tokenizer), np.zeros((9, 6, 8, 3), np.uint8), block=4).shape
     torch.Size([9, 5, 6])
     """

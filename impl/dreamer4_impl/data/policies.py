@@ -5,9 +5,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dreamer4_impl.actions import Binary, Categorical
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.game import Game
+from dreamer4_impl.layers.actions import Binary, Categorical
 
 #: An action from the state of the game.
 Policy: TypeAlias = Callable[[], Any]

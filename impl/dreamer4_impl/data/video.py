@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dreamer4_impl.actions import Component
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError, Header
 from dreamer4_impl.data.progress import Told, after, nobody
 from dreamer4_impl.data.resizing import grey, resize
 from dreamer4_impl.data.writer import SHARD_FRAMES, DatasetWriter
+from dreamer4_impl.layers.actions import Component
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dreamer4_impl.evaluation.findings import SkippedError
+from dreamer4_impl.evaluation.results import SkippedError
 
 #: Values of the matrix that a linear code is fitted to; more would need more than about 2 GB.
 _MOST: Final = 1 << 28

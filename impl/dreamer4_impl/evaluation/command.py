@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dreamer4_impl.checkpoints.settings import Data
     from dreamer4_impl.data.dataset import Dataset
     from dreamer4_impl.evaluation.bars import Bar, Verdict
     from dreamer4_impl.evaluation.evaluation import Evaluation, Settings
-    from dreamer4_impl.training.settings import Data
 
 DESCRIPTION = """\
 Measures a trained model on data that it has not seen: reconstructions, open-loop rollouts against
@@ -219,7 +219,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from dreamer4_impl.evaluation.tables import TITLES
+    from dreamer4_impl.evaluation.output.tables import TITLES
 
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -231,9 +231,9 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _write(evaluation: Evaluation, verdicts: Sequence[Verdict], out: Path) -> None:
     from rich.console import Console
 
-    from dreamer4_impl.evaluation.document import to_json
-    from dreamer4_impl.evaluation.page import to_html
-    from dreamer4_impl.evaluation.terminal import print_evaluation
+    from dreamer4_impl.evaluation.output.document import to_json
+    from dreamer4_impl.evaluation.output.page import to_html
+    from dreamer4_impl.evaluation.output.terminal import print_evaluation
 
     for name, text in {
         "evaluation.json": to_json(evaluation, verdicts),

@@ -9,19 +9,19 @@ from typing import Any, Final
 import torch
 
 from dreamer4_impl.arguments import require_power_of_two
+from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.constants import SAMPLING_STEPS
 from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.evaluation.findings import Findings, Pictures, SkippedError
-from dreamer4_impl.evaluation.game_returns import game_returns
 from dreamer4_impl.evaluation.held_out import HeldOut, clips_of, held_out
-from dreamer4_impl.evaluation.imagined_returns import imagined_returns
 from dreamer4_impl.evaluation.measures import Measure
-from dreamer4_impl.evaluation.open_loop import Plan, open_loop
-from dreamer4_impl.evaluation.reward_prediction import reward_prediction
-from dreamer4_impl.evaluation.tokenizer_quality import tokenizer_quality
-from dreamer4_impl.heads import PolicyHead
-from dreamer4_impl.model import Dreamer4, count_parameters
-from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.evaluation.results import Findings, Pictures, SkippedError
+from dreamer4_impl.evaluation.sections.game import game_returns
+from dreamer4_impl.evaluation.sections.imagined import imagined_returns
+from dreamer4_impl.evaluation.sections.open_loop import Plan, open_loop
+from dreamer4_impl.evaluation.sections.reward import reward_prediction
+from dreamer4_impl.evaluation.sections.tokenizer import tokenizer_quality
+from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
+from dreamer4_impl.models.heads import PolicyHead
 
 #: Sections by name, in order, with the parts of the model that each needs.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {

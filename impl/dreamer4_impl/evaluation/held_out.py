@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED
 from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.equations.network_types import index_actions
 from dreamer4_impl.evaluation.baselines import mean_frame
-from dreamer4_impl.network import index_actions
-from dreamer4_impl.training.tokenizer import as_video
+from dreamer4_impl.layers.actions import LABELLED
+from dreamer4_impl.training.phases.tokenizer import as_video
 
 #: Training frames for mean frame, mean reward and PCA, evenly spaced.
 TRAINING_FRAMES: Final = 4096

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import torch
 
-from dreamer4_impl.heads import PolicyHead
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.pmpo import frozen_prior
-from dreamer4_impl.training.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.settings import Data
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import Data
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.heads import PolicyHead
 
 #: Parts of the model that a checkpoint of each phase has trained.
 _TRAINED: Final[Mapping[str, tuple[str, ...]]] = {

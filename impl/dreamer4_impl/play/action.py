@@ -6,8 +6,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED, Binary, Categorical, Component
-from dreamer4_impl.mouse import MOUSE_CLASSES
+from dreamer4_impl.layers.actions import LABELLED, Binary, Categorical, Component
+from dreamer4_impl.layers.mouse import MOUSE_CLASSES
 from dreamer4_impl.play.errors import RequestError
 
 #: Continuous components are of the order of 1; what is far beyond was never seen in training.

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import torch
 
-from dreamer4_impl.actions import Categorical, Component, Continuous
-from dreamer4_impl.mouse import mouse_class
+from dreamer4_impl.layers.actions import Categorical, Component, Continuous
+from dreamer4_impl.layers.mouse import mouse_class
 from dreamer4_impl.play.action import idle, is_mouse
 
 #: Words in the names of Atari's actions, and the keys (`KeyboardEvent.code`) that stand for them.

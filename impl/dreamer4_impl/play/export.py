@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, locate, read, save
+from dreamer4_impl.checkpoints.settings import Data, PhaseName
 from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.loading import CLIP, clips_of, say
 from dreamer4_impl.play.recorded_clip import write_clip
-from dreamer4_impl.training.checkpoint import Checkpoint, locate, read, save
-from dreamer4_impl.training.settings import Data, PhaseName
 
 #: Recorded frames to compare with that are given away: four seconds at 15 a second.
 COMPARED = 60

@@ -10,15 +10,15 @@ from typing import Final
 import numpy as np
 import torch
 
-from dreamer4_impl.configuration import ModelConfig
+from dreamer4_impl.checkpoints.checkpoint import HEADER, load_model, locate
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.transformer import TransformerConfig
 from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.recorded_clip import RecordedClip, read_clip
 from dreamer4_impl.play.world import World
-from dreamer4_impl.training.checkpoint import HEADER, load_model, locate
-from dreamer4_impl.transformer import TransformerConfig
 
 #: What is played where nothing is named.
 DEMO: Final = Path(__file__).parent / "demo"

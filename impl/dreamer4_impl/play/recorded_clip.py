@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
-from dreamer4_impl.actions import Component
+from dreamer4_impl.layers.actions import Component
 from dreamer4_impl.play.errors import UsageError
 
 FORMAT: Final = "dreamer4-clip"

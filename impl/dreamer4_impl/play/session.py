@@ -8,8 +8,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.decoder import FrameDecoder
+from dreamer4_impl.attention.cache import Cache
+from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.play.action import read_action
 from dreamer4_impl.play.errors import RequestError
 from dreamer4_impl.play.picture import png, quantised

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED, Binary, Component, Continuous
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.layers.actions import LABELLED, Binary, Component, Continuous
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.play.controls import controls
 from dreamer4_impl.play.errors import RequestError, UsageError
 from dreamer4_impl.play.recorded_clip import RecordedClip

@@ -16,10 +16,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dreamer4_impl.checkpoints.settings import Execution
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.training.phase import PartialMean, Phase
-from dreamer4_impl.training.settings import Execution
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.loss_normalisation import RunningRMS
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
 from dreamer4_impl.training.distributed import Processes, gradients_stay_here
 from dreamer4_impl.training.phase import PartialMean, Phase
 

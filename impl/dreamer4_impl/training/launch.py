@@ -1,7 +1,6 @@
 """From what was typed to a run: its configuration, its data, its model and where it starts."""
 
 import argparse
-import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,7 @@ from typing import Any
 
 import torch
 
-from dreamer4_impl.configuration import ModelConfig
-from dreamer4_impl.data.clips import ClipSampler
-from dreamer4_impl.data.dataset import Dataset, concatenate
-from dreamer4_impl.data.format import Header, read_header
-from dreamer4_impl.data.latents import LatentCache
-from dreamer4_impl.data.progress import shown
-from dreamer4_impl.model import Dreamer4, count_parameters
-from dreamer4_impl.training.checkpoint import (
+from dreamer4_impl.checkpoints.checkpoint import (
     Checkpoint,
     CheckpointError,
     latest_good,
@@ -28,19 +20,27 @@ from dreamer4_impl.training.checkpoint import (
     read,
     steps,
 )
-from dreamer4_impl.training.distributed import Processes, choose_device
-from dreamer4_impl.training.log import Log
-from dreamer4_impl.training.loop import Source, Trainer
-from dreamer4_impl.training.phase import Phase
-from dreamer4_impl.training.randomness import seed_everything
-from dreamer4_impl.training.settings import (
+from dreamer4_impl.checkpoints.settings import (
     Settings,
     read_document,
     settings_from,
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.training.tables import assignments, merge, to_table
+from dreamer4_impl.checkpoints.toml import assignments, merge, to_table
+from dreamer4_impl.data.clips import ClipSampler
+from dreamer4_impl.data.dataset import Dataset, concatenate
+from dreamer4_impl.data.format import Header, read_header
+from dreamer4_impl.data.latents import LatentCache
+from dreamer4_impl.data.progress import shown
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
+from dreamer4_impl.training.distributed import Processes, choose_device
+from dreamer4_impl.training.log import Log
+from dreamer4_impl.training.loop import Source, Trainer
+from dreamer4_impl.training.phase import Phase
+from dreamer4_impl.training.phases import PHASES
+from dreamer4_impl.training.randomness import seed_everything
 
 #: The configuration of a run, for resuming it before its first checkpoint.
 SETTINGS = "settings.json"
@@ -148,10 +148,8 @@ def resume(options: argparse.Namespace) -> Launch:
 
 
 def make_phase(settings: Settings, device: torch.device) -> Phase:
-    """The phase that the settings name; its module is imported with it."""
-    module = importlib.import_module(f"dreamer4_impl.training.{settings.phase}")
-    phase: Phase = module.make_phase(settings, device)
-    return phase
+    """Make the phase that the settings name."""
+    return PHASES[settings.phase](settings, device)
 
 
 def facts_of(paths: Sequence[str]) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 import torch
 
+from dreamer4_impl.checkpoints.checkpoint import CannotSaveError, Checkpoint, load_weights, save, steps
+from dreamer4_impl.checkpoints.settings import Execution, Settings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.checkpoint import CannotSaveError, Checkpoint, load_weights, save, steps
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.transformer import Layer, Transformer
 from dreamer4_impl.training.distributed import Losses, Processes, distribute
 from dreamer4_impl.training.gradients import Gradients, Part, Values
 from dreamer4_impl.training.interruption import interruptible
@@ -26,9 +28,7 @@ from dreamer4_impl.training.metrics import Metrics
 from dreamer4_impl.training.optimiser import RunningAverage, adamw, clip, learning_rate
 from dreamer4_impl.training.phase import Phase
 from dreamer4_impl.training.progress import Display
-from dreamer4_impl.training.settings import Execution, Settings
 from dreamer4_impl.training.state import TrainingState
-from dreamer4_impl.transformer import Layer, Transformer
 
 
 class NotFiniteError(ArithmeticError):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from dreamer4_impl.checkpoints.settings import Optimiser
 from dreamer4_impl.training.distributed import shard_like, whole
-from dreamer4_impl.training.settings import Optimiser
 
 
 def adamw(parameters: Iterable[nn.Parameter], settings: Optimiser, device: torch.device) -> torch.optim.AdamW:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.precision import compute_dtype
 
 

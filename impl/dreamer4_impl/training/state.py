@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.checkpoint import Checkpoint
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint
+from dreamer4_impl.checkpoints.settings import Settings
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.training.optimiser import RunningAverage
 from dreamer4_impl.training.randomness import random_state, restore_random_state
-from dreamer4_impl.training.settings import Settings
 
 
 @dataclass

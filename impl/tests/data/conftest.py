@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamer4_impl.actions import Binary, Categorical, Continuous
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous
 
 COMPONENTS = (Categorical("mouse", 121), Binary("keys", 3), Continuous("stick", 2))
 

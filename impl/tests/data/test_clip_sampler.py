@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer4_impl.actions import ActionEncoder
 from dreamer4_impl.data.clips import ClipSampler, Positions, upper_half
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.layers.actions import ActionEncoder
 
 
 def places(batch):

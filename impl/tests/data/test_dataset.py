@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dreamer4_impl.actions import Binary
 from dreamer4_impl.data.dataset import Dataset, concatenate
 from dreamer4_impl.data.format import DatasetError, Header
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.layers.actions import Binary
 
 LENGTHS = [4, 7, 3, 9, 5]
 

@@ -11,7 +11,7 @@ from dreamer4_impl.data.dataset import Dataset, concatenate
 from dreamer4_impl.data.format import DatasetError, Header
 from dreamer4_impl.data.latents import LatentCache, encode_episode, fingerprint
 from dreamer4_impl.data.writer import DatasetWriter
-from dreamer4_impl.tokenizer import Tokenizer
+from dreamer4_impl.models.tokenizer import Tokenizer
 
 LENGTHS = [9, 4, 12, 3]
 

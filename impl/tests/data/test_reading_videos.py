@@ -5,12 +5,12 @@ import pytest
 
 av = pytest.importorskip("av")
 
-from dreamer4_impl.actions import Categorical  # noqa: E402
 from dreamer4_impl.data.clips import ClipSampler  # noqa: E402
 from dreamer4_impl.data.dataset import Dataset, concatenate  # noqa: E402
 from dreamer4_impl.data.format import DatasetError, Header  # noqa: E402
 from dreamer4_impl.data.video import VideoView, record_videos  # noqa: E402
 from dreamer4_impl.data.writer import DatasetWriter  # noqa: E402
+from dreamer4_impl.layers.actions import Categorical  # noqa: E402
 
 
 def film(path, frames=7):

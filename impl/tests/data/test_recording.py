@@ -7,12 +7,12 @@ import pytest
 
 gymnasium = pytest.importorskip("gymnasium")
 
-from dreamer4_impl.actions import Binary, Categorical, Continuous  # noqa: E402
 from dreamer4_impl.data.dataset import Dataset  # noqa: E402
 from dreamer4_impl.data.format import DatasetError  # noqa: E402
 from dreamer4_impl.data.game import Game, View, component_of  # noqa: E402
 from dreamer4_impl.data.policies import POLICIES, mixed  # noqa: E402
 from dreamer4_impl.data.record import Recording, record  # noqa: E402
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous  # noqa: E402
 
 SPACES = {
     "categorical": gymnasium.spaces.Discrete(5),

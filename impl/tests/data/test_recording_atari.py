@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("gymnasium")
 pytest.importorskip("ale_py")
 
-from dreamer4_impl.actions import Categorical
 from dreamer4_impl.data.game import View
 from dreamer4_impl.data.record import Recording, record
+from dreamer4_impl.layers.actions import Categorical
 
 VIEW = View(64, grey=True)
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dreamer4_impl.actions import Categorical
-from dreamer4_impl.configuration import ModelConfig
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.evaluation.held_out import HeldOut, held_out
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
+from dreamer4_impl.layers.actions import Categorical
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 
 SIDE, SQUARE, STEP, FRAMES = 16, 4, 2, 20
 MOVES = Categorical("move", 3)

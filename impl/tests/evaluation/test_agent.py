@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.evaluation.findings import SkippedError
-from dreamer4_impl.evaluation.game_returns import game_returns
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior
 from dreamer4_impl.evaluation.held_out import clips_of
-from dreamer4_impl.evaluation.imagined_returns import imagined_returns
-from dreamer4_impl.evaluation.reward_prediction import reward_prediction
-from dreamer4_impl.pmpo import frozen_prior
-from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.evaluation.results import SkippedError
+from dreamer4_impl.evaluation.sections.game import game_returns
+from dreamer4_impl.evaluation.sections.imagined import imagined_returns
+from dreamer4_impl.evaluation.sections.reward import reward_prediction
 
 OPTIONS = ImagineOptions(horizon=3, context=2, steps=1)
 
@@ -37,7 +37,7 @@ def test_head_that_knows_nothing_explains_no_more_than_the_mean(square_model, sq
 
 
 def test_head_that_is_right_explains_everything(square_model, square_clips, monkeypatch):
-    of = "dreamer4_impl.evaluation.reward_prediction.predict_rewards"
+    of = "dreamer4_impl.evaluation.sections.reward.predict_rewards"
     monkeypatch.setattr(of, lambda model, clips, noise: 2 * clips.rewards.double() + 1)
     measures = reward_prediction(square_model, square_clips, context=2).measures
     assert measures["reward.correlation"].value == pytest.approx(1)
@@ -85,7 +85,7 @@ class CountingGame:
     """Rewards action 1 with 1; over after five steps."""
 
     def __init__(self, task, view):
-        from dreamer4_impl.actions import Categorical
+        from dreamer4_impl.layers.actions import Categorical
 
         self.component, self.steps = Categorical("move", 3), 0
 
@@ -110,7 +110,7 @@ def viewed_data(square_data):
 
 
 def test_policy_that_always_takes_the_rewarded_action_gets_every_reward(square_model, viewed_data, monkeypatch):
-    monkeypatch.setattr("dreamer4_impl.evaluation.game_returns.Game", CountingGame)
+    monkeypatch.setattr("dreamer4_impl.evaluation.sections.game.Game", CountingGame)
     with torch.no_grad():
         square_model.agent.policy.head.read.bias[1] += 30
     found = game_returns(square_model.eval(), viewed_data, "square", episodes=6)
@@ -122,7 +122,7 @@ def test_policy_that_always_takes_the_rewarded_action_gets_every_reward(square_m
 
 def test_policy_is_told_the_actions_that_it_took(square_model, viewed_data, monkeypatch):
     seen = []
-    monkeypatch.setattr("dreamer4_impl.evaluation.game_returns.Game", CountingGame)
+    monkeypatch.setattr("dreamer4_impl.evaluation.sections.game.Game", CountingGame)
     forward = square_model.dynamics.forward
 
     def watch(z, tau, d, actions, *rest, **options):
@@ -138,7 +138,7 @@ def test_policy_is_told_the_actions_that_it_took(square_model, viewed_data, monk
 
 
 def test_episodes_that_never_end_are_cut_and_counted(square_model, viewed_data, monkeypatch):
-    monkeypatch.setattr("dreamer4_impl.evaluation.game_returns.Game", CountingGame)
+    monkeypatch.setattr("dreamer4_impl.evaluation.sections.game.Game", CountingGame)
     found = game_returns(square_model.eval(), viewed_data, "square", episodes=2, longest=3)
     assert "2 of the policy's were cut after 3 frames" in found.notes[0]
 

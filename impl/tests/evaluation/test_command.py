@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import jsonschema
 import pytest
 
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import Data, Settings
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior
 from dreamer4_impl.evaluation.command import main
-from dreamer4_impl.evaluation.document import schema
 from dreamer4_impl.evaluation.evaluation import SECTIONS
+from dreamer4_impl.evaluation.output.document import schema
 from dreamer4_impl.evaluation.subject import load_subject
-from dreamer4_impl.pmpo import frozen_prior
-from dreamer4_impl.training.checkpoint import Checkpoint, save
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.settings import Data, Settings
 
 FAST = ["--clips", "4", "--context", "3", "--horizons", "1,2,4", "--steps", "1,4", "--rollouts", "4", "--device", "cpu"]
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dreamer4_impl.evaluation.baselines import principal_components
-from dreamer4_impl.evaluation.findings import Findings, SkippedError
 from dreamer4_impl.evaluation.held_out import Clips
 from dreamer4_impl.evaluation.metrics import decibels
-from dreamer4_impl.evaluation.open_loop import Plan, _shuffled, open_loop
-from dreamer4_impl.evaluation.tokenizer_quality import tokenizer_quality
+from dreamer4_impl.evaluation.results import Findings, SkippedError
+from dreamer4_impl.evaluation.sections.open_loop import Plan, _shuffled, open_loop
+from dreamer4_impl.evaluation.sections.tokenizer import tokenizer_quality
 
 PLAN = Plan(context=4, horizons=(1, 2, 6), steps=(1, 4, 64), batch=4)
 

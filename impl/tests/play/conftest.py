@@ -15,13 +15,13 @@ import torch
 
 pytest.importorskip("PIL", reason="needs Pillow, of the extra train")
 
-from dreamer4_impl.actions import Categorical
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.layers.actions import Categorical
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.play.api import Api
 from dreamer4_impl.play.recorded_clip import RecordedClip
 from dreamer4_impl.play.server import STATE, PlayServer
 from dreamer4_impl.play.world import World
-from dreamer4_impl.presets import tiny
 
 NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
 #: Recorded frames after the three that the tiny model sees.

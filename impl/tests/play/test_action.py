@@ -2,7 +2,7 @@
 
 import pytest
 
-from dreamer4_impl.actions import ActionEncoder, Binary, Categorical, Continuous
+from dreamer4_impl.layers.actions import ActionEncoder, Binary, Categorical, Continuous
 from dreamer4_impl.play.action import LIMIT, read_action
 from dreamer4_impl.play.errors import RequestError
 

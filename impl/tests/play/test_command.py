@@ -16,16 +16,16 @@ import torch
 
 pytest.importorskip("safetensors", reason="needs safetensors, of the extra train")
 
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
+from dreamer4_impl.checkpoints.settings import Data, Settings
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.play import command, loading
 from dreamer4_impl.play.command import main
 from dreamer4_impl.play.export import export
 from dreamer4_impl.play.loading import clips_of, open_world
 from dreamer4_impl.play.recorded_clip import write_clip
-from dreamer4_impl.training.checkpoint import Checkpoint, save
-from dreamer4_impl.training.settings import Data, Settings
 
 EPISODES, LENGTH = 20, 12
 

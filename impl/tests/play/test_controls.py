@@ -6,8 +6,8 @@ from importlib.resources import files
 import pytest
 import torch
 
-from dreamer4_impl.actions import Binary, Categorical, Continuous
-from dreamer4_impl.mouse import class_movement
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous
+from dreamer4_impl.layers.mouse import class_movement
 from dreamer4_impl.play.controls import POOL, SYMBOLS, controls
 
 #: Of ALE/Seaquest-v5: all that the joystick can do.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamer4_impl.decoder import FrameDecoder
+from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.play import session as module
 from dreamer4_impl.play.errors import RequestError, UsageError
 from dreamer4_impl.play.picture import png, quantised

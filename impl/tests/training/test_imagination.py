@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.pmpo import policy_loss_factored
-from dreamer4_impl.policy import Policy
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.returns import lambda_returns, value_loss
-from dreamer4_impl.sampler import context_label, sample_frame
-from dreamer4_impl.training.draws import normal_draws
-from dreamer4_impl.training.imagination import Imagination, imagine
-from dreamer4_impl.training.imagine import ImaginePhase, policy_means, policy_term
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.settings import Settings
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import Settings
+from dreamer4_impl.equations.eq02_sampling import context_label, sample_frame
+from dreamer4_impl.equations.eq10_lambda_return import lambda_returns, value_loss
+from dreamer4_impl.equations.eq11_pmpo import policy_loss_factored
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.generation.draws import normal_draws
+from dreamer4_impl.generation.imagination import Imagination, imagine
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.policy import Policy
+from dreamer4_impl.models.presets import tiny
+from dreamer4_impl.training.phases.imagine import ImaginePhase, policy_means, policy_term
 
 KEYS = [("imagine", 0, sample) for sample in range(2)]
 CONTEXT, HORIZON = 4, 3

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from dreamer4_impl.checkpoints.options import ImagineOptions, TokenizerOptions
+from dreamer4_impl.checkpoints.settings import Batches, Settings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training.agent import AgentPhase
-from dreamer4_impl.training.dynamics import DynamicsPhase
-from dreamer4_impl.training.imagine import ImaginePhase
-from dreamer4_impl.training.options import ImagineOptions, TokenizerOptions
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.training.phase import Phase
-from dreamer4_impl.training.settings import Batches, Settings
-from dreamer4_impl.training.tokenizer import TokenizerPhase
+from dreamer4_impl.training.phases.agent import AgentPhase
+from dreamer4_impl.training.phases.dynamics import DynamicsPhase
+from dreamer4_impl.training.phases.imagine import ImaginePhase
+from dreamer4_impl.training.phases.tokenizer import TokenizerPhase
 
 PHASES = {"tokenizer": TokenizerPhase, "dynamics": DynamicsPhase, "agent": AgentPhase, "imagine": ImaginePhase}
 SAMPLES, LENGTH = 4, 5

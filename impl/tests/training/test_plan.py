@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 import torch
 
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training.draws import dropout_draws, keyed_generator, normal_draws, shortcut_draws, uniform_draws
-from dreamer4_impl.training.parts import parts
-from dreamer4_impl.training.plan import marked, plan_step
-from dreamer4_impl.training.settings import Batches, Settings
+from dreamer4_impl.checkpoints.settings import Batches, Settings
+from dreamer4_impl.generation.draws import dropout_draws, keyed_generator, normal_draws, shortcut_draws, uniform_draws
+from dreamer4_impl.models.presets import tiny
+from dreamer4_impl.training.sample_groups import parts
+from dreamer4_impl.training.step_plan import marked, plan_step
 
 
 def settings(steps=1000, **batches):

@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training import checkpoint as module
-from dreamer4_impl.training.checkpoint import (
+from dreamer4_impl.checkpoints import checkpoint as module
+from dreamer4_impl.checkpoints.checkpoint import (
     CannotSaveError,
     Checkpoint,
     CheckpointError,
@@ -25,7 +23,9 @@ from dreamer4_impl.training.checkpoint import (
     save,
     steps,
 )
-from dreamer4_impl.training.settings import Settings
+from dreamer4_impl.checkpoints.settings import Settings
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 
 SETTINGS = Settings("tokenizer", tiny())
 

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from dreamer4_impl.actions import Categorical
+from dreamer4_impl.checkpoints.checkpoint import read, steps
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
-from dreamer4_impl.training.checkpoint import read, steps
+from dreamer4_impl.layers.actions import Categorical
 from dreamer4_impl.training.command import main
 
 from . import toy

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
+from dreamer4_impl.checkpoints.checkpoint import CannotSaveError, read, steps
+from dreamer4_impl.checkpoints.settings import Execution, Optimiser
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
+from dreamer4_impl.models.transformer import Layer, Transformer
 from dreamer4_impl.training import loop
-from dreamer4_impl.training.checkpoint import CannotSaveError, read, steps
 from dreamer4_impl.training.distributed import Processes
 from dreamer4_impl.training.loop import NotFiniteError
 from dreamer4_impl.training.optimiser import learning_rate
-from dreamer4_impl.training.settings import Execution, Optimiser
-from dreamer4_impl.transformer import Layer, Transformer
 
 from . import toy
 

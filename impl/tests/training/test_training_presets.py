@@ -2,9 +2,9 @@
 
 import pytest
 
-from dreamer4_impl.actions import Categorical
-from dreamer4_impl.training.settings import PHASES, document_presets, read_document, settings_from
-from dreamer4_impl.training.tables import to_table
+from dreamer4_impl.checkpoints.settings import PHASES, document_presets, read_document, settings_from
+from dreamer4_impl.checkpoints.toml import to_table
+from dreamer4_impl.layers.actions import Categorical
 
 ATARI = {
     "tokenizer": {"height": 64, "width": 64, "channels": 1},

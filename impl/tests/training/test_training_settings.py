@@ -4,9 +4,7 @@ import json
 
 import pytest
 
-from dreamer4_impl import presets
-from dreamer4_impl.actions import Binary, Categorical, Continuous
-from dreamer4_impl.training.settings import (
+from dreamer4_impl.checkpoints.settings import (
     MODELS,
     PHASES,
     Settings,
@@ -18,7 +16,9 @@ from dreamer4_impl.training.settings import (
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.training.tables import from_table, to_table
+from dreamer4_impl.checkpoints.toml import from_table, to_table
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous
+from dreamer4_impl.models import presets
 
 TINY = {"model": {"preset": "tiny"}}
 

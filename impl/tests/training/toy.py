@@ -16,16 +16,16 @@ from pathlib import Path
 
 import torch
 
+from dreamer4_impl.checkpoints.checkpoint import latest_good, read
+from dreamer4_impl.checkpoints.settings import Batches, Execution, Optimiser, Records, Settings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training.checkpoint import latest_good, read
+from dreamer4_impl.generation.draws import keyed_generator
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.training.distributed import Processes, processes
-from dreamer4_impl.training.draws import keyed_generator
 from dreamer4_impl.training.loop import Trainer
 from dreamer4_impl.training.metrics import read_metrics
 from dreamer4_impl.training.phase import PartialMean, Plan
-from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Records, Settings
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,1 @@
+"""Attention along space or time: one function, several backends."""

@@ -1,0 +1,1 @@
+"""Settings and checkpoints: what training, evaluation and play share on disk."""

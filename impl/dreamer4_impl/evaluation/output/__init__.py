@@ -1,0 +1,1 @@
+"""An evaluation as JSON, page, plots and terminal tables."""

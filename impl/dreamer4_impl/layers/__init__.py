@@ -1,0 +1,1 @@
+"""Layers and embeddings that the models are built from."""
