@@ -84,7 +84,7 @@ class AgentPhase(DynamicsPhase):
     """
 
     name = "agent"
-    term_names = ("dynamics", "policy", "reward")
+    term_names: tuple[str, ...] = ("dynamics", "policy", "reward")
     one_mean = False
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
