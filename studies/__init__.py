@@ -1,1 +1,1 @@
-"""Questions about the paper that small trainings answer: each folder is one, with its figures and the command that makes them."""
+"""Experiments behind the readings and presets, one package each with its results and a README."""

@@ -269,7 +269,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "base": {"base": 101.0},
     "axes": {"axes": "time"},
     "epsilon": {"eps": 1e-5},
-    "order of layers": {"kinds": layer_kinds(5, 4, place="other")},
+    "order of layers": {"kinds": layer_kinds(5, 4, position="other")},
 }
 
 

@@ -1,24 +1,24 @@
-"""The numbers that the paper gives."""
+"""The numbers that the paper states, by the paper's names. Numbers that it leaves open (A26) are default arguments."""
 
 from typing import Final
 
 K: Final = 4
-"""Denoising steps for each generated frame (Sec. 3.2, p. 6)."""
+"""Denoising steps per generated frame (Sec. 3.2, p. 6)."""
 
 GAMMA: Final = 0.997
 """Discount γ of Eq. (10) (Sec. 3.3, p. 7)."""
 
 ALPHA: Final = 0.5
-"""Share α of the positive advantages in Eq. (11) (Sec. 3.3, p. 8)."""
+"""Weight α of the positive advantages in Eq. (11), in [0, 1] (Sec. 3.3, p. 8)."""
 
 BETA: Final = 0.3
-"""Weight β of the pull towards the prior in Eq. (11) (Sec. 3.3, p. 8)."""
+"""Weight β of the KL to the prior in Eq. (11) (Sec. 3.3, p. 8)."""
 
 L: Final = 8
-"""Largest distance that Eq. (9) predicts ahead (Sec. 3.3, p. 7); which distances run is reading A17."""
+"""Largest distance that Eq. (9) predicts ahead (Sec. 3.3, p. 7); the set of distances is reading A17."""
 
 MAE_MAX: Final = 0.9
-"""Upper end of p ~ U(0, 0.9), the share of patches that the tokenizer's training drops (Sec. 3.1)."""
+"""Upper end of p ~ U(0, 0.9), the probability of dropping a patch in the tokenizer's training (Sec. 3.1)."""
 
 LPIPS_WEIGHT: Final = 0.2
 """Weight of the perceptual term in Eq. (5) (Sec. 3.1, p. 5)."""
@@ -39,4 +39,4 @@ RELEVANT_FRACTION: Final = 0.5
 """Share of the sequences of agent finetuning in which the task is accomplished (training recipe, Sec. 3 and App. A)."""
 
 TIME_EVERY: Final = 4
-"""One layer in this many mixes time (Sec. 3.4)."""
+"""Period of the layers that mix time (Sec. 3.4)."""

@@ -2,16 +2,24 @@
 
     L = L_MSE + 0.2 L_LPIPS
 
-Both terms are already divided by a running estimate of their own root mean square: `loss_normalisation`.
+Both terms are first divided by a running estimate of their own root mean square: `loss_normalisation`.
 """
 
 from dreamer4_reference.constants import LPIPS_WEIGHT
 
 
 def tokenizer_loss(mse: float, lpips: float) -> float:
-    """L, from the normalised squared error and the normalised perceptual distance.
+    """Add the squared error and 0.2 times the perceptual distance.
 
-    >>> tokenizer_loss(mse=1.0, lpips=0.5)
-    1.1
+    Args:
+        mse: mean squared pixel error, already normalised by its running RMS.
+        lpips: LPIPS distance, already normalised by its running RMS.
+
+    Returns:
+        L.
+
+    Example:
+        >>> tokenizer_loss(mse=1.0, lpips=0.5)
+        1.1
     """
     return mse + LPIPS_WEIGHT * lpips

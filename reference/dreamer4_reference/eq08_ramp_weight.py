@@ -8,14 +8,25 @@
 import numpy as np
 from jaxtyping import Float64
 
-from dreamer4_reference.levels import check_level
+from dreamer4_reference.levels import require_level
 
 
 def ramp_weight(tau: Float64[np.ndarray, "*batch"]) -> Float64[np.ndarray, "*batch"]:
-    """Weight of one timestep's loss, in [0.1, 1]: 0.1 at pure noise, 1 at clean data.
+    """Weight of one timestep's loss.
 
-    >>> ramp_weight(np.array([0.0, 1.0])).tolist()
-    [0.1, 1.0]
+    Args:
+        tau: float64 signal levels in [0, 1], any shape.
+
+    Returns:
+        Weights in [0.1, 1], float64, shaped like tau: 0.1 at pure noise, 1 at clean data.
+
+    Raises:
+        TypeError: if tau is not a float64 array.
+        ValueError: if a level lies outside [0, 1].
+
+    Example:
+        >>> ramp_weight(np.array([0.0, 1.0])).tolist()
+        [0.1, 1.0]
     """
-    check_level(tau, equation="Eq. (8)")
+    require_level(tau, equation="Eq. (8)")
     return 0.9 * tau + 0.1

@@ -2,13 +2,13 @@
 
     R_t = r_t + γ c_t ((1 − λ) v_{t+1} + λ R_{t+1}),   R_H = v_H,   L = − ln p(R_t | s_t),   γ = 0.997
 
-Read as: the print has (1 − λ) v_t; only v_{t+1} makes R_t a mixture of n-step returns (A13, mixture "v_next";
-"v_same" is as printed). r_t and c_t belong to the same step (A15, pairing "t"; "next" takes c_{t+1},
-and past the end c = 1).
-The paper gives no λ; 0.95 (A26). The return is a constant in L: no gradient reaches it.
+Read as: the paper prints (1 − λ) v_t; only v_{t+1} makes R_t a mixture of n-step returns (A13, mixture "v_next";
+"v_same" is as printed). r_t and c_t belong to the same step (A15, pairing "t"; "next" takes c_{t+1}, with c = 1 past
+the end). R_H = v_H requires H + 1 values (A14). The paper states no λ; 0.95 (A26). The return is a constant in L: no
+gradient reaches it.
 
-r → reward (B, H), c → cont (B, H), 0 where the episode ends, in [0, 1].   v → value (B, H + 1).
-t → rows 0 … H − 1; the last value v_H stands in for everything after.   p → logits (N, K), two-hot over bins (K,).
+r → reward (B, H), c → cont (B, H), in [0, 1], 0 where the episode ends.   v → value (B, H + 1).
+t → columns 0 … H − 1; the last value v_H replaces all later rewards.   p → logits (N, K), two-hot over bins (K,).
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dreamer4_reference.constants import GAMMA
-from dreamer4_reference.levels import check_float64, check_option, check_shape
+from dreamer4_reference.levels import require_float64, require_option, require_shape
 from dreamer4_reference.twohot import Space, log_softmax, softmax, twohot_encode
 
 Mixture = Literal["v_next", "v_same"]
@@ -34,15 +34,34 @@ def lambda_returns(
     mixture: Mixture = "v_next",
     pairing: Pairing = "t",
 ) -> Float64[np.ndarray, "B H"]:
-    """R_0 … R_{H−1}.
+    """λ-returns, computed backwards from R_H = v_H.
 
-    >>> reward, value, cont = np.array([[1.0, 2.0]]), np.array([[9.0, 8.0, 4.0]]), np.ones((1, 2))
-    >>> lambda_returns(reward, value, cont, gamma=0.5, lam=1.0).tolist()
-    [[3.0, 4.0]]
+        R_t = r_t + γ c_t ((1 − λ) v_{t+1} + λ R_{t+1})
+
+    Args:
+        reward: r_t for t in [0, H), H ≥ 1, float64, (B, H).
+        value: v_t for t in [0, H], float64, (B, H + 1).
+        cont: continuation c_t for t in [0, H), in [0, 1], 0 where the episode ends, float64, (B, H).
+        gamma: discount γ in [0, 1]; 0.997 in the paper.
+        lam: λ in [0, 1]; the paper states none, 0.95 (A26). 0 gives one-step returns, 1 the longest.
+        mixture: value in the mixture: "v_next", v_{t+1} (A13, default), or "v_same", v_t as printed.
+        pairing: continuation of step t: "t", c_t (A15, default), or "next", c_{t+1}, with c_H = 1.
+
+    Returns:
+        R_t for t in [0, H), float64, (B, H).
+
+    Raises:
+        TypeError: if reward, value or cont is not a float64 array.
+        ValueError: if shapes do not match, H is 0, gamma, lam or cont lies outside [0, 1], or an option is unknown.
+
+    Example:
+        >>> reward, value, cont = np.array([[1.0, 2.0]]), np.array([[9.0, 8.0, 4.0]]), np.ones((1, 2))
+        >>> lambda_returns(reward, value, cont, gamma=0.5, lam=1.0).tolist()
+        [[3.0, 4.0]]
     """
-    _check(reward, value, cont, gamma, lam)
-    check_option("mixture", mixture, ("v_next", "v_same"), equation="Eq. (10)")
-    check_option("pairing", pairing, ("t", "next"), equation="Eq. (10)")
+    _require_return_inputs(reward, value, cont, gamma, lam)
+    require_option("mixture", mixture, ("v_next", "v_same"), equation="Eq. (10)")
+    require_option("pairing", pairing, ("t", "next"), equation="Eq. (10)")
     discount = gamma * (cont if pairing == "t" else np.append(cont[:, 1:], np.ones((len(cont), 1)), axis=1))
     v = value[:, 1:] if mixture == "v_next" else value[:, :-1]
     returns, following = np.empty_like(reward), value[:, -1]
@@ -52,18 +71,18 @@ def lambda_returns(
     return returns
 
 
-def _check(reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float) -> None:
-    check_float64(equation="Eq. (10)", reward=reward, value=value, cont=cont)
-    check_shape("reward", reward, (None, None), equation="Eq. (10)")
-    check_shape("value", value, (reward.shape[0], reward.shape[1] + 1), equation="Eq. (10)")
-    check_shape("cont", cont, reward.shape, equation="Eq. (10)")
+def _require_return_inputs(reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float) -> None:
+    require_float64(equation="Eq. (10)", reward=reward, value=value, cont=cont)
+    require_shape("reward", reward, (None, None), equation="Eq. (10)")
+    require_shape("value", value, (reward.shape[0], reward.shape[1] + 1), equation="Eq. (10)")
+    require_shape("cont", cont, reward.shape, equation="Eq. (10)")
     if reward.shape[1] == 0:
         raise ValueError(f"Eq. (10): reward has shape {reward.shape}, but the horizon must be at least 1")
     for name, factor in (("gamma", gamma), ("lam", lam)):
         if not 0 <= factor <= 1:
             raise ValueError(f"Eq. (10): {name} is {factor}, but must lie in [0, 1]")
     if not ((cont >= 0) & (cont <= 1)).all():
-        raise ValueError("Eq. (10): cont holds a value outside [0, 1], but it is a probability to continue")
+        raise ValueError("Eq. (10): cont contains a value outside [0, 1], but must be a probability of continuing")
 
 
 def advantages(
@@ -76,10 +95,27 @@ def advantages(
     mixture: Mixture = "v_next",
     pairing: Pairing = "t",
 ) -> Float64[np.ndarray, "B H"]:
-    """A_t = R_t − v_t (Eq. 11), neither centred nor scaled.
+    """Advantages A_t = R_t − v_t of Eq. (11), neither centred nor scaled.
 
-    >>> advantages(np.array([[1.0]]), np.array([[3.0, 4.0]]), np.ones((1, 1)), gamma=0.5).tolist()
-    [[0.0]]
+    Args:
+        reward: r_t for t in [0, H), H ≥ 1, float64, (B, H).
+        value: v_t for t in [0, H], float64, (B, H + 1).
+        cont: continuation c_t for t in [0, H), in [0, 1], 0 where the episode ends, float64, (B, H).
+        gamma: discount γ in [0, 1]; 0.997 in the paper.
+        lam: λ in [0, 1]; 0.95 (A26).
+        mixture: "v_next" (A13, default) or "v_same", as in `lambda_returns`.
+        pairing: "t" (A15, default) or "next", as in `lambda_returns`.
+
+    Returns:
+        A_t for t in [0, H), float64, (B, H).
+
+    Raises:
+        TypeError: if reward, value or cont is not a float64 array.
+        ValueError: if shapes do not match, H is 0, gamma, lam or cont lies outside [0, 1], or an option is unknown.
+
+    Example:
+        >>> advantages(np.array([[1.0]]), np.array([[3.0, 4.0]]), np.ones((1, 1)), gamma=0.5).tolist()
+        [[0.0]]
     """
     returns = lambda_returns(reward, value, cont, gamma, lam, mixture=mixture, pairing=pairing)
     return np.asarray(returns - value[:, :-1])
@@ -92,10 +128,24 @@ def value_loss(
     *,
     space: Space = "raw",
 ) -> float:
-    """Mean over N of − ln p(R): cross-entropy against the two-hot return.
+    """Loss of the value head: mean over N of − ln p(R), the cross-entropy against the two-hot return.
 
-    >>> round(value_loss(np.zeros((1, 2)), np.array([0.5]), np.array([0.0, 1.0])), 3)
-    0.693
+    Args:
+        logits: unnormalised log-probabilities over the bins, float64, (N, K).
+        returns: R, λ-returns of N ≥ 1 states pooled over batch and time, float64, (N,); constants, no gradient.
+        bins: centres of the K ≥ 2 bins in raw values, strictly increasing, float64, (K,).
+        space: space of the interpolation, "raw" (A23, default) or "symlog".
+
+    Returns:
+        The loss as a float, at least the mean entropy of the targets.
+
+    Raises:
+        TypeError: if an array is not float64.
+        ValueError: if shapes do not match, returns is empty or contains NaN, bins do not increase, or space is unknown.
+
+    Example:
+        >>> round(value_loss(np.zeros((1, 2)), np.array([0.5]), np.array([0.0, 1.0])), 3)
+        0.693
     """
     target = _target(logits, returns, bins, space)
     return float(-(target * log_softmax(logits)).sum(-1).mean())
@@ -108,10 +158,24 @@ def value_loss_gradient(
     *,
     space: Space = "raw",
 ) -> Float64[np.ndarray, "N K"]:
-    """∂L/∂logits = (p − two-hot)/N.
+    """Gradient of `value_loss` with respect to the logits: ∂L/∂logits = (p − two-hot)/N.
 
-    >>> value_loss_gradient(np.zeros((1, 2)), np.array([1.0]), np.array([0.0, 1.0])).tolist()
-    [[0.5, -0.5]]
+    Args:
+        logits: unnormalised log-probabilities over the bins, float64, (N, K).
+        returns: R, λ-returns of N ≥ 1 states pooled over batch and time, float64, (N,).
+        bins: centres of the K ≥ 2 bins in raw values, strictly increasing, float64, (K,).
+        space: space of the interpolation, "raw" (A23, default) or "symlog".
+
+    Returns:
+        The gradient, float64, (N, K); every row sums to 0.
+
+    Raises:
+        TypeError: if an array is not float64.
+        ValueError: if shapes do not match, returns is empty or contains NaN, bins do not increase, or space is unknown.
+
+    Example:
+        >>> value_loss_gradient(np.zeros((1, 2)), np.array([1.0]), np.array([0.0, 1.0])).tolist()
+        [[0.5, -0.5]]
     """
     target = _target(logits, returns, bins, space)
     return np.asarray((softmax(logits) - target) / len(logits))
@@ -119,7 +183,7 @@ def value_loss_gradient(
 
 def _target(logits: np.ndarray, returns: np.ndarray, bins: np.ndarray, space: Space) -> np.ndarray:
     target = twohot_encode(returns, bins, space=space)
-    check_shape("logits", logits, target.shape, equation="Eq. (10)")
+    require_shape("logits", logits, target.shape, equation="Eq. (10)")
     if len(target) == 0:
         raise ValueError("Eq. (10): returns is empty, but a mean needs at least one return")
     return target

@@ -4,7 +4,7 @@
     D⁺ = {A ≥ 0},   D⁻ = {A < 0},   A = R − v,   α = 0.5,   β = 0.3
 
 Only the sign of A enters. An empty set contributes 0. The prior is frozen: no gradient reaches it.
-Several action components: ln π and KL are sums over them.
+With several action components, ln π and KL are sums over the components.
 
 π → logits (N, A), π_prior → prior_logits (N, A).   a → action (N,), class indices.   A → advantage (N,).
 The N states are pooled over batch and time.
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Integer
 
 from dreamer4_reference.constants import ALPHA, BETA
-from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.levels import require_float64, require_shape
 from dreamer4_reference.twohot import log_softmax, softmax
 
 
@@ -28,12 +28,29 @@ def policy_loss(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> float:
-    """L for one action component.
+    """Policy loss for one categorical action component.
 
-    >>> round(policy_loss(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0]), np.array([1.0])), 3)
-    0.347
+    Args:
+        logits: unnormalised log-probabilities of π, float64, (N, A), N ≥ 1.
+        prior_logits: unnormalised log-probabilities of the frozen prior, float64, (N, A).
+        action: classes in [0, A) of the actions taken, any integer dtype, (N,).
+        advantage: R − v of each state, float64, (N,); only the sign enters, 0 counts as positive.
+        alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
+        beta: weight β of the KL term; 0.3 in the paper.
+
+    Returns:
+        The loss as a float.
+
+    Raises:
+        TypeError: if logits, prior_logits or advantage is not a float64 array, or action is not of an integer dtype.
+        ValueError: if shapes do not match, N is 0, a class is out of range, advantage contains NaN, or alpha lies
+            outside [0, 1].
+
+    Example:
+        >>> round(policy_loss(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0]), np.array([1.0])), 3)
+        0.347
     """
-    check_shape("action", action, (None,), equation="Eq. (11)")
+    require_shape("action", action, (None,), equation="Eq. (11)")
     return policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
 
@@ -45,13 +62,31 @@ def policy_loss_factored(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> float:
-    """L for F action components: logits and prior_logits hold F arrays (N, A_f), action is (N, F).
+    """Policy loss for F independent action components: ln π and KL are summed over the components.
 
-    >>> two = [np.zeros((1, 2)), np.zeros((1, 2))]
-    >>> round(policy_loss_factored(two, two, np.array([[0, 1]]), np.array([-1.0])), 3)
-    -0.693
+    Args:
+        logits: F arrays of unnormalised log-probabilities of π, float64, (N, A_f) for f in [0, F), N ≥ 1.
+        prior_logits: F arrays of unnormalised log-probabilities of the frozen prior, float64, (N, A_f).
+        action: classes of the actions taken, column f in [0, A_f), any integer dtype, (N, F).
+        advantage: R − v of each state, float64, (N,); only the sign enters, 0 counts as positive.
+        alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
+        beta: weight β of the KL term; 0.3 in the paper.
+
+    Returns:
+        The loss as a float.
+
+    Raises:
+        TypeError: if an array of logits, of prior_logits or advantage is not float64, or action is not of an integer
+            dtype.
+        ValueError: if shapes or numbers of components do not match, N is 0, a class is out of range, advantage contains
+            NaN, or alpha lies outside [0, 1].
+
+    Example:
+        >>> uniform = [np.zeros((1, 2)), np.zeros((1, 2))]
+        >>> round(policy_loss_factored(uniform, uniform, np.array([[0, 1]]), np.array([-1.0])), 3)
+        -0.693
     """
-    _check(logits, prior_logits, action, advantage)
+    _require_policy_inputs(logits, prior_logits, action, advantage)
     row = np.arange(len(action))
     log_prob = sum(log_softmax(component)[row, action[:, f]] for f, component in enumerate(logits))
     kl = sum(kl_to_prior(component, prior) for component, prior in zip(logits, prior_logits, strict=True))
@@ -66,13 +101,32 @@ def policy_loss_gradient(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> Float64[np.ndarray, "N A"]:
-    """∂L/∂logits, from ∂ ln π(a)/∂logits = onehot(a) − π and ∂KL/∂logits = π (ln π − ln π_prior − KL).
+    """Gradient of `policy_loss` with respect to the logits.
 
-    >>> policy_loss_gradient(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0]), np.array([1.0])).tolist()
-    [[-0.25, 0.25]]
+    Uses ∂ ln π(a)/∂logits = onehot(a) − π and ∂KL/∂logits = π (ln π − ln π_prior − KL).
+
+    Args:
+        logits: unnormalised log-probabilities of π, float64, (N, A), N ≥ 1.
+        prior_logits: unnormalised log-probabilities of the frozen prior, float64, (N, A).
+        action: classes in [0, A) of the actions taken, any integer dtype, (N,).
+        advantage: R − v of each state, float64, (N,); only the sign enters, 0 counts as positive.
+        alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
+        beta: weight β of the KL term; 0.3 in the paper.
+
+    Returns:
+        ∂L/∂logits, float64, (N, A); every row sums to 0.
+
+    Raises:
+        TypeError: if logits, prior_logits or advantage is not a float64 array, or action is not of an integer dtype.
+        ValueError: if shapes do not match, N is 0, a class is out of range, advantage contains NaN, or alpha lies
+            outside [0, 1].
+
+    Example:
+        >>> policy_loss_gradient(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0]), np.array([1.0])).tolist()
+        [[-0.25, 0.25]]
     """
-    check_shape("action", action, (None,), equation="Eq. (11)")
-    _check([logits], [prior_logits], action[:, None], advantage)
+    require_shape("action", action, (None,), equation="Eq. (11)")
+    _require_policy_inputs([logits], [prior_logits], action[:, None], advantage)
     pi, log_ratio = softmax(logits), log_softmax(logits) - log_softmax(prior_logits)
     onehot = np.eye(logits.shape[1])[action]
     likelihood = log_prob_weight(advantage, alpha)[:, None] * (onehot - pi)
@@ -81,10 +135,21 @@ def policy_loss_gradient(
 
 
 def log_prob_weight(advantage: Float64[np.ndarray, " N"], alpha: float = ALPHA) -> Float64[np.ndarray, " N"]:
-    """Factor of each ln π(a|s): (1 − α)/|D⁻| in D⁻, −α/|D⁺| in D⁺.
+    """Factor of ln π(a|s) in the loss: (1 − α)/|D⁻| for states in D⁻, −α/|D⁺| for states in D⁺.
 
-    >>> log_prob_weight(np.array([-3.0, -1.0, 0.0]), alpha=0.25).tolist()
-    [0.375, 0.375, -0.25]
+    Args:
+        advantage: R − v of each state, float64, (N,); 0 counts as positive.
+        alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
+
+    Returns:
+        The factors, float64, (N,). They sum to 1 − α over a non-empty D⁻ and to −α over a non-empty D⁺.
+
+    Raises:
+        ValueError: if alpha lies outside [0, 1] or advantage contains NaN, which belongs to neither set.
+
+    Example:
+        >>> log_prob_weight(np.array([-3.0, -1.0, 0.0]), alpha=0.25).tolist()
+        [0.375, 0.375, -0.25]
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"Eq. (11): alpha is {alpha}, but must lie in [0, 1]")
@@ -100,28 +165,39 @@ def kl_to_prior(
 ) -> Float64[np.ndarray, " N"]:
     """KL[π ‖ π_prior] of each state, exact over the actions.
 
-    >>> kl_to_prior(np.array([[0.0, np.log(3)]]), np.zeros((1, 2))).round(3).tolist()
-    [0.131]
+    Args:
+        logits: unnormalised log-probabilities of π, float64, (N, A).
+        prior_logits: unnormalised log-probabilities of the prior, float64, (N, A).
+
+    Returns:
+        KL in nats, float64, (N,), at least 0 up to rounding.
+
+    Raises:
+        TypeError: if an argument is not a float64 array.
+
+    Example:
+        >>> kl_to_prior(np.array([[0.0, np.log(3)]]), np.zeros((1, 2))).round(3).tolist()
+        [0.131]
     """
     log_ratio = log_softmax(logits) - log_softmax(prior_logits)
     return np.asarray((softmax(logits) * log_ratio).sum(-1))
 
 
-def _check(
+def _require_policy_inputs(
     logits: Sequence[np.ndarray], prior_logits: Sequence[np.ndarray], action: np.ndarray, advantage: np.ndarray
 ) -> None:
-    check_float64(equation="Eq. (11)", advantage=advantage)
-    check_shape("advantage", advantage, (None,), equation="Eq. (11)")
-    check_shape("action", action, (len(advantage), len(logits)), equation="Eq. (11)")
+    require_float64(equation="Eq. (11)", advantage=advantage)
+    require_shape("advantage", advantage, (None,), equation="Eq. (11)")
+    require_shape("action", action, (len(advantage), len(logits)), equation="Eq. (11)")
     if not np.issubdtype(action.dtype, np.integer):
         raise TypeError(f"Eq. (11): action has dtype {action.dtype}, but must hold class indices")
     if len(advantage) == 0 or len(prior_logits) != len(logits):
         raise ValueError(
-            f"Eq. (11): {len(advantage)} states, {len(logits)} logits and {len(prior_logits)} prior_logits were given, "
-            "but at least one state is needed and a prior for every component"
+            f"Eq. (11): {len(advantage)} states, {len(logits)} logits and {len(prior_logits)} prior_logits, "
+            "but at least one state and one prior per component are needed"
         )
     for f, (component, prior) in enumerate(zip(logits, prior_logits, strict=True)):
-        check_shape(f"logits[{f}]", component, (len(advantage), None), equation="Eq. (11)")
-        check_shape(f"prior_logits[{f}]", prior, component.shape, equation="Eq. (11)")
+        require_shape(f"logits[{f}]", component, (len(advantage), None), equation="Eq. (11)")
+        require_shape(f"prior_logits[{f}]", prior, component.shape, equation="Eq. (11)")
         if not ((action[:, f] >= 0) & (action[:, f] < component.shape[1])).all():
-            raise ValueError(f"Eq. (11): action holds a class outside 0 … {component.shape[1] - 1} in component {f}")
+            raise ValueError(f"Eq. (11): action contains a class outside 0 … {component.shape[1] - 1} in component {f}")

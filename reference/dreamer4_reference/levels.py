@@ -1,8 +1,9 @@
-"""What every equation demands of its arguments: signal levels τ, step sizes d, float64, shapes.
+"""Requirements on arguments that all equations share: signal levels τ, step sizes d, float64, shapes.
 
     0 ≤ τ ≤ 1,   d ∈ {1, 1/2, 1/4, …, 1/K_max},   K_max a power of two
 
-Each check raises a sentence that names the equation, the argument, what it got and what it needs.
+Each function returns nothing when the requirement holds. Otherwise it raises an exception whose message names the
+equation, the argument, the value received and the values allowed. `equation` is the prefix of that message.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,10 +12,18 @@ import numpy as np
 from jaxtyping import Float64
 
 
-def check_float64(*, equation: str, **arrays: object) -> None:
-    """Refuse everything but float64 arrays, so that no precision is lost silently.
+def require_float64(*, equation: str, **arrays: object) -> None:
+    """Require float64 NumPy arrays, because an implicit cast would lose precision without notice.
 
-    >>> check_float64(equation="Eq. (1)", z0=np.zeros(3))
+    Args:
+        equation: prefix of the message, such as "Eq. (1)".
+        arrays: the values to check, by the names that the message uses.
+
+    Raises:
+        TypeError: if a value is not a NumPy array or has another dtype.
+
+    Example:
+        >>> require_float64(equation="Eq. (1)", z0=np.zeros(3))
     """
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
@@ -23,44 +32,85 @@ def check_float64(*, equation: str, **arrays: object) -> None:
             raise TypeError(f"{equation}: {name} has dtype {array.dtype}, but must be float64")
 
 
-def check_shape(name: str, array: np.ndarray, shape: tuple[int | None, ...], *, equation: str) -> None:
-    """Refuse an array whose shape differs; None leaves an axis free. Nothing ever broadcasts by luck.
+def require_shape(name: str, array: np.ndarray, shape: tuple[int | None, ...], *, equation: str) -> None:
+    """Require an exact shape, because NumPy would broadcast a wrong one without notice.
 
-    >>> check_shape("tau", np.zeros((2, 3)), (2, None), equation="Eq. (7)")
+    Args:
+        name: name of the array in the message.
+        array: array of any dtype.
+        shape: one entry per axis; None accepts any length.
+        equation: prefix of the message, such as "Eq. (7)".
+
+    Raises:
+        ValueError: if the number of axes or a length differs.
+
+    Example:
+        >>> require_shape("tau", np.zeros((2, 3)), (2, None), equation="Eq. (7)")
     """
     if array.ndim != len(shape) or any(need not in (None, got) for got, need in zip(array.shape, shape, strict=True)):
         needed = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{equation}: {name} has shape {array.shape}, but must have shape ({needed})")
 
 
-def check_same_shape(*, equation: str, **arrays: np.ndarray) -> None:
-    """Refuse float64 arrays that differ in shape.
+def require_same_shape(*, equation: str, **arrays: np.ndarray) -> None:
+    """Require float64 arrays of one shape.
 
-    >>> check_same_shape(equation="Eq. (1)", z0=np.zeros(3), z1=np.ones(3))
+    Args:
+        equation: prefix of the message, such as "Eq. (1)".
+        arrays: at least one array, by the names that the message uses; the first one gives the shape.
+
+    Raises:
+        TypeError: if a value is not a float64 array.
+        ValueError: if a shape differs from the first.
+
+    Example:
+        >>> require_same_shape(equation="Eq. (1)", z0=np.zeros(3), z1=np.ones(3))
     """
-    check_float64(equation=equation, **arrays)
-    (first, one), *others = arrays.items()
-    for name, other in others:
-        if other.shape != one.shape:
-            raise ValueError(f"{equation}: {name} has shape {other.shape}, but must have that of {first}, {one.shape}")
+    require_float64(equation=equation, **arrays)
+    first, expected = next(iter(arrays.items()))
+    for name, array in arrays.items():
+        if array.shape != expected.shape:
+            raise ValueError(
+                f"{equation}: {name} has shape {array.shape}, but must have that of {first}, {expected.shape}"
+            )
 
 
-def check_level(tau: Float64[np.ndarray, "*batch"], *, equation: str, below_one: bool = False) -> None:
-    """Refuse signal levels outside [0, 1], or [0, 1) where the equation divides by 1 − τ.
+def require_level(tau: Float64[np.ndarray, "*batch"], *, equation: str, below_one: bool = False) -> None:
+    """Require signal levels in [0, 1], or in [0, 1) where the equation divides by 1 − τ. NaN is rejected.
 
-    >>> check_level(np.array([0.0, 0.5, 1.0]), equation="Eq. (1)")
+    Args:
+        tau: float64 signal levels, any shape; 0 is pure noise, 1 is clean data.
+        equation: prefix of the message, such as "Eq. (1)".
+        below_one: True excludes τ = 1.
+
+    Raises:
+        TypeError: if tau is not a float64 array.
+        ValueError: if a level lies outside the interval.
+
+    Example:
+        >>> require_level(np.array([0.0, 0.5, 1.0]), equation="Eq. (1)")
     """
-    check_float64(equation=equation, tau=tau)
+    require_float64(equation=equation, tau=tau)
     inside = (tau >= 0) & ((tau < 1) if below_one else (tau <= 1))
     if not inside.all():
         interval = "[0, 1), because 1 − τ divides" if below_one else "[0, 1]"
         raise ValueError(f"{equation}: tau contains {tau[~inside].flat[0]}, but signal levels lie in {interval}")
 
 
-def check_power_of_two(name: str, count: int, *, equation: str) -> None:
-    """Refuse a number of steps that is not a power of two; 1 is one.
+def require_power_of_two(name: str, count: int, *, equation: str) -> None:
+    """Require an integer power of two; 1 = 2⁰ is accepted.
 
-    >>> check_power_of_two("k_max", 64, equation="Eq. (4)")
+    Args:
+        name: name of the number in the message.
+        count: number of steps, an int or NumPy integer ≥ 1.
+        equation: prefix of the message, such as "Eq. (4)".
+
+    Raises:
+        TypeError: if count is not an integer; bool is rejected.
+        ValueError: if count is not a power of two.
+
+    Example:
+        >>> require_power_of_two("k_max", 64, equation="Eq. (4)")
     """
     if isinstance(count, bool) or not isinstance(count, int | np.integer):
         raise TypeError(f"{equation}: {name} is of type {type(count).__name__}, but must be an int")
@@ -68,35 +118,66 @@ def check_power_of_two(name: str, count: int, *, equation: str) -> None:
         raise ValueError(f"{equation}: {name} is {count}, but must be a power of two: 1, 2, 4, …")
 
 
-def check_step(d: Float64[np.ndarray, "*batch"], *, k_max: int | None = None, name: str = "d", equation: str) -> None:
-    """Refuse step sizes that are not one of 1, 1/2, 1/4, …, 1/K_max; without k_max the ladder has no end.
+def require_step(d: Float64[np.ndarray, "*batch"], *, k_max: int | None = None, name: str = "d", equation: str) -> None:
+    """Require step sizes from the list 1, 1/2, 1/4, …, 1/K_max. NaN is rejected.
 
-    >>> check_step(np.array([1.0, 0.25]), k_max=4, equation="Eq. (4)")
+    Args:
+        d: float64 step sizes, any shape.
+        k_max: K_max, a power of two; None accepts every 2⁻ⁿ with n ≥ 0.
+        name: name of the array in the message.
+        equation: prefix of the message, such as "Eq. (4)".
+
+    Raises:
+        TypeError: if d is not a float64 array or k_max is not an integer.
+        ValueError: if a step size is not in the list or k_max is not a power of two.
+
+    Example:
+        >>> require_step(np.array([1.0, 0.25]), k_max=4, equation="Eq. (4)")
     """
-    check_float64(equation=equation, **{name: d})
+    require_float64(equation=equation, **{name: d})
     mantissa = np.frexp(d)[0]
     on_ladder = (mantissa == 0.5) & (d <= 1)
     if k_max is not None:
-        check_power_of_two("k_max", k_max, equation=equation)
+        require_power_of_two("k_max", k_max, equation=equation)
         on_ladder &= d * k_max >= 1
     if not on_ladder.all():
         end = "…" if k_max is None else f"… down to 1/{k_max}"
         raise ValueError(f"{equation}: {name} contains {d[~on_ladder].flat[0]}, but step sizes are 1, 1/2, {end}")
 
 
-def check_option(name: str, got: str, options: tuple[str, ...], *, equation: str) -> None:
-    """Refuse the name of a reading that does not exist.
+def require_option(name: str, got: str, options: tuple[str, ...], *, equation: str) -> None:
+    """Require the name of an existing reading or option.
 
-    >>> check_option("norm", "mean", ("mean", "sum"), equation="Eq. (7)")
+    Args:
+        name: name of the keyword in the message.
+        got: the value received.
+        options: all values allowed.
+        equation: prefix of the message, such as "Eq. (7)".
+
+    Raises:
+        ValueError: if got is not among the options.
+
+    Example:
+        >>> require_option("norm", "mean", ("mean", "sum"), equation="Eq. (7)")
     """
     if got not in options:
         raise ValueError(f"{equation}: {name} is {got!r}, but must be one of {', '.join(map(repr, options))}")
 
 
-def check_names(name: str, mapping: Mapping[str, object], needed: Collection[str], *, equation: str) -> None:
-    """Refuse a mapping that lacks a parameter.
+def require_names(name: str, mapping: Mapping[str, object], needed: Collection[str], *, equation: str) -> None:
+    """Require that a mapping contains all parameters that the function reads; further keys are ignored.
 
-    >>> check_names("layer", {"wq": 0, "wk": 0}, ["wq"], equation="layers")
+    Args:
+        name: name of the mapping in the message.
+        mapping: parameters by name.
+        needed: names that must be present.
+        equation: prefix of the message, such as "layers".
+
+    Raises:
+        ValueError: if a name is missing.
+
+    Example:
+        >>> require_names("layer", {"wq": 0, "wk": 0}, ["wq"], equation="layers")
     """
     if missing := [key for key in needed if key not in mapping]:
         raise ValueError(f"{equation}: {name} lacks {', '.join(missing)}")

@@ -1,12 +1,13 @@
-"""Sec. 3.4: attention with grouped queries, a capped logit and a causal window.
+"""Sec. 3.4: attention with grouped queries, soft-capped logits and a causal window.
 
-    out_i = Σ_j p_ij v_j,   p_i = softmax over the keys j that i may attend to of s_ij,   s_ij = c tanh(q_i · k_j / (√D c))
+    out_i = Σ_j p_ij v_j,   p_i = softmax of s_ij over the keys j visible to i,   s_ij = c tanh(q_i · k_j / (√D c))
 
-The scale 1/√D precedes the cap, the cap precedes the mask: what is masked has weight 0, whatever its logit.
-Query head h reads key/value head h // (Hq/Hkv), so neighbouring query heads share one (GQA).
-Who may attend to whom is one predicate, `may_attend`: a causal query sees no later key; a window of C keys, itself
-included, leaves i − C + 1 … i (A30 "inclusive"; where C counts past frames only, "exclusive", the window is C + 1).
-Read as: the paper gives no c; 50 (A26). None leaves the cap out.
+The order is scale 1/√D, cap, mask: a masked key has weight 0 whatever its logit.
+Query head h uses key/value head h // (Hq/Hkv), so neighbouring query heads share one (GQA).
+One predicate, `may_attend`, decides visibility: a causal query sees no later key, and a window of C keys, the query's
+own position included, leaves i − C + 1 … i (A30 "inclusive"; under "exclusive", where C counts past frames only, the
+window is C + 1).
+Read as: the paper states no c; 50 in the layers (A26). softcap None leaves the cap out.
 
 q (B, Lq, Hq, D);   k, v (B, Lk, Hkv, D);   mask bool (Lq, Lk), True = may attend.   out (B, Lq, Hq, D).
 """
@@ -14,27 +15,55 @@ q (B, Lq, Hq, D);   k, v (B, Lk, Hkv, D);   mask bool (Lq, Lk), True = may atten
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dreamer4_reference.levels import check_float64, check_shape
+from dreamer4_reference.levels import require_float64, require_shape
 
 
 def may_attend(query: int, key: int, *, causal: bool, window: int | None) -> bool:
-    """Whether the position `query` may attend to the position `key`.
+    """Visibility of the position `key` to the position `query`.
 
-    >>> [may_attend(2, key, causal=True, window=2) for key in range(4)]
-    [False, True, True, False]
+    Args:
+        query: index of the query.
+        key: index of the key, on the same axis.
+        causal: True hides keys after the query.
+        window: number of visible positions that end with the query, at least 1; requires causal. None for no limit.
+
+    Returns:
+        True if the query may attend to the key.
+
+    Raises:
+        ValueError: if window is below 1 or given without causal.
+
+    Example:
+        >>> [may_attend(2, key, causal=True, window=2) for key in range(4)]
+        [False, True, True, False]
     """
     if window is not None and (window < 1 or not causal):
-        raise ValueError(f"attention: window is {window} with causal = {causal}, but is ≥ 1 and comes with causal")
+        raise ValueError(
+            f"attention: window is {window} with causal = {causal}, but must be ≥ 1 and needs causal = True"
+        )
     if causal and key > query:
         return False
     return window is None or query - key < window
 
 
 def attention_mask(length_q: int, length_k: int, *, causal: bool, window: int | None) -> Bool[np.ndarray, "Lq Lk"]:
-    """The predicate for every pair; the queries are the last length_q of the length_k positions.
+    """Mask of `may_attend` for every pair; the queries are the last length_q of the length_k positions.
 
-    >>> attention_mask(2, 3, causal=True, window=None).astype(int).tolist()
-    [[1, 1, 0], [1, 1, 1]]
+    Args:
+        length_q: Lq, number of queries, in 1 … length_k; fewer than length_k when earlier keys come from a cache.
+        length_k: Lk, number of keys.
+        causal: True hides keys after the query.
+        window: number of visible positions that end with the query, at least 1; requires causal. None for no limit.
+
+    Returns:
+        bool, (Lq, Lk), True = may attend.
+
+    Raises:
+        ValueError: if length_q lies outside 1 … length_k, or window is below 1 or given without causal.
+
+    Example:
+        >>> attention_mask(2, 3, causal=True, window=None).astype(int).tolist()
+        [[1, 1, 0], [1, 1, 1]]
     """
     if not 1 <= length_q <= length_k:
         raise ValueError(f"attention: length_q is {length_q}, but must lie in 1 … length_k = {length_k}")
@@ -43,12 +72,24 @@ def attention_mask(length_q: int, length_k: int, *, causal: bool, window: int | 
 
 
 def soft_cap(logits: Float64[np.ndarray, "*batch"], cap: float) -> Float64[np.ndarray, "*batch"]:
-    """c tanh(logit/c), between −c and c: odd, with slope 1 at 0.
+    """Soft cap c tanh(logit/c) in [−c, c]: odd, with slope 1 at 0.
 
-    >>> soft_cap(np.array([0.0, 1.0, 1e9]), 50.0).round(4).tolist()
-    [0.0, 0.9999, 50.0]
+    Args:
+        logits: float64, any shape.
+        cap: c, finite and above 0.
+
+    Returns:
+        float64, shaped like logits.
+
+    Raises:
+        TypeError: if logits is not a float64 array.
+        ValueError: if cap is not finite and above 0.
+
+    Example:
+        >>> soft_cap(np.array([0.0, 1.0, 1e9]), 50.0).round(4).tolist()
+        [0.0, 0.9999, 50.0]
     """
-    check_float64(equation="soft cap", logits=logits)
+    require_float64(equation="soft cap", logits=logits)
     if not 0 < cap < np.inf:
         raise ValueError(f"soft cap: cap is {cap}, but must be finite and above 0")
     return np.asarray(cap * np.tanh(logits / cap))
@@ -62,13 +103,29 @@ def attention_weights(
     softcap: float | None = None,
     scale: float | None = None,
 ) -> Float64[np.ndarray, "B Hq Lq Lk"]:
-    """p: how much each query takes from each key; every row sums to 1.
+    """Attention weights p.
 
-    >>> one = np.ones((1, 2, 1, 1))
-    >>> attention_weights(one, one, mask=attention_mask(2, 2, causal=True, window=None))[0, 0].tolist()
-    [[1.0, 0.0], [0.5, 0.5]]
+    Args:
+        q: queries, float64, (B, Lq, Hq, D).
+        k: keys, float64, (B, Lk, Hkv, D), Hkv a divisor of Hq.
+        mask: bool, (Lq, Lk), True = may attend, at least one True per row.
+        softcap: c, finite and above 0; None for no cap.
+        scale: factor of q · k; None for 1/√D.
+
+    Returns:
+        p, float64, (B, Hq, Lq, Lk): every row sums to 1, masked keys have exactly 0.
+
+    Raises:
+        TypeError: if q or k is not a float64 array or mask is not bool.
+        ValueError: if shapes do not match, Hkv does not divide Hq, a query sees no key, or softcap is not finite and
+            above 0.
+
+    Example:
+        >>> q = np.ones((1, 2, 1, 1))
+        >>> attention_weights(q, q, mask=attention_mask(2, 2, causal=True, window=None))[0, 0].tolist()
+        [[1.0, 0.0], [0.5, 0.5]]
     """
-    _check(q, k, mask)
+    _require_attention_inputs(q, k, mask)
     return _weights(_logits(q, k, softcap, scale), mask)
 
 
@@ -81,13 +138,30 @@ def attention(
     softcap: float | None = None,
     scale: float | None = None,
 ) -> Float64[np.ndarray, "B Lq Hq D"]:
-    """out: for every query and head the mean of the values, weighted by p.
+    """Attention output: for every query and head the mean of the visible values, weighted by p.
 
-    >>> q, v = np.ones((1, 2, 1, 1)), np.array([[[[2.0]], [[4.0]]]])
-    >>> attention(q, q, v, mask=attention_mask(2, 2, causal=True, window=None)).ravel().tolist()
-    [2.0, 3.0]
+    Args:
+        q: queries, float64, (B, Lq, Hq, D).
+        k: keys, float64, (B, Lk, Hkv, D), Hkv a divisor of Hq.
+        v: values, float64, (B, Lk, Hkv, D).
+        mask: bool, (Lq, Lk), True = may attend, at least one True per row.
+        softcap: c, finite and above 0; None for no cap.
+        scale: factor of q · k; None for 1/√D.
+
+    Returns:
+        out, float64, (B, Lq, Hq, D).
+
+    Raises:
+        TypeError: if q, k or v is not a float64 array or mask is not bool.
+        ValueError: if shapes do not match, Hkv does not divide Hq, a query sees no key, or softcap is not finite and
+            above 0.
+
+    Example:
+        >>> q, v = np.ones((1, 2, 1, 1)), np.array([[[[2.0]], [[4.0]]]])
+        >>> attention(q, q, v, mask=attention_mask(2, 2, causal=True, window=None)).ravel().tolist()
+        [2.0, 3.0]
     """
-    _check(q, k, mask, v=v)
+    _require_attention_inputs(q, k, mask, v=v)
     weights = _weights(_logits(q, k, softcap, scale), mask)
     return np.einsum("bhij,bjhd->bihd", weights, _for_each_query_head(v, q))
 
@@ -102,15 +176,33 @@ def attention_gradients(
     softcap: float | None = None,
     scale: float | None = None,
 ) -> tuple[Float64[np.ndarray, "B Lq Hq D"], Float64[np.ndarray, "B Lk Hkv D"], Float64[np.ndarray, "B Lk Hkv D"]]:
-    """dq, dk, dv for a loss whose gradient with respect to out is d_out.
+    """Gradients of a loss with respect to q, k and v, given its gradient with respect to the attention output.
 
-    dp_ij = d_out_i · v_j,   ds_ij = p_ij (dp_ij − Σ_j p_ij dp_ij),   and before the cap ds_ij (1 − (s_ij/c)²).
+        dp_ij = d_out_i · v_j,   ds_ij = p_ij (dp_ij − Σ_j p_ij dp_ij),   before the cap ds_ij (1 − (s_ij/c)²)
 
-    >>> one = np.ones((1, 1, 1, 1))
-    >>> [float(x.item()) for x in attention_gradients(one, one, one, 3 * one, mask=np.ones((1, 1), bool))]
-    [0.0, 0.0, 3.0]
+    Args:
+        q: queries, float64, (B, Lq, Hq, D).
+        k: keys, float64, (B, Lk, Hkv, D), Hkv a divisor of Hq.
+        v: values, float64, (B, Lk, Hkv, D).
+        d_out: ∂loss/∂out, float64, (B, Lq, Hq, D).
+        mask: bool, (Lq, Lk), True = may attend, at least one True per row.
+        softcap: c, finite and above 0; None for no cap.
+        scale: factor of q · k; None for 1/√D.
+
+    Returns:
+        (dq, dk, dv), float64, shaped like q, k and v; dk and dv are summed over the query heads of a group.
+
+    Raises:
+        TypeError: if q, k, v or d_out is not a float64 array or mask is not bool.
+        ValueError: if shapes do not match, Hkv does not divide Hq, a query sees no key, or softcap is not finite and
+            above 0.
+
+    Example:
+        >>> q = np.ones((1, 1, 1, 1))
+        >>> [float(x.item()) for x in attention_gradients(q, q, q, 3 * q, mask=np.ones((1, 1), bool))]
+        [0.0, 0.0, 3.0]
     """
-    _check(q, k, mask, v=v, d_out=d_out)
+    _require_attention_inputs(q, k, mask, v=v, d_out=d_out)
     capped = _logits(q, k, softcap, scale)
     p = _weights(capped, mask)
     dp = np.einsum("bihd,bjhd->bhij", d_out, _for_each_query_head(v, q))
@@ -133,7 +225,7 @@ def _logits(q: np.ndarray, k: np.ndarray, softcap: float | None, scale: float | 
 
 def _weights(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
     masked = np.where(mask, logits, -np.inf)
-    # Subtracting the largest logit changes nothing but keeps exp in range.
+    # Subtracting the largest logit does not change the result and keeps exp in range.
     share = np.exp(masked - masked.max(-1, keepdims=True))
     return np.asarray(share / share.sum(-1, keepdims=True))
 
@@ -147,17 +239,15 @@ def _sum_over_group(gradient: np.ndarray, kv: np.ndarray) -> np.ndarray:
     return np.asarray(gradient.reshape(batch, length, heads, -1, width).sum(3))
 
 
-def _check(q: np.ndarray, k: np.ndarray, mask: np.ndarray, **others: np.ndarray) -> None:
-    check_float64(equation="attention", q=q, k=k, **others)
-    check_shape("q", q, (None,) * 4, equation="attention")
-    check_shape("k", k, (q.shape[0], None, None, q.shape[3]), equation="attention")
-    for name, other in others.items():
-        check_shape(name, other, q.shape if name == "d_out" else k.shape, equation="attention")
+def _require_attention_inputs(q: np.ndarray, k: np.ndarray, mask: np.ndarray, **arrays: np.ndarray) -> None:
+    require_float64(equation="attention", q=q, k=k, **arrays)
+    require_shape("q", q, (None,) * 4, equation="attention")
+    require_shape("k", k, (q.shape[0], None, None, q.shape[3]), equation="attention")
+    for name, array in arrays.items():
+        require_shape(name, array, q.shape if name == "d_out" else k.shape, equation="attention")
     if k.shape[2] == 0 or q.shape[2] % k.shape[2]:
-        raise ValueError(
-            f"attention: {q.shape[2]} query heads do not divide into {k.shape[2]} groups, one for each key head"
-        )
-    check_shape("mask", mask, (q.shape[1], k.shape[1]), equation="attention")
+        raise ValueError(f"attention: {q.shape[2]} query heads are not a multiple of {k.shape[2]} key heads")
+    require_shape("mask", mask, (q.shape[1], k.shape[1]), equation="attention")
     if mask.dtype != np.bool_:
         raise TypeError(f"attention: mask has dtype {mask.dtype}, but must be bool")
     if not mask.any(-1).all():

@@ -12,7 +12,7 @@ jaxtyping.install_import_hook("dreamer4_reference", CHECKER)
 
 @pytest.fixture
 def as_installed() -> Iterator[None]:
-    """The reference as users run it: its own checks speak, not the annotations."""
+    """Disable the checks of annotations, so that the reference raises its own exceptions as it does for users."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,4 +1,4 @@
-"""What the architecture's modules do, on random inputs, against explicit loops and finite differences."""
+"""Modules of the architecture on random inputs, compared with explicit loops and finite differences."""
 
 from collections.abc import Callable
 from math import comb
@@ -36,7 +36,7 @@ def heads(seed: int, *, causal: bool = True, window: int | None = 2) -> dict[str
 
 
 def one_query(q: Array, k: Array, v: Array, mask: Array, cap: float | None, b: int, i: int, h: int) -> Array:
-    """The output of one query of one head, by a loop over the keys that it may attend to."""
+    """Output of one query of one head, by a loop over the visible keys."""
     group = q.shape[2] // k.shape[2]
     total, out = 0.0, np.zeros(q.shape[3])
     for j in range(k.shape[1]):
@@ -48,7 +48,6 @@ def one_query(q: Array, k: Array, v: Array, mask: Array, cap: float | None, b: i
 
 
 def numerical_gradient(function: Callable[[Array], float], x: Array, step: float = 1e-6) -> Array:
-    """Central differences."""
     gradient = np.zeros_like(x)
     for index in np.ndindex(*x.shape):
         up, down = x.copy(), x.copy()
@@ -72,17 +71,17 @@ def test_attention_is_the_loop_over_the_keys_that_each_query_may_attend_to(
         np.testing.assert_allclose(out[b, i, h], one_query(**case, cap=cap, b=b, i=i, h=h), rtol=1e-12)
 
 
-def test_the_last_query_of_a_prefix_sees_what_it_sees_in_the_whole() -> None:
+def test_last_query_of_a_prefix_sees_the_same_keys_as_in_the_full_sequence() -> None:
     whole = attention_mask(7, 7, causal=True, window=3)
     assert np.array_equal(attention_mask(2, 7, causal=True, window=3), whole[-2:])
 
 
-def test_a_window_of_c_keys_is_the_query_and_the_c_minus_1_before_it() -> None:
+def test_window_of_c_keys_is_the_query_and_the_c_minus_1_before_it() -> None:
     seen = [[j for j in range(6) if may_attend(i, j, causal=True, window=3)] for i in range(6)]
     assert seen == [[0], [0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
 
 
-def test_a_window_as_long_as_the_sequence_is_none() -> None:
+def test_window_as_long_as_the_sequence_equals_no_window() -> None:
     unlimited = attention_mask(5, 5, causal=True, window=None)
     assert np.array_equal(attention_mask(5, 5, causal=True, window=5), unlimited)
     assert not np.array_equal(attention_mask(5, 5, causal=True, window=4), unlimited)
@@ -90,7 +89,7 @@ def test_a_window_as_long_as_the_sequence_is_none() -> None:
 
 @pytest.mark.parametrize("cap", [None, CAP])
 @pytest.mark.parametrize("scale", [None, 0.7])
-def test_the_gradients_of_attention_are_its_finite_differences(cap: float | None, scale: float | None) -> None:
+def test_attention_gradients_equal_finite_differences(cap: float | None, scale: float | None) -> None:
     case = heads(1)
     d_out = np.random.default_rng(2).normal(size=case["q"].shape)
     found = attention_gradients(**case, d_out=d_out, softcap=cap, scale=scale)
@@ -102,7 +101,7 @@ def test_the_gradients_of_attention_are_its_finite_differences(cap: float | None
         np.testing.assert_allclose(gradient, numerical_gradient(loss, case[name]), rtol=1e-6, atol=1e-8)
 
 
-def test_what_is_masked_moves_nothing_however_large() -> None:
+def test_masked_keys_and_values_have_no_effect_at_any_magnitude() -> None:
     case = heads(3, window=None)
     changed = case | {"k": case["k"].copy(), "v": case["v"].copy()}
     changed["k"][:, -1], changed["v"][:, -1] = 1e6, -1e6
@@ -126,7 +125,7 @@ def test_the_scale_precedes_the_cap() -> None:
     assert not np.allclose(attention(**case, softcap=CAP, scale=0.3), capped_first)
 
 
-def test_a_distant_cap_is_none_and_a_near_one_bounds() -> None:
+def test_large_cap_equals_no_cap_and_small_cap_bounds_the_logits() -> None:
     logits = np.array([-300.0, -1.0, 0.0, 1.0, 300.0])
     np.testing.assert_allclose(soft_cap(logits, 1e9), logits, rtol=1e-12)
     assert (np.abs(soft_cap(logits, 50.0)) <= 50).all()
@@ -145,7 +144,7 @@ def test_rescaling_q_or_k_changes_nothing_after_qk_norm(norm: Norm) -> None:
     np.testing.assert_allclose(k, k_scaled, rtol=1e-12)
 
 
-def test_qk_norms_have_their_lengths_and_layernorm_alone_its_mean() -> None:
+def test_qk_norms_have_their_lengths_and_only_layernorm_is_centred() -> None:
     case = heads(7)
     rms, l2, centred = (qk_norm(case["q"], case["k"], norm=norm)[0] for norm in ("rms", "l2", "layernorm"))
     for q, length in ((rms, 6.0), (l2, 1.0), (centred, 6.0)):
@@ -155,7 +154,7 @@ def test_qk_norms_have_their_lengths_and_layernorm_alone_its_mean() -> None:
     assert (np.abs(rms.mean(-1)) > 1e-3).any()
 
 
-def test_rms_norm_is_qk_norm_where_nothing_is_added() -> None:
+def test_rms_norm_with_zero_eps_equals_qk_norm() -> None:
     case = heads(8)
     np.testing.assert_allclose(rms_norm(case["q"], np.ones(6), eps=0.0), qk_norm(case["q"], case["k"])[0], rtol=1e-14)
 
@@ -184,7 +183,7 @@ def test_swiglu_gates_with_its_first_matrix() -> None:
 
 
 def random_layers(seed: int, depth: int, *, width: int = 8) -> list[dict[str, Array]]:
-    """Parameters that hide nothing: no zero, gains about 1."""
+    """Random parameters without zeros, gains about 1, so that every input has an effect."""
     rng = np.random.default_rng(seed)
     shapes = layer_shapes(width, heads=4, kv_heads=2, head_width=4, mlp_width=6)
     return [{name: rng.normal(size=shape) + (len(shape) == 1) for name, shape in shapes.items()} for _ in range(depth)]
@@ -194,20 +193,20 @@ def tokens(seed: int) -> Array:
     return np.random.default_rng(seed).normal(size=(2, 6, 5, 8))
 
 
-def moved(function: Callable[[Array], Array], x: Array, place: tuple[int | slice, ...]) -> Array:
-    """Which (frame, token) of the first sequence change with x at `place`."""
+def moved(function: Callable[[Array], Array], x: Array, index: tuple[int | slice, ...]) -> Array:
+    """Mask (T, S) of the tokens of the first sequence that change with x[index]."""
     changed = x.copy()
-    changed[place] += 1.0
+    changed[index] += 1.0
     return np.asarray((function(x) != function(changed))[0].any(-1))
 
 
-def test_a_space_layer_moves_the_frame_alone_and_all_of_it() -> None:
+def test_space_layer_changes_exactly_the_tokens_of_the_perturbed_frame() -> None:
     (layer,) = random_layers(10, 1)
     found = moved(lambda x: residual_layer(x, layer, "space"), tokens(0), (0, 2, 3))
     assert np.array_equal(found, np.arange(6)[:, None] + np.zeros(5) == 2)
 
 
-def test_a_time_layer_moves_the_place_alone_from_its_frame_to_the_end_of_the_window() -> None:
+def test_time_layer_changes_one_token_index_from_its_frame_to_the_window_end() -> None:
     (layer,) = random_layers(11, 1)
     found = moved(lambda x: residual_layer(x, layer, "time", window=3), tokens(1), (0, 2, 3))
     assert sorted(map(tuple, np.argwhere(found).tolist())) == [(2, 3), (3, 3), (4, 3)]
@@ -220,7 +219,7 @@ def test_several_layers_stay_causal_and_reach_every_token_of_every_later_frame()
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_no_depth_opens_a_path_that_the_mask_forbids(kind: Any) -> None:
+def test_stacked_layers_open_no_path_that_the_mask_forbids(kind: Any) -> None:
     allow = modality_mask(kind, ["latent", "latent", "image", "image", "speech"], np.zeros(5, int))
     layers = random_layers(13, 8)
 
@@ -234,7 +233,7 @@ def test_no_depth_opens_a_path_that_the_mask_forbids(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["space", "time"])
-def test_a_layer_whose_attention_and_mlp_put_out_zero_is_the_identity(kind: Any) -> None:
+def test_layer_with_zero_attention_and_mlp_output_is_the_identity(kind: Any) -> None:
     (layer,) = random_layers(14, 1)
     zeroed = layer | {"wo": 0 * layer["wo"], "w_down": 0 * layer["w_down"]}
     assert np.array_equal(residual_layer(tokens(4), zeroed, kind), tokens(4))
@@ -242,7 +241,7 @@ def test_a_layer_whose_attention_and_mlp_put_out_zero_is_the_identity(kind: Any)
 
 
 @pytest.mark.parametrize("kind", ["space", "time"])
-def test_one_frame_after_another_is_the_whole_sequence(kind: Any) -> None:
+def test_frame_by_frame_equals_the_full_sequence(kind: Any) -> None:
     (layer,) = random_layers(15, 1)
     x = tokens(5)
     whole = residual_layer(x, layer, kind, window=3)
@@ -251,7 +250,7 @@ def test_one_frame_after_another_is_the_whole_sequence(kind: Any) -> None:
         np.testing.assert_allclose(prefix, whole[:, :frames], rtol=1e-12)
 
 
-def test_frames_outside_the_window_may_be_forgotten_since_only_differences_of_positions_matter() -> None:
+def test_dropping_frames_outside_the_window_does_not_change_the_output() -> None:
     (layer,) = random_layers(16, 1)
     x = tokens(6)
     np.testing.assert_allclose(
@@ -262,7 +261,7 @@ def test_frames_outside_the_window_may_be_forgotten_since_only_differences_of_po
 
 
 @pytest.mark.parametrize("kind", ["space", "time"])
-def test_the_lengths_of_queries_and_keys_do_not_matter_in_a_layer_and_their_gains_do(kind: Any) -> None:
+def test_layer_ignores_query_and_key_lengths_but_not_their_gains(kind: Any) -> None:
     (layer,) = random_layers(19, 1)
     expected = residual_layer(tokens(9), layer, kind, eps=1e-12)
     for name in ("wq", "wk"):
@@ -272,7 +271,7 @@ def test_the_lengths_of_queries_and_keys_do_not_matter_in_a_layer_and_their_gain
         assert not np.allclose(residual_layer(tokens(9), layer | {name: 2 * layer[name]}, kind, eps=1e-12), expected)
 
 
-def test_without_rotation_in_space_the_order_of_a_frames_tokens_does_not_matter() -> None:
+def test_without_rope_in_space_the_order_of_a_frames_tokens_is_irrelevant() -> None:
     (layer,) = random_layers(17, 1)
     x, order = tokens(7), np.array([3, 1, 4, 0, 2])
     unrotated = residual_layer(x, layer, "space", axes="time")
@@ -284,7 +283,7 @@ def test_without_rotation_in_space_the_order_of_a_frames_tokens_does_not_matter(
 
 def test_a_quarter_of_the_layers_mixes_time() -> None:
     assert layer_kinds(9) == ["space", "space", "space", "time"] * 2 + ["space"]
-    assert layer_kinds(4, place="other") == ["time", "space", "space", "space"]
+    assert layer_kinds(4, position="other") == ["time", "space", "space", "space"]
     assert layer_kinds(6, 3, time_layer="adds") == ["space", "space", "both"] * 2
     assert layer_kinds(2, 1) == ["time", "time"]
 
@@ -299,13 +298,13 @@ def test_an_added_time_layer_follows_its_space_layer() -> None:
 # Masks
 
 
-def test_each_modality_sees_what_its_side_of_the_tokenizer_allows() -> None:
+def test_each_modality_sees_what_encoder_and_decoder_allow() -> None:
     modality, frame = ["latent", "image", "speech"], np.zeros(3, int)
     assert modality_mask("encoder", modality, frame).astype(int).tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 1]]
     assert modality_mask("decoder", modality, frame).astype(int).tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
 
 
-def test_the_firewall_hides_agent_tokens_and_nothing_else() -> None:
+def test_dynamics_mask_hides_agent_tokens_and_nothing_else() -> None:
     modality = ["latent", "register", "label", "action", "agent"]
     allowed = modality_mask("dynamics", modality, np.zeros(5, int))
     assert allowed[:, :4].all()
@@ -313,7 +312,7 @@ def test_the_firewall_hides_agent_tokens_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "dynamics"])
-def test_what_the_masks_forbid_no_path_through_several_layers_opens(kind: Any) -> None:
+def test_modality_masks_are_transitive(kind: Any) -> None:
     modality = ["latent", "image", "speech", "register", "label", "action", "agent"] * 3
     allowed = modality_mask(kind, modality, np.arange(21) // 7)
     two_hops = (allowed.astype(int) @ allowed.astype(int)) > 0
@@ -325,16 +324,16 @@ def test_what_the_masks_forbid_no_path_through_several_layers_opens(kind: Any) -
 
 @pytest.mark.parametrize("draw", ["bernoulli", "count"])
 @pytest.mark.parametrize("patches", [1, 2, 7, 960])
-def test_the_law_of_the_number_dropped_is_one_with_mean_045(draw: Draw, patches: int) -> None:
+def test_drop_count_distribution_sums_to_1_with_mean_share_045(draw: Draw, patches: int) -> None:
     law = drop_count_law(patches, draw=draw)
     assert law.sum() == pytest.approx(1, rel=1e-12)
     assert (law >= 0).all()
     share = law @ np.arange(patches + 1) / patches
-    # Rounding is unbiased over whole bins; the first and the last, cut off by 0 and 0.9 N, miss at most ∫ x dx to ½.
+    # Rounding is unbiased over whole bins; the first and last are cut off by 0 and 0.9 N and miss at most ∫ x dx to ½.
     assert share == pytest.approx(0.45, abs=1e-12 if draw == "bernoulli" else 1 / (8 * 0.9 * patches**2))
 
 
-def test_the_bernoulli_law_is_its_integral_over_p() -> None:
+def test_bernoulli_drop_counts_equal_the_integral_over_p() -> None:
     patches, nodes = 6, 20_001
     p = np.linspace(0, 0.9, nodes)
     simpson = np.r_[1, np.tile([4, 2], (nodes - 3) // 2), 4, 1] / 3 * (p[1] - p[0]) / 0.9
@@ -352,7 +351,7 @@ def test_drawn_masks_follow_the_law(draw: Draw) -> None:
     assert (np.abs(found - expected) <= 5 * deviation).all()
 
 
-def test_p_is_drawn_anew_for_every_image_of_a_video() -> None:
+def test_every_image_of_a_video_has_its_own_p() -> None:
     share = patch_dropout(np.random.default_rng(1), 4_000, 2, 200).mean(-1)
     assert abs(np.corrcoef(share[:, 0], share[:, 1])[0, 1]) < 0.08
     assert share.std() == pytest.approx(0.9 / 12**0.5, rel=0.05)
@@ -380,7 +379,7 @@ def test_the_frames_of_the_paper_have_960_and_256_patches() -> None:
     assert patch_grid(1, 33, patch=16) == (2, 4)
 
 
-def test_the_bottleneck_is_bounded_and_keeps_signs() -> None:
+def test_bottleneck_is_bounded_and_preserves_signs() -> None:
     x = np.random.default_rng(4).normal(size=(3, 7)) * 50
     z = bottleneck(x, np.eye(7), np.zeros(7))
     assert (np.abs(z) <= 1).all()
@@ -421,7 +420,7 @@ def test_components_are_added_to_the_embedding_where_there_are_actions() -> None
 # Minecraft
 
 
-def test_the_mouse_has_121_classes_and_rest_is_the_centre() -> None:
+def test_mouse_has_121_classes_and_no_movement_is_the_centre() -> None:
     # The middle of each bin, by the inverse of the μ-law.
     axis = np.sign(bins := np.linspace(-1, 1, 11)) * 10 * (11 ** np.abs(bins) - 1) / 10
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
@@ -429,7 +428,7 @@ def test_the_mouse_has_121_classes_and_rest_is_the_centre() -> None:
     assert mouse_class(np.zeros((1, 2))).tolist() == [60]
 
 
-def test_mouse_bins_are_fine_near_rest_and_movements_beyond_the_limit_count_as_the_limit() -> None:
+def test_mouse_bins_are_narrow_near_0_and_clip_at_the_limit() -> None:
     x = np.linspace(0, 10, 2001)
     second = mouse_class(np.stack([np.zeros_like(x), x], -1)) % 11 - 5
     widths = np.bincount(second)[1:5]

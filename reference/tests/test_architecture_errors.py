@@ -1,4 +1,4 @@
-"""Bad input to the architecture raises a sentence that names what, the argument, what it got and what it needs."""
+"""Bad input to the architecture raises a message that names the argument, what was received and what is needed."""
 
 import re
 from collections.abc import Callable
@@ -47,7 +47,7 @@ CASES: dict[str, Callable[[], object]] = {
     "attention: q has shape (2, 4, 6), but must have shape (any, any, any, any)": lambda: attend(q=heads[0]),
     "attention: k has shape (1, 2, 4, 5), but must have shape (1, any, any, 6)": lambda: attend(k=heads[..., :5]),
     "attention: v has shape (1, 1, 4, 6), but must have shape (1, 2, 4, 6)": lambda: attend(v=heads[:, :1]),
-    "attention: 4 query heads do not divide into 3 groups": lambda: attend(k=heads[:, :, :3], v=heads[:, :, :3]),
+    "attention: 4 query heads are not a multiple of 3 key heads": lambda: attend(k=heads[:, :, :3], v=heads[:, :, :3]),
     "attention: mask has shape (1, 2), but must have shape (2, 2)": lambda: attend(mask=all_pairs[:1]),
     "attention: mask has dtype float64, but must be bool": lambda: attend(mask=np.ones((2, 2))),
     "attention: query 1 has no key to attend to, but needs at least one": lambda: attend(
@@ -56,7 +56,7 @@ CASES: dict[str, Callable[[], object]] = {
     "attention: d_out has shape (1, 1, 4, 6), but must have shape (1, 2, 4, 6)": lambda: attention.attention_gradients(
         heads, heads, heads, heads[:, :1], mask=all_pairs
     ),
-    "attention: window is 0 with causal = True, but is ≥ 1 and comes with causal": lambda: attention.may_attend(
+    "attention: window is 0 with causal = True, but must be ≥ 1 and needs causal = True": lambda: attention.may_attend(
         1, 0, causal=True, window=0
     ),
     "attention: window is 2 with causal = False, but": lambda: attention.attention_mask(2, 2, causal=False, window=2),
@@ -67,9 +67,13 @@ CASES: dict[str, Callable[[], object]] = {
     "soft cap: cap is inf, but must be finite and above 0": lambda: attention.soft_cap(tau, np.inf),
     "RMSNorm: weight has shape (2,), but must have shape (8)": lambda: norms.rms_norm(tokens, np.ones(2), 0.1),
     "RMSNorm: eps is -1.0, but must be finite and at least 0": lambda: norms.rms_norm(tokens, np.ones(8), -1.0),
-    "RMSNorm: x holds a zero vector and eps is 0": lambda: norms.rms_norm(0 * tokens, np.ones(8), 0.0),
-    "QK-norm: k holds a zero vector, which has no direction to keep": lambda: norms.qk_norm(heads, 0 * heads),
-    "QK-norm: q holds a vector of equal numbers, which": lambda: norms.qk_norm(heads, heads, norm="layernorm"),
+    "RMSNorm: x contains a zero vector and eps is 0, so the divisor is 0": lambda: norms.rms_norm(
+        0 * tokens, np.ones(8), 0.0
+    ),
+    "QK-norm: k contains a zero vector, so the divisor is 0": lambda: norms.qk_norm(heads, 0 * heads),
+    "QK-norm: q contains a vector of equal numbers, so the divisor is 0": lambda: norms.qk_norm(
+        heads, heads, norm="layernorm"
+    ),
     "QK-norm: norm is 'max', but must be one of 'rms', 'l2', 'layernorm'": lambda: norms.qk_norm(
         heads,
         heads,
@@ -78,7 +82,9 @@ CASES: dict[str, Callable[[], object]] = {
     "QK-norm: q has shape (2, 4, 6), but must have shape (any, any, any, any)": lambda: norms.qk_norm(heads[0], heads),
     "RoPE: x has shape (1, 2, 4, 6), but must have shape (any, 3, any, any)": lambda: rope.rope(heads, np.arange(3)),
     "RoPE: positions has dtype float64, but must hold whole numbers": lambda: rope.rope(heads, np.arange(2.0)),
-    "RoPE: dim is 5, but channels turn in pairs: it must be even": lambda: rope.rope(heads[..., :5], np.arange(2)),
+    "RoPE: dim is 5, but must be even and at least 2: channels are rotated in pairs": lambda: rope.rope(
+        heads[..., :5], np.arange(2)
+    ),
     "RoPE: base is 0.0, but must be finite and above 0": lambda: rope.rope_angles(np.arange(2), 4, base=0.0),
     "RoPE: layout is 'split', but must be one of 'half', 'interleaved'": lambda: rope.rope(
         heads,
@@ -93,8 +99,15 @@ CASES: dict[str, Callable[[], object]] = {
         tokens, layer["w_gate"], layer["w_up"], layer["w_down"].T
     ),
     "layers: depth is 0 and every is 4, but both must be ≥ 1": lambda: layers.layer_kinds(0),
-    "layers: place is 'first', but must be one of 'last', 'other'": lambda: layers.layer_kinds(4, place="first"),  # type: ignore[arg-type]
-    "layers: kind is 'both', but must be one of 'space', 'time'": lambda: layers.residual_layer(tokens, layer, "both"),  # type: ignore[arg-type]
+    "layers: position is 'first', but must be one of 'last', 'other'": lambda: layers.layer_kinds(
+        4,
+        position="first",  # type: ignore[arg-type]
+    ),
+    "layers: kind is 'both', but must be one of 'space', 'time'": lambda: layers.residual_layer(
+        tokens,
+        layer,
+        "both",  # type: ignore[arg-type]
+    ),
     "layers: layer lacks wq, wk": lambda: layers.residual_layer(
         tokens, {name: layer[name] for name in layer.keys() - {"wq", "wk"}}, "space"
     ),
@@ -113,9 +126,7 @@ CASES: dict[str, Callable[[], object]] = {
     "layers: wk has shape (7, 2, 4), but must have shape (8, any, any)": lambda: layers.time_attention(
         tokens, layer | {"wk": layer["wk"][:7]}
     ),
-    "layers: kinds asks for 2 layers, but layers has 1": lambda: layers.transformer(
-        tokens, [layer], np.ones(8), ["both"]
-    ),
+    "layers: kinds names 2 layers, but layers has 1": lambda: layers.transformer(tokens, [layer], np.ones(8), ["both"]),
     "attention: mask has shape (2, 2), but must have shape (3, 3)": lambda: layers.residual_layer(
         tokens, layer, "space", allow=all_pairs
     ),
@@ -176,7 +187,7 @@ CASES: dict[str, Callable[[], object]] = {
         components=[tokens[..., :7]]
     ),
     "action tokens: embedding has shape (8,), but must have shape (any, any)": lambda: act(embedding=np.ones(8)),
-    "action tokens: action holds a class outside 0 … 1": lambda: dynamics.embed_classes(
+    "action tokens: action contains a class outside 0 … 1": lambda: dynamics.embed_classes(
         np.full((1, 2, 3), 2), np.ones((3, 2, 1, 4))
     ),
     "action tokens: action has dtype float64, but must hold class indices": lambda: dynamics.embed_classes(
@@ -216,6 +227,6 @@ CASES: dict[str, Callable[[], object]] = {
 
 @pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize("sentence", CASES)
-def test_bad_input_gets_its_sentence(sentence: str) -> None:
+def test_bad_input_raises_the_documented_message(sentence: str) -> None:
     with pytest.raises((TypeError, ValueError), match="^" + re.escape(sentence)):
         CASES[sentence]()

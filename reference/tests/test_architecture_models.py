@@ -1,4 +1,4 @@
-"""Who influences whom in the tokenizer and the dynamics: what is forbidden moves nothing at all, what is required moves something."""
+"""Influence between tokens of the tokenizer and the dynamics: none on forbidden paths, some on required ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -59,10 +59,10 @@ DYNAMICS = stack(700) | {
 }
 
 
-def frames_moved(function: Callable[[Array], Array], x: Array, place: tuple[int, ...]) -> list[int]:
-    """Frames of the first video whose every token changes with x at `place`; none may change in part."""
+def frames_moved(function: Callable[[Array], Array], x: Array, index: tuple[int, ...]) -> list[int]:
+    """Frames of the first video that change with x[index]; asserts that a frame changes in all tokens or in none."""
     changed = x.copy()
-    changed[place] += 0.5
+    changed[index] += 0.5
     moved = (function(x) != function(changed)).any(-1)
     assert not moved[1:].any()
     assert (moved.all(-1) == moved.any(-1)).all()
@@ -72,13 +72,13 @@ def frames_moved(function: Callable[[Array], Array], x: Array, place: tuple[int,
 # Tokenizer
 
 
-def test_z_depends_on_every_patch_of_its_frame_and_of_those_before() -> None:
+def test_z_depends_on_every_patch_of_its_frame_and_of_earlier_frames() -> None:
     patches = draw(2, TIME, PATCHES, PIXELS)
     for patch in range(PATCHES):
         assert frames_moved(lambda x: encode(ENCODER, x, KINDS), patches, (0, 1, patch)) == [1, 2, 3]
 
 
-def test_the_reconstruction_depends_on_every_token_of_its_frame_and_of_those_before() -> None:
+def test_reconstruction_depends_on_every_token_of_its_frame_and_earlier_ones() -> None:
     z = np.tanh(draw(2, TIME, LATENTS // 2, CHANNELS * 2))
     for token in range(LATENTS // 2):
         assert frames_moved(lambda x: decode(DECODER, x, KINDS), z, (0, 2, token)) == [2, 3]
@@ -93,7 +93,7 @@ def test_z_is_bounded_and_has_the_shape_that_the_dynamics_takes() -> None:
 
 
 def test_z_is_read_from_the_latents_and_the_video_from_the_patch_queries() -> None:
-    # Neither would move if it were read from the other tokens: patches do not see latents, nor latents queries.
+    # A read-out from the wrong tokens would not change: patches do not see latents, and latents do not see queries.
     patches, z = draw(2, TIME, PATCHES, PIXELS), np.tanh(draw(2, TIME, LATENTS // 2, CHANNELS * 2))
     other_encoder, other_decoder = (
         ENCODER | {"latents": ENCODER["latents"] + 1},
@@ -103,7 +103,7 @@ def test_z_is_read_from_the_latents_and_the_video_from_the_patch_queries() -> No
     assert (decode(other_decoder, z, KINDS) != decode(DECODER, z, KINDS)).all()
 
 
-def test_what_a_dropped_patch_showed_is_gone_and_its_embedding_is_seen() -> None:
+def test_dropped_patches_have_no_effect_and_their_embedding_has() -> None:
     patches, dropped = draw(2, TIME, PATCHES, PIXELS), np.zeros((2, TIME, PATCHES), bool)
     dropped[0, 1, 2] = True
 
@@ -132,14 +132,14 @@ def world(**change: Any) -> dict[str, Any]:
 
 
 def predicted(case: dict[str, Any]) -> tuple[Array, Array]:
-    """z_hat, and what the agent tokens have become."""
+    """Predicted latents and the output of the agent tokens."""
     z_hat, agent = dynamics(DYNAMICS, **case, kinds=KINDS)
     assert agent is not None
     return z_hat, agent
 
 
 def changed(array: Array, amount: float) -> Array:
-    """In the second frame of the first clip."""
+    """Change one condition in the second frame of the first clip."""
     other = array.copy()
     other[0, 1] += amount
     return other
@@ -155,14 +155,14 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_every_condition_moves_its_frame_and_the_later_ones_of_its_clip_alone(condition: str) -> None:
+def test_every_condition_affects_exactly_its_frame_and_later_ones_of_its_clip(condition: str) -> None:
     for before, after in zip(predicted(world()), predicted(world(**CONDITIONS[condition])), strict=True):
         assert (before != after)[0, 1:].all()
         assert np.array_equal(before[0, 0], after[0, 0])
         assert np.array_equal(before[1], after[1])
 
 
-def test_nothing_sees_the_agent_token_but_itself() -> None:
+def test_agent_token_is_visible_only_to_itself() -> None:
     z_hat, agent = predicted(world())
     other_z_hat, other_agent = predicted(world(agent=changed(world()["agent"], 1.0)))
     assert np.array_equal(z_hat, other_z_hat)
@@ -185,7 +185,7 @@ def test_a_clip_without_actions_has_the_learned_embedding_alone() -> None:
     assert (moved != z_hat).all()
 
 
-def test_registers_take_part_and_are_no_output() -> None:
+def test_registers_affect_the_output_and_are_not_part_of_it() -> None:
     z_hat, _ = predicted(world())
     assert z_hat.shape == world()["z"].shape
     moved = dynamics(DYNAMICS | {"registers": DYNAMICS["registers"] + 1}, **world(), kinds=KINDS)[0]

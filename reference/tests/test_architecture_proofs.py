@@ -1,4 +1,4 @@
-"""Proofs that the checks of the architecture rely on: SymPy where a formula is proved, NumPy where the code must be it."""
+"""Proofs that the checks of the architecture rely on: SymPy proves the formula, NumPy compares the code with it."""
 
 from itertools import pairwise
 from typing import Any
@@ -26,7 +26,7 @@ capped = cap * sp.tanh(x / cap)
 
 
 def turn(angle: sp.Expr) -> sp.Matrix:
-    """What RoPE does to one pair of channels."""
+    """Rotation of one pair of channels by RoPE."""
     return sp.Matrix([[sp.cos(angle), -sp.sin(angle)], [sp.sin(angle), sp.cos(angle)]])
 
 
@@ -48,13 +48,13 @@ def test_a_score_depends_on_the_difference_of_positions_alone() -> None:
     assert sp.simplify(between - turn((p_prime - p) * theta)) == sp.zeros(2)
 
 
-def test_a_rotation_keeps_norms_and_is_undone_by_its_opposite() -> None:
+def test_rotation_preserves_norms_and_is_inverted_by_its_opposite() -> None:
     assert sp.simplify(turn(p * theta).T * turn(p * theta)) == sp.eye(2)
     assert sp.simplify(turn(p * theta) * turn(-p * theta)) == sp.eye(2)
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
-def test_the_code_turns_each_pair_as_the_proof_does(layout: Layout) -> None:
+def test_code_rotates_each_pair_as_in_the_proof(layout: Layout) -> None:
     values, positions = draw(1, 4, 1, 6), np.array([0, 3, 17, -2])
     angles, turned = rope_angles(positions, 6), rope(values, positions, layout=layout)
     pairs = [(0, 3), (1, 4), (2, 5)] if layout == "half" else [(0, 1), (2, 3), (4, 5)]
@@ -65,7 +65,7 @@ def test_the_code_turns_each_pair_as_the_proof_does(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
-def test_moving_all_positions_moves_no_score(layout: Layout) -> None:
+def test_shifting_all_positions_changes_no_score(layout: Layout) -> None:
     q, k, positions = draw(2, 5, 3, 8), draw(2, 5, 3, 8, seed=1), np.arange(5)
 
     def scores(offset: int) -> Array:
@@ -76,7 +76,7 @@ def test_moving_all_positions_moves_no_score(layout: Layout) -> None:
     np.testing.assert_allclose((rope(q, positions, layout=layout) ** 2).sum(-1), (q**2).sum(-1), rtol=1e-12)
 
 
-def test_the_two_layouts_are_one_up_to_a_permutation_of_channels_which_no_score_sees() -> None:
+def test_rope_layouts_differ_by_a_permutation_of_channels_only() -> None:
     q, k, positions = draw(2, 5, 3, 8), draw(2, 5, 3, 8, seed=1), np.arange(5)
     order = np.arange(8).reshape(2, 4).T.ravel()
     half = [rope(y, positions) for y in (q, k)]
@@ -97,13 +97,13 @@ def test_the_slope_of_the_cap_is_1_minus_the_square_of_its_output_over_c() -> No
     assert slope.subs(x, 0) == 1
 
 
-def test_the_cap_is_odd_bounded_and_no_cap_when_it_is_far() -> None:
+def test_cap_is_odd_and_bounded_and_tends_to_the_identity() -> None:
     assert sp.simplify(capped + capped.subs(x, -x)) == 0
     assert sp.limit(capped, x, sp.oo) == cap
     assert sp.limit(capped, cap, sp.oo) == x
 
 
-def test_the_cap_in_code_is_the_cap_of_the_proof() -> None:
+def test_code_caps_as_in_the_proof() -> None:
     logits = np.linspace(-90, 90, 37)
     np.testing.assert_allclose(soft_cap(logits, 30.0), sp.lambdify(x, capped.subs(cap, 30.0))(logits), rtol=1e-14)
 
@@ -116,10 +116,10 @@ def test_normalised_queries_and_keys_give_logits_of_at_most_the_root_of_d() -> N
     assert (np.abs(logits) < 4).all()
 
 
-def test_grouped_queries_are_full_attention_with_each_key_and_value_head_repeated_in_order() -> None:
+def test_grouped_queries_equal_attention_with_repeated_key_and_value_heads() -> None:
     q, k, v, d_out = draw(2, 4, 6, 5), draw(2, 4, 2, 5, seed=1), draw(2, 4, 2, 5, seed=2), draw(2, 4, 6, 5, seed=3)
     mask = attention_mask(4, 4, causal=True, window=3)
-    # Heads 0, 1, 2 read the first, 3, 4, 5 the second.
+    # Query heads 0, 1, 2 use the first key/value head, 3, 4, 5 the second.
     wide_k, wide_v = k[:, :, [0, 0, 0, 1, 1, 1]], v[:, :, [0, 0, 0, 1, 1, 1]]
     assert np.array_equal(
         attention(q, k, v, mask=mask, softcap=2.0), attention(q, wide_k, wide_v, mask=mask, softcap=2.0)
@@ -142,7 +142,7 @@ def test_the_slope_of_the_softmax_is_p_times_the_identity_minus_p() -> None:
 
 
 def test_adding_a_constant_to_the_logits_of_a_query_changes_no_weight() -> None:
-    # So a key that only shifts all logits alike cannot be seen: influence needs keys that differ.
+    # So a key that shifts all logits equally has no effect: a test of influence needs keys that differ.
     q, k = draw(1, 3, 1, 4), draw(1, 3, 1, 4, seed=1)
     mask = attention_mask(3, 3, causal=True, window=None)
     shifted = k + draw(1, 1, 1, 4, seed=2)
@@ -152,7 +152,7 @@ def test_adding_a_constant_to_the_logits_of_a_query_changes_no_weight() -> None:
 # Layers
 
 
-def test_far_from_zero_a_norm_sees_the_direction_of_x_alone() -> None:
+def test_for_large_x_rms_norm_depends_on_the_direction_only() -> None:
     scale, mean_square, epsilon = sp.symbols("alpha m epsilon", positive=True)
     normed = scale * x / sp.sqrt(scale**2 * mean_square + epsilon)
     assert sp.simplify(sp.limit(normed, scale, sp.oo) - x / sp.sqrt(mean_square)) == 0
@@ -161,17 +161,17 @@ def test_far_from_zero_a_norm_sees_the_direction_of_x_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", ["space", "time"])
-def test_the_update_of_a_prenorm_layer_settles_as_x_grows(kind: Any) -> None:
+def test_update_of_a_prenorm_layer_converges_as_x_grows(kind: Any) -> None:
     layer, start = random_layer(), draw(1, 4, 3, 8)
     updates = [residual_layer(scale * start, layer, kind) - scale * start for scale in (2.0**20, 2.0**24, 2.0**28)]
     distance = [np.abs(update - updates[-1]).max() / np.abs(updates[-1]).max() for update in updates[:-1]]
-    # What is left is the first sublayer's share of the second one's input, which falls as 1/scale.
+    # The remainder is the first sublayer's share of the second sublayer's input, which falls as 1/scale.
     assert distance[0] < 1e-4
     assert distance[1] < distance[0] / 8
     assert not np.allclose(updates[-1], residual_layer(start, layer, kind) - start, rtol=1e-2)
 
 
-def test_space_attention_is_attention_over_all_tokens_that_hides_other_frames() -> None:
+def test_space_attention_equals_full_attention_masked_to_the_frame() -> None:
     q, k, v = (draw(2, 3, 4, 2, 6, seed=seed) for seed in range(3))
     frame = np.repeat(np.arange(3), 4)
     whole = attention(*(y.reshape(2, 12, 2, 6) for y in (q, k, v)), mask=frame[:, None] == frame)
@@ -180,7 +180,7 @@ def test_space_attention_is_attention_over_all_tokens_that_hides_other_frames() 
     np.testing.assert_allclose(folded.reshape(whole.shape), whole, rtol=1e-12, atol=1e-14)
 
 
-def test_time_attention_is_attention_over_all_tokens_that_hides_other_places_and_later_frames() -> None:
+def test_time_attention_equals_full_attention_masked_to_index_and_past() -> None:
     q, k, v = (draw(2, 3, 4, 2, 6, seed=seed) for seed in range(3))
     frame, place = np.repeat(np.arange(3), 4), np.tile(np.arange(4), 3)
     allowed = (place[:, None] == place) & (frame[:, None] >= frame)
@@ -192,7 +192,7 @@ def test_time_attention_is_attention_over_all_tokens_that_hides_other_places_and
     )
 
 
-def test_places_may_be_reordered_around_a_time_layer_and_frames_around_a_space_layer() -> None:
+def test_time_layers_permute_with_tokens_and_space_layers_with_frames() -> None:
     layer, tokens = random_layer(3), draw(2, 4, 5, 8)
     places, frames = np.array([2, 0, 4, 1, 3]), np.array([3, 1, 0, 2])
     by_time = residual_layer(tokens, layer, "time", window=2)
@@ -203,7 +203,7 @@ def test_places_may_be_reordered_around_a_time_layer_and_frames_around_a_space_l
 
 @pytest.mark.parametrize("window", [1, 2, 4])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_so_many_time_layers_reach_depth_times_c_minus_1_frames_back(window: int, depth: int) -> None:
+def test_stacked_time_layers_reach_depth_times_c_minus_1_frames_back(window: int, depth: int) -> None:
     one = attention_mask(14, 14, causal=True, window=window).astype(int)
     reached = np.linalg.matrix_power(one, depth) > 0
     assert np.array_equal(reached, attention_mask(14, 14, causal=True, window=depth * (window - 1) + 1))
@@ -212,7 +212,7 @@ def test_so_many_time_layers_reach_depth_times_c_minus_1_frames_back(window: int
 # Patch dropout
 
 
-def test_the_law_of_the_number_dropped_is_the_integral_of_the_binomial_over_p() -> None:
+def test_drop_count_formula_is_the_integral_of_the_binomial_over_p() -> None:
     share, patches = sp.Symbol("p", positive=True), 4
     for n, probability in enumerate(drop_count_law(patches)):
         binomial = sp.binomial(patches, n) * share**n * (1 - share) ** (patches - n)
@@ -220,7 +220,7 @@ def test_the_law_of_the_number_dropped_is_the_integral_of_the_binomial_over_p() 
         assert float(exact) == probability
 
 
-def test_rounding_p_n_is_the_nearest_whole_number_of_a_uniform_share() -> None:
+def test_count_draw_rounds_a_uniform_share_to_the_nearest_whole_number() -> None:
     end, patches = sp.Rational(9, 10), 6
     cuts = [sp.Integer(0), *[sp.Rational(2 * n + 1, 2) for n in range(5)], end * patches]
     lengths = [(right - left) / (end * patches) for left, right in pairwise(cuts)]

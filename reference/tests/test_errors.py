@@ -1,4 +1,4 @@
-"""Bad input raises a sentence that names the equation, the argument, what it got and what it needs."""
+"""Bad input raises a message that names the equation, the argument, what was received and what is needed."""
 
 import re
 from collections.abc import Callable
@@ -53,7 +53,10 @@ def policy(**change: object) -> object:
 CASES: dict[str, Call] = {
     "Eq. (1): z1 has shape (3,), but must have that of z0, (2,)": lambda: velocity(np.zeros(2), np.zeros(3)),
     "Eq. (1): z0 has dtype float32, but must be float64": lambda: velocity(np.zeros(2, np.float32), np.zeros(2)),
-    "Eq. (1): z0 is of type list, but must be a float64 array": lambda: velocity([0.0], np.zeros(1)),  # type: ignore[arg-type]
+    "Eq. (1): z0 is of type list, but must be a float64 array": lambda: velocity(
+        [0.0],  # type: ignore[arg-type]
+        np.zeros(1),
+    ),
     "Eq. (1): tau has dtype int64, but must be float64": lambda: corrupt(z, z, np.zeros((2, 3), np.int64)),
     "Eq. (1): tau has shape (3,), but must have shape (2)": lambda: corrupt(z, z, np.zeros(3)),
     "Eq. (1): tau contains 1.5, but signal levels lie in [0, 1]": lambda: corrupt(z, z, tau + 1.5),
@@ -79,8 +82,14 @@ CASES: dict[str, Call] = {
     "Eq. (4): k_max is 0, but must be a power of two: 1, 2, 4, …": lambda: eq04.step_law(0),
     "Eq. (4): k_max is of type float, but must be an int": lambda: eq04.step_sizes(4.0),  # type: ignore[arg-type]
     "Eq. (4): d contains 0.75, but step sizes are 1, 1/2, …": lambda: eq04.signal_levels(Fraction(3, 4)),
-    "Eq. (4): d is of type float, but must be a Fraction, as the grid is exact": lambda: eq04.signal_levels(0.5),  # type: ignore[arg-type]
-    "Eq. (4): rng is of type int, but must be a numpy.random.Generator": lambda: eq04.sample_tau_d(0, 4, (1,)),  # type: ignore[arg-type]
+    "Eq. (4): d is of type float, but must be a Fraction, as the grid is exact": lambda: eq04.signal_levels(
+        0.5  # type: ignore[arg-type]
+    ),
+    "Eq. (4): rng is of type int, but must be a numpy.random.Generator": lambda: eq04.sample_tau_d(
+        0,  # type: ignore[arg-type]
+        4,
+        (1,),
+    ),
     "Eq. (4): d contains nan, but step sizes are 1, 1/2, …": lambda: eq04.on_grid(tau, d * nan),
     "Eq. (7): d contains 0.125, but step sizes are 1, 1/2, … down to 1/4": lambda: loss(d=d / 4),
     "Eq. (7): tau contains 0.25, which is not one of 0, d, …, 1 − d": lambda: loss(tau=tau + 0.25),
@@ -116,7 +125,9 @@ CASES: dict[str, Call] = {
     ),
     "Eq. (10): value has shape (2, 3), but must have shape (2, 4)": lambda: returns(value=rows),
     "Eq. (10): cont has shape (2, 2), but must have shape (2, 3)": lambda: returns(cont=rows[:, :2]),
-    "Eq. (10): cont holds a value outside [0, 1], but it is a probability to continue": lambda: returns(cont=rows - 1),
+    "Eq. (10): cont contains a value outside [0, 1], but must be a probability of continuing": lambda: returns(
+        cont=rows - 1
+    ),
     "Eq. (10): gamma is 1.5, but must lie in [0, 1]": lambda: returns(gamma=1.5),
     "Eq. (10): lam is nan, but must lie in [0, 1]": lambda: returns(lam=nan),
     "Eq. (10): mixture is 'v', but must be one of 'v_next', 'v_same'": lambda: returns(mixture="v"),
@@ -130,13 +141,13 @@ CASES: dict[str, Call] = {
     ),
     "Eq. (11): action has shape (3, 1), but must have shape (2, 1)": lambda: policy(action=np.array([0, 1, 2])),
     "Eq. (11): action has dtype float64, but must hold class indices": lambda: policy(action=np.zeros(2)),
-    "Eq. (11): action holds a class outside 0 … 2 in component 0": lambda: policy(action=np.array([0, 3])),
+    "Eq. (11): action contains a class outside 0 … 2 in component 0": lambda: policy(action=np.array([0, 3])),
     "Eq. (11): prior_logits[0] has shape (2, 2), but must have shape (2, 3)": lambda: policy(prior_logits=rows[:, :2]),
     "Eq. (11): alpha is 2, but must lie in [0, 1]": lambda: policy(alpha=2),
     "Eq. (11): advantage contains NaN, which belongs to neither D⁺ nor D⁻": lambda: policy(
         advantage=np.array([1, nan])
     ),
-    "Eq. (11): 0 states, 1 logits and 1 prior_logits were given": lambda: policy(
+    "Eq. (11): 0 states, 1 logits and 1 prior_logits, but at least one state": lambda: policy(
         logits=rows[:0], prior_logits=rows[:0], action=np.zeros(0, np.int64), advantage=np.zeros(0)
     ),
     "two-hot: x contains NaN, but must hold numbers": lambda: twohot.twohot_encode(np.array([nan]), bins),
@@ -144,7 +155,9 @@ CASES: dict[str, Call] = {
         np.zeros(1), bins[::-1]
     ),
     "two-hot: p has shape (1, 2), but must have shape (any, 3)": lambda: twohot.twohot_decode(np.zeros((1, 2)), bins),
-    "two-hot: num = 1, low = -20.0, high = 20.0, but at least 2 bins are symmetric": lambda: twohot.symexp_bins(1),
+    "two-hot: num = 1, low = -20.0, high = 20.0, but needs at least 2 bins, symmetric about 0": lambda: (
+        twohot.symexp_bins(1)
+    ),
     "two-hot: space is 'log', but must be one of 'raw', 'symlog'": lambda: twohot.twohot_encode(
         np.zeros(1),
         bins,
@@ -157,11 +170,11 @@ CASES: dict[str, Call] = {
 
 @pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize("sentence", CASES)
-def test_bad_input_gets_its_sentence(sentence: str) -> None:
+def test_bad_input_raises_the_documented_message(sentence: str) -> None:
     with pytest.raises((TypeError, ValueError), match="^" + re.escape(sentence)):
         CASES[sentence]()
 
 
-def test_the_annotations_are_checked_in_these_tests() -> None:
+def test_annotations_are_checked_in_these_tests() -> None:
     with pytest.raises(jaxtyping.TypeCheckError):
         eq02.euler_step(z, z, tau[:1], d)

@@ -1,4 +1,4 @@
-"""Proofs about Eq. (4): where the grid of signal levels lies, and why it is not read as printed."""
+"""Proofs about Eq. (4): the range of the grid of signal levels, and why it is not read as printed."""
 
 from fractions import Fraction
 
@@ -15,7 +15,7 @@ d = 1 / (k + m + 1)
 tau = k * d
 
 
-def test_the_symbols_are_the_grid() -> None:
+def test_symbolic_grid_equals_the_code() -> None:
     level, step = sp.lambdify((k, m), tau, "sympy"), sp.lambdify((k, m), d, "sympy")
     for size in step_sizes(K_MAX):
         n = size.denominator
@@ -23,7 +23,7 @@ def test_the_symbols_are_the_grid() -> None:
         assert drawn == [(grid_point, size) for grid_point in signal_levels(size)]
 
 
-def test_no_step_from_the_grid_leads_past_clean_data() -> None:
+def test_no_step_from_the_grid_exceeds_clean_data() -> None:
     slack = sp.simplify(1 - (tau + d))
     assert slack.is_nonnegative
     assert all(point + size <= 1 for size in step_sizes(K_MAX) for point in signal_levels(size))
@@ -48,7 +48,7 @@ def test_the_printed_grid_is_empty_for_every_step_below_one() -> None:
     assert sp.simplify((last - first).subs(step, 1)) == 0
 
 
-def test_a_progression_as_printed_would_have_d_elements_and_as_read_has_one_over_d() -> None:
+def test_grid_as_read_has_1_over_d_levels_and_as_printed_d() -> None:
     step = sp.Symbol("d", positive=True)
 
     def size(spacing: sp.Expr) -> sp.Expr:

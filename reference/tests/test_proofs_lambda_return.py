@@ -27,13 +27,13 @@ def n_step_return(n: int) -> sp.Expr:
 
 
 def weights(horizon: int) -> list[sp.Expr]:
-    """(1 − λ) λ^{n−1} for n = 1 … H − 1, and what is left, λ^{H−1}, for n = H."""
+    """(1 − λ) λ^{n−1} for n = 1 … H − 1, and the remainder λ^{H−1} for n = H."""
     return [(1 - lam) * lam ** (n - 1) for n in range(1, horizon)] + [lam ** (horizon - 1)]
 
 
 @pytest.mark.parametrize("mixture", ["v_next", "v_same"])
 @pytest.mark.parametrize("horizon", range(1, MAX_HORIZON + 1))
-def test_the_symbols_are_the_code(horizon: int, mixture: Mixture) -> None:
+def test_symbolic_form_equals_the_code(horizon: int, mixture: Mixture) -> None:
     rng = np.random.default_rng(horizon)
     reward, value = rng.normal(size=(3, horizon)), rng.normal(size=(3, horizon + 1))
     cont = rng.uniform(size=(3, horizon))
@@ -55,7 +55,7 @@ def test_the_weights_of_the_mixture_sum_to_one(horizon: int) -> None:
     assert sp.expand(sum(weights(horizon)) - 1) == 0
 
 
-def test_one_more_step_keeps_the_mixture_so_it_holds_at_every_horizon() -> None:
+def test_mixture_holds_at_every_horizon_by_induction() -> None:
     """Induction: H = 1 holds; put one step before a mixture R′ = Σ wₙ Gₙ′ with Σ wₙ = 1."""
     reward, cont, value, mixture = sp.symbols("r c v R_prime")
     one_step = reward + gamma * cont * value
@@ -66,7 +66,7 @@ def test_one_more_step_keeps_the_mixture_so_it_holds_at_every_horizon() -> None:
     assert sp.simplify(lam * ((1 - lam) * lam ** (n - 1)) - (1 - lam) * lam**n) == 0
 
 
-def test_as_printed_it_holds_a_value_that_no_n_step_return_holds() -> None:
+def test_printed_mixture_contains_a_value_absent_from_every_n_step_return() -> None:
     printed = sp.expand(lambda_return(2, "v_same"))
     assert sp.simplify(printed.coeff(v[0]) - gamma * c[0] * (1 - lam)) == 0
     assert all(v[0] not in n_step_return(n).free_symbols for n in range(1, MAX_HORIZON + 1))

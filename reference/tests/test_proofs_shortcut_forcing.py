@@ -36,7 +36,7 @@ ramp = sp.Rational(9, 10) * tau + sp.Rational(1, 10)
 
 
 def network(z: Array, tau: Array, d: Array, actions: Array | None = None) -> Array:
-    """Some network that is not linear and heeds both labels."""
+    """A nonlinear network that depends on both labels."""
     shape = tau.shape + (1,) * (z.ndim - tau.ndim)
     return np.asarray(np.sin(z) * (1 + tau.reshape(shape)) + z * d.reshape(shape) - 0.3)
 
@@ -67,7 +67,7 @@ def assert_close(got: Array, expected: Array) -> None:
     np.testing.assert_allclose(got.reshape(2, 8), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_the_symbols_are_the_code() -> None:
+def test_symbolic_form_equals_the_code() -> None:
     case = draw()
     noisy = corrupt(case["z0"], case["z1"], case["tau"])
     target = bootstrap_target(network, noisy, case["tau"], case["d"])
@@ -81,7 +81,7 @@ def test_the_symbols_are_the_code() -> None:
 
 
 def test_x_space_error_is_the_squared_noise_level_times_the_v_space_error() -> None:
-    """Footnote of Sec. 3.2."""
+    """The footnote of Sec. 3.2 states this identity."""
     v_space = ((z1_hat - z_tilde) / (1 - tau) - (z1 - z0)) ** 2
     assert sp.simplify(flow - (1 - tau) ** 2 * v_space) == 0
     case = draw(1)
@@ -154,7 +154,7 @@ def test_a_perfect_predictor_has_zero_loss() -> None:
 
 
 def in_noise_levels(expression: sp.Expr) -> sp.Expr:
-    """Substitute τ = 1 − σ, also in the labels that the network h(z, σ, d) is given."""
+    """Substitute τ = 1 − σ, also in the labels of the network h(z, σ, d)."""
     return expression.subs(tau, 1 - sigma).replace(f, lambda z, t, s: h(z, sp.expand(1 - t), s))
 
 

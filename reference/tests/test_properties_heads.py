@@ -1,4 +1,4 @@
-"""Eq. (5), (9), (10), (11), two-hot and the loss normalisation: what holds for every input."""
+"""Eq. (5), (9), (10), (11), two-hot and the loss normalisation: properties that hold for every input."""
 
 from collections.abc import Callable
 
@@ -57,7 +57,7 @@ def test_the_divisor_is_the_bias_corrected_root_mean_square() -> None:
         np.testing.assert_allclose(normalise("mse", value), value / rms)
 
 
-def test_a_spike_stays_a_spike_and_a_change_of_scale_is_forgotten() -> None:
+def test_spike_stays_visible_and_a_change_of_scale_averages_out() -> None:
     normalise = RunningRMS()
     for _ in range(1000):
         normalise("mse", 1.0)
@@ -68,7 +68,7 @@ def test_a_spike_stays_a_spike_and_a_change_of_scale_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 1e200])
-def test_one_value_that_is_not_finite_does_not_poison_the_estimate(poison: float) -> None:
+def test_non_finite_value_does_not_poison_the_estimate(poison: float) -> None:
     normalise, untouched = RunningRMS(), RunningRMS()
     for name in (normalise, untouched):
         name("mse", 2.0)
@@ -94,7 +94,7 @@ def test_targets_lie_as_many_steps_ahead_as_their_distance(seed: int, time: int,
         assert targets[b, t, i] == (x[b, t + distances[i]] if inside else 0)
 
 
-def test_the_readings_of_the_multi_token_loss_differ_where_they_should() -> None:
+def test_readings_of_the_multi_token_loss_differ_as_documented() -> None:
     log_prob = np.random.default_rng(0).normal(size=(2, 3, 4))
     valid = multi_token_targets(np.zeros((2, 3)), (0, 1, 2, 3))[1]
     sums = [-log_prob[:, : 3 - n, n].sum() for n in range(4)]
@@ -123,13 +123,13 @@ def test_decoding_an_encoded_value_returns_it(value: float, space: Space) -> Non
 
 
 @pytest.mark.parametrize("space", spaces)
-def test_every_bin_decodes_to_itself_and_the_edges_hold_all_beyond(space: Space) -> None:
+def test_every_bin_decodes_to_itself_and_outer_values_to_the_edge_bin(space: Space) -> None:
     assert (twohot_encode(BINS, BINS, space=space) == np.eye(len(BINS))).all()
     beyond = twohot_encode(np.array([-np.inf, -1e9, 1e9, np.inf]), BINS, space=space)
     assert beyond.argmax(1).tolist() == [0, 0, len(BINS) - 1, len(BINS) - 1]
 
 
-def test_a_mixture_decodes_to_the_mean_of_its_values_in_raw_space_alone() -> None:
+def test_mixture_decodes_to_the_mean_of_its_values_only_in_raw_space() -> None:
     values = np.array([0.0, 100.0])
     for space, mean in (("raw", 50.0), ("symlog", np.expm1(symlog(values).mean()))):
         mixture = twohot_encode(values, BINS, space=space).mean(0, keepdims=True)
@@ -195,7 +195,7 @@ def test_the_advantage_is_the_return_minus_the_states_own_value() -> None:
 
 @few
 @given(seeds, st.sampled_from(spaces))
-def test_the_gradient_of_the_value_loss_is_its_slope(seed: int, space: Space) -> None:
+def test_value_loss_gradient_equals_finite_differences(seed: int, space: Space) -> None:
     rng = np.random.default_rng(seed)
     logits, returns, bins = rng.normal(size=(3, 7)), rng.normal(size=3) * 10, symexp_bins(7, -3, 3)
     slope = central_differences(lambda x: value_loss(x, returns, bins, space=space), logits)
@@ -204,7 +204,7 @@ def test_the_gradient_of_the_value_loss_is_its_slope(seed: int, space: Space) ->
 
 @few
 @given(seeds, st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.sampled_from([0.0, 0.3]))
-def test_the_gradient_of_the_policy_loss_is_its_slope(seed: int, alpha: float, beta: float) -> None:
+def test_policy_loss_gradient_equals_finite_differences(seed: int, alpha: float, beta: float) -> None:
     logits, *rest = policy_case(seed)
     slope = central_differences(lambda x: policy_loss(x, *rest, alpha, beta), logits)
     np.testing.assert_allclose(policy_loss_gradient(logits, *rest, alpha, beta), slope, atol=1e-9)
@@ -212,7 +212,7 @@ def test_the_gradient_of_the_policy_loss_is_its_slope(seed: int, alpha: float, b
 
 @few
 @given(seeds)
-def test_the_policy_loss_is_its_three_terms(seed: int) -> None:
+def test_policy_loss_is_the_sum_of_its_three_terms(seed: int) -> None:
     logits, prior_logits, action, advantage = policy_case(seed)
     pi, prior = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, prior_logits))
     bad, good = ([np.log(pi[i, action[i]]) for i in range(6) if (advantage[i] >= 0) == sign] for sign in (False, True))
@@ -248,7 +248,7 @@ def test_an_empty_set_contributes_nothing(sign: float) -> None:
 
 @few
 @given(seeds)
-def test_independent_components_are_one_policy_over_their_product(seed: int) -> None:
+def test_independent_components_equal_one_policy_over_their_product(seed: int) -> None:
     first, second = policy_case(seed, classes=3), policy_case(seed + 1, classes=4)
     product = [(first[i][:, :, None] + second[i][:, None, :]).reshape(6, 12) for i in (0, 1)]
     joint = policy_loss(*product, first[2] * 4 + second[2], first[3])

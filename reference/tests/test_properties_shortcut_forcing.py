@@ -1,4 +1,4 @@
-"""Eq. (1), (2), (4), (6), (7), (8): what holds for every input."""
+"""Eq. (1), (2), (4), (6), (7), (8): properties that hold for every input."""
 
 from fractions import Fraction
 
@@ -28,7 +28,7 @@ def draw(seed: int, shape: tuple[int, ...], k_max: int) -> tuple[Array, Array, A
 
 
 class Recorder:
-    """A network that is not linear and remembers its calls."""
+    """A nonlinear network that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Array, Array, Array, object]] = []
@@ -40,7 +40,7 @@ class Recorder:
 
 @few
 @given(seeds, sizes)
-def test_exchanging_noise_and_data_and_turning_tau_around_changes_nothing(seed: int, shape: tuple[int, ...]) -> None:
+def test_exchanging_noise_and_data_with_1_minus_tau_changes_nothing(seed: int, shape: tuple[int, ...]) -> None:
     z0, z1, tau, _ = draw(seed, shape, 64)
     np.testing.assert_allclose(corrupt(z0, z1, tau), corrupt(z1, z0, 1 - tau), rtol=1e-12)
 
@@ -72,7 +72,7 @@ def test_the_sampler_calls_the_network_k_times_at_the_levels_it_has_reached() ->
     np.testing.assert_array_equal(end, sample(Recorder(), x0, K))
 
 
-def test_the_context_keeps_nine_tenths_of_the_data() -> None:
+def test_context_is_nine_tenths_data_and_one_tenth_noise() -> None:
     noise, context, _, _ = draw(0, (2, 3, 2, 2), 1)
     np.testing.assert_allclose(corrupt_context(context, noise), 0.1 * noise + 0.9 * context, rtol=1e-12)
     np.testing.assert_array_equal(corrupt_context(context, noise, level=1), context)
@@ -90,12 +90,12 @@ def test_every_pair_that_is_drawn_lies_on_the_grid(seed: int, k_max: int) -> Non
 
 @few
 @given(seeds)
-def test_the_same_generator_state_draws_the_same_pairs(seed: int) -> None:
+def test_same_generator_state_draws_the_same_pairs(seed: int) -> None:
     draws = [sample_tau_d(np.random.default_rng(seed), 64, (2, 3)) for _ in range(2)]
     np.testing.assert_array_equal(draws[0], draws[1])
 
 
-def test_the_draws_follow_their_laws() -> None:
+def test_draws_follow_their_distributions() -> None:
     """One fixed draw; a count leaves six standard deviations with probability 2e-9."""
     n, k_max = 200_000, 8
     tau, d = sample_tau_d(np.random.default_rng(0), k_max, (n,))
@@ -126,7 +126,7 @@ def test_every_timestep_has_its_own_loss(seed: int, shape: tuple[int, ...], k_ma
 
 @few
 @given(seeds, sizes, k_maxes)
-def test_the_three_calls_are_labelled_as_the_paper_says(seed: int, shape: tuple[int, ...], k_max: int) -> None:
+def test_student_and_teacher_calls_are_labelled_as_in_the_paper(seed: int, shape: tuple[int, ...], k_max: int) -> None:
     z0, z1, tau, d = draw(seed, shape, k_max)
     network, actions = Recorder(), np.zeros((*shape[:2], 1))
     shortcut_forcing_loss(network, z0, z1, tau, d, actions, k_max=k_max)
@@ -141,10 +141,8 @@ def test_the_three_calls_are_labelled_as_the_paper_says(seed: int, shape: tuple[
 
 @few
 @given(seeds, sizes, k_maxes)
-def test_at_the_smallest_step_the_teacher_calls_stay_where_they_are(
-    seed: int, shape: tuple[int, ...], k_max: int
-) -> None:
-    """Reading A4."""
+def test_teacher_calls_at_d_min_keep_their_input_and_label(seed: int, shape: tuple[int, ...], k_max: int) -> None:
+    """The default of reading A4."""
     z0, z1, tau, d = draw(seed, shape, k_max)
     network = Recorder()
     shortcut_forcing_loss(network, z0, z1, tau, d, k_max=k_max)
@@ -155,7 +153,7 @@ def test_at_the_smallest_step_the_teacher_calls_stay_where_they_are(
         np.testing.assert_array_equal(call[2][at_d_min], d[at_d_min])
 
 
-def test_the_readings_of_the_loss_differ_where_they_should() -> None:
+def test_readings_of_the_loss_differ_as_documented() -> None:
     z0, z1, tau, d = draw(0, (4, 8, 3, 2), 4)
     network, at_d_min = Recorder(), d == 0.25
     loss = shortcut_forcing_loss(network, z0, z1, tau, d, k_max=4)

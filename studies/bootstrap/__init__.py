@@ -1,1 +1,1 @@
-"""What bootstrap training is for, and why it diverges in small networks: `python -m studies.bootstrap` makes the figures."""
+"""Study of bootstrap training: its benefit, and why it can diverge in small networks; see README.md."""

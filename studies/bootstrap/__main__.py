@@ -1,4 +1,4 @@
-"""`python -m studies.bootstrap`."""
+"""Entry point of `python -m studies.bootstrap`."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""What bootstrap training is for, and why it diverges in small networks: trains, judges, and draws.
+"""Study of bootstrap training: its benefit, and why it can diverge in small networks. Trains, judges and plots.
 
-Every training is written to results/bootstrap.json as soon as it is done, and is not done again.
+Every finished training is written to results/bootstrap.json at once and is not repeated.
 
 examples:
-  python -m studies.bootstrap                                  everything that is missing, then the plots
-  python -m studies.bootstrap --only acceptance --data ring    one part of it, one data set
-  python -m studies.bootstrap --only draw                      the plots and the table from what is there
+  python -m studies.bootstrap                                  all missing trainings, then the plots
+  python -m studies.bootstrap --only acceptance --data ring    one section, one data set
+  python -m studies.bootstrap --only draw                      plots and table from the existing results
 """
 
 import argparse
@@ -23,13 +23,23 @@ from studies.bootstrap import acceptance, stability
 from studies.bootstrap.data import DATA
 
 RESULTS: Final = Path(__file__).parent / "results"
-#: One thing to do: where its row belongs, what makes it unique, how many steps it takes, and what makes the row.
+#: One training: section of the results, key of its row, number of steps, and the function that makes the row.
 Task = tuple[str, dict[str, Any], int, Callable[[Callable[[int, float], None]], dict[str, Any]]]
 STABILITY_SEEDS: Final = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 where bootstrap training is as much better as it must be, 1 where it is not, 2 for wrong usage."""
+    """Run the missing trainings, plot and judge.
+
+    Args:
+        arguments: command line without the program's name; None reads sys.argv.
+
+    Returns:
+        Exit status: 0 if every bound of `acceptance` is met, 1 otherwise.
+
+    Raises:
+        SystemExit: with status 2 for wrong usage, or with a message if matplotlib is missing for the plots.
+    """
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     path, console = options.results / "bootstrap.json", Console()
@@ -42,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def tasks(options: argparse.Namespace) -> Iterator[Task]:
-    """Everything that was asked for."""
+    """Yield the trainings that the options select."""
     if options.only in (None, "acceptance"):
         for seed in range(options.seeds):
             for name in options.data:
@@ -64,21 +74,21 @@ def _stability_task(name: str, seed: int) -> Task:
 
 
 def run(todo: list[Task], results: dict[str, Any], path: Path, console: Console) -> None:
-    """Do every task, and write the results after each."""
+    """Run every task and write the results after each of them."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3g}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        for part, key, steps, work in todo:
+        for section, key, steps, work in todo:
             bar = progress.add_task(", ".join(map(str, key.values())), total=steps, loss=float("nan"))
-            results[part].append(work(_noting(progress, bar)))
+            results[section].append(work(_progress_callback(progress, bar)))
             path.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def _noting(progress: Progress, bar: TaskID) -> Callable[[int, float], None]:
+def _progress_callback(progress: Progress, bar: TaskID) -> Callable[[int, float], None]:
     return lambda step, loss: progress.update(bar, completed=step, loss=loss)
 
 
 def judge(results: dict[str, Any], console: Console) -> int:
-    """Print a table of the distances, and what fails."""
+    """Print a table of the distances and the exceeded bounds; return the exit status."""
     table = Table("data", "seed", "K", "bootstrap", "flow, d = 1/K", "flow, d_min", "ratio", "at most")
     for row in results["acceptance"]:
         for num_steps, ratio in acceptance.ratios(row).items():
@@ -86,15 +96,15 @@ def judge(results: dict[str, Any], console: Console) -> int:
             bound = f"{acceptance.BOUNDS[num_steps]:g}"
             table.add_row(row["data"], str(row["seed"]), str(num_steps), *cells, f"{ratio:.3f}", bound)
     console.print(table)
-    found = [sentence for row in results["acceptance"] for sentence in acceptance.failures(row)]
-    for sentence in found:
-        console.print(sentence)
-    return 1 if found else 0
+    messages = [message for row in results["acceptance"] for message in acceptance.failures(row)]
+    for message in messages:
+        console.print(message)
+    return 1 if messages else 0
 
 
 def _done(results: dict[str, Any], task: Task) -> bool:
-    part, key, _, _ = task
-    return any(all(row[name] == value for name, value in key.items()) for row in results[part])
+    section, key, _, _ = task
+    return any(all(row[name] == value for name, value in key.items()) for row in results[section])
 
 
 def _draw(results: dict[str, Any], folder: Path) -> None:
@@ -113,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m studies.bootstrap", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=("acceptance", "stability", "draw"), help="one part (default: all)")
-    parser.add_argument("--data", nargs="+", choices=tuple(DATA), default=list(DATA), help="which (default: all)")
-    parser.add_argument("--seeds", type=int, default=5, help="how many (default: 5)")
-    parser.add_argument("--steps", type=int, default=acceptance.SPLIT.steps, help="of each training")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures are kept")
+    parser.add_argument("--only", choices=("acceptance", "stability", "draw"), help="section to run (default: all)")
+    parser.add_argument("--data", nargs="+", choices=tuple(DATA), default=list(DATA), help="data sets (default: all)")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: 5)")
+    parser.add_argument("--steps", type=int, default=acceptance.SPLIT.steps, help="steps of each training")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results and figures")
     return parser

@@ -1,4 +1,4 @@
-"""Plots of the results."""
+"""Plots of the results as SVG files."""
 
 from pathlib import Path
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "bootstrap"  # or every drawing of the same data would be another file
+mpl.rcParams["svg.hashsalt"] = "bootstrap"  # makes the file reproducible
 from matplotlib import pyplot  # noqa: E402
 
 NAMES = ("flow, d = 1/K", "flow, d_min", "bootstrap")
 
 
 def draw(results: dict[str, Any], folder: Path) -> None:
-    """distances.svg and stability.svg."""
+    """Write distances.svg and stability.svg to a folder; a section without rows is skipped."""
     _distances(results["acceptance"], folder / "distances.svg")
     _losses(results["stability"], folder / "stability.svg")
 
@@ -24,9 +24,9 @@ def _distances(rows: list[dict[str, Any]], path: Path) -> None:
         return
     figure, panels = pyplot.subplots(1, len(data), figsize=(4 * len(data), 3.5), squeeze=False, layout="constrained")
     for panel, name in zip(panels[0], data, strict=True):
-        for place, kind in enumerate(NAMES):
-            found = [(int(k), v) for row in rows if row["data"] == name for k, v in row[kind].items() if v is not None]
-            x, y = [k * 1.06 ** (place - 1) for k, _ in found], [max(v, 1e-3) for _, v in found]
+        for index, kind in enumerate(NAMES):
+            points = [(int(k), v) for row in rows if row["data"] == name for k, v in row[kind].items() if v is not None]
+            x, y = [k * 1.06 ** (index - 1) for k, _ in points], [max(v, 1e-3) for _, v in points]
             panel.scatter(x, y, label=kind, s=14, alpha=0.7)
         panel.set(title=name, xlabel="K", xscale="log", yscale="log", xticks=(1, 2, 4), xticklabels=(1, 2, 4))
         panel.minorticks_off()

@@ -1,28 +1,28 @@
-"""Where the recursion of Eq. (7) can run away, in closed form.
+"""When the recursion of Eq. (7) diverges, in closed form.
 
 With s = 1 − τ, the target of the bootstrap term in x-space is a weighted mean of the teacher's two predictions:
 
     z̃ + (1 − τ)(b' + b'')/2 = (1 − ω) f(z̃, τ, d/2) + ω f(z', τ + d/2, d/2),   ω = s/(2s − d) ∈ (1/2, 1]
     z' = (1 − κ) z̃ + κ f(z̃, τ, d/2),   κ = d/(2s) ∈ (0, 1/2]
 
-Nothing is divided by a small 1 − τ: a network whose outputs are bounded has targets within the same bounds. What is
-left is z', which leaves the data when f is wrong. Take the network that shares all it knows, f = θ z for every τ and d,
-on data N(0, v). Then the target is θ (1 + ωκ (θ − 1)) z̃, larger than θ z̃ as soon as θ > 1, and with a share p of the
-rows at d_min gradient descent on the expected loss follows
+No division by a small 1 − τ remains: a network with bounded outputs has targets within the same bounds. The remaining
+cause is z', which leaves the data when f is wrong. Take the network that shares its one parameter, f = θ z for every τ
+and d, on data N(0, v). Then the target is θ (1 + ωκ (θ − 1)) z̃, larger than θ z̃ as soon as θ > 1, and with a share p
+of the rows at d_min gradient descent on the expected loss follows
 
     dθ/dt ∝ p (B − A θ) + (1 − p) C θ (θ − 1)
     A = E[w z̃²], B = E[w z̃ z₁] at d_min,   C = E[w z̃² ωκ] above it
 
 The best θ for the flow term alone is B/A. Where B/A > 1, as where v is large, the right-hand side is positive for every
-θ when p lies between two roots: θ goes to infinity in finite time. Above them the rows at d_min hold θ near B/A; below
-them it stays below 1, near the trivial solution of a field that does not move.
+θ when p lies between two roots: θ goes to infinity in finite time. Above the larger root the rows at d_min keep θ near
+B/A; below the smaller one it stays below 1, near the trivial solution of zero velocity.
 """
 
 import numpy as np
 
 
 def target_weights(tau: float, d: float) -> tuple[float, float]:
-    """(ω, κ): the weight of the second prediction, and of the first in the place z' where it is made.
+    """Weights ω of the second prediction in the target and κ of the first prediction in z'.
 
     >>> target_weights(tau=0.5, d=0.5), target_weights(tau=0.0, d=0.5)
     ((1.0, 0.5), (0.6666666666666666, 0.25))
@@ -32,7 +32,7 @@ def target_weights(tau: float, d: float) -> tuple[float, float]:
 
 
 def coefficients(variance: float, k_max: int) -> tuple[float, float, float]:
-    """(A, B, C) under the grid of Eq. (4), d uniform above d_min, and the weight of Eq. (8).
+    """Coefficients (A, B, C) under the grid of Eq. (4), d uniform above d_min, and the weight of Eq. (8).
 
     >>> [round(x, 3) for x in coefficients(2.0, 64)]
     [0.61, 0.684, 0.094]
@@ -45,7 +45,7 @@ def coefficients(variance: float, k_max: int) -> tuple[float, float, float]:
 
 
 def unstable_shares(variance: float, k_max: int) -> tuple[float, float] | None:
-    """The shares p of rows at d_min between which θ has nowhere to rest; None where there are none.
+    """Open interval of shares p of rows at d_min in which θ has no fixed point; None if there is none.
 
     >>> unstable_shares(0.5, 64) is None
     True

@@ -1,6 +1,7 @@
-"""The smallest network that has what the loss asks of one: `network(z, tau, d, actions) -> z1_hat`, causal, x-prediction.
+"""Small causal networks for x-prediction with the signature of the loss: `network(z, tau, d, actions) -> z1_hat`.
 
-A frame is predicted from itself, the frame before it, and of both a few cosines of τ and d as one of log₂ K_max + 1 classes.
+A frame is predicted from itself, the preceding frame, and the labels of both: cosines of τ, and d as one of
+log₂ K_max + 1 classes.
 """
 
 from math import pi
@@ -13,21 +14,21 @@ from torch import Tensor, nn
 from dreamer4_impl.layers.label_token import step_index
 from dreamer4_impl.layers.rms_norm import RMSNorm
 
-#: How many cosines of τ the network is given.
+#: Number of cosines of τ at the input.
 WAVES: Final = 6
-#: `plain` grows with z without a bound, like any stack of linear layers and SiLU; `normalised` has the RMSNorm of a
-#: transformer before each layer and before the output, and does not; `separate` is a plain network for each step size.
+#: `plain` grows with z without bound, like any stack of linear layers and SiLU. `normalised` is bounded: it has RMSNorm
+#: before the second layer and before the output, as a transformer has. `separate` is one plain network per step size.
 Kind = Literal["plain", "normalised", "separate"]
 
 
 class SmallNetwork(nn.Module):
-    """Two hidden layers.
+    """Causal network of two hidden layers over a frame and its predecessor.
 
     Args:
         shape: (T, S, D) of the data.
-        k_max: K_max.
-        normalised: RMSNorm before the second layer and before the output.
-        width: of the hidden layers.
+        k_max: K_max, a power of two.
+        normalised: True adds RMSNorm before the second layer and before the output.
+        width: channels of the hidden layers.
 
     >>> SmallNetwork((3, 4, 2), 64, normalised=True)(torch.zeros(5, 3, 4, 2), torch.zeros(5, 3), torch.ones(5, 3)).shape
     torch.Size([5, 3, 4, 2])
@@ -47,7 +48,7 @@ class SmallNetwork(nn.Module):
     def forward(
         self, z: Float[Tensor, "B T S D"], tau: Float[Tensor, "B T"], d: Float[Tensor, "B T"], actions: None = None
     ) -> Float[Tensor, "B T S D"]:
-        """Predict the clean frames."""
+        """Predict the clean frames ẑ₁, shaped like z."""
         now = torch.cat([z.flatten(2), self._labels(tau, d)], dim=-1)
         before = nn.functional.pad(now[:, :-1], (0, 0, 1, 0))
         return self.read(self.layers(torch.cat([now, before], dim=-1))).view(z.shape)
@@ -58,7 +59,7 @@ class SmallNetwork(nn.Module):
 
 
 class SeparateNetworks(nn.Module):
-    """A network of its own for each step size, for data of one frame: what is learned at one d is not seen at another.
+    """One network per step size, without shared parameters, for data of one frame.
 
     >>> SeparateNetworks((1, 1, 2), 4)(torch.zeros(5, 1, 1, 2), torch.zeros(5, 1), torch.ones(5, 1)).shape
     torch.Size([5, 1, 1, 2])
@@ -81,7 +82,7 @@ class SeparateNetworks(nn.Module):
 
 
 def build(kind: Kind, shape: tuple[int, int, int], k_max: int) -> nn.Module:
-    """A network of one kind with random parameters.
+    """Build a network of one kind with random parameters.
 
     >>> type(build("separate", (1, 1, 2), 4)).__name__
     'SeparateNetworks'

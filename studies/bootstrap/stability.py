@@ -1,11 +1,11 @@
-"""What makes the loss run away on the ring: one thing changed at a time."""
+"""Which settings make the loss diverge on the ring: one change at a time."""
 
 from typing import Any, Final
 
 from studies.bootstrap.data import RING
 from studies.bootstrap.training import Progress, Recipe, distances, gain, train
 
-#: Rows of the table: name → recipe. Rate and batch as small experiments have them.
+#: Rows of the table: name → recipe. Rate and batch are typical of small experiments.
 VARIANTS: Final = {
     "uniform": Recipe("plain", None, steps=600, batch=256, rate=1e-3),
     "uniform, rate a fifth": Recipe("plain", None, steps=600, batch=256, rate=2e-4),
@@ -16,13 +16,13 @@ VARIANTS: Final = {
     "three quarters at d_min": Recipe("plain", 0.75, steps=600, batch=256, rate=1e-3),
     "three quarters at d_min, RMSNorm": Recipe("normalised", 0.75, steps=600, batch=256, rate=1e-3),
 }
-#: A loss this many times the variance of the data has run away: predicting zero costs that of the data once.
+#: A loss above this many times the variance of the data has diverged; predicting zero has a loss of once the variance.
 RUNAWAY: Final = 10.0
 VARIANCE: Final = 2.0
 
 
 def observe(name: str, seed: int, progress: Progress) -> dict[str, Any]:
-    """One training: its loss after the first tenth, gain far outside the data, and the samples, as JSON has them."""
+    """Train one variant; return its peak loss after the first tenth, gain, distances and losses in JSON types."""
     recipe = VARIANTS[name]
     trained = train(RING, recipe, seed, progress)
     later = trained.losses[len(trained.losses) // 10 :]

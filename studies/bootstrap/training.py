@@ -1,4 +1,4 @@
-"""Train a small network by Eq. (7), with the product's own loss, and measure it."""
+"""Train a small network by Eq. (7), with the loss of `dreamer4_impl`, and measure it."""
 
 import math
 from collections.abc import Callable
@@ -15,21 +15,24 @@ from dreamer4_impl.equations.network_types import Network
 from studies.bootstrap.data import Data
 from studies.bootstrap.network import Kind, build
 
-#: What is told to somebody who waits: steps done, loss.
+#: Callback after every training step: (number of steps done, loss).
 Progress = Callable[[int, float], None]
-#: How many evaluations the samples are made with.
+#: Numbers of denoising steps K that samples are made with.
 STEPS_OF_SAMPLING: Final = (1, 2, 4)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained: AdamW, its rate falling linearly to zero.
+    """Hyperparameters of one training: AdamW, its rate falling linearly to zero.
 
     Args:
-        kind: of the network.
-        d_min_share: A2, of the timesteps; None is uniform over the step sizes, 1 trains by flow matching alone.
-        steps, batch, rate: of the optimiser.
-        k_max: K_max.
+        kind: kind of network, see `studies.bootstrap.network`.
+        d_min_share: share of the timesteps at d_min in [0, 1] (A2); None is uniform over the step sizes, 1 is flow
+            matching alone.
+        steps: number of optimiser steps.
+        batch: sequences per step.
+        rate: initial learning rate.
+        k_max: K_max, a power of two.
     """
 
     kind: Kind
@@ -42,14 +45,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network after its training, and the loss of every step."""
+    """Result of a training: the network and the loss of every step."""
 
     network: nn.Module
     losses: list[float]
 
 
 def train(data: Data, recipe: Recipe, seed: int, progress: Progress = lambda step, loss: None) -> Trained:
-    """The same seed gives the same network, on the same machine."""
+    """Train a network; the same seed gives the same network on the same machine."""
     generator = torch.Generator().manual_seed(seed)
     network = _start(recipe, data, seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=0.0)
@@ -71,20 +74,20 @@ def train(data: Data, recipe: Recipe, seed: int, progress: Progress = lambda ste
 
 def distances(network: Network, data: Data, k_max: int, seed: int) -> dict[int, float | None]:
     """Energy distance of samples made in K = 1, 2 and 4 steps; None where they are not finite."""
-    found = {}
+    result = {}
     for num_steps in STEPS_OF_SAMPLING:
         value = data.distance(network, num_steps, k_max, torch.Generator().manual_seed(1_000_000 + seed))
-        found[num_steps] = value if math.isfinite(value) else None
-    return found
+        result[num_steps] = value if math.isfinite(value) else None
+    return result
 
 
 def labelled_d_min(network: Network, k_max: int) -> Network:
-    """The network, told d_min whatever the step is: flow matching sampled in few steps as it is everywhere."""
+    """Wrap a network to receive the label d_min at every step size, as flow matching is usually sampled."""
 
-    def told(z: Tensor, tau: Tensor, d: Tensor, actions: Any) -> Tensor:
+    def labelled(z: Tensor, tau: Tensor, d: Tensor, actions: Any) -> Tensor:
         return network(z, tau, torch.full_like(d, 1 / k_max), actions)
 
-    return told
+    return labelled
 
 
 @torch.no_grad()
@@ -97,16 +100,17 @@ def gain(network: Network, data: Data, k_max: int, radius: float = 100.0) -> flo
     """
     z = torch.randn(256, *data.shape, generator=torch.Generator().manual_seed(0))
     z = radius * z / z.flatten(1).norm(dim=1)[:, None, None, None]
-    ones = torch.ones(z.shape[:2])
+    unit = torch.ones(z.shape[:2])
     labels = ((0.0, 1.0), (0.5, 0.25), (0.75, 1 / k_max))
-    out = [network(z, tau * ones, d * ones, None).flatten(1).norm(dim=1).max() for tau, d in labels]
+    out = [network(z, tau * unit, d * unit, None).flatten(1).norm(dim=1).max() for tau, d in labels]
     return float(torch.stack(out).max()) / radius
 
 
 def draw_labels(recipe: Recipe, shape: torch.Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """τ and d of every timestep; the share at d_min is one of timesteps, anywhere in a sequence.
+    """Draw τ and d of every timestep; the share at d_min is one of timesteps, at any position in a sequence.
 
-    A sampler's past is at d_min, whatever the step of the frame after it (A11), and so must some of training be.
+    A sampler labels past frames d_min whatever the step size of the current frame (A11), so training must contain
+    such sequences.
     """
     tau, d = sample_tau_d(shape.numel(), 1, k_max=recipe.k_max, generator=generator, d_min_share=recipe.d_min_share)
     order = torch.randperm(shape.numel(), generator=generator)

@@ -19,11 +19,11 @@ def _normal_distance(mean: float) -> float:
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.5, 2.0])
-def test_two_normals_have_the_distance_of_the_closed_form(mean: float) -> None:
+def test_distance_of_two_normals_equals_the_closed_form(mean: float) -> None:
     assert float(energy_distance(_normal(0), _normal(1, mean))) == pytest.approx(_normal_distance(mean), abs=0.08)
 
 
-def test_samples_of_one_law_are_unbiased_around_zero() -> None:
+def test_estimate_for_equal_distributions_is_unbiased() -> None:
     seeds = torch.stack([_normal(seed)[:40] for seed in range(400)]).unflatten(0, (2, 200))
     found = energy_distance(seeds[0], seeds[1])
     assert abs(float(found.mean())) < 4 * float(found.std()) / math.sqrt(200)
@@ -36,6 +36,6 @@ def test_atoms_are_the_limit_of_many_samples() -> None:
     assert float(energy_distance_to_atoms(x, atoms)) == pytest.approx(float(energy_distance(x, drawn)), abs=0.04)
 
 
-def test_one_sample_is_refused() -> None:
+def test_single_sample_is_rejected() -> None:
     with pytest.raises(ValueError, match="two samples"):
         energy_distance(torch.zeros(1, 2), torch.zeros(5, 2))

@@ -1,4 +1,4 @@
-"""The closed form is held to the product's own loss."""
+"""The closed form of the bootstrap recursion agrees with the implementation's loss."""
 
 import pytest
 import sympy
@@ -23,7 +23,7 @@ def test_the_target_is_a_weighted_mean_of_the_two_predictions() -> None:
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.25, 0.5])
-def test_the_loss_has_this_target(tau: float) -> None:
+def test_loss_has_the_target_of_the_closed_form(tau: float) -> None:
     d, calls = 0.5, []
 
     def network(z: Tensor, level: Tensor, step: Tensor, actions: None) -> Tensor:
@@ -48,7 +48,7 @@ def test_bounded_predictions_have_bounded_targets() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_the_expected_gradient_of_the_loss_is_the_closed_form(share: float) -> None:
+def test_expected_gradient_of_the_loss_equals_the_closed_form(share: float) -> None:
     A, B, C = coefficients(VARIANCE, K_MAX)
     theta, gradients = 1.3, []
     generator = torch.Generator().manual_seed(0)
@@ -60,7 +60,7 @@ def test_the_expected_gradient_of_the_loss_is_the_closed_form(share: float) -> N
     assert abs(expected) > 20 * float(found.std()) / 8**0.5
 
 
-def test_between_the_two_shares_the_product_s_loss_runs_away_and_above_them_it_does_not() -> None:
+def test_loss_diverges_for_shares_between_the_roots_and_not_above() -> None:
     shares = unstable_shares(VARIANCE, K_MAX)
     assert shares is not None
     low, high = shares
@@ -69,13 +69,13 @@ def test_between_the_two_shares_the_product_s_loss_runs_away_and_above_them_it_d
     assert _trained(0.5) < 2
 
 
-def test_data_of_small_variance_hold_the_network_at_any_share() -> None:
+def test_small_variance_has_no_unstable_share() -> None:
     assert unstable_shares(0.5, K_MAX) is None
     assert _trained(None, variance=0.5) < 1
 
 
 def _trained(share: float | None, variance: float = VARIANCE) -> float:
-    """θ after gradient descent, stopped when it is out of reach of the data."""
+    """θ after gradient descent, stopped early once it exceeds 10."""
     generator, theta = torch.Generator().manual_seed(0), torch.tensor(0.0, requires_grad=True)
     for _ in range(1500):
         theta = (theta - 0.3 * _gradient(theta, share, 512, generator, variance)).detach().requires_grad_()

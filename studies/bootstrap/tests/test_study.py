@@ -12,24 +12,24 @@ from studies.bootstrap.training import Recipe, draw_labels, gain, train
 
 
 @pytest.mark.parametrize("data", DATA.values(), ids=DATA)
-def test_draws_of_the_law_are_its_own_samples(data: Data) -> None:
+def test_draws_have_the_declared_shape_and_a_zero_network_is_distant(data: Data) -> None:
     generator = torch.Generator().manual_seed(0)
     assert data.draw(3, generator).shape == (3, *data.shape)
     assert data.distance(lambda z, tau, d, actions: 0 * z, 1, 64, generator) > 0.3
 
 
-def test_a_network_that_knows_both_outcomes_of_the_coin_has_no_distance() -> None:
-    def knows(z: torch.Tensor, tau: torch.Tensor, d: torch.Tensor, actions: None) -> torch.Tensor:
+def test_network_that_predicts_both_outcomes_of_the_coin_has_zero_distance() -> None:
+    def predict(z: torch.Tensor, tau: torch.Tensor, d: torch.Tensor, actions: None) -> torch.Tensor:
         last = z[:, -2].flatten(1)
         place = (torch.atan2(last[:, 1], last[:, 0]) * 3 / (2 * torch.pi)).round().long()
         left = z[:, -1, 0, 0] < 0
         return frames(torch.where(left, place - 1, place + 1))[:, None].expand_as(z)
 
-    assert COIN.distance(knows, 1, 64, torch.Generator().manual_seed(0)) == pytest.approx(0, abs=0.02)
+    assert COIN.distance(predict, 1, 64, torch.Generator().manual_seed(0)) == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["plain", "normalised", "separate"])
-def test_labels_and_noise_all_matter(kind: str) -> None:
+def test_output_depends_on_both_labels_and_the_noise(kind: str) -> None:
     generator = torch.Generator().manual_seed(0)
     network = build(kind, RING.shape, 64)
     tau, d = sample_tau_d(50, 1, generator=generator)
@@ -56,12 +56,12 @@ def test_only_the_normalised_network_is_bounded_far_outside_the_data() -> None:
     assert growth["normalised"] < 1e-3 < growth["plain"]
 
 
-def test_half_of_the_timesteps_are_at_d_min_and_hardly_a_sequence_as_a_whole() -> None:
+def test_half_of_the_timesteps_but_few_whole_sequences_are_at_d_min() -> None:
     shape = torch.Size((400, 3))
     tau, d = draw_labels(Recipe("normalised", 0.5, k_max=8), shape, torch.Generator().manual_seed(0))
     at_d_min = d == 1 / 8
     assert tau.shape == d.shape == shape
-    assert bool(((tau / d) % 1 == 0).all()), "a level that is not one of its step's"
+    assert bool(((tau / d) % 1 == 0).all()), "a level off the grid of its step size"
     assert at_d_min.double().mean() == 0.5
     before_a_longer_step = at_d_min[:, :-1] & ~at_d_min[:, 1:]
     assert before_a_longer_step.double().mean() == pytest.approx(0.25, abs=0.05)
@@ -73,7 +73,7 @@ def test_the_same_seed_trains_the_same_network() -> None:
     assert train(RING, recipe, seed=0).losses != train(RING, recipe, seed=1).losses
 
 
-def test_the_command_says_that_untrained_networks_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_reports_failure_for_untrained_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--only", "acceptance", "--data", "ring", "--seeds", "1", "--steps", "2", "--results", str(tmp_path)]
     assert main(options) == 1
     assert "at most 0.2" in " ".join(capsys.readouterr().out.split())
@@ -85,6 +85,6 @@ def test_the_command_says_that_untrained_networks_fail(tmp_path: Path, capsys: p
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("data", DATA.values(), ids=DATA)
-def test_bootstrap_training_makes_samples_in_few_steps_five_times_better(data: Data, seed: int) -> None:
+def test_bootstrap_training_makes_few_step_samples_five_times_better(data: Data, seed: int) -> None:
     row = acceptance.compare(data, seed, acceptance.SPLIT.steps, lambda step, loss: None)
     assert acceptance.failures(row) == []
