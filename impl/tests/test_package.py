@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import dreamer4_impl
 
 PACKAGE = Path(dreamer4_impl.__file__).parent
@@ -32,6 +34,21 @@ def test_imports_torch_and_jaxtyping_and_neither_reference_nor_conformance():
         folder = path.relative_to(PACKAGE).parts
         optional = {"triton"} if folder[:2] == ("attention", "triton") else EXTRAS.get(folder[0], set())
         assert imported_roots(path) <= allowed | optional, path.name
+
+
+def test_every_public_name_is_loaded_on_first_use():
+    assert sorted(dreamer4_impl.__all__) == dreamer4_impl.__all__
+    for name in dreamer4_impl.__all__:
+        assert getattr(dreamer4_impl, name).__module__.startswith("dreamer4_impl.")
+        assert name in dir(dreamer4_impl)
+    with pytest.raises(AttributeError, match="module 'dreamer4_impl' has no attribute 'absent'"):
+        _ = dreamer4_impl.absent
+
+
+def test_importing_the_package_alone_imports_neither_torch_nor_a_submodule():
+    loaded = "[m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy') or m.startswith('dreamer4_impl.')]"
+    run = f"import sys, dreamer4_impl; dir(dreamer4_impl); sys.exit(bool({loaded}))"
+    subprocess.run([sys.executable, "-c", run], check=True)
 
 
 def test_triton_is_imported_by_nothing_that_does_not_ask_for_it():
