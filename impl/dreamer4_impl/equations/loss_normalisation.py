@@ -1,9 +1,9 @@
 """Sec. 3.1, p. 5: loss terms are divided by running estimates of their root mean square.
 
-    mₜ = ρ mₜ₋₁ + (1 − ρ) xₜ²,   nₜ = ρ nₜ₋₁ + (1 − ρ),   m₀ = n₀ = 0,   out = xₜ / √(mₜ/nₜ)
+    out = xₜ / √(mₜ₋₁/nₜ₋₁),   mₜ = ρ mₜ₋₁ + (1 − ρ) xₜ²,   nₜ = ρ nₜ₋₁ + (1 − ρ),   m₀ = n₀ = 0
 
-Read as (A24): ρ = 0.99, no epsilon, the estimate takes the current value in before it divides, and n corrects its
-start, so that the first value comes out as ±1.
+Read as (A24): ρ = 0.99, no epsilon, n corrects for the start at 0, and a value is divided by the estimate from before it.
+The divisors of a training step are therefore known before its losses. The first value is divided by 1.
 """
 
 from collections.abc import Iterable
@@ -28,8 +28,8 @@ class RunningRMS(nn.Module):
     Half-precision casts of a whole model would stall them, so they are refused at the next call.
 
     >>> normalise = RunningRMS(["flow", "reward"])
-    >>> float(normalise("flow", torch.tensor(3.0)))
-    1.0
+    >>> [float(normalise("flow", torch.tensor(value))) for value in (3.0, 3.0)]
+    [3.0, 1.0]
     """
 
     mean_square: Tensor
@@ -46,38 +46,66 @@ class RunningRMS(nn.Module):
         self.register_buffer("mean_square", torch.zeros(len(self.names)))
         self.register_buffer("weight", torch.zeros(len(self.names)))
 
-    def forward(
-        self, name: str, value: Float[Tensor, "*shape"], observed: Float[Tensor, "*any"] | None = None
-    ) -> Float[Tensor, "*shape"]:
-        """Take `value` into the estimate of `name` and divide it by the estimate's root.
+    def forward(self, name: str, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Divide `value` by the estimate of `name`, then update the estimate with it.
 
         Args:
             name: one of `names`.
-            value: a loss term, a scalar as a rule; of several values the mean square enters.
-            observed: enters the estimate in place of the value: where `value` is one process's part of a term, the
-                whole term.
+            value: loss term, usually a scalar, half precision to float64; of several values the mean square enters.
 
-        Returned in float32 (float64 for float64). Gradient flows through the value, not the divisor. A NaN or infinite
-        value comes out as such, and what is not finite leaves the estimate alone. Where the estimate is zero or there is none yet, the
-        divisor is 1. Deterministic; compiles without graph breaks; no host synchronisation.
+        Returns:
+            value / divisor(name), shaped like value, in float32 (float64 for float64). Gradient flows through the value,
+            not through the divisor. Deterministic; compiles without graph breaks; no host synchronisation.
 
-        >>> float(RunningRMS(["flow"])("flow", torch.tensor(0.0)))
-        0.0
+        Raises:
+            TypeError: if value is not floating-point, or the estimates were cast to half precision.
+            ValueError: if value is empty or on another device than the estimates, or name is not one of `names`.
+
+        Example:
+            >>> float(RunningRMS(["flow"])("flow", torch.tensor(0.0)))
+            0.0
         """
         require_floating(value=value)
         require_non_empty("value", value)
         require_device("value", value, like=self.mean_square)
-        index = self._index(name)
         value = value.to(compute_dtype(value))
-        observed = value if observed is None else observed.to(compute_dtype(observed))
-        with torch.no_grad():
-            if self.training:
-                self._update(index, observed.square().mean().to(self.mean_square.dtype))
-            rms = (self.mean_square[index] / self.weight[index]).sqrt()
-            divisor = torch.where(rms > 0, rms, 1)
-        return value / divisor
+        divided = value / self.divisor(name)
+        if self.training:
+            self.update(name, value)
+        return divided
 
-    def _update(self, index: int, square: Tensor) -> None:
+    @torch.no_grad()
+    def divisor(self, name: str) -> Float[Tensor, ""]:
+        """Current root mean square of a term.
+
+        Args:
+            name: one of `names`.
+
+        Returns:
+            Scalar of the estimates' dtype without gradient; 1 where there is no estimate yet or it is zero.
+
+        Raises:
+            TypeError: if the estimates were cast to half precision.
+            ValueError: if name is not one of `names`.
+        """
+        index = self._index(name)
+        rms = (self.mean_square[index] / self.weight[index]).sqrt()
+        return torch.where(rms > 0, rms, 1)
+
+    @torch.no_grad()
+    def update(self, name: str, value: Float[Tensor, "*shape"]) -> None:
+        """Update the estimate of a term; a value that is NaN or infinite leaves it unchanged.
+
+        Args:
+            name: one of `names`.
+            value: loss term; of several values the mean square enters.
+
+        Raises:
+            TypeError: if the estimates were cast to half precision.
+            ValueError: if name is not one of `names`.
+        """
+        index = self._index(name)
+        square = value.to(compute_dtype(value)).square().mean().to(self.mean_square.dtype)
         rate = (1 - self.decay) * square.isfinite().to(square.dtype)
         square = torch.where(square.isfinite(), square, 0)
         self.mean_square[index] += rate * (square - self.mean_square[index])

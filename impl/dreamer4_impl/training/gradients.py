@@ -122,9 +122,9 @@ class Gradients:
         means = {name: total / count for name, (total, count) in whole.items()}
         present = {name: torch.where(count > 0, means[name], 0) for name, (_, count) in whole.items()}
         terms, observed = self.phase.terms(present), self.phase.terms(means)
-        # Where nothing was there to count, the term is 0 and its estimate stands still.
-        one = torch.ones((), device=self.normalise.mean_square.device)
-        scales = {name: self.normalise(name, one, observed=observed[name]) for name in self.phase.term_names}
+        scales = {name: 1 / self.normalise.divisor(name) for name in self.phase.term_names}
+        for name in self.phase.term_names:
+            self.normalise.update(name, observed[name])  # NaN, a mean over nothing, leaves the estimate unchanged
         loss = self.phase.combine({name: terms[name].float() * scales[name] for name in self.phase.term_names})
         return Values(means, terms, loss), scales
 

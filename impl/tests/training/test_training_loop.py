@@ -82,16 +82,19 @@ def test_only_what_the_phase_trains_moves(whole, tmp_path):
 
 @pytest.mark.parametrize("phase", [toy.ToyPhase, toy.OneTermPhase])
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_the_gradient_is_that_of_the_loss_of_all_samples(tmp_path, phase, accumulation):
-    """In a first step a term's root mean square is the term itself."""
+@pytest.mark.parametrize("earlier", [None, 0.25])
+def test_gradient_is_that_of_the_loss_of_all_samples(tmp_path, phase, accumulation, earlier):
+    """Terms are divided by the root mean square of their values in earlier steps, 1 in the first step."""
     trainer = toy.trainer(tmp_path, toy.settings(accumulation=accumulation), phase)
+    for name in phase.term_names if earlier else ():
+        trainer.state.normalise.update(name, torch.tensor(earlier))
     trainer.gradients(0, trainer._load(0))
     model, parameters = trainer.state.model, [p for p in trainer.state.model.parameters() if p.requires_grad]
     plan = trainer.phase.plan(0)
     batch = trainer.source.batch(0, range(4), plan.length, plan.relevant)
     means = {name: total / count for name, (total, count) in trainer.phase.means(model, batch, 0, range(4)).items()}
     terms = trainer.phase.terms(means)
-    loss = trainer.phase.combine({name: term / term.detach() for name, term in terms.items()})
+    loss = trainer.phase.combine({name: term / (earlier or 1) for name, term in terms.items()})
     for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
         if expected is not None:
             torch.testing.assert_close(parameter.grad, expected, atol=1e-4, rtol=1e-4)
