@@ -33,7 +33,7 @@ from dreamer4_impl.checkpoints.settings import (
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.data.format import sync
+from dreamer4_impl.durable import sync
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
 

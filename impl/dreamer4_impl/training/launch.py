@@ -32,7 +32,7 @@ from dreamer4_impl.data.clips import ClipSampler
 from dreamer4_impl.data.dataset import Dataset, concatenate
 from dreamer4_impl.data.format import Header, read_header
 from dreamer4_impl.data.latents import LatentCache
-from dreamer4_impl.data.progress import shown
+from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
 from dreamer4_impl.training.distributed import Processes, choose_device
@@ -112,8 +112,8 @@ class Launch:
         directory, cache = self.settings.data.latents, None
         if directory is not None:
             tokenizer = model.tokenizer.to(processes.device).eval()
-            with shown("encoding", sum(len(shard.arrays["first"]) for shard in dataset.shards)) as told:
-                cache = LatentCache(directory, dataset, tokenizer, progress=told)
+            with progress_bar("encoding", sum(len(shard.arrays["first"]) for shard in dataset.shards)) as report:
+                cache = LatentCache(directory, dataset, tokenizer, progress=report)
         return ClipSampler(dataset, self.settings.seed, latents=cache)
 
 

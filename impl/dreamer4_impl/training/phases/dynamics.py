@@ -13,14 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamer4_impl.checkpoints.settings import Settings
-from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.data.clips import Batch, as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
 from dreamer4_impl.equations.network_types import Actions, Network
 from dreamer4_impl.generation.draws import ShortcutDraws, shortcut_draws
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.training.phase import PartialMean, Plan
-from dreamer4_impl.training.phases.tokenizer import as_video
 from dreamer4_impl.training.sample_groups import Part, add_means, parts
 from dreamer4_impl.training.step_plan import plan_step
 

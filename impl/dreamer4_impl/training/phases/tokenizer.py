@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dreamer4_impl.checkpoints.settings import Settings
-from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.data.clips import Batch, as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.equations.eq05_tokenizer_loss import tokenizer_loss
 from dreamer4_impl.generation.draws import dropout_draws
@@ -29,15 +29,6 @@ PERCEPTUAL = {"lpips": Lpips, "torchmetrics": TorchmetricsLpips}
 WITHOUT_LPIPS: Final = (
     "the tokenizer is trained on the mean square error alone, as tokenizer.perceptual says: without LPIPS"
 )
-
-
-def as_video(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Pixels in [0, 1], float32.
-
-    >>> as_video(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
-    [0.0, 1.0]
-    """
-    return frames.float() / 255
 
 
 def mean_frame(dataset: Dataset) -> tuple[Float[Tensor, "H W C"], float]:
