@@ -1,4 +1,4 @@
-"""What one part of an evaluation has found."""
+"""Results of a section of an evaluation."""
 
 from dataclasses import dataclass, field
 
@@ -9,17 +9,17 @@ from dreamer4_impl.evaluation.measures import Measure
 
 
 class SkippedError(Exception):
-    """The reason, as a sentence, why a part of an evaluation is left out."""
+    """Raised if a section cannot be measured; the message is the reason, without a full stop."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """One clip as several rows show it, from the last frames of the context on.
+    """One clip as shown by several predictors, starting with the last frames of the context.
 
     Args:
-        title: which clip it is.
-        rows: name → frames (T, H, W, C), all of one length.
-        context: how many of them are context, the same in every row.
+        title: caption, which clip it is.
+        rows: frames by predictor, uint8, (T, H, W, C) each, of equal T.
+        context: number of leading frames that are context, equal in every row.
     """
 
     title: str
@@ -28,8 +28,14 @@ class Pictures:
 
 
 @dataclass
-class Findings:
-    """Measures by name, sentences for people, and pictures."""
+class SectionResult:
+    """Result of one section.
+
+    Args:
+        measures: measures by name, such as "rollout.k4.psnr.h8".
+        notes: remarks for the page, full sentences.
+        pictures: example clips.
+    """
 
     measures: dict[str, Measure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

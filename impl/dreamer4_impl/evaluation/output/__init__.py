@@ -1,1 +1,1 @@
-"""An evaluation as JSON, page, plots and terminal tables."""
+"""Output of an evaluation: JSON document, HTML page, terminal tables, plots and pictures."""

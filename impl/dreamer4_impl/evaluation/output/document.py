@@ -1,4 +1,4 @@
-"""evaluation.json: an evaluation as data, with the schema beside this module (schema.json)."""
+"""evaluation.json: an evaluation as JSON, described by schema.json next to this module."""
 
 import json
 import math
@@ -15,13 +15,20 @@ VERSION: Final = 1
 
 
 def to_json(evaluation: Evaluation, verdicts: Sequence[Verdict] = ()) -> str:
-    """The document.
+    """Serialise an evaluation.
 
-    Numbers are JSON numbers; "inf" and "-inf" stand for what has none, null for what does not exist, as the interval of a
-    single clip.
+    Infinities are the strings "inf" and "-inf"; NaN, as the interval of a single clip, is null.
 
-    >>> json.loads(to_json(Evaluation()))["format"]
-    'dreamer4-evaluation'
+    Args:
+        evaluation: the results.
+        verdicts: verdicts of the bars.
+
+    Returns:
+        JSON text that the schema describes.
+
+    Example:
+        >>> json.loads(to_json(Evaluation()))["format"]
+        'dreamer4-evaluation'
     """
     document = {
         "format": FORMAT,
@@ -33,26 +40,30 @@ def to_json(evaluation: Evaluation, verdicts: Sequence[Verdict] = ()) -> str:
         "bars": [asdict(verdict) for verdict in verdicts],
         "seconds": {section: round(seconds, 2) for section, seconds in evaluation.seconds.items()},
     }
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of the document.
+    """JSON Schema of evaluation.json.
 
-    >>> schema()["title"]
-    'An evaluation of a Dreamer 4 model'
+    Returns:
+        The schema.
+
+    Example:
+        >>> schema()["title"]
+        'An evaluation of a Dreamer 4 model'
     """
-    found: dict[str, Any] = json.loads(
+    content: dict[str, Any] = json.loads(
         files("dreamer4_impl.evaluation.output").joinpath("schema.json").read_text("utf-8")
     )
-    return found
+    return content
 
 
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "inf" if value > 0 else "-inf"
     return value

@@ -1,4 +1,4 @@
-"""Plots of an evaluation as SVG."""
+"""Plots of the measures as SVG."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,10 @@ from dreamer4_impl.evaluation.measures import Measure
 from dreamer4_impl.evaluation.output.tables import GAINS, horizons, label, predictors, tables
 from dreamer4_impl.evaluation.sections.open_loop import shown_steps
 
-#: matplotlib's, which has no types here.
+#: `matplotlib.axes.Axes`; matplotlib has no type information.
 Axes: TypeAlias = Any
 
-#: Colours that people with the usual colour blindness tell apart (Okabe, Ito).
+#: Colours by predictor, distinguishable with colour blindness (Okabe and Ito).
 _COLOURS: Final[Mapping[str, str]] = {
     "reconstruction": "#009e73",
     "model": "#0072b2",
@@ -29,7 +29,14 @@ _METRICS: Final = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 
 
 def plots(measures: Mapping[str, Measure]) -> dict[str, str]:
-    """Plots that the measures fill, title → SVG."""
+    """Plot the rollouts; a plot without measures is left out.
+
+    Args:
+        measures: measures by name.
+
+    Returns:
+        SVG elements by title.
+    """
     drawn: dict[str, Callable[[Axes], None]] = {
         f"{unit} by frames ahead": partial(_by_horizon, measures=measures, metric=metric)
         for metric, unit in _METRICS.items()
@@ -42,24 +49,32 @@ def plots(measures: Mapping[str, Measure]) -> dict[str, str]:
 
 
 def dots(measures: Mapping[str, Measure], section: str) -> str:
-    """The first column of a section's table as dots with intervals; nothing where no interval is to be seen."""
+    """Plot the first column of a section's table as dots with intervals.
+
+    Args:
+        measures: measures by name.
+        section: name of the section.
+
+    Returns:
+        SVG element; empty if the section has no finite values, or is "reward", whose rows differ in unit.
+    """
     rows = [(name, cells[0]) for table in tables(measures) if table.section == section for name, cells in table.rows]
     shown = [(name, cell) for name, cell in rows if cell and cell.unit != "nats" and np.isfinite(cell.value)]
     if section == "reward" or not shown:
         return ""
 
-    def draw(axes: Axes) -> None:
-        for place, (_, cell) in enumerate(shown):
-            _dot(axes, place, cell)
+    def _draw(axes: Axes) -> None:
+        for y, (_, cell) in enumerate(shown):
+            _dot(axes, y, cell)
         axes.set_yticks(range(len(shown)), [name for name, _ in shown])
         axes.invert_yaxis()
         axes.set_xlabel("PSNR, dB" if section == "tokenizer" else "return")
 
-    return _svg(section, draw, height=1 + 0.35 * len(shown))
+    return _svg(section, _draw, height=1 + 0.35 * len(shown))
 
 
 def _by_horizon(axes: Axes, measures: Mapping[str, Measure], metric: str) -> None:
-    for name in _with_one_sampler(predictors(measures, "rollout", metric)):
+    for name in _with_single_sampler(predictors(measures, "rollout", metric)):
         colour = _COLOURS.get(name, _COLOURS["model"])
         _curve(axes, measures, f"rollout.{name}.{metric}.h{{}}", horizons(measures), colour, label(name))
     axes.set_xlabel("frames ahead")
@@ -90,30 +105,30 @@ def _by_steps(axes: Axes, measures: Mapping[str, Measure]) -> None:
 def _curve(
     axes: Axes,
     measures: Mapping[str, Measure],
-    form: str,
-    places: Sequence[int],
+    template: str,
+    xs: Sequence[int],
     colour: Any,
     name: str,
     band: bool = True,
 ) -> None:
-    """Measures over their place, with their intervals."""
-    found = [measures[form.format(place)] for place in places]
-    values, low, high = (_finite([getattr(m, part) for m in found]) for part in ("value", "low", "high"))
-    axes.plot(places, values, "o-", color=colour, label=name, markersize=4)
+    """Plot the measures `template.format(x)` over x, with their intervals as a band."""
+    points = [measures[template.format(x)] for x in xs]
+    values, low, high = (_finite([getattr(point, field) for point in points]) for field in ("value", "low", "high"))
+    axes.plot(xs, values, "o-", color=colour, label=name, markersize=4)
     if band:
-        axes.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
-    axes.set_xticks(places)
+        axes.fill_between(xs, low, high, color=colour, alpha=0.15, lw=0)
+    axes.set_xticks(xs)
 
 
-def _dot(axes: Axes, place: int, measure: Measure) -> None:
-    axes.plot(_finite([measure.low, measure.high]), [place] * 2, color=_COLOURS["model"], lw=2)
-    axes.plot(_finite([measure.value]), [place], "o", color=_COLOURS["model"])
+def _dot(axes: Axes, y: int, measure: Measure) -> None:
+    axes.plot(_finite([measure.low, measure.high]), [y] * 2, color=_COLOURS["model"], lw=2)
+    axes.plot(_finite([measure.value]), [y], "o", color=_COLOURS["model"])
 
 
-def _with_one_sampler(names: Sequence[str]) -> list[str]:
-    """K = 4 alone, or the nearest to it: the other curves would lie upon it."""
-    shown = f"k{shown_steps(_steps(names))}"
-    return [name for name in names if not name[1:].isdigit() or name == shown]
+def _with_single_sampler(names: Sequence[str]) -> list[str]:
+    """Drop all samplers but the one of `shown_steps`, because their curves overlap."""
+    sampler = f"k{shown_steps(_steps(names))}"
+    return [name for name in names if not name[1:].isdigit() or name == sampler]
 
 
 def _steps(names: Sequence[str]) -> list[int]:

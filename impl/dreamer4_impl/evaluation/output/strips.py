@@ -1,4 +1,4 @@
-"""Rollouts as pictures to look at: a strip of frames, and panels that move."""
+"""Pictures of rollouts: a strip of frames as PNG, and an animation as WebP."""
 
 import io
 from typing import Final
@@ -9,20 +9,28 @@ from PIL import Image, ImageDraw
 
 from dreamer4_impl.evaluation.results import Pictures
 
-#: Least height of a frame, in pixels; frames of a strip; frames of an animation in a second.
+#: Minimum height of a frame in a strip, in pixels.
 _HEIGHT: Final = 96
+#: Maximum number of frames of a strip.
 _COLUMNS: Final = 10
 _FRAMES_PER_SECOND: Final = 8
-#: Pixels between frames, and of a line of text: its height, and the width of a letter.
+#: In pixels: gap between frames, height of a line of text, width of a character.
 _GAP, _LINE, _LETTER = 3, 16, 7
 
 
 def strip(pictures: Pictures) -> bytes:
-    """Rows of frames side by side, as PNG: time goes to the right, and a red line stands where imagination begins.
+    """Draw one row of frames per predictor; a red line separates the context from the prediction.
 
-    >>> import torch
-    >>> strip(Pictures("one", {"truth": torch.zeros(3, 4, 4, 1, dtype=torch.uint8)}, context=1))[1:4]
-    b'PNG'
+    Args:
+        pictures: the clip.
+
+    Returns:
+        PNG file.
+
+    Example:
+        >>> import torch
+        >>> strip(Pictures("a clip", {"truth": torch.zeros(3, 4, 4, 1, dtype=torch.uint8)}, context=1))[1:4]
+        b'PNG'
     """
     times = _columns(pictures)
     rows = [[_enlarged(video[t].numpy()) for t in times] for video in pictures.rows.values()]
@@ -37,17 +45,24 @@ def strip(pictures: Pictures) -> bytes:
             image.paste(frame, (left + column * width, y))
     for column, t in enumerate(times):
         draw.text((left + column * width, 2), _ahead(pictures, t), fill="black")
-    begins = left + sum(t < pictures.context for t in times) * width - _GAP
-    draw.rectangle((begins, 0, begins + _GAP - 1, image.height), fill="red")
+    boundary = left + sum(t < pictures.context for t in times) * width - _GAP
+    draw.rectangle((boundary, 0, boundary + _GAP - 1, image.height), fill="red")
     return _encoded(image)
 
 
 def animation(pictures: Pictures) -> bytes:
-    """The rows as panels side by side that move, as a WebP without loss that repeats; a red line stands over context.
+    """Animate the predictors as panels in a row; a red line marks context frames.
 
-    >>> import torch
-    >>> animation(Pictures("one", {"truth": torch.zeros(3, 4, 4, 1, dtype=torch.uint8)}, context=1))[:4]
-    b'RIFF'
+    Args:
+        pictures: the clip.
+
+    Returns:
+        Lossless, repeating WebP file.
+
+    Example:
+        >>> import torch
+        >>> animation(Pictures("a clip", {"truth": torch.zeros(3, 4, 4, 1, dtype=torch.uint8)}, context=1))[:4]
+        b'RIFF'
     """
     frames = [_panels(pictures, t) for t in range(_length(pictures))]
     file, duration = io.BytesIO(), 1000 // _FRAMES_PER_SECOND
@@ -79,16 +94,16 @@ def _length(pictures: Pictures) -> int:
 
 
 def _columns(pictures: Pictures) -> list[int]:
-    """All context frames, and evenly spaced others, the last among them."""
+    """Indices of all context frames, and of evenly spaced predicted frames that include the last."""
     length, context = _length(pictures), pictures.context
-    others = np.linspace(context, length - 1, min(_COLUMNS - context, length - context)).round().astype(int)
-    return [*range(context), *map(int, others)]
+    predicted = np.linspace(context, length - 1, min(_COLUMNS - context, length - context)).round().astype(int)
+    return [*range(context), *map(int, predicted)]
 
 
-def _enlarged(frame: UInt8[np.ndarray, "H W C"], least: int = _HEIGHT) -> Image.Image:
-    """Every pixel a square of as many as it takes to be seen."""
-    times = max(1, -(-least // frame.shape[0]))
-    large = frame.repeat(times, axis=0).repeat(times, axis=1)
+def _enlarged(frame: UInt8[np.ndarray, "H W C"], min_height: int = _HEIGHT) -> Image.Image:
+    """Enlarge a frame by the smallest integer factor that reaches the minimum height."""
+    factor = max(1, -(-min_height // frame.shape[0]))
+    large = frame.repeat(factor, axis=0).repeat(factor, axis=1)
     return Image.fromarray(np.broadcast_to(large, (*large.shape[:2], 3)) if large.shape[2] == 1 else large)
 
 

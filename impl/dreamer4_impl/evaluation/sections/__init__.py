@@ -1,1 +1,1 @@
-"""The sections of an evaluation."""
+"""Sections of an evaluation, one module each: what they measure, and on which data."""

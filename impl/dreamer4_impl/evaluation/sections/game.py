@@ -1,4 +1,4 @@
-"""Returns in the real game: the policy, which sees the game through the world model, and a random policy."""
+"""Returns in the real game of the policy, which acts on the agent token of the world model, and of a random policy."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -10,89 +10,108 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.data.clips import as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.game import Game, View
 from dreamer4_impl.data.policies import random_policy
 from dreamer4_impl.evaluation.measures import estimate
-from dreamer4_impl.evaluation.results import Findings, SkippedError
+from dreamer4_impl.evaluation.results import SectionResult, SkippedError
 from dreamer4_impl.generation.imagination import Imagination
 from dreamer4_impl.layers.actions import LABELLED, Categorical
 from dreamer4_impl.models.dreamer4 import Dreamer4
-from dreamer4_impl.training.phases.tokenizer import as_video
 
-#: Frames after which an episode is cut: a policy that never serves would play for hours.
+#: Frames after which an episode is cut, because a policy that never serves does not end its episode.
 LONGEST: Final = 2000
 
 
 def game_returns(
     model: Dreamer4, dataset: Dataset, task: str | None, episodes: int, seed: int = 0, longest: int = LONGEST
-) -> Findings:
-    """`game.policy`, `game.random`, `game.difference`: undiscounted returns of whole episodes.
+) -> SectionResult:
+    """Play whole episodes with the policy and with a random policy.
 
     Args:
-        model: with an agent, in evaluation mode.
-        dataset: recorded from the game; its view of the game is the policy's.
-        task: gymnasium id of the game.
-        episodes: for each of the two.
-        seed: of the games and of the policies' draws.
-        longest: frames after which an episode is cut.
+        model: model with an agent, in evaluation mode.
+        dataset: dataset recorded from the game; the policy gets the same view of the game.
+        task: gymnasium id of the game; None skips the section.
+        episodes: number of episodes of each policy, 1 or more.
+        seed: seed of the games and of the actions.
+        longest: frames after which an episode is cut, 1 or more.
+
+    Returns:
+        Measures `game.policy`, `game.random` and `game.difference`: undiscounted returns, the difference unpaired.
+
+    Raises:
+        SkippedError: if no game is named, the model has no agent, the dataset has no view of the game, the game cannot
+            be opened or its actions differ, or the task is unknown to the policy.
     """
     if task is None:
-        raise SkippedError("no game was asked for (--game ALE/Breakout-v5)")
+        raise SkippedError("no game was named (--game ALE/Breakout-v5)")
     if model.agent is None:
         raise SkippedError("the model has no agent")
     if "view" not in dataset.meta:
-        raise SkippedError(f"the dataset does not say how {task} was looked at: it has no meta.view")
-    found = Findings()
+        raise SkippedError(f"the dataset does not record the view of {task}: meta.view is missing")
+    result = SectionResult()
     with ExitStack() as stack:
         games = [stack.enter_context(closing(_game(task, dataset))) for _ in range(episodes)]
         player = _Player(model, _task_index(model, dataset, task), episodes, seed)
         of_policy, cut = _play(games, player.act, seed, longest)
-        of_random, _ = _play(games, _randomly(games, seed), seed, longest)
-    found.measures["game.policy"] = estimate(lambda mean: mean, of_policy)
-    found.measures["game.random"] = estimate(lambda mean: mean, of_random)
-    found.measures["game.difference"] = estimate(lambda a, b: a - b, of_policy, of_random, paired=False)
-    found.notes.append(f"{episodes} episodes of {task} each; {cut} of the policy's were cut after {longest} frames.")
-    return found
+        of_random, _ = _play(games, _random_actions(games, seed), seed, longest)
+    result.measures["game.policy"] = estimate(lambda mean: mean, of_policy)
+    result.measures["game.random"] = estimate(lambda mean: mean, of_random)
+    result.measures["game.difference"] = estimate(lambda a, b: a - b, of_policy, of_random, paired=False)
+    result.notes.append(f"{episodes} episodes of {task} each; {cut} of the policy's were cut after {longest} frames.")
+    return result
 
 
 class _Player:
-    """Draws the policy's actions in several games at once, from what the world model remembers of each.
+    """Acts in several games at once; the caches of tokenizer and dynamics hold the frames so far.
 
-    The agent token is read as in imagination, where a frame joins the past.
+    The agent token is read in the pass that commits a frame, as in imagination.
     """
 
     def __init__(self, model: Dreamer4, task: int | None, batch: int, seed: int) -> None:
-        self.model, self.batch, self.device = model, batch, model.dynamics.registers.device
-        told = None if task is None else torch.full((batch,), task, device=self.device)
-        self.seen, self.world = model.tokenizer.encoder_cache(batch), Imagination(model, ImagineOptions(), told, batch)
+        self.model, self.device = model, model.dynamics.registers.device
+        tasks = None if task is None else torch.full((batch,), task, device=self.device)
+        self.encoder_cache = model.tokenizer.encoder_cache(batch)
+        self.world = Imagination(model, ImagineOptions(), tasks, batch)
         self.noise = torch.Generator(self.device).manual_seed(seed)
-        self.taken: dict[str, Tensor] = {
-            part.name: torch.zeros(part.shape(batch, 1), dtype=torch.int64, device=self.device)
-            for part in model.dynamics.config.actions
+        self.actions: dict[str, Tensor] = {
+            component.name: torch.zeros(component.shape(batch, 1), dtype=torch.int64, device=self.device)
+            for component in model.dynamics.config.actions
         }
-        self.known = torch.zeros(batch, 1, dtype=torch.bool, device=self.device)
+        self.labelled = torch.zeros(batch, 1, dtype=torch.bool, device=self.device)
 
     @torch.no_grad()
     def act(self, frames: UInt8[np.ndarray, "B H W C"]) -> list[Any]:
-        """Actions at these frames, which the player remembers."""
+        """Commit the frames and sample the next actions.
+
+        Args:
+            frames: current frame of each game, uint8, (B, H, W, C).
+
+        Returns:
+            One action per game: an int, or an int8 array of switches.
+        """
         assert self.model.agent is not None
         video = as_video(torch.from_numpy(frames).to(self.device)[:, None])
-        z = self.model.tokenizer.encode(video, cache=self.seen)
+        z = self.model.tokenizer.encode(video, cache=self.encoder_cache)
         noise = torch.randn(z.shape, generator=self.noise, device=self.device)
-        h = self.world.remember(z, noise, {**self.taken, LABELLED: self.known})
-        self.taken = self.model.agent.policy.act(h[:, None]).sample(self.noise)
-        self.known = torch.ones_like(self.known)
+        h = self.world.remember(z, noise, {**self.actions, LABELLED: self.labelled})
+        self.actions = self.model.agent.policy.act(h[:, None]).sample(self.noise)
+        self.labelled = torch.ones_like(self.labelled)
         (component,) = self.model.dynamics.config.actions
-        values = self.taken[component.name][:, 0].cpu().numpy()
+        values = self.actions[component.name][:, 0].cpu().numpy()
         return [int(value) for value in values] if isinstance(component, Categorical) else list(values.astype(np.int8))
 
 
 def _play(
     games: Sequence[Game], act: Callable[[UInt8[np.ndarray, "B H W C"]], list[Any]], seed: int, longest: int
 ) -> tuple[Float[np.ndarray, "B"], int]:
-    """Returns of an episode of each game, side by side, and how many were cut; what is over stays on its last frame."""
+    """Play one episode of each game in parallel; a game that is over repeats its last frame.
+
+    Returns:
+        Returns of the episodes, and the number of episodes that were cut.
+    """
     frames = [game.reset(seed=seed + number) for number, game in enumerate(games)]
     returns, over = np.zeros(len(games)), np.zeros(len(games), dtype=bool)
     for _ in range(longest - 1):
@@ -108,7 +127,7 @@ def _play(
     return returns, int((~over).sum())
 
 
-def _randomly(games: Sequence[Game], seed: int) -> Callable[[UInt8[np.ndarray, "B H W C"]], list[Any]]:
+def _random_actions(games: Sequence[Game], seed: int) -> Callable[[UInt8[np.ndarray, "B H W C"]], list[Any]]:
     policies = [random_policy(game, np.random.default_rng([seed, number])) for number, game in enumerate(games)]
     return lambda frames: [policy() for policy in policies]
 
@@ -120,14 +139,14 @@ def _game(task: str, dataset: Dataset) -> Game:
         raise SkippedError(str(error)) from error
     if (game.component,) != dataset.components:
         game.close()
-        raise SkippedError(f"{task} takes {game.component}, the dataset has {dataset.components}")
+        raise SkippedError(f"{task} has the actions {game.component}, the dataset has {dataset.components}")
     return game
 
 
 def _task_index(model: Dreamer4, dataset: Dataset, task: str) -> int | None:
-    """What the agent token is told; None for a model without tasks."""
+    """Index of the task for the agent token; None for a model without tasks."""
     if not model.dynamics.config.tasks:
         return None
     if task not in dataset.tasks:
-        raise SkippedError(f"the dataset has the tasks {', '.join(dataset.tasks)}; the policy was not told of {task}")
+        raise SkippedError(f"task must be one of the dataset's, {', '.join(dataset.tasks)}; got {task}")
     return dataset.tasks.index(task)

@@ -1,4 +1,4 @@
-"""Open-loop rollouts against held-out clips: C₀ frames of context, then H frames from the recorded actions alone."""
+"""Open-loop rollouts: C₀ recorded frames of context, then H frames predicted from the recorded actions alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,28 +11,28 @@ from torch import Tensor
 
 from dreamer4_impl.constants import SAMPLING_STEPS
 from dreamer4_impl.evaluation.held_out import Clips, HeldOut
-from dreamer4_impl.evaluation.results import Findings, Pictures, SkippedError
+from dreamer4_impl.evaluation.results import Pictures, SectionResult, SkippedError
 from dreamer4_impl.evaluation.scores import Scores
 from dreamer4_impl.generation.rollout import rollout
 from dreamer4_impl.models.dreamer4 import Dreamer4
 
-#: Paired differences to the model: what it is compared with, and the name of the measure.
+#: Baselines, with the name of the paired difference of the model to each.
 _GAPS: Final = {"copy": "over_copy", "mean_frame": "over_mean_frame", "shuffled": "shuffle_gap"}
-#: Clips that pictures are chosen from, and frames of context that they show.
+#: Number of clips that pictures are chosen from; number of context frames in a picture.
 PICTURED: Final = 16
 SHOWN_CONTEXT: Final = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class OpenLoopSettings:
     """What is rolled out.
 
     Args:
-        context: C₀, frames before the first that is predicted.
-        horizons: how many frames ahead the measures are, each 1 or more.
-        steps: values of K.
-        batch: clips at a time.
-        seed: of the noise, the same for every K and with shuffled actions: their differences are paired.
+        context: C₀, frames before the first predicted frame, 1 or more.
+        horizons: numbers of frames ahead at which rollouts are measured, 1 or more each.
+        steps: numbers of sampling steps K, powers of two.
+        batch: clips per batch, 1 or more.
+        seed: seed of the noise, which all K and the rollouts with shuffled actions share.
     """
 
     context: int
@@ -43,52 +43,75 @@ class Plan:
 
     @property
     def length(self) -> int:
-        """Frames of a clip."""
+        """Length of a clip.
+
+        Returns:
+            Context plus the longest horizon, in frames.
+        """
         return self.context + max(self.horizons)
 
 
 def shown_steps(steps: Sequence[int]) -> int:
-    """The K that pictures and shuffled actions are for: the paper's 4, or the nearest.
+    """Choose the K for pictures and shuffled actions.
 
-    >>> shown_steps([1, 2, 4, 64]), shown_steps([1, 16])
-    (4, 1)
+    Args:
+        steps: numbers of sampling steps, at least one.
+
+    Returns:
+        The K of the paper, 4, or the nearest to it.
+
+    Example:
+        >>> shown_steps([1, 2, 4, 64]), shown_steps([1, 16])
+        (4, 1)
     """
     return min(steps, key=lambda k: (abs(k - SAMPLING_STEPS), k))
 
 
 @torch.no_grad()
-def open_loop(model: Dreamer4, data: HeldOut, plan: Plan) -> Findings:
-    """`rollout.{kK, copy, mean_frame, reconstruction, shuffled}.{psnr, ssim}.hH`, and gains of
-    the model, paired: `rollout.{over_copy, over_mean_frame, shuffle_gap}.psnr.hH`.
+def open_loop(model: Dreamer4, data: HeldOut, plan: OpenLoopSettings) -> SectionResult:
+    """Roll out every held-out clip and score the frames against the recording and the baselines.
 
-    `copy` repeats the last frame of the context, `reconstruction` is the tokenizer's of the true frame: nothing decoded
-    from latents is expected to be better. `shuffled` has, from the first predicted frame on, the actions of another clip.
+    `copy` repeats the last context frame. `reconstruction` is the tokenizer's reconstruction of the true frame, an upper
+    bound for frames decoded from predicted latents. `shuffled` uses the actions of another clip from the first
+    predicted frame on.
+
+    Args:
+        model: model in evaluation mode.
+        data: held-out clips of at least `plan.length` frames, and training frames.
+        plan: what is rolled out.
+
+    Returns:
+        Measures `rollout.{kK, copy, mean_frame, reconstruction, shuffled}.{psnr, ssim}.hH`, paired gains of the model
+        `rollout.{over_copy, over_mean_frame, shuffle_gap}.psnr.hH`, and pictures of the median and the worst clip.
+
+    Raises:
+        SkippedError: if every K exceeds the k_max of the model.
     """
-    scores, found = Scores(), Findings()
-    steps = _possible_steps(model, plan, found)
+    scores, result = Scores(), SectionResult()
+    steps = _possible_steps(model, plan, result)
     shown = shown_steps(steps)
-    shuffled = _shuffled(data.clips, plan, found)
+    shuffled = _shuffled(data.clips, plan, result)
     pictured: list[dict[str, Tensor]] = []
-    for number, clips in enumerate(data.clips.split(plan.batch)):
-        rolled = _Batch(model, clips, plan, number)
-        rolled.score_baselines(scores, data.mean_frame)
+    for number, clips in enumerate(data.clips.batches(plan.batch)):
+        batch = _Batch(model, clips, plan, number)
+        batch.score_baselines(scores, data.mean_frame)
         for k in steps:
-            video = rolled.predict(clips, k)
-            scores.add(f"k{k}", video, rolled.truth)
+            video = batch.predict(clips, k)
+            scores.add(f"k{k}", video, batch.truth)
             if k == shown and len(pictured) * plan.batch < PICTURED:
-                pictured.append(rolled.rows(video, f"model, K = {k}"))
+                pictured.append(batch.rows(video, f"model, K = {k}"))
         if shuffled is not None:
             rows = slice(number * plan.batch, number * plan.batch + len(clips))
-            scores.add("shuffled", rolled.predict(shuffled.take(rows), shown), rolled.truth)
-    _measure(scores, plan, steps, shuffled is not None, shown, found)
-    found.pictures = _choose(pictured, scores.mse(f"k{shown}")[:, -1], plan)
-    return found
+            scores.add("shuffled", batch.predict(shuffled.select(rows), shown), batch.truth)
+    _measure(scores, plan, steps, shuffled is not None, shown, result)
+    result.pictures = _choose(pictured, scores.mse(f"k{shown}")[:, -1], plan)
+    return result
 
 
 class _Batch:
-    """Some clips, encoded once."""
+    """Batch of clips whose frames are encoded once."""
 
-    def __init__(self, model: Dreamer4, clips: Clips, plan: Plan, number: int) -> None:
+    def __init__(self, model: Dreamer4, clips: Clips, plan: OpenLoopSettings, number: int) -> None:
         self.model, self.plan, self.number = model, plan, number
         self.device = model.tokenizer.decoder.queries.device
         self.video = clips.pixels(self.device)[:, : plan.length]
@@ -97,42 +120,66 @@ class _Batch:
         self.reconstruction = self._decoded(self.z)
 
     def score_baselines(self, scores: Scores, mean: Float[Tensor, "H W C"]) -> None:
+        """Score copy, mean frame and reconstruction.
+
+        Args:
+            scores: extended in place.
+            mean: mean training frame in [0, 1].
+        """
         self.copy = self.video[:, self.plan.context - 1 : self.plan.context].expand(self.truth.shape)
         scores.add("copy", self.copy, self.truth)
         scores.add("mean_frame", mean.to(self.device).expand(self.truth.shape), self.truth)
         scores.add("reconstruction", self.reconstruction, self.truth)
 
     def predict(self, clips: Clips, num_steps: int) -> Float[Tensor, "B H height width C"]:
+        """Predict the frames after the context.
+
+        Args:
+            clips: clips of this batch, possibly with other actions.
+            num_steps: K, a power of two up to k_max.
+
+        Returns:
+            Decoded frames, (B, H, height, width, C).
+        """
         context, frames = self.z[:, : self.plan.context], self.truth.shape[1]
         actions = {name: values[:, : self.plan.length] for name, values in clips.actions_on(self.device).items()}
         noise = torch.Generator(self.device).manual_seed(self.plan.seed * 1_000_003 + self.number)
-        known = actions if self.model.dynamics.config.actions else None
-        z = rollout(self.model.dynamics, context, known, frames, num_steps, noise)
+        usable = actions if self.model.dynamics.config.actions else None
+        z = rollout(self.model.dynamics, context, usable, frames, num_steps, noise)
         return self._decoded(torch.cat([context, z], dim=1))
 
     def rows(self, predicted: Tensor, name: str) -> dict[str, UInt8[Tensor, "B T height width C"]]:
-        before = self.video[:, max(0, self.plan.context - SHOWN_CONTEXT) : self.plan.context]
+        """Rows of the pictures: the last context frames, then the frames of each predictor.
+
+        Args:
+            predicted: frames of the model, (B, H, height, width, C).
+            name: label of the model.
+
+        Returns:
+            Frames by label, (B, T, height, width, C) each.
+        """
+        context = self.video[:, max(0, self.plan.context - SHOWN_CONTEXT) : self.plan.context]
         rows = {"truth": self.truth, "reconstruction": self.reconstruction, name: predicted, "copy": self.copy}
-        return {name: _bytes(torch.cat([before, video], dim=1)) for name, video in rows.items()}
+        return {name: _bytes(torch.cat([context, video], dim=1)) for name, video in rows.items()}
 
     def _decoded(self, z: Tensor) -> Tensor:
         return self.model.tokenizer.decode(z)[:, self.plan.context :]
 
 
-def _possible_steps(model: Dreamer4, plan: Plan, found: Findings) -> list[int]:
+def _possible_steps(model: Dreamer4, plan: OpenLoopSettings, result: SectionResult) -> list[int]:
     k_max = model.dynamics.config.k_max
     steps = sorted({k for k in plan.steps if k <= k_max})
     if not steps:
-        raise SkippedError(f"the model takes at most K = {k_max} steps; asked for {', '.join(map(str, plan.steps))}")
+        raise SkippedError(f"the model takes at most K = {k_max} steps; got {', '.join(map(str, plan.steps))}")
     if left_out := sorted({k for k in plan.steps if k > k_max}):
-        found.notes.append(f"K = {', '.join(map(str, left_out))} is above the model's k_max = {k_max} and left out.")
+        result.notes.append(f"K = {', '.join(map(str, left_out))} was left out: above k_max = {k_max} of the model.")
     return steps
 
 
-def _shuffled(clips: Clips, plan: Plan, found: Findings) -> Clips | None:
-    """Every clip with the actions of another one where it is predicted: a random cycle over all clips leaves none its own."""
+def _shuffled(clips: Clips, plan: OpenLoopSettings, result: SectionResult) -> Clips | None:
+    """Clips with the actions of other clips after the context; a random cycle, so that no clip keeps its own actions."""
     if set(clips.actions) == {"labelled"} or not clips.labelled[:, plan.context :].any() or len(clips) < 2:
-        found.notes.append("Actions are not shuffled: that takes two clips or more with actions.")
+        result.notes.append("Actions were not shuffled: this needs at least two clips with actions.")
         return None
     cycle = torch.randperm(len(clips), generator=torch.Generator().manual_seed(plan.seed))
     order = torch.empty_like(cycle)
@@ -140,19 +187,23 @@ def _shuffled(clips: Clips, plan: Plan, found: Findings) -> Clips | None:
     return clips.with_actions_of(order, plan.context)
 
 
-def _measure(scores: Scores, plan: Plan, steps: Sequence[int], shuffled: bool, shown: int, found: Findings) -> None:
+def _measure(
+    scores: Scores, plan: OpenLoopSettings, steps: Sequence[int], shuffled: bool, shown: int, result: SectionResult
+) -> None:
     names = [*(f"k{k}" for k in steps), "copy", "mean_frame", "reconstruction", *(["shuffled"] if shuffled else [])]
     for h in sorted(set(plan.horizons)):
         for name in names:
-            found.measures |= scores.measures(name, h - 1, f"rollout.{name}.{{metric}}.h{h}")
+            result.measures |= scores.measures(name, h - 1, f"rollout.{name}.{{metric}}.h{h}")
         for worse, gap in _GAPS.items():
             if worse in names:
-                found.measures[f"rollout.{gap}.psnr.h{h}"] = scores.gap(worse, f"k{shown}", h - 1)
+                result.measures[f"rollout.{gap}.psnr.h{h}"] = scores.gap(worse, f"k{shown}", h - 1)
 
 
-def _choose(pictured: list[dict[str, Tensor]], errors: Float[np.ndarray, "N"], plan: Plan) -> list[Pictures]:
-    """The median and the worst of the first clips, by the error at the longest horizon."""
-    rows = {name: torch.cat([part[name] for part in pictured]) for name in pictured[0]}
+def _choose(
+    pictured: list[dict[str, Tensor]], errors: Float[np.ndarray, "N"], plan: OpenLoopSettings
+) -> list[Pictures]:
+    """Choose the median and the worst of the first clips, by the error at the longest horizon."""
+    rows = {name: torch.cat([batch[name] for batch in pictured]) for name in pictured[0]}
     count = min(PICTURED, len(errors))
     order = sorted(range(count), key=lambda clip: float(errors[clip]))
     chosen = {"median": order[(count - 1) // 2], "worst": order[-1]}

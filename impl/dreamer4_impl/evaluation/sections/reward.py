@@ -1,4 +1,4 @@
-"""How well the reward head tells the reward of held-out frames, from the frames and actions up to them."""
+"""Reward prediction on held-out clips, from the frames and actions up to each frame."""
 
 import numpy as np
 import torch
@@ -9,45 +9,63 @@ from dreamer4_impl.constants import CONTEXT_LEVEL
 from dreamer4_impl.equations.eq02_sampling import context_label, corrupt_context
 from dreamer4_impl.evaluation.held_out import Clips, HeldOut
 from dreamer4_impl.evaluation.measures import estimate
-from dreamer4_impl.evaluation.results import Findings, SkippedError
+from dreamer4_impl.evaluation.results import SectionResult, SkippedError
 from dreamer4_impl.models.dreamer4 import Dreamer4
 
 
 @torch.no_grad()
-def reward_prediction(model: Dreamer4, data: HeldOut, context: int, batch: int = 16, seed: int = 0) -> Findings:
-    """`reward.error` of the head, `reward.error_of_mean` of the mean training reward, `.explained`, `.correlation`.
+def reward_prediction(model: Dreamer4, data: HeldOut, context: int, batch: int = 16, seed: int = 0) -> SectionResult:
+    """Score the reward head against the mean training reward.
+
+    The head reads the agent token as in imagination: frames have the signal level of the context.
 
     Args:
-        model: with an agent, in evaluation mode.
-        data: the clips.
-        context: C₀, frames of a clip that are not judged.
-        batch: clips at a time.
-        seed: of the noise on the frames.
+        model: model with an agent, in evaluation mode.
+        data: held-out clips, and training rewards.
+        context: C₀, leading frames of each clip that are not scored, in [0, T).
+        batch: clips per batch, 1 or more.
+        seed: seed of the noise on the frames.
 
-    The head reads the agent token as in imagination: frames carry the noise of context. Errors are mean squares;
-    `explained` is the share of the mean's error that the head does not make, above 0 where it knows something.
+    Returns:
+        Measures `reward.error` and `reward.error_of_mean` (mean square errors of the head and of the mean training
+        reward), `reward.explained` (1 − error / error_of_mean) and `reward.correlation`.
+
+    Raises:
+        SkippedError: if the model has no agent, or all scored rewards are 0.
     """
-    found, noise = Findings(), torch.Generator(model.dynamics.registers.device).manual_seed(seed)
-    predicted = torch.cat([predict_rewards(model, clips, noise) for clips in data.clips.split(batch)])[:, context:]
+    result, noise = SectionResult(), torch.Generator(model.dynamics.registers.device).manual_seed(seed)
+    predicted = torch.cat([predict_rewards(model, clips, noise) for clips in data.clips.batches(batch)])[:, context:]
     recorded = data.clips.rewards[:, context:].double()
     if not recorded.any():
         raise SkippedError("no frame of the held-out clips has a reward: there is nothing to predict")
     mean = data.training_rewards.double().mean()
     of_head = (predicted - recorded).square().mean(1)
     of_mean = (mean - recorded).square().mean(1)
-    found.measures["reward.error"] = estimate(_same, of_head)
-    found.measures["reward.error_of_mean"] = estimate(_same, of_mean)
-    found.measures["reward.explained"] = estimate(
+    result.measures["reward.error"] = estimate(_same, of_head)
+    result.measures["reward.error_of_mean"] = estimate(_same, of_mean)
+    result.measures["reward.explained"] = estimate(
         lambda head, mean: 1 - head / np.maximum(mean, 1e-300), of_head, of_mean
     )
-    found.measures["reward.correlation"] = estimate(_correlation, _moments(predicted, recorded))
+    result.measures["reward.correlation"] = estimate(_correlation, _moments(predicted, recorded))
     rewarded = int((recorded != 0).sum())
-    found.notes.append(f"{rewarded} of the {recorded.numel()} frames have a reward.")
-    return found
+    result.notes.append(f"{rewarded} of the {recorded.numel()} frames have a reward.")
+    return result
 
 
 def predict_rewards(model: Dreamer4, clips: Clips, noise: torch.Generator) -> Float[Tensor, "N T"]:
-    """Mean reward at distance 0 of every frame, float64 on the CPU."""
+    """Predict the reward of arriving at each frame (the head's prediction at distance 0).
+
+    Args:
+        model: model with an agent, in evaluation mode.
+        clips: the clips.
+        noise: generator of the noise on the frames, on the device of the model.
+
+    Returns:
+        Expected rewards, float64 on the CPU, (N, T).
+
+    Raises:
+        SkippedError: if the model has no agent.
+    """
     if model.agent is None:
         raise SkippedError("the model has no agent")
     config, device = model.dynamics.config, model.dynamics.registers.device
@@ -64,12 +82,12 @@ def _same(mean: np.ndarray) -> np.ndarray:
 
 
 def _moments(x: Float[Tensor, "N T"], y: Float[Tensor, "N T"]) -> Float[Tensor, "N 5"]:
-    """Moments of each clip, whose means give the correlation over all frames."""
-    return torch.stack([part.mean(1) for part in (x, y, x * x, y * y, x * y)], dim=1)
+    """Moments of each clip; their means over clips determine the correlation over all frames."""
+    return torch.stack([product.mean(1) for product in (x, y, x * x, y * y, x * y)], dim=1)
 
 
 def _correlation(moments: np.ndarray) -> np.ndarray:
-    """Of all frames of the clips; 0 where one of the two does not vary."""
+    """Correlation over all frames; 0 if one of the two is constant."""
     x, y, xx, yy, xy = np.moveaxis(moments, -1, 0)
     scale = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
     return np.where(scale > 0, (xy - x * y) / np.where(scale > 0, scale, 1), 0.0)
