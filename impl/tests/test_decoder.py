@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from dreamer4_impl.generation import cuda_graph
 from dreamer4_impl.generation import decoder as module
 from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.generation.rollout import rollout
@@ -169,9 +170,9 @@ def test_a_graph_is_recorded_once_and_replayed_for_every_frame(tiny_on, cuda_gra
     engine.model.register_forward_pre_hook(lambda *_: calls.append(None))
     stepped(engine, actions, range(1))
     graph, _ = engine._recorded
-    assert len(calls) == (module.WARM_UP + 1) * (engine.num_steps + 1)
+    assert len(calls) == (cuda_graph.WARM_UP + 1) * (engine.num_steps + 1)
     stepped(engine, actions, range(1, 4))
-    assert len(calls) == (module.WARM_UP + 1) * (engine.num_steps + 1)
+    assert len(calls) == (cuda_graph.WARM_UP + 1) * (engine.num_steps + 1)
     assert (engine._recorded[0] is graph, graph.replays) == (True, 4)
 
 
@@ -331,9 +332,10 @@ def test_a_start_forgets_all_that_was_even_nan(tiny_on):
 
 def addresses(engine: FrameDecoder) -> set[int]:
     caches = [tensor for cache in engine._caches for tensor in (cache.keys, cache.values, cache.frames)]
-    labels = [label for labels in (*engine._labels, engine._past_label) for label in labels]
-    held = [part for part in engine._action.values() if part is not None]
-    return {x.data_ptr() for x in (*caches, *labels, *held, engine._start, engine._noise, engine._level)}
+    passes = engine._engine
+    labels = [label for pair in (*passes._steps, passes._past_label) for label in pair]
+    action = [values for values in engine._action.values() if values is not None]
+    return {x.data_ptr() for x in (*caches, *labels, *action, engine._start, engine._noise, passes._level)}
 
 
 def live_tensors() -> list[Tensor]:
@@ -561,6 +563,6 @@ def test_an_action_that_does_not_fit_gets_a_sentence_and_the_next_may_be_right(t
 def test_a_step_unlike_the_first_gets_a_sentence(tiny_on, action):
     engine = FrameDecoder(tiny_on().dynamics(**LAYERS), 2)
     engine.step({"mouse": MOUSE, "keys": KEYS})
-    with pytest.raises(ValueError, match=r"action must hold what that of the first step did, .*'labelled', bool"):
+    with pytest.raises(ValueError, match=r"action must have the components and dtypes of the first step, .*'labelled', bool"):
         engine.step(action)
     engine.step({"keys": KEYS, "mouse": MOUSE})

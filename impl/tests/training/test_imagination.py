@@ -12,7 +12,7 @@ from dreamer4_impl.equations.eq10_lambda_return import lambda_returns, value_los
 from dreamer4_impl.equations.eq11_pmpo import policy_loss_factored
 from dreamer4_impl.equations.loss_normalisation import RunningRMS
 from dreamer4_impl.generation.draws import normal_draws
-from dreamer4_impl.generation.imagination import Imagination, imagine
+from dreamer4_impl.generation.imagination import imagine
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.policy import Policy
 from dreamer4_impl.models.presets import tiny
@@ -48,9 +48,38 @@ def test_frames_are_those_of_the_sampler_each_led_to_by_the_action_of_the_policy
         torch.testing.assert_close(found.z[:, t], frame, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_with_tasks_is_told_which_it_imagines(model):
-    with pytest.raises(ValueError, match=r"task must say .* got None"):
-        Imagination(model, ImagineOptions(), task=None, batch=2)
+@pytest.mark.parametrize(("steps", "level"), [(1, 0.9), (4, 0.9), (2, 1.0)])
+def test_rollouts_equal_their_passes_written_out_bit_for_bit(model, steps, level):
+    options = ImagineOptions(horizon=HORIZON, context=CONTEXT, steps=steps, context_level=level)
+    imagined, context, actions, task = rolled_out(model, options)
+    cache, label = model.dynamics.empty_cache(2), context_label(level, 8)
+
+    def committed(frames, noise, first):
+        z = (1 - torch.tensor(level)) * noise + torch.tensor(level) * frames
+        tau = torch.full(z.shape[:2], label)
+        block = {name: values[:, first : first + z.shape[1]] for name, values in actions.items()}
+        return model.dynamics(z, tau, torch.full_like(tau, 1 / 8), block, task, cache=cache)[1][:, -1]
+
+    past, start, noise = (
+        normal_draws(0, KEYS, name, (length, 5, 6))
+        for name, length in (("past", CONTEXT), ("start", HORIZON), ("kept", HORIZON))
+    )
+    with torch.no_grad():
+        h = [committed(context, past, 0)]
+        for t in range(HORIZON):
+            z, d = start[:, t], torch.full((2, 1), 1 / steps)
+            block = {name: values[:, CONTEXT + t, None] for name, values in actions.items()}
+            for k in range(steps):
+                z1_hat, _ = model.dynamics(z[:, None], k * d, d, block, task, cache=cache, commit=False)
+                z = z + (z1_hat[:, 0] - z) / (1 - k / steps) * (1 / steps)
+            assert torch.equal(z, imagined.z[:, t])
+            h.append(committed(z[:, None], noise[:, t, None], CONTEXT + t))
+    assert torch.equal(torch.stack(h, dim=1), imagined.h)
+
+
+def test_a_model_with_tasks_needs_a_task(model):
+    with pytest.raises(ValueError, match=r"task must hold the task of each sequence, .* got None"):
+        imagine(model, model.agent.policy, torch.zeros(2, 1, 5, 6), {}, None, ImagineOptions(), 0, KEYS)
 
 
 def test_what_is_read_is_what_the_whole_corrupted_past_gives_at_once(model):
