@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.data.clips import as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
@@ -17,7 +16,7 @@ from dreamer4_impl.data.game import Game, View
 from dreamer4_impl.data.policies import random_policy
 from dreamer4_impl.evaluation.measures import estimate
 from dreamer4_impl.evaluation.results import SectionResult, SkippedError
-from dreamer4_impl.generation.imagination import Imagination
+from dreamer4_impl.generation.engine import FrameEngine
 from dreamer4_impl.layers.actions import LABELLED, Categorical
 from dreamer4_impl.models.dreamer4 import Dreamer4
 
@@ -74,7 +73,7 @@ class _Player:
         self.model, self.device = model, model.dynamics.registers.device
         tasks = None if task is None else torch.full((batch,), task, device=self.device)
         self.encoder_cache = model.tokenizer.encoder_cache(batch)
-        self.world = Imagination(model, ImagineOptions(), tasks, batch)
+        self.engine = FrameEngine(model.dynamics, batch, task=tasks)
         self.noise = torch.Generator(self.device).manual_seed(seed)
         self.actions: dict[str, Tensor] = {
             component.name: torch.zeros(component.shape(batch, 1), dtype=torch.int64, device=self.device)
@@ -96,8 +95,9 @@ class _Player:
         video = as_video(torch.from_numpy(frames).to(self.device)[:, None])
         z = self.model.tokenizer.encode(video, cache=self.encoder_cache)
         noise = torch.randn(z.shape, generator=self.noise, device=self.device)
-        h = self.world.remember(z, noise, {**self.actions, LABELLED: self.labelled})
-        self.actions = self.model.agent.policy.act(h[:, None]).sample(self.noise)
+        h = self.engine.commit(z, noise, {**self.actions, LABELLED: self.labelled})
+        assert h is not None
+        self.actions = self.model.agent.policy.act(h).sample(self.noise)
         self.labelled = torch.ones_like(self.labelled)
         (component,) = self.model.dynamics.config.actions
         values = self.actions[component.name][:, 0].cpu().numpy()
