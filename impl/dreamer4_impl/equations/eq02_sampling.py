@@ -3,7 +3,7 @@
     z_{τ+d} = z_τ + v̂ d,   v̂ = (ẑ₁ − z_τ)/(1 − τ),   τ = 0, d, …, 1 − d,   d = 1/K,   z_0 ~ N(0, 1)
 
 Read as: past frames carry 10 % noise (A9), labelled with the nearest grid level (A10) below 1 (A12) and d_min (A11);
-that noise is drawn once for each frame and kept (A28).
+that noise is drawn once for each frame and stays the same (A28).
 """
 
 from collections.abc import Callable
@@ -28,8 +28,19 @@ from dreamer4_impl.precision import compute_dtype
 def context_label(context_level: float, k_max: int = K_MAX) -> float:
     """Nearest level of the grid {0, 1/k_max, …, 1 − 1/k_max} to the signal level of the context.
 
-    >>> context_label(0.9), context_label(1.0)
-    (0.90625, 0.984375)
+    Args:
+        context_level: signal level in [0, 1].
+        k_max: K_max, a power of two.
+
+    Returns:
+        The level, a multiple of 1/k_max below 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> context_label(0.9), context_label(1.0)
+        (0.90625, 0.984375)
     """
     require_power_of_two("k_max", k_max)
     require_between("context_level", context_level, 0.0, 1.0)
@@ -50,23 +61,32 @@ def sample_frame(
 ) -> Float[Tensor, "B S D"]:
     """Sample the frame that follows `context` in `num_steps` evaluations of the network.
 
+    The frame is computed in float32 (float64 for float64); the network receives it in the dtype of `context`.
+    Deterministic given the noise and the network; no gradient; compiles without graph breaks when `generator` is None; no
+    host synchronisation. Each call of the network receives a new tensor that is not changed afterwards.
+
     Args:
         network: `network(z, tau, d, actions) -> z1_hat`, called on (B, T+1, S, D) with the new frame last.
-        context: clean past frames; T may be 0. Gives shape, dtype and device.
+        context: clean past frames, floating, (B, T, S, D); T may be 0. Determines shape, dtype and device of the result.
         num_steps: K, a power of two up to k_max.
-        actions: None, a tensor (B, T+1, …), or a tuple or mapping of such; handed to every call.
-        generator: draws the start noise, then the context's; None is torch's global state.
+        actions: None, a tensor (B, T+1, …), or a tuple or mapping of such; passed to every call.
+        generator: source of the start noise, then of the context's; None is torch's global state.
+        k_max: K_max, a power of two.
         context_level: signal level of the corrupted context, in [0, 1]; 1 leaves it clean.
-        noise: the start, in place of a standard normal draw.
+        noise: start of the frame, floating, (B, S, D); None draws it from N(0, 1).
 
-    The frame is computed in float32 (float64 for float64) and returned in the dtype of `context`, in which the network
-    is given it. Deterministic given the noise and the network; no gradient; compiles without graph breaks when
-    `generator` is None; no host synchronisation. Each call gets a tensor of its own, never changed afterwards.
+    Returns:
+        The clean frame in the dtype of context, (B, S, D).
 
-    >>> sample_frame(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 2, 1, 2)).tolist()
-    [[[3.0, 3.0]]]
+    Raises:
+        TypeError: if context, noise or the network's output is not floating-point, or actions are not tensors.
+        ValueError: if shapes or devices do not match, or a number is out of range.
+
+    Example:
+        >>> sample_frame(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 2, 1, 2)).tolist()
+        [[[3.0, 3.0]]]
     """
-    _check(context, num_steps, k_max)
+    _require_sampling(context, num_steps, k_max)
     require_actions(actions, (context.shape[0], context.shape[1] + 1), "(B, T+1)")
     start = draw_start(context, generator) if noise is None else noise
     require_floating(noise=start)
@@ -87,24 +107,40 @@ def generate(
     k_max: int = K_MAX,
     context_level: float = CONTEXT_LEVEL,
 ) -> Float[Tensor, "B frames S D"]:
-    """Sample `frames` frames one after the other, each on the context and the frames before it.
+    """Sample frames one after the other, each after the context and the frames before it.
+
+    The noise of a frame is drawn once, when it becomes context, and stays the same for all later frames. The numerical
+    contract is that of `sample_frame`.
 
     Args:
-        frames: how many, 1 or more.
-        actions: as for `sample_frame`, for all T + frames timesteps: (B, T+frames, …).
-        the others: as for `sample_frame`, whose numerical contract holds here too.
+        network: `network(z, tau, d, actions) -> z1_hat`, called on (B, t+1, S, D) with the new frame last.
+        context: clean past frames, floating, (B, T, S, D); T may be 0.
+        frames: number of new frames, 1 or more.
+        num_steps: K, a power of two up to k_max.
+        actions: None, a tensor (B, T+frames, …), or a tuple or mapping of such; every call receives those of its frames.
+        generator: source of the context's noise, then for each frame of its start and of its noise as context; None is
+            torch's global state.
+        k_max: K_max, a power of two.
+        context_level: signal level of the corrupted context, in [0, 1]; 1 leaves it clean.
 
-    A frame's corruption is drawn once, when it becomes context, and kept for all later frames.
+    Returns:
+        The new clean frames in the dtype of context, (B, frames, S, D).
 
-    >>> generate(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 0, 1, 1), frames=2).flatten().tolist()
-    [3.0, 3.0]
+    Raises:
+        TypeError: if context or the network's output is not floating-point, or actions are not tensors.
+        ValueError: if shapes or devices do not match, or a number is out of range.
+
+    Example:
+        >>> generate(lambda z, tau, d, a: torch.full_like(z, 3.0), torch.zeros(1, 0, 1, 1), frames=2).flatten().tolist()
+        [3.0, 3.0]
     """
-    check_generation(context, frames, num_steps, actions, k_max)
+    require_generation(context, frames, num_steps, actions, k_max)
     label = context_label(context_level, k_max)
     past, clean = corrupt_context(context, context_level, generator), []
     for time in range(context.shape[1] + 1, context.shape[1] + frames + 1):
-        seen = index_actions(actions, (slice(None), slice(time)))
-        clean.append(_denoise_last(network, past, draw_start(context, generator), num_steps, seen, k_max, label))
+        past_actions = index_actions(actions, (slice(None), slice(time)))
+        start = draw_start(context, generator)
+        clean.append(_denoise_last(network, past, start, num_steps, past_actions, k_max, label))
         past = torch.cat([past, corrupt_context(clean[-1][:, None], context_level, generator)], dim=1)
     return torch.stack(clean, dim=1)
 
@@ -115,15 +151,21 @@ def denoise(
     num_steps: int,
     dtype: torch.dtype,
 ) -> Float[Tensor, "B S D"]:
-    """Move the start to a frame by K = num_steps Euler steps of Eq. (2).
+    """Integrate from noise to a frame by K Euler steps of Eq. (2).
 
     Args:
-        predict_clean: (z_τ, index) → ẑ₁ at τ = index/K.
-        start: z_0, in the dtype of the computation, in which the frame is kept between the steps.
-        dtype: of the frame, and of what `predict_clean` is given.
+        predict_clean: `predict_clean(z_tau, index) -> z1_hat` at τ = index/K for index in [0, K), in the dtype of start;
+            z_tau is passed in `dtype`.
+        start: z_0, standard normal, in the dtype of the computation, (B, S, D).
+        num_steps: K, 1 or more.
+        dtype: dtype of the predictions' inputs and of the result.
 
-    >>> denoise(lambda z, index: torch.full_like(z, 3.0), torch.zeros(1, 1, 1), 4, torch.float32)
-    tensor([[[3.]]])
+    Returns:
+        The frame in `dtype`, (B, S, D). Between the steps it has the dtype of start.
+
+    Example:
+        >>> denoise(lambda z, index: torch.full_like(z, 3.0), torch.zeros(1, 1, 1), 4, torch.float32)
+        tensor([[[3.]]])
     """
     frame, d = start, 1 / num_steps
     for index in range(num_steps):
@@ -135,18 +177,18 @@ def denoise(
 def _denoise_last(
     network: Network, past: Tensor, start: Tensor, num_steps: int, actions: Actions, k_max: int, label: float
 ) -> Float[Tensor, "B S D"]:
-    """`denoise`, the network being given all of the past with the frame last."""
+    """`denoise` with a network that receives the whole past, with the frame last."""
     levels, steps = _labels(past, num_steps, k_max, label)
 
-    def predict_clean(frame: Tensor, index: int) -> Tensor:
+    def _predict_clean(frame: Tensor, index: int) -> Tensor:
         z = torch.cat([past, frame[:, None]], dim=1)
         return predict(network, z, levels[index], steps, actions)[:, -1]
 
-    return denoise(predict_clean, start.to(compute_dtype(past)), num_steps, past.dtype)
+    return denoise(_predict_clean, start.to(compute_dtype(past)), num_steps, past.dtype)
 
 
 def _labels(past: Tensor, num_steps: int, k_max: int, label: float) -> tuple[list[Tensor], Tensor]:
-    """τ of each evaluation, and d, (B, T+1) each; made by fills on the device, so that the host never waits."""
+    """τ of each evaluation, and d, (B, T+1) each; filled on the device, so that the host does not wait."""
     batch, time = past.shape[:2]
     steps = past.new_full((batch, time + 1), 1 / k_max, dtype=compute_dtype(past))
     steps[:, -1].fill_(1 / num_steps)
@@ -157,10 +199,18 @@ def _labels(past: Tensor, num_steps: int, k_max: int, label: float) -> tuple[lis
 
 
 def draw_start(context: Float[Tensor, "B T S D"], generator: torch.Generator | None) -> Float[Tensor, "B S D"]:
-    """Standard normal start of the frame after `context`, in the dtype of the computation.
+    """Draw the standard normal start of the frame after `context`.
 
-    >>> draw_start(torch.zeros(2, 0, 3, 4), None).shape
-    torch.Size([2, 3, 4])
+    Args:
+        context: past frames, (B, T, S, D); only shape, dtype and device are used.
+        generator: source of the noise; None is torch's global state.
+
+    Returns:
+        Noise in float32 (float64 for float64), (B, S, D).
+
+    Example:
+        >>> draw_start(torch.zeros(2, 0, 3, 4), None).shape
+        torch.Size([2, 3, 4])
     """
     batch, _, space, channels = context.shape
     return torch.randn(
@@ -171,28 +221,53 @@ def draw_start(context: Float[Tensor, "B T S D"], generator: torch.Generator | N
 def corrupt_context(
     frames: Float[Tensor, "B T S D"], level: float, generator: torch.Generator | None
 ) -> Float[Tensor, "B T S D"]:
-    """Past frames at signal level `level`, their noise drawn here, once.
+    """Corrupt past frames to a signal level with noise that is drawn here.
 
-    >>> corrupt_context(torch.ones(1, 1, 1, 1), 1.0, None).item()
-    1.0
+    Args:
+        frames: clean frames, floating, (B, T, S, D).
+        level: signal level in [0, 1]; 1 leaves them clean.
+        generator: source of the noise; None is torch's global state.
+
+    Returns:
+        The corrupted frames in the dtype of frames, (B, T, S, D).
+
+    Raises:
+        TypeError: if frames is not a floating-point tensor.
+        ValueError: if frames lacks the axes (B, T, …).
+
+    Example:
+        >>> corrupt_context(torch.ones(1, 1, 1, 1), 1.0, None).item()
+        1.0
     """
     compute = compute_dtype(frames)
     z0 = torch.randn(frames.shape, generator=generator, device=frames.device, dtype=compute)
     return corrupt(z0, frames, frames.new_full(frames.shape[:2], level, dtype=compute))
 
 
-def check_generation(context: Tensor, frames: int, num_steps: int, actions: Actions, k_max: int) -> None:
-    """Raise unless `frames` frames can be sampled after `context`.
+def require_generation(context: Tensor, frames: int, num_steps: int, actions: Actions, k_max: int) -> None:
+    """Raise unless frames can be sampled after `context` with these arguments of `generate`.
 
-    >>> check_generation(torch.zeros(1, 0, 2, 3), frames=2, num_steps=4, actions=None, k_max=64)
+    Args:
+        context: clean past frames, (B, T, S, D).
+        frames: number of new frames.
+        num_steps: K.
+        actions: None, a tensor (B, T+frames, …), or a tuple or mapping of such.
+        k_max: K_max.
+
+    Raises:
+        TypeError: if context is not floating-point or actions are not tensors.
+        ValueError: if shapes do not match or a number is out of range.
+
+    Example:
+        >>> require_generation(torch.zeros(1, 0, 2, 3), frames=2, num_steps=4, actions=None, k_max=64)
     """
-    _check(context, num_steps, k_max)
+    _require_sampling(context, num_steps, k_max)
     if frames < 1:
         raise ValueError(f"frames must be 1 or more; got {frames!r}")
     require_actions(actions, (context.shape[0], context.shape[1] + frames), "(B, T+frames)")
 
 
-def _check(context: Tensor, num_steps: int, k_max: int) -> None:
+def _require_sampling(context: Tensor, num_steps: int, k_max: int) -> None:
     require_floating(context=context)
     require_rank("context", context, 4, "(B, T, S, D)")
     require_power_of_two("k_max", k_max)

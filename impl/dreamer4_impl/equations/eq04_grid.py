@@ -19,10 +19,21 @@ Granularity = Literal["timestep", "sequence"]
 
 
 def d_min_rows(batch: int, d_min_share: float) -> int:
-    """How many leading sequences of a batch stand at d_min under a declared split: the share, rounded.
+    """Number of leading sequences of a batch that have d = d_min under a declared split (A2).
 
-    >>> d_min_rows(8, 0.75)
-    6
+    Args:
+        batch: B, sequences of the batch.
+        d_min_share: share of sequences with d = d_min, in [0, 1].
+
+    Returns:
+        The share of B, rounded to the nearest integer.
+
+    Raises:
+        ValueError: if the share lies outside [0, 1].
+
+    Example:
+        >>> d_min_rows(8, 0.75)
+        6
     """
     require_between("d_min_share", d_min_share, 0.0, 1.0)
     return round(batch * d_min_share)
@@ -38,23 +49,32 @@ def sample_tau_d(
     per: Granularity = "timestep",
     d_min_share: float | None = None,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """Draw a signal level τ for every timestep and the step size d that it belongs to.
+    """Draw a signal level τ for every timestep, and the step size d of its grid.
 
-    Args:
-        batch, time: B and T.
-        k_max: K_max, a power of two; d is one of 1, 1/2, …, 1/k_max.
-        generator: where the draws come from; None is torch's global state. A given one lies on `device`, and then
-            the global state is neither read nor changed.
-        per: draw d for each timestep, as Eq. (6) says, or once for each sequence (A3). τ is always per timestep.
-        d_min_share: None is the uniform law. A number is the declared split (A2): the first
-            `d_min_rows(batch, d_min_share)` sequences have d = d_min, the others are uniform above it.
-
-    Returns (τ, d), float32, exact: τ/d is a whole number and τ + d ≤ 1.
     Compiles without graph breaks when `generator` is None (a compiled graph cannot take one); no host synchronisation.
 
-    >>> tau, d = sample_tau_d(2, 3, generator=torch.Generator().manual_seed(0))
-    >>> tau.shape, bool(((tau / d) % 1 == 0).all()), bool((tau + d <= 1).all())
-    (torch.Size([2, 3]), True, True)
+    Args:
+        batch: B, sequences.
+        time: T, timesteps of a sequence.
+        k_max: K_max, a power of two; d is one of 1, 1/2, …, 1/k_max.
+        generator: source of the draws, on `device`; the global state is then neither read nor changed. None is torch's
+            global state.
+        device: device of the result; None is that of the generator, or torch's default.
+        per: draw d for each "timestep", as in Eq. (6), or once for each "sequence" (A3). τ is always per timestep.
+        d_min_share: None is the uniform law. A number in [0, 1] is the declared split (A2): the first
+            `d_min_rows(batch, d_min_share)` sequences have d = d_min, the others are uniform above it.
+
+    Returns:
+        τ and d, float32, (B, T) each. Exact: τ/d is a whole number and τ + d ≤ 1.
+
+    Raises:
+        ValueError: if k_max is no power of two, per is unknown, d_min_share lies outside [0, 1], or k_max is 1 and the
+            share leaves sequences above d_min.
+
+    Example:
+        >>> tau, d = sample_tau_d(2, 3, generator=torch.Generator().manual_seed(0))
+        >>> tau.shape, bool(((tau / d) % 1 == 0).all()), bool((tau + d <= 1).all())
+        (torch.Size([2, 3]), True, True)
     """
     require_power_of_two("k_max", k_max)
     require_option("per", per, ("timestep", "sequence"))

@@ -2,7 +2,7 @@
 
     L = L_MSE + 0.2 L_LPIPS
 
-Both terms come in already divided by their running RMS (`loss_normalisation`).
+Both terms are already divided by their running RMS (`loss_normalisation`).
 """
 
 from jaxtyping import Float
@@ -14,17 +14,25 @@ from dreamer4_impl.precision import compute_dtype
 
 
 def tokenizer_loss(mse: Float[Tensor, "*batch"], lpips: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Add the normalised reconstruction and perceptual terms: mse + 0.2 lpips.
+    """Add the normalised reconstruction and perceptual terms.
+
+    Deterministic; differentiable; compiles without graph breaks; no host synchronisation.
 
     Args:
-        mse, lpips: normalised loss terms of the same shape, scalars as a rule.
+        mse: mean square error, normalised, floating, usually a scalar.
+        lpips: perceptual distance, normalised, floating, of the same shape.
 
-    Computed and returned in float32 (float64 for float64); deterministic; differentiable; compiles without graph
-    breaks; no host synchronisation.
+    Returns:
+        mse + 0.2 lpips in float32 (float64 for float64).
 
-    >>> import torch
-    >>> tokenizer_loss(torch.tensor(1.0), torch.tensor(2.0))
-    tensor(1.4000)
+    Raises:
+        TypeError: if a term is not a floating-point tensor.
+        ValueError: if shapes or devices differ.
+
+    Example:
+        >>> import torch
+        >>> tokenizer_loss(torch.tensor(1.0), torch.tensor(2.0))
+        tensor(1.4000)
     """
     require_floating(mse=mse, lpips=lpips)
     require_shape("lpips", lpips, mse.shape, "of mse", like=mse)

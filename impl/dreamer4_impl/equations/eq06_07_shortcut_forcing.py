@@ -10,8 +10,8 @@ Computed in x-space: the bootstrap term is ‖ẑ₁ − (z̃ + (1 − τ) sg(b'
 the student's error by a small 1 − τ. Read as: ‖·‖² is the mean over (S, D) (A8), w multiplies both terms (A7), one mean
 over (B, T) (A27), f is the network itself (A38).
 
-τ and d differ within a sequence, and the network sees whole sequences. In the teacher calls a timestep at d_min, which
-has no half step, stays where it is: z̃ at (τ, d_min) in both (A4), so that every input lies at its label.
+τ and d differ within a sequence, and the network receives whole sequences. In the teacher calls a timestep at d_min,
+which has no half step, does not move: z̃ at (τ, d_min) in both (A4), so that every input has the noise of its label.
 """
 
 from typing import Literal, TypeAlias
@@ -37,7 +37,7 @@ from dreamer4_impl.equations.network_types import Actions, Network, index_action
 from dreamer4_impl.precision import compute_dtype
 
 Reduction = Literal["mean", "none"]
-#: Which sequences the teacher is called on; None finds them.
+#: Sequences on which the teacher is called; None computes them from d.
 TeacherRows: TypeAlias = slice | Tensor | None
 EVERY_ROW = slice(None)
 
@@ -54,19 +54,35 @@ def shortcut_forcing_loss(
     reduction: Reduction = "mean",
     teacher_rows: TeacherRows = None,
 ) -> Float[Tensor, "*loss"]:
-    """Draw τ, d (Eq. 4) and standard normal noise z0, and return the loss there.
+    """Draw τ, d (Eq. 4) and standard normal noise z₀, and compute the loss.
+
+    The numerical contract is that of `shortcut_forcing_loss_at`. Compiles without graph breaks when `generator` is None (a
+    compiled graph cannot take one).
 
     Args:
-        generator, per, d_min_share: as for `sample_tau_d`; the generator also draws the noise. With `d_min_share`
-            the sequences above d_min are known beforehand, and only they go to the teacher.
-        the others: as for `shortcut_forcing_loss_at`, whose numerical contract holds here too.
+        network: `network(z, tau, d, actions) -> z1_hat`, such as `Dynamics.network`.
+        z1: clean data, floating, (B, T, S, D).
+        actions: None, a tensor (B, …), or a tuple or mapping of such.
+        k_max: K_max, a power of two.
+        generator: source of τ, d and the noise, on the device of z1; None is torch's global state.
+        per: draw d for each "timestep" or once for each "sequence" (A3).
+        d_min_share: None is the uniform law of d. A number in [0, 1] is the declared split (A2): sequences above d_min are
+            then known without reading d, and only they go to the teacher.
+        reduction: "mean" over (B, T), or "none" for the loss of each timestep.
+        teacher_rows: sequences on which the teacher is called, as for `shortcut_forcing_loss_at`.
 
-    Compiles without graph breaks when `generator` is None (a compiled graph cannot take one).
+    Returns:
+        The loss in float32 (float64 for float64): a scalar, or (B, T) without reduction.
 
-    >>> z1 = torch.ones(2, 3, 4, 5)
-    >>> perfect = shortcut_forcing_loss(lambda z, tau, d, actions: z1, z1, generator=torch.Generator().manual_seed(0))
-    >>> float(perfect) < 1e-12
-    True
+    Raises:
+        TypeError: if z1 or the network's output is not floating-point, or actions are not tensors.
+        ValueError: if shapes or devices do not match, or an option or number is out of range.
+
+    Example:
+        >>> z1 = torch.ones(2, 3, 4, 5)
+        >>> perfect = shortcut_forcing_loss(lambda z, tau, d, actions: z1, z1, generator=torch.Generator().manual_seed(0))
+        >>> float(perfect) < 1e-12
+        True
     """
     require_floating(z1=z1)
     require_rank("z1", z1, 4, "(B, T, S, D)")
@@ -94,36 +110,44 @@ def shortcut_forcing_loss_at(
     reduction: Reduction = "mean",
     teacher_rows: TeacherRows = None,
 ) -> Float[Tensor, "*loss"]:
-    """Weighted loss at given noise, signal level and step size.
+    """Compute the weighted loss at a given noise, signal level and step size.
+
+    Computed in float32 (float64 where z1 is float64). The network receives z in the dtype of z1, and τ and d in that of the
+    computation; velocities start from the rounded z that it received. Deterministic if the network is. Gradient flows
+    through the student's call and z̃, not through the teacher's. Compiles without graph breaks; no host synchronisation
+    unless `teacher_rows` is None. Values of tensors are not checked.
 
     Args:
-        network: `network(z, tau, d, actions) -> z1_hat`. It is called at most three times: twice without gradient on
-            the teacher's sequences, then once on all. It treats sequences independently of each other.
-        z1: clean data.
-        z0: noise, standard normal.
-        tau: signal level in {0, d, …, 1 − d}.
-        d: step size in {1, 1/2, …, 1/k_max}.
-        actions: None, a tensor (B, …), or a tuple or mapping of such; every call gets those of its sequences.
+        network: `network(z, tau, d, actions) -> z1_hat`. It is called at most three times: twice without gradient on the
+            teacher's sequences, then once on all. It must treat sequences independently of each other.
+        z1: clean data, floating, (B, T, S, D).
+        z0: standard normal noise, floating, (B, T, S, D).
+        tau: signal levels in {0, d, …, 1 − d}, floating, (B, T).
+        d: step sizes in {1, 1/2, …, 1/k_max}, floating, (B, T).
+        actions: None, a tensor (B, …), or a tuple or mapping of such; every call receives those of its sequences.
         k_max: K_max, a power of two; d_min = 1/k_max.
-        reduction: "mean" over (B, T), or "none" for the loss of each timestep (B, T).
-        teacher_rows: the sequences with any d > d_min, where the caller knows them: a slice, or integer indices (N,).
-            `slice(None)` is all of them. None finds them, which makes the host wait for the device once and skips the
-            teacher where there are none; in a compiled graph, which cannot look, None is all of them. The choice
-            changes the cost, never the value: a timestep above d_min that is left out has a NaN loss.
-            With d per timestep over long sequences practically every sequence needs the teacher: pass `slice(None)`
-            on a GPU.
+        reduction: "mean" over (B, T), or "none" for the loss of each timestep.
+        teacher_rows: sequences with any d > d_min, if the caller knows them: a slice, or integer indices (N,).
+            `slice(None)` is all of them. None reads them from d, which makes the host wait for the device once and skips
+            the teacher if there are none; in a compiled graph, which cannot read d, None is all of them. The choice changes
+            the cost, not the value; a timestep above d_min that is left out has a NaN loss. With d per timestep over long
+            sequences practically every sequence needs the teacher: pass `slice(None)` on a GPU.
 
-    Computed and returned in float32 (float64 where z1 is float64). The network is given z in the dtype of z1, and τ and
-    d in that of the computation; velocities start from the z that it was given, rounded as it was. Deterministic as
-    far as the network is. Gradient flows through the student's call and z̃, not through the teacher's. Compiles
-    without graph breaks; no host synchronisation unless `teacher_rows` is None. Values are not checked.
+    Returns:
+        The loss in float32 (float64 for float64): a scalar, or (B, T) without reduction.
 
-    >>> z1, z0 = torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
-    >>> tau, d = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.5, 0.5]])
-    >>> shortcut_forcing_loss_at(lambda z, tau, d, a: z, z1, z0, tau, d, k_max=2, reduction="none").tolist()
-    [[0.10000000149011612, 0.13750000298023224]]
+    Raises:
+        TypeError: if a tensor or the network's output is not floating-point, teacher_rows is not integer, or actions are
+            not tensors.
+        ValueError: if shapes or devices do not match, z1 is empty, k_max is no power of two, or reduction is unknown.
+
+    Example:
+        >>> z1, z0 = torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
+        >>> tau, d = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.5, 0.5]])
+        >>> shortcut_forcing_loss_at(lambda z, tau, d, a: z, z1, z0, tau, d, k_max=2, reduction="none").tolist()
+        [[0.10000000149011612, 0.13750000298023224]]
     """
-    _check(z1, z0, tau, d, k_max, reduction, teacher_rows)
+    _require_loss_inputs(z1, z0, tau, d, k_max, reduction, teacher_rows)
     require_actions(actions, (z1.shape[0],), "(B,)")
     compute = compute_dtype(z1)
     tau, d = tau.to(compute), d.to(compute)
@@ -161,7 +185,7 @@ def _target(
 def _mean_velocity(
     network: Network, z: Tensor, tau: Tensor, d: Tensor, above_d_min: Tensor, actions: Actions
 ) -> Float[Tensor, "N T S D"]:
-    """Mean (b' + b'')/2 of the velocities of two half steps; at d_min, of two evaluations at the same place."""
+    """Mean (b' + b'')/2 of the velocities of two half steps; at d_min, of two evaluations of the same input."""
     step = torch.where(above_d_min, d / 2, d)
     advance = torch.where(above_d_min, d / 2, 0)
     b_prime = _velocity(network, z, tau, step, actions)
@@ -175,14 +199,14 @@ def _velocity(network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Acti
 
 
 def _rows_above(above_d_min: Bool[Tensor, "B T"]) -> slice | Tensor:
-    """Sequences with any d > d_min. Every row in a compiled graph, whose shapes are static."""
+    """Sequences with any d > d_min; every sequence in a compiled graph, whose shapes are static."""
     if torch.compiler.is_compiling():
         return EVERY_ROW
     rows = above_d_min.any(dim=1).nonzero()[:, 0]
     return EVERY_ROW if len(rows) == len(above_d_min) else rows
 
 
-def _check(
+def _require_loss_inputs(
     z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, k_max: int, reduction: str, teacher_rows: TeacherRows
 ) -> None:
     require_floating(z1=z1, z0=z0, tau=tau, d=d)

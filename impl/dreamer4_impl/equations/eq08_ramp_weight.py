@@ -13,17 +13,23 @@ from dreamer4_impl.precision import compute_dtype
 
 
 def ramp_weight(tau: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Weight of one timestep's loss, in [0.1, 1]: 0.1 at pure noise, 1 at clean data.
+    """Weight of one timestep's loss.
+
+    Deterministic; differentiable; compiles without graph breaks; no host synchronisation.
 
     Args:
-        tau: signal level in [0, 1], any shape.
+        tau: signal levels in [0, 1], floating, any shape. Values are not checked.
 
-    Computed and returned in float32 (float64 for float64); deterministic; differentiable; compiles without graph
-    breaks; no host synchronisation.
+    Returns:
+        Weights in [0.1, 1], shaped like tau, in float32 (float64 for float64): 0.1 at pure noise, 1 at clean data.
 
-    >>> import torch
-    >>> ramp_weight(torch.tensor([0.0, 0.5])).tolist() == torch.tensor([0.1, 0.55]).tolist()
-    True
+    Raises:
+        TypeError: if tau is not a floating-point tensor.
+
+    Example:
+        >>> import torch
+        >>> ramp_weight(torch.tensor([0.0, 0.5])).tolist() == torch.tensor([0.1, 0.55]).tolist()
+        True
     """
     require_floating(tau=tau)
     return 0.9 * tau.to(compute_dtype(tau)) + 0.1

@@ -34,26 +34,36 @@ def lambda_returns(
     gamma: float = GAMMA,
     lam: float = LAMBDA,
 ) -> Float[Tensor, "B H"]:
-    """λ-returns R_t for t = 0, …, H−1.
+    """λ-returns, computed backwards from R_H = v_H.
+
+    The recursion is solved in ⌈log₂ H⌉ doublings of R_t = a_t + b_t R_{t+1} instead of H steps: only products and sums, so
+    the error bound is that of the recursion. Deterministic; differentiable; compiles without graph breaks; no host
+    synchronisation.
 
     Args:
-        reward: r_t.
-        value: v_t for t = 0, …, H; v_0 does not enter.
-        cont: c_t in [0, 1]; 0 where the episode ends with r_t.
-        gamma, lam: γ and λ in [0, 1].
+        reward: r_t for t in [0, H), H ≥ 1, floating, (B, H).
+        value: v_t for t in [0, H], floating, (B, H + 1); v_0 does not enter.
+        cont: continuation c_t for t in [0, H), in [0, 1], 0 where the episode ends with r_t, floating, (B, H).
+        gamma: discount γ in [0, 1].
+        lam: λ in [0, 1]; 0 gives one-step returns, 1 the longest.
 
-    Computed and returned in float32 (float64 where an input is float64). The recursion is solved in ⌈log₂ H⌉ doublings
-    of R_t = a_t + b_t R_{t+1} instead of H steps: only products and sums, so the error bound is that of the recursion.
-    Deterministic; differentiable; compiles without graph breaks; no host synchronisation.
+    Returns:
+        R_t for t in [0, H), (B, H), in float32 (float64 where an input is float64).
 
-    >>> lambda_returns(torch.ones(1, 2), torch.tensor([[0.0, 0.0, 4.0]]), torch.ones(1, 2), gamma=0.5, lam=1.0).tolist()
-    [[2.5, 3.0]]
+    Raises:
+        TypeError: if reward, value or cont is not a floating-point tensor.
+        ValueError: if shapes or devices do not match, H is 0, or gamma or lam lies outside [0, 1].
+
+    Example:
+        >>> reward, value, cont = torch.ones(1, 2), torch.tensor([[0.0, 0.0, 4.0]]), torch.ones(1, 2)
+        >>> lambda_returns(reward, value, cont, gamma=0.5, lam=1.0).tolist()
+        [[2.5, 3.0]]
     """
-    _check(reward, value, cont, gamma, lam)
+    _require_return_inputs(reward, value, cont, gamma, lam)
     compute = compute_dtype(reward, value, cont)
     discount = gamma * cont.to(compute)
     following = value[:, 1:].to(compute)
-    # R_H = v_H stands as a last row with b = 0, which no doubling moves.
+    # R_H = v_H is a last column with b = 0, which no doubling changes.
     a = torch.cat([reward.to(compute) + discount * (1 - lam) * following, following[:, -1:]], dim=1)
     b = torch.cat([discount * lam, torch.zeros_like(following[:, -1:])], dim=1)
     span = 1
@@ -71,12 +81,27 @@ def advantages(
     gamma: float = GAMMA,
     lam: float = LAMBDA,
 ) -> Float[Tensor, "B H"]:
-    """A_t = R_t − v_t, with the state's own value, neither centred nor scaled.
+    """Advantages A_t = R_t − v_t of Eq. (11), neither centred nor scaled.
 
-    Arguments and numerical contract are those of `lambda_returns`.
+    The numerical contract is that of `lambda_returns`.
 
-    >>> advantages(torch.ones(1, 1), torch.tensor([[3.0, 2.0]]), torch.ones(1, 1), gamma=0.5).tolist()
-    [[-1.0]]
+    Args:
+        reward: r_t for t in [0, H), H ≥ 1, floating, (B, H).
+        value: v_t for t in [0, H], floating, (B, H + 1).
+        cont: continuation c_t for t in [0, H), in [0, 1], floating, (B, H).
+        gamma: discount γ in [0, 1].
+        lam: λ in [0, 1].
+
+    Returns:
+        A_t for t in [0, H), (B, H), in float32 (float64 where an input is float64).
+
+    Raises:
+        TypeError: if reward, value or cont is not a floating-point tensor.
+        ValueError: if shapes or devices do not match, H is 0, or gamma or lam lies outside [0, 1].
+
+    Example:
+        >>> advantages(torch.ones(1, 1), torch.tensor([[3.0, 2.0]]), torch.ones(1, 1), gamma=0.5).tolist()
+        [[-1.0]]
     """
     returns = lambda_returns(reward, value, cont, gamma, lam)
     return returns - value[:, :-1].to(returns.dtype)
@@ -89,19 +114,26 @@ def value_loss(
     *,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "*loss"]:
-    """−ln p(R_t | s_t): two-hot cross-entropy of the value head against the return, which is a constant.
+    """Loss of the value head: −ln p(R_t | s_t), the cross-entropy against the two-hot return.
+
+    Deterministic; gradient flows only to the logits; compiles without graph breaks; no host synchronisation.
 
     Args:
-        logits: of the value head.
-        returns: R_t in raw values.
-        twohot: the bins that the logits belong to.
+        logits: unnormalised log-probabilities over the K bins of twohot, floating, (…, K).
+        returns: R_t in raw values, floating, (…), not empty; constants, no gradient.
+        twohot: bins of the logits.
         reduction: "mean" over all states, or "none" for the loss of each.
 
-    Computed and returned in float32 (float64 where an input is float64). Deterministic; gradient flows to the logits
-    alone; compiles without graph breaks; no host synchronisation.
+    Returns:
+        The loss in float32 (float64 where an input is float64): a scalar, or (…) without reduction.
 
-    >>> value_loss(torch.zeros(2, 255), torch.zeros(2)).item() == torch.tensor(255.0).log().item()
-    True
+    Raises:
+        TypeError: if logits or returns is not a floating-point tensor.
+        ValueError: if shapes or devices do not match, returns is empty, or reduction is unknown.
+
+    Example:
+        >>> value_loss(torch.zeros(2, 255), torch.zeros(2)).item() == torch.tensor(255.0).log().item()
+        True
     """
     require_floating(returns=returns)
     require_non_empty("returns", returns)
@@ -110,7 +142,7 @@ def value_loss(
     return loss.mean() if reduction == "mean" else loss
 
 
-def _check(reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> None:
+def _require_return_inputs(reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> None:
     require_floating(reward=reward, value=value, cont=cont)
     require_rank("reward", reward, 2, "(B, H)")
     if reward.shape[1] < 1:

@@ -32,23 +32,32 @@ def policy_loss(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> Float[Tensor, ""]:
-    """PMPO loss of one categorical action.
+    """Policy loss for one categorical action component.
+
+    Deterministic; gradient flows only to `logits`; compiles without graph breaks, because sets are masks; no host
+    synchronisation.
 
     Args:
-        logits: of the policy π.
-        prior_logits: of π_prior, a constant.
-        action: the action taken, in 0, …, A−1.
-        advantage: A = R − v; its sign alone matters. A NaN makes the loss NaN.
-        alpha: α in [0, 1], weight of D⁺.
-        beta: β ≥ 0, weight of the KL, exact over the actions.
+        logits: unnormalised log-probabilities of π, floating, (…, A).
+        prior_logits: unnormalised log-probabilities of π_prior, floating, (…, A); constants.
+        action: classes in [0, A) of the actions taken, any integer dtype, (…).
+        advantage: R − v of each state, floating, (…), not empty; only the sign enters, 0 counts as positive. A NaN makes
+            the loss NaN.
+        alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
+        beta: weight β ≥ 0 of the KL term, which is exact over the actions; 0.3 in the paper.
 
-    Computed and returned in float32 (float64 where logits are float64). Deterministic; gradient flows to `logits`
-    alone; masks instead of selections, so it compiles without graph breaks; no host synchronisation.
+    Returns:
+        Scalar in float32 (float64 where logits are float64).
 
-    >>> logits = torch.zeros(2, 4)
-    >>> loss = policy_loss(logits, logits, torch.tensor([0, 1]), torch.tensor([1.0, -2.0]), alpha=0.75)
-    >>> loss.item() == 0.5 * torch.tensor(4.0).log().item()
-    True
+    Raises:
+        TypeError: if logits, prior_logits or advantage is not floating-point, or action is not integer.
+        ValueError: if shapes or devices do not match, advantage is empty, or alpha or beta is out of range.
+
+    Example:
+        >>> logits = torch.zeros(2, 4)
+        >>> loss = policy_loss(logits, logits, torch.tensor([0, 1]), torch.tensor([1.0, -2.0]), alpha=0.75)
+        >>> loss.item() == 0.5 * torch.tensor(4.0).log().item()
+        True
     """
     require_integer(action=action)
     return policy_loss_factored([logits], [prior_logits], action[..., None], advantage, alpha, beta)
@@ -62,18 +71,32 @@ def policy_loss_factored(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> Float[Tensor, ""]:
-    """PMPO loss of F independent action components: ln π and KL are sums over them.
+    """Policy loss for F independent action components: ln π and KL are summed over the components.
+
+    The numerical contract is that of `policy_loss`.
 
     Args:
-        logits, prior_logits: one tensor for each component, with as many actions as it has.
-        action: the component actions taken, in the same order.
-        the others, and the numerical contract: as for `policy_loss`.
+        logits: F tensors of unnormalised log-probabilities of π, floating, (…, A_f) for f in [0, F).
+        prior_logits: F tensors of unnormalised log-probabilities of π_prior, floating, (…, A_f); constants.
+        action: classes of the actions taken, column f in [0, A_f), any integer dtype, (…, F).
+        advantage: R − v of each state, floating, (…), not empty; only the sign enters, 0 counts as positive.
+        alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
+        beta: weight β ≥ 0 of the KL term; 0.3 in the paper.
 
-    >>> two = [torch.zeros(1, 2), torch.zeros(1, 4)]
-    >>> policy_loss_factored(two, two, torch.tensor([[0, 3]]), torch.tensor([1.0]), alpha=1.0)
-    tensor(2.0794)
+    Returns:
+        Scalar in float32 (float64 where logits are float64).
+
+    Raises:
+        TypeError: if a tensor of logits, of prior_logits or advantage is not floating-point, or action is not integer.
+        ValueError: if shapes, devices or numbers of components do not match, there is no component, advantage is empty, or
+            alpha or beta is out of range.
+
+    Example:
+        >>> uniform = [torch.zeros(1, 2), torch.zeros(1, 4)]
+        >>> policy_loss_factored(uniform, uniform, torch.tensor([[0, 3]]), torch.tensor([1.0]), alpha=1.0)
+        tensor(2.0794)
     """
-    _check(logits, prior_logits, action, advantage, alpha, beta)
+    _require_policy_inputs(logits, prior_logits, action, advantage, alpha, beta)
     log_prob, kl = log_prob_and_kl(logits, prior_logits, action)
     return (_set_weights(advantage, alpha, log_prob.dtype) * log_prob).sum() + beta * kl.mean()
 
@@ -83,28 +106,44 @@ def log_prob_and_kl(
     prior_logits: Sequence[Float[Tensor, "*batch _"]],
     action: Int[Tensor, "*batch F"],
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """ln π(a|s) and KL[π ‖ π_prior] of every state, which the three sums of Eq. (11) are made of.
+    """ln π(a|s) and KL[π ‖ π_prior] of every state, the summands of Eq. (11).
 
-    The arguments and the numerical contract are those of `policy_loss_factored`.
+    The numerical contract is that of `policy_loss`; arguments are not checked.
 
-    >>> two = [torch.zeros(1, 2), torch.zeros(1, 4)]
-    >>> log_prob_and_kl(two, two, torch.tensor([[0, 3]]))
-    (tensor([-2.0794]), tensor([0.]))
+    Args:
+        logits: F tensors of unnormalised log-probabilities of π, floating, (…, A_f) for f in [0, F).
+        prior_logits: F tensors of unnormalised log-probabilities of π_prior, floating, (…, A_f); constants.
+        action: classes of the actions taken, column f in [0, A_f), any integer dtype, (…, F).
+
+    Returns:
+        ln π(a|s) and the KL in nats, (…) each, summed over the components, in float32 (float64 where logits are float64).
+
+    Example:
+        >>> uniform = [torch.zeros(1, 2), torch.zeros(1, 4)]
+        >>> log_prob_and_kl(uniform, uniform, torch.tensor([[0, 3]]))
+        (tensor([-2.0794]), tensor([0.]))
     """
-    parts = [
-        _log_prob_and_kl(of_policy, of_prior, action[..., component])
-        for component, (of_policy, of_prior) in enumerate(zip(logits, prior_logits, strict=True))
+    summands = [
+        _log_prob_and_kl(component, prior, action[..., f])
+        for f, (component, prior) in enumerate(zip(logits, prior_logits, strict=True))
     ]
-    log_prob, kl = zip(*parts, strict=True)
+    log_prob, kl = zip(*summands, strict=True)
     return torch.stack(log_prob).sum(0), torch.stack(kl).sum(0)
 
 
 def frozen_prior(policy_head: nn.Module) -> nn.Module:
-    """A copy of the behaviour-cloned policy head that never trains: the prior, taken before the first update.
+    """Copy the policy head as the frozen prior. Call it after behaviour cloning and before the first update.
 
-    >>> prior = frozen_prior(nn.Linear(2, 3))
-    >>> any(parameter.requires_grad for parameter in prior.parameters()), prior.training
-    (False, False)
+    Args:
+        policy_head: behaviour-cloned policy head.
+
+    Returns:
+        A deep copy without gradients, in evaluation mode.
+
+    Example:
+        >>> prior = frozen_prior(nn.Linear(2, 3))
+        >>> any(parameter.requires_grad for parameter in prior.parameters()), prior.training
+        (False, False)
     """
     return copy.deepcopy(policy_head).requires_grad_(False).eval()
 
@@ -118,14 +157,14 @@ def _log_prob_and_kl(logits: Tensor, prior_logits: Tensor, action: Tensor) -> tu
 
 
 def _set_weights(advantage: Tensor, alpha: float, dtype: torch.dtype) -> Float[Tensor, "*batch"]:
-    """−α/|D⁺| on D⁺, (1−α)/|D⁻| on D⁻, and NaN where the advantage is NaN, which is in neither."""
+    """−α/|D⁺| on D⁺, (1−α)/|D⁻| on D⁻, and NaN where the advantage is NaN, which belongs to neither."""
     positive, negative = advantage >= 0, advantage < 0
     # An empty set divides by zero, and no element takes that weight.
-    of_positive, of_negative = -alpha / positive.sum().to(dtype), (1 - alpha) / negative.sum().to(dtype)
-    return torch.where(positive, of_positive, torch.where(negative, of_negative, torch.nan))
+    positive_weight, negative_weight = -alpha / positive.sum().to(dtype), (1 - alpha) / negative.sum().to(dtype)
+    return torch.where(positive, positive_weight, torch.where(negative, negative_weight, torch.nan))
 
 
-def _check(
+def _require_policy_inputs(
     logits: Sequence[Tensor],
     prior_logits: Sequence[Tensor],
     action: Tensor,
@@ -141,8 +180,8 @@ def _check(
     if len(logits) != len(prior_logits) or not logits:
         raise ValueError(f"prior_logits must match logits one by one; got {len(prior_logits)} for {len(logits)}")
     require_shape("action", action, (*advantage.shape, len(logits)), "of advantage with F components", like=advantage)
-    for of_policy, of_prior in zip(logits, prior_logits, strict=True):
-        require_floating(logits=of_policy, prior_logits=of_prior)
-        batch_and_actions = (*advantage.shape, of_policy.shape[-1])
-        require_shape("logits", of_policy, batch_and_actions, "of advantage with A actions", like=advantage)
-        require_shape("prior_logits", of_prior, of_policy.shape, "of logits", like=advantage)
+    for component, prior in zip(logits, prior_logits, strict=True):
+        require_floating(logits=component, prior_logits=prior)
+        batch_and_actions = (*advantage.shape, component.shape[-1])
+        require_shape("logits", component, batch_and_actions, "of advantage with A actions", like=advantage)
+        require_shape("prior_logits", prior, component.shape, "of logits", like=advantage)

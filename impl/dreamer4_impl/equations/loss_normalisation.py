@@ -18,25 +18,28 @@ from dreamer4_impl.precision import compute_dtype
 
 
 class RunningRMS(nn.Module):
-    """Divide each named loss term by the running root mean square of its own past values.
+    """Divides each named loss term by the running root mean square of its past values.
+
+    The estimates are buffers, float32 or wider, saved and loaded with the module. In evaluation mode they do not change.
+    A cast of a whole model to half precision would stall them; the next call then raises TypeError.
 
     Args:
-        names: the loss terms; each has an estimate of its own.
+        names: distinct names of the loss terms; each has its own estimate.
         decay: ρ in [0, 1).
 
-    The estimates are buffers, float32 or wider, saved and loaded with the module. In evaluation mode they stand still.
-    Half-precision casts of a whole model would stall them, so they are refused at the next call.
+    Raises:
+        ValueError: if names repeat or decay is out of range.
 
-    >>> normalise = RunningRMS(["flow", "reward"])
-    >>> [float(normalise("flow", torch.tensor(value))) for value in (3.0, 3.0)]
-    [3.0, 1.0]
+    Example:
+        >>> normalise = RunningRMS(["flow", "reward"])
+        >>> [float(normalise("flow", torch.tensor(value))) for value in (3.0, 3.0)]
+        [3.0, 1.0]
     """
 
     mean_square: Tensor
     weight: Tensor
 
     def __init__(self, names: Iterable[str], decay: float = RMS_DECAY) -> None:
-        """Start without an estimate for any of the names."""
         super().__init__()
         self.names = tuple(names)
         require_between("decay", decay, 0.0, 1.0)

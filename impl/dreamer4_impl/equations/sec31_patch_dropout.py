@@ -22,17 +22,24 @@ def patch_dropout(
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Bool[Tensor, "B T N"]:
-    """Draw which patches are dropped, True = dropped.
-
-    Args:
-        batch, time, patches: B, T and N.
-        most: upper end of the law of p, in [0, 1]; the paper's is 0.9.
-        generator: where the draws come from, on `device`; None is torch's global state.
+    """Draw the patches to drop.
 
     Compiles without graph breaks when `generator` is None (a compiled graph cannot take one); no host synchronisation.
 
-    >>> patch_dropout(2, 3, 4).shape
-    torch.Size([2, 3, 4])
+    Args:
+        batch: B, sequences.
+        time: T, images of a sequence.
+        patches: N, patches of an image.
+        most: upper end of the law of p, in [0, 1]; 0.9 in the paper.
+        generator: source of the draws, on `device`; None is torch's global state.
+        device: device of the result; None is torch's default.
+
+    Returns:
+        Bool, (B, T, N), True for a dropped patch.
+
+    Example:
+        >>> patch_dropout(2, 3, 4).shape
+        torch.Size([2, 3, 4])
     """
     p = most * torch.rand(batch, time, 1, generator=generator, device=device)
     return torch.rand(batch, time, patches, generator=generator, device=device) < p
@@ -41,14 +48,27 @@ def patch_dropout(
 def replace_dropped(
     tokens: Float[Tensor, "B T N D"], dropped: Bool[Tensor, "B T N"], embedding: Float[Tensor, "D"]
 ) -> Float[Tensor, "B T N D"]:
-    """Put the learned embedding in the place of every dropped patch token.
+    """Replace every dropped patch token by the learned embedding.
 
-    Exact, in the dtype of tokens; gradient flows to the embedding from the dropped places and to the tokens from the
-    others; compiles without graph breaks; no host synchronisation.
+    Exact; gradient flows to the embedding from the dropped patches and to the tokens from all others; compiles without
+    graph breaks; no host synchronisation.
 
-    >>> dropped = torch.tensor([[[True, False]]])
-    >>> replace_dropped(torch.ones(1, 1, 2, 1), dropped, torch.tensor([5.0])).flatten().tolist()
-    [5.0, 1.0]
+    Args:
+        tokens: patch tokens, floating, (B, T, N, D).
+        dropped: mask, bool, (B, T, N), True for a dropped patch.
+        embedding: embedding of a dropped patch, floating, (D,).
+
+    Returns:
+        The tokens in their own dtype, (B, T, N, D).
+
+    Raises:
+        TypeError: if tokens or embedding is not floating-point, or dropped not bool.
+        ValueError: if shapes or devices do not match.
+
+    Example:
+        >>> dropped = torch.tensor([[[True, False]]])
+        >>> replace_dropped(torch.ones(1, 1, 2, 1), dropped, torch.tensor([5.0])).flatten().tolist()
+        [5.0, 1.0]
     """
     require_floating(tokens=tokens, embedding=embedding)
     require_rank("tokens", tokens, 4, "(B, T, N, D)")

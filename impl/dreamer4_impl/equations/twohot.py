@@ -18,20 +18,40 @@ from dreamer4_impl.precision import compute_dtype
 
 
 def symlog(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """sign(x) ln(1 + |x|), in the dtype of x; differentiable; compiles without graph breaks.
+    """Compress magnitudes: sign(x) ln(1 + |x|). Differentiable; compiles without graph breaks.
 
-    >>> symlog(torch.tensor([0.0])).tolist()
-    [0.0]
+    Args:
+        x: raw values, floating, any shape.
+
+    Returns:
+        symlog(x), shaped like x, in its dtype.
+
+    Raises:
+        TypeError: if x is not a floating-point tensor.
+
+    Example:
+        >>> symlog(torch.tensor([0.0])).tolist()
+        [0.0]
     """
     require_floating(x=x)
     return x.sign() * x.abs().log1p()
 
 
 def symexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """sign(x) (exp|x| − 1), the inverse of `symlog`, in the dtype of x; differentiable; compiles without graph breaks.
+    """Invert `symlog`: sign(x) (exp|x| − 1). Differentiable; compiles without graph breaks.
 
-    >>> symexp(symlog(torch.tensor([-3.0], dtype=torch.float64))).round(decimals=9).tolist()
-    [-3.0]
+    Args:
+        x: values in symlog space, floating, any shape.
+
+    Returns:
+        symexp(x), shaped like x, in its dtype.
+
+    Raises:
+        TypeError: if x is not a floating-point tensor.
+
+    Example:
+        >>> symexp(symlog(torch.tensor([-3.0], dtype=torch.float64))).round(decimals=9).tolist()
+        [-3.0]
     """
     require_floating(x=x)
     return x.sign() * x.abs().expm1()
@@ -39,46 +59,67 @@ def symexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 @dataclass(frozen=True)
 class TwoHot:
-    """A categorical distribution over `num_bins` raw values, symexp-spaced in [−symexp(limit), symexp(limit)].
+    """Categorical distribution over raw values, symexp-spaced in [−symexp(limit), symexp(limit)].
+
+    Inputs have any floating dtype; methods compute and return float32 (float64 where an input is float64). They are
+    deterministic and differentiable, compile without graph breaks and never make the host wait. NaN gives NaN.
 
     Args:
         num_bins: K, odd and at least 3, so that 0 is a bin.
-        limit: the outermost bins in symlog space, above 0.
+        limit: outermost bin in symlog space, above 0.
 
-    Values and logits come in any floating dtype; computed and returned in float32 (float64 where an input is float64).
-    All methods are deterministic, differentiable, compile without graph breaks and never make the host wait.
-    NaN comes out as NaN.
+    Raises:
+        ValueError: if an argument is out of range.
 
-    >>> TwoHot(num_bins=3, limit=1.0).bins(torch.device("cpu")).tolist()
-    [-1.718281865119934, 0.0, 1.718281865119934]
+    Example:
+        >>> TwoHot(num_bins=3, limit=1.0).bins(torch.device("cpu")).tolist()
+        [-1.718281865119934, 0.0, 1.718281865119934]
     """
 
     num_bins: int = TWOHOT_BINS
     limit: float = TWOHOT_LIMIT
 
     def __post_init__(self) -> None:
-        """Refuse bins without a middle."""
+        """Check the ranges."""
         if self.num_bins < 3 or self.num_bins % 2 == 0:
             raise ValueError(f"num_bins must be odd and at least 3; got {self.num_bins!r}")
         if not self.limit > 0:
             raise ValueError(f"limit must be above 0; got {self.limit!r}")
 
     def bins(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Float[Tensor, "K"]:
-        """The raw values (K,), ascending; computed in float64 and rounded once.
+        """Raw values of the bins, computed in float64 and rounded once.
 
-        >>> float(TwoHot().bins(torch.device("cpu"), torch.float64)[-1])
-        485165194.4097903
+        Args:
+            device: device of the result.
+            dtype: dtype of the result.
+
+        Returns:
+            The values in ascending order, (K,).
+
+        Example:
+            >>> float(TwoHot().bins(torch.device("cpu"), torch.float64)[-1])
+            485165194.4097903
         """
         half = torch.linspace(0, self.limit, self.num_bins // 2 + 1, device=device, dtype=torch.float64).expm1()
         return torch.cat([-half[1:].flip(0), half]).to(dtype)
 
     def encode(self, x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch K"]:
-        """Probabilities on the two bins next to x whose mean is x; beyond the range, all on the outermost bin.
+        """Encode values as probabilities of the two nearest bins, with mean x.
 
-        >>> TwoHot(num_bins=3, limit=1.0).encode(torch.tensor([0.0, 9.0])).tolist()
-        [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        Args:
+            x: raw values, floating, any shape; a value beyond the range has probability 1 on the outermost bin.
+
+        Returns:
+            Probabilities, (…, K).
+
+        Raises:
+            TypeError: if x is not a floating-point tensor.
+
+        Example:
+            >>> TwoHot(num_bins=3, limit=1.0).encode(torch.tensor([0.0, 9.0])).tolist()
+            [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
-        lower, weight = self._place(x)
+        lower, weight = self._interpolate(x)
         p = weight.new_zeros((*x.shape, self.num_bins))
         p = p.scatter(-1, lower[..., None], (1 - weight)[..., None])
         return p.scatter(-1, lower[..., None] + 1, weight[..., None])
@@ -89,10 +130,21 @@ class TwoHot:
         Bins of opposite sign are paired before they are summed: uniform logits decode to exactly 0, although the outer
         bins are of the order of 10⁸.
 
-        >>> TwoHot().decode(torch.zeros(255))
-        tensor(0.)
+        Args:
+            logits: unnormalised log-probabilities, floating, (…, K).
+
+        Returns:
+            The mean, (…).
+
+        Raises:
+            TypeError: if logits is not a floating-point tensor.
+            ValueError: if the last axis does not have K bins.
+
+        Example:
+            >>> TwoHot().decode(torch.zeros(255))
+            tensor(0.)
         """
-        self._check_logits(logits)
+        self._require_logits(logits)
         p = logits.to(compute_dtype(logits)).softmax(dim=-1)
         half = self.num_bins // 2
         positive = self.bins(logits.device, p.dtype)[half + 1 :]
@@ -101,17 +153,29 @@ class TwoHot:
     def cross_entropy(self, logits: Float[Tensor, "*batch K"], x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """−Σ_k encode(x)_k ln softmax(logits)_k, without building the encoding.
 
-        >>> TwoHot(num_bins=3).cross_entropy(torch.zeros(3), torch.tensor(0.5))
-        tensor(1.0986)
-        """
-        self._check_logits(logits)
-        require_shape("x", x, logits.shape[:-1], "of the leading axes of logits", like=logits)
-        lower, weight = self._place(x)
-        log_p = logits.to(compute_dtype(logits, x)).log_softmax(dim=-1)
-        both = log_p.gather(-1, torch.stack([lower, lower + 1], dim=-1))
-        return -((1 - weight) * both[..., 0] + weight * both[..., 1])
+        Args:
+            logits: unnormalised log-probabilities, floating, (…, K).
+            x: raw values, floating, (…).
 
-    def _place(self, x: Tensor) -> tuple[Int[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+        Returns:
+            The cross-entropy in nats, (…).
+
+        Raises:
+            TypeError: if an argument is not a floating-point tensor.
+            ValueError: if shapes or devices do not match.
+
+        Example:
+            >>> TwoHot(num_bins=3).cross_entropy(torch.zeros(3), torch.tensor(0.5))
+            tensor(1.0986)
+        """
+        self._require_logits(logits)
+        require_shape("x", x, logits.shape[:-1], "of the leading axes of logits", like=logits)
+        lower, weight = self._interpolate(x)
+        log_p = logits.to(compute_dtype(logits, x)).log_softmax(dim=-1)
+        neighbours = log_p.gather(-1, torch.stack([lower, lower + 1], dim=-1))
+        return -((1 - weight) * neighbours[..., 0] + weight * neighbours[..., 1])
+
+    def _interpolate(self, x: Tensor) -> tuple[Int[Tensor, "*batch"], Float[Tensor, "*batch"]]:
         """Index of the bin below x, at most K − 2, and the weight of the bin above it."""
         require_floating(x=x)
         x = x.to(compute_dtype(x)).contiguous()
@@ -119,7 +183,7 @@ class TwoHot:
         lower = (torch.searchsorted(bins, x, right=True) - 1).clamp(0, self.num_bins - 2)
         return lower, ((x - bins[lower]) / (bins[lower + 1] - bins[lower])).clamp(0, 1)
 
-    def _check_logits(self, logits: Tensor) -> None:
+    def _require_logits(self, logits: Tensor) -> None:
         require_floating(logits=logits)
         if logits.ndim == 0 or logits.shape[-1] != self.num_bins:
             raise ValueError(f"logits must have {self.num_bins} bins on the last axis; got {tuple(logits.shape)}")
