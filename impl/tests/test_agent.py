@@ -99,7 +99,7 @@ def test_a_policy_over_numbers_or_over_nothing_is_refused(components):
 
 
 def test_logits_that_do_not_fit_get_a_sentence():
-    with pytest.raises(ValueError, match=r"logits must be given for \['keys', 'mouse'\]; got \['keys'\]"):
+    with pytest.raises(ValueError, match=r"logits must hold the components \['keys', 'mouse'\]; got \['keys'\]"):
         Policy(COMPONENTS, {"keys": torch.zeros(2)})
     with pytest.raises(ValueError, match=r"logits\['mouse'\] must have shape \(…, size\) = \(3,\); got \(4,\)"):
         Policy(COMPONENTS, {"keys": torch.zeros(2), "mouse": torch.zeros(4)})

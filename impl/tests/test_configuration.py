@@ -21,7 +21,7 @@ TINY = tiny()
         ("dynamics", {"k_max": 48}, "k_max must be a power of two, 1 or more; got 48"),
         ("dynamics", {"registers": -1}, "registers must be an integer, 0 or more; got -1"),
         ("dynamics", {"action_tokens": 0}, "action_tokens must be an integer, 1 or more; got 0"),
-        ("dynamics", {"agent": False}, "tasks are told to the agent token alone: agent must be True; got tasks=3"),
+        ("dynamics", {"agent": False}, "only the agent token has tasks: agent must be True; got tasks=3"),
         ("dynamics", {"actions": (Binary("keys", 1), Binary("keys", 2))}, "actions must have distinct names; got"),
         ("agent", {"hidden": 0}, "hidden must be an integer, 1 or more; got 0"),
         ("agent", {"length": -1}, "length must be an integer, 0 or more; got -1"),
@@ -43,7 +43,7 @@ def test_a_width_that_cannot_be_halved_for_the_labels_is_refused():
     [
         (
             {"dynamics": replace(TINY.dynamics, spatial_channels=3)},
-            r"dynamics must take the representation that the tokenizer makes, 5 tokens of 6 channels "
+            r"dynamics must take the representation of the tokenizer, 5 tokens of 6 channels "
             r"\(10 latents of 3\); got 5 of 3",
         ),
         ({"dynamics": replace(TINY.dynamics, spatial_tokens=10)}, "got 10 of 6"),
@@ -54,7 +54,7 @@ def test_a_width_that_cannot_be_halved_for_the_labels_is_refused():
             {"short_length": 3, "long_length": 3},
             "long_length must exceed the context length of the dynamics, 3; got 3",
         ),
-        ({"short_length": 2}, "agent.length must be below short_length = 2, or no batch holds its targets; got 2"),
+        ({"short_length": 2}, "agent.length must be below short_length = 2, or short batches lack its targets; got 2"),
         (
             {"dynamics": replace(TINY.dynamics, agent=False, tasks=0)},
             "agent heads need an agent token: dynamics.agent must be True; got False",

@@ -1,6 +1,6 @@
-"""What a model consists of: frozen configurations that refuse what does not fit together.
+"""Configurations of a model: frozen dataclasses that raise ValueError if their values do not fit together.
 
-dataclasses.replace(config, …) makes a variant, and checks it.
+`dataclasses.replace(config, …)` makes a variant and checks it.
 """
 
 from dataclasses import dataclass, field
@@ -15,19 +15,24 @@ from dreamer4_impl.models.transformer import TransformerConfig
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Sec. 3.1: frames and the latents that they are compressed to.
+    """Sec. 3.1: sizes of frames, patches and latents, and the two transformers.
 
     Args:
-        encoder, decoder: their transformers.
-        height, width: of a frame, in pixels.
+        encoder: transformer of the encoder.
+        decoder: transformer of the decoder.
+        height: pixels of a frame, vertically.
+        width: pixels of a frame, horizontally.
         patch: side of a square patch, in pixels.
-        channels: of a pixel.
-        latents: latent tokens of a frame at the bottleneck; the paper's 512.
-        latent_channels: of one of them; the paper's 16.
-        spatial_tokens: S_z, what the dynamics takes them as; the paper's 256, of 32 channels then.
-        standardise: the transformers see and make deviations from the data's mean frame, in units of their standard
-            deviation (`Tokenizer.standardise`), where the paper's see pixels. A game whose frames are nearly all alike is
-            learned so: otherwise the mean frame is a plateau.
+        channels: channels of a pixel.
+        latents: N_l, latent tokens of a frame at the bottleneck, a multiple of spatial_tokens; 512 in the paper.
+        latent_channels: C, channels of a latent token; 16 in the paper.
+        spatial_tokens: S, spatial tokens of a frame in the dynamics; 256 of 32 channels in the paper.
+        standardise: the transformers read and predict deviations from the data's mean frame, in units of their standard
+            deviation (`Tokenizer.standardise`), instead of pixels as in the paper. Needed for games whose frames are
+            nearly equal: otherwise training stays at the mean frame.
+
+    Raises:
+        ValueError: if a size is below 1, or latents is no multiple of spatial_tokens.
     """
 
     encoder: TransformerConfig
@@ -42,7 +47,7 @@ class TokenizerConfig:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse latents that cannot be regrouped, and what is empty."""
+        """Check the sizes."""
         _require_at_least(
             1,
             height=self.height,
@@ -55,24 +60,39 @@ class TokenizerConfig:
         )
         if self.latents % self.spatial_tokens:
             raise ValueError(
-                f"latents must be a multiple of spatial_tokens, so that whole latents make up a spatial token; "
+                f"latents must be a multiple of spatial_tokens, so that a spatial token consists of whole latents; "
                 f"got {self.latents} and {self.spatial_tokens}"
             )
 
     @property
     def patches(self) -> int:
-        """N, patches of a frame after padding."""
+        """Number of patches N of a padded frame.
+
+        Returns:
+            Rows times columns of the grid.
+
+        Raises:
+            ValueError: if a size is below 1, which the configuration excludes.
+        """
         rows, columns = patch_grid(self.height, self.width, self.patch)
         return rows * columns
 
     @property
     def patch_width(self) -> int:
-        """P, values of a patch."""
+        """Number of values P of a patch.
+
+        Returns:
+            Pixels times channels.
+        """
         return self.patch * self.patch * self.channels
 
     @property
     def spatial_channels(self) -> int:
-        """D, channels of a spatial token."""
+        """Number of channels D of a spatial token.
+
+        Returns:
+            Latents of a spatial token times their channels.
+        """
         return self.latents // self.spatial_tokens * self.latent_channels
 
 
@@ -81,14 +101,18 @@ class DynamicsConfig:
     """Sec. 3.2: the tokens of a frame, [S_z spatial | S_r register | 1 label | S_a action | agent], and their transformer.
 
     Args:
-        transformer: its `context` is C.
-        actions: the components of an action; may be empty.
-        spatial_tokens, spatial_channels: S_z and D of the representation z, those of the tokenizer.
-        registers: S_r. The paper gives no number.
+        transformer: sizes of the transformer, of even width; its `context` is C.
+        actions: components of an action, with distinct names; may be empty.
+        spatial_tokens: S_z of the representation z, that of the tokenizer.
+        spatial_channels: D of the representation z, that of the tokenizer.
+        registers: S_r, 0 or more. The paper gives no number.
         action_tokens: S_a. The paper gives no number.
-        agent: whether there is an agent token, as from agent finetuning on.
-        tasks: how many tasks the agent token may be told, 0 for none.
-        k_max: K_max.
+        agent: add the agent token, which agent finetuning needs.
+        tasks: number of task embeddings of the agent token; 0 without an agent token or tasks.
+        k_max: K_max, a power of two.
+
+    Raises:
+        ValueError: if a size is out of range, names repeat, or there are tasks without an agent token.
     """
 
     transformer: TransformerConfig
@@ -102,7 +126,7 @@ class DynamicsConfig:
     k_max: int = K_MAX
 
     def __post_init__(self) -> None:
-        """Refuse tokens without a place, and tasks that nobody is told."""
+        """Check the sizes, the names of the actions and the tasks."""
         require_power_of_two("k_max", self.k_max)
         _require_at_least(
             1,
@@ -115,7 +139,7 @@ class DynamicsConfig:
         if len(set(names)) != len(names):
             raise ValueError(f"actions must have distinct names; got {names}")
         if self.tasks and not self.agent:
-            raise ValueError(f"tasks are told to the agent token alone: agent must be True; got tasks={self.tasks}")
+            raise ValueError(f"only the agent token has tasks: agent must be True; got tasks={self.tasks}")
         if self.transformer.width % 2:
             raise ValueError(
                 f"transformer.width must be even, one half for τ and one for d; got {self.transformer.width}"
@@ -123,7 +147,11 @@ class DynamicsConfig:
 
     @property
     def tokens(self) -> int:
-        """S, tokens of a frame."""
+        """Number of tokens S of a frame.
+
+        Returns:
+            Spatial, register, label, action and agent tokens in all.
+        """
         return self.spatial_tokens + self.registers + 1 + self.action_tokens + self.agent
 
 
@@ -132,9 +160,12 @@ class AgentConfig:
     """Sec. 3.3: policy, reward and value heads on the agent token.
 
     Args:
-        hidden: width of each head's hidden layer.
-        length: L, the longest distance that policy and reward head predict.
-        twohot: the bins of reward and value.
+        hidden: width of each head's hidden layer, 1 or more.
+        length: L, longest distance that policy and reward head predict, 0 or more.
+        twohot: bins of reward and value.
+
+    Raises:
+        ValueError: if hidden or length is out of range.
     """
 
     hidden: int
@@ -142,20 +173,25 @@ class AgentConfig:
     twohot: TwoHot = field(default_factory=TwoHot)
 
     def __post_init__(self) -> None:
-        """Refuse heads without a hidden layer or a distance."""
+        """Check the sizes."""
         _require_at_least(1, hidden=self.hidden)
         _require_at_least(0, length=self.length)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole model, and the lengths of the batches that it is trained on.
+    """The whole model, and the lengths of its training batches.
 
     Args:
-        tokenizer, dynamics: what they say of the representation must agree.
-        agent: its heads; None before agent finetuning.
-        short_length, long_length: T1 and T2, frames. Time attention must see a full window in the long batches, or the
-            model meets longer histories when it is used than it was trained on (T2 > C).
+        tokenizer: tokenizer.
+        dynamics: dynamics, for the spatial tokens and channels of the tokenizer.
+        agent: heads of the agent; None before agent finetuning.
+        short_length: T1, frames of a short batch, in [1, T2], longer than the agent's longest distance.
+        long_length: T2, frames of a long batch, more than the context C of the dynamics: otherwise time attention would
+            meet longer histories in use than in training.
+
+    Raises:
+        ValueError: if the parts or lengths do not fit together.
     """
 
     tokenizer: TokenizerConfig
@@ -165,22 +201,23 @@ class ModelConfig:
     long_length: int = LONG_LENGTH
 
     def __post_init__(self) -> None:
-        """Refuse parts that do not fit together."""
-        self._check_representation()
-        self._check_lengths()
+        """Check that the parts and lengths fit together."""
+        self._require_one_representation()
+        self._require_lengths()
         if self.agent is not None:
-            self._check_agent(self.agent)
+            self._require_agent(self.agent)
 
-    def _check_representation(self) -> None:
-        made = (self.tokenizer.spatial_tokens, self.tokenizer.spatial_channels)
-        taken = (self.dynamics.spatial_tokens, self.dynamics.spatial_channels)
-        if made != taken:
+    def _require_one_representation(self) -> None:
+        produced = (self.tokenizer.spatial_tokens, self.tokenizer.spatial_channels)
+        expected = (self.dynamics.spatial_tokens, self.dynamics.spatial_channels)
+        if produced != expected:
             raise ValueError(
-                f"dynamics must take the representation that the tokenizer makes, {made[0]} tokens of {made[1]} channels "
-                f"({self.tokenizer.latents} latents of {self.tokenizer.latent_channels}); got {taken[0]} of {taken[1]}"
+                f"dynamics must take the representation of the tokenizer, {produced[0]} tokens of {produced[1]} channels "
+                f"({self.tokenizer.latents} latents of {self.tokenizer.latent_channels}); got {expected[0]} of "
+                f"{expected[1]}"
             )
 
-    def _check_lengths(self) -> None:
+    def _require_lengths(self) -> None:
         context = self.dynamics.transformer.context
         if not 1 <= self.short_length <= self.long_length:
             raise ValueError(f"short_length must lie in [1, long_length = {self.long_length}]; got {self.short_length}")
@@ -189,8 +226,8 @@ class ModelConfig:
                 f"long_length must exceed the context length of the dynamics, {context}; got {self.long_length}"
             )
 
-    def _check_agent(self, agent: AgentConfig) -> None:
-        continuous = [part.name for part in self.dynamics.actions if isinstance(part, Continuous)]
+    def _require_agent(self, agent: AgentConfig) -> None:
+        continuous = [component.name for component in self.dynamics.actions if isinstance(component, Continuous)]
         if not self.dynamics.agent:
             raise ValueError("agent heads need an agent token: dynamics.agent must be True; got False")
         if continuous or not self.dynamics.actions:
@@ -199,7 +236,7 @@ class ModelConfig:
             )
         if agent.length >= self.short_length:
             raise ValueError(
-                f"agent.length must be below short_length = {self.short_length}, or no batch holds its targets; "
+                f"agent.length must be below short_length = {self.short_length}, or short batches lack its targets; "
                 f"got {agent.length}"
             )
 

@@ -1,4 +1,4 @@
-"""The whole model: tokenizer, dynamics and agent, each trained on its own terms."""
+"""The whole model: tokenizer, dynamics and agent, each with its own losses."""
 
 from torch import nn
 
@@ -9,20 +9,25 @@ from dreamer4_impl.models.tokenizer import Tokenizer
 
 
 class Dreamer4(nn.Module):
-    """The parts that a configuration describes.
+    """Tokenizer, dynamics and agent with random parameters.
+
+    Under `torch.device("meta")` the model takes no memory.
 
     Args:
-        config: `presets` has some.
+        config: sizes; see `presets`.
 
-    `agent` is None where the configuration has no heads. Under `torch.device("meta")` it takes no memory.
+    Attributes:
+        tokenizer: `Tokenizer`.
+        dynamics: `Dynamics`.
+        agent: `Agent`, or None if the configuration has no heads.
 
-    >>> from dreamer4_impl.models.presets import tiny
-    >>> count_parameters(Dreamer4(tiny()))
-    56928
+    Example:
+        >>> from dreamer4_impl.models.presets import tiny
+        >>> count_parameters(Dreamer4(tiny()))
+        56928
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        """Start with random parameters."""
         super().__init__()
         self.config = config
         self.tokenizer = Tokenizer(config.tokenizer)
@@ -32,9 +37,16 @@ class Dreamer4(nn.Module):
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of learned numbers.
+    """Count the learned numbers.
 
-    >>> count_parameters(nn.Linear(2, 3))
-    9
+    Args:
+        module: any module.
+
+    Returns:
+        Elements of all parameters; buffers do not count.
+
+    Example:
+        >>> count_parameters(nn.Linear(2, 3))
+        9
     """
     return sum(parameter.numel() for parameter in module.parameters())

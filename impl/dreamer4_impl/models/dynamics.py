@@ -3,9 +3,9 @@
     frame = [S_z spatial | S_r registers | 1 label (τ, d) | S_a actions | agent]
     ẑ₁, h = f(z, τ, d, a, task)
 
-Spatial tokens are a linear map of z; ẑ₁ is one of them after the transformer. All tokens of a frame see each other,
-apart from the agent token, which sees everything and is seen by nothing: neither the task nor anything read from h
-can influence ẑ₁. Over time each token sees its own place in the last C frames.
+Spatial tokens are a linear map of z; ẑ₁ is a linear map of them after the transformer. All tokens of a frame attend to
+each other, except that no token attends to the agent token, which attends to all: neither the task nor the heads on h
+influence ẑ₁. Over time each token attends to the tokens of the same index in the last C frames.
 """
 
 import torch
@@ -31,10 +31,15 @@ from dreamer4_impl.models.transformer import Transformer
 
 
 class AgentToken(nn.Module):
-    """The input of the agent token: a learned embedding, plus that of the task where there is one.
+    """Input of the agent token: a learned embedding, plus that of the task if there is one.
 
-    >>> AgentToken(tasks=3, width=8)(torch.tensor([0, 2]), batch=2, time=4).shape
-    torch.Size([2, 4, 1, 8])
+    Args:
+        tasks: number of tasks, 0 for none.
+        width: W, channels of a token.
+
+    Example:
+        >>> AgentToken(tasks=3, width=8)(torch.tensor([0, 2]), batch=2, time=4).shape
+        torch.Size([2, 4, 1, 8])
     """
 
     def __init__(self, tasks: int, width: int) -> None:
@@ -43,7 +48,20 @@ class AgentToken(nn.Module):
         self.tasks = learned(tasks, width) if tasks else None
 
     def forward(self, task: Int[Tensor, "B ..."] | None, batch: int, time: int) -> Float[Tensor, "B T 1 W"]:
-        """The token of every timestep; task (B,) or (B, T)."""
+        """Make the token of every timestep.
+
+        Args:
+            task: tasks in [0, tasks), any integer dtype, (B,) or (B, T); None adds no task embedding.
+            batch: B, sequences.
+            time: T, timesteps.
+
+        Returns:
+            Tokens in the dtype of the parameters, (B, T, 1, W).
+
+        Raises:
+            TypeError: if task is not an integer tensor.
+            ValueError: if the model has no tasks, or shape or device of task do not match.
+        """
         token = self.embedding.expand(batch, time, 1, -1)
         if task is None:
             return token
@@ -57,22 +75,22 @@ class AgentToken(nn.Module):
 
 
 class Dynamics(nn.Module):
-    """The dynamics model, and with an agent token the world model that the agent's heads read.
+    """Dynamics model with random parameters; with an agent token, also the input of the agent's heads.
+
+    z and ẑ₁ have the dtype of the parameters, τ and d any floating dtype. Deterministic; differentiable without a cache;
+    compiles without graph breaks; no host synchronisation; values of tensors are not checked.
 
     Args:
-        config: what it consists of.
+        config: sizes, action components and transformer.
 
-    z and ẑ₁ in the dtype of the parameters; τ and d in any floating dtype. Deterministic; differentiable without a
-    cache; compiles without graph breaks; no host synchronisation; values of tensors are not checked.
-
-    >>> from dreamer4_impl.models.presets import tiny
-    >>> model, task = Dynamics(tiny().dynamics), torch.tensor([0, 2])
-    >>> [x.shape for x in model(torch.zeros(2, 3, 5, 6), torch.zeros(2, 3), torch.ones(2, 3), task=task)]
-    [torch.Size([2, 3, 5, 6]), torch.Size([2, 3, 24])]
+    Example:
+        >>> from dreamer4_impl.models.presets import tiny
+        >>> model, task = Dynamics(tiny().dynamics), torch.tensor([0, 2])
+        >>> [x.shape for x in model(torch.zeros(2, 3, 5, 6), torch.zeros(2, 3), torch.ones(2, 3), task=task)]
+        [torch.Size([2, 3, 5, 6]), torch.Size([2, 3, 24])]
     """
 
     def __init__(self, config: DynamicsConfig) -> None:
-        """Start with random parameters."""
         super().__init__()
         self.config, width = config, config.transformer.width
         self.embed_spatial = nn.Linear(config.spatial_channels, width)
@@ -100,18 +118,27 @@ class Dynamics(nn.Module):
         """Predict the clean frames, and read the agent token.
 
         Args:
-            z: noisy frames.
-            tau, d: their labels.
-            actions: None where there are none, or every component by name (`ActionEncoder`); block t holds the action
-                that led to frame t (A32).
-            task: which task the agent is told, in 0, …, tasks − 1; for a sequence or for each timestep.
-            labelled: where there are actions; None is everywhere, unless it stands beside the components.
-            cache: the frames of this call continue those that it holds (`empty_cache`).
-            commit: whether they are added to it; not for the denoising passes of a frame.
+            z: noisy frames in the dtype of the parameters unless autocast is on, (B, T, S_z, D).
+            tau: signal levels in {0, 1/k_max, …, 1 − 1/k_max}, floating, (B, T).
+            d: step sizes in {1, 1/2, …, 1/k_max}, floating, (B, T).
+            actions: None for no actions, or every component by name (`ActionEncoder`), (B, T, …) each; block t holds the
+                action that led to frame t (A32).
+            task: task of each sequence or timestep in [0, tasks), integer, (B,) or (B, T); None adds no task embedding.
+            labelled: mask of timesteps with actions, bool, (B,) or (B, T); None is all of them, or the entry `labelled` of
+                actions.
+            cache: past of the frames of this call, from `empty_cache`; None is no past.
+            commit: add the frames to the cache; False for the denoising passes of a frame.
 
-        Returns ẑ₁, and the output of the agent token or None without one.
+        Returns:
+            ẑ₁ in the dtype of the parameters, (B, T, S_z, D), and the outputs h of the agent token, (B, T, W), or None
+            without one.
+
+        Raises:
+            NotImplementedError: if the attention backend does not cover device, dtype or gradient.
+            TypeError: if a tensor has a wrong dtype, or an action component a wrong type.
+            ValueError: if shapes, devices or names do not match, or task is used without an agent token or tasks.
         """
-        self._check(z, tau, d)
+        self._require_inputs(z, tau, d)
         if labelled is not None:
             actions = {**(actions or {}), LABELLED: labelled}
         tokens = self._tokens(z, tau, d, actions, task)
@@ -120,20 +147,38 @@ class Dynamics(nn.Module):
         return z1_hat, tokens[:, :, -1] if self.config.agent else None
 
     def network(self, z: Tensor, tau: Tensor, d: Tensor, actions: ActionValues) -> Float[Tensor, "B T S_z D"]:
-        """ẑ₁ alone: what the loss of Eq. (7) and the sampler of Eq. (2) call.
+        """Predict only the clean frames, as the loss of Eq. (7) and the sampler of Eq. (2) need.
 
-        >>> from dreamer4_impl.models.presets import tiny
-        >>> Dynamics(tiny().dynamics).network(torch.zeros(1, 2, 5, 6), torch.zeros(1, 2), torch.ones(1, 2), None).shape
-        torch.Size([1, 2, 5, 6])
+        Args:
+            z: noisy frames in the dtype of the parameters unless autocast is on, (B, T, S_z, D).
+            tau: signal levels in {0, 1/k_max, …, 1 − 1/k_max}, floating, (B, T).
+            d: step sizes in {1, 1/2, …, 1/k_max}, floating, (B, T).
+            actions: None, or every component by name, (B, T, …) each.
+
+        Returns:
+            ẑ₁ in the dtype of the parameters, (B, T, S_z, D).
+
+        Example:
+            >>> from dreamer4_impl.models.presets import tiny
+            >>> z, tau, d = torch.zeros(1, 2, 5, 6), torch.zeros(1, 2), torch.ones(1, 2)
+            >>> Dynamics(tiny().dynamics).network(z, tau, d, None).shape
+            torch.Size([1, 2, 5, 6])
         """
         return self(z, tau, d, actions)[0]
 
     def empty_cache(self, batch: int) -> Cache:
-        """An empty cache for B sequences, of the dtype and on the device of the parameters.
+        """Allocate a cache before the first frame.
 
-        >>> from dreamer4_impl.models.presets import tiny
-        >>> int(Dynamics(tiny().dynamics).empty_cache(batch=2).frames)
-        0
+        Args:
+            batch: B, sequences.
+
+        Returns:
+            Empty cache on the device of the parameters, in their dtype, or under autocast in that of autocast.
+
+        Example:
+            >>> from dreamer4_impl.models.presets import tiny
+            >>> int(Dynamics(tiny().dynamics).empty_cache(batch=2).frames)
+            0
         """
         return self.transformer.empty_cache(batch, self.config.tokens)
 
@@ -153,7 +198,7 @@ class Dynamics(nn.Module):
             raise ValueError("task must be None for a model without an agent token; got a tensor")
         return torch.cat(tokens, dim=2)
 
-    def _check(self, z: Tensor, tau: Tensor, d: Tensor) -> None:
+    def _require_inputs(self, z: Tensor, tau: Tensor, d: Tensor) -> None:
         require_floating(z=z, tau=tau, d=d)
         require_rank("z", z, 4, "(B, T, S_z, D)")
         shape = (*z.shape[:2], self.config.spatial_tokens, self.config.spatial_channels)

@@ -4,8 +4,8 @@
 
 Each head is a small network with one output layer for each distance n (Eq. 9). Rewards and values are symexp two-hot
 distributions (`TwoHot`).
-Read as: one hidden layer with SiLU on the normalised h. The output layers of reward and value start at zero, so that
-both first predict exactly 0; those of the policy start small.
+Read as: one hidden layer with SiLU on the normalised h. The output layers of reward and value are 0 at the start, so
+that both predict exactly 0; those of the policy are small.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,29 @@ from dreamer4_impl.equations.twohot import TwoHot
 from dreamer4_impl.layers.actions import Component
 from dreamer4_impl.models.policy import Policy, require_discrete
 
-#: Standard deviation of the policy's output layers at the start, of a nearly uniform policy.
+#: Standard deviation of the policy's output layers at the start; the policy is then nearly uniform.
 POLICY_STD: Final = 0.01
 
 
 class MultiTokenHead(nn.Module):
-    """Outputs (B, T, N, K) for N = L + 1 distances, from h (B, T, W): a shared hidden layer, N output layers.
+    """A shared hidden layer and N = L + 1 output layers, one for each distance.
+
+    Differentiable; compiles without graph breaks; no host synchronisation.
 
     Args:
-        width: W.
+        width: W, channels of h.
         hidden: width of the hidden layer.
-        outputs: K.
-        length: L, the longest distance.
+        outputs: K, outputs of each distance.
+        length: L, longest distance.
+        output_std: standard deviation of the weights of the output layers at the start; their bias is 0.
 
-    In the dtype of the parameters; differentiable; compiles without graph breaks; no host synchronisation.
-
-    >>> import torch
-    >>> MultiTokenHead(width=4, hidden=8, outputs=5, length=2)(torch.zeros(2, 3, 4)).shape
-    torch.Size([2, 3, 3, 5])
+    Example:
+        >>> import torch
+        >>> MultiTokenHead(width=4, hidden=8, outputs=5, length=2)(torch.zeros(2, 3, 4)).shape
+        torch.Size([2, 3, 3, 5])
     """
 
     def __init__(self, width: int, hidden: int, outputs: int, length: int, *, output_std: float = 0.0) -> None:
-        """Start with output layers of normal values with this standard deviation, and no bias."""
         super().__init__()
         self.width, self.distances = width, length + 1
         self.trunk = nn.Sequential(nn.Linear(width, hidden), nn.SiLU())
@@ -51,7 +52,18 @@ class MultiTokenHead(nn.Module):
         nn.init.zeros_(self.read.bias)
 
     def forward(self, h: Float[Tensor, "B T W"]) -> Float[Tensor, "B T N K"]:
-        """Row n of the axis N is distance n."""
+        """Compute the outputs of every distance.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Outputs in the dtype of the parameters, (B, T, N, K); index n of the axis N is distance n.
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
         require_floating(h=h)
         require_rank("h", h, 3, "(B, T, W)")
         if h.shape[2] != self.width:
@@ -60,21 +72,28 @@ class MultiTokenHead(nn.Module):
 
 
 class PolicyHead(nn.Module):
-    """The policy at every distance; distance 0 is the one that acts.
+    """Policy at every distance, nearly uniform at the start. Actions are taken from distance 0.
+
+    The numerical contract is that of `MultiTokenHead`.
 
     Args:
-        components: of an action, categorical and binary.
-        the others: as for `MultiTokenHead`, whose numerical contract holds here too.
+        width: W, channels of h.
+        hidden: width of the hidden layer.
+        components: components of an action, categorical and binary, at least one.
+        length: L, longest distance.
 
-    >>> import torch
-    >>> from dreamer4_impl.layers.actions import Categorical
-    >>> head = PolicyHead(width=4, hidden=8, components=[Categorical("mouse", 121)], length=2)
-    >>> head(torch.zeros(2, 3, 4)).logits["mouse"].shape, head.act(torch.zeros(2, 3, 4)).sample()["mouse"].shape
-    (torch.Size([2, 3, 3, 121]), torch.Size([2, 3]))
+    Raises:
+        ValueError: if a component is continuous, or there is none.
+
+    Example:
+        >>> import torch
+        >>> from dreamer4_impl.layers.actions import Categorical
+        >>> head = PolicyHead(width=4, hidden=8, components=[Categorical("mouse", 121)], length=2)
+        >>> head(torch.zeros(2, 3, 4)).logits["mouse"].shape, head.act(torch.zeros(2, 3, 4)).sample()["mouse"].shape
+        (torch.Size([2, 3, 3, 121]), torch.Size([2, 3]))
     """
 
     def __init__(self, width: int, hidden: int, components: Sequence[Component], length: int = MTP_LENGTH) -> None:
-        """Start nearly uniform."""
         super().__init__()
         require_discrete(components)
         self.components = tuple(components)
@@ -82,59 +101,136 @@ class PolicyHead(nn.Module):
         self.head = MultiTokenHead(width, hidden, outputs, length, output_std=POLICY_STD)
 
     def forward(self, h: Float[Tensor, "B T W"]) -> Policy:
-        """Distributions with the leading axes (B, T, N)."""
-        sizes = [component.size for component in self.components]
-        parts = self.head(h).split(sizes, dim=-1)
-        return Policy(self.components, {c.name: part for c, part in zip(self.components, parts, strict=True)})
+        """Compute the policy at every distance.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Distributions with the leading axes (B, T, N).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
+        logits = self.head(h).split([component.size for component in self.components], dim=-1)
+        names = [component.name for component in self.components]
+        return Policy(self.components, dict(zip(names, logits, strict=True)))
 
     def act(self, h: Float[Tensor, "B T W"]) -> Policy:
-        """The policy at distance 0, with the leading axes (B, T)."""
+        """Compute the policy at distance 0.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Distributions with the leading axes (B, T).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
         return Policy(self.components, {name: logits[:, :, 0] for name, logits in self(h).logits.items()})
 
 
 class RewardHead(nn.Module):
-    """Two-hot logits of the reward at every distance: (B, T, N, K).
+    """Two-hot logits of the reward at every distance; predicts 0 at the start.
 
-    >>> import torch
-    >>> head = RewardHead(width=4, hidden=8, length=2)
-    >>> head(torch.zeros(1, 2, 4)).shape, head.predict(torch.zeros(1, 2, 4)).tolist()
-    (torch.Size([1, 2, 3, 255]), [[0.0, 0.0]])
+    Args:
+        width: W, channels of h.
+        hidden: width of the hidden layer.
+        length: L, longest distance.
+        twohot: the K bins; None is `TwoHot()`.
+
+    Example:
+        >>> import torch
+        >>> head = RewardHead(width=4, hidden=8, length=2)
+        >>> head(torch.zeros(1, 2, 4)).shape, head.predict(torch.zeros(1, 2, 4)).tolist()
+        (torch.Size([1, 2, 3, 255]), [[0.0, 0.0]])
     """
 
     def __init__(self, width: int, hidden: int, length: int = MTP_LENGTH, twohot: TwoHot | None = None) -> None:
-        """Start at a reward of 0."""
         super().__init__()
         self.twohot = twohot or TwoHot()
         self.head = MultiTokenHead(width, hidden, self.twohot.num_bins, length)
 
     def forward(self, h: Float[Tensor, "B T W"]) -> Float[Tensor, "B T N K"]:
-        """Logits of every distance."""
+        """Compute the logits of every distance.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Unnormalised log-probabilities in the dtype of the parameters, (B, T, N, K).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
         return self.head(h)
 
     def predict(self, h: Float[Tensor, "B T W"]) -> Float[Tensor, "B T"]:
-        """The mean reward at distance 0."""
+        """Compute the mean reward at distance 0.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Rewards in raw values, (B, T), in float32 (float64 for float64).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
         return self.twohot.decode(self(h)[:, :, 0])
 
 
 class ValueHead(nn.Module):
-    """Two-hot logits of the value: (B, T, K).
+    """Two-hot logits of the value; predicts 0 at the start.
 
-    >>> import torch
-    >>> head = ValueHead(width=4, hidden=8)
-    >>> head(torch.zeros(1, 2, 4)).shape, head.predict(torch.zeros(1, 2, 4)).tolist()
-    (torch.Size([1, 2, 255]), [[0.0, 0.0]])
+    Args:
+        width: W, channels of h.
+        hidden: width of the hidden layer.
+        twohot: the K bins; None is `TwoHot()`.
+
+    Example:
+        >>> import torch
+        >>> head = ValueHead(width=4, hidden=8)
+        >>> head(torch.zeros(1, 2, 4)).shape, head.predict(torch.zeros(1, 2, 4)).tolist()
+        (torch.Size([1, 2, 255]), [[0.0, 0.0]])
     """
 
     def __init__(self, width: int, hidden: int, twohot: TwoHot | None = None) -> None:
-        """Start at a value of 0."""
         super().__init__()
         self.twohot = twohot or TwoHot()
         self.head = MultiTokenHead(width, hidden, self.twohot.num_bins, length=0)
 
     def forward(self, h: Float[Tensor, "B T W"]) -> Float[Tensor, "B T K"]:
-        """Logits of the return."""
+        """Compute the logits of the return.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Unnormalised log-probabilities in the dtype of the parameters, (B, T, K).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
         return self.head(h)[:, :, 0]
 
     def predict(self, h: Float[Tensor, "B T W"]) -> Float[Tensor, "B T"]:
-        """The mean return."""
+        """Compute the mean return.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Raw values, (B, T), in float32 (float64 for float64).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
         return self.twohot.decode(self(h))

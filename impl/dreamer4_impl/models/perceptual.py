@@ -1,7 +1,7 @@
-"""Sec. 3.1, p. 5: the perceptual network of Eq. (5), behind an interface.
+"""Sec. 3.1, p. 5: the perceptual distance of Eq. (5).
 
-The tokenizer's loss asks for a function of two videos. The published LPIPS networks come from packages that this one
-does not depend on: `Lpips` from `lpips`, `TorchmetricsLpips` from `torchmetrics`. Tests and users may pass any other.
+The tokenizer's loss takes any function of two videos. The published LPIPS networks come from packages that this one does
+not depend on: `Lpips` from `lpips`, `TorchmetricsLpips` from `torchmetrics`.
 """
 
 import importlib
@@ -16,49 +16,85 @@ from dreamer4_impl.arguments import require_floating, require_rank, require_shap
 
 @runtime_checkable
 class Perceptual(Protocol):
-    """A distance between two videos (B, T, H, W, 3) with values in [0, 1]: a scalar, the mean over all frames."""
+    """Distance between two videos."""
 
     def __call__(self, video_hat: Tensor, video: Tensor, /) -> Tensor:
-        """Distance of the reconstruction to the data; gradient flows to the reconstruction."""
+        """Compute the distance of a reconstruction to the data; gradient flows to the reconstruction.
+
+        Args:
+            video_hat: reconstruction, values around [0, 1], (B, T, H, W, 3).
+            video: data in [0, 1], (B, T, H, W, 3).
+
+        Returns:
+            Scalar, the mean over all frames.
+        """
         ...
 
 
 class Lpips(nn.Module):
-    """LPIPS with the weights that the package `lpips` holds.
+    """LPIPS with the weights of the package `lpips`.
+
+    The parameters are frozen. The package may download the weights of the backbone.
 
     Args:
-        net: "vgg", "alex" or "squeeze", as that package names them.
+        net: "vgg", "alex" or "squeeze", as the package names them.
 
-    Its parameters are frozen. Raises ModuleNotFoundError where the package is missing.
+    Raises:
+        ModuleNotFoundError: if the package is not installed.
     """
 
     def __init__(self, net: str = "vgg") -> None:
-        """Load the network; its backbone's weights may be downloaded by that package."""
         super().__init__()
         self.network = _frozen(_import("lpips").LPIPS(net=net, verbose=False))
 
     def forward(self, video_hat: Float[Tensor, "B T H W 3"], video: Float[Tensor, "B T H W 3"]) -> Float[Tensor, ""]:
-        """Mean distance over all frames, in the dtype of the network."""
+        """Compute the mean distance over all frames.
+
+        Args:
+            video_hat: reconstruction, floating, (B, T, H, W, 3).
+            video: data in [0, 1], floating, (B, T, H, W, 3).
+
+        Returns:
+            Scalar in the dtype of the network.
+
+        Raises:
+            TypeError: if a video is not a floating-point tensor.
+            ValueError: if shapes or devices do not match.
+        """
         return self.network(*_images(video_hat, video), normalize=True).mean()
 
 
 class TorchmetricsLpips(nn.Module):
-    """LPIPS with the weights that the package `torchmetrics` holds; it needs `torchvision`.
+    """LPIPS with the weights of the package `torchmetrics`, which needs `torchvision`.
+
+    The parameters are frozen. The package may download the weights of the backbone.
 
     Args:
-        net: "vgg", "alex" or "squeeze", as that package names them.
+        net: "vgg", "alex" or "squeeze", as the package names them.
 
-    Its parameters are frozen. Raises ModuleNotFoundError where the package is missing.
+    Raises:
+        ModuleNotFoundError: if the package is not installed.
     """
 
     def __init__(self, net: str = "vgg") -> None:
-        """Load the network; its backbone's weights may be downloaded by that package."""
         super().__init__()
         metric = _import("torchmetrics.image.lpip").LearnedPerceptualImagePatchSimilarity(net_type=net)
         self.network = _frozen(metric.net)
 
     def forward(self, video_hat: Float[Tensor, "B T H W 3"], video: Float[Tensor, "B T H W 3"]) -> Float[Tensor, ""]:
-        """Mean distance over all frames, in the dtype of the network."""
+        """Compute the mean distance over all frames.
+
+        Args:
+            video_hat: reconstruction, floating, (B, T, H, W, 3).
+            video: data in [0, 1], floating, (B, T, H, W, 3).
+
+        Returns:
+            Scalar in the dtype of the network.
+
+        Raises:
+            TypeError: if a video is not a floating-point tensor.
+            ValueError: if shapes or devices do not match.
+        """
         return self.network(*_images(video_hat, video), normalize=True).mean()
 
 

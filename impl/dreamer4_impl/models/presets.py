@@ -1,8 +1,8 @@
-"""Configurations, from one for tests to the paper's.
+"""Configurations, from `tiny` for tests to `paper`.
 
-The paper gives 400M parameters to the tokenizer and 1.6B to the dynamics, 512×16 latents taken as 256×32 spatial
-tokens, C = 192, T = 64 and 256, and one time layer in four. Widths, depths, heads, cap, registers, action tokens and
-K_max are not given: those of `paper` are our choice.
+The paper states 400M parameters of the tokenizer and 1.6B of the dynamics, 512×16 latents regrouped to 256×32 spatial
+tokens, C = 192, T = 64 and 256, and one time layer in four. It does not state widths, depths, heads, cap, registers,
+action tokens and K_max: those of `paper` are our choice.
 """
 
 from functools import partial
@@ -19,10 +19,14 @@ MINECRAFT_ACTIONS = (Binary("keys", MINECRAFT_BINARIES), Categorical("mouse", MO
 
 
 def tiny() -> ModelConfig:
-    """For tests: about 57 thousand parameters, milliseconds on a CPU, every part present.
+    """Model for tests: about 57 thousand parameters, milliseconds on a CPU, all modules present.
 
-    >>> tiny().dynamics.tokens
-    12
+    Returns:
+        Configuration for frames of 6×8 pixels, with 4 keys, 5 mouse classes and 3 tasks.
+
+    Example:
+        >>> tiny().dynamics.tokens
+        12
     """
     coder = TransformerConfig(width=16, depth=4, heads=2, kv_heads=2, head_width=8, mlp_width=24, context=5)
     dynamics = TransformerConfig(width=24, depth=8, heads=4, kv_heads=2, head_width=6, mlp_width=32, context=3)
@@ -48,13 +52,17 @@ def tiny() -> ModelConfig:
 
 
 def small(backend: str = "eager") -> ModelConfig:
-    """For experiments on one GPU, or with patience a CPU: frames of 64×64 pixels, about 28 million parameters.
+    """Model for experiments on one GPU: about 28 million parameters.
 
     Args:
-        backend: of `attention`; "triton" on a GPU.
+        backend: backend of `attention`; "triton" on a GPU.
 
-    >>> small().tokenizer.patches
-    64
+    Returns:
+        Configuration for frames of 64×64 pixels with the Minecraft actions.
+
+    Example:
+        >>> small().tokenizer.patches
+        64
     """
     transformer = partial(TransformerConfig, depth=8, head_width=64, context=32, backend=backend)
     coder = transformer(width=256, heads=4, kv_heads=4, mlp_width=704)
@@ -80,16 +88,20 @@ def small(backend: str = "eager") -> ModelConfig:
 
 
 def paper(backend: str = "eager") -> ModelConfig:
-    """The paper's Minecraft model: 360×640 pixels, about 400M parameters in the tokenizer and 1.6B in the dynamics.
+    """The paper's Minecraft model: about 400M parameters in the tokenizer and 1.6B in the dynamics.
 
     A frame of the dynamics has 264 tokens: 256 spatial, 4 registers, 1 label, 2 action and 1 agent token.
 
     Args:
-        backend: of `attention`; "triton" on a GPU.
+        backend: backend of `attention`; "triton" on a GPU.
 
-    >>> config = paper()
-    >>> config.tokenizer.patches, config.dynamics.tokens
-    (960, 264)
+    Returns:
+        Configuration for frames of 360×640 pixels with the Minecraft actions and 20 tasks.
+
+    Example:
+        >>> config = paper()
+        >>> config.tokenizer.patches, config.dynamics.tokens
+        (960, 264)
     """
     transformer = partial(TransformerConfig, heads=16, context=CONTEXT_LENGTH, backend=backend)
     coder = transformer(width=1024, depth=16, kv_heads=16, head_width=64, mlp_width=2752)

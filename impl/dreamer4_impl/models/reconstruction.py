@@ -1,9 +1,9 @@
-"""Sec. 3.1, p. 5: the loss that trains the tokenizer.
+"""Sec. 3.1, p. 5: training loss of the tokenizer.
 
     L = L_MSE + 0.2 L_LPIPS   (Eq. 5), each term divided by its running RMS
 
-Read as (A34): the mean square error is over all pixels of the frame, of dropped patches and others; the padding is not
-part of the frame.
+Read as (A34): the mean square error is over all pixels of the frame, of dropped and other patches; the padding does not
+belong to the frame.
 """
 
 from jaxtyping import Float
@@ -17,30 +17,40 @@ from dreamer4_impl.precision import compute_dtype
 
 
 class ReconstructionLoss(nn.Module):
-    """Eq. (5) of a reconstruction, with the running estimates that it needs.
+    """Eq. (5) of a reconstruction, with the running estimates of its terms.
 
     Args:
-        perceptual: the perceptual distance. Where it is a module, it is not a part of this one: it is neither trained nor
-            saved with it, and whoever made it puts it on the device of the videos.
+        perceptual: perceptual distance. A module is not registered as a submodule: it is neither trained nor saved with
+            this one, and must already lie on the device of the videos.
 
-    >>> import torch
-    >>> loss = ReconstructionLoss(lambda video_hat, video: (video_hat - video).abs().mean())
-    >>> float(loss(torch.ones(1, 1, 2, 2, 3), torch.zeros(1, 1, 2, 2, 3)))
-    1.2000000476837158
+    Example:
+        >>> import torch
+        >>> loss = ReconstructionLoss(lambda video_hat, video: (video_hat - video).abs().mean())
+        >>> float(loss(torch.ones(1, 1, 2, 2, 3), torch.zeros(1, 1, 2, 2, 3)))
+        1.2000000476837158
     """
 
     def __init__(self, perceptual: Perceptual) -> None:
-        """Start without estimates."""
         super().__init__()
-        # The tuple hides it from torch, which would train and save it.
+        # In a tuple, torch does not register it, so it is neither trained nor saved.
         self._perceptual = (perceptual,)
         self.normalise = RunningRMS(["mse", "lpips"])
 
     def forward(self, video_hat: Float[Tensor, "B T H W C"], video: Float[Tensor, "B T H W C"]) -> Float[Tensor, ""]:
-        """The loss of `video_hat`, the reconstruction of `video`.
+        """Compute the loss of a reconstruction. In training mode, update the running estimates with its terms.
 
-        In training mode the terms enter the running estimates. Computed and returned in float32 (float64 for float64);
-        differentiable in video_hat; no host synchronisation as far as the perceptual network has none.
+        Differentiable in video_hat; no host synchronisation if the perceptual distance has none.
+
+        Args:
+            video_hat: reconstruction, floating, (B, T, H, W, C).
+            video: data in [0, 1], floating, (B, T, H, W, C), not empty.
+
+        Returns:
+            Scalar in float32 (float64 for float64).
+
+        Raises:
+            TypeError: if a video is not a floating-point tensor.
+            ValueError: if shapes or devices do not match, or the videos are empty.
         """
         require_floating(video_hat=video_hat, video=video)
         require_rank("video", video, 5, "(B, T, H, W, C)")

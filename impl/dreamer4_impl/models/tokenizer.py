@@ -4,8 +4,8 @@
     decoder: z → (B, T, 512, 16) → linear → [N_l latents | N patch queries] → patches → linear → pixels
 
 Latents, patch queries and the embedding of a dropped patch are learned. The masks are those of `masks`; over time each
-token sees its own place in earlier frames. What passes from encoder to decoder is z alone.
-Read as (A36): a spatial token is a pair of consecutive latents side by side.
+token attends to the tokens of the same index in earlier frames. The decoder receives only z.
+Read as (A36): a spatial token is the concatenation of two consecutive latents.
 """
 
 import math
@@ -26,12 +26,23 @@ from dreamer4_impl.models.transformer import Transformer
 
 
 def regroup(latents: Float[Tensor, "B T N C"], spatial_tokens: int = 256) -> Float[Tensor, "B T S D"]:
-    """Put each run of N/S consecutive latents side by side: (B, T, 512, 16) → (B, T, 256, 32).
+    """Concatenate every N/S consecutive latents to one spatial token: (B, T, 512, 16) → (B, T, 256, 32).
 
     Exact; differentiable; compiles without graph breaks.
 
-    >>> regroup(torch.arange(4.0).reshape(1, 1, 4, 1), spatial_tokens=2).tolist()
-    [[[[0.0, 1.0], [2.0, 3.0]]]]
+    Args:
+        latents: any dtype, (B, T, N, C).
+        spatial_tokens: S, a divisor of N.
+
+    Returns:
+        Spatial tokens, a view, (B, T, S, D) with D = C N/S.
+
+    Raises:
+        ValueError: if latents do not have four axes or S does not divide N.
+
+    Example:
+        >>> regroup(torch.arange(4.0).reshape(1, 1, 4, 1), spatial_tokens=2).tolist()
+        [[[[0.0, 1.0], [2.0, 3.0]]]]
     """
     require_rank("latents", latents, 4, "(B, T, N, C)")
     if latents.shape[2] % spatial_tokens:
@@ -40,10 +51,23 @@ def regroup(latents: Float[Tensor, "B T N C"], spatial_tokens: int = 256) -> Flo
 
 
 def ungroup(z: Float[Tensor, "B T S D"], latents: int = 512) -> Float[Tensor, "B T N C"]:
-    """Take the spatial tokens apart into latents: the inverse of `regroup`.
+    """Split spatial tokens into latents: the inverse of `regroup`.
 
-    >>> ungroup(torch.arange(4.0).reshape(1, 1, 2, 2), latents=4).flatten().tolist()
-    [0.0, 1.0, 2.0, 3.0]
+    Exact; differentiable; compiles without graph breaks.
+
+    Args:
+        z: spatial tokens of any dtype, (B, T, S, D).
+        latents: N, a multiple of S.
+
+    Returns:
+        Latents, a view, (B, T, N, C) with C = D S/N.
+
+    Raises:
+        ValueError: if z does not have four axes or N is no multiple of S.
+
+    Example:
+        >>> ungroup(torch.arange(4.0).reshape(1, 1, 2, 2), latents=4).flatten().tolist()
+        [0.0, 1.0, 2.0, 3.0]
     """
     require_rank("z", z, 4, "(B, T, S, D)")
     if latents % z.shape[2]:
@@ -52,11 +76,15 @@ def ungroup(z: Float[Tensor, "B T S D"], latents: int = 512) -> Float[Tensor, "B
 
 
 class Encoder(nn.Module):
-    """Patches to latents: (B, T, N, P) → (B, T, N_l, C), in [−1, 1].
+    """Encoder of the tokenizer: patches to latents.
 
-    >>> from dreamer4_impl.models.presets import tiny
-    >>> Encoder(tiny().tokenizer)(torch.zeros(1, 2, 4, 48)).shape
-    torch.Size([1, 2, 10, 3])
+    Args:
+        config: sizes of patches and latents, and the transformer.
+
+    Example:
+        >>> from dreamer4_impl.models.presets import tiny
+        >>> Encoder(tiny().tokenizer)(torch.zeros(1, 2, 4, 48)).shape
+        torch.Size([1, 2, 10, 3])
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -77,7 +105,20 @@ class Encoder(nn.Module):
         *,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T N_l C"]:
-        """The bottleneck's output, tanh of a linear map of the latents."""
+        """Encode patches.
+
+        Args:
+            patches: values in the dtype of the parameters, (B, T, N, P).
+            dropped: patches that are replaced by a learned embedding, bool, (B, T, N); None is none of them.
+            cache: past of the frames of this call, to which they are added; None is no past.
+
+        Returns:
+            Latents in [−1, 1], tanh of a linear map of the latent tokens, (B, T, N_l, C).
+
+        Raises:
+            TypeError: if patches or dropped has a wrong dtype.
+            ValueError: if shapes or devices do not match.
+        """
         tokens = self.embed_patch(patches)
         if dropped is not None:
             tokens = replace_dropped(tokens, dropped, self.dropped)
@@ -87,11 +128,15 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to patches: (B, T, N_l, C) → (B, T, N, P).
+    """Decoder of the tokenizer: latents to patches.
 
-    >>> from dreamer4_impl.models.presets import tiny
-    >>> Decoder(tiny().tokenizer)(torch.zeros(1, 2, 10, 3)).shape
-    torch.Size([1, 2, 4, 48])
+    Args:
+        config: sizes of patches and latents, and the transformer.
+
+    Example:
+        >>> from dreamer4_impl.models.presets import tiny
+        >>> Decoder(tiny().tokenizer)(torch.zeros(1, 2, 10, 3)).shape
+        torch.Size([1, 2, 4, 48])
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -105,7 +150,19 @@ class Decoder(nn.Module):
         self.private = private_tokens("decoder", ["latent"] * config.latents + ["image"] * config.patches)
 
     def forward(self, latents: Float[Tensor, "B T N_l C"], *, cache: Cache | None = None) -> Float[Tensor, "B T N P"]:
-        """Pixels of every patch, unbounded."""
+        """Decode latents.
+
+        Args:
+            latents: values in the dtype of the parameters, (B, T, N_l, C).
+            cache: past of the frames of this call, to which they are added; None is no past.
+
+        Returns:
+            Pixels of every patch, not clipped, (B, T, N, P).
+
+        Raises:
+            TypeError: if latents has a wrong dtype.
+            ValueError: if shape or device of latents does not match.
+        """
         tokens = self.embed_latent(latents)
         tokens = torch.cat([tokens, self.queries.expand(*tokens.shape[:2], -1, -1)], dim=2)
         tokens = self.transformer(tokens, private=self.private, cache=cache)
@@ -113,26 +170,26 @@ class Decoder(nn.Module):
 
 
 class Tokenizer(nn.Module):
-    """Video (B, T, H, W, C) with values in [0, 1] to its representation z (B, T, S, D) in [−1, 1], and back.
+    """Encodes video in [0, 1] to its representation z in [−1, 1], and decodes it. Starts with random parameters.
+
+    With a cache, `encode` and `decode` continue its frames: frame by frame equals all at once. Inputs and outputs have the
+    dtype of the parameters. Deterministic except for patch dropout; differentiable without a cache; compiles without graph
+    breaks; no host synchronisation.
 
     Args:
-        config: what it consists of.
+        config: sizes of frames, patches and latents, and the transformers.
 
-    Given a cache, `encode` and `decode` continue the frames that it has seen: frame by frame equals all at once.
-    Inputs and outputs in the dtype of the parameters. Deterministic but for patch dropout; differentiable without a
-    cache; compiles without graph breaks; no host synchronisation.
-
-    >>> from dreamer4_impl.models.presets import tiny
-    >>> tokenizer, video = Tokenizer(tiny().tokenizer), torch.rand(2, 3, 6, 8, 3)
-    >>> tokenizer(video).shape, tokenizer.encode(video, cache=tokenizer.encoder_cache(2)).shape
-    (torch.Size([2, 3, 6, 8, 3]), torch.Size([2, 3, 5, 6]))
+    Example:
+        >>> from dreamer4_impl.models.presets import tiny
+        >>> tokenizer, video = Tokenizer(tiny().tokenizer), torch.rand(2, 3, 6, 8, 3)
+        >>> tokenizer(video).shape, tokenizer.encode(video, cache=tokenizer.encoder_cache(2)).shape
+        (torch.Size([2, 3, 6, 8, 3]), torch.Size([2, 3, 5, 6]))
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
     def __init__(self, config: TokenizerConfig) -> None:
-        """Start with random parameters."""
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
@@ -142,13 +199,15 @@ class Tokenizer(nn.Module):
             self.register_buffer("pixel_std", torch.ones(()))
 
     def standardise(self, mean: Float[Tensor, "H W C"], std: float) -> None:
-        """Take deviations from this frame, in units of this standard deviation, from now on.
+        """Set mean frame and standard deviation of the data, which are saved with the model.
 
         Args:
-            mean: the mean frame of the data.
-            std: above 0; the root mean square of the data's deviations from it, over all pixels.
+            mean: mean frame of the data, floating, (H, W, C).
+            std: root mean square of the data's deviations from it, over all pixels, above 0.
 
-        Both are saved with the model. Needs a configuration with `standardise`.
+        Raises:
+            TypeError: if mean is not a floating-point tensor.
+            ValueError: if the configuration has no `standardise`, mean has a wrong shape, or std is not above 0.
         """
         if not self.config.standardise:
             raise ValueError("config.standardise must be True for a tokenizer with a mean frame; got False")
@@ -162,7 +221,19 @@ class Tokenizer(nn.Module):
     def forward(
         self, video: Float[Tensor, "B T H W C"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "B T H W C"]:
-        """Reconstruct the video; in training mode with patches dropped, drawn from `generator`."""
+        """Reconstruct a video, in training mode with dropped patches.
+
+        Args:
+            video: values in [0, 1] in the dtype of the parameters, (B, T, H, W, C).
+            generator: source of the dropped patches, on the device of video; None is torch's global state.
+
+        Returns:
+            Reconstruction, not clipped, (B, T, H, W, C).
+
+        Raises:
+            TypeError: if video has a wrong dtype.
+            ValueError: if shape or device of video does not match.
+        """
         if not self.training:
             return self.reconstruct(video)
         batch, time = video.shape[:2]
@@ -170,7 +241,18 @@ class Tokenizer(nn.Module):
         return self.decode(self.encode(video, dropped))
 
     def reconstruct(self, video: Float[Tensor, "B T H W C"]) -> Float[Tensor, "B T H W C"]:
-        """decode(encode(video)): no patch is dropped."""
+        """Reconstruct a video without dropping patches.
+
+        Args:
+            video: values in [0, 1] in the dtype of the parameters, (B, T, H, W, C).
+
+        Returns:
+            Reconstruction, not clipped, (B, T, H, W, C).
+
+        Raises:
+            TypeError: if video has a wrong dtype.
+            ValueError: if shape or device of video does not match.
+        """
         return self.decode(self.encode(video))
 
     def encode(
@@ -180,12 +262,20 @@ class Tokenizer(nn.Module):
         *,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T S D"]:
-        """The representation z.
+        """Encode a video.
 
         Args:
-            video: values in [0, 1], as floating-point numbers.
-            dropped: the patches that the encoder does not see, True = dropped; None, as at inference, is none of them.
-            cache: of `encoder_cache`; the frames of this call are added to it.
+            video: values in [0, 1] in the dtype of the parameters unless autocast is on, (B, T, H, W, C).
+            dropped: patches that the encoder does not receive, bool, (B, T, N), True for a dropped one; None, as at
+                inference, is none of them.
+            cache: past of the frames of this call, from `encoder_cache`, to which they are added; None is no past.
+
+        Returns:
+            Representation z in [−1, 1], (B, T, S, D).
+
+        Raises:
+            TypeError: if video or dropped has a wrong dtype.
+            ValueError: if shapes or devices do not match.
         """
         config = self.config
         require_floating(video=video)
@@ -199,11 +289,18 @@ class Tokenizer(nn.Module):
         return regroup(latents, config.spatial_tokens)
 
     def decode(self, z: Float[Tensor, "B T S D"], *, cache: Cache | None = None) -> Float[Tensor, "B T H W C"]:
-        """The video that z stands for, not clipped to [0, 1].
+        """Decode a representation.
 
         Args:
-            z: as `encode` returns it.
-            cache: of `decoder_cache`; the frames of this call are added to it.
+            z: representation in the dtype of the parameters unless autocast is on, (B, T, S, D).
+            cache: past of the frames of this call, from `decoder_cache`, to which they are added; None is no past.
+
+        Returns:
+            Video, not clipped to [0, 1], (B, T, H, W, C).
+
+        Raises:
+            TypeError: if z has a wrong dtype.
+            ValueError: if shape or device of z does not match.
         """
         config = self.config
         require_floating(z=z)
@@ -216,9 +313,23 @@ class Tokenizer(nn.Module):
         return video * self.pixel_std + self.pixel_mean if config.standardise else video
 
     def encoder_cache(self, batch: int) -> Cache:
-        """An empty cache for `encode`, for B videos."""
+        """Allocate a cache for `encode`.
+
+        Args:
+            batch: B, videos.
+
+        Returns:
+            Empty cache on the device of the parameters.
+        """
         return self.encoder.transformer.empty_cache(batch, self.config.patches + self.config.latents)
 
     def decoder_cache(self, batch: int) -> Cache:
-        """An empty cache for `decode`, for B videos."""
+        """Allocate a cache for `decode`.
+
+        Args:
+            batch: B, videos.
+
+        Returns:
+            Empty cache on the device of the parameters.
+        """
         return self.decoder.transformer.empty_cache(batch, self.config.patches + self.config.latents)

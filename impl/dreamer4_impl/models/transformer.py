@@ -3,9 +3,9 @@
     x ← x + attention(norm(x)),   x ← x + swiglu(norm(x))
 
 in every layer. Most layers attend over space, among the tokens of a frame; every fourth attends over time, causally among
-the last C frames at one place. Read as: the time layer takes the place of a space layer (A25), as the last of four (A39);
-the context includes the current frame (A30); queries and keys are normalised (A31) before RoPE, which counts tokens in
-space layers and frames in time layers (A35).
+the tokens of the same index in the last C frames. Read as: the time layer replaces a space layer (A25), the last of four
+(A39); the context includes the current frame (A30); queries and keys are normalised (A31) before RoPE, which counts
+tokens in space layers and frames in time layers (A35).
 """
 
 import math
@@ -31,27 +31,31 @@ Kind: TypeAlias = Literal["space", "time"]
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Sizes of a transformer; what does not fit together is refused.
+    """Sizes of a transformer.
 
     Args:
-        width: of the residual stream.
+        width: channels of the residual stream.
         depth: number of layers.
         heads: query heads, a multiple of kv_heads.
         kv_heads: key/value heads (GQA).
         head_width: channels of one head, even.
         mlp_width: inner width of SwiGLU.
-        context: C, how many frames a time layer sees, the current one included (A30).
-        time_every: every how many layers one attends over time; that layer is the last of its group.
-        softcap: c of the attention logits, None for none. The paper gives no value (A26).
-        rope_base: above 0. The paper gives no value (A26).
-        norm_eps: ε of every RMSNorm.
-        out_scale: of the matrices that write to the residual stream, when training starts; None is (2 depth)^−½, which keeps
-            the stream's size at any depth. A shallow transformer with 1 learns faster.
-        backend: of `attention`.
+        context: C, frames to which a time layer attends, the current one included (A30).
+        time_every: layers of a group, of which the last attends over time.
+        softcap: soft cap c of the attention logits, above 0; None is no cap. The paper gives no value (A26).
+        rope_base: base of the rotation frequencies, above 0. The paper gives no value (A26).
+        norm_eps: ε of every RMSNorm, above 0.
+        out_scale: initial scale of the matrices that write to the residual stream, above 0; None is (2 depth)^−½, with
+            which the size of the stream does not depend on the depth. A shallow transformer with 1 learns faster.
+        backend: backend of `attention`.
 
-    >>> TransformerConfig(width=8, depth=4, heads=4, kv_heads=3, head_width=2, mlp_width=16, context=8)
-    Traceback (most recent call last):
-    ValueError: heads must be a multiple of kv_heads; got 4 and 3
+    Raises:
+        ValueError: if a value is out of range, or the values or the backend do not fit together.
+
+    Example:
+        >>> TransformerConfig(width=8, depth=4, heads=4, kv_heads=3, head_width=2, mlp_width=16, context=8)
+        Traceback (most recent call last):
+        ValueError: heads must be a multiple of kv_heads; got 4 and 3
     """
 
     width: int
@@ -90,35 +94,58 @@ class TransformerConfig:
 
     @property
     def initial_out_scale(self) -> float:
-        """`out_scale` as a number."""
+        """Initial scale of the matrices that write to the residual stream.
+
+        Returns:
+            `out_scale`, or its default (2 depth)^−½.
+        """
         return (2 * self.depth) ** -0.5 if self.out_scale is None else self.out_scale
 
     def layer_kinds(self) -> list[Kind]:
-        """ "space" or "time" for every layer, from the first.
+        """List the axis of attention of every layer.
 
-        >>> config = TransformerConfig(width=8, depth=4, heads=1, kv_heads=1, head_width=8, mlp_width=16, context=8)
-        >>> config.layer_kinds()
-        ['space', 'space', 'space', 'time']
+        Returns:
+            "space" or "time" for every layer, from the first.
+
+        Example:
+            >>> config = TransformerConfig(width=8, depth=4, heads=1, kv_heads=1, head_width=8, mlp_width=16, context=8)
+            >>> config.layer_kinds()
+            ['space', 'space', 'space', 'time']
         """
         return ["time" if index % self.time_every == self.time_every - 1 else "space" for index in range(self.depth)]
 
     def angles(self, positions: Int[Tensor, "L"]) -> Rotation:
-        """`rotation` of these positions, for the heads of this transformer.
+        """Compute the rotations of RoPE for the heads of this transformer.
 
-        >>> config = TransformerConfig(width=8, depth=4, heads=1, kv_heads=1, head_width=8, mlp_width=16, context=8)
-        >>> config.angles(torch.arange(3))[0].shape
-        torch.Size([3, 4])
+        Args:
+            positions: numbers of tokens or frames, integer, (L,).
+
+        Returns:
+            Cosines and sines, (L, head_width/2) each, as `rotation` returns them.
+
+        Raises:
+            TypeError: if positions is not an integer tensor.
+            ValueError: if head_width or rope_base is out of range, which the configuration excludes.
+
+        Example:
+            >>> config = TransformerConfig(width=8, depth=4, heads=1, kv_heads=1, head_width=8, mlp_width=16, context=8)
+            >>> config.angles(torch.arange(3))[0].shape
+            torch.Size([3, 4])
         """
         return rotation(positions, self.head_width, self.rope_base)
 
     @property
     def past_frames(self) -> Sees:
-        """What a frame sees over time: itself and earlier frames, C in all."""
+        """Options of `attention` over time without a cache.
+
+        Returns:
+            Causal attention to C frames, the current one included.
+        """
         return {"causal": True, "window": self.context}
 
 
 class Past(NamedTuple):
-    """Where a time layer finds and leaves what it remembers."""
+    """Cache of a time layer, its index among the time layers, and whether to keep the new frames."""
 
     cache: Cache
     layer: int
@@ -128,11 +155,11 @@ class Past(NamedTuple):
 class SelfAttention(nn.Module):
     """Projections, QK-norm, RoPE and attention along one axis; no biases.
 
+    Matrices map by x @ w. They are drawn from N(0, 1/fan_in), the output's times `config.out_scale`; gains are 1.
+
     Args:
         config: sizes.
-        kind: "space" or "time".
-
-    Matrices map by x @ w. They are drawn from N(0, 1/fan_in), the output's times `config.out_scale`; gains are 1.
+        kind: "space" for the tokens of a frame, "time" for the frames at one token index.
     """
 
     def __init__(self, config: TransformerConfig, kind: Kind) -> None:
@@ -149,7 +176,22 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T S D"], angles: Rotation, sees: Sees, past: Past | None = None
     ) -> Float[Tensor, "B T S D"]:
-        """What `Layer.forward` says, of the attention alone."""
+        """Apply the attention.
+
+        Args:
+            x: normalised tokens, (B, T, S, width).
+            angles: rotations of the tokens in a frame, or of the frames, as `rotation` returns them.
+            sees: options of `attention`.
+            past: cache of a time layer; None is no past.
+
+        Returns:
+            Update of the residual stream in the dtype of x, (B, T, S, width).
+
+        Raises:
+            NotImplementedError: if the attention backend does not cover device, dtype or gradient.
+            TypeError: if dtypes do not match.
+            ValueError: if shapes or devices do not match.
+        """
         config = self.config
         q, k, v = (self._heads(x @ weight) for weight in (self.wq, self.wk, self.wv))
         queries, keys = (Preparation(gain, config.norm_eps, angles) for gain in (self.q_gain, self.k_gain))
@@ -167,15 +209,19 @@ class SelfAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """x + attention(norm(x)), then x + swiglu(norm(x)).
+    """Residual layer: x + attention(norm(x)), then x + swiglu(norm(x)).
 
     Args:
         config: sizes.
-        kind: "space" mixes the tokens of a frame, "time" the frames at a place, causally.
+        kind: "space" mixes the tokens of a frame, "time" the frames at one token index, causally.
 
-    >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
-    >>> Layer(config, "time")(torch.zeros(1, 3, 2, 8)).shape
-    torch.Size([1, 3, 2, 8])
+    Raises:
+        ValueError: if kind is unknown.
+
+    Example:
+        >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
+        >>> Layer(config, "time")(torch.zeros(1, 3, 2, 8)).shape
+        torch.Size([1, 3, 2, 8])
     """
 
     def __init__(self, config: TransformerConfig, kind: Kind) -> None:
@@ -198,14 +244,23 @@ class Layer(nn.Module):
         """Apply the layer.
 
         Args:
-            x: tokens; T frames of S.
-            sees: options of `attention`; None is everything over space, and over time `config.past_frames`.
-            angles: from `rotation`, of the tokens' or the frames' numbers; None counts from 0.
-            past: of a time layer, whose `sees` then comes from the cache.
+            x: tokens, (B, T, S, width).
+            sees: options of `attention`; None is no mask over space, and `config.past_frames` over time.
+            angles: rotations of the tokens in a frame, or of the frames, as `rotation` returns them; None counts from 0.
+            past: cache of a time layer, for which `sees` must come from that cache; None is no past.
 
-        >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
-        >>> Layer(config, "space")(torch.zeros(1, 1, 3, 8), sees={"private": 1}).shape
-        torch.Size([1, 1, 3, 8])
+        Returns:
+            Tokens in the dtype of x, (B, T, S, width).
+
+        Raises:
+            NotImplementedError: if the attention backend does not cover device, dtype or gradient.
+            TypeError: if dtypes do not match.
+            ValueError: if shapes or devices do not match.
+
+        Example:
+            >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
+            >>> Layer(config, "space")(torch.zeros(1, 1, 3, 8), sees={"private": 1}).shape
+            torch.Size([1, 1, 3, 8])
         """
         if angles is None:
             length = x.shape[2] if self.kind == "space" else x.shape[1]
@@ -217,24 +272,25 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of layers, without a norm at the end.
-
-    Args:
-        config: sizes.
-
-    Attributes:
-        recompute: set it to have each layer's activations computed again for the gradient instead of being kept.
+    """Stack of layers, without a norm at the end.
 
     Matrix products run in the dtype of x, that of the parameters unless autocast is on; norms, RoPE and the softmax in
     float32 at least. Differentiable; deterministic on a CPU; compiles without graph breaks, once for every shape, with a
     cache too; no host synchronisation. With backend "flex" on a CPU, only under torch.no_grad().
 
-    >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
-    >>> model, x = Transformer(config), torch.randn(1, 3, 2, 8)
-    >>> cache = model.empty_cache(batch=1, space=2)
-    >>> steps = [model(x[:, time : time + 1], cache=cache) for time in range(3)]
-    >>> bool(torch.allclose(torch.cat(steps, dim=1), model(x), atol=1e-5))
-    True
+    Args:
+        config: sizes.
+
+    Attributes:
+        recompute: True recomputes the activations of each layer in the backward pass instead of storing them.
+
+    Example:
+        >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
+        >>> model, x = Transformer(config), torch.randn(1, 3, 2, 8)
+        >>> cache = model.empty_cache(batch=1, space=2)
+        >>> steps = [model(x[:, time : time + 1], cache=cache) for time in range(3)]
+        >>> bool(torch.allclose(torch.cat(steps, dim=1), model(x), atol=1e-5))
+        True
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -252,19 +308,28 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "B T S D"]:
         """Apply all layers.
 
+        With and without a cache, a frame attends to the same frames: in every time layer at most the last C.
+
         Args:
-            x: tokens of T frames; with a cache, of the T frames that follow those it holds.
-            private: how many tokens at the end of a frame are seen by themselves alone, as `masks.private_tokens` counts.
-            cache: from `empty_cache`. No gradient flows with it.
-            commit: keep the frames in the cache; without it, the next call follows the same past as this one.
+            x: tokens of T frames in the dtype of the parameters unless autocast is on, (B, T, S, width).
+            private: number of tokens at the end of a frame to which only they attend, from `masks.private_tokens`.
+            cache: past of the frames of this call, from `empty_cache`, without gradient; None is no past.
+            commit: add the frames to the cache; False leaves the past of the next call unchanged.
 
-        Frames see the same others with a cache as without: at most the last C, through every time layer.
+        Returns:
+            Tokens in the dtype of x, (B, T, S, width).
 
-        >>> config = TransformerConfig(width=8, depth=1, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
-        >>> Transformer(config)(torch.zeros(1, 1, 2, 8)).shape
-        torch.Size([1, 1, 2, 8])
+        Raises:
+            NotImplementedError: if the attention backend does not cover device, dtype or gradient.
+            TypeError: if x has a wrong dtype.
+            ValueError: if shape or device of x or the shape of the cache does not match.
+
+        Example:
+            >>> config = TransformerConfig(width=8, depth=1, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
+            >>> Transformer(config)(torch.zeros(1, 1, 2, 8)).shape
+            torch.Size([1, 1, 2, 8])
         """
-        self._check(x, cache)
+        self._require_inputs(x, cache)
         if cache is None:
             return self._apply_layers(x, private, torch.arange(x.shape[1], device=x.device))
         with torch.no_grad():
@@ -274,16 +339,20 @@ class Transformer(nn.Module):
         return out
 
     def empty_cache(self, batch: int, space: int, dtype: torch.dtype | None = None) -> Cache:
-        """A cache before the first frame, on the device of the parameters.
+        """Allocate a cache before the first frame.
 
         Args:
-            batch: B.
-            space: S, tokens in a frame.
-            dtype: of keys and values; None is that of the parameters, or under autocast that of autocast.
+            batch: B, sequences.
+            space: S, tokens of a frame.
+            dtype: dtype of keys and values; None is that of the parameters, or under autocast that of autocast.
 
-        >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=3)
-        >>> Transformer(config).empty_cache(batch=2, space=5).keys.shape
-        torch.Size([1, 2, 3, 5, 1, 4])
+        Returns:
+            Empty cache on the device of the parameters.
+
+        Example:
+            >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=3)
+            >>> Transformer(config).empty_cache(batch=2, space=5).keys.shape
+            torch.Size([1, 2, 3, 5, 1, 4])
         """
         weight = next(self.parameters())
         automatic = casts_automatically(weight.device)
@@ -298,9 +367,9 @@ class Transformer(nn.Module):
     def _apply_layers(
         self, x: Tensor, private: int, frames: Tensor, cache: Cache | None = None, commit: bool = False
     ) -> Tensor:
-        """Angles and what the cache shows are the same for all layers, so they are computed once."""
-        places = torch.arange(x.shape[2], device=x.device)
-        angles = {"space": self._angles(places, x), "time": self._angles(frames, x)}
+        """Apply the layers; rotations and masks are the same for all layers, so they are computed once."""
+        tokens = torch.arange(x.shape[2], device=x.device)
+        angles = {"space": self._angles(tokens, x), "time": self._angles(frames, x)}
         sees: dict[Kind, Sees] = {"space": {"private": private}, "time": self.config.past_frames}
         if cache is not None:
             sees["time"] = cache.sees(x.shape[1])
@@ -319,7 +388,7 @@ class Transformer(nn.Module):
         cos, sin = self.config.angles(positions)
         return cos.to(compute_dtype(x)), sin.to(compute_dtype(x))
 
-    def _check(self, x: Tensor, cache: Cache | None) -> None:
+    def _require_inputs(self, x: Tensor, cache: Cache | None) -> None:
         require_floating(x=x)
         require_rank("x", x, 4, "(B, T, S, D)")
         batch, time, space, _ = x.shape

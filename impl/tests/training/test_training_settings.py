@@ -96,7 +96,7 @@ def test_one_backend_for_all_transformers():
         ("model.dynamics.transformer.heads=3", "heads must be a multiple of kv_heads; got 3 and 2"),
         ("model.long_length=3", r"model: short_length must lie in \[1, long_length = 3\]"),
         ("model.short_length=2", "agent.length must be below short_length"),
-        ("model.dynamics.spatial_channels=7", "dynamics must take the representation that the tokenizer makes"),
+        ("model.dynamics.spatial_channels=7", "dynamics must take the representation of the tokenizer"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(override, sentence):
