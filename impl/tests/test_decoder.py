@@ -563,6 +563,8 @@ def test_an_action_that_does_not_fit_gets_a_sentence_and_the_next_may_be_right(t
 def test_a_step_unlike_the_first_gets_a_sentence(tiny_on, action):
     engine = FrameDecoder(tiny_on().dynamics(**LAYERS), 2)
     engine.step({"mouse": MOUSE, "keys": KEYS})
-    with pytest.raises(ValueError, match=r"action must have the components and dtypes of the first step, .*'labelled', bool"):
+    with pytest.raises(
+        ValueError, match=r"action must have the components and dtypes of the first step, .*'labelled', bool"
+    ):
         engine.step(action)
     engine.step({"keys": KEYS, "mouse": MOUSE})

@@ -20,7 +20,7 @@ from dreamer4_impl.arguments import (
 )
 from dreamer4_impl.attention.cache import Cache
 from dreamer4_impl.constants import CONTEXT_LEVEL, SAMPLING_STEPS
-from dreamer4_impl.equations.eq02_sampling import require_generation
+from dreamer4_impl.equations.eq02_sampling import corrupt_context, require_generation
 from dreamer4_impl.equations.network_types import index_actions, require_actions
 from dreamer4_impl.generation.cuda_graph import generator_on, record_frame, uses_graph
 from dreamer4_impl.generation.engine import FrameEngine
@@ -84,8 +84,9 @@ class FrameDecoder:
             raise ValueError(f"batch must be a whole number, 1 or more; got {batch!r}")
         self._parameter = next(model.parameters())
         device = self._parameter.device
-        self.model, self.batch, self.num_steps, self.commit_pass = model, batch, num_steps, commit_pass
-        self.graph, self.generator, self.tokenizer = uses_graph(graph, device), generator_on(device, generator), tokenizer
+        self.model, self.batch, self.num_steps, self.context_level = model, batch, num_steps, context_level
+        self.graph, self.generator = uses_graph(graph, device), generator_on(device, generator)
+        self.commit_pass, self.tokenizer = commit_pass, tokenizer
         self._engine = FrameEngine(model, batch, num_steps, context_level, compile=compile)
         self.cache = self._engine.cache
         self._tokenizer_cache = None if tokenizer is None else tokenizer.decoder_cache(batch)
@@ -114,12 +115,10 @@ class FrameDecoder:
         require_actions(actions, tuple(context.shape[:2]), "(B, T)")
         for cache in self._caches:
             cache.reset()
-        noise = torch.randn(
-            context.shape, generator=self.generator, device=context.device, dtype=compute_dtype(context)
-        )
+        corrupted = corrupt_context(context, self.context_level, self.generator)
         for first in range(0, context.shape[1], BLOCK):
             block = slice(None), slice(first, first + BLOCK)
-            self._engine.commit(context[block], noise[block], index_actions(actions, block))
+            self._engine.commit_corrupted(corrupted[block], index_actions(actions, block))
             if self.tokenizer is not None:
                 self.tokenizer.decode(context[block], cache=self._tokenizer_cache)
 

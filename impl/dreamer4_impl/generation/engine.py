@@ -97,10 +97,10 @@ class FrameEngine:
     def commit(
         self, frames: Float[Tensor, "B T S D"], noise: Float[Tensor, "B T S D"], actions: ActionValues = None
     ) -> Float[Tensor, "B T W"] | None:
-        """Add frames to the past, corrupted with this noise, and read the agent token of each.
+        """Corrupt frames to the context level with this noise, add them to the past, and read their agent tokens.
 
         Args:
-            frames: clean frames, in the dtype of the parameters unless autocast is on, (B, T, S, D).
+            frames: clean frames in the dtype of the parameters unless autocast is on, (B, T, S, D).
             noise: standard normal, floating, (B, T, S, D).
             actions: None, or the components of the actions that led to these frames (A32), (B, T, …) each.
 
@@ -111,9 +111,27 @@ class FrameEngine:
             TypeError: if a tensor has a wrong dtype, or an action component a wrong type.
             ValueError: if frames, noise or actions do not have the shapes or names of the model.
         """
+        return self.commit_corrupted(corrupt(noise, frames, self._level.expand(frames.shape[:2])), actions)
+
+    @torch.no_grad()
+    def commit_corrupted(
+        self, frames: Float[Tensor, "B T S D"], actions: ActionValues = None
+    ) -> Float[Tensor, "B T W"] | None:
+        """Add frames to the past that already are at the context level, and read their agent tokens.
+
+        Args:
+            frames: corrupted frames in the dtype of the parameters unless autocast is on, (B, T, S, D).
+            actions: None, or the components of the actions that led to these frames (A32), (B, T, …) each.
+
+        Returns:
+            Outputs h of the agent token, (B, T, W), in the dtype of the parameters; None for a model without one.
+
+        Raises:
+            TypeError: if a tensor has a wrong dtype, or an action component a wrong type.
+            ValueError: if frames or actions do not have the shapes or names of the model.
+        """
         label = [value.expand(frames.shape[:2]) for value in self._past_label]
-        corrupted = corrupt(noise, frames, self._level.expand(frames.shape[:2]))
-        return self._pass(corrupted, label, actions, commit=True)[1]
+        return self._pass(frames, label, actions, commit=True)[1]
 
     def _pass(
         self, z: Float[Tensor, "B T S D"], label: Sequence[Tensor], actions: ActionValues, *, commit: bool

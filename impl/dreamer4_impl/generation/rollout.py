@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamer4_impl.constants import CONTEXT_LEVEL, SAMPLING_STEPS
-from dreamer4_impl.equations.eq02_sampling import require_generation, generate
+from dreamer4_impl.equations.eq02_sampling import generate, require_generation
 from dreamer4_impl.equations.network_types import Actions
 from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.models.dynamics import Dynamics
