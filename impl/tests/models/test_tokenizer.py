@@ -1,102 +1,12 @@
-"""Sec. 3.1: the tokenizer. Patches, masked autoencoding, bottleneck, masks, causality, its loss."""
+"""Sec. 3.1: the tokenizer. Bottleneck, masks, causality, its loss."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from dreamer4_impl.equations.sec31_patch_dropout import patch_dropout, replace_dropped
-from dreamer4_impl.layers.patches import patch_grid, patchify, unpatchify
 from dreamer4_impl.models.reconstruction import ReconstructionLoss
 from dreamer4_impl.models.tokenizer import Tokenizer, regroup, ungroup
-
-
-@pytest.mark.parametrize(
-    ("size", "grid"), [((360, 640), (24, 40)), ((384, 640), (24, 40)), ((256, 256), (16, 16)), ((1, 33), (2, 4))]
-)
-def test_frames_are_padded_to_an_even_number_of_patches(size, grid):
-    assert patch_grid(*size) == grid
-
-
-def test_a_patch_holds_its_square_of_the_frame_row_by_row():
-    video = torch.rand(2, 3, 6, 8, 3)
-    patches = patchify(video, 2)
-    assert patches.shape == (2, 3, 4 * 4, 12)
-    assert torch.equal(patches[1, 2, 4 * 1 + 3], video[1, 2, 2:4, 6:8].flatten())
-
-
-@pytest.mark.parametrize(("height", "width", "patch"), [(6, 8, 4), (5, 7, 3), (4, 4, 1), (16, 16, 8)])
-def test_patches_put_together_are_the_frame(height, width, patch):
-    video = torch.rand(2, 3, height, width, 3)
-    assert torch.equal(unpatchify(patchify(video, patch), height, width, patch), video)
-
-
-def test_bad_patches_get_a_sentence():
-    with pytest.raises(ValueError, match="height, width and patch must be 1 or more; got 0, 1 and 16"):
-        patch_grid(0, 1)
-    with pytest.raises(ValueError, match=r"video must have shape \(B, T, H, W, C\); got \(2, 3\)"):
-        patchify(torch.zeros(2, 3))
-    with pytest.raises(TypeError, match=r"video must be a floating-point tensor; got torch\.uint8"):
-        patchify(torch.zeros(1, 1, 2, 2, 3, dtype=torch.uint8))
-    with pytest.raises(ValueError, match=r"patches must have shape \(B, T, rows · columns, patch · patch · C\)"):
-        unpatchify(torch.zeros(1, 1, 3, 4), 4, 4, 2)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def test_the_drop_rate_of_an_image_is_uniform_up_to_nine_tenths():
-    rate = patch_dropout(1000, 4, 2000, generator=seeded()).double().mean(2).flatten()
-    for share in (0.1, 0.25, 0.5, 0.75, 0.9):
-        assert abs((rate < 0.9 * share).double().mean() - share) < 6 * math.sqrt(share * (1 - share) / 4000) + 0.005
-    assert rate.max() < 0.95
-
-
-def test_images_of_a_sequence_and_of_a_batch_are_dropped_independently():
-    rate = patch_dropout(4000, 2, 400, generator=seeded()).double().mean(2)
-    for pair in (rate.T, torch.stack([rate[:-1, 0], rate[1:, 0]])):
-        assert abs(torch.corrcoef(pair)[0, 1]) < 6 / math.sqrt(4000)
-
-
-def test_patches_of_an_image_are_dropped_independently_given_its_rate():
-    dropped = patch_dropout(20000, 1, 40, generator=seeded())[:, 0].double()
-    # Given p the halves are independent, and both have mean p: their covariance is the variance of p alone.
-    halves = torch.stack([dropped[:, :20].mean(1), dropped[:, 20:].mean(1)])
-    assert abs(torch.cov(halves)[0, 1] - 0.9**2 / 12) < 6 * 0.1 / math.sqrt(20000)
-
-
-def test_patch_dropout_is_reproducible_and_leaves_the_global_state_alone():
-    before = torch.get_rng_state()
-    assert torch.equal(patch_dropout(2, 3, 4, generator=seeded()), patch_dropout(2, 3, 4, generator=seeded()))
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_dropped_patches_become_the_embedding_and_the_others_stay():
-    tokens, dropped, embedding = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4) < 0.5, torch.randn(5)
-    replaced = replace_dropped(tokens, dropped, embedding)
-    assert (replaced[dropped] == embedding).all()
-    assert torch.equal(replaced[~dropped], tokens[~dropped])
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "sentence"),
-    [
-        ({"dropped": torch.zeros(2, 3, 4)}, TypeError, "dropped must be a bool tensor"),
-        ({"dropped": torch.zeros(2, 3, dtype=torch.bool)}, ValueError, r"dropped must have shape \(B, T, N\)"),
-        ({"embedding": torch.zeros(4)}, ValueError, r"embedding must have shape \(D,\) = \(5,\); got \(4,\)"),
-        ({"tokens": torch.zeros(2, 3, 4)}, ValueError, r"tokens must have shape \(B, T, N, D\)"),
-    ],
-)
-def test_bad_patch_dropout_gets_a_sentence(change, error, sentence):
-    given = {
-        "tokens": torch.zeros(2, 3, 4, 5),
-        "dropped": torch.zeros(2, 3, 4, dtype=torch.bool),
-        "embedding": torch.zeros(5),
-    }
-    with pytest.raises(error, match=sentence):
-        replace_dropped(**{**given, **change})
 
 
 def test_pairs_of_consecutive_latents_become_spatial_tokens():

@@ -1,11 +1,9 @@
-"""Eq. (1), (5), (6) and (8): the one-line equations."""
+"""Eq. (1) and (6): corruption."""
 
 import pytest
 import torch
 
 from dreamer4_impl.equations.eq01_corruption import corrupt
-from dreamer4_impl.equations.eq05_tokenizer_loss import tokenizer_loss
-from dreamer4_impl.equations.eq08_ramp_weight import ramp_weight
 
 
 def pair(dtype=torch.float32):
@@ -56,30 +54,3 @@ def test_gradient_of_the_data_is_the_level():
 def test_bad_corruption_input_gets_a_sentence(z0, z1, tau, error, sentence):
     with pytest.raises(error, match=sentence):
         corrupt(z0, z1, tau)
-
-
-def test_ramp_weight_is_a_tenth_at_pure_noise_and_one_at_clean_data():
-    tau = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(ramp_weight(tau), torch.tensor([0.1, 0.55, 1.0], dtype=torch.float64))
-
-
-def test_ramp_weight_of_half_precision_levels_is_float32():
-    assert ramp_weight(torch.zeros(2, dtype=torch.bfloat16)).dtype == torch.float32
-
-
-def test_integer_levels_have_no_ramp_weight():
-    with pytest.raises(TypeError, match=r"tau must be a floating-point tensor; got torch\.int64"):
-        ramp_weight(torch.tensor([0, 1]))
-
-
-def test_perceptual_term_enters_the_tokenizer_loss_at_one_fifth():
-    mse, lpips = torch.tensor(3.0, requires_grad=True), torch.tensor(5.0, requires_grad=True)
-    loss = tokenizer_loss(mse, lpips)
-    loss.backward()
-    assert loss == 4.0
-    assert (mse.grad.item(), lpips.grad.item()) == (1.0, pytest.approx(0.2))
-
-
-def test_tokenizer_terms_of_different_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"lpips must have shape of mse = \(\); got \(2,\)"):
-        tokenizer_loss(torch.tensor(1.0), torch.ones(2))
