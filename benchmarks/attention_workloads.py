@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.timing import DEVICE, Run
 from benchmarks.workload import Floor, Workload, distance
-from dreamer4_impl.attention.dispatch import BACKENDS, Axis, attention
+from dreamer4_impl.attention import BACKENDS, Axis, attention
 
 SOFTCAP = 50.0
 CUDA = DEVICE.type == "cuda"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.timing import DEVICE, Run
 from benchmarks.workload import Workload, distance
-from dreamer4_impl.attention.dispatch import BACKENDS
+from dreamer4_impl.attention import BACKENDS
 from dreamer4_impl.equations.eq04_grid import Granularity, sample_tau_d
 from dreamer4_impl.equations.eq06_07_shortcut_forcing import EVERY_ROW, shortcut_forcing_loss, shortcut_forcing_loss_at
 from dreamer4_impl.models.dynamics import Dynamics

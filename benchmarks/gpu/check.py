@@ -17,10 +17,10 @@ TRITON = "dreamer4_conformance.adapters.bundled:BundledTriton"
 #: Kernel tests, natively on the card.
 TESTS = {
     "marked gpu": ["impl/tests", "-m", "gpu and not nightly"],
-    "the Triton kernels": ["impl/tests/test_triton_attention.py"],
-    "the rules of numerics": ["impl/tests/test_kernel_numerics.py"],
-    "wrong kernels are rejected": ["impl/tests/test_wrong_kernels.py"],
-    "FlexAttention": ["impl/tests/test_attention.py", "-m", "flex"],
+    "the Triton kernels": ["impl/tests/attention/test_triton.py"],
+    "the rules of numerics": ["impl/tests/attention/test_kernel_numerics.py"],
+    "wrong kernels are rejected": ["impl/tests/attention/test_wrong_kernels.py"],
+    "FlexAttention": ["impl/tests/attention/test_attention.py", "-m", "flex"],
 }
 #: pytest takes these plugins alone, and no warning for an error: others may be installed here than where the tests were written.
 PLUGINS = ("dreamer4_conformance_plugin", "xdist.plugin", "_hypothesis_pytestplugin")

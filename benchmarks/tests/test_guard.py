@@ -13,7 +13,7 @@ from benchmarks.guard import Record, counter_faults, pace
 from benchmarks.session import version
 from benchmarks.timing import Interleaved
 from benchmarks.workloads import find
-from dreamer4_impl.attention.dispatch import BACKENDS
+from dreamer4_impl.attention import BACKENDS
 
 #: Minima in seconds, [this, base], of two processes with the same code, taken in turn on a busy machine with two cores.
 SAMPLES = json.loads((Path(__file__).parent / "same_code_twice.json").read_text())

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dreamer4_impl.attention.dispatch import attention, soft_cap
-from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.attention import Preparation, attention, prepare, soft_cap
 from dreamer4_impl.equations.eq01_corruption import corrupt
 from dreamer4_impl.equations.eq02_sampling import generate, sample_frame
 from dreamer4_impl.equations.eq04_grid import sample_tau_d

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from dreamer4_impl.attention.dispatch import Visible
+from dreamer4_impl.attention import Visible
 from dreamer4_impl.layers.actions import ActionEncoder, Binary, Categorical, Continuous, sum_action_tokens
 from dreamer4_impl.layers.label_token import LabelToken, level_index, step_index
 from dreamer4_impl.layers.masks import may_attend, private_tokens, space_mask
@@ -189,7 +189,7 @@ def test_the_bound_of_private_tokens_says_what_the_mask_says(frame):
     modalities, expected = FRAMES[frame]
     kind = frame.split()[0]
     assert private_tokens(kind, modalities) == expected
-    table = Visible(len(modalities), len(modalities), private=expected).table(torch.device("cpu"))
+    table = Visible(private=expected).table(len(modalities), len(modalities), torch.device("cpu"))
     mask = space_mask(kind, modalities)
     assert torch.equal(torch.ones_like(mask) if table is None else table, mask)
 

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from dreamer4_conformance.adapter import TorchAdapter
 from dreamer4_impl import constants
-from dreamer4_impl.attention.cache import Cache
-from dreamer4_impl.attention.dispatch import attention, soft_cap
-from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.attention import Cache, Preparation, attention, prepare, soft_cap
 from dreamer4_impl.equations.eq04_grid import sample_tau_d
 from dreamer4_impl.equations.sec31_patch_dropout import replace_dropped
 from dreamer4_impl.generation.draws import dropout_draws

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dreamer4_impl.arguments import require_dtype, require_floating, require_option, require_rank, require_shape
-from dreamer4_impl.attention.cache import Cache
-from dreamer4_impl.attention.dispatch import BACKENDS, TRITON_WIDTHS, Sees, attention
-from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.attention import BACKENDS, Cache, Preparation, Visible, attention, prepare_keys
+from dreamer4_impl.attention.triton import HEAD_WIDTHS as TRITON_WIDTHS
 from dreamer4_impl.layers.rms_norm import RMSNorm
 from dreamer4_impl.layers.rope import Rotation, rotation
 from dreamer4_impl.layers.swiglu import SwiGLU
@@ -135,13 +134,13 @@ class TransformerConfig:
         return rotation(positions, self.head_width, self.rope_base)
 
     @property
-    def past_frames(self) -> Sees:
-        """Options of `attention` over time without a cache.
+    def past_frames(self) -> Visible:
+        """Visible frames of attention over time without a cache.
 
         Returns:
             Causal attention to C frames, the current one included.
         """
-        return {"causal": True, "window": self.context}
+        return Visible(causal=True, window=self.context)
 
 
 class Past(NamedTuple):
@@ -174,14 +173,14 @@ class SelfAttention(nn.Module):
         self.k_gain = nn.Parameter(torch.ones(config.head_width))
 
     def forward(
-        self, x: Float[Tensor, "B T S D"], angles: Rotation, sees: Sees, past: Past | None = None
+        self, x: Float[Tensor, "B T S D"], angles: Rotation, visible: Visible, past: Past | None = None
     ) -> Float[Tensor, "B T S D"]:
         """Apply the attention.
 
         Args:
             x: normalised tokens, (B, T, S, width).
             angles: rotations of the tokens in a frame, or of the frames, as `rotation` returns them.
-            sees: options of `attention`.
+            visible: which keys each query may attend to.
             past: cache of a time layer; None is no past.
 
         Returns:
@@ -196,12 +195,11 @@ class SelfAttention(nn.Module):
         q, k, v = (self._heads(x @ weight) for weight in (self.wq, self.wk, self.wv))
         queries, keys = (Preparation(gain, config.norm_eps, angles) for gain in (self.q_gain, self.k_gain))
         if past is None:
-            k = prepare(k, keys, self.kind, config.backend)
+            k = prepare_keys(k, keys, self.kind, config.backend)
         else:
             k, v = past.cache.extend(past.layer, k, v, keys, commit=past.commit, backend=config.backend)
-        out = attention(
-            q, k, v, axis=self.kind, softcap=config.softcap, preparation=queries, backend=config.backend, **sees
-        )
+        options = visible._asdict() | {"softcap": config.softcap, "preparation": queries, "backend": config.backend}
+        out = attention(q, k, v, axis=self.kind, **options)
         return out.flatten(3) @ self.wo
 
     def _heads(self, x: Tensor) -> Float[Tensor, "B T S H D"]:
@@ -237,7 +235,7 @@ class Layer(nn.Module):
         self,
         x: Float[Tensor, "B T S D"],
         *,
-        sees: Sees | None = None,
+        visible: Visible | None = None,
         angles: Rotation | None = None,
         past: Past | None = None,
     ) -> Float[Tensor, "B T S D"]:
@@ -245,9 +243,9 @@ class Layer(nn.Module):
 
         Args:
             x: tokens, (B, T, S, width).
-            sees: options of `attention`; None is no mask over space, and `config.past_frames` over time.
+            visible: which keys each query may attend to; None is all over space, and `config.past_frames` over time.
             angles: rotations of the tokens in a frame, or of the frames, as `rotation` returns them; None counts from 0.
-            past: cache of a time layer, for which `sees` must come from that cache; None is no past.
+            past: cache of a time layer, for which `visible` must come from that cache; None is no past.
 
         Returns:
             Tokens in the dtype of x, (B, T, S, width).
@@ -259,15 +257,15 @@ class Layer(nn.Module):
 
         Example:
             >>> config = TransformerConfig(width=8, depth=4, heads=2, kv_heads=1, head_width=4, mlp_width=16, context=2)
-            >>> Layer(config, "space")(torch.zeros(1, 1, 3, 8), sees={"private": 1}).shape
+            >>> Layer(config, "space")(torch.zeros(1, 1, 3, 8), visible=Visible(private=1)).shape
             torch.Size([1, 1, 3, 8])
         """
         if angles is None:
             length = x.shape[2] if self.kind == "space" else x.shape[1]
             angles = self.config.angles(torch.arange(length, device=x.device))
-        if sees is None:
-            sees = {} if self.kind == "space" else self.config.past_frames
-        x = x + self.attention(self.norm1(x), angles, sees, past)
+        if visible is None:
+            visible = Visible() if self.kind == "space" else self.config.past_frames
+        x = x + self.attention(self.norm1(x), angles, visible, past)
         return x + self.mlp(self.norm2(x))
 
 
@@ -370,18 +368,17 @@ class Transformer(nn.Module):
         """Apply the layers; rotations and masks are the same for all layers, so they are computed once."""
         tokens = torch.arange(x.shape[2], device=x.device)
         angles = {"space": self._angles(tokens, x), "time": self._angles(frames, x)}
-        sees: dict[Kind, Sees] = {"space": {"private": private}, "time": self.config.past_frames}
-        if cache is not None:
-            sees["time"] = cache.sees(x.shape[1])
+        over_time = self.config.past_frames if cache is None else cache.visible(x.shape[1])
+        visible = {"space": Visible(private=private), "time": over_time}
         kinds = self.config.layer_kinds()
         for index, (kind, layer) in enumerate(zip(kinds, self.layers, strict=True)):
             past = None if kind == "space" or cache is None else Past(cache, kinds[:index].count("time"), commit)
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(
-                    layer, x, sees=sees[kind], angles=angles[kind], use_reentrant=False, preserve_rng_state=False
+                    layer, x, visible=visible[kind], angles=angles[kind], use_reentrant=False, preserve_rng_state=False
                 )
             else:
-                x = layer(x, sees=sees[kind], angles=angles[kind], past=past)
+                x = layer(x, visible=visible[kind], angles=angles[kind], past=past)
         return x
 
     def _angles(self, positions: Tensor, x: Tensor) -> Rotation:

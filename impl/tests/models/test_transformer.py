@@ -324,7 +324,7 @@ def test_input_that_does_not_fit_is_refused_with_a_sentence():
         TypeError, match=r"x must have the dtype of the parameters, torch.float32, .*; got torch.float64"
     ):
         model(tokens())
-    with pytest.raises(ValueError, match="private counts positions, 0 to the 5 there are; got 6"):
+    with pytest.raises(ValueError, match="private counts positions, from 0 to the number of keys, 5; got 6"):
         model(tokens(dtype=torch.float32), private=6)
     with pytest.raises(ValueError, match="kind must be one of 'space', 'time'; got 'both'"):
         Layer(CONFIG, "both")

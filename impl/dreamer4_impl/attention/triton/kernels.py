@@ -1,25 +1,46 @@
 # mypy: ignore-errors
-"""Sec. 3.4: the attention of `attention` as Triton kernels, one source for space and time.
+"""Sec. 3.4: the fused kernels of `attention` in Triton, one source for space and time.
 
     q' ← R g ⊙ q / rms(q),   oᵢ = Σⱼ softmaxⱼ(cap(scale · q'ᵢ·kⱼ)) vⱼ
 
-forward and backward, with the keys prepared by a kernel of its own. A *sequence* is what one key/value head sees along the
-axis: fixed batch b, fixed place on the other axis o, fixed head. Its *rows* are the queries of all heads of its group,
-row = query · GROUP + g: so keys and values are read once for the group, and one frame of queries fills a tile.
+forward and backward; a kernel of its own prepares the keys. A *sequence* is what one key/value head reads along the
+axis: a fixed batch index b, a fixed index c on the cross axis (the axis that is not attended along), a fixed head.
+Its *rows* are the queries of all heads of its group, row = query · GROUP + g. So keys and values are loaded once for
+the group, and one frame of queries fills a tile.
 
-Tensors are addressed as `base + b·strides[0] + o·strides[1] + i·strides[2] + h·strides[3] + d·strides[4]`: the host orders
-the strides by axis, and nothing is ever transposed or copied. An argument of None leaves out what it stands for.
+Tensors are addressed as `base + b·strides[0] + c·strides[1] + i·strides[2] + h·strides[3] + d·strides[4]`: the host
+orders the strides by axis, so that nothing is transposed or copied. An argument of None leaves out what it stands
+for.
 
-Products accumulate in float32; operands are those of the tensors' dtype, so that float32 is exact to rounding ("ieee").
-Queries, weights and gradients of logits are rounded once before a product, and a row's sum is that of its rounded weights.
-Logits are in base 2. No atomics: every sum has one order. Types are those of Triton's compiler, unknown to mypy.
+Products accumulate in float32 with operands of the tensors' dtype, so that float32 is exact to rounding ("ieee").
+Queries, weights and gradients of logits are rounded once before a product, and a row's sum is the sum of its rounded
+weights. Logits are in base 2. There are no atomics: every sum has one order. The types are those of Triton's
+compiler, unknown to mypy.
+
+Arguments, for all kernels:
+
+    q, k, v, out, d_out, d_q, d_k, d_v      tensors of five axes, each with its strides
+    prepared_q                              prepared queries to be written, with the strides of d_q
+    lse, delta                              log₂ Σⱼ 2^logit and Σ_d out ⊙ d_out: float32, one number per row, contiguous
+    gain, cos, sin, eps                     of the preparation: (D,), (length, D/2), (length, D/2), contiguous; ε
+    gain_sums                               gradient of the gain, one row per program: float32 (programs, D), contiguous
+    cross_length, kv_heads, heads           length of the cross axis; number of key/value heads
+    length_q, length_k, length              number of queries and of keys along the axis
+    window, public                          keys within the window; number of keys before the private ones
+    filled                                  pointer to the number of keys that hold data
+    mask                                    uint8 (Lq, Lk), not 0 = may attend, with its strides
+    scale, softcap                          of the logits
+    keys, values, frames, slots, tokens     of a ring: its tensors, pointer to committed frames, C, tokens of a frame
+    GROUP, HALF                             query heads of a key/value head; D/2
+    CAUSAL, BOUNDED                         whether later keys are hidden; whether the cap is at most LARGEST_BOUND
+    BLOCK_M, BLOCK_N                        rows and keys of a tile
 """
 
 import triton
 import triton.language as tl
 from triton import knobs
 
-#: Triton's interpreter multiplies bfloat16 wrongly and truncates to it; there both are done in float32.
+#: Triton's interpreter multiplies bfloat16 wrongly and truncates to it, so both are done in float32 there.
 INTERPRETED = tl.constexpr(knobs.runtime.interpret)
 LOG2_E = tl.constexpr(1.4426950408889634)
 #: Up to this cap a row's sum of 2^logit is far from both ends of float32 (e^64 is 2^92), so no maximum is subtracted.
@@ -27,20 +48,20 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 LARGEST_BOUND = tl.constexpr(64.0)
 
 
-def _part(function):
-    """A function that kernels call. Interpreted it is plain Python, for at every call Triton would patch its language anew."""
+def _device_function(function):
+    # Interpreted it stays plain Python, because Triton would patch its language again at every call.
     return function if INTERPRETED.value else triton.jit(function)
 
 
-@_part
-def _dot(a, b, before):
-    """before + a b; None is 0."""
+@_device_function
+def _dot(a, b, accumulator):
+    """accumulator + a b; None is 0."""
     if INTERPRETED:
         a, b = a.to(tl.float32), b.to(tl.float32)
-    return tl.dot(a, b, before, input_precision="ieee")
+    return tl.dot(a, b, accumulator, input_precision="ieee")
 
 
-@_part
+@_device_function
 def _rounded(x, like):
     """Float32 x in the dtype of `like`, rounded to nearest even."""
     if INTERPRETED and like.dtype == tl.bfloat16:
@@ -50,20 +71,29 @@ def _rounded(x, like):
     return x.to(like.dtype)
 
 
-@_part
+@_device_function
 def _reciprocal(x):
-    """1/x for x in [1, 2^100]: one instruction, where a division guards against larger ones with four more."""
+    """1/x for x in [1, 2^100] in one instruction; a division takes four more to guard against larger x."""
     if INTERPRETED:
         return 1 / x
-    else:  # noqa: RET505 - Triton compiles one branch, and what would follow it
+    else:  # noqa: RET505 - without the `else`, Triton would also compile the code after the branch it takes
         return tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
 
 
-@_part
-def _tanh(x, BOUNDED: tl.constexpr):
-    """(1 − p)/(1 + p), where p = e^−2x; below −16, where p would overflow in the end, it is −1.
+@_device_function
+def _loop_bound(x):
+    # Interpreted, a bound must be a number: Triton 3.6 converts an array of one element, which NumPy 2.4 refuses.
+    if INTERPRETED:
+        return x.handle.data.item() if isinstance(x, tl.tensor) else x
+    else:  # noqa: RET505 - as in `_reciprocal`
+        return x
 
-    Near 0, where 1 − p is left with an error of 2⁻²⁴, a series: for caps that would magnify it.
+
+@_device_function
+def _tanh(x, BOUNDED: tl.constexpr):
+    """(1 − p)/(1 + p), where p = e^−2x. Below −16, where p would overflow eventually, it is −1.
+
+    Near 0, where 1 − p has an absolute error of 2⁻²⁴ that large caps would magnify, a series.
     """
     power = tl.exp2(tl.maximum(x, -16.0) * (-2 * LOG2_E))
     tanh = (1 - power) * _reciprocal(1 + power)
@@ -74,70 +104,70 @@ def _tanh(x, BOUNDED: tl.constexpr):
     return tanh
 
 
-@_part
-def _sequence(tiles, others, kv_heads):
-    """Tile and sequence of this program: those that share keys and values are neighbours, so that they meet in the cache."""
+@_device_function
+def _sequence(tiles, cross_length, kv_heads):
+    """Tile and sequence of this program. Programs of one sequence are neighbours, to reuse its keys in the cache."""
     program = tl.program_id(0)
     tile, sequence = program % tiles, program // tiles
-    kv_head, place = sequence % kv_heads, sequence // kv_heads
-    return tile, sequence, (place // others).to(tl.int64), (place % others).to(tl.int64), kv_head
+    kv_head, pair = sequence % kv_heads, sequence // kv_heads
+    return tile, sequence, (pair // cross_length).to(tl.int64), (pair % cross_length).to(tl.int64), kv_head
 
 
-@_part
-def _place(tensor, strides, batch, other, head):
+@_device_function
+def _base(tensor, strides, batch, cross, head):
     """Pointer to the first vector of a sequence; 64 bits, because a tensor may have more than 2³¹ elements."""
-    return tensor + batch * strides[0] + other * strides[1] + head.to(tl.int64) * strides[3]
+    return tensor + batch * strides[0] + cross * strides[1] + head.to(tl.int64) * strides[3]
 
 
-@_part
-def _at(place, strides, along, head, channel):
-    """Pointers to (along, channel), of head number `head` from the place on; None is that of the place."""
-    vector = place + along.to(tl.int64) * strides[2]
+@_device_function
+def _pointers(base, strides, along, head, channel):
+    """Pointers to (along, channel) of the head that is `head` after the base's; None is the base's."""
+    vector = base + along.to(tl.int64) * strides[2]
     if head is not None:
         vector += head * strides[3]
     return vector[:, None] + channel[None, :] * strides[4]
 
 
-@_part
-def _halves(place, strides, along, head, valid, HALF: tl.constexpr):
-    """Channels i and i + D/2, which RoPE turns together; 0 where not valid."""
-    first = _at(place, strides, along, head, tl.arange(0, HALF))
+@_device_function
+def _halves(base, strides, along, head, valid, HALF: tl.constexpr):
+    """Channels i and i + D/2, which RoPE rotates together; 0 where not valid."""
+    first = _pointers(base, strides, along, head, tl.arange(0, HALF))
     second = first + HALF * strides[4]
     return tl.load(first, mask=valid[:, None], other=0.0), tl.load(second, mask=valid[:, None], other=0.0)
 
 
-@_part
-def _store_halves(place, strides, along, head, valid, x1, x2, HALF: tl.constexpr):
-    first = _at(place, strides, along, head, tl.arange(0, HALF))
+@_device_function
+def _store_halves(base, strides, along, head, valid, x1, x2, HALF: tl.constexpr):
+    first = _pointers(base, strides, along, head, tl.arange(0, HALF))
     tl.store(first, x1, mask=valid[:, None])
     tl.store(first + HALF * strides[4], x2, mask=valid[:, None])
 
 
-@_part
-def _whole(place, strides, along, head, valid, HALF: tl.constexpr):
+@_device_function
+def _vectors(base, strides, along, head, valid, HALF: tl.constexpr):
     """All channels; 0 where not valid."""
-    return tl.load(_at(place, strides, along, head, tl.arange(0, 2 * HALF)), mask=valid[:, None], other=0.0)
+    return tl.load(_pointers(base, strides, along, head, tl.arange(0, 2 * HALF)), mask=valid[:, None], other=0.0)
 
 
-@_part
+@_device_function
 def _angles(cos, sin, position, valid, HALF: tl.constexpr):
     offset = position[:, None] * HALF + tl.arange(0, HALF)[None, :]
     return tl.load(cos + offset, mask=valid[:, None], other=1.0), tl.load(sin + offset, mask=valid[:, None], other=0.0)
 
 
-@_part
+@_device_function
 def _gains(gain, HALF: tl.constexpr):
     channel = tl.arange(0, HALF)[None, :]
     return tl.load(gain + channel).to(tl.float32), tl.load(gain + HALF + channel).to(tl.float32)
 
 
-@_part
+@_device_function
 def _inverse_rms(x1, x2, eps, HALF: tl.constexpr):
     mean_square = (tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / (2 * HALF)
     return tl.div_rn(1.0, tl.sqrt_rn(mean_square + eps))[:, None]
 
 
-@_part
+@_device_function
 def _prepared(x1, x2, gain, cos, sin, eps, position, valid, HALF: tl.constexpr):
     """Norm, then rotation, in float32; the caller rounds."""
     x1, x2 = x1.to(tl.float32), x2.to(tl.float32)
@@ -150,9 +180,9 @@ def _prepared(x1, x2, gain, cos, sin, eps, position, valid, HALF: tl.constexpr):
     return x1 * c - x2 * s, x1 * s + x2 * c
 
 
-@_part
+@_device_function
 def _prepared_backward(d1, d2, x1, x2, gain, gain_sums, program, cos, sin, eps, position, valid, HALF: tl.constexpr):
-    """Gradient of the raw vectors; the gain's, summed over the rows of this program, goes to its row of `gain_sums`."""
+    """Gradient of the raw vectors. The gain's, summed over the rows of this program, is stored in `gain_sums`."""
     c, s = _angles(cos, sin, position, valid, HALF)
     d1, d2 = d1 * c + d2 * s, d2 * c - d1 * s
     x1, x2 = x1.to(tl.float32), x2.to(tl.float32)
@@ -168,7 +198,7 @@ def _prepared_backward(d1, d2, x1, x2, gain, gain_sums, program, cos, sin, eps, 
     return (d1 - x1 * along) * inverse_rms, (d2 - x2 * along) * inverse_rms
 
 
-@_part
+@_device_function
 def _logits(a1, a2, b1, b2, scale, softcap, BOUNDED: tl.constexpr):
     """Logits of a's rows with b's, in base 2, and their tanh, which is logit / softcap; 0 without a cap."""
     product = _dot(a1, tl.trans(b1), None)
@@ -181,33 +211,34 @@ def _logits(a1, a2, b1, b2, scale, softcap, BOUNDED: tl.constexpr):
     return logit, tanh
 
 
-@_part
-def _seen(query, key, behind, length_q, end, window, public, mask, mask_strides, CAUSAL: tl.constexpr):
-    """Whether `query` sees `key`, where `behind` is how far the key lies behind the query's position."""
-    seen = (query < length_q) & (key < end)
+@_device_function
+def _rule(query, key, behind, length_q, end, window, public, mask, mask_strides, CAUSAL: tl.constexpr):
+    """`Visible.rule`, where `behind` is the query's position minus the key's."""
+    visible = (query < length_q) & (key < end)
     if CAUSAL:
-        seen = seen & (behind >= 0)
+        visible = visible & (behind >= 0)
     if window is not None:
-        seen = seen & (behind < window)
+        visible = visible & (behind < window)
     if public is not None:
-        seen = seen & ((key < public) | (behind + key >= public))
+        visible = visible & ((key < public) | (behind + key >= public))
     if mask is not None:
-        seen = seen & (tl.load(mask + query * mask_strides[0] + key * mask_strides[1], mask=seen, other=0) != 0)
-    return seen
+        pointers = mask + query * mask_strides[0] + key * mask_strides[1]
+        visible = visible & (tl.load(pointers, mask=visible, other=0) != 0)
+    return visible
 
 
-@_part
+@_device_function
 def _end(length_k, filled):
-    """Keys from here on hold nothing."""
+    """End of the keys that hold data."""
     return length_k if filled is None else tl.minimum(length_k, tl.load(filled).to(tl.int32))
 
 
-@_part
-def _keys_of(
+@_device_function
+def _key_range(
     tile, length_q, length_k, end, window,
     GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """From where to where the keys lie that the queries of a tile of rows may see."""
+    """Range that includes all keys visible to a tile of rows."""
     start, stop = 0, end
     if CAUSAL:
         last = tl.minimum(((tile + 1) * BLOCK_M - 1) // GROUP, length_q - 1) + (length_k - length_q)
@@ -218,9 +249,9 @@ def _keys_of(
     return start, stop
 
 
-@_part
-def _rows_of(first, last, behind, rows, window, GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr):
-    """From where to where the rows lie that may see keys `first` to `last`; query i stands at position i + `behind`."""
+@_device_function
+def _row_range(first, last, behind, rows, window, GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr):
+    """Range that includes all rows to which keys `first` to `last` are visible; query i has position i + `behind`."""
     start, stop = 0, rows
     if CAUSAL:
         start = tl.maximum(first - behind, 0) * GROUP // BLOCK_M * BLOCK_M
@@ -233,106 +264,107 @@ def _rows_of(first, last, behind, rows, window, GROUP: tl.constexpr, CAUSAL: tl.
 def attend(
     q, k, v, out, lse, gain, cos, sin, mask, filled,
     q_strides, k_strides, v_strides, out_strides, mask_strides,
-    others, kv_heads, length_q, length_k, window, public, scale, softcap, eps,
+    cross_length, kv_heads, length_q, length_k, window, public, scale, softcap, eps,
     GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr, BOUNDED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """out, and lse = log₂ Σⱼ 2^logit of every row, for one tile of rows of one sequence."""
     rows = length_q * GROUP
-    tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), others, kv_heads)
+    tile, sequence, batch, cross, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), cross_length, kv_heads)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     query, head, valid = row // GROUP, row % GROUP, row < rows
     position = query + (length_k - length_q)
-    q1, q2 = _halves(_place(q, q_strides, batch, other, kv_head * GROUP), q_strides, query, head, valid, HALF)
+    q1, q2 = _halves(_base(q, q_strides, batch, cross, kv_head * GROUP), q_strides, query, head, valid, HALF)
     if cos is not None:
-        turned1, turned2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
-        q1, q2 = _rounded(turned1, q1), _rounded(turned2, q2)
-    k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
+        prepared1, prepared2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
+        q1, q2 = _rounded(prepared1, q1), _rounded(prepared2, q2)
+    k, v = _base(k, k_strides, batch, cross, kv_head), _base(v, v_strides, batch, cross, kv_head)
 
-    # The tensor cores sum the rounded weights: one by one they would be converted back, which is slow.
-    ones = tl.full([BLOCK_N, 8], 1.0, k.dtype.element_ty)
+    # The tensor cores sum the rounded weights: to add them directly they would be converted back, which is slow.
+    # A converted constant, because the interpreter has no bfloat16 constants before Triton 3.9.
+    unit = tl.full([BLOCK_N, 8], 1.0, tl.float32).to(k.dtype.element_ty)
     total = tl.zeros([BLOCK_M, 8], tl.float32)
     highest = tl.full([BLOCK_M], float("-inf"), tl.float32)
     sums = tl.zeros([BLOCK_M, 2 * HALF], tl.float32)
     end = _end(length_k, filled)
-    start, stop = _keys_of(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
-    for n in range(start, stop, BLOCK_N):
+    start, stop = _key_range(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
+    for n in range(_loop_bound(start), _loop_bound(stop), BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
         k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
         logit, _ = _logits(q1, q2, k1, k2, scale, softcap, BOUNDED)
-        behind = position[:, None] - key[None, :]
-        seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
-        logit = tl.where(seen, logit, float("-inf"))
+        q_index, k_index, behind = query[:, None], key[None, :], position[:, None] - key[None, :]
+        visible = _rule(q_index, k_index, behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
+        logit = tl.where(visible, logit, float("-inf"))
         if BOUNDED:
             weight = tl.exp2(logit)
         else:
             higher = tl.maximum(highest, tl.max(logit, 1))
-            # A row that has seen no key yet has the maximum −∞, and −∞ − (−∞) is NaN.
+            # Before its first visible key a row has the maximum −∞, and −∞ − (−∞) is NaN.
             shift = tl.where(higher == float("-inf"), 0.0, higher)
             weight = tl.exp2(logit - shift[:, None])
             decay = tl.exp2(highest - shift)
             total, sums, highest = total * decay[:, None], sums * decay[:, None], higher
-        values = _whole(v, v_strides, key, None, key < stop, HALF)
+        values = _vectors(v, v_strides, key, None, key < stop, HALF)
         weight = _rounded(weight, values)
-        total = _dot(weight, ones, total)
+        total = _dot(weight, unit, total)
         sums = _dot(weight, values, sums)
 
-    # Rows beyond the last, which are not stored, may have seen no key.
+    # Rows beyond the last, which are not stored, may have no visible key.
     total = tl.where(valid, tl.max(total, 1), 1.0)
     result = sums / total[:, None]
-    out = _place(out, out_strides, batch, other, kv_head * GROUP)
-    pointers = _at(out, out_strides, query, head, tl.arange(0, 2 * HALF))
+    out = _base(out, out_strides, batch, cross, kv_head * GROUP)
+    pointers = _pointers(out, out_strides, query, head, tl.arange(0, 2 * HALF))
     tl.store(pointers, _rounded(result, q1), mask=valid[:, None])
-    base = 0.0 if BOUNDED else highest
-    tl.store(lse + sequence.to(tl.int64) * rows + row, base + tl.log2(total), mask=valid)
+    maximum = 0.0 if BOUNDED else highest
+    tl.store(lse + sequence.to(tl.int64) * rows + row, maximum + tl.log2(total), mask=valid)
 
 
 @triton.jit
 def attend_queries_backward(
     q, k, v, out, lse, d_out, d_q, prepared_q, delta, gain_sums, gain, cos, sin, mask, filled,
     q_strides, k_strides, v_strides, out_strides, d_out_strides, d_q_strides, mask_strides,
-    others, kv_heads, length_q, length_k, window, public, scale, softcap, eps,
+    cross_length, kv_heads, length_q, length_k, window, public, scale, softcap, eps,
     GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr, BOUNDED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the raw queries and of their gain, for one tile of rows of one sequence.
 
-    Leaves δ = Σ_d out ⊙ d_out and the prepared queries for `attend_keys_backward`, which would else prepare every query
-    again for every tile of keys: more work than writing and reading it once.
+    Stores δ = Σ_d out ⊙ d_out and the prepared queries for `attend_keys_backward`, which would otherwise prepare
+    every query again for every tile of keys: more work than to write and read it once.
     """
     rows = length_q * GROUP
-    tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), others, kv_heads)
+    tile, sequence, batch, cross, kv_head = _sequence(tl.cdiv(rows, BLOCK_M), cross_length, kv_heads)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     query, head, valid = row // GROUP, row % GROUP, row < rows
     position = query + (length_k - length_q)
     first_head = kv_head * GROUP
-    q, out = _place(q, q_strides, batch, other, first_head), _place(out, out_strides, batch, other, first_head)
-    d_out = _place(d_out, d_out_strides, batch, other, first_head)
-    k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
+    q, out = _base(q, q_strides, batch, cross, first_head), _base(out, out_strides, batch, cross, first_head)
+    d_out = _base(d_out, d_out_strides, batch, cross, first_head)
+    k, v = _base(k, k_strides, batch, cross, kv_head), _base(v, v_strides, batch, cross, kv_head)
     q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
     if cos is not None:
-        turned1, turned2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
-        q1, q2 = _rounded(turned1, q1), _rounded(turned2, q2)
-        prepared_q = _place(prepared_q, d_q_strides, batch, other, first_head)
+        prepared1, prepared2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
+        q1, q2 = _rounded(prepared1, q1), _rounded(prepared2, q2)
+        prepared_q = _base(prepared_q, d_q_strides, batch, cross, first_head)
         _store_halves(prepared_q, d_q_strides, query, head, valid, q1, q2, HALF)
-    d_result = _whole(d_out, d_out_strides, query, head, valid, HALF)
-    result = _whole(out, out_strides, query, head, valid, HALF)
+    d_result = _vectors(d_out, d_out_strides, query, head, valid, HALF)
+    result = _vectors(out, out_strides, query, head, valid, HALF)
     inner = tl.sum(result.to(tl.float32) * d_result.to(tl.float32), 1)
-    place = sequence.to(tl.int64) * rows + row
-    tl.store(delta + place, inner, mask=valid)
-    normaliser = tl.load(lse + place, mask=valid, other=0.0)
+    offset = sequence.to(tl.int64) * rows + row
+    tl.store(delta + offset, inner, mask=valid)
+    normaliser = tl.load(lse + offset, mask=valid, other=0.0)
 
     d_q1, d_q2 = tl.zeros([BLOCK_M, HALF], tl.float32), tl.zeros([BLOCK_M, HALF], tl.float32)
     end = _end(length_k, filled)
-    start, stop = _keys_of(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
-    for n in range(start, stop, BLOCK_N):
+    start, stop = _key_range(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
+    for n in range(_loop_bound(start), _loop_bound(stop), BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
         k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
-        values = _whole(v, v_strides, key, None, key < stop, HALF)
+        values = _vectors(v, v_strides, key, None, key < stop, HALF)
         logit, tanh = _logits(q1, q2, k1, k2, scale, softcap, BOUNDED)
-        behind = position[:, None] - key[None, :]
-        seen = _seen(query[:, None], key[None, :], behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
-        weight = tl.exp2(tl.where(seen, logit - normaliser[:, None], float("-inf")))
+        q_index, k_index, behind = query[:, None], key[None, :], position[:, None] - key[None, :]
+        visible = _rule(q_index, k_index, behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
+        weight = tl.exp2(tl.where(visible, logit - normaliser[:, None], float("-inf")))
         d_weight = _dot(d_result, tl.trans(values), None)
         d_logit = weight * (d_weight - inner[:, None])
         if softcap is not None:
@@ -348,7 +380,7 @@ def attend_queries_backward(
             d_q1, d_q2, raw1, raw2, gain, gain_sums, program, cos, sin, eps, query, valid, HALF
         )
     d_q1, d_q2 = _rounded(d_q1, raw1), _rounded(d_q2, raw2)
-    d_q = _place(d_q, d_q_strides, batch, other, first_head)
+    d_q = _base(d_q, d_q_strides, batch, cross, first_head)
     _store_halves(d_q, d_q_strides, query, head, valid, d_q1, d_q2, HALF)
 
 
@@ -356,37 +388,37 @@ def attend_queries_backward(
 def attend_keys_backward(
     q, k, v, lse, d_out, d_k, d_v, delta, mask, filled,
     q_strides, k_strides, v_strides, d_out_strides, d_k_strides, d_v_strides, mask_strides,
-    others, kv_heads, length_q, length_k, window, public, scale, softcap,
+    cross_length, kv_heads, length_q, length_k, window, public, scale, softcap,
     GROUP: tl.constexpr, HALF: tl.constexpr, CAUSAL: tl.constexpr, BOUNDED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the prepared keys and of the values, for one tile of keys of one sequence; q is prepared."""
     rows = length_q * GROUP
-    tile, sequence, batch, other, kv_head = _sequence(tl.cdiv(length_k, BLOCK_N), others, kv_heads)
+    tile, sequence, batch, cross, kv_head = _sequence(tl.cdiv(length_k, BLOCK_N), cross_length, kv_heads)
     key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     end = _end(length_k, filled)
-    k, v = _place(k, k_strides, batch, other, kv_head), _place(v, v_strides, batch, other, kv_head)
+    k, v = _base(k, k_strides, batch, cross, kv_head), _base(v, v_strides, batch, cross, kv_head)
     k1, k2 = _halves(k, k_strides, key, None, key < end, HALF)
-    values = _whole(v, v_strides, key, None, key < end, HALF)
+    values = _vectors(v, v_strides, key, None, key < end, HALF)
     first_head = kv_head * GROUP
-    q, d_out = _place(q, q_strides, batch, other, first_head), _place(d_out, d_out_strides, batch, other, first_head)
+    q, d_out = _base(q, q_strides, batch, cross, first_head), _base(d_out, d_out_strides, batch, cross, first_head)
 
     d_k1, d_k2 = tl.zeros([BLOCK_N, HALF], tl.float32), tl.zeros([BLOCK_N, HALF], tl.float32)
     d_values = tl.zeros([BLOCK_N, 2 * HALF], tl.float32)
     last = tl.minimum((tile + 1) * BLOCK_N, length_k) - 1
-    start, stop = _rows_of(tile * BLOCK_N, last, length_k - length_q, rows, window, GROUP, CAUSAL, BLOCK_M)
-    for m in range(start, stop, BLOCK_M):
+    start, stop = _row_range(tile * BLOCK_N, last, length_k - length_q, rows, window, GROUP, CAUSAL, BLOCK_M)
+    for m in range(_loop_bound(start), _loop_bound(stop), BLOCK_M):
         row = m + tl.arange(0, BLOCK_M)
         query, head, valid = row // GROUP, row % GROUP, row < rows
         q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
-        d_result = _whole(d_out, d_out_strides, query, head, valid, HALF)
-        place = sequence.to(tl.int64) * rows + row
-        normaliser = tl.load(lse + place, mask=valid, other=0.0)
-        inner = tl.load(delta + place, mask=valid, other=0.0)
+        d_result = _vectors(d_out, d_out_strides, query, head, valid, HALF)
+        offset = sequence.to(tl.int64) * rows + row
+        normaliser = tl.load(lse + offset, mask=valid, other=0.0)
+        inner = tl.load(delta + offset, mask=valid, other=0.0)
         logit, tanh = _logits(k1, k2, q1, q2, scale, softcap, BOUNDED)
         behind = (query + (length_k - length_q))[None, :] - key[:, None]
-        seen = _seen(query[None, :], key[:, None], behind, length_q, end, window, public, mask, mask_strides, CAUSAL)
-        weight = tl.exp2(tl.where(seen, logit - normaliser[None, :], float("-inf")))
+        visible = _rule(query[None, :], key[:, None], behind, length_q, end, window, public, mask, mask_strides, CAUSAL)
+        weight = tl.exp2(tl.where(visible, logit - normaliser[None, :], float("-inf")))
         d_values = _dot(_rounded(weight, d_result), d_result, d_values)
         d_weight = _dot(values, tl.trans(d_result), None)
         d_logit = weight * (d_weight - inner[None, :])
@@ -397,64 +429,64 @@ def attend_keys_backward(
 
     valid_key = key < length_k
     d_k1, d_k2 = _rounded(d_k1 * scale, k1), _rounded(d_k2 * scale, k2)
-    d_k, d_v = _place(d_k, d_k_strides, batch, other, kv_head), _place(d_v, d_v_strides, batch, other, kv_head)
+    d_k, d_v = _base(d_k, d_k_strides, batch, cross, kv_head), _base(d_v, d_v_strides, batch, cross, kv_head)
     _store_halves(d_k, d_k_strides, key, None, valid_key, d_k1, d_k2, HALF)
-    pointers = _at(d_v, d_v_strides, key, None, tl.arange(0, 2 * HALF))
+    pointers = _pointers(d_v, d_v_strides, key, None, tl.arange(0, 2 * HALF))
     tl.store(pointers, _rounded(d_values, values), mask=valid_key[:, None])
 
 
 @triton.jit
 def prepare_keys(
-    k, out, gain, cos, sin, k_strides, out_strides, others, heads, length, eps,
+    k, out, gain, cos, sin, k_strides, out_strides, cross_length, heads, length, eps,
     HALF: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Norm and rotation of one tile of keys."""
-    tile, _, batch, other, head = _sequence(tl.cdiv(length, BLOCK_N), others, heads)
+    tile, _, batch, cross, head = _sequence(tl.cdiv(length, BLOCK_N), cross_length, heads)
     key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = key < length
-    k1, k2 = _halves(_place(k, k_strides, batch, other, head), k_strides, key, None, valid, HALF)
-    turned1, turned2 = _prepared(k1, k2, gain, cos, sin, eps, key, valid, HALF)
-    turned1, turned2 = _rounded(turned1, k1), _rounded(turned2, k2)
-    out = _place(out, out_strides, batch, other, head)
-    _store_halves(out, out_strides, key, None, valid, turned1, turned2, HALF)
+    k1, k2 = _halves(_base(k, k_strides, batch, cross, head), k_strides, key, None, valid, HALF)
+    prepared1, prepared2 = _prepared(k1, k2, gain, cos, sin, eps, key, valid, HALF)
+    prepared1, prepared2 = _rounded(prepared1, k1), _rounded(prepared2, k2)
+    out = _base(out, out_strides, batch, cross, head)
+    _store_halves(out, out_strides, key, None, valid, prepared1, prepared2, HALF)
 
 
 @triton.jit
 def prepare_keys_backward(
-    d_out, k, d_k, gain_sums, gain, cos, sin, d_out_strides, k_strides, d_k_strides, others, heads, length, eps,
+    d_out, k, d_k, gain_sums, gain, cos, sin, d_out_strides, k_strides, d_k_strides, cross_length, heads, length, eps,
     HALF: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of one tile of raw keys, and their part of the gain's."""
-    tile, _, batch, other, head = _sequence(tl.cdiv(length, BLOCK_N), others, heads)
+    """Gradient of one tile of raw keys, and their contribution to the gain's."""
+    tile, _, batch, cross, head = _sequence(tl.cdiv(length, BLOCK_N), cross_length, heads)
     key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = key < length
-    k1, k2 = _halves(_place(k, k_strides, batch, other, head), k_strides, key, None, valid, HALF)
-    d1, d2 = _halves(_place(d_out, d_out_strides, batch, other, head), d_out_strides, key, None, valid, HALF)
+    k1, k2 = _halves(_base(k, k_strides, batch, cross, head), k_strides, key, None, valid, HALF)
+    d1, d2 = _halves(_base(d_out, d_out_strides, batch, cross, head), d_out_strides, key, None, valid, HALF)
     d1, d2 = d1.to(tl.float32), d2.to(tl.float32)
     program = tl.program_id(0)
     d1, d2 = _prepared_backward(d1, d2, k1, k2, gain, gain_sums, program, cos, sin, eps, key, valid, HALF)
-    d_k = _place(d_k, d_k_strides, batch, other, head)
+    d_k = _base(d_k, d_k_strides, batch, cross, head)
     _store_halves(d_k, d_k_strides, key, None, valid, _rounded(d1, k1), _rounded(d2, k2), HALF)
 
 
 @triton.jit
 def write_keys(
     k, v, keys, values, frames, gain, cos, sin, k_strides, v_strides, keys_strides, values_strides,
-    slots, heads, places, eps,
+    slots, heads, tokens, eps,
     HALF: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Norm and rotation of one frame's keys, and its values as they are, into slot frames mod C of two rings.
 
-    Here i counts the places of the frame, which share one angle, and o the frames: 0 of the new one, the slot of a ring.
+    Here i counts the tokens of the frame, which share one angle, and c the frames: 0 in k and v, the slot in a ring.
     """
-    tile, _, batch, frame, head = _sequence(tl.cdiv(places, BLOCK_N), 1, heads)
-    place = tile * BLOCK_N + tl.arange(0, BLOCK_N)
-    valid = place < places
+    tile, _, batch, frame, head = _sequence(tl.cdiv(tokens, BLOCK_N), 1, heads)
+    token = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    valid = token < tokens
     slot = tl.load(frames).to(tl.int64) % slots
-    k1, k2 = _halves(_place(k, k_strides, batch, frame, head), k_strides, place, None, valid, HALF)
-    turned1, turned2 = _prepared(k1, k2, gain, cos, sin, eps, place * 0, valid, HALF)
-    turned1, turned2 = _rounded(turned1, k1), _rounded(turned2, k2)
-    keys, values = _place(keys, keys_strides, batch, slot, head), _place(values, values_strides, batch, slot, head)
-    _store_halves(keys, keys_strides, place, None, valid, turned1, turned2, HALF)
-    v1, v2 = _halves(_place(v, v_strides, batch, frame, head), v_strides, place, None, valid, HALF)
-    _store_halves(values, values_strides, place, None, valid, v1, v2, HALF)
+    k1, k2 = _halves(_base(k, k_strides, batch, frame, head), k_strides, token, None, valid, HALF)
+    prepared1, prepared2 = _prepared(k1, k2, gain, cos, sin, eps, token * 0, valid, HALF)
+    prepared1, prepared2 = _rounded(prepared1, k1), _rounded(prepared2, k2)
+    keys, values = _base(keys, keys_strides, batch, slot, head), _base(values, values_strides, batch, slot, head)
+    _store_halves(keys, keys_strides, token, None, valid, prepared1, prepared2, HALF)
+    v1, v2 = _halves(_base(v, v_strides, batch, frame, head), v_strides, token, None, valid, HALF)
+    _store_halves(values, values_strides, token, None, valid, v1, v2, HALF)

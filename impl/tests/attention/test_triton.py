@@ -1,4 +1,4 @@
-"""The Triton backend: equal to dense float64 arithmetic with every gradient, an operator of torch, honest about its limits."""
+"""The Triton backend: equal to dense float64 arithmetic with all gradients, a valid operator, clear refusals."""
 
 import importlib
 import sys
@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.library import opcheck
 
-from dreamer4_impl.attention.dispatch import Visible, attention
-from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.attention import Preparation, Visible, attention, prepare_keys
+from dreamer4_impl.attention.folding import Options
 from dreamer4_impl.layers.rope import rotation
 
 from . import kernel_oracle as oracle
 
 pytest.importorskip("triton", reason="needs the extra triton")
-from dreamer4_impl.attention.triton import operators as triton_attention
+from dreamer4_impl.attention.triton import operators
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 
@@ -32,7 +32,7 @@ CALLS = {
 
 
 class Problem:
-    """Tensors of a call that reach the cap, and what attention is asked about them."""
+    """Tensors and options of a call that reaches the cap."""
 
     def __init__(self, name, device, dtype=torch.float32):
         self.axis, length_q, length_k, kv_heads, group, width, rules = CALLS[name]
@@ -65,7 +65,7 @@ class Problem:
         return x * torch.randn(*shape, 1, generator=self.generator).exp()
 
     def attend(self, backend="triton"):
-        k = prepare(self.k, self.preparations[1], self.axis, backend)
+        k = prepare_keys(self.k, self.preparations[1], self.axis, backend)
         options = {"axis": self.axis, "preparation": self.preparations[0], "backend": backend}
         return attention(self.q, k, self.v, **options, **self.rules)
 
@@ -77,8 +77,8 @@ class Problem:
         lengths = [x.shape[2 if self.axis == "space" else 1] for x in (q, k)]
         rules = {**self.rules, "filled": None if "filled" not in self.rules else int(self.rules["filled"])}
         softcap, mask = rules.pop("softcap"), rules.pop("mask", None)
-        seen = oracle.seen_by(*lengths, **rules).to(q.device) if mask is None else mask
-        return oracle.attend(q, k, self.v, seen, axis=self.axis, softcap=softcap, scale=q.shape[-1] ** -0.5)
+        visible = oracle.visible_keys(*lengths, **rules).to(q.device) if mask is None else mask
+        return oracle.attend(q, k, self.v, visible, axis=self.axis, softcap=softcap, scale=q.shape[-1] ** -0.5)
 
     def gradients(self, out):
         return torch.autograd.grad((self.weight * out).sum(), self.leaves)
@@ -98,7 +98,7 @@ def test_float32_equals_dense_float64_with_every_gradient(name, device):
 
 
 @pytest.mark.parametrize("name", ["space, agent token", "time, window"])
-def test_bfloat16_stays_bfloat16_and_near(name, device):
+def test_bfloat16_stays_bfloat16_and_close(name, device):
     problem = Problem(name, device, torch.bfloat16)
     out, expected = problem.attend(), problem.expected()
     assert out.dtype == torch.bfloat16
@@ -115,22 +115,22 @@ def test_bfloat16_keys_are_prepared_in_float32_and_rounded_once(axis, gain, devi
     k = fused[:, :, :, 1:3] if axis == "time" else fused.transpose(1, 2)[:, :, :, 1:3]
     angles = tuple(x.float().to(device) for x in rotation(torch.arange(37), 64))
     preparation = Preparation(torch.linspace(1, 2, 64, device=device) if gain else None, 1e-6, angles)
-    got, expected = (prepare(k, preparation, axis, backend) for backend in ("triton", "eager"))
+    got, expected = (prepare_keys(k, preparation, axis, backend) for backend in ("triton", "eager"))
     assert got.dtype == torch.bfloat16
-    # Where float32 falls on another side of the middle of two neighbours, they differ by one of its 8 bits.
+    # Where float32 results lie on different sides of a rounding boundary, they differ by one of 8 bits.
     assert (got != expected).float().mean() < 1e-3
     torch.testing.assert_close(got, expected, rtol=2**-7, atol=0)
 
 
 @pytest.mark.parametrize("frames", [0, 3, 11])
-def test_a_frame_is_written_to_its_slot_of_the_ring_and_nowhere_else(frames, device):
+def test_a_frame_is_written_to_its_slot_of_the_ring_only(frames, device):
     generator = torch.Generator().manual_seed(0)
     k, v = (torch.randn(2, 1, 37, 3, 32, generator=generator).to(device) for _ in range(2))
     ring = torch.full((2, 2, 4, 37, 3, 32), 7.0, device=device)
     angles = tuple(x.float().to(device) for x in rotation(torch.tensor([frames]), 32))
     preparation = Preparation(torch.linspace(1, 2, 32, device=device), 1e-6, angles)
-    triton_attention.write_keys(k, v, preparation, *ring, torch.tensor(frames, device=device))
-    for written, expected in zip(ring, (prepare(k, preparation, "time"), v), strict=True):
+    operators.write_keys(k, v, preparation, *ring, torch.tensor(frames, device=device))
+    for written, expected in zip(ring, (prepare_keys(k, preparation, "time"), v), strict=True):
         torch.testing.assert_close(written[:, frames % 4], expected[:, 0], rtol=1e-6, atol=1e-6)
         assert (written[:, [slot for slot in range(4) if slot != frames % 4]] == 7).all()
 
@@ -144,18 +144,18 @@ def operator_arguments(device):
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "prepared"])
-def test_attend_is_an_operator_as_torch_demands(raw, device):
-    (q, k, v), turn = operator_arguments(device)
-    turn = turn if raw else (None, None, None, 0.0)
-    opcheck(torch.ops.dreamer4.attend, (q, k, v, "time", *turn, True, 2, 0, None, None, 20.0, 0.2))
+def test_attend_is_a_valid_operator(raw, device):
+    (q, k, v), preparation = operator_arguments(device)
+    preparation = preparation if raw else (None, None, None, 0.0)
+    opcheck(torch.ops.dreamer4.attend, (q, k, v, "time", *preparation, True, 2, 0, None, None, 20.0, 0.2))
 
 
-def test_prepare_keys_and_write_keys_are_operators_as_torch_demands(device):
-    (_, k, v), turn = operator_arguments(device)
-    opcheck(torch.ops.dreamer4.prepare_keys, (k, "time", *turn))
+def test_prepare_keys_and_write_keys_are_valid_operators(device):
+    (_, k, v), preparation = operator_arguments(device)
+    opcheck(torch.ops.dreamer4.prepare_keys, (k, "time", *preparation))
     ring = torch.zeros(2, 1, 4, 1, 1, 32, device=device)
     frame = [x[:, :1].detach() for x in (k, v)]
-    angles = [x if isinstance(x, float) else x.detach() for x in turn]
+    angles = [x if isinstance(x, float) else x.detach() for x in preparation]
     opcheck(torch.ops.dreamer4.write_keys, (*frame, *ring, torch.tensor(5, device=device), *angles))
 
 
@@ -170,25 +170,25 @@ def test_compiles_into_one_graph_with_every_gradient(device):
     torch.compiler.reset()
 
 
-def test_values_are_never_read_by_the_host(device, no_host_sync):
+def test_host_never_reads_values(device, no_host_sync):
     problem = Problem("one frame, ring", device)
     with no_host_sync, torch.no_grad():
         problem.attend()
 
 
-def visible_attend(dtype=torch.float32, width=32, preparation=None):
+def attend_two_frames(dtype=torch.float32, width=32, preparation=None):
     x = torch.zeros(1, 2, 1, 1, width, dtype=dtype)
-    return triton_attention.attend(x, x, x, "time", Visible(2, 2), None, 1.0, preparation)
+    return operators.attend(x, x, x, Options("time", preparation, Visible(), None, 1.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_refuses_a_dtype_that_it_does_not_compute(dtype):
+def test_refuses_other_dtypes(dtype):
     with pytest.raises(NotImplementedError, match=f"float32 and bfloat16; got q of {dtype}: use 'eager'"):
-        visible_attend(dtype)
+        attend_two_frames(dtype)
 
 
 @pytest.mark.parametrize("width", [7, 40, 96])
-def test_prepared_heads_of_another_width_are_attended_to_all_the_same(width, device):
+def test_prepared_heads_of_another_width_equal_eager(width, device):
     generator = torch.Generator().manual_seed(0)
     leaves = [
         torch.randn(1, 19, 2, heads, width, generator=generator).to(device).requires_grad_() for heads in (4, 2, 2)
@@ -200,17 +200,17 @@ def test_prepared_heads_of_another_width_are_attended_to_all_the_same(width, dev
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_refuses_a_head_width_that_it_has_no_tile_for():
+def test_refuses_a_head_width_without_a_tile():
     with pytest.raises(NotImplementedError, match="width 32, 64 and 128; got q of width 136"):
-        visible_attend(width=136)
+        attend_two_frames(width=136)
     with pytest.raises(NotImplementedError, match="width 32, 64 and 128; got q of width 48"):
-        visible_attend(width=48, preparation=Preparation(None, 1e-6, rotation(torch.arange(2), 48)))
+        attend_two_frames(width=48, preparation=Preparation(None, 1e-6, rotation(torch.arange(2), 48)))
 
 
 def test_refuses_the_cpu_without_the_interpreter(monkeypatch):
-    monkeypatch.setattr(triton_attention.kernels.INTERPRETED, "value", False)
+    monkeypatch.setattr(operators.kernels.INTERPRETED, "value", False)
     with pytest.raises(NotImplementedError, match=r"only under Triton's interpreter .*; got q on the CPU"):
-        visible_attend()
+        attend_two_frames()
 
 
 def test_without_triton_the_import_names_the_extra(monkeypatch):

@@ -1,9 +1,11 @@
-"""Wrong kernels, each the real source but for one mistake, with the check that must reject it.
+"""Wrong kernels: the source with one mistake each, and the check that must reject it.
 
-The text to be replaced occurs in the source exactly as often as is said here, so that none goes stale in silence.
+The text to be replaced must occur in the source exactly as often as stated here, so that no mutation becomes stale
+unnoticed.
 
-Out of reach are: a row's sum of weights that were not rounded (its error lies within one rounding of the result), races
-and asynchronous reads (for compute-sanitizer and repeats on a GPU), and what is merely slow: tiles that are visited for nothing.
+Not covered: a row's sum of weights that were not rounded (its error is within one rounding of the result), races and
+asynchronous reads (for compute-sanitizer and repeats on a GPU), and mistakes that are only slow, such as superfluous
+tiles.
 """
 
 import importlib.util
@@ -13,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from dreamer4_impl.attention.triton import operators as triton_attention
+from dreamer4_impl.attention.triton import operators
 
 
 class Mutation(NamedTuple):
-    """`old` becomes `new` at all its `count` places, with `also` everywhere; the check `rejected_by` must see it."""
+    """Replace `old` by `new`, which occurs `count` times, and `also` everywhere; the check `rejected_by` must fail."""
 
-    what: str
+    mistake: str
     old: str
     new: str
     rejected_by: str = "float32 space"
@@ -27,13 +29,16 @@ class Mutation(NamedTuple):
     also: tuple[str, str] | None = None
 
 
-#: The bodies of the two kernels that a gradient passes through, told apart by what follows.
-SLOPE = "        if softcap is not None:\n            d_logit = d_logit * (1 - tanh * tanh)\n        d_logit = _rounded(d_logit, {like})"
+#: The slope of the cap in the two backward kernels, which differ in the next line.
+SLOPE = (
+    "        if softcap is not None:\n            d_logit = d_logit * (1 - tanh * tanh)\n"
+    "        d_logit = _rounded(d_logit, {like})"
+)
 NO_SLOPE = "        d_logit = _rounded(d_logit, {like})"
 
 CAP = {
     "cap-dropped": Mutation(
-        "the capped logit is not used", "logit = tanh * (softcap * LOG2_E)", "logit = product * (scale * LOG2_E)"
+        "the logit is not capped", "logit = tanh * (softcap * LOG2_E)", "logit = product * (scale * LOG2_E)"
     ),
     "cap-before-scale": Mutation(
         "c tanh(q·k / c), then the scale",
@@ -57,7 +62,7 @@ CAP = {
         "tanh = (1 - power) * _reciprocal(1 + power) * 1.00049",
     ),
     "cap-cancels-near-zero": Mutation(
-        "tanh is the difference of two numbers near 1, however far the cap is away",
+        "tanh is the difference of two numbers near 1, however large the cap is",
         "if not BOUNDED:\n        square",
         "if False:\n        square",
         "cap far away",
@@ -76,24 +81,29 @@ CAP = {
         "float32 without cap and gains",
     ),
 }
-SEEN = {
+VISIBLE = {
     "window-plus-one": Mutation(
-        "frames t − C … t", "seen & (behind < window)", "seen & (behind <= window)", "float32 time"
+        "frames t − C … t", "visible & (behind < window)", "visible & (behind <= window)", "float32 time"
     ),
     "window-minus-one": Mutation(
-        "frames t − C + 2 … t", "seen & (behind < window)", "seen & (behind < window - 1)", "window of all"
+        "frames t − C + 2 … t", "visible & (behind < window)", "visible & (behind < window - 1)", "window of all"
     ),
-    "window-ignored": Mutation("all past frames", "seen & (behind < window)", "seen", "hidden past"),
+    "window-ignored": Mutation("all past frames", "visible & (behind < window)", "visible", "hidden past"),
     "window-skips-a-tile": Mutation(
-        "the first tile of keys that has one within the window is left out",
+        "the first tile of keys that reaches into the window is left out",
         "start = tl.maximum(first - window + 1, 0) // BLOCK_N * BLOCK_N",
         "start = tl.cdiv(tl.maximum(first - window + 1, 0), BLOCK_N) * BLOCK_N",
         "float32 time",
     ),
     "causal-strict": Mutation(
-        "no frame sees itself", "seen = seen & (behind >= 0)", "seen = seen & (behind > 0)", "float32 time"
+        "each frame is hidden from itself",
+        "visible = visible & (behind >= 0)",
+        "visible = visible & (behind > 0)",
+        "float32 time",
     ),
-    "causal-off": Mutation("the future is seen", "seen = seen & (behind >= 0)", "seen = seen", "hidden future"),
+    "causal-off": Mutation(
+        "later frames are visible", "visible = visible & (behind >= 0)", "visible = visible", "hidden future"
+    ),
     "causal-last-key": Mutation(
         "the last key of the last query of a tile is left out",
         "stop = tl.minimum(end, last + 1)",
@@ -114,32 +124,32 @@ SEEN = {
         "float32 last queries",
     ),
     "rows-of-dk-without-offset": Mutation(
-        "the first row that sees a tile of keys is sought as if queries and keys were as many",
+        "the first row of a tile of keys is computed as if there were as many queries as keys",
         "start = tl.maximum(first - behind, 0) * GROUP",
         "start = first * GROUP",
         "float32 last queries",
     ),
     "rows-of-dk-without-window": Mutation(
-        "the last row that sees a tile of keys is that of its last key",
+        "the last row of a tile of keys is that of its last key",
         "(last + window - behind) * GROUP",
         "(last + 1 - behind) * GROUP",
         "float32 time",
     ),
     "private-plus-one": Mutation(
-        "the first private key is seen by all", "(key < public)", "(key <= public)", "hidden private"
+        "the first private key is visible to all", "(key < public)", "(key <= public)", "hidden private"
     ),
     "private-minus-one": Mutation("the last public key is private", "(key < public)", "(key < public - 1)"),
     "private-ignored": Mutation(
-        "private keys are seen by all",
-        "seen = seen & ((key < public) | (behind + key >= public))",
-        "seen = seen",
+        "private keys are visible to all",
+        "visible = visible & ((key < public) | (behind + key >= public))",
+        "visible = visible",
         "hidden private",
     ),
     "private-first-query": Mutation(
         "the first private query is public", "(behind + key >= public)", "(behind + key > public)"
     ),
     "private-from-all": Mutation(
-        "private keys are seen by none", "((key < public) | (behind + key >= public))", "(key < public)"
+        "private keys are visible to none", "((key < public) | (behind + key >= public))", "(key < public)"
     ),
     "filled-plus-one": Mutation(
         "the first empty slot is read",
@@ -163,16 +173,16 @@ SEEN = {
         "float32 masked",
     ),
     "mask-inverted": Mutation("True hides", "other=0) != 0)", "other=0) == 0)", "float32 masked"),
-    "hidden-but-not-quite": Mutation(
-        "what is hidden keeps a weight of 2⁻⁵⁰",
-        'logit = tl.where(seen, logit, float("-inf"))',
-        "logit = tl.where(seen, logit, logit - 50)",
+    "hidden-keys-not-quite": Mutation(
+        "hidden keys have a weight of 2⁻⁵⁰",
+        'logit = tl.where(visible, logit, float("-inf"))',
+        "logit = tl.where(visible, logit, logit - 50)",
         "hidden private",
     ),
-    "tail-of-keys-seen": Mutation(
-        "keys beyond the last are zeros that take a share",
-        "seen = (query < length_q) & (key < end)",
-        "seen = query < length_q",
+    "tail-of-keys-visible": Mutation(
+        "keys beyond the last are zeros with a weight",
+        "visible = (query < length_q) & (key < end)",
+        "visible = query < length_q",
         "float32 wide",
     ),
 }
@@ -187,8 +197,8 @@ HEADS = {
     ),
     "first-head-for-all": Mutation(
         "all queries read key/value head 0",
-        "_place(k, k_strides, batch, other, kv_head)",
-        "_place(k, k_strides, batch, other, kv_head * 0)",
+        "_base(k, k_strides, batch, cross, kv_head)",
+        "_base(k, k_strides, batch, cross, kv_head * 0)",
         count=3,
     ),
     "last-head-of-the-group-for-dk": Mutation(
@@ -215,14 +225,14 @@ PREPARATION = {
     ),
     "rope-interleaved": Mutation(
         "channels 2i and 2i + 1 form a pair",
-        "first = _at(place, strides, along, head, tl.arange(0, HALF))\n    second = first + HALF * strides[4]",
-        "first = _at(place, strides, along, head, 2 * tl.arange(0, HALF))\n    second = first + strides[4]",
+        "first = _pointers(base, strides, along, head, tl.arange(0, HALF))\n    second = first + HALF * strides[4]",
+        "first = _pointers(base, strides, along, head, 2 * tl.arange(0, HALF))\n    second = first + strides[4]",
     ),
     "rope-inverse": Mutation(
         "by −θ", "return x1 * c - x2 * s, x1 * s + x2 * c", "return x1 * c + x2 * s, x2 * c - x1 * s"
     ),
     "rope-not-undone": Mutation(
-        "the gradient is turned on, not back",
+        "the gradient is rotated forward, not back",
         "d1, d2 = d1 * c + d2 * s, d2 * c - d1 * s",
         "d1, d2 = d1 * c - d2 * s, d2 * c + d1 * s",
     ),
@@ -252,21 +262,21 @@ PREPARATION = {
         "d1, d2 = d1 + 0 * gain1, d2 + 0 * gain2",
     ),
     "gain-gradient-of-raw-vectors": Mutation(
-        "dg takes the second half with the first's vectors", "d2 * x2, 0.0), 0)", "d2 * x1, 0.0), 0)"
+        "dg of the second half uses the vectors of the first", "d2 * x2, 0.0), 0)", "d2 * x1, 0.0), 0)"
     ),
-    "gain-gradient-beside": Mutation(
-        "all programs leave their sums in one place",
+    "gain-gradient-in-one-row": Mutation(
+        "all programs store their sums in one row",
         "gain_sums + program.to(tl.int64) * (2 * HALF)",
         "gain_sums + program.to(tl.int64) * 0",
     ),
-    "gain-gradient-added-to-what-was-there": Mutation(
-        "the sums of a program are added to an empty buffer",
+    "gain-gradient-added-to-initial-values": Mutation(
+        "the sums of a program are added to an uninitialised buffer",
         "tl.store(sums, tl.sum(tl.where(valid[:, None], d1 * x1, 0.0), 0))",
         "tl.store(sums, tl.load(sums) + tl.sum(tl.where(valid[:, None], d1 * x1, 0.0), 0))",
         "same bits",
     ),
     "norm-not-differentiated": Mutation(
-        "the gradient keeps its part along the vector",
+        "the gradient keeps its component along the vector",
         "return (d1 - x1 * along) * inverse_rms, (d2 - x2 * along) * inverse_rms",
         "return d1 * inverse_rms, d2 * inverse_rms",
     ),
@@ -289,14 +299,14 @@ PREPARATION = {
     ),
     "ring-without-values": Mutation(
         "only the keys are written",
-        "_store_halves(values, values_strides, place, None, valid, v1, v2, HALF)",
+        "_store_halves(values, values_strides, token, None, valid, v1, v2, HALF)",
         "pass",
         "decoding",
     ),
     "ring-keys-raw": Mutation(
-        "keys are written as they come",
-        "_store_halves(keys, keys_strides, place, None, valid, turned1, turned2, HALF)",
-        "_store_halves(keys, keys_strides, place, None, valid, k1, k2, HALF)",
+        "keys are written without preparation",
+        "_store_halves(keys, keys_strides, token, None, valid, prepared1, prepared2, HALF)",
+        "_store_halves(keys, keys_strides, token, None, valid, k1, k2, HALF)",
         "decoding",
     ),
 }
@@ -308,13 +318,13 @@ SOFTMAX = {
         "large logits",
     ),
     "no-maximum-below-any-cap": Mutation(
-        "a large cap is trusted like a small one",
+        "a large cap is treated like a small one",
         "LARGEST_BOUND = tl.constexpr(64.0)",
         "LARGEST_BOUND = tl.constexpr(1e9)",
         "large negative logits",
     ),
     "no-maximum-beyond-float32": Mutation(
-        "so is one whose e^c is too large to be summed",
+        "so is a cap whose e^c is too large to be summed",
         "LARGEST_BOUND = tl.constexpr(64.0)",
         "LARGEST_BOUND = tl.constexpr(89.0)",
         "logits beyond a large cap",
@@ -331,7 +341,7 @@ SOFTMAX = {
         "total, sums, highest = total,",
         "float32 without cap and gains",
     ),
-    "lse-natural": Mutation("ln for log₂", "base + tl.log2(total)", "base + tl.log(total)"),
+    "lse-natural": Mutation("ln for log₂", "maximum + tl.log2(total)", "maximum + tl.log(total)"),
     "lse-without-maximum": Mutation(
         "the maximum is not added",
         "0.0 if BOUNDED else highest",
@@ -344,8 +354,8 @@ BACKWARD = {
     "slope-missing-in-dq": Mutation("(1 − tanh²) is left out", SLOPE.format(like="k1"), NO_SLOPE.format(like="k1")),
     "slope-missing-in-dk": Mutation("(1 − tanh²) is left out", SLOPE.format(like="q1"), NO_SLOPE.format(like="q1")),
     "slope-linear": Mutation("1 − |tanh|", "d_logit * (1 - tanh * tanh)", "d_logit * (1 - tl.abs(tanh))", count=2),
-    "delta-missing-in-dq": Mutation("the softmax is taken for exp", "(d_weight - inner[:, None])", "d_weight"),
-    "delta-missing-in-dk": Mutation("the softmax is taken for exp", "(d_weight - inner[None, :])", "d_weight"),
+    "delta-missing-in-dq": Mutation("softmax is differentiated like exp", "(d_weight - inner[:, None])", "d_weight"),
+    "delta-missing-in-dk": Mutation("softmax is differentiated like exp", "(d_weight - inner[None, :])", "d_weight"),
     "delta-of-the-gradient": Mutation(
         "Σ d_out²", "tl.sum(result.to(tl.float32) * d_result", "tl.sum(d_result.to(tl.float32) * d_result"
     ),
@@ -358,9 +368,9 @@ BACKWARD = {
         "_rounded(d_k1, k1), _rounded(d_k2, k2)",
     ),
     "dv-of-unnormalised-weights": Mutation(
-        "dv takes 2^logit",
+        "dv uses 2^logit",
         "d_values = _dot(_rounded(weight, d_result), d_result, d_values)",
-        'd_values = _dot(_rounded(tl.exp2(tl.where(seen, logit, float("-inf"))), d_result), d_result, d_values)',
+        'd_values = _dot(_rounded(tl.exp2(tl.where(visible, logit, float("-inf"))), d_result), d_result, d_values)',
     ),
 }
 ROUNDING = {
@@ -371,9 +381,9 @@ ROUNDING = {
         "bfloat16 space",
     ),
     "lse-rounded": Mutation(
-        "the backward pass gets a rounded lse",
-        "base + tl.log2(total)",
-        "_rounded(base + tl.log2(total), q1).to(tl.float32)",
+        "the backward pass reads a rounded lse",
+        "maximum + tl.log2(total)",
+        "_rounded(maximum + tl.log2(total), q1).to(tl.float32)",
         "bfloat16 space",
     ),
     "queries-in-bfloat16": Mutation(
@@ -401,21 +411,21 @@ STORAGE = {
         "tl.load(first), tl.load(second)",
         "storage time",
     ),
-    "d-out-as-out-lies": Mutation(
+    "d-out-with-strides-of-out": Mutation(
         "the gradient is read by the strides of the output",
-        "_whole(d_out, d_out_strides, query, head, valid, HALF)\n    result",
-        "_whole(d_out, out_strides, query, head, valid, HALF)\n    result",
+        "_vectors(d_out, d_out_strides, query, head, valid, HALF)\n    result",
+        "_vectors(d_out, out_strides, query, head, valid, HALF)\n    result",
         "storage time",
     ),
 }
-MUTATIONS = CAP | SEEN | HEADS | PREPARATION | SOFTMAX | BACKWARD | ROUNDING | STORAGE
+MUTATIONS = CAP | VISIBLE | HEADS | PREPARATION | SOFTMAX | BACKWARD | ROUNDING | STORAGE
 
 
 def mutated(mutation: Mutation, source: str) -> str:
-    """The source with one mistake, or a ValueError that says that it has moved on."""
-    found = source.count(mutation.old)
-    if found != mutation.count:
-        raise ValueError(f"expected {mutation.count} times, found {found} times: {mutation.old!r}")
+    """Source with one mistake; raises ValueError if the text to be replaced is not there."""
+    count = source.count(mutation.old)
+    if count != mutation.count:
+        raise ValueError(f"expected {mutation.count} times, found {count} times: {mutation.old!r}")
     source = source.replace(mutation.old, mutation.new)
     if mutation.also is None:
         return source
@@ -426,10 +436,10 @@ def mutated(mutation: Mutation, source: str) -> str:
 
 @contextmanager
 def launching(source: str, folder: Path, name: str = "kernels") -> Iterator[None]:
-    """While it lasts, the backend "triton" launches the kernels of this source, which Triton needs on disk."""
+    """Make the backend "triton" launch the kernels of this source, which Triton needs in a file."""
     path = folder / f"{name}.py"
     path.write_text(source)
-    with mock.patch.object(triton_attention, "kernels", _imported(path)):
+    with mock.patch.object(operators, "kernels", _imported(path)):
         yield
 
 

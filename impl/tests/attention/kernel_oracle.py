@@ -1,7 +1,8 @@
-"""Attention as the kernels should compute it: one explicit predicate and dense float64 arithmetic; gradients are autograd's.
+"""Attention as the kernels should compute it: an explicit predicate and dense float64 arithmetic, gradients by
+autograd.
 
-Nothing here is shared with a backend. With `storage` torch.bfloat16 it rounds what a kernel rounds, and nothing else:
-the reference with matched rounding, which says how far off a kernel in bfloat16 may be.
+It shares no code with a backend. With `storage` torch.bfloat16 it rounds exactly what a kernel rounds: the reference
+with matched rounding, whose error bounds that of a kernel in bfloat16.
 """
 
 import torch
@@ -18,7 +19,7 @@ def may_attend(
     private: int = 0,
     filled: int | None = None,
 ) -> bool:
-    """Whether the query at position `query` sees the key at position `key`.
+    """Whether the query at position `query` may attend to the key at position `key`.
 
     >>> [may_attend(2, key, length_k=4, causal=True, window=2) for key in range(4)]
     [False, True, True, False]
@@ -34,10 +35,10 @@ def may_attend(
     return filled is None or key < filled
 
 
-def seen_by(length_q: int, length_k: int, **rule: int | bool | None) -> Tensor:
+def visible_keys(length_q: int, length_k: int, **rule: int | bool | None) -> Tensor:
     """The predicate for every pair, (Lq, Lk): the queries are the last of the positions.
 
-    >>> seen_by(1, 3, filled=2).tolist()
+    >>> visible_keys(1, 3, filled=2).tolist()
     [[True, True, False]]
     """
     queries = range(length_k - length_q, length_k)
@@ -65,25 +66,25 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    seen: Tensor,
+    visible: Tensor,
     *,
     axis: str,
     softcap: float | None,
     scale: float,
     storage: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Attention of prepared q (B, T, S, Hq, D) to k and v, with every weight written out; float64.
+    """Attention of prepared q (B, T, S, Hq, D) to k and v, with every weight in memory; float64.
 
-    `storage` is what the weights, the gradient of the logits and the result are rounded to.
+    The weights, the gradient of the logits and the result are rounded to the dtype `storage`.
     """
     group = q.shape[3] // k.shape[3]
-    head_of = [head // group for head in range(q.shape[3])]
+    kv_heads = [head // group for head in range(q.shape[3])]
     order = (0, 1, 3, 2, 4) if axis == "space" else (0, 2, 3, 1, 4)
-    q, k, v = (x.double().permute(order) for x in (q, k[..., head_of, :], v[..., head_of, :]))
+    q, k, v = (x.double().permute(order) for x in (q, k[..., kv_heads, :], v[..., kv_heads, :]))
     logits = rounded(scale * (q @ k.mT), gradient=storage)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
-    logits = logits.masked_fill(~seen, -torch.inf)
+    logits = logits.masked_fill(~visible, -torch.inf)
     weights = rounded((logits - logits.amax(-1, keepdim=True).detach()).exp(), value=storage)
     out = weights @ v / weights.sum(-1, keepdim=True)
     back = [order.index(dimension) for dimension in range(5)]
@@ -91,7 +92,7 @@ def attend(
 
 
 def rounded(x: Tensor, *, value: torch.dtype = torch.float64, gradient: torch.dtype = torch.float64) -> Tensor:
-    """float64 x after a stay in the dtype `value`, whose gradient has been in the dtype `gradient`.
+    """Round x to the dtype `value` and its gradient to the dtype `gradient`; both stay float64.
 
     >>> rounded(torch.tensor(1.001, dtype=torch.float64), value=torch.bfloat16).item()
     1.0

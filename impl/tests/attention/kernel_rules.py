@@ -1,9 +1,9 @@
-"""The rules that an attention kernel must follow, whichever it is: functions of the name of a backend.
+"""Numerical rules that every attention kernel must follow: functions of the name of a backend.
 
-`test_kernel_numerics` holds every backend to them, `test_wrong_kernels` sees that each of them rejects kernels that are wrong.
-Plain random inputs would let most wrong kernels pass. Those of `Problem` reach the cap: gains in [2, 4], log-normal norms of
-tokens, a quarter of the queries at 1e-3, where the ε of the norm counts and many keys get a share. Positions are drawn too: RoPE at a wrong
-position hides behind its own invariance as long as both queries and keys have it.
+`test_kernel_numerics` runs them on every backend, `test_wrong_kernels` requires that each of them rejects wrong
+kernels. Plain random inputs would let most wrong kernels pass. The inputs of `Problem` reach the cap: gains in [2,
+4], log-normal norms of tokens, a quarter of the queries at 1e-3, where the ε of the norm matters and many keys have
+weight. Positions are random too, because RoPE at consistently wrong positions of queries and keys changes no score.
 """
 
 import random
@@ -17,9 +17,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from dreamer4_impl.attention.cache import Cache
-from dreamer4_impl.attention.dispatch import attention
-from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.attention import Cache, Preparation, attention, prepare_keys
 from dreamer4_impl.layers.rope import rotation
 
 from . import kernel_oracle as oracle
@@ -28,7 +26,7 @@ from . import kernel_oracle as oracle
 LENGTHS = (1, 8, 15, 16, 17, 24, 63, 64, 65, 127, 129, 136, 191, 192, 193, 256, 264)
 WIDTHS = (16, 32, 64, 128)
 BOUND = 1e-5
-#: What lies beside an output, and how many numbers of it: more than a tile reaches.
+#: Value of the margins around an output, and their size in numbers: more than a tile reaches.
 SENTINEL, MARGIN = 12345.0, 1 << 16
 
 
@@ -39,7 +37,7 @@ class Case:
     axis: str = "time"
     length: int = 65
     queries: int | None = None
-    other: int = 2
+    cross_length: int = 2
     batch: int = 1
     heads: int = 4
     kv_heads: int = 2
@@ -56,12 +54,12 @@ class Case:
     strided: bool = False
 
     @property
-    def sees(self) -> dict[str, Any]:
+    def visible(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("causal", "window", "private", "filled")}
 
     @property
-    def asked_scale(self) -> float | None:
-        """Float32 itself errs by a share of a logit: where no cap bounds them, they are kept at a third."""
+    def requested_scale(self) -> float | None:
+        """The error of float32 grows with the logits: where no cap bounds them, they are scaled to a third."""
         bounded = self.softcap is not None and self.softcap <= 50
         return self.scale if bounded or self.scale is not None else self.width**-0.5 / 3
 
@@ -70,12 +68,12 @@ class Case:
         return 2 if self.axis == "space" else 1
 
     def shape(self, length: int, heads: int) -> list[int]:
-        middle = [self.other, length] if self.axis == "space" else [length, self.other]
+        middle = [self.cross_length, length] if self.axis == "space" else [length, self.cross_length]
         return [self.batch, *middle, heads, self.width]
 
 
 class Problem:
-    """Tensors for a case, from a seed; the gradient that comes back to the output among them."""
+    """Random tensors of a case, including the gradient of the output."""
 
     eps = 1e-4
 
@@ -83,26 +81,26 @@ class Problem:
         self.case, self.dtype, self.device = case, dtype, device
         self.generator = torch.Generator().manual_seed(seed)
         queries = case.queries or case.length
-        self.scale = case.width**-0.5 if case.asked_scale is None else case.asked_scale
-        self.seen = oracle.seen_by(queries, case.length, **case.sees)
+        self.scale = case.width**-0.5 if case.requested_scale is None else case.requested_scale
+        self.visible = oracle.visible_keys(queries, case.length, **case.visible)
         self.mask = self._mask() if case.masked else None
         gain_q, gain_k = (2 + 2 * torch.rand(case.width, generator=self.generator) for _ in range(2))
-        few = torch.where(torch.arange(queries) % 4 == 2, 1e-3, 1.0)
-        few = few.view(-1, 1, 1) if case.axis == "space" else few.view(-1, 1, 1, 1)
-        q = few * self._draw(queries, case.heads, gain_q)
+        factor = torch.where(torch.arange(queries) % 4 == 2, 1e-3, 1.0)
+        factor = factor.view(-1, 1, 1) if case.axis == "space" else factor.view(-1, 1, 1, 1)
+        q = factor * self._draw(queries, case.heads, gain_q)
         k, v = self._draw(case.length, case.kv_heads, gain_k), self._draw(case.length, case.kv_heads)
-        given = (q, k, v, *((gain_q, gain_k) if case.raw and case.gains else ()))
-        self.names = ("q", "k", "v", "q gain", "k gain")[: len(given)]
-        self.tensors = [x.to(device, dtype) for x in given]
+        tensors = (q, k, v, *((gain_q, gain_k) if case.raw and case.gains else ()))
+        self.names = ("q", "k", "v", "q gain", "k gain")[: len(tensors)]
+        self.tensors = [x.to(device, dtype) for x in tensors]
         self.d_out = torch.randn(q.shape, generator=self.generator).to(device, dtype)
         self.angles = [self._angles(length) for length in (queries, case.length)]
 
     def _mask(self) -> Tensor:
-        """What is seen of a random half, at least one key."""
-        kept = self.seen & (torch.rand(self.seen.shape, generator=self.generator) > 0.5)
-        last = self.seen & (self.seen.cumsum(1) == self.seen.sum(1, keepdim=True))
-        self.seen = kept | last
-        return self.seen.to(self.device)
+        """Restrict the visible keys to a random half, at least one per query."""
+        sample = self.visible & (torch.rand(self.visible.shape, generator=self.generator) > 0.5)
+        last = self.visible & (self.visible.cumsum(1) == self.visible.sum(1, keepdim=True))
+        self.visible = sample | last
+        return self.visible.to(self.device)
 
     def _draw(self, length: int, heads: int, gain: Tensor | None = None) -> Tensor:
         shape = self.case.shape(length, heads)
@@ -118,38 +116,38 @@ class Problem:
         return cos, sin
 
     def preparations(self, tensors: list[Tensor]) -> list[Preparation | None]:
-        """Of queries and of keys."""
+        """Preparations of queries and of keys."""
         if not self.case.raw:
             return [None, None]
         gains = tensors[3:] or [None, None]
         return [Preparation(gain, self.eps, angles) for gain, angles in zip(gains, self.angles, strict=True)]
 
     def attend(self, backend: str, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The output and the prepared keys, by a backend."""
+        """Compute the output and the prepared keys with a backend."""
         case, (q, k, v) = self.case, tensors[:3]
-        of_queries, of_keys = self.preparations(tensors)
-        if of_keys is not None:
-            k = prepare(k, of_keys, case.axis, backend)
+        queries, keys = self.preparations(tensors)
+        if keys is not None:
+            k = prepare_keys(k, keys, case.axis, backend)
         filled = None if case.filled is None else torch.tensor(case.filled, device=self.device)
-        options = {"mask": self.mask, "preparation": of_queries, "softcap": case.softcap, "scale": case.asked_scale}
-        return attention(q, k, v, axis=case.axis, backend=backend, **{**case.sees, "filled": filled}, **options), k
+        options = {"mask": self.mask, "preparation": queries, "softcap": case.softcap, "scale": case.requested_scale}
+        return attention(q, k, v, axis=case.axis, backend=backend, **{**case.visible, "filled": filled}, **options), k
 
     def attend_exactly(self, tensors: list[Tensor], storage: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The same by the oracle, rounded to `storage` wherever a kernel rounds."""
+        """Compute the same with the oracle, rounded to `storage` wherever a kernel rounds."""
         case, (q, k, v) = self.case, tensors[:3]
-        of_queries, of_keys = self.preparations(tensors)
-        if of_queries is not None and of_keys is not None:
-            q = oracle.rounded(oracle.prepare(q, *of_queries, case.axis), value=storage)
-            k = oracle.rounded(oracle.prepare(k, *of_keys, case.axis), value=storage, gradient=storage)
-        how = {"axis": case.axis, "softcap": case.softcap, "scale": self.scale, "storage": storage}
-        return oracle.attend(q, k, v, self.seen, **how), k
+        queries, keys = self.preparations(tensors)
+        if queries is not None and keys is not None:
+            q = oracle.rounded(oracle.prepare(q, *queries, case.axis), value=storage)
+            k = oracle.rounded(oracle.prepare(k, *keys, case.axis), value=storage, gradient=storage)
+        options = {"axis": case.axis, "softcap": case.softcap, "scale": self.scale, "storage": storage}
+        return oracle.attend(q, k, v, self.visible, **options), k
 
 
 Results = dict[str, Tensor]
 
 
 class Run:
-    """One call: its output and the prepared keys at once, the gradient of everything that went in on request."""
+    """One call: output and prepared keys, and on request the gradients of all inputs."""
 
     def __init__(
         self,
@@ -169,7 +167,7 @@ class Run:
         self.forward = {"out": self._out.detach(), "prepared keys": keys.detach()}
 
     def backward(self) -> Results:
-        """Nothing where there is no gradient."""
+        """Gradients by name; empty without gradients."""
         if not self._names:
             return {}
         gradients = torch.autograd.grad(self._out, self._leaves, self._d_out)
@@ -179,39 +177,39 @@ class Run:
         return self.forward | self.backward()
 
 
-def by(backend: str, problem: Problem) -> Run:
-    """What a backend gives."""
+def run_backend(backend: str, problem: Problem) -> Run:
+    """Run a backend on a problem."""
     tensors = [_strided(x) for x in problem.tensors] if problem.case.strided else problem.tensors
     return Run(partial(problem.attend, backend), problem, tensors, gradients=differentiable(backend, problem))
 
 
 def exact(problem: Problem, storage: torch.dtype = torch.float64) -> Results:
-    """What it should give, from a problem whose tensors may lie on any device."""
-    there = problem.angles
-    problem.angles = [(cos.cpu(), sin.cpu()) for cos, sin in there]
+    """Run the oracle on a problem, whose tensors may be on any device."""
+    angles = problem.angles
+    problem.angles = [(cos.cpu(), sin.cpu()) for cos, sin in angles]
     tensors = [x.double().cpu() for x in problem.tensors]
-    found = Run(partial(problem.attend_exactly, storage=storage), problem, tensors, gradients=True).all()
-    problem.angles = there
-    return {name: x.to(storage) for name, x in found.items()}
+    results = Run(partial(problem.attend_exactly, storage=storage), problem, tensors, gradients=True).all()
+    problem.angles = angles
+    return {name: x.to(storage) for name, x in results.items()}
 
 
 def differentiable(backend: str, problem: Problem) -> bool:
-    """Flex has no gradient on a CPU; no one differentiates through a ring that is being filled."""
+    """False for flex on a CPU, which has no gradient, and for a ring that is being filled."""
     return problem.case.filled is None and (backend != "flex" or problem.device != "cpu")
 
 
-def asked_of(backend: str, case: Case) -> Case:
-    """The case as this backend offers it: SDPA has no cap, Triton no heads of width 16."""
+def supported_case(backend: str, case: Case) -> Case:
+    """Replace what the backend lacks: SDPA has no cap, Triton no heads of width 16."""
     if backend == "sdpa":
         return replace(case, softcap=None)
     return replace(case, width=32) if backend == "triton" and case.width == 16 else case
 
 
 def _strided(x: Tensor) -> Tensor:
-    """The same as a slice of larger storage, with NaN on all sides and between rows."""
-    around = torch.Size(size + 3 for size in x.shape)
-    storage = torch.full((around.numel() + 2 * MARGIN,), torch.nan, dtype=x.dtype, device=x.device)
-    view = storage[MARGIN:-MARGIN].view(around)[tuple(slice(1, 1 + size) for size in x.shape)]
+    """Copy into a slice of larger storage, with NaN on all sides and between rows."""
+    padded = torch.Size(size + 3 for size in x.shape)
+    storage = torch.full((padded.numel() + 2 * MARGIN,), torch.nan, dtype=x.dtype, device=x.device)
+    view = storage[MARGIN:-MARGIN].view(padded)[tuple(slice(1, 1 + size) for size in x.shape)]
     return view.copy_(x)
 
 
@@ -221,7 +219,7 @@ def relative(got: Tensor, expected: Tensor) -> float:
 
 
 def require_close(got: Results, expected: Results, bound: float = BOUND) -> None:
-    """Relative L2 and the largest error beside the largest value, of each result."""
+    """Bound the relative L2 error and the ratio of the largest error to the largest value of each result."""
     for name, x in got.items():
         error, wanted = relative(x, expected[name]), expected[name].double()
         largest = float((x.double().cpu() - wanted).abs().max() / wanted.abs().max())
@@ -237,17 +235,17 @@ def require_same_bits(got: Results, expected: Results, requirement: str) -> None
 # Rule 2: float32 in and out
 
 
-def is_exact_in_float32(backend: str, device: str, case: Case, seed: int = 0) -> None:
-    problem = Problem(asked_of(backend, case), torch.float32, device, seed)
-    _require_exact(by(backend, problem), problem)
+def float32_is_exact(backend: str, device: str, case: Case, seed: int = 0) -> None:
+    problem = Problem(supported_case(backend, case), torch.float32, device, seed)
+    _require_exact(run_backend(backend, problem), problem)
 
 
 def _require_exact(run: Run, problem: Problem) -> None:
     expected = exact(problem)
     require_close(run.forward, expected)
     got = run.backward()
-    if int(problem.seen.sum(1).max()) == 1:
-        # The one weight is 1 whatever the query: but for rounding, nothing is left of the other gradients.
+    if int(problem.visible.sum(1).max()) == 1:
+        # The only weight is 1 whatever the query, so all gradients but that of v are rounding errors.
         got = {name: x for name, x in got.items() if name == "d v"}
     require_close(got, expected)
 
@@ -255,81 +253,85 @@ def _require_exact(run: Run, problem: Problem) -> None:
 # Rule 3: bfloat16
 
 
-def rounds_no_more_than_it_must(backend: str, device: str, case: Case) -> None:
-    """At most twice as far off as the reference that rounds to bfloat16 what a kernel rounds, and nothing else."""
-    problem = Problem(asked_of(backend, case), torch.bfloat16, device)
+def bfloat16_error_is_that_of_rounding(backend: str, device: str, case: Case) -> None:
+    """At most twice the error of the reference that rounds to bfloat16 exactly what a kernel rounds."""
+    problem = Problem(supported_case(backend, case), torch.bfloat16, device)
     expected, matched = exact(problem), exact(problem, torch.bfloat16)
-    for name, x in by(backend, problem).all().items():
-        assert x.dtype == torch.bfloat16, f"{name} must have the dtype of what went in; got {x.dtype}"
+    for name, x in run_backend(backend, problem).all().items():
+        assert x.dtype == torch.bfloat16, f"{name} must have the dtype of the inputs; got {x.dtype}"
         error, allowed = relative(x, expected[name]), 2 * relative(matched[name], expected[name])
         assert error <= allowed, f"{name} may be {allowed:.1e} off in bfloat16, relative L2; got {error:.1e}"
 
 
-# Rule 5: what must not change the result
+# Rule 5: equalities
 
 
-def a_window_of_all_is_none(backend: str, device: str, case: Case) -> None:
-    whole, windowed = (
-        by(backend, Problem(asked_of(backend, replace(case, causal=True, window=w)), torch.float32, device)).all()
+def window_of_all_keys_is_no_window(backend: str, device: str, case: Case) -> None:
+    unlimited, windowed = (
+        run_backend(
+            backend, Problem(supported_case(backend, replace(case, causal=True, window=w)), torch.float32, device)
+        ).all()
         for w in (None, case.length)
     )
-    require_close(windowed, {name: x.cpu() for name, x in whole.items()}, 1e-6)
+    require_close(windowed, {name: x.cpu() for name, x in unlimited.items()}, 1e-6)
 
 
-def a_cap_far_away_is_none(backend: str, device: str, case: Case) -> None:
-    run = by(backend, Problem(replace(case, softcap=1e6), torch.float32, device))
+def distant_cap_is_no_cap(backend: str, device: str, case: Case) -> None:
+    run = run_backend(backend, Problem(replace(case, softcap=1e6), torch.float32, device))
     _require_exact(run, Problem(replace(case, softcap=None), torch.float32, device))
 
 
-def grouped_heads_are_repeated_heads(backend: str, device: str, case: Case) -> None:
-    problem, repeated = (Problem(asked_of(backend, case), torch.float32, device) for _ in range(2))
+def grouped_heads_equal_repeated_heads(backend: str, device: str, case: Case) -> None:
+    problem, repeated = (Problem(supported_case(backend, case), torch.float32, device) for _ in range(2))
     group = case.heads // case.kv_heads
     for index in (1, 2):
         repeated.tensors[index] = problem.tensors[index].repeat_interleave(group, dim=3)
-    expected = by(backend, repeated).all()
+    expected = run_backend(backend, repeated).all()
     for name in expected.keys() & {"d k", "d v"}:
         expected[name] = expected[name].unflatten(3, (case.kv_heads, group)).sum(4)
     expected["prepared keys"] = expected["prepared keys"][..., ::group, :]
-    require_close(by(backend, problem).all(), {name: x.cpu() for name, x in expected.items()}, BOUND)
+    require_close(run_backend(backend, problem).all(), {name: x.cpu() for name, x in expected.items()}, BOUND)
 
 
-def what_is_hidden_changes_no_bit(backend: str, device: str, case: Case, rows: slice) -> None:
-    """Keys and values that `rows` of the queries cannot see are made large; NaN would leak through 0 · NaN anywhere."""
-    problem = Problem(asked_of(backend, case), torch.float32, device)
-    hidden = (~problem.seen[rows].any(0)).nonzero().flatten().to(device)
+def hidden_keys_change_no_bit(backend: str, device: str, case: Case, rows: slice) -> None:
+    """Make keys and values large that are hidden from `rows` of the queries; NaN would pass any mask as 0 · NaN."""
+    problem = Problem(supported_case(backend, case), torch.float32, device)
+    hidden = (~problem.visible[rows].any(0)).nonzero().flatten().to(device)
     assert len(hidden), "some keys must be hidden from these queries"
-    kept = torch.arange(len(problem.seen), device=device)[rows]
-    others = torch.tensor(sorted({*range(len(problem.seen))} - {*kept.tolist()}), device=device, dtype=torch.int64)
-    problem.d_out.index_fill_(case.positions, others, 0)
-    clean = by(backend, problem).all()
+    compared_rows = torch.arange(len(problem.visible), device=device)[rows]
+    ignored = torch.tensor(
+        sorted({*range(len(problem.visible))} - {*compared_rows.tolist()}), device=device, dtype=torch.int64
+    )
+    problem.d_out.index_fill_(case.positions, ignored, 0)
+    clean = run_backend(backend, problem).all()
     for index, large in ((1, 1e4), (2, -1e4)):
         problem.tensors[index] = problem.tensors[index].index_fill(case.positions, hidden, large)
-    loud = by(backend, problem).all()
+    loud = run_backend(backend, problem).all()
     for name in {"out", "d q"} & clean.keys():
-        clean[name], loud[name] = (x[name].index_select(case.positions, kept) for x in (clean, loud))
+        clean[name], loud[name] = (x[name].index_select(case.positions, compared_rows) for x in (clean, loud))
     for name in {"d k", "d v"} & clean.keys():
-        unseen = loud[name].index_select(case.positions, hidden)
-        assert not unseen.any(), f"{name} must be 0 where no query with a gradient looks"
+        gradient = loud[name].index_select(case.positions, hidden)
+        assert not gradient.any(), f"{name} must be 0 at keys that are hidden from all queries with a gradient"
     compared = clean.keys() - {"prepared keys", "d k", "d k gain"}
-    what = "keys and values that the queries do not see must change no bit"
-    require_same_bits({name: loud[name] for name in compared}, clean, what)
+    requirement = "keys and values that are hidden from the queries must change no bit"
+    require_same_bits({name: loud[name] for name in compared}, clean, requirement)
 
 
-def equal_logits_of_any_size_share_equally(backend: str, device: str, case: Case, size: float) -> None:
-    """All keys are one, so each weight is 1 over their number, however far from 0 the logits are."""
-    problem = Problem(asked_of(backend, replace(case, raw=False)), torch.float32, device)
+def equal_logits_get_equal_weights(backend: str, device: str, case: Case, size: float) -> None:
+    """All keys are equal, so each weight is 1 over their number, however far from 0 the logits are."""
+    problem = Problem(supported_case(backend, replace(case, raw=False)), torch.float32, device)
     q, k, _ = problem.tensors
     direction = torch.full_like(q[0, 0, 0, 0], case.width**-0.5)
     problem.tensors[:2] = (size / problem.scale * direction).expand_as(q), direction.expand_as(k)
-    run, expected = by(backend, problem), exact(problem)
+    run, expected = run_backend(backend, problem), exact(problem)
     require_close(run.forward, expected)
-    # Nothing but rounding is left of the gradient of q.
+    # The gradient of q is only rounding errors.
     require_close({name: x for name, x in run.backward().items() if name != "d q"}, expected)
 
 
 def decoding_equals_the_full_pass(backend: str, device: str, case: Case) -> None:
-    """Frame after frame into a ring of `window` slots, whose empty slots hold what is large, against one causal pass."""
-    case = asked_of(backend, replace(case, axis="time", causal=True))
+    """Decode frame by frame with a ring of `window` slots, whose empty slots hold large numbers, and in one pass."""
+    case = supported_case(backend, replace(case, axis="time", causal=True))
     assert case.window is not None
     problem = Problem(case, torch.float32, device)
     expected = exact(problem)["out"]
@@ -339,27 +341,27 @@ def decoding_equals_the_full_pass(backend: str, device: str, case: Case) -> None
     for frame in range(case.length):
         got = _decoded(backend, problem, cache, frame)
         require_close({"out": got}, {"out": expected[:, frame : frame + 1]})
-        held = torch.arange(max(0, frame + 1 - case.window), frame + 1, device=device)
-        copied = torch.equal(values[0][:, held % case.window], problem.tensors[2][:, held])
+        stored = torch.arange(max(0, frame + 1 - case.window), frame + 1, device=device)
+        copied = torch.equal(values[0][:, stored % case.window], problem.tensors[2][:, stored])
         assert copied, "the ring must hold the values of the last frames, frame t in slot t mod C"
         cache.advance(1)
 
 
 def _decoded(backend: str, problem: Problem, cache: Cache, frame: int) -> Tensor:
     q, k, v = (x[:, frame : frame + 1] for x in problem.tensors[:3])
-    of_queries, of_keys = (_at(frame, preparation) for preparation in problem.preparations(problem.tensors))
+    queries, keys = (_frame_preparation(frame, preparation) for preparation in problem.preparations(problem.tensors))
     with torch.no_grad():
-        seen = cache.extend(0, k, v, of_keys, commit=True, backend=backend)
+        keys_and_values = cache.extend(0, k, v, keys, commit=True, backend=backend)
         options = {
             "softcap": problem.case.softcap,
             "scale": problem.scale,
-            "preparation": of_queries,
+            "preparation": queries,
             "backend": backend,
         }
-        return attention(q, *seen, axis="time", **cache.sees(1), **options)
+        return attention(q, *keys_and_values, axis="time", **cache.visible(1)._asdict(), **options)
 
 
-def _at(frame: int, preparation: Preparation) -> Preparation:
+def _frame_preparation(frame: int, preparation: Preparation) -> Preparation:
     cos, sin = (table[frame : frame + 1] for table in preparation.angles)
     return preparation._replace(angles=(cos, sin))
 
@@ -367,28 +369,28 @@ def _at(frame: int, preparation: Preparation) -> Preparation:
 # Rule 6: storage
 
 
-def only_its_own_storage_is_read_and_written(backend: str, device: str, case: Case) -> None:
-    """Inputs lie in storage of NaN; so do, between margins of a number, the buffers that a launcher takes for its outputs."""
-    problem = Problem(asked_of(backend, replace(case, strided=True)), torch.float32, device)
+def only_own_storage_is_accessed(backend: str, device: str, case: Case) -> None:
+    """Inputs lie in storage of NaN; buffers of outputs hold NaN between margins of a fixed number."""
+    problem = Problem(supported_case(backend, replace(case, strided=True)), torch.float32, device)
     with buffers_of(torch.nan) if backend == "triton" else nullcontext([]) as margins:
-        _require_exact(by(backend, problem), problem)
+        _require_exact(run_backend(backend, problem), problem)
     for margin in margins:
-        assert (margin == SENTINEL).all(), "nothing may be written before or behind an output"
+        assert (margin == SENTINEL).all(), "nothing may be written before or after an output"
 
 
-def the_same_call_gives_the_same_bits(backend: str, device: str, case: Case) -> None:
-    """Whatever lay in the buffers of its launcher."""
-    problem = Problem(asked_of(backend, case), torch.float32, device)
-    found = []
+def repeated_call_gives_equal_bits(backend: str, device: str, case: Case) -> None:
+    """The result does not depend on the initial values of the buffers."""
+    problem = Problem(supported_case(backend, case), torch.float32, device)
+    results = []
     for fill in (0.0, 1.0):
         with buffers_of(fill) if backend == "triton" else nullcontext():
-            found.append(by(backend, problem).all())
-    require_same_bits(found[1], found[0], "the same call must give the same bits again")
+            results.append(run_backend(backend, problem).all())
+    require_same_bits(results[1], results[0], "the same call must give the same bits")
 
 
 @contextmanager
 def buffers_of(fill: float) -> Iterator[list[Tensor]]:
-    """While it lasts, `torch.empty` and its kin are filled, and lie between margins of sentinels, which are yielded."""
+    """Make `torch.empty` and its variants return filled tensors between margins of sentinels, which are yielded."""
     margins: list[Tensor] = []
 
     def empty(*size: Any, **options: Any) -> Tensor:
@@ -412,7 +414,7 @@ def buffers_of(fill: float) -> Iterator[list[Tensor]]:
 
 
 def any_case(seed: int, longest: int = LENGTHS[-1]) -> Case:
-    """A case by a seed: any length, width and option, in few heads and sequences."""
+    """Draw a case: any length, width and option, with few heads and sequences."""
     draw = random.Random(seed)
     length = draw.choice([length for length in LENGTHS if length <= longest])
     causal, kv_heads = draw.random() < 0.5, draw.choice((1, 2))
@@ -420,7 +422,7 @@ def any_case(seed: int, longest: int = LENGTHS[-1]) -> Case:
         axis=draw.choice(("space", "time")),
         length=length,
         queries=draw.choice((None, draw.randint(1, length))),
-        other=draw.choice((1, 2)),
+        cross_length=draw.choice((1, 2)),
         batch=draw.choice((1, 2)),
         heads=draw.choice((1, 2, 3)) * kv_heads,
         kv_heads=kv_heads,
@@ -438,7 +440,7 @@ def any_case(seed: int, longest: int = LENGTHS[-1]) -> Case:
 
 
 class Check(NamedTuple):
-    """One use of a rule, `rule(backend, device, **arguments)`: raises AssertionError with the requirement that does not hold."""
+    """Arguments of a rule, `rule(backend, device, **arguments)`, which raises AssertionError with the requirement."""
 
     rule: Callable[..., None]
     arguments: dict[str, Any]
@@ -447,18 +449,18 @@ class Check(NamedTuple):
         self.rule(backend, device, **self.arguments)
 
 
-#: Under the interpreter every program costs: two sequences, two or three tiles each.
-SPACE = Case(axis="space", length=37, other=1, heads=4, kv_heads=2, private=3)
-TIME = Case(axis="time", length=50, other=2, heads=2, kv_heads=1, causal=True, window=13)
-ONE_FRAME = Case(length=40, queries=1, other=1, heads=6, filled=23)
-#: The same in several sequences of more tiles.
-LONG_SPACE = replace(SPACE, length=201, other=2, heads=6)
-LONG_TIME = replace(TIME, length=203, other=1, heads=6, kv_heads=2, window=99, batch=2)
-LONG_FRAME = replace(ONE_FRAME, length=192, other=5, filled=129, batch=2)
+#: Small, because the interpreter is slow: two sequences of two or three tiles each.
+SPACE = Case(axis="space", length=37, cross_length=1, heads=4, kv_heads=2, private=3)
+TIME = Case(axis="time", length=50, cross_length=2, heads=2, kv_heads=1, causal=True, window=13)
+ONE_FRAME = Case(length=40, queries=1, cross_length=1, heads=6, filled=23)
+#: More sequences of more tiles.
+LONG_SPACE = replace(SPACE, length=201, cross_length=2, heads=6)
+LONG_TIME = replace(TIME, length=203, cross_length=1, heads=6, kv_heads=2, window=99, batch=2)
+LONG_FRAME = replace(ONE_FRAME, length=192, cross_length=5, filled=129, batch=2)
 
 
 def _checks(space: Case, time: Case, frame: Case, decoded: Case) -> dict[str, Check]:
-    exact, hidden, equal = is_exact_in_float32, what_is_hidden_changes_no_bit, equal_logits_of_any_size_share_equally
+    exact, hidden, equal = float32_is_exact, hidden_keys_change_no_bit, equal_logits_get_equal_weights
     return {
         "float32 space": Check(exact, {"case": space}),
         "float32 time": Check(exact, {"case": time}),
@@ -471,28 +473,28 @@ def _checks(space: Case, time: Case, frame: Case, decoded: Case) -> dict[str, Ch
         ),
         "float32 one frame": Check(exact, {"case": frame}),
         "float32 far cap": Check(exact, {"case": replace(frame, softcap=100.0, scale=0.4)}),
-        "bfloat16 space": Check(rounds_no_more_than_it_must, {"case": space}),
-        "bfloat16 time": Check(rounds_no_more_than_it_must, {"case": time}),
-        "bfloat16 one frame": Check(rounds_no_more_than_it_must, {"case": replace(frame, softcap=None)}),
-        "window of all": Check(a_window_of_all_is_none, {"case": replace(time, length=time.length // 3 * 2, other=1)}),
-        "cap far away": Check(a_cap_far_away_is_none, {"case": replace(space, kv_heads=1, heads=1)}),
-        "repeated heads": Check(grouped_heads_are_repeated_heads, {"case": replace(space, length=space.length - 8)}),
-        "hidden future": Check(hidden, {"case": replace(time, other=1, window=None), "rows": slice(0, 40)}),
-        "hidden past": Check(hidden, {"case": replace(time, other=1), "rows": slice(time.length - 5, None)}),
+        "bfloat16 space": Check(bfloat16_error_is_that_of_rounding, {"case": space}),
+        "bfloat16 time": Check(bfloat16_error_is_that_of_rounding, {"case": time}),
+        "bfloat16 one frame": Check(bfloat16_error_is_that_of_rounding, {"case": replace(frame, softcap=None)}),
+        "window of all": Check(
+            window_of_all_keys_is_no_window, {"case": replace(time, length=time.length // 3 * 2, cross_length=1)}
+        ),
+        "cap far away": Check(distant_cap_is_no_cap, {"case": replace(space, kv_heads=1, heads=1)}),
+        "repeated heads": Check(grouped_heads_equal_repeated_heads, {"case": replace(space, length=space.length - 8)}),
+        "hidden future": Check(hidden, {"case": replace(time, cross_length=1, window=None), "rows": slice(0, 40)}),
+        "hidden past": Check(hidden, {"case": replace(time, cross_length=1), "rows": slice(time.length - 5, None)}),
         "hidden private": Check(hidden, {"case": replace(space, kv_heads=1, heads=1), "rows": slice(0, -3)}),
         "hidden slots": Check(hidden, {"case": frame, "rows": slice(None)}),
-        "large logits": Check(equal, {"case": replace(time, other=1, softcap=None), "size": 300.0}),
-        "large negative logits": Check(equal, {"case": replace(time, other=1, softcap=1e3), "size": -300.0}),
+        "large logits": Check(equal, {"case": replace(time, cross_length=1, softcap=None), "size": 300.0}),
+        "large negative logits": Check(equal, {"case": replace(time, cross_length=1, softcap=1e3), "size": -300.0}),
         "logits beyond the cap": Check(equal, {"case": replace(frame, softcap=64.0), "size": 200.0}),
         "logits beyond a large cap": Check(equal, {"case": replace(frame, softcap=88.0), "size": 200.0}),
         "decoding": Check(decoding_equals_the_full_pass, {"case": decoded}),
-        "storage space": Check(only_its_own_storage_is_read_and_written, {"case": space}),
-        "storage time": Check(
-            only_its_own_storage_is_read_and_written, {"case": replace(time, heads=time.kv_heads, raw=False)}
-        ),
-        "same bits": Check(the_same_call_gives_the_same_bits, {"case": replace(space, kv_heads=1, heads=2)}),
+        "storage space": Check(only_own_storage_is_accessed, {"case": space}),
+        "storage time": Check(only_own_storage_is_accessed, {"case": replace(time, heads=time.kv_heads, raw=False)}),
+        "same bits": Check(repeated_call_gives_equal_bits, {"case": replace(space, kv_heads=1, heads=2)}),
     }
 
 
-CHECKS = _checks(SPACE, TIME, ONE_FRAME, Case(length=4, window=3, heads=6, other=1))
+CHECKS = _checks(SPACE, TIME, ONE_FRAME, Case(length=4, window=3, heads=6, cross_length=1))
 LONG_CHECKS = _checks(LONG_SPACE, LONG_TIME, LONG_FRAME, Case(length=70, window=33, heads=8, batch=2))

@@ -1,16 +1,18 @@
-"""Attention in chunks, on a CPU: exact however it is cut, and each form compiled once."""
+"""Attention in chunks, on a CPU: exact for any size of chunks, and each form compiled once."""
 
 import pytest
 import torch
 
-from dreamer4_impl.attention import dispatch as module
-from dreamer4_impl.attention.dispatch import attention
+import dreamer4_impl.attention.chunked as module
+from dreamer4_impl import compilation
+from dreamer4_impl.attention import attention
+from dreamer4_impl.attention.eager import dense_attention
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*:DeprecationWarning"),
 ]
-#: Axis, frames of queries and of keys, and the rules; places are 5.
+#: Axis, frames of queries and of keys, and options; 5 tokens per frame.
 CALLS = {
     "space": ("space", 3, 3, {"private": 2, "softcap": 5.0}),
     "no cap": ("space", 3, 3, {}),
@@ -24,12 +26,12 @@ CALLS = {
 
 @pytest.fixture
 def uncompiled(monkeypatch):
-    """Cutting is what is tested; compiling every form would take minutes."""
-    monkeypatch.setattr(module, "_compiled", lambda function: function)
+    """Test the chunks without compiling every form, which would take minutes."""
+    monkeypatch.setattr(module, "_compiled_attention", dense_attention)
 
 
 def inputs(call, dtype=torch.float32):
-    """q, k, v, and the gradient that comes back."""
+    """q, k, v, and the gradient of the output."""
     generator = torch.Generator().manual_seed(0)
     _, length_q, length_k, _ = CALLS[call]
     shapes = ((length_q, 6), (length_k, 2), (length_k, 2), (length_q, 6))
@@ -46,32 +48,32 @@ def with_gradients(call, backend, dtype=torch.float32):
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("logits", [1, 2000, 1 << 19], ids=["a head each", "several chunks", "one chunk"])
 @pytest.mark.parametrize("call", CALLS)
-def test_output_and_gradients_are_exact_however_it_is_cut(call, logits, monkeypatch):
-    monkeypatch.setattr(module, "_LOGITS_OF_CHUNK", logits)
+def test_output_and_gradients_are_exact_for_any_size_of_chunks(call, logits, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK_LOGITS", logits)
     for got, expected in zip(with_gradients(call, "chunked"), with_gradients(call, "eager"), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_keys_that_no_query_of_a_chunk_sees_are_left_out(monkeypatch):
+def test_keys_hidden_from_all_queries_of_a_chunk_are_left_out(monkeypatch):
     lengths = []
-    monkeypatch.setattr(module, "_few_heads_at_a_time", lambda q, k, *_: lengths.append((q.shape[2], k.shape[2])) or q)
+    monkeypatch.setattr(module, "_attend_by_heads", lambda q, k, *_: lengths.append((q.shape[2], k.shape[2])) or q)
     q, k, v, _ = inputs("window")
     attention(q, k, v, axis="time", causal=True, window=40, backend="chunked")
     assert lengths == [(64, 64), (64, 103), (3, 42)]
 
 
 def test_chunks_of_one_form_are_compiled_once_and_equal_eager(monkeypatch):
-    monkeypatch.setattr(module, "_LOGITS_OF_CHUNK", 2000)
+    monkeypatch.setattr(module, "_CHUNK_LOGITS", 2000)
     torch.compiler.reset()
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     got = with_gradients("space", "chunked")
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1
-    for found, expected in zip(got, with_gradients("space", "eager"), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-5)
+    for x, expected in zip(got, with_gradients("space", "eager"), strict=True):
+        torch.testing.assert_close(x, expected, rtol=1e-5, atol=2e-5)
 
 
-def test_is_part_of_an_outer_graph():
+def test_can_be_part_of_an_outer_graph():
     compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
     q, k, v, _ = inputs("window")
     options = {"axis": "time", "causal": True, "window": 40, "softcap": 5.0}
@@ -80,16 +82,17 @@ def test_is_part_of_an_outer_graph():
 
 
 def test_too_many_forms_raise(monkeypatch):
-    monkeypatch.setattr(module, "_FORMS", 1)
+    monkeypatch.setattr(compilation, "FORMS", 1)
     torch.compiler.reset()
-    for call in ("ring", "mask"):
-        q, k, v, _ = inputs(call)
-        axis, _, _, rules = CALLS[call]
-        if call == "mask":
-            with pytest.raises(Exception, match="fullgraph"):
+    with torch._dynamo.config.patch(recompile_limit=1, accumulated_recompile_limit=1):
+        for call in ("ring", "mask"):
+            q, k, v, _ = inputs(call)
+            axis, _, _, rules = CALLS[call]
+            if call == "mask":
+                with pytest.raises(compilation.TooManyFormsError, match="more compiled forms than 1"):
+                    attention(q, k, v, axis=axis, backend="chunked", **rules)
+            else:
                 attention(q, k, v, axis=axis, backend="chunked", **rules)
-        else:
-            attention(q, k, v, axis=axis, backend="chunked", **rules)
     torch.compiler.reset()
 
 

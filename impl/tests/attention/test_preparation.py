@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dreamer4_impl.attention.qk_preparation import Preparation, prepare
+from dreamer4_impl.attention import Preparation, prepare
 from dreamer4_impl.layers.rms_norm import rms_norm
 from dreamer4_impl.layers.rope import rope, rotation
 
@@ -13,7 +13,7 @@ def raw(dtype: torch.dtype = torch.float64) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("axis", "length"), [("space", 3), ("time", 5)])
-def test_normalises_then_turns_every_head_by_its_position_along_the_axis(axis, length):
+def test_every_head_is_normalised_then_rotated_by_its_position(axis, length):
     x, gain, positions = raw(), torch.linspace(0.5, 2, 8, dtype=torch.float64), torch.arange(2, 2 + length)
     got = prepare(x, Preparation(gain, 1e-6, rotation(positions, 8)), axis)
     sequences = x if axis == "space" else x.transpose(1, 2)
@@ -21,7 +21,7 @@ def test_normalises_then_turns_every_head_by_its_position_along_the_axis(axis, l
     torch.testing.assert_close(got, expected if axis == "space" else expected.transpose(1, 2))
 
 
-def test_every_head_has_the_gain_as_root_mean_square_whatever_its_scale():
+def test_root_mean_square_of_every_head_is_the_gain():
     scales = torch.logspace(-1, 2, 4, dtype=torch.float64)[:, None]
     gain, angles = torch.full((8,), 3.0, dtype=torch.float64), rotation(torch.arange(3), 8)
     rms = prepare(raw() * scales, Preparation(gain, 1e-6, angles), "space").square().mean(-1).sqrt()
