@@ -1,1 +1,1 @@
-"""Layers and embeddings that the models are built from."""
+"""Layers and embeddings of the models."""

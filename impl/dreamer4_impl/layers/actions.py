@@ -2,9 +2,9 @@
 
     tokens = e + Σ_c labelled · encode_c(a_c)
 
-Categorical and binary components look embeddings up, continuous ones are projected linearly. The embedding e is always
-there; without actions it is alone.
-Read as (A32): block t holds a_{t−1}, the action that led to frame t; a first frame, which no action led to, is unlabelled.
+Categorical and binary components look up embeddings, continuous ones are projected linearly. Without actions the tokens
+are the embedding e.
+Read as (A32): block t holds a_{t−1}, the action that led to frame t; a first frame has none and is unlabelled.
 """
 
 from abc import ABC, abstractmethod
@@ -19,19 +19,26 @@ from torch import Tensor, nn
 from dreamer4_impl.arguments import require_device, require_floating, require_integer, require_shape
 from dreamer4_impl.layers.initialisation import learned
 
-#: Name of what travels beside the components: which timesteps have actions.
+#: Key of the mask, among the components, of timesteps that have actions.
 LABELLED = "labelled"
 
 
 @dataclass(frozen=True)
 class Component(ABC):
-    """One component of an action, by name."""
+    """One component of an action.
+
+    Args:
+        name: key of its values, an identifier other than "labelled".
+        size: number of classes, switches or channels, 1 or more.
+
+    Raises:
+        ValueError: if the name or the size is not valid.
+    """
 
     name: str
     size: int
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be encoded."""
         if not self.name.isidentifier() or self.name == LABELLED:
             raise ValueError(f"name must be an identifier other than {LABELLED!r}; got {self.name!r}")
         if not isinstance(self.size, int) or self.size < 1:
@@ -40,28 +47,59 @@ class Component(ABC):
             )
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
-        """Shape of the values of B sequences of T timesteps: (B, T, size)."""
+        """Shape of the values.
+
+        Args:
+            batch: B, number of sequences.
+            time: T, number of timesteps.
+
+        Returns:
+            (B, T, size).
+        """
         return (batch, time, self.size)
 
     @abstractmethod
     def encoder(self, width: int) -> nn.Module:
-        """A module that encodes values (B, T, …) as (B, T, width)."""
+        """Create the module that encodes the values.
+
+        Args:
+            width: channels of the code.
+
+        Returns:
+            A module from values (B, T, …) to codes (B, T, width), with new parameters.
+        """
 
 
 @dataclass(frozen=True)
 class Categorical(Component):
-    """One of `size` classes: int (B, T), in 0, …, size − 1.
+    """One of `size` classes: integers (B, T) in [0, size).
 
-    >>> Categorical("mouse", 121).shape(2, 3)
-    (2, 3)
+    Example:
+        >>> Categorical("mouse", 121).shape(2, 3)
+        (2, 3)
     """
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
-        """(B, T)."""
+        """Shape of the values.
+
+        Args:
+            batch: B, number of sequences.
+            time: T, number of timesteps.
+
+        Returns:
+            (B, T).
+        """
         return (batch, time)
 
     def encoder(self, width: int) -> nn.Module:
-        """One embedding for each class."""
+        """Create a table with an embedding of each class.
+
+        Args:
+            width: channels of an embedding.
+
+        Returns:
+            The module, with new parameters.
+        """
         return CategoricalEncoder(self.size, width)
 
 
@@ -69,12 +107,20 @@ class Categorical(Component):
 class Binary(Component):
     """`size` switches: 0 or 1 in any dtype, (B, T, size).
 
-    >>> Binary("keys", 23).shape(2, 3)
-    (2, 3, 23)
+    Example:
+        >>> Binary("keys", 23).shape(2, 3)
+        (2, 3, 23)
     """
 
     def encoder(self, width: int) -> nn.Module:
-        """Two embeddings for each switch."""
+        """Create tables with two embeddings of each switch.
+
+        Args:
+            width: channels of an embedding.
+
+        Returns:
+            The module, with new parameters.
+        """
         return BinaryEncoder(self.size, width)
 
 
@@ -83,81 +129,139 @@ class Continuous(Component):
     """`size` numbers: floating (B, T, size), of the order of 1."""
 
     def encoder(self, width: int) -> nn.Module:
-        """A linear projection with a bias, so that an action of zeros differs from none."""
+        """Create a linear projection with a bias, so that an action of zeros differs from no action.
+
+        Args:
+            width: channels of the code.
+
+        Returns:
+            The module, with new parameters.
+        """
         return ContinuousEncoder(self.size, width)
 
 
 class CategoricalEncoder(nn.Module):
-    """Look the embedding of a class up."""
+    """Table of embeddings of classes.
+
+    Args:
+        size: number of classes.
+        width: W, channels of an embedding.
+    """
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.table = learned(size, width)
 
     def forward(self, values: Int[Tensor, "B T"]) -> Float[Tensor, "B T W"]:
-        """Row of the table."""
+        """Look up the embeddings.
+
+        Args:
+            values: classes in [0, size), integer of any width; not checked.
+
+        Returns:
+            Embeddings in the dtype of the parameters.
+
+        Raises:
+            TypeError: if the classes are not an integer tensor.
+        """
         require_integer(values=values)
         return nn.functional.embedding(values.long(), self.table)
 
 
 class BinaryEncoder(nn.Module):
-    """Sum over the switches of the embedding of "on" or of "off", as one product with each table."""
+    """Sum over the switches of the embedding of "on" or of "off", as one product with each table.
+
+    Args:
+        size: F, number of switches.
+        width: W, channels of an embedding.
+    """
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.on, self.off = learned(size, width), learned(size, width)
 
     def forward(self, values: Shaped[Tensor, "B T F"]) -> Float[Tensor, "B T W"]:
-        """Σ_k a_k on_k + (1 − a_k) off_k."""
+        """Sum the embeddings: Σ_k a_k on_k + (1 − a_k) off_k.
+
+        Args:
+            values: a, 0 or 1 in any dtype; not checked.
+
+        Returns:
+            Sums in the dtype of the parameters.
+        """
         pressed = values.to(self.on.dtype)
         return pressed @ self.on + (1 - pressed) @ self.off
 
 
 class ContinuousEncoder(nn.Module):
-    """Project the values linearly."""
+    """Linear projection of numbers, with a bias.
+
+    Args:
+        size: F, numbers per timestep.
+        width: W, channels of the code.
+    """
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.project = nn.Linear(size, width)
 
     def forward(self, values: Float[Tensor, "B T F"]) -> Float[Tensor, "B T W"]:
-        """W a + b."""
+        """Project the values.
+
+        Args:
+            values: numbers of the order of 1, any floating dtype.
+
+        Returns:
+            Codes in the dtype of the parameters.
+
+        Raises:
+            TypeError: if the values are not a floating-point tensor.
+        """
         require_floating(values=values)
         return self.project(values.to(self.project.weight.dtype))
 
 
-#: None, or component name → values, None where a component is absent; `labelled`, bool (B,) or (B, T), beside them.
+#: Values by component, None where a component is absent, and optionally `labelled`, bool (B,) or (B, T); or None.
 ActionValues: TypeAlias = Mapping[str, Tensor | None] | None
 
 
 class ActionEncoder(nn.Module):
-    """Turn the action of every timestep into S_a tokens.
-
-    Args:
-        components: what an action consists of; may be empty.
-        tokens: S_a.
-        width: channels of a token.
+    """Encode the action of every timestep into S_a tokens.
 
     Computed in the dtype of the parameters; differentiable; compiles without graph breaks; no host synchronisation.
 
-    >>> encoder = ActionEncoder([Categorical("mouse", 121)], tokens=2, width=8)
-    >>> encoder({"mouse": torch.zeros(3, 4, dtype=torch.int64)}, batch=3, time=4).shape
-    torch.Size([3, 4, 2, 8])
+    Args:
+        components: of an action, may be empty.
+        tokens: S_a, 1 or more.
+        width: W, channels of a token.
+
+    Example:
+        >>> encoder = ActionEncoder([Categorical("mouse", 121)], tokens=2, width=8)
+        >>> encoder({"mouse": torch.zeros(3, 4, dtype=torch.int64)}, batch=3, time=4).shape
+        torch.Size([3, 4, 2, 8])
     """
 
     def __init__(self, components: Sequence[Component], tokens: int, width: int) -> None:
-        """Start with random embeddings."""
         super().__init__()
         self.components = tuple(components)
         self.embedding = learned(tokens, width)
         self.encoders = nn.ModuleList(component.encoder(tokens * width) for component in self.components)
 
     def forward(self, actions: ActionValues, batch: int, time: int) -> Float[Tensor, "B T S_a W"]:
-        """Tokens of the actions of B sequences of T timesteps.
+        """Encode the actions of B sequences of T timesteps.
 
         Args:
-            actions: None, or every component by name, None where it is absent. `labelled`, bool (B,) or (B, T), may
-                stand beside them: where it is False the values are never looked at.
+            actions: None for no actions, or the values of every component by name, None where a component is absent,
+                and optionally `labelled`, bool (B,) or (B, T): where it is False, values are ignored, NaN included.
+            batch: B.
+            time: T.
+
+        Returns:
+            S_a tokens per timestep, in the dtype of the parameters.
+
+        Raises:
+            TypeError: if values are not a tensor of their component's dtype, or `labelled` is not a bool tensor.
+            ValueError: if names, shapes or devices do not match the components.
         """
         actions = {} if actions is None else dict(actions)
         labelled = self._labelled(actions.pop(LABELLED, None), batch, time)
@@ -176,9 +280,9 @@ class ActionEncoder(nn.Module):
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a torch tensor; got {type(value).__name__}")
         require_shape(name, value, component.shape(*labelled.shape), f"of {component}", like=self.embedding)
-        # Values without a label may be anything, NaN and classes that do not exist included.
-        known = torch.where(labelled.reshape(labelled.shape + (1,) * (value.ndim - 2)), value, 0)
-        encoded: Tensor = encoder(known)
+        # Values without a label may be invalid: NaN, or classes that do not exist.
+        valid = torch.where(labelled.reshape(labelled.shape + (1,) * (value.ndim - 2)), value, 0)
+        encoded: Tensor = encoder(valid)
         return encoded.reshape(*labelled.shape, *self.embedding.shape)
 
     def _labelled(self, labelled: Tensor | None, batch: int, time: int) -> Bool[Tensor, "B T"]:
@@ -206,18 +310,25 @@ def sum_action_tokens(
     embedding: Float[Tensor, "*lead S_a W"],
     labelled: Bool[Tensor, "B ..."],
 ) -> Float[Tensor, "B T S_a W"]:
-    """The learned embedding plus every encoded component, where there is a label.
+    """Add the encoded components to the learned embedding, where there is a label.
+
+    Differentiable; compiles without graph breaks; no host synchronisation.
 
     Args:
-        encoded: the components, (B, T, S_a, W) each; may be empty.
-        embedding: (S_a, W), or that for every timestep, as it must be without a component.
-        labelled: (B,) or (B, T).
+        encoded: codes of the components, (B, T, S_a, W) each; may be empty.
+        embedding: (S_a, W), or (B, T, S_a, W), which it must be without a component.
+        labelled: True where there are actions, (B,) or (B, T).
 
-    In the dtype of the embedding; differentiable; compiles without graph breaks; no host synchronisation.
+    Returns:
+        Tokens in the dtype of the embedding.
 
-    >>> ones = torch.ones(2, 1, 1, 1)
-    >>> sum_action_tokens([ones, 2 * ones], 4 * ones[0, 0], torch.tensor([True, False])).flatten().tolist()
-    [7.0, 4.0]
+    Raises:
+        ValueError: if the codes have different shapes, do not match the embedding, or are on another device.
+
+    Example:
+        >>> code = torch.ones(2, 1, 1, 1)
+        >>> sum_action_tokens([code, 2 * code], 4 * code[0, 0], torch.tensor([True, False])).flatten().tolist()
+        [7.0, 4.0]
     """
     mask = labelled.reshape(*labelled.shape, *(1,) * (4 - labelled.ndim))
     for number, component in enumerate(encoded):

@@ -1,4 +1,4 @@
-"""Sec. 3.2, p. 6: the (τ, d) token, two discrete embeddings side by side.
+"""Sec. 3.2, p. 6: the (τ, d) token, two discrete embeddings concatenated along the channels.
 
     token = [table_τ[round(τ K_max)] | table_d[log₂(1/d)]]
 
@@ -15,19 +15,35 @@ from dreamer4_impl.layers.initialisation import learned
 
 
 def level_index(tau: Float[Tensor, "*shape"], k_max: int) -> Int[Tensor, "*shape"]:
-    """Row of the signal level τ in [0, 1]: the nearest of 0, 1/k_max, …, 1 − 1/k_max.
+    """Index the nearest of the embedded levels 0, 1/k_max, …, 1 − 1/k_max.
 
-    >>> level_index(torch.tensor([0.0, 0.5, 1.0]), k_max=4).tolist()
-    [0, 2, 3]
+    Args:
+        tau: signal levels τ in [0, 1] (1 is clean), floating, any shape; not checked.
+        k_max: K_max, a power of two.
+
+    Returns:
+        Rows of the table in [0, k_max), int64, shape of tau. Deterministic; no host synchronisation.
+
+    Example:
+        >>> level_index(torch.tensor([0.0, 0.5, 1.0]), k_max=4).tolist()
+        [0, 2, 3]
     """
     return (tau * k_max).round().long().clamp(0, k_max - 1)
 
 
 def step_index(d: Float[Tensor, "*shape"], k_max: int) -> Int[Tensor, "*shape"]:
-    """Row of the step size d in {1, 1/2, …, 1/k_max}: log₂(1/d).
+    """Index a step size: log₂(1/d).
 
-    >>> step_index(torch.tensor([1.0, 0.5, 0.25]), k_max=4).tolist()
-    [0, 1, 2]
+    Args:
+        d: step sizes in {1, 1/2, …, 1/k_max}, floating, any shape; not checked.
+        k_max: K_max, a power of two.
+
+    Returns:
+        Rows of the table in [0, log₂ k_max], int64, shape of d. Deterministic; no host synchronisation.
+
+    Example:
+        >>> step_index(torch.tensor([1.0, 0.5, 0.25]), k_max=4).tolist()
+        [0, 1, 2]
     """
     return (-d.log2()).round().long().clamp(0, k_max.bit_length() - 1)
 
@@ -35,19 +51,21 @@ def step_index(d: Float[Tensor, "*shape"], k_max: int) -> Int[Tensor, "*shape"]:
 class LabelToken(nn.Module):
     """Embed τ and d of every timestep as one token.
 
+    Output in the dtype of the parameters; deterministic; compiles without graph breaks; no host synchronisation.
+
     Args:
         width: channels of the token, even: one half for each label.
         k_max: K_max, a power of two.
 
-    In the dtype of the parameters; deterministic; compiles without graph breaks; no host synchronisation. Values are
-    not checked: they are held on the grid.
+    Raises:
+        ValueError: if the width is odd, or k_max is not a power of two.
 
-    >>> LabelToken(width=4, k_max=8)(torch.zeros(2, 3), torch.ones(2, 3)).shape
-    torch.Size([2, 3, 4])
+    Example:
+        >>> LabelToken(width=4, k_max=8)(torch.zeros(2, 3), torch.ones(2, 3)).shape
+        torch.Size([2, 3, 4])
     """
 
     def __init__(self, width: int, k_max: int) -> None:
-        """Start with random embeddings."""
         super().__init__()
         require_power_of_two("k_max", k_max)
         if width % 2:
@@ -57,10 +75,22 @@ class LabelToken(nn.Module):
         self.d_table = learned(k_max.bit_length(), width // 2)
 
     def forward(self, tau: Float[Tensor, "B T"], d: Float[Tensor, "B T"]) -> Float[Tensor, "B T W"]:
-        """The token of every timestep."""
+        """Embed the labels of every timestep.
+
+        Args:
+            tau: signal levels in [0, 1]; values are not checked but moved to the nearest embedded level.
+            d: step sizes in {1, 1/2, …, 1/k_max}, on the device of tau; values are not checked.
+
+        Returns:
+            One token per timestep, in the dtype of the parameters.
+
+        Raises:
+            TypeError: if tau or d is not a floating-point tensor.
+            ValueError: if tau has another shape than (B, T), or d another shape or device than tau.
+        """
         require_floating(tau=tau, d=d)
         require_rank("tau", tau, 2, "(B, T)")
         require_shape("d", d, tau.shape, "(B, T)", like=tau)
-        of_tau = nn.functional.embedding(level_index(tau, self.k_max), self.tau_table)
-        of_d = nn.functional.embedding(step_index(d, self.k_max), self.d_table)
-        return torch.cat([of_tau, of_d], dim=-1)
+        level = nn.functional.embedding(level_index(tau, self.k_max), self.tau_table)
+        step = nn.functional.embedding(step_index(d, self.k_max), self.d_table)
+        return torch.cat([level, step], dim=-1)

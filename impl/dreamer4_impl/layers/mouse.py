@@ -4,7 +4,7 @@
     class = 11 · bin of the first axis + bin of the second
 
 Read as: the public convention of the VPT contractor data: limit 10 degrees, μ = 10, movements beyond the limit are
-clipped. Class 60 is no movement. The paper gives the number of classes and "μ-law" alone.
+clipped. Class 60 is no movement. The paper gives only the number of classes and "μ-law".
 """
 
 import math
@@ -23,10 +23,23 @@ MOUSE_CLASSES: Final = MOUSE_BINS * MOUSE_BINS
 
 
 def mouse_class(movement: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
-    """Class in 0, …, 120 of a movement in degrees; int64; deterministic; no host synchronisation.
+    """Classify movements of the mouse.
 
-    >>> mouse_class(torch.tensor([[0.0, 0.0], [-10.0, -10.0], [0.0, 99.0]])).tolist()
-    [60, 0, 65]
+    Computed in float32 (float64 for float64). Deterministic; no host synchronisation.
+
+    Args:
+        movement: degrees along the two axes of the mouse, floating, of any size; clipped to ±10.
+
+    Returns:
+        Classes in [0, 121), int64.
+
+    Raises:
+        TypeError: if the movement is not a floating-point tensor.
+        ValueError: if its last axis has another length than 2.
+
+    Example:
+        >>> mouse_class(torch.tensor([[0.0, 0.0], [-10.0, -10.0], [0.0, 99.0]])).tolist()
+        [60, 0, 65]
     """
     require_floating(movement=movement)
     _require_pair(movement)
@@ -37,10 +50,20 @@ def mouse_class(movement: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
 
 
 def class_movement(mouse: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch 2"]:
-    """The movement in degrees at the middle of a class; float32; deterministic; no host synchronisation.
+    """Return the movement at the middle of each class. Deterministic; no host synchronisation.
 
-    >>> class_movement(torch.tensor(60)).tolist(), mouse_class(class_movement(torch.tensor(7))).item()
-    ([0.0, 0.0], 7)
+    Args:
+        mouse: classes in [0, 121), integer, any shape; not checked.
+
+    Returns:
+        Degrees in [−10, 10] along the two axes of the mouse, float32.
+
+    Raises:
+        TypeError: if the classes are not an integer tensor.
+
+    Example:
+        >>> class_movement(torch.tensor(60)).tolist(), mouse_class(class_movement(torch.tensor(7))).item()
+        ([0.0, 0.0], 7)
     """
     require_integer(mouse=mouse)
     bins = torch.stack([mouse // MOUSE_BINS, mouse % MOUSE_BINS], dim=-1)

@@ -1,4 +1,4 @@
-"""Sec. 3.1 and 4: frames as rows of square patches, padded up to an even number of them along each side.
+"""Sec. 3.1 and 4: frames as rows of square patches, padded to an even number of patches along each side.
 
     360×640 → 384×640 → 24×40 patches of 16×16,   256×256 → 16×16 patches
 
@@ -14,15 +14,27 @@ from torch import Tensor
 
 from dreamer4_impl.arguments import require_floating, require_rank, require_shape
 
-#: Rows and columns of patches are whole multiples of this: the least that pads 360 to 384 and not to 368.
+#: Rows and columns of patches are multiples of this number: the least that pads 360 to 384 and not to 368.
 GRID_MULTIPLE: Final = 2
 
 
 def patch_grid(height: int, width: int, patch: int = 16) -> tuple[int, int]:
-    """Rows and columns of patches that cover a frame of `height` by `width` pixels.
+    """Compute the grid of patches that covers a frame.
 
-    >>> patch_grid(360, 640), patch_grid(256, 256)
-    ((24, 40), (16, 16))
+    Args:
+        height: pixels, 1 or more.
+        width: pixels, 1 or more.
+        patch: side of a patch in pixels, 1 or more.
+
+    Returns:
+        Rows and columns of patches, even numbers.
+
+    Raises:
+        ValueError: if an argument is below 1.
+
+    Example:
+        >>> patch_grid(360, 640), patch_grid(256, 256)
+        ((24, 40), (16, 16))
     """
     if height < 1 or width < 1 or patch < 1:
         raise ValueError(f"height, width and patch must be 1 or more; got {height!r}, {width!r} and {patch!r}")
@@ -33,10 +45,22 @@ def patch_grid(height: int, width: int, patch: int = 16) -> tuple[int, int]:
 def patchify(video: Float[Tensor, "B T H W C"], patch: int = 16) -> Float[Tensor, "B T N P"]:
     """Cut each frame into N = rows · columns patches, row by row, each flattened to P = patch · patch · C values.
 
-    Exact, in the dtype of video; differentiable; compiles without graph breaks; no host synchronisation.
+    Exact; differentiable; compiles without graph breaks; no host synchronisation.
 
-    >>> patchify(torch.arange(6.0).reshape(1, 1, 2, 3, 1), patch=2).tolist()
-    [[[[0.0, 1.0, 3.0, 4.0], [2.0, 0.0, 5.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]]
+    Args:
+        video: frames, floating, of any range; padded with 0 below and to the right.
+        patch: side of a patch in pixels, 1 or more.
+
+    Returns:
+        Patches in the dtype of the video.
+
+    Raises:
+        TypeError: if the video is not a floating-point tensor.
+        ValueError: if the video has another number of axes than five or no pixels, or the side is below 1.
+
+    Example:
+        >>> patchify(torch.arange(6.0).reshape(1, 1, 2, 3, 1), patch=2).tolist()
+        [[[[0.0, 1.0, 3.0, 4.0], [2.0, 0.0, 5.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]]
     """
     require_floating(video=video)
     require_rank("video", video, 5, "(B, T, H, W, C)")
@@ -50,11 +74,25 @@ def patchify(video: Float[Tensor, "B T H W C"], patch: int = 16) -> Float[Tensor
 def unpatchify(
     patches: Float[Tensor, "B T N P"], height: int, width: int, patch: int = 16
 ) -> Float[Tensor, "B T height width C"]:
-    """Put the patches of `patchify` together and crop the padding off; the numerical contract is the same.
+    """Invert `patchify`, with the same numerical contract.
 
-    >>> video = torch.rand(1, 2, 5, 7, 3)
-    >>> torch.equal(unpatchify(patchify(video, 4), 5, 7, 4), video)
-    True
+    Args:
+        patches: as returned by `patchify`, (B, T, N, P), floating.
+        height: of the frames in pixels, 1 or more.
+        width: of the frames in pixels, 1 or more.
+        patch: side of a patch in pixels, 1 or more.
+
+    Returns:
+        Frames without the padding, in the dtype of the patches.
+
+    Raises:
+        TypeError: if the patches are not a floating-point tensor.
+        ValueError: if height, width or side is below 1, or does not match the shape of the patches.
+
+    Example:
+        >>> video = torch.rand(1, 2, 5, 7, 3)
+        >>> torch.equal(unpatchify(patchify(video, 4), 5, 7, 4), video)
+        True
     """
     require_floating(patches=patches)
     require_rank("patches", patches, 4, "(B, T, N, P)")

@@ -18,16 +18,24 @@ def rms_norm(
 ) -> Float[Tensor, "*shape D"]:
     """Divide every vector by its root mean square and multiply it by the gain.
 
+    Computed in float32 (float64 for float64) and rounded once. Deterministic; differentiable in x and weight; compiles
+    without graph breaks.
+
     Args:
-        x: vectors along the last axis.
-        weight: w, the full gain (not its difference from 1); None is a gain of 1.
+        x: vectors of D channels along the last axis, floating.
+        weight: w, (D,), floating: the full gain, not its difference from 1; None is a gain of 1.
         eps: ε, 0 or more, added to the mean square.
 
-    Computed in float32 (float64 for float64) and rounded once, to the dtype of x. Deterministic; differentiable in x and
-    weight; compiles without graph breaks.
+    Returns:
+        Normalised vectors, shape and dtype of x.
 
-    >>> rms_norm(torch.tensor([3.0, -3.0]), torch.tensor([1.0, 2.0]), eps=0.0).tolist()
-    [1.0, -2.0]
+    Raises:
+        TypeError: if x or weight is not a floating-point tensor.
+        ValueError: if ε is negative, or weight has another shape than (D,) or is on another device than x.
+
+    Example:
+        >>> rms_norm(torch.tensor([3.0, -3.0]), torch.tensor([1.0, 2.0]), eps=0.0).tolist()
+        [1.0, -2.0]
     """
     require_floating(x=x)
     if eps < 0:
@@ -42,14 +50,15 @@ def rms_norm(
 
 
 class RMSNorm(nn.Module):
-    """`rms_norm` with a learned gain, 1 at first.
+    """`rms_norm` with a learned gain that starts at 1.
 
     Args:
         width: D, the length of the last axis.
-        eps: ε.
+        eps: ε, 0 or more.
 
-    >>> RMSNorm(2)(torch.tensor([5.0, -5.0])).tolist()
-    [1.0, -1.0]
+    Example:
+        >>> RMSNorm(2)(torch.tensor([5.0, -5.0])).tolist()
+        [1.0, -1.0]
     """
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
@@ -58,9 +67,20 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
-        """x (…, D) → (…, D), with the numerical contract of `rms_norm`.
+        """Normalise vectors, with the numerical contract of `rms_norm`.
 
-        >>> RMSNorm(1)(torch.tensor([[7.0]])).tolist()
-        [[1.0]]
+        Args:
+            x: vectors of D channels along the last axis, floating.
+
+        Returns:
+            Normalised vectors, shape and dtype of x.
+
+        Raises:
+            TypeError: if x is not a floating-point tensor.
+            ValueError: if the last axis of x is not D, or x is on another device than the gain.
+
+        Example:
+            >>> RMSNorm(1)(torch.tensor([[7.0]])).tolist()
+            [[1.0]]
         """
         return rms_norm(x, self.weight, self.eps)

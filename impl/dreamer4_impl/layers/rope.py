@@ -23,16 +23,24 @@ def rope(
 ) -> Float[Tensor, "*batch L H D"]:
     """Rotate every vector of x by the angles of its position.
 
+    Computed in float32 (float64 for float64) and rounded once. Deterministic; differentiable in x; compiles without
+    graph breaks; no host synchronisation.
+
     Args:
-        x: queries or keys; D is even.
-        positions: whole numbers of any size; scores depend on their differences alone.
+        x: queries or keys, floating; D is even, 2 or more.
+        positions: integers of any size and sign; scores depend on their differences only.
         base: above 0; the longest wavelength is 2π base^(1 − 2/D) positions.
 
-    Computed in float32 (float64 for float64) and rounded once, to the dtype of x. Deterministic; differentiable in x;
-    compiles without graph breaks; no host synchronisation.
+    Returns:
+        Rotated vectors, shape and dtype of x.
 
-    >>> rope(torch.tensor([[[1.0, 0.0]]]), torch.tensor([0])).tolist()
-    [[[1.0, 0.0]]]
+    Raises:
+        TypeError: if x is not a floating-point tensor, or the positions are not integers.
+        ValueError: if the positions do not match the length or device of x, D is odd, or the base is not above 0.
+
+    Example:
+        >>> rope(torch.tensor([[[1.0, 0.0]]]), torch.tensor([0])).tolist()
+        [[[1.0, 0.0]]]
     """
     require_floating(x=x)
     require_shape("positions", positions, x.shape[-3:-2], "(L,)", like=x)
@@ -40,19 +48,27 @@ def rope(
 
 
 def rotation(positions: Int[Tensor, "L"], head_width: int, base: float = 10000.0) -> Rotation:
-    """cos and sin of every position's angles, float64: what `rotate` takes, computed once for all layers.
+    """Compute cos and sin of every position's angles for `rotate`, once for all layers.
+
+    The angles are float64, so that they are exact far beyond any context: in float32 those of frame 10⁶ would be wrong
+    in the second digit.
 
     Args:
-        positions: whole numbers, int (L,).
-        head_width: D, even.
+        positions: integers of any size and sign.
+        head_width: D, even, 2 or more.
         base: above 0.
 
-    The angles are float64, so that they are exact far beyond any context: in float32 those of frame 10⁶ would be wrong in
-    the second digit.
+    Returns:
+        cos and sin of θᵢ(p) for p in positions and i in [0, D/2), float64 (L, D/2) each.
 
-    >>> cos, sin = rotation(torch.tensor([0]), head_width=4)
-    >>> cos.tolist(), sin.tolist()
-    ([[1.0, 1.0]], [[0.0, 0.0]])
+    Raises:
+        TypeError: if the positions are not integers.
+        ValueError: if D is odd or below 2, or the base is not above 0.
+
+    Example:
+        >>> cos, sin = rotation(torch.tensor([0]), head_width=4)
+        >>> cos.tolist(), sin.tolist()
+        ([[1.0, 1.0]], [[0.0, 0.0]])
     """
     require_integer(positions=positions)
     if head_width % 2 or head_width < 2:
@@ -65,11 +81,19 @@ def rotation(positions: Int[Tensor, "L"], head_width: int, base: float = 10000.0
 
 
 def rotate(x: Float[Tensor, "*batch L H D"], angles: Rotation) -> Float[Tensor, "*batch L H D"]:
-    """Rotate x by cos and sin from `rotation`; the numerical contract is that of `rope`.
+    """Rotate x by angles from `rotation`, with the numerical contract of `rope`.
 
-    >>> quarter = (torch.tensor([[0.0]]), torch.tensor([[1.0]]))
-    >>> rotate(torch.tensor([[[2.0, 3.0]]]), quarter).tolist()
-    [[[-3.0, 2.0]]]
+    Args:
+        x: queries or keys, floating; D is even.
+        angles: cos and sin, (L, D/2) each, any floating dtype.
+
+    Returns:
+        Rotated vectors, shape and dtype of x.
+
+    Example:
+        >>> quarter_turn = (torch.tensor([[0.0]]), torch.tensor([[1.0]]))
+        >>> rotate(torch.tensor([[[2.0, 3.0]]]), quarter_turn).tolist()
+        [[[-3.0, 2.0]]]
     """
     compute = compute_dtype(x)
     cos, sin = (table.to(compute)[:, None] for table in angles)

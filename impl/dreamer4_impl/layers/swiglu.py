@@ -1,4 +1,4 @@
-"""Sec. 3.4: SwiGLU, the feed-forward part of every layer.
+"""Sec. 3.4: SwiGLU, the feed-forward network of every layer.
 
 y = (silu(x W_gate) ⊙ x W_up) W_down,   silu(u) = u / (1 + e⁻ᵘ)
 """
@@ -19,17 +19,26 @@ def swiglu(
 ) -> Float[Tensor, "*shape D"]:
     """Apply the gated feed-forward network to every vector of x.
 
+    Matrix products and the gate run in the dtype of x, in which each result is rounded; autocast applies.
+    Differentiable; compiles without graph breaks.
+
     Args:
-        x: vectors along the last axis.
-        w_gate, w_up: matrices from width to inner width.
-        w_down: the matrix back.
+        x: vectors of D channels along the last axis, floating.
+        w_gate: (D, F), in the dtype of x unless autocast is on.
+        w_up: (D, F), like w_gate.
+        w_down: (F, D), like w_gate.
 
-    Matrix products and the gate run in the dtype of x, in which each result is rounded; autocast applies. Differentiable;
-    compiles without graph breaks.
+    Returns:
+        Vectors of D channels, shape and dtype of x; under autocast its dtype.
 
-    >>> one = torch.ones(1, 1)
-    >>> round(float(swiglu(torch.ones(1), one, 2 * one, one)), 4)
-    1.4621
+    Raises:
+        TypeError: if an argument is not a floating-point tensor.
+        ValueError: if a matrix has another shape, or is on another device than x.
+
+    Example:
+        >>> matrix = torch.ones(1, 1)
+        >>> round(float(swiglu(torch.ones(1), matrix, 2 * matrix, matrix)), 4)
+        1.4621
     """
     require_floating(x=x, w_gate=w_gate, w_up=w_up, w_down=w_down)
     inner = (x.shape[-1], w_gate.shape[-1])
@@ -40,15 +49,16 @@ def swiglu(
 
 
 class SwiGLU(nn.Module):
-    """`swiglu` with learned matrices, each drawn from N(0, 1/fan_in), times `out_scale` for the last one.
+    """`swiglu` with learned matrices, drawn from N(0, 1/fan_in), the last one times `out_scale`.
 
     Args:
-        width: D.
-        inner: F.
-        out_scale: factor on the deviation of w_down.
+        width: D, 1 or more.
+        inner: F, 1 or more.
+        out_scale: factor on the initial standard deviation of w_down.
 
-    >>> SwiGLU(4, 8)(torch.zeros(2, 4)).shape
-    torch.Size([2, 4])
+    Example:
+        >>> SwiGLU(4, 8)(torch.zeros(2, 4)).shape
+        torch.Size([2, 4])
     """
 
     def __init__(self, width: int, inner: int, out_scale: float = 1.0) -> None:
@@ -58,9 +68,20 @@ class SwiGLU(nn.Module):
         self.w_down = nn.Parameter(torch.randn(inner, width) * (out_scale * inner**-0.5))
 
     def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
-        """x (…, D) → (…, D), with the numerical contract of `swiglu`.
+        """Apply the network to every vector, with the numerical contract of `swiglu`.
 
-        >>> SwiGLU(4, 8)(torch.zeros(4)).tolist()
-        [0.0, 0.0, 0.0, 0.0]
+        Args:
+            x: vectors of D channels along the last axis, in the dtype of the parameters unless autocast is on.
+
+        Returns:
+            Vectors of D channels, shape and dtype of x; under autocast its dtype.
+
+        Raises:
+            TypeError: if x is not a floating-point tensor.
+            ValueError: if the last axis of x is not D, or x is on another device than the parameters.
+
+        Example:
+            >>> SwiGLU(4, 8)(torch.zeros(4)).tolist()
+            [0.0, 0.0, 0.0, 0.0]
         """
         return swiglu(x, self.w_gate, self.w_up, self.w_down)

@@ -1,4 +1,4 @@
-"""RMSNorm: its formula, and what rescaling does not change."""
+"""RMSNorm: formula, ε, gradients and half precision."""
 
 import pytest
 import torch
@@ -30,14 +30,14 @@ def test_half_precision_does_not_overflow_where_the_square_would():
     torch.testing.assert_close(rms_norm(x).double(), rms_norm(x.double()), rtol=1e-3, atol=0)
 
 
-def test_the_gain_is_the_module_s_parameter():
+def test_gain_is_a_parameter_of_the_module():
     norm = RMSNorm(3)
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, 2.0, 3.0]))
     torch.testing.assert_close(norm(torch.ones(3)), torch.tensor([1.0, 2.0, 3.0]))
 
 
-def test_refuses_what_does_not_fit_with_a_sentence():
+def test_bad_arguments_are_refused_with_a_clear_message():
     with pytest.raises(ValueError, match=r"weight must have shape \(D,\) = \(4,\); got \(3,\)"):
         rms_norm(torch.zeros(2, 4), torch.ones(3))
     with pytest.raises(ValueError, match="eps must be 0 or more; got -1"):

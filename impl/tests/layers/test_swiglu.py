@@ -1,4 +1,4 @@
-"""SwiGLU: its formula, its gradient, its start."""
+"""SwiGLU: formula, gradient and initial values."""
 
 import math
 
@@ -32,21 +32,21 @@ def test_gradients_of_input_and_matrices_are_right():
     assert torch.autograd.gradcheck(swiglu, leaves)
 
 
-def test_matrices_start_with_unit_gain_and_the_last_is_scaled():
+def test_initial_matrices_have_unit_gain_and_the_last_is_scaled():
     mlp = SwiGLU(256, 512, out_scale=0.1)
     expected = {"w_gate": 1 / 16, "w_up": 1 / 16, "w_down": 0.1 / 512**0.5}
     for name, deviation in expected.items():
         assert math.isclose(float(getattr(mlp, name).detach().std()), deviation, rel_tol=0.02), name
 
 
-def test_bfloat16_stays_near_the_exact_result():
+def test_bfloat16_is_close_to_the_exact_result():
     x, weights = normal(64, 3).bfloat16(), [w.bfloat16() for w in matrices()]
     got, expected = swiglu(x, *weights), swiglu(x.double(), *(w.double() for w in weights))
     assert got.dtype == torch.bfloat16
     assert (got.double() - expected).norm() <= 4 * 2**-8 * expected.norm()
 
 
-def test_refuses_what_does_not_fit_with_a_sentence():
+def test_bad_arguments_are_refused_with_a_clear_message():
     w_gate, w_up, w_down = matrices()
     x = torch.zeros(2, 3, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"w_up must have shape \(D, F\) = \(3, 5\); got \(3, 4\)"):
