@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -142,7 +143,7 @@ def integer_list(text: str) -> tuple[int, ...]:
         The integers, in order.
 
     Raises:
-        argparse.ArgumentTypeError: if an item is not an integer.
+        ArgumentTypeError: if an item is not an integer.
 
     Example:
         >>> integer_list("1,4,8")
@@ -151,7 +152,7 @@ def integer_list(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(item) for item in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 1,4,8") from None
+        raise ArgumentTypeError(f"{text!r} is not a list of integers such as 1,4,8") from None
 
 
 def name_list(text: str) -> list[str]:

@@ -1,8 +1,8 @@
 """Measured values with bootstrap intervals.
 
-Intervals are 95 % percentile bootstraps: clips (rollouts, episodes) are resampled with replacement; paired samples share
-the resampled indices. Clips of one episode are not independent, so an interval reflects the choice of clips more than
-the choice of episodes.
+Intervals are 95 % percentile bootstraps: clips (rollouts, episodes) are resampled with replacement; paired samples
+share the resampled indices. Clips of one episode are not independent, so an interval reflects the choice of clips more
+than the choice of episodes.
 """
 
 from collections.abc import Callable

@@ -3,8 +3,8 @@
     PSNR = −10 log₁₀ MSE
     SSIM = mean over positions and channels of (2 μ_x μ_y + c₁)(2 σ_xy + c₂) / ((μ_x² + μ_y² + c₁)(σ_x² + σ_y² + c₂))
 
-c₁ = 0.01², c₂ = 0.03²; μ and σ are moments under a Gaussian window of 11×11 pixels with σ = 1.5, at every position where
-the window lies inside the frame (Wang, Bovik, Sheikh, Simoncelli 2004).
+c₁ = 0.01², c₂ = 0.03²; μ and σ are moments under a Gaussian window of 11×11 pixels with σ = 1.5, at every position
+where the window lies inside the frame (Wang, Bovik, Sheikh, Simoncelli 2004).
 """
 
 from typing import Final

@@ -53,6 +53,9 @@ class Scores:
 
         Returns:
             Errors of all clips in the order in which they were added, (N, T).
+
+        Raises:
+            ValueError: if the predictor has no clips.
         """
         return np.concatenate(self._mse[name])
 
@@ -65,6 +68,9 @@ class Scores:
 
         Returns:
             PSNR in dB.
+
+        Raises:
+            ValueError: if the predictor has no clips.
         """
         return estimate(decibels, self._of_clips(name, frames), unit="dB")
 
@@ -78,6 +84,9 @@ class Scores:
 
         Returns:
             PSNR of better minus PSNR of worse in dB.
+
+        Raises:
+            ValueError: if a predictor has no clips.
         """
         return estimate(decibel_gap, self._of_clips(worse, frames), self._of_clips(better, frames), unit="dB")
 
@@ -90,6 +99,9 @@ class Scores:
 
         Returns:
             SSIM in [-1, 1].
+
+        Raises:
+            ValueError: if the predictor has no clips large enough for the window.
         """
         values = np.concatenate(self._ssim[name])[:, frames]
         return estimate(lambda mean: mean, values.reshape(len(values), -1).mean(1))
@@ -104,6 +116,9 @@ class Scores:
 
         Returns:
             Measures by name.
+
+        Raises:
+            ValueError: if the predictor has no clips.
         """
         metrics = {"psnr": partial(self.psnr, name, frames)}
         if self._ssim[name]:

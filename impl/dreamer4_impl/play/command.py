@@ -5,6 +5,7 @@ import errno
 import sys
 import threading
 import webbrowser
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SystemExit: after --help (status 0), or if the arguments cannot be parsed (status 2).
+        CannotSaveError: if an export cannot be written.
         ModuleNotFoundError: if a package is missing that the extra `train` does not install.
     """
     options = _parser().parse_args(argv)
@@ -109,7 +111,7 @@ def speed(text: str) -> float:
         Frames per second, in [1, 60].
 
     Raises:
-        argparse.ArgumentTypeError: if the text is not a number in this range.
+        ArgumentTypeError: if the text is not a number in this range.
 
     Example:
         >>> speed("15")
@@ -120,7 +122,7 @@ def speed(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 1 <= number <= 60:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 60")
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 to 60")
     return number
 
 
@@ -134,14 +136,14 @@ def port(text: str) -> int:
         Port, in [0, 65535].
 
     Raises:
-        argparse.ArgumentTypeError: if the text is not an integer in this range.
+        ArgumentTypeError: if the text is not an integer in this range.
 
     Example:
         >>> port("8000")
         8000
     """
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to 65535")
+        raise ArgumentTypeError(f"{text!r} is not an integer from 0 to 65535")
     return int(text)
 
 

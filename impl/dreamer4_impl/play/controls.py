@@ -1,7 +1,7 @@
 """Assignment of keys to actions, derived from the components of an action and the names of their classes.
 
-Classes with the names of Atari's actions are chords: UPRIGHTFIRE is ↑, → and space together. The arrow keys move the mouse
-of Sec. 4. All other classes get digits and letters in turn, then buttons without a key.
+Classes with the names of Atari's actions are chords: UPRIGHTFIRE is ↑, → and space together. The arrow keys move the
+mouse of Sec. 4. All other classes get digits and letters in turn, then buttons without a key.
 """
 
 import re
@@ -41,7 +41,7 @@ def controls(components: Sequence[Component], names: Mapping[str, Sequence[str]]
         names: names of the classes, switches or numbers, by component; components may be missing.
 
     Returns:
-        Object with `components` (name, idle value and bindings of each) and `keys` (every key once, in the order to show).
+        Object with `components` (name, idle value and bindings of each) and `keys` (every key once, in display order).
 
     Example:
         >>> layout = controls([Categorical("move", 3)], {"move": ["NOOP", "LEFT", "LEFTFIRE"]})

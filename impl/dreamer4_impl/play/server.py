@@ -1,8 +1,8 @@
 """HTTP server of the page; refuses requests that come from other pages.
 
-Any page in the same browser can send requests to localhost, and could read the responses under a host name that its owner
-redirects here (DNS rebinding). Therefore `Host` must be a name that cannot be redirected, `Origin` must be the page's own,
-and a body must be JSON, which a form cannot send.
+Any page in the same browser can send requests to localhost, and could read the responses under a host name that its
+owner redirects here (DNS rebinding). Therefore `Host` must be a name that cannot be redirected, `Origin` must be the
+page's own, and a body must be JSON, which a form cannot send.
 """
 
 import ipaddress

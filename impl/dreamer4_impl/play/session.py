@@ -118,8 +118,8 @@ class Session:
         """State of the session for the page.
 
         Returns:
-            JSON object; `undo` is the number of frames that can be undone, `recorded` the number of recorded frames after
-            the current one, `milliseconds` the time of the decoder for the current frame.
+            JSON object; `undo` is the number of frames that can be undone, `recorded` the number of recorded frames
+            after the current one, `milliseconds` the time of the decoder for the current frame.
         """
         return {
             "frame": self.frame,

@@ -45,6 +45,7 @@ def imagined_returns(
 
     Raises:
         SkippedError: if the model has no agent, or there is no prior.
+        ValueError: if the actions do not have the shapes or names of the model.
     """
     if model.agent is None:
         raise SkippedError("the model has no agent")

@@ -71,8 +71,8 @@ def shown_steps(steps: Sequence[int]) -> int:
 def open_loop(model: Dreamer4, data: HeldOut, plan: OpenLoopSettings) -> SectionResult:
     """Roll out every held-out clip and score the frames against the recording and the baselines.
 
-    `copy` repeats the last context frame. `reconstruction` is the tokenizer's reconstruction of the true frame, an upper
-    bound for frames decoded from predicted latents. `shuffled` uses the actions of another clip from the first
+    `copy` repeats the last context frame. `reconstruction` is the tokenizer's reconstruction of the true frame, an
+    upper bound for frames decoded from predicted latents. `shuffled` uses the actions of another clip from the first
     predicted frame on.
 
     Args:
@@ -140,6 +140,10 @@ class _Batch:
 
         Returns:
             Decoded frames, (B, H, height, width, C).
+
+        Raises:
+            TypeError: if an action component has a wrong type or dtype.
+            ValueError: if the actions do not have the shapes or names of the model.
         """
         context, frames = self.z[:, : self.plan.context], self.truth.shape[1]
         actions = {name: values[:, : self.plan.length] for name, values in clips.actions_on(self.device).items()}
@@ -177,7 +181,7 @@ def _possible_steps(model: Dreamer4, plan: OpenLoopSettings, result: SectionResu
 
 
 def _shuffled(clips: Clips, plan: OpenLoopSettings, result: SectionResult) -> Clips | None:
-    """Clips with the actions of other clips after the context; a random cycle, so that no clip keeps its own actions."""
+    """Clips with the actions of other clips after the context, by a random cycle, so that no clip keeps its own."""
     if set(clips.actions) == {"labelled"} or not clips.labelled[:, plan.context :].any() or len(clips) < 2:
         result.notes.append("Actions were not shuffled: this needs at least two clips with actions.")
         return None

@@ -32,6 +32,8 @@ def reward_prediction(model: Dreamer4, data: HeldOut, context: int, batch: int =
 
     Raises:
         SkippedError: if the model has no agent, or all scored rewards are 0.
+        TypeError: if an action component has a wrong type or dtype.
+        ValueError: if the actions do not have the shapes or names of the model.
     """
     result, noise = SectionResult(), torch.Generator(model.dynamics.registers.device).manual_seed(seed)
     predicted = torch.cat([predict_rewards(model, clips, noise) for clips in data.clips.batches(batch)])[:, context:]
@@ -65,6 +67,8 @@ def predict_rewards(model: Dreamer4, clips: Clips, noise: torch.Generator) -> Fl
 
     Raises:
         SkippedError: if the model has no agent.
+        TypeError: if an action component has a wrong type or dtype.
+        ValueError: if the actions do not have the shapes or names of the model.
     """
     if model.agent is None:
         raise SkippedError("the model has no agent")

@@ -13,8 +13,8 @@ from dreamer4_impl.models.tokenizer import Tokenizer
 def tokenizer_quality(tokenizer: Tokenizer, data: HeldOut, batch: int = 16, seed: int = 0) -> SectionResult:
     """Score reconstructions of all frames of the clips except the first.
 
-    The tokenizer encodes a frame with its context of earlier frames. `copy` is the previous frame. PCA has as many values
-    per frame as the latents, and is left out if there are too few training frames.
+    The tokenizer encodes a frame with its context of earlier frames. `copy` is the previous frame. PCA has as many
+    values per frame as the latents, and is left out if there are too few training frames.
 
     Args:
         tokenizer: tokenizer in evaluation mode.
