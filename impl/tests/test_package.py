@@ -12,10 +12,10 @@ import dreamer4_impl
 PACKAGE = Path(dreamer4_impl.__file__).parent
 
 
-#: What the extra of a sub-package brings, or numpy and rich, which everybody has.
+#: Packages that a folder may import in addition, installed by an extra or required by the wheel (numpy, rich, jinja2).
 EXTRAS = {
     "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
-    "evaluation": {"numpy", "rich", "matplotlib", "PIL"},
+    "evaluation": {"numpy", "rich", "matplotlib", "PIL", "jinja2"},
     "play": {"numpy", "PIL"},
     "checkpoints": {"safetensors"},
     "training": {"numpy", "rich"},

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from dreamer4_impl.checkpoints.checkpoint import Checkpoint, locate, read, save
-from dreamer4_impl.checkpoints.settings import Data, PhaseName
+from dreamer4_impl.checkpoints.names import PhaseName
+from dreamer4_impl.checkpoints.settings import Data
 from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.loading import CLIP, held_out_clips, print_message
 from dreamer4_impl.play.recorded_clip import write_clip

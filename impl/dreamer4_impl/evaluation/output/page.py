@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from dreamer4_impl.evaluation.bars import Verdict
 from dreamer4_impl.evaluation.evaluation import SECTIONS, Evaluation
@@ -39,7 +38,7 @@ class _Section:
     skipped: str = ""
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
-    plots: Mapping[str, Markup] = field(default_factory=dict)
+    plots: Mapping[str, str] = field(default_factory=dict)
     images: Sequence[_Image] = ()
 
 
@@ -77,7 +76,7 @@ def _section(name: str, evaluation: Evaluation) -> _Section:
         TITLES[name],
         tables=[table for table in tables(evaluation.measures) if table.section == name],
         notes=evaluation.notes.get(name, []),
-        plots={title: Markup(svg) for title, svg in drawn.items() if svg},
+        plots={title: svg for title, svg in drawn.items() if svg},
         images=list(_images(evaluation)) if rollout else (),
     )
 
