@@ -28,7 +28,7 @@ def test_each_timestep_is_mixed_at_its_own_level():
             torch.testing.assert_close(z[b, t], (1 - level) * z0[b, t] + level * z1[b, t], rtol=1e-15, atol=0)
 
 
-def test_half_precision_is_rounded_once_and_comes_back_in_the_dtype_of_the_data():
+def test_half_precision_is_rounded_once_to_the_dtype_of_the_data():
     z0, z1 = pair(torch.bfloat16)
     tau = torch.full((2, 3), 0.9)
     expected = ((1 - tau[..., None, None]) * z0.float() + tau[..., None, None] * z1.float()).bfloat16()
@@ -43,7 +43,7 @@ def test_gradient_of_the_data_is_the_level():
 
 
 @pytest.mark.parametrize(
-    ("z0", "z1", "tau", "error", "sentence"),
+    ("z0", "z1", "tau", "error", "message"),
     [
         (torch.zeros(2, 3), torch.zeros(2, 1), torch.zeros(2), ValueError, r"z0 must have shape of z1 = \(2, 1\)"),
         (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(3), ValueError, "tau must have shape of the leading axes"),
@@ -51,6 +51,6 @@ def test_gradient_of_the_data_is_the_level():
         (torch.zeros(2, device="meta"), torch.zeros(2), torch.zeros(2), ValueError, "z0 must lie on cpu .* got meta"),
     ],
 )
-def test_bad_corruption_input_gets_a_sentence(z0, z1, tau, error, sentence):
-    with pytest.raises(error, match=sentence):
+def test_invalid_input_raises_and_names_the_argument(z0, z1, tau, error, message):
+    with pytest.raises(error, match=message):
         corrupt(z0, z1, tau)

@@ -45,7 +45,7 @@ def test_a_perfect_predictor_is_reproduced(num_steps, time):
     torch.testing.assert_close(frame, perfect, rtol=1e-6, atol=1e-6)
 
 
-def test_start_is_the_given_noise_and_the_sample_a_function_of_it(recorder, mixing):
+def test_the_sample_starts_from_the_noise_argument(recorder, mixing):
     network, noise = recorder(mixing), torch.randn(2, 2, 3, generator=seeded(), dtype=torch.float64)
     first = sample_frame(network, context(), noise=noise, context_level=1.0)
     again = sample_frame(network, context(), noise=noise, context_level=1.0)
@@ -53,7 +53,7 @@ def test_start_is_the_given_noise_and_the_sample_a_function_of_it(recorder, mixi
     assert torch.equal(first, again)
 
 
-def test_start_is_standard_normal_where_none_is_given(recorder):
+def test_start_is_standard_normal_by_default(recorder):
     network = recorder(lambda z, *_: z)
     sample_frame(network, torch.zeros(100, 0, 32, 16), generator=seeded())
     start = network.calls[0].z
@@ -61,7 +61,7 @@ def test_start_is_standard_normal_where_none_is_given(recorder):
     assert abs(start.var() - 1) < 6 * math.sqrt(2 / start.numel())
 
 
-def test_context_carries_ten_percent_noise_drawn_once_and_kept(recorder):
+def test_context_has_ten_percent_noise_that_is_drawn_once(recorder):
     network, clean = recorder(lambda z, *_: z), torch.ones(50, 4, 8, 8)
     sample_frame(network, clean, generator=seeded())
     past = [call.z[:, :-1] for call in network.calls]
@@ -94,7 +94,7 @@ def test_clean_context_reaches_the_network_unchanged(recorder, mixing):
     assert all(torch.equal(call.z[:, :-1], context()) for call in network.calls)
 
 
-def test_inputs_are_never_changed_after_the_call_and_labels_neither():
+def test_inputs_and_labels_of_a_call_are_not_changed_afterwards():
     kept = []
 
     def network(z, tau, d, actions):
@@ -105,7 +105,7 @@ def test_inputs_are_never_changed_after_the_call_and_labels_neither():
     assert all(torch.equal(a, b) for call in kept for a, b in (call[:2], call[2:4], call[4:]))
 
 
-def test_every_call_gets_all_actions_up_to_its_frame(recorder, mixing):
+def test_every_call_receives_all_actions_up_to_its_frame(recorder, mixing):
     network = recorder(mixing)
     actions = torch.randn(2, 5, 1, generator=seeded(), dtype=torch.float64)
     generate(network, context(), 2, 2, actions=actions, generator=seeded())
@@ -113,7 +113,7 @@ def test_every_call_gets_all_actions_up_to_its_frame(recorder, mixing):
         assert torch.equal(call.actions, actions[:, :time])
 
 
-def test_generation_corrupts_each_frame_once_and_keeps_its_corruption(recorder, mixing):
+def test_generation_corrupts_each_frame_once(recorder, mixing):
     network = recorder(mixing)
     frames = generate(network, context(), frames=3, generator=seeded())
     assert frames.shape == (2, 3, 2, 3)
@@ -123,7 +123,7 @@ def test_generation_corrupts_each_frame_once_and_keeps_its_corruption(recorder, 
         assert torch.equal(call.z[:, :seen], last[:, :seen])
 
 
-def test_generated_frames_become_context_with_ten_percent_noise_of_their_own(recorder):
+def test_generated_frames_become_context_with_independent_noise(recorder):
     network = recorder(lambda z, *_: torch.full_like(z, 3.0))
     generate(network, torch.zeros(50, 0, 8, 8), frames=3, generator=seeded())
     noise = (network.calls[-1].z[:, :2] - 0.9 * 3.0) / 0.1
@@ -159,7 +159,7 @@ def test_half_precision_frames_keep_a_float32_state_between_steps(recorder):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"context": torch.zeros(2, 3, 2)}, r"context must have shape \(B, T, S, D\); got \(2, 3, 2\)"),
         ({"num_steps": 3}, "num_steps must be a power of two, 1 or more; got 3"),
@@ -173,12 +173,12 @@ def test_half_precision_frames_keep_a_float32_state_between_steps(recorder):
         ),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(change, sentence):
+def test_invalid_input_raises_and_names_the_argument(change, message):
     given = {"network": lambda z, *_: z, "context": context()}
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         sample_frame(**{**given, **change})
 
 
-def test_generation_of_no_frames_is_refused():
+def test_generation_of_zero_frames_raises():
     with pytest.raises(ValueError, match="frames must be 1 or more; got 0"):
         generate(lambda z, *_: z, context(), 0)

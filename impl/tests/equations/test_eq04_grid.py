@@ -48,7 +48,7 @@ def test_levels_of_neighbours_are_independent_given_d():
     assert within(int((both[:, 0] == both[:, 1]).sum()), len(both), 0.5)
 
 
-def test_d_is_drawn_per_timestep_unless_per_sequence_is_asked_for():
+def test_d_is_drawn_per_timestep_by_default():
     _, per_timestep = sample_tau_d(8, 16, generator=seeded())
     _, per_sequence = sample_tau_d(8, 16, generator=seeded(), per="sequence")
     assert all(len(row.unique()) > 1 for row in per_timestep)
@@ -56,7 +56,7 @@ def test_d_is_drawn_per_timestep_unless_per_sequence_is_asked_for():
 
 
 @pytest.mark.parametrize("per", ["timestep", "sequence"])
-def test_declared_split_puts_its_share_of_sequences_at_d_min_and_none_of_the_others(per):
+def test_declared_split_puts_exactly_its_share_of_sequences_at_d_min(per):
     _, d = sample_tau_d(2000, 3, k_max=8, generator=seeded(), per=per, d_min_share=0.25)
     assert (d[:500] == 1 / 8).all()
     steps, counts = d[500:, 0].unique(return_counts=True)
@@ -69,7 +69,7 @@ def test_split_of_a_ladder_of_one_step_is_that_step():
     assert (d == 1).all()
 
 
-def test_given_generator_decides_and_the_global_state_is_left_alone():
+def test_a_generator_determines_the_draws_and_not_the_global_state():
     before = torch.get_rng_state()
     first, again, other = (sample_tau_d(4, 8, generator=seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first[0], again[0])
@@ -89,7 +89,7 @@ def test_without_a_generator_the_global_seed_decides():
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         ({"k_max": 0}, "k_max must be a power of two, 1 or more; got 0"),
         ({"k_max": 8.0}, "k_max must be a power of two, 1 or more; got 8.0"),
@@ -98,6 +98,6 @@ def test_without_a_generator_the_global_seed_decides():
         ({"k_max": 1, "d_min_share": 0.0}, "d_min_share must be 1 where k_max is 1"),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_input_raises_and_names_the_argument(options, message):
+    with pytest.raises(ValueError, match=message):
         sample_tau_d(2, 2, **options)

@@ -14,6 +14,6 @@ def test_perceptual_term_enters_the_tokenizer_loss_at_one_fifth():
     assert (mse.grad.item(), lpips.grad.item()) == (1.0, pytest.approx(0.2))
 
 
-def test_tokenizer_terms_of_different_shapes_are_refused():
+def test_terms_of_different_shapes_raise():
     with pytest.raises(ValueError, match=r"lpips must have shape of mse = \(\); got \(2,\)"):
         tokenizer_loss(torch.tensor(1.0), torch.ones(2))

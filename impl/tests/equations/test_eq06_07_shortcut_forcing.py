@@ -126,7 +126,7 @@ def test_every_input_of_a_perfect_predictor_lies_at_its_label(recorder):
         torch.testing.assert_close(call.z, (1 - level) * z0 + level * z1, rtol=1e-14, atol=1e-14)
 
 
-def test_all_calls_get_the_actions_of_their_sequences(recorder):
+def test_every_call_receives_the_actions_of_its_sequences(recorder):
     z1, z0, tau, d, actions = mixed()
     d = torch.tensor([[D_MIN] * 3, [1.0, D_MIN, D_MIN]])
     tau = torch.zeros(2, 3)
@@ -151,12 +151,12 @@ def test_teacher_is_not_called_where_the_declared_split_leaves_no_sequence(recor
     assert len(network.calls) == 1
 
 
-def test_looking_for_the_teachers_sequences_is_what_makes_the_host_wait(mixing, no_host_sync):
+def test_only_reading_the_teachers_sequences_makes_the_host_wait(mixing, no_host_sync):
     with no_host_sync, pytest.raises(AssertionError, match="makes the host wait"):
         shortcut_forcing_loss_at(mixing, *mixed(), k_max=K_MAX)
 
 
-def test_a_compiled_loss_does_not_look_and_has_the_same_value(mixing):
+def test_a_compiled_loss_does_not_read_d_and_has_the_same_value(mixing):
     z1, z0, tau, d, actions = draw(3, 2)
     d[0], tau[0] = D_MIN, 0.5
     torch.compiler.reset()
@@ -173,7 +173,7 @@ def test_k_max_one_is_the_flow_loss_alone(recorder):
     torch.testing.assert_close(loss, 0.1 * (z0 - z1).square().mean())
 
 
-def test_teacher_sees_only_the_sequences_that_need_it(recorder, mixing):
+def test_teacher_is_called_only_on_sequences_above_d_min(recorder, mixing):
     z1, z0, tau, d, actions = draw(4, 2)
     d[[0, 2]], d[1, 0], d[3, 1] = D_MIN, 0.5, 1.0
     tau.zero_()
@@ -192,7 +192,7 @@ def test_the_callers_choice_of_teacher_rows_does_not_change_the_value(rows, mixi
     assert torch.equal(found, given)
 
 
-def test_a_timestep_above_d_min_that_the_caller_left_out_is_nan_and_no_other():
+def test_a_timestep_above_d_min_without_teacher_is_nan():
     z1, z0, tau, d, _ = mixed()
     loss = shortcut_forcing_loss_at(
         lambda z, *_: z, z1, z0, tau, d, k_max=K_MAX, reduction="none", teacher_rows=slice(1, None)
@@ -217,7 +217,7 @@ def test_no_gradient_flows_through_the_teacher():
     torch.testing.assert_close(theta.grad, (2 * weight * z * (0.7 * z - target)).mean((2, 3)).sum())
 
 
-def test_half_precision_velocities_start_from_what_the_network_was_given(recorder, mixing):
+def test_half_precision_velocities_start_from_the_rounded_input(recorder, mixing):
     network, given = recorder(mixing), draw(3, 4, torch.bfloat16)
     loss = shortcut_forcing_loss_at(network, *given, k_max=K_MAX, reduction="none", teacher_rows=slice(None))
     first, second, student = network.calls
@@ -262,7 +262,7 @@ def test_drawn_loss_is_reproducible_and_leaves_the_global_state_alone(mixing):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_drawn_noise_is_standard_normal_and_its_own_for_every_element(recorder):
+def test_drawn_noise_is_standard_normal_and_independent(recorder):
     z1 = torch.zeros(64, 16, 4, 4)
     network = recorder(lambda z, *_: z)
     shortcut_forcing_loss(network, z1, k_max=K_MAX, generator=torch.Generator().manual_seed(0))
@@ -273,7 +273,7 @@ def test_drawn_noise_is_standard_normal_and_its_own_for_every_element(recorder):
     assert len(z0.unique()) > 0.99 * z0.numel()
 
 
-def test_declared_split_calls_the_teacher_on_the_other_sequences_without_looking(recorder, mixing, no_host_sync):
+def test_declared_split_calls_the_teacher_without_reading_d(recorder, mixing, no_host_sync):
     network = recorder(mixing)
     with no_host_sync:
         shortcut_forcing_loss(network, torch.zeros(8, 3, 2, 2), k_max=K_MAX, d_min_share=0.75)
@@ -283,7 +283,7 @@ def test_declared_split_calls_the_teacher_on_the_other_sequences_without_looking
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "sentence"),
+    ("change", "error", "message"),
     [
         ({"z1": torch.zeros(2, 3, 4)}, ValueError, r"z1 must have shape \(B, T, S, D\); got \(2, 3, 4\)"),
         ({"z1": torch.zeros(0, 3, 2, 3)}, ValueError, "z1 must have at least one element"),
@@ -301,8 +301,8 @@ def test_declared_split_calls_the_teacher_on_the_other_sequences_without_looking
         ({"network": lambda *_: None}, TypeError, "the network's output must be a torch tensor; got NoneType"),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(change, error, sentence):
+def test_invalid_input_raises_and_names_the_argument(change, error, message):
     z1, z0, tau, d, actions = mixed()
     given = {"network": lambda z, *_: z, "z1": z1, "z0": z0, "tau": tau, "d": d, "actions": actions, "k_max": K_MAX}
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=message):
         shortcut_forcing_loss_at(**{**given, **change})

@@ -15,6 +15,6 @@ def test_ramp_weight_of_half_precision_levels_is_float32():
     assert ramp_weight(torch.zeros(2, dtype=torch.bfloat16)).dtype == torch.float32
 
 
-def test_integer_levels_have_no_ramp_weight():
+def test_integer_levels_raise():
     with pytest.raises(TypeError, match=r"tau must be a floating-point tensor; got torch\.int64"):
         ramp_weight(torch.tensor([0, 1]))

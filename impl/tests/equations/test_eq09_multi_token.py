@@ -10,7 +10,7 @@ from dreamer4_impl.equations.eq09_multi_token import multi_token_loss, multi_tok
 
 @pytest.mark.parametrize("time", [1, 3, 12])
 @pytest.mark.parametrize(("first", "length"), [(0, 8), (0, 7), (1, 8)])
-def test_the_head_at_distance_n_is_given_the_value_n_steps_ahead(time, first, length):
+def test_the_target_at_distance_n_is_the_value_n_steps_ahead(time, first, length):
     x = torch.arange(2 * time).reshape(2, time)
     targets, valid = multi_token_targets(x, length, first=first)
     assert targets.shape == valid.shape == (2, time, length - first + 1)
@@ -25,21 +25,21 @@ def test_nine_distances_by_default():
     assert multi_token_targets(torch.zeros(1, 2))[0].shape == (1, 2, 9)
 
 
-def test_components_of_an_action_stay_together():
+def test_components_of_an_action_are_indexed_together():
     x = torch.arange(12.0).reshape(1, 4, 3)
     targets, _ = multi_token_targets(x, 2)
     assert targets.shape == (1, 4, 3, 3)
     assert torch.equal(targets[0, 1, 2], x[0, 3])
 
 
-def test_distances_are_averaged_over_their_valid_positions_and_added_up():
+def test_distances_are_averaged_over_valid_positions_and_summed():
     log_prob = torch.randn(3, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     _, valid = multi_token_targets(torch.zeros(3, 4), 5)
     expected = -sum(log_prob[:, : 4 - n, n].mean() for n in range(4))
     torch.testing.assert_close(multi_token_loss(log_prob, valid), expected)
 
 
-def test_nothing_past_the_end_matters_not_even_nan():
+def test_values_past_the_end_do_not_matter_even_nan():
     _, valid = multi_token_targets(torch.zeros(2, 3), 4)
     log_prob = torch.full((2, 3, 5), -1.0)
     poisoned = torch.where(valid, log_prob, math.nan).requires_grad_(True)
@@ -56,7 +56,7 @@ def test_nan_inside_the_sequence_is_visible():
     assert multi_token_loss(log_prob, torch.ones(1, 3, 2, dtype=torch.bool)).isnan()
 
 
-def test_bad_input_gets_a_sentence_that_names_the_argument():
+def test_invalid_input_raises_and_names_the_argument():
     with pytest.raises(ValueError, match=r"x must be a tensor of shape \(B, T, …\)"):
         multi_token_targets(torch.zeros(3))
     with pytest.raises(ValueError, match=r"first must lie in \[0, 2\]; got 3"):

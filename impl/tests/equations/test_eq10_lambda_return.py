@@ -48,7 +48,7 @@ def test_horizon_one_is_reward_plus_discounted_value():
     assert lambda_returns(reward, value, cont, gamma=0.5).tolist() == [[3.0]]
 
 
-def test_an_end_cuts_everything_after_it_and_nothing_before():
+def test_an_episode_end_cuts_everything_after_it():
     reward, value, cont = trajectory(1, 6)
     cont[0, 3] = 0
     changed_reward, changed_value = reward.clone(), value.clone()
@@ -73,13 +73,13 @@ def test_gradient_equals_that_of_the_recursion():
     )
 
 
-def test_advantage_is_the_return_minus_the_states_own_value_and_nothing_else():
+def test_advantage_is_the_return_minus_the_value_of_the_state():
     reward, value, cont = trajectory(3, 7)
     expected = recursion(reward, value, cont, 0.997, 0.95) - value[:, :7]
     torch.testing.assert_close(advantages(reward, value, cont), expected)
 
 
-def test_value_loss_is_the_mean_two_hot_cross_entropy_with_a_constant_target():
+def test_value_loss_is_the_mean_two_hot_cross_entropy():
     logits = torch.randn(5, 255, generator=torch.Generator().manual_seed(0)).requires_grad_()
     returns = torch.tensor([0.0, 1.5, -20.0, 300.0, 1e9], requires_grad=True)
     loss = value_loss(logits, returns)
@@ -97,7 +97,7 @@ def test_nan_reward_is_visible():
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "sentence"),
+    ("change", "error", "message"),
     [
         ({"reward": torch.zeros(2, 0), "cont": torch.zeros(2, 0)}, ValueError, "reward must have a horizon H of 1"),
         ({"reward": torch.zeros(3)}, ValueError, r"reward must have shape \(B, H\); got \(3,\)"),
@@ -108,7 +108,7 @@ def test_nan_reward_is_visible():
         ({"lam": -0.5}, ValueError, r"lam must lie in \[0, 1\]; got -0.5"),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(change, error, sentence):
+def test_invalid_input_raises_and_names_the_argument(change, error, message):
     given = {"reward": torch.zeros(2, 3), "value": torch.zeros(2, 4), "cont": torch.zeros(2, 3)}
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=message):
         lambda_returns(**{**given, **change})

@@ -124,7 +124,7 @@ def test_a_frozen_prior_starts_at_no_divergence_and_does_not_follow_the_policy()
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "sentence"),
+    ("change", "error", "message"),
     [
         ({"action": torch.zeros(7)}, TypeError, "action must be an integer tensor; got torch.float32"),
         ({"action": torch.zeros(6).long()}, ValueError, "action must have shape of advantage"),
@@ -135,13 +135,13 @@ def test_a_frozen_prior_starts_at_no_divergence_and_does_not_follow_the_policy()
         ({"beta": -1.0}, ValueError, r"beta must lie in \[0, inf\]; got -1.0"),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(change, error, sentence):
+def test_invalid_input_raises_and_names_the_argument(change, error, message):
     given = dict(zip(("logits", "prior_logits", "action", "advantage"), batch(), strict=True))
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=message):
         policy_loss(**{**given, **change})
 
 
-def test_components_without_a_prior_and_empty_batches_are_refused():
+def test_components_without_a_prior_and_empty_batches_raise():
     with pytest.raises(ValueError, match="prior_logits must match logits one by one; got 0 for 1"):
         policy_loss_factored([torch.zeros(2, 3)], [], torch.zeros(2, 1).long(), torch.zeros(2))
     with pytest.raises(ValueError, match="advantage must have at least one element"):

@@ -33,7 +33,7 @@ def test_output_does_not_depend_on_a_constant_factor_in_the_long_run():
     assert float(out) == pytest.approx(1.0, rel=1e-3)
 
 
-def test_a_spike_stays_visible():
+def test_a_spike_is_not_clipped():
     normalise = RunningRMS(["flow"])
     for _ in range(1000):
         normalise("flow", scalar(1.0))
@@ -48,7 +48,7 @@ def test_terms_do_not_share_an_estimate():
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf, 1e30])
-def test_a_value_that_is_not_finite_passes_through_and_leaves_the_estimate_alone(poison):
+def test_a_non_finite_value_does_not_change_the_estimate(poison):
     normalise = RunningRMS(["flow"])
     normalise("flow", scalar(2.0))
     before = {name: buffer.clone() for name, buffer in normalise.state_dict().items()}
@@ -57,7 +57,7 @@ def test_a_value_that_is_not_finite_passes_through_and_leaves_the_estimate_alone
         assert torch.equal(buffer, before[name])
 
 
-def test_zero_comes_out_as_zero_with_a_finite_gradient():
+def test_zero_stays_zero_with_a_finite_gradient():
     value = torch.tensor(0.0, requires_grad=True)
     out = RunningRMS(["flow"])("flow", value)
     out.backward()
@@ -81,7 +81,7 @@ def test_one_step_may_normalise_a_term_twice_before_it_goes_backward():
     assert third.grad.item() == pytest.approx(1 / math.sqrt((0.99 * 1 + 9) / 1.99), rel=1e-5)
 
 
-def test_estimates_travel_with_the_state_dict():
+def test_estimates_are_saved_in_the_state_dict():
     saved, loaded = RunningRMS(["flow", "reward"]), RunningRMS(["flow", "reward"])
     for value in (1.0, 5.0, 2.0):
         saved("flow", scalar(value))
@@ -89,7 +89,7 @@ def test_estimates_travel_with_the_state_dict():
     assert torch.equal(saved("flow", scalar(3.0)), loaded("flow", scalar(3.0)))
 
 
-def test_evaluation_leaves_the_estimate_standing():
+def test_evaluation_does_not_change_the_estimate():
     normalise = RunningRMS(["flow"])
     normalise("flow", scalar(2.0))
     normalise.eval()
@@ -116,7 +116,7 @@ def test_divisor_is_available_before_the_value_that_updates_it():
     assert normalise.divisor("flow").dtype == torch.float32
 
 
-def test_unknown_names_and_stalling_precisions_are_refused():
+def test_unknown_names_and_half_precision_estimates_raise():
     with pytest.raises(ValueError, match="name must be one of 'flow'; got 'flwo'"):
         RunningRMS(["flow"])("flwo", scalar(1.0))
     with pytest.raises(TypeError, match=r"must keep its estimates in float32 or float64; got torch\.bfloat16"):

@@ -1,4 +1,4 @@
-"""What every public function promises: precision, device, no waiting host, no graph break."""
+"""Numerical contract of every public function: precision, device, no host synchronisation, no graph break."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_the_host_never_waits_for_the_device(any_case, inputs, no_host_sync):
         function(*arguments)
 
 
-def test_everything_lies_on_the_device_of_the_inputs_and_no_value_is_read(any_case, inputs):
+def test_results_are_on_the_device_of_the_inputs_without_reading_values(any_case, inputs):
     function, arguments = any_case(inputs(device="meta"))
     assert all(result.device.type == "meta" for result in leaves(function(*arguments)))
 

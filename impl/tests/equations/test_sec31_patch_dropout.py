@@ -19,13 +19,13 @@ def test_the_drop_rate_of_an_image_is_uniform_up_to_nine_tenths():
     assert rate.max() < 0.95
 
 
-def test_images_of_a_sequence_and_of_a_batch_are_dropped_independently():
+def test_drop_rates_of_images_are_independent():
     rate = patch_dropout(4000, 2, 400, generator=seeded()).double().mean(2)
     for pair in (rate.T, torch.stack([rate[:-1, 0], rate[1:, 0]])):
         assert abs(torch.corrcoef(pair)[0, 1]) < 6 / math.sqrt(4000)
 
 
-def test_patches_of_an_image_are_dropped_independently_given_its_rate():
+def test_patches_of_an_image_are_dropped_independently():
     dropped = patch_dropout(20000, 1, 40, generator=seeded())[:, 0].double()
     # Given p the halves are independent, and both have mean p: their covariance is the variance of p alone.
     halves = torch.stack([dropped[:, :20].mean(1), dropped[:, 20:].mean(1)])
@@ -38,7 +38,7 @@ def test_patch_dropout_is_reproducible_and_leaves_the_global_state_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_dropped_patches_become_the_embedding_and_the_others_stay():
+def test_only_dropped_patches_become_the_embedding():
     tokens, dropped, embedding = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4) < 0.5, torch.randn(5)
     replaced = replace_dropped(tokens, dropped, embedding)
     assert (replaced[dropped] == embedding).all()
@@ -46,7 +46,7 @@ def test_dropped_patches_become_the_embedding_and_the_others_stay():
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "sentence"),
+    ("change", "error", "message"),
     [
         ({"dropped": torch.zeros(2, 3, 4)}, TypeError, "dropped must be a bool tensor"),
         ({"dropped": torch.zeros(2, 3, dtype=torch.bool)}, ValueError, r"dropped must have shape \(B, T, N\)"),
@@ -54,11 +54,11 @@ def test_dropped_patches_become_the_embedding_and_the_others_stay():
         ({"tokens": torch.zeros(2, 3, 4)}, ValueError, r"tokens must have shape \(B, T, N, D\)"),
     ],
 )
-def test_bad_patch_dropout_gets_a_sentence(change, error, sentence):
+def test_invalid_input_raises_and_names_the_argument(change, error, message):
     given = {
         "tokens": torch.zeros(2, 3, 4, 5),
         "dropped": torch.zeros(2, 3, 4, dtype=torch.bool),
         "embedding": torch.zeros(5),
     }
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=message):
         replace_dropped(**{**given, **change})

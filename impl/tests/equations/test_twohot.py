@@ -18,7 +18,7 @@ def test_symlog_and_symexp_invert_each_other():
     torch.testing.assert_close(symexp(symlog(x)), x, rtol=1e-13, atol=0)
 
 
-def test_bins_are_symmetric_about_an_exact_zero_and_equally_spaced_in_symlog():
+def test_bins_are_symmetric_about_zero_and_equally_spaced_in_symlog():
     assert torch.equal(BINS, -BINS.flip(0))
     assert BINS[127] == 0
     torch.testing.assert_close(symlog(BINS), torch.linspace(-20, 20, 255, dtype=torch.float64), rtol=1e-13, atol=1e-13)
@@ -36,7 +36,7 @@ def test_encoding_puts_a_distribution_on_at_most_two_adjacent_bins(dtype):
         assert used[-1] - used[0] <= 1
 
 
-def test_a_bin_encodes_as_itself_alone():
+def test_a_bin_has_probability_one_on_itself():
     assert torch.equal(TWOHOT.encode(BINS), torch.eye(255, dtype=torch.float64))
 
 
@@ -89,7 +89,7 @@ def test_strided_values_are_encoded_like_dense_ones():
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "sentence"),
+    ("make", "error", "message"),
     [
         (lambda: TwoHot(num_bins=254), ValueError, "num_bins must be odd and at least 3; got 254"),
         (lambda: TwoHot(limit=0.0), ValueError, "limit must be above 0; got 0.0"),
@@ -98,6 +98,6 @@ def test_strided_values_are_encoded_like_dense_ones():
         (lambda: TWOHOT.cross_entropy(torch.zeros(2, 255), torch.zeros(3)), ValueError, "x must have shape"),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(make, error, sentence):
-    with pytest.raises(error, match=sentence):
+def test_invalid_input_raises_and_names_the_argument(make, error, message):
+    with pytest.raises(error, match=message):
         make()

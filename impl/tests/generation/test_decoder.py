@@ -1,4 +1,4 @@
-"""The decode engine: its frames are those of the sampler, with a graph as without, and nothing moves between them."""
+"""Interactive decoding: frames equal those of the sampler, with and without a graph; buffers keep their address."""
 
 import gc
 import weakref
@@ -18,11 +18,11 @@ from dreamer4_impl.generation import decoder as module
 from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.generation.rollout import rollout
 
-#: Of the tiny preset: frames that a time layer sees.
+#: Context of a time layer of the tiny preset, in frames.
 CONTEXT = 3
-#: A width that the Triton kernels have.
+#: A head width of the Triton kernels.
 WIDE = {"head_width": 32}
-#: Two time layers, so that the past is further away than one window.
+#: Two time layers, so that the past reaches further than one window.
 LAYERS = {"depth": 4, "time_every": 2}
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
@@ -45,10 +45,10 @@ def stepped(engine: FrameDecoder, actions: dict[str, Tensor], frames: range) -> 
 
 
 class RecordedGraph(TorchDispatchMode):
-    """A CUDA graph on a CPU: notes every operation on tensors, takes back what noting it changed, and repeats them.
+    """A CUDA graph on a CPU: records every operation on tensors, reverts its effects, and replays them.
 
-    As with the original, a repetition sees nothing of Python: neither a tensor that has taken the place of another, nor
-    a number that has changed. It draws only from generators that were registered.
+    As with a CUDA graph, a replay runs no Python: it uses neither new tensors of a variable nor new values of a number.
+    It draws only from registered generators.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class RecordedGraph(TorchDispatchMode):
 
 @pytest.fixture
 def cuda_graphs_on_a_cpu(monkeypatch):
-    """The names of torch.cuda that recording takes, for tensors of the host."""
+    """Replace the functions of torch.cuda that recording uses, so that they work on the CPU."""
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
     monkeypatch.setattr(torch.cuda, "graph", RecordedGraph.record)
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
@@ -102,7 +102,7 @@ def cuda_graphs_on_a_cpu(monkeypatch):
 
 @pytest.fixture(params=["simulated", pytest.param("cuda", marks=GPU)])
 def with_graph(request) -> Callable[..., FrameDecoder]:
-    """An engine with a graph: that of a GPU, or on a CPU the one above."""
+    """Build a decoder with a graph: a CUDA graph, or on a CPU a `RecordedGraph`."""
     if request.param == "cuda":
         return partial(FrameDecoder, graph=True)
     request.getfixturevalue("cuda_graphs_on_a_cpu")
@@ -121,9 +121,7 @@ def graph_device(with_graph) -> str:
 
 
 @pytest.mark.parametrize(("batch", "time", "frames", "num_steps"), [(2, 2, 7, 4), (1, 0, 5, 1), (3, 8, 2, 2)])
-def test_streaming_generating_and_the_sampler_without_a_cache_give_the_same_frames(
-    tiny_on, device, batch, time, frames, num_steps
-):
+def test_steps_generate_and_the_sampler_give_the_same_frames(tiny_on, device, batch, time, frames, num_steps):
     tiny = tiny_on(device)
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(batch, time), tiny.actions(batch, time + frames)
     expected = rollout(model, context, actions, frames, num_steps, seeded(device), cache=False)
@@ -135,7 +133,7 @@ def test_streaming_generating_and_the_sampler_without_a_cache_give_the_same_fram
 
 
 @pytest.mark.parametrize("time", [0, 3 * CONTEXT + 2])
-def test_a_graph_gives_the_frames_that_it_was_recorded_from(tiny_on, with_graph, graph_device, time):
+def test_a_graph_gives_the_frames_of_the_eager_computation(tiny_on, with_graph, graph_device, time):
     tiny, frames = tiny_on(graph_device), CONTEXT + 2
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, time), tiny.actions(2, time + frames)
     engines = [
@@ -154,7 +152,7 @@ def test_a_graph_gives_the_frames_that_it_was_recorded_from(tiny_on, with_graph,
 
 
 def assert_same(got: Tensor, expected: Tensor) -> None:
-    """Bit for bit on a CPU; a library of the GPU may choose another algorithm while it is recorded."""
+    """Compare bit for bit on a CPU; on a GPU a library may choose another algorithm while it is recorded."""
     rounding = 0.0 if got.device.type == "cpu" else 1e-9
     torch.testing.assert_close(got, expected, rtol=rounding, atol=rounding)
 
@@ -176,7 +174,7 @@ def test_a_graph_is_recorded_once_and_replayed_for_every_frame(tiny_on, cuda_gra
     assert (engine._recorded[0] is graph, graph.replays) == (True, 4)
 
 
-def test_torch_s_global_state_is_recorded_as_well(tiny_on, with_graph, graph_device):
+def test_a_graph_records_draws_from_the_global_state_too(tiny_on, with_graph, graph_device):
     tiny, frames = tiny_on(graph_device), []
     for build in (with_graph, partial(FrameDecoder, graph=False)):
         with torch.random.fork_rng(devices=[graph_device] if graph_device == "cuda" else []):
@@ -185,7 +183,7 @@ def test_torch_s_global_state_is_recorded_as_well(tiny_on, with_graph, graph_dev
     assert_same(*frames)
 
 
-def test_pixels_are_those_of_the_tokenizer_with_a_graph_as_without(tiny_on, with_graph, graph_device):
+def test_pixels_are_those_of_the_tokenizer_with_and_without_a_graph(tiny_on, with_graph, graph_device):
     tiny, frames, time = tiny_on(graph_device), 2 * CONTEXT + 2, 2
     model, tokenizer = tiny.dynamics(**LAYERS), tiny.tokenizer(**LAYERS)
     context, actions = tiny.latents(2, time), tiny.actions(2, time + frames)
@@ -198,7 +196,7 @@ def test_pixels_are_those_of_the_tokenizer_with_a_graph_as_without(tiny_on, with
 
 
 @pytest.mark.parametrize(("commit_pass", "passes"), [(True, 5), (False, 4)])
-def test_every_frame_takes_k_passes_and_the_one_that_commits(tiny_on, commit_pass, passes):
+def test_a_frame_takes_k_passes_and_the_commit_pass(tiny_on, commit_pass, passes):
     tiny = tiny_on()
     engine, committed = FrameDecoder(tiny.dynamics(**LAYERS), 2, commit_pass=commit_pass), []
     engine.model.register_forward_pre_hook(
@@ -209,7 +207,7 @@ def test_every_frame_takes_k_passes_and_the_one_that_commits(tiny_on, commit_pas
     assert int(engine.cache.frames) == 3
 
 
-def test_without_the_commit_pass_the_first_frame_is_the_same_and_the_past_is_another(tiny_on):
+def test_without_the_commit_pass_only_the_past_differs(tiny_on):
     tiny = tiny_on()
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, 2), tiny.actions(2, 4)
     with_pass, without = (
@@ -221,7 +219,7 @@ def test_without_the_commit_pass_the_first_frame_is_the_same_and_the_past_is_ano
 
 
 @pytest.mark.parametrize("block", [1, 5])
-def test_a_long_context_is_taken_in_by_blocks_as_if_all_at_once(tiny_on, monkeypatch, block):
+def test_a_long_context_is_committed_in_blocks_with_the_same_result(tiny_on, monkeypatch, block):
     tiny, time = tiny_on(), 4 * CONTEXT + 1
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, time), tiny.actions(2, time + 2)
     options = {"num_steps": 2, "tokenizer": tiny.tokenizer(**LAYERS)}
@@ -234,7 +232,7 @@ def test_a_long_context_is_taken_in_by_blocks_as_if_all_at_once(tiny_on, monkeyp
     assert lengths[: -(-time // block)] == [block] * (time // block) + [time % block] * bool(time % block)
 
 
-def test_an_old_frame_influences_nothing_beyond_the_windows_of_all_time_layers(tiny_on):
+def test_a_frame_beyond_all_windows_has_no_influence(tiny_on):
     tiny = tiny_on()
     model, reach = tiny.dynamics(**LAYERS), 2 * (CONTEXT - 1)
     assert model.config.transformer.layer_kinds().count("time") == 2
@@ -249,7 +247,7 @@ def test_an_old_frame_influences_nothing_beyond_the_windows_of_all_time_layers(t
     assert not torch.isclose(frames[1], unchanged).any()
 
 
-def test_in_bfloat16_frames_are_as_near_to_float32_as_those_of_the_whole_sequence(tiny_on, device):
+def test_bfloat16_frames_are_as_accurate_as_those_without_a_cache(tiny_on, device):
     half, exact = tiny_on(device, torch.bfloat16), tiny_on(device, torch.float32)
     model, truth, context = half.dynamics(**LAYERS), exact.dynamics(**LAYERS), half.latents(2, 3)
     truth.load_state_dict(model.state_dict())
@@ -261,7 +259,7 @@ def test_in_bfloat16_frames_are_as_near_to_float32_as_those_of_the_whole_sequenc
     assert (got - expected).norm() <= 2 * (whole - expected).norm()
 
 
-def test_no_frame_changes_when_later_ones_are_computed(tiny_on, with_graph, graph_device):
+def test_later_steps_do_not_change_earlier_frames(tiny_on, with_graph, graph_device):
     tiny = tiny_on(graph_device)
     engine, actions = with_graph(tiny.dynamics(**LAYERS), 2), tiny.actions(2, 6)
     frames, copies = [], []
@@ -272,7 +270,7 @@ def test_no_frame_changes_when_later_ones_are_computed(tiny_on, with_graph, grap
     assert len({frame.data_ptr() for frame in frames}) == 6
 
 
-def test_the_caller_s_action_may_change_once_a_step_has_returned(tiny_on, with_graph, graph_device):
+def test_the_callers_action_may_change_after_a_step(tiny_on, with_graph, graph_device):
     tiny = tiny_on(graph_device)
     actions = tiny.actions(2, 4)
     engines = [with_graph(tiny.dynamics(**LAYERS), 2, generator=seeded(graph_device)) for _ in range(2)]
@@ -284,7 +282,7 @@ def test_the_caller_s_action_may_change_once_a_step_has_returned(tiny_on, with_g
         assert_same(engines[1].step(held), expected[:, time])
 
 
-def test_labelled_says_at_every_step_anew_where_there_is_an_action(tiny_on, with_graph, graph_device):
+def test_labelled_may_change_at_every_step(tiny_on, with_graph, graph_device):
     tiny = tiny_on(graph_device)
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, 2), tiny.actions(2, 5)
     labelled = torch.tensor([[1, 1, 0, 1, 1], [1, 1, 1, 0, 1]], dtype=torch.bool, device=graph_device)
@@ -296,7 +294,7 @@ def test_labelled_says_at_every_step_anew_where_there_is_an_action(tiny_on, with
 
 
 @pytest.mark.parametrize("action", [None, {"keys": None, "mouse": None}])
-def test_no_action_is_an_action_too(tiny_on, with_graph, graph_device, action):
+def test_a_step_may_have_no_action(tiny_on, with_graph, graph_device, action):
     tiny = tiny_on(graph_device)
     engine = with_graph(tiny.dynamics(**LAYERS), 2, num_steps=2, generator=seeded(graph_device))
     got = torch.stack([engine.step(action) for _ in range(3)], dim=1)
@@ -304,7 +302,7 @@ def test_no_action_is_an_action_too(tiny_on, with_graph, graph_device, action):
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_what_was_saved_is_continued_as_often_as_wanted(tiny_on, with_graph, graph_device):
+def test_a_saved_past_can_be_restored_repeatedly(tiny_on, with_graph, graph_device):
     tiny = tiny_on(graph_device)
     engine = with_graph(tiny.dynamics(**LAYERS), 2, generator=seeded(graph_device), tokenizer=tiny.tokenizer(**LAYERS))
     actions, others = tiny.actions(2, 6), tiny.actions(2, 6, seed=1)
@@ -320,7 +318,7 @@ def test_what_was_saved_is_continued_as_often_as_wanted(tiny_on, with_graph, gra
     assert not torch.isclose(frames[0], first).all()
 
 
-def test_a_start_forgets_all_that_was_even_nan(tiny_on):
+def test_start_clears_the_past_even_of_nan(tiny_on):
     tiny = tiny_on()
     model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, 2), tiny.actions(2, 4)
     engine = FrameDecoder(model, 2, generator=seeded(), tokenizer=tiny.tokenizer(**LAYERS))
@@ -343,7 +341,7 @@ def live_tensors() -> list[Tensor]:
     return [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
 
 
-def test_nothing_moves_and_nothing_is_left_behind_by_a_step(tiny_on, with_graph, graph_device):
+def test_buffers_keep_their_address_and_steps_leave_no_tensor(tiny_on, with_graph, graph_device):
     tiny = tiny_on(graph_device)
     engine, actions = with_graph(tiny.dynamics(**LAYERS), 2, tokenizer=tiny.tokenizer(**LAYERS)), tiny.actions(2, 8)
     stepped(engine, actions, range(2))
@@ -355,7 +353,7 @@ def test_nothing_moves_and_nothing_is_left_behind_by_a_step(tiny_on, with_graph,
     assert [tensor.shape for tensor in live_tensors() if alive.get(id(tensor), lambda: None)() is not tensor] == []
 
 
-def test_an_engine_that_is_let_go_frees_its_cache_at_once(tiny_on, with_graph, graph_device):
+def test_a_deleted_decoder_frees_its_cache_at_once(tiny_on, with_graph, graph_device):
     tiny = tiny_on(graph_device)
     engine = with_graph(tiny.dynamics(**LAYERS), tokenizer=tiny.tokenizer(**LAYERS))
     engine.step(at(tiny.actions(1, 1), 0))
@@ -378,7 +376,7 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
 
 
 class OneDevice(TorchDispatchMode):
-    """Raises where a tensor of another device takes part: a graph cannot record a copy from the host."""
+    """Fails on an operation with a tensor of another device: a graph cannot record a copy from the host."""
 
     def __init__(self, device: str) -> None:
         super().__init__()
@@ -391,7 +389,7 @@ class OneDevice(TorchDispatchMode):
         return out
 
 
-def test_nothing_of_the_host_takes_part_in_a_frame(tiny_on):
+def test_a_frame_uses_no_tensor_of_the_host(tiny_on):
     # The device that no computation takes place on stands for one that is not the host.
     tiny = tiny_on("meta")
     engine = FrameDecoder(tiny.dynamics(**LAYERS), 2, tokenizer=tiny.tokenizer(**LAYERS))
@@ -403,7 +401,7 @@ def test_nothing_of_the_host_takes_part_in_a_frame(tiny_on):
 
 @pytest.mark.nightly
 @pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU, the next tests are about the kernels")
-def test_the_fused_kernels_under_the_interpreter_give_the_frames_of_the_whole_sequence(tiny_on):
+def test_fused_kernels_under_the_interpreter_equal_the_eager_backend(tiny_on):
     pytest.importorskip("triton")
     tiny = tiny_on("cpu", torch.float32)
     layers = {"depth": 1, "time_every": 1, **WIDE}
@@ -416,7 +414,7 @@ def test_the_fused_kernels_under_the_interpreter_give_the_frames_of_the_whole_se
 @on_a_gpu
 @pytest.mark.parametrize("backend", ["eager", "triton"])
 @pytest.mark.parametrize("graph", [True, False])
-def test_on_a_gpu_a_step_never_synchronises_and_allocates_nothing_but_its_frame(tiny_on, graph, backend):
+def test_on_a_gpu_a_step_never_synchronises_and_allocates_its_frame_only(tiny_on, graph, backend):
     tiny = tiny_on("cuda", torch.float32)
     engine = FrameDecoder(
         tiny.dynamics(**LAYERS, **WIDE, backend=backend), 2, graph=graph, tokenizer=tiny.tokenizer(**LAYERS)
@@ -438,7 +436,7 @@ def test_on_a_gpu_a_step_never_synchronises_and_allocates_nothing_but_its_frame(
 
 @on_a_gpu
 @pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.nightly)])
-def test_on_a_gpu_the_fused_kernels_in_a_graph_give_the_frames_of_the_whole_sequence(tiny_on, compile):
+def test_on_a_gpu_fused_kernels_in_a_graph_equal_the_eager_backend(tiny_on, compile):
     tiny, frames = tiny_on("cuda", torch.float32), 2 * CONTEXT + 2
     context, actions = tiny.latents(2, 5), tiny.actions(2, 5 + frames)
     expected = rollout(tiny.dynamics(**LAYERS, **WIDE), context, actions, frames, 4, seeded("cuda"), cache=False)
@@ -449,7 +447,7 @@ def test_on_a_gpu_the_fused_kernels_in_a_graph_give_the_frames_of_the_whole_sequ
 
 
 @on_a_gpu
-def test_on_a_gpu_autocast_leaves_the_graph_out(tiny_on):
+def test_on_a_gpu_autocast_disables_the_graph(tiny_on):
     tiny = tiny_on("cuda", torch.float32)
     with torch.autocast("cuda", torch.bfloat16):
         engine = FrameDecoder(tiny.dynamics(**LAYERS))
@@ -459,7 +457,7 @@ def test_on_a_gpu_autocast_leaves_the_graph_out(tiny_on):
             FrameDecoder(tiny.dynamics(**LAYERS), graph=True)
 
 
-def test_the_pass_over_a_frame_is_compiled_once_for_denoising_and_once_for_committing(tiny_on, monkeypatch):
+def test_the_pass_is_compiled_once_for_denoising_and_once_for_commit(tiny_on, monkeypatch):
     torch.compiler.reset()
     tiny = tiny_on("cpu", torch.float32)
     counter = CompileCounterWithBackend("eager")
@@ -475,7 +473,7 @@ def test_the_pass_over_a_frame_is_compiled_once_for_denoising_and_once_for_commi
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"num_steps": 3}, "num_steps must be a power of two"),
         ({"num_steps": 16}, r"num_steps must lie in \[1, 8\]; got 16"),
@@ -484,18 +482,18 @@ def test_the_pass_over_a_frame_is_compiled_once_for_denoising_and_once_for_commi
         ({"graph": True}, "graph=True needs a model on a CUDA device; got one on cpu"),
     ],
 )
-def test_an_engine_that_cannot_be_gets_a_sentence(tiny_on, change, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_options_of_a_decoder_raise(tiny_on, change, message):
+    with pytest.raises(ValueError, match=message):
         FrameDecoder(tiny_on().dynamics(**LAYERS), **change)
 
 
-def test_a_generator_of_another_device_gets_a_sentence(tiny_on):
+def test_a_generator_on_another_device_raises(tiny_on):
     with pytest.raises(ValueError, match="generator must lie on meta like the model; got cpu"):
         FrameDecoder(tiny_on("meta").dynamics(**LAYERS), generator=seeded())
 
 
 @pytest.mark.parametrize(
-    ("context", "error", "sentence"),
+    ("context", "error", "message"),
     [
         (torch.zeros(2, 5, 6), ValueError, r"context must have shape \(B, T, S, D\); got \(2, 5, 6\)"),
         (torch.zeros(1, 0, 5, 6), ValueError, r"context must have shape .* = \(2, 0, 5, 6\); got \(1, 0, 5, 6\)"),
@@ -504,19 +502,19 @@ def test_a_generator_of_another_device_gets_a_sentence(tiny_on):
         (torch.zeros(2, 0, 5, 6, dtype=torch.int64), TypeError, "context must be a floating-point tensor"),
     ],
 )
-def test_a_context_that_does_not_fit_gets_a_sentence_even_without_frames(tiny_on, context, error, sentence):
-    with pytest.raises(error, match=sentence):
+def test_a_context_of_wrong_shape_raises_even_without_frames(tiny_on, context, error, message):
+    with pytest.raises(error, match=message):
         FrameDecoder(tiny_on().dynamics(**LAYERS), 2).start(context)
 
 
-def test_actions_of_another_length_than_the_context_get_a_sentence(tiny_on):
+def test_actions_of_another_length_than_the_context_raise(tiny_on):
     tiny = tiny_on()
     with pytest.raises(ValueError, match=r"actions must begin with the axes \(B, T\) = \(2, 3\); got \(2, 4, 4\)"):
         FrameDecoder(tiny.dynamics(**LAYERS), 2).start(tiny.latents(2, 3), tiny.actions(2, 4))
 
 
 KEYS, MOUSE = torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64)
-#: What no step takes.
+#: Invalid actions of a step.
 WRONG_ACTIONS = {
     "no mapping": (KEYS, TypeError, "action must be None or map names of components to tensors; got Tensor"),
     "no tensor": ({"keys": KEYS, "mouse": 3}, TypeError, r"action\['mouse'\] must be a torch tensor; got int"),
@@ -539,10 +537,10 @@ WRONG_ACTIONS = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_ACTIONS)
-def test_an_action_that_does_not_fit_gets_a_sentence_and_the_next_may_be_right(tiny_on, wrong):
+def test_an_invalid_action_raises_and_the_next_valid_one_works(tiny_on, wrong):
     engine = FrameDecoder(tiny_on().dynamics(**LAYERS), 2)
-    action, error, sentence = WRONG_ACTIONS[wrong]
-    with pytest.raises(error, match=sentence):
+    action, error, message = WRONG_ACTIONS[wrong]
+    with pytest.raises(error, match=message):
         engine.step(action)
     engine.step({"keys": KEYS, "mouse": MOUSE})
     with pytest.raises((TypeError, ValueError), match="action"):
@@ -560,7 +558,7 @@ def test_an_action_that_does_not_fit_gets_a_sentence_and_the_next_may_be_right(t
         {"keys": KEYS, "mouse": MOUSE, "labelled": MOUSE == 0},
     ],
 )
-def test_a_step_unlike_the_first_gets_a_sentence(tiny_on, action):
+def test_a_step_with_other_components_than_the_first_raises(tiny_on, action):
     engine = FrameDecoder(tiny_on().dynamics(**LAYERS), 2)
     engine.step({"mouse": MOUSE, "keys": KEYS})
     with pytest.raises(

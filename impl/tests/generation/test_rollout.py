@@ -1,4 +1,4 @@
-"""Generating frames: with the model's cache as without, and what every pass is given."""
+"""Rollouts: frames with and without a cache are equal; inputs of every pass."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def seeded(device="cpu", seed=0):
 @pytest.mark.parametrize(
     ("batch", "time", "frames", "num_steps"), [(2, 3, 2, 4), (3, 0, 3, 1), (1, 1, 12, 2), (2, 9, 2, 8)]
 )
-def test_with_a_cache_the_frames_are_those_without_beyond_the_window_too(
+def test_frames_with_and_without_a_cache_are_equal_beyond_the_window(
     tiny_on, device, agent, batch, time, frames, num_steps
 ):
     tiny = tiny_on(device)
@@ -29,7 +29,7 @@ def test_with_a_cache_the_frames_are_those_without_beyond_the_window_too(
     torch.testing.assert_close(cached, whole, rtol=1e-9, atol=1e-9)
 
 
-def test_both_ways_leave_the_generator_in_the_same_state(tiny_on, device):
+def test_with_and_without_cache_the_generator_ends_in_the_same_state(tiny_on, device):
     tiny = tiny_on(device)
     model, states = tiny.dynamics(), []
     for cache in (True, False):
@@ -48,7 +48,7 @@ def test_a_clip_may_have_no_actions(tiny_on, device):
 
 
 class Spy:
-    """Notes what every pass of a model is given, as it is then."""
+    """Records copies of the arguments of every pass of a model."""
 
     def __init__(self, model):
         self.calls = []
@@ -58,7 +58,7 @@ class Spy:
         self.calls.append((*tree_map(Tensor.clone, given), named))
 
 
-def test_every_frame_takes_k_passes_that_leave_no_trace_and_one_that_does(tiny_on):
+def test_every_frame_takes_k_passes_without_commit_and_one_with(tiny_on):
     tiny = tiny_on()
     model = tiny.dynamics()
     spy = Spy(model)
@@ -83,7 +83,7 @@ def test_every_frame_takes_k_passes_that_leave_no_trace_and_one_that_does(tiny_o
         assert 0.5 < noise.std() < 1.5
 
 
-def test_context_corruption_is_not_lost_under_the_cache(tiny_on):
+def test_context_is_corrupted_with_a_cache_too(tiny_on):
     tiny = tiny_on()
     model = tiny.dynamics()
     spy, context = Spy(model), tiny.latents(2, 3)
@@ -106,7 +106,7 @@ def test_the_sample_depends_on_context_actions_and_noise(tiny_on):
     assert not torch.isclose(frames[:, 1], changed[:, 1]).any()
 
 
-def test_in_bfloat16_the_cache_is_as_near_to_float32_as_the_whole_sequence(tiny_on, device):
+def test_bfloat16_with_a_cache_is_as_accurate_as_without(tiny_on, device):
     half, exact = tiny_on(device, torch.bfloat16), tiny_on(device, torch.float32)
     model, truth, context = half.dynamics(), exact.dynamics(), half.latents(2, 3)
     truth.load_state_dict(model.state_dict())
@@ -131,7 +131,7 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
 
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"frames": 0}, "frames must be 1 or more; got 0"),
         ({"num_steps": 16}, r"num_steps must lie in \[1, 8\]; got 16"),
@@ -141,10 +141,10 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
         ({"actions": {"keys": torch.zeros(2, 3, 4)}}, r"actions must begin with the axes \(B, T\+frames\) = \(2, 5\)"),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(tiny_on, change, sentence, cache):
+def test_invalid_input_raises_and_names_the_argument(tiny_on, change, message, cache):
     tiny = tiny_on()
     given = {"context": tiny.latents(2, 3), "actions": tiny.actions(2, 5), "frames": 2, "num_steps": 2}
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         rollout(tiny.dynamics(), **{**given, **change}, cache=cache)
 
 

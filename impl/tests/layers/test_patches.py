@@ -26,7 +26,7 @@ def test_patches_put_together_are_the_frame(height, width, patch):
     assert torch.equal(unpatchify(patchify(video, patch), height, width, patch), video)
 
 
-def test_bad_patches_get_a_sentence():
+def test_invalid_input_raises_and_names_the_argument():
     with pytest.raises(ValueError, match="height, width and patch must be 1 or more; got 0, 1 and 16"):
         patch_grid(0, 1)
     with pytest.raises(ValueError, match=r"video must have shape \(B, T, H, W, C\); got \(2, 3\)"):

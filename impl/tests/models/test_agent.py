@@ -1,4 +1,4 @@
-"""Sec. 3.3: distributions over actions, the heads, and what behaviour cloning asks of them."""
+"""Sec. 3.3: distributions over actions, the heads and their behaviour-cloning losses."""
 
 import math
 
@@ -83,7 +83,7 @@ def test_samples_are_reproducible_and_leave_the_global_state_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_factors_carry_the_policy_into_the_loss_of_equation_11():
+def test_factors_give_the_loss_of_equation_11():
     ours, prior = policy(7, seed=0), policy(7, seed=1)
     actions = ours.sample(torch.Generator().manual_seed(0))
     loss = policy_loss_factored(
@@ -93,12 +93,12 @@ def test_factors_carry_the_policy_into_the_loss_of_equation_11():
 
 
 @pytest.mark.parametrize("components", [(), (Continuous("joystick", 2),), (*COMPONENTS, Continuous("joystick", 2))])
-def test_a_policy_over_numbers_or_over_nothing_is_refused(components):
+def test_a_policy_without_or_with_continuous_components_raises(components):
     with pytest.raises(ValueError, match="a policy needs categorical and binary actions, at least one; got"):
         PolicyHead(4, 8, components)
 
 
-def test_logits_that_do_not_fit_get_a_sentence():
+def test_logits_of_wrong_shape_raise():
     with pytest.raises(ValueError, match=r"logits must hold the components \['keys', 'mouse'\]; got \['keys'\]"):
         Policy(COMPONENTS, {"keys": torch.zeros(2)})
     with pytest.raises(ValueError, match=r"logits\['mouse'\] must have shape \(…, size\) = \(3,\); got \(4,\)"):
@@ -129,7 +129,7 @@ def test_rewards_and_values_start_at_zero_and_the_policy_nearly_uniform():
     assert ((head.act(h).entropy() - 2 * math.log(2) - math.log(3)).abs() < 0.01).all()
 
 
-def test_the_policy_that_acts_is_that_of_distance_zero(tiny_on, device):
+def test_actions_come_from_the_policy_at_distance_zero(tiny_on, device):
     tiny = tiny_on(device)
     head, h = tiny.agent().policy, torch.randn(2, 3, 24, device=device, dtype=torch.float64)
     for name, logits in head.act(h).logits.items():
@@ -144,7 +144,7 @@ def test_a_frozen_prior_starts_at_no_divergence_and_never_trains(tiny_on):
     assert all(parameter.grad is None for parameter in prior.parameters())
 
 
-def test_behaviour_cloning_is_a_sum_over_distances_of_means_over_valid_positions(tiny_on, device):
+def test_behaviour_cloning_sums_means_over_valid_positions(tiny_on, device):
     tiny = tiny_on(device)
     agent, h = tiny.agent(), torch.randn(2, 4, 24, device=device, dtype=torch.float64)
     actions, rewards = tiny.actions(2, 4), torch.randn(2, 4, device=device, dtype=torch.float64)
@@ -185,14 +185,14 @@ def test_cloning_learns_actions_and_rewards(tiny_on):
     assert (agent.reward.predict(h) - rewards).abs().max() < 0.5
 
 
-def test_an_output_of_another_width_gets_a_sentence():
+def test_an_output_of_another_width_raises():
     with pytest.raises(ValueError, match=r"h must have 4 channels on the last axis; got \(2, 3, 5\)"):
         ValueHead(4, 8)(torch.zeros(2, 3, 5))
     with pytest.raises(ValueError, match=r"h must have shape \(B, T, W\); got \(2, 4\)"):
         ValueHead(4, 8)(torch.zeros(2, 4))
 
 
-def test_a_policy_refuses_what_is_no_component_of_its_actions():
+def test_a_policy_raises_on_unknown_components():
     taken = {"keys": torch.zeros(2, 2), "mouse": torch.zeros(2)}
     for wrong in ({**taken, "labelled": torch.zeros(2)}, {"keys": taken["keys"]}):
         with pytest.raises(ValueError, match=r"actions must hold the components \['keys', 'mouse'\] and nothing else"):

@@ -1,4 +1,4 @@
-"""The models under torch.compile: one graph, and one for each shape that matters."""
+"""The models under torch.compile: one graph for each shape."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def backend(request):
 
 
 def loss_of(tiny, model):
-    """Eq. (7) of a batch of T frames, and where it is taken."""
+    """Eq. (7) as a function of tensors, and a function that makes them for T frames."""
 
     def loss(z1, z0, tau, d, actions):
         return shortcut_forcing_loss_at(model.network, z1, z0, tau, d, actions, k_max=8, teacher_rows=slice(None))

@@ -1,4 +1,4 @@
-"""Configurations refuse what does not fit together; presets are what they say."""
+"""Configurations raise on inconsistent values; presets have their documented sizes."""
 
 from dataclasses import FrozenInstanceError, replace
 
@@ -13,7 +13,7 @@ TINY = tiny()
 
 
 @pytest.mark.parametrize(
-    ("part", "change", "sentence"),
+    ("part", "change", "message"),
     [
         ("tokenizer", {"latents": 11}, "latents must be a multiple of spatial_tokens.*; got 11 and 5"),
         ("tokenizer", {"height": 0}, "height must be an integer, 1 or more; got 0"),
@@ -27,19 +27,19 @@ TINY = tiny()
         ("agent", {"length": -1}, "length must be an integer, 0 or more; got -1"),
     ],
 )
-def test_a_part_that_makes_no_sense_is_refused(part, change, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_an_invalid_section_raises(part, change, message):
+    with pytest.raises(ValueError, match=message):
         replace(getattr(TINY, part), **change)
 
 
-def test_a_width_that_cannot_be_halved_for_the_labels_is_refused():
+def test_an_odd_width_raises():
     odd = replace(TINY.dynamics.transformer, width=25)
     with pytest.raises(ValueError, match=r"transformer.width must be even, one half for τ and one for d; got 25"):
         replace(TINY.dynamics, transformer=odd)
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         (
             {"dynamics": replace(TINY.dynamics, spatial_channels=3)},
@@ -69,8 +69,8 @@ def test_a_width_that_cannot_be_halved_for_the_labels_is_refused():
         ),
     ],
 )
-def test_parts_that_do_not_fit_together_are_refused(change, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_sections_that_do_not_fit_together_raise(change, message):
+    with pytest.raises(ValueError, match=message):
         replace(TINY, **change)
 
 
@@ -127,7 +127,7 @@ def test_square_frames_have_256_patches():
     assert replace(paper().tokenizer, height=256, width=256).patches == 256
 
 
-def test_what_presets_say_of_their_size_is_true():
+def test_presets_have_their_documented_sizes():
     def parameters(preset):
         with torch.device("meta"):
             return count_parameters(Dreamer4(preset()))

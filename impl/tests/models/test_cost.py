@@ -1,4 +1,4 @@
-"""Cost: the counted floating-point operations are those of the formula, for each part and as T and S grow."""
+"""Cost: the counted floating-point operations are those of the formulas, as T and S grow."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ def projections(tokens: int, config: TransformerConfig = CONFIG) -> int:
 
 
 def mixing(sequences: int, queries: int, keys: int, config: TransformerConfig = CONFIG) -> int:
-    """Logits and weighted sum: 4 · sequences · heads · queries · keys · head_width; fewer kv_heads save none of it."""
+    """Logits and weighted sum: 4 · sequences · heads · queries · keys · head_width, independent of kv_heads."""
     return 4 * sequences * config.heads * queries * keys * config.head_width
 
 
@@ -44,7 +44,7 @@ def test_a_space_layer_costs_space_squared_for_each_frame(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_time_layer_costs_time_squared_for_each_place(size):
+def test_a_time_layer_costs_time_squared_for_each_token(size):
     batch, time, space = SIZES[size]
     tokens = batch * time * space
     expected = projections(tokens) + mixing(batch * space, time, time) + feed_forward(tokens)
@@ -77,7 +77,7 @@ def test_the_backward_pass_costs_twice_the_forward_pass():
 
 
 @pytest.mark.parametrize("frames", [1, 100])
-def test_one_cached_frame_costs_the_context_whatever_came_before(frames):
+def test_one_cached_frame_costs_the_context_at_any_length_of_the_past(frames):
     config = dataclasses.replace(CONFIG, context=7)
     model = Transformer(config)
     cache = model.empty_cache(2, 5)

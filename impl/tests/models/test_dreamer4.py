@@ -9,7 +9,7 @@ from dreamer4_impl.models.presets import small, tiny
 from dreamer4_impl.models.reconstruction import ReconstructionLoss
 
 
-def test_from_pixels_to_actions_and_back():
+def test_all_modules_work_together_from_pixels_to_actions():
     model, reconstruction = Dreamer4(tiny()), ReconstructionLoss(lambda a, b: (a - b).abs().mean())
     video, actions = torch.rand(2, 4, 6, 8, 3), {"keys": torch.zeros(2, 6, 4), "mouse": torch.zeros(2, 6).long()}
     assert reconstruction(model.tokenizer(video), video).isfinite()

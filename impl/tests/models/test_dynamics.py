@@ -1,4 +1,4 @@
-"""Sec. 3.2: the dynamics. Who influences whom, and one frame at a time equals all at once."""
+"""Sec. 3.2: the dynamics. Influence among tokens and frames; frame by frame equals the whole sequence."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def frames(inputs, start, stop):
 
 
 def changed(inputs, name, index, value):
-    """The same inputs, but for one value of one of them."""
+    """The same inputs with one changed value."""
     inputs = {**inputs, "actions": dict(inputs["actions"])}
     group, key = (inputs["actions"], name.removeprefix("actions.")) if "." in name else (inputs, name)
     group[key] = group[key].clone()
@@ -67,7 +67,7 @@ def test_permuting_the_batch_permutes_the_output(tiny_on, device, batch, time):
         ("actions.mouse", (0, 1), 4),
     ],
 )
-def test_every_input_influences_its_frame_and_later_ones_and_nothing_else(tiny_on, device, name, index, value):
+def test_an_input_influences_only_its_frame_and_later_ones(tiny_on, device, name, index, value):
     tiny = tiny_on(device)
     model, inputs = tiny.dynamics(), tiny.inputs(2, 4)
     given = inputs["actions"][name.removeprefix("actions.")] if "." in name else inputs[name]
@@ -79,7 +79,7 @@ def test_every_input_influences_its_frame_and_later_ones_and_nothing_else(tiny_o
         assert differs.tolist() == [[False, True, True, True], [False] * 4]
 
 
-def test_the_task_influences_the_agent_alone(tiny_on, device):
+def test_the_task_influences_only_the_agent(tiny_on, device):
     tiny = tiny_on(device)
     model, inputs = tiny.dynamics(), tiny.inputs(2, 4)
     world, agent = moved(model, inputs, changed(inputs, "task", 0, (int(inputs["task"][0]) + 1) % 3))
@@ -96,7 +96,7 @@ def test_a_task_may_change_within_a_sequence(tiny_on, device):
     assert agent.tolist() == [[False, False, True, True], [False] * 4]
 
 
-def test_nothing_of_the_agent_token_reaches_the_world(tiny_on, device):
+def test_the_agent_token_does_not_influence_the_prediction(tiny_on, device):
     tiny = tiny_on(device)
     model, inputs = tiny.dynamics(), tiny.inputs(2, 4)
     before = model(**inputs)
@@ -107,7 +107,7 @@ def test_nothing_of_the_agent_token_reaches_the_world(tiny_on, device):
     assert not torch.isclose(before[1], after[1]).all(2).any()
 
 
-def test_with_and_without_an_agent_token_the_world_is_the_same(tiny_on, device):
+def test_the_prediction_is_the_same_with_and_without_an_agent_token(tiny_on, device):
     tiny = tiny_on(device)
     with_agent, without = tiny.dynamics(), tiny.dynamics(agent=False)
     missing = without.load_state_dict(with_agent.state_dict(), strict=False)
@@ -117,7 +117,7 @@ def test_with_and_without_an_agent_token_the_world_is_the_same(tiny_on, device):
     torch.testing.assert_close(with_agent(**inputs)[0], without(**without_task)[0], rtol=1e-12, atol=1e-12)
 
 
-def test_unlabelled_sequences_use_the_learned_embedding_alone(tiny_on, device):
+def test_unlabelled_sequences_use_only_the_learned_embedding(tiny_on, device):
     tiny = tiny_on(device)
     model, inputs = tiny.dynamics(), tiny.inputs(2, 4)
     labelled = torch.tensor([True, False], device=device)
@@ -135,7 +135,7 @@ def test_unlabelled_sequences_use_the_learned_embedding_alone(tiny_on, device):
         assert not torch.isclose(got[0], without[0]).any(-1).all()
 
 
-def test_labels_beside_the_components_are_those_of_the_argument(tiny_on, device):
+def test_labelled_among_the_components_equals_the_argument(tiny_on, device):
     tiny = tiny_on(device)
     model, inputs = tiny.dynamics(agent=False), tiny.inputs(2, 4, agent=False)
     labelled = torch.tensor([[False, True, True, True], [False] * 4], device=device)
@@ -160,7 +160,7 @@ def test_frame_by_frame_equals_the_whole_sequence_far_beyond_the_window(tiny_on,
         start = stop
 
 
-def test_frame_by_frame_in_bfloat16_is_as_near_to_float64_as_the_whole_sequence(tiny_on, device):
+def test_bfloat16_frame_by_frame_is_as_accurate_as_the_whole_sequence(tiny_on, device):
     exact, half = tiny_on(device), tiny_on(device, torch.bfloat16)
     model, inputs = half.dynamics(), half.inputs(2, 12)
     truth = exact.dynamics().requires_grad_(False)
@@ -176,7 +176,7 @@ def test_frame_by_frame_in_bfloat16_is_as_near_to_float64_as_the_whole_sequence(
         assert error_of_whole < 0.1
 
 
-def test_a_pass_that_is_not_committed_leaves_no_trace(tiny_on, device):
+def test_a_pass_without_commit_does_not_change_the_cache(tiny_on, device):
     tiny = tiny_on(device)
     model, inputs = tiny.dynamics(), tiny.inputs(2, 9)
     cache = model.empty_cache(2)
@@ -207,7 +207,7 @@ def test_gradient_reaches_every_parameter(tiny_on, device):
     assert dead == []
 
 
-def test_the_loss_of_equation_7_trains_everything_but_the_agent_token(tiny_on, device):
+def test_the_loss_of_equation_7_trains_all_but_the_agent_token(tiny_on, device):
     tiny = tiny_on(device)
     model = tiny.dynamics()
     actions, z1 = tiny.actions(4, 7), tiny.latents(4, 7)
@@ -246,7 +246,7 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "sentence"),
+    ("change", "error", "message"),
     [
         ({"z": torch.zeros(2, 3, 5, 7)}, ValueError, r"z must have shape \(B, T, S_z, D\) = \(2, 3, 5, 6\); got"),
         ({"z": torch.zeros(2, 3, 5, 6, dtype=torch.int64)}, TypeError, "z must be a floating-point tensor"),
@@ -266,19 +266,19 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
         ),
     ],
 )
-def test_bad_input_gets_a_sentence_that_names_the_argument(tiny_on, change, error, sentence):
+def test_invalid_input_raises_and_names_the_argument(tiny_on, change, error, message):
     tiny = tiny_on()
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=message):
         tiny.dynamics()(**{**tiny.inputs(2, 3), **change})
 
 
-def test_a_task_without_an_agent_token_is_refused(tiny_on):
+def test_a_task_without_an_agent_token_raises(tiny_on):
     tiny = tiny_on()
     with pytest.raises(ValueError, match="task must be None for a model without an agent token"):
         tiny.dynamics(agent=False)(**tiny.inputs(2, 3))
 
 
-def test_a_task_without_tasks_is_refused(tiny_on):
+def test_a_task_without_task_embeddings_raises(tiny_on):
     tiny = tiny_on()
     with pytest.raises(ValueError, match="task must be None for a model without tasks"):
         tiny.dynamics(tasks=0)(**tiny.inputs(2, 3))
@@ -294,7 +294,7 @@ def test_a_model_built_without_memory_loads_all_that_it_needs(tiny_on):
     assert torch.equal(loaded(**inputs)[0], model(**inputs)[0])
 
 
-def test_another_dtype_than_that_of_the_parameters_is_refused(tiny_on):
+def test_a_dtype_other_than_that_of_the_parameters_raises(tiny_on):
     tiny = tiny_on("cpu", torch.float32)
     inputs = tiny.inputs(2, 3)
     with pytest.raises(TypeError, match=r"z must have the dtype of the parameters, torch.float32, unless autocast"):

@@ -1,4 +1,4 @@
-"""Sec. 3.1: published perceptual networks behind the interface; their packages are not dependencies, so stand-ins serve."""
+"""Sec. 3.1: wrappers of the published perceptual networks, tested with stand-ins because their packages are optional."""
 
 import sys
 from types import ModuleType
@@ -54,12 +54,12 @@ def test_the_network_is_frozen_and_the_reconstruction_is_not(adapter):
     assert not adapter.network.training
 
 
-def test_it_serves_the_loss_of_equation_5(adapter):
+def test_works_in_the_loss_of_equation_5(adapter):
     assert isinstance(adapter, Perceptual)
     assert ReconstructionLoss(adapter)(torch.rand(1, 2, 4, 5, 3), torch.rand(1, 2, 4, 5, 3)).isfinite()
 
 
-def test_videos_that_are_not_alike_or_not_coloured_get_a_sentence(adapter):
+def test_videos_of_wrong_shape_raise(adapter):
     with pytest.raises(ValueError, match=r"video must have shape \(B, T, H, W, 3\) = \(1, 1, 4, 5, 3\); got"):
         adapter(torch.rand(1, 1, 4, 5, 3), torch.rand(1, 2, 4, 5, 3))
     with pytest.raises(ValueError, match=r"video must have shape \(B, T, H, W, 3\) = \(1, 1, 4, 5, 3\); got"):
@@ -67,7 +67,7 @@ def test_videos_that_are_not_alike_or_not_coloured_get_a_sentence(adapter):
 
 
 @pytest.mark.parametrize(("build", "package"), [(Lpips, "lpips"), (TorchmetricsLpips, "torchmetrics")])
-def test_a_missing_package_is_named(build, package, monkeypatch):
+def test_a_missing_package_raises_with_its_name(build, package, monkeypatch):
     for name in ("lpips", "torchmetrics", "torchmetrics.image", "torchmetrics.image.lpip"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ModuleNotFoundError, match=f"needs the package '{package}', which is not installed"):

@@ -17,7 +17,7 @@ def test_pairs_of_consecutive_latents_become_spatial_tokens():
     assert torch.equal(ungroup(z), latents)
 
 
-def test_latents_that_cannot_be_regrouped_are_refused():
+def test_latents_that_cannot_be_regrouped_raise():
     with pytest.raises(ValueError, match="spatial_tokens must divide the 10 latents; got 4"):
         regroup(torch.zeros(1, 1, 10, 3), 4)
     with pytest.raises(ValueError, match="latents must be a multiple of the 4 spatial tokens; got 10"):
@@ -51,7 +51,7 @@ def test_permuting_the_batch_permutes_the_output(tiny_on, device, batch, time):
 
 
 @pytest.mark.parametrize("operation", ["encode", "decode"])
-def test_a_frame_influences_itself_and_later_frames_and_nothing_else(tiny_on, device, operation):
+def test_a_frame_influences_only_itself_and_later_frames(tiny_on, device, operation):
     tiny = tiny_on(device)
     tokenizer = tiny.tokenizer()
     x = tiny.video(2, 5) if operation == "encode" else tiny.latents(2, 5).tanh()
@@ -81,7 +81,7 @@ def encoder_tokens(tokenizer, patches):
     return seen[0]
 
 
-def test_in_the_encoder_patches_do_not_see_latents(tiny_on, device):
+def test_encoder_patches_do_not_attend_to_latents(tiny_on, device):
     tiny = tiny_on(device)
     tokenizer, patches = tiny.tokenizer(), patchify(tiny.video(2, 3), 4)
     before = encoder_tokens(tokenizer, patches)
@@ -92,7 +92,7 @@ def test_in_the_encoder_patches_do_not_see_latents(tiny_on, device):
     assert (before[:, :, 4:] != after[:, :, 4:]).any(-1).all()
 
 
-def test_in_the_decoder_latents_do_not_see_patch_queries(tiny_on, device):
+def test_decoder_latents_do_not_attend_to_patch_queries(tiny_on, device):
     tiny = tiny_on(device)
     tokenizer, z, seen = tiny.tokenizer(), tiny.latents(2, 3), []
     tokenizer.decoder.transformer.register_forward_hook(lambda module, given, out: seen.append(out))
@@ -120,7 +120,7 @@ def test_frame_by_frame_equals_the_whole_video_far_beyond_the_window(tiny_on, de
     torch.testing.assert_close(steps, tokenizer.decode(z), rtol=1e-10, atol=1e-10)
 
 
-def test_frame_by_frame_in_bfloat16_is_as_near_to_float64_as_the_whole_video(tiny_on, device):
+def test_bfloat16_frame_by_frame_is_as_accurate_as_the_whole_video(tiny_on, device):
     exact, half = tiny_on(device), tiny_on(device, torch.bfloat16)
     tokenizer, truth, z = half.tokenizer(), exact.tokenizer(), half.latents(2, 27).tanh()
     truth.load_state_dict(tokenizer.state_dict())
@@ -130,7 +130,7 @@ def test_frame_by_frame_in_bfloat16_is_as_near_to_float64_as_the_whole_video(tin
     assert (whole - expected).norm() < 0.1 * expected.norm()
 
 
-def test_patches_are_dropped_in_training_alone(tiny_on, device):
+def test_patches_are_dropped_only_in_training(tiny_on, device):
     tiny = tiny_on(device)
     tokenizer, video = tiny.tokenizer(), tiny.video(2, 3)
     plain = tokenizer.reconstruct(video)
@@ -143,7 +143,7 @@ def test_patches_are_dropped_in_training_alone(tiny_on, device):
     assert not torch.equal(first, plain)
 
 
-def test_what_lies_under_a_dropped_patch_does_not_matter(tiny_on, device):
+def test_the_pixels_of_a_dropped_patch_do_not_matter(tiny_on, device):
     tiny = tiny_on(device)
     tokenizer, video = tiny.tokenizer(), tiny.video(2, 3)
     dropped = torch.zeros(2, 3, 4, dtype=torch.bool, device=device)
@@ -180,7 +180,7 @@ def test_the_loss_of_equation_5_decreases(tiny_on, device):
     assert absolute(tokenizer.eval()(video), video) < 0.7 * before
 
 
-def test_the_terms_of_equation_5_are_normalised_apart_and_weighted():
+def test_the_terms_of_equation_5_are_normalised_separately():
     video, video_hat = torch.zeros(1, 1, 2, 2, 3), torch.full((1, 1, 2, 2, 3), 3.0)
     loss = ReconstructionLoss(lambda a, b: 1000 * absolute(a, b))
     assert loss(video_hat, video).item() == pytest.approx(9 + 0.2 * 3000)
@@ -205,19 +205,19 @@ def test_the_host_never_waits_for_the_device(tiny_on, no_host_sync):
 
 
 @pytest.mark.parametrize(
-    ("video", "error", "sentence"),
+    ("video", "error", "message"),
     [
         (torch.zeros(1, 2, 6, 9, 3), ValueError, r"video must have shape \(B, T, H, W, C\) = \(1, 2, 6, 8, 3\); got"),
         (torch.zeros(1, 2, 6, 8), ValueError, r"video must have shape \(B, T, H, W, C\); got \(1, 2, 6, 8\)"),
         (torch.zeros(1, 2, 6, 8, 3, dtype=torch.uint8), TypeError, "video must be a floating-point tensor"),
     ],
 )
-def test_a_video_that_does_not_fit_gets_a_sentence(tiny_on, video, error, sentence):
-    with pytest.raises(error, match=sentence):
+def test_a_video_of_wrong_shape_raises(tiny_on, video, error, message):
+    with pytest.raises(error, match=message):
         tiny_on().tokenizer().encode(video)
 
 
-def test_latents_that_do_not_fit_get_a_sentence(tiny_on):
+def test_latents_of_wrong_shape_raise(tiny_on):
     with pytest.raises(ValueError, match=r"z must have shape \(B, T, S, D\) = \(1, 2, 5, 6\); got \(1, 2, 10, 3\)"):
         tiny_on().tokenizer().decode(torch.zeros(1, 2, 10, 3))
 
@@ -227,7 +227,7 @@ def standardised(tiny_on):
     return tiny.random(lambda: Tokenizer(replace(tiny.config.tokenizer, standardise=True))).eval()
 
 
-def test_a_standardised_tokenizer_is_the_plain_one_on_deviations_from_the_mean_frame(tiny_on):
+def test_a_standardised_tokenizer_is_the_plain_one_on_deviations(tiny_on):
     tokenizer, tiny, mean = standardised(tiny_on), tiny_on(dtype=torch.float32), torch.rand(6, 8, 3)
     plain, video = tiny.random(lambda: Tokenizer(tiny.config.tokenizer)).eval(), tiny.video(2, 3)
     tokenizer.standardise(mean, 0.25)
@@ -236,7 +236,7 @@ def test_a_standardised_tokenizer_is_the_plain_one_on_deviations_from_the_mean_f
     assert torch.equal(tokenizer.decode(z), plain.decode(z) * 0.25 + mean)
 
 
-def test_the_mean_frame_is_saved_with_the_model_and_only_where_there_is_one(tiny_on):
+def test_the_mean_frame_is_saved_only_by_a_standardised_model(tiny_on):
     tokenizer = standardised(tiny_on)
     tokenizer.standardise(torch.full((6, 8, 3), 0.5), 0.25)
     saved = tokenizer.state_dict()
@@ -245,7 +245,7 @@ def test_the_mean_frame_is_saved_with_the_model_and_only_where_there_is_one(tiny
     assert not any(name.startswith("pixel") for name in tiny_on().tokenizer().state_dict())
 
 
-def test_a_bad_standardisation_gets_a_sentence(tiny_on):
+def test_an_invalid_standardisation_raises(tiny_on):
     mean = torch.zeros(6, 8, 3)
     with pytest.raises(ValueError, match=r"config\.standardise must be True for a tokenizer with a mean frame"):
         tiny_on().tokenizer().standardise(mean, 1.0)

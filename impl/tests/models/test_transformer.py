@@ -1,4 +1,4 @@
-"""The transformer: explicit loops in float64, who influences whom, compilation, refusals."""
+"""The transformer against explicit loops in float64; influence among tokens, compilation, invalid input."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def fresh_compiler():
 
 
 def randomised(module: torch.nn.Module, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
-    """Parameters large enough that every part acts and the cap is reached; gains differ from channel to channel."""
+    """Parameters so large that every operation matters and the cap is reached; gains differ between channels."""
     generator = torch.Generator().manual_seed(0)
     for parameter in module.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -132,7 +132,7 @@ def test_a_space_layer_mixes_all_tokens_of_a_frame_and_no_frames():
 
 
 @torch.no_grad()
-def test_a_time_layer_mixes_the_last_frames_of_a_place_and_no_places():
+def test_a_time_layer_mixes_the_last_frames_of_one_token_only():
     layer, x = randomised(Layer(CONFIG, "time")), tokens(time=6, space=3)
     frames = torch.ones(6, 6, dtype=torch.bool).tril().triu(-2)
     expected = frames[:, None, :, None] & torch.eye(3, dtype=torch.bool)[None, :, None, :]
@@ -140,7 +140,7 @@ def test_a_time_layer_mixes_the_last_frames_of_a_place_and_no_places():
 
 
 @torch.no_grad()
-def test_what_is_private_stays_private_through_all_layers():
+def test_private_tokens_stay_private_through_all_layers():
     model, x = randomised(Transformer(CONFIG)), tokens(time=3, space=4)
     moved = influence(lambda x: model(x, private=1), x)
     assert not moved[:, :3, :, 3].any()
@@ -182,7 +182,7 @@ def test_the_update_of_the_residual_stream_does_not_grow_with_its_scale():
 
 
 @pytest.mark.parametrize("depth", [2, 32])
-def test_the_residual_stream_keeps_its_size_at_any_depth_when_training_starts(depth):
+def test_the_initial_size_of_the_residual_stream_is_independent_of_depth(depth):
     torch.manual_seed(0)
     model = Transformer(dataclasses.replace(CONFIG, width=64, heads=8, depth=depth, mlp_width=128))
     x = torch.randn(1, 4, 4, 64)
@@ -190,7 +190,7 @@ def test_the_residual_stream_keeps_its_size_at_any_depth_when_training_starts(de
         assert 1 < model(x).std() / x.std() < 1.5
 
 
-def test_what_layers_write_to_the_residual_stream_starts_at_the_scale_that_is_asked_for():
+def test_output_matrices_start_at_out_scale():
     def written(out_scale):
         torch.manual_seed(0)
         layer = Layer(dataclasses.replace(CONFIG, out_scale=out_scale), "space")
@@ -206,7 +206,7 @@ def relative(got: Tensor, expected: Tensor) -> float:
 
 
 @torch.no_grad()
-def test_bfloat16_costs_at_most_twice_what_rounding_parameters_and_input_to_it_costs(device):
+def test_bfloat16_error_is_at_most_twice_that_of_rounding_the_inputs(device):
     model, x = randomised(Transformer(CONFIG)), tokens()
     exact = model(x)
     in_bfloat16 = model.to(device, torch.bfloat16)(x.to(device, torch.bfloat16))
@@ -245,7 +245,7 @@ def test_the_gpu_agrees_with_the_cpu_and_its_host_never_waits(backend):
     torch.testing.assert_close(got.cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_no_value_is_read_and_everything_lies_where_the_input_lies():
+def test_results_are_on_the_device_of_the_inputs_without_reading_values():
     with torch.device("meta"):
         model, x = Transformer(CONFIG), torch.empty(2, 3, 5, CONFIG.width)
         cache = model.empty_cache(2, 5)
@@ -306,13 +306,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_configuration_that_does_not_fit_is_refused_with_a_sentence(name):
-    changes, sentence = REFUSED[name]
-    with pytest.raises(ValueError, match=sentence):
+def test_an_inconsistent_configuration_raises(name):
+    changes, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
         dataclasses.replace(CONFIG, **changes)
 
 
-def test_input_that_does_not_fit_is_refused_with_a_sentence():
+def test_invalid_input_raises_and_names_the_argument():
     model = Transformer(CONFIG)
     with pytest.raises(
         ValueError, match=r"x must have shape \(B, T, S, width\) = \(2, 7, 5, 12\); got \(2, 7, 5, 11\)"
