@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dreamer4_conformance.adapter import Network
 from dreamer4_conformance.adapters.bundled_training import BundledTraining
 from dreamer4_impl import constants
-from dreamer4_impl.checkpoints.settings import Settings
+from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.equations.eq01_corruption import corrupt
 from dreamer4_impl.equations.eq02_sampling import sample_frame
 from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
@@ -89,7 +89,7 @@ class Bundled(BundledTraining):
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
         """Eq. (5), as the phase "tokenizer" puts its terms together."""
-        phase = make_phase(Settings("tokenizer", self.config), torch.device(self.device))
+        phase = make_phase(TrainingSettings("tokenizer", self.config), torch.device(self.device))
         return phase.combine({"mse": mse, "lpips": lpips})
 
     def loss_normalizer(self) -> RunningRMS:

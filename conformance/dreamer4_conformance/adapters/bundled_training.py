@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from dreamer4_conformance.adapters.bundled_model import BundledModel, randomised
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_impl.checkpoints.options import ImagineOptions
-from dreamer4_impl.checkpoints.settings import Batches, Execution, Optimiser, Records, Settings
+from dreamer4_impl.checkpoints.settings import Batches, Execution, Optimiser, Records, TrainingSettings
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.generation.draws import keyed_generator
 from dreamer4_impl.layers.actions import LABELLED, Categorical
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
-from dreamer4_impl.training.sample_groups import Part
+from dreamer4_impl.training.sample_groups import SampleGroup
 
 
 def clips(config: ModelConfig, data: Sequence[int], relevant: Sequence[bool], length: int) -> Batch:
@@ -93,9 +93,9 @@ class SomeTerms:
 class BundledTraining(BundledModel):
     """Every phase of Algorithm 1 but the tokenizer's."""
 
-    def settings(self, phase: Any, seed: int, steps: int = 8, size: int = 4) -> Settings:
+    def settings(self, phase: Any, seed: int, steps: int = 8, size: int = 4) -> TrainingSettings:
         """Of a small run that shows all that a checkpoint has to hold, on the adapter's device."""
-        return Settings(
+        return TrainingSettings(
             phase,
             self.config,
             steps=steps,
@@ -109,7 +109,7 @@ class BundledTraining(BundledModel):
 
     @contextmanager
     def trainer(
-        self, settings: Settings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
+        self, settings: TrainingSettings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
     ) -> Iterator[Any]:
         """The loop, of a model with random parameters or from a checkpoint, in a directory of its own."""
         loop, saved = training("training.loop"), training("checkpoints.checkpoint")
@@ -144,7 +144,7 @@ class BundledTraining(BundledModel):
 
     def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
         """As the part of a batch whose frames are images."""
-        images = Part(tuple(range(len(z))), images=True)
+        images = SampleGroup(tuple(range(len(z))), images=True)
         return self.world(images.take(z), images.take(tau), images.take(d), None, None)[0].reshape(z.shape)
 
     def training_gradients(

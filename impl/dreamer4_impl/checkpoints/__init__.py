@@ -1,1 +1,1 @@
-"""Settings and checkpoints: what training, evaluation and play share on disk."""
+"""Settings and checkpoints, which training, evaluation and play share."""

@@ -1,16 +1,15 @@
-"""Checkpoints: complete, atomic, and readable without knowing who wrote them.
+"""Checkpoints: complete, atomic, and self-describing.
 
     RUN/checkpoints/step-00001000/
         checkpoint.json       format, version, phase, step, configuration, model, size and checksum of every other file
         model.safetensors     weights
-        average.safetensors   running average of those that are trained, where there is one
+        average.safetensors   running average of the trained weights, if there is one
         state.pt              optimiser, running RMS, companions of the phase, random state
 
-Written into a hidden directory beside, synced, and renamed: a directory without the dot is whole. What a write that failed
-or was killed leaves behind is cleaned away by the next one.
+A checkpoint is written to a hidden directory, synced, and renamed: a directory without the leading dot is complete. The next
+write removes what a failed or killed write has left.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -27,13 +26,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreamer4_impl.checkpoints.settings import (
-    Settings,
+    TrainingSettings,
     model_from_json,
     model_to_json,
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.durable import sync
+from dreamer4_impl.durable import checksum, sync
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
 
@@ -42,26 +41,26 @@ HEADER, WEIGHTS, AVERAGE, STATE = "checkpoint.json", "model.safetensors", "avera
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message is a sentence."""
+    """A checkpoint cannot be used; the message says why and what to do."""
 
 
 class CannotSaveError(OSError):
-    """A checkpoint that could not be written; the earlier ones are as they were."""
+    """A checkpoint could not be written; earlier ones are unchanged."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run needs to continue as if it had not stopped.
+    """Everything that a run needs to continue bit for bit.
 
     Args:
-        settings: the configuration of the run.
-        step: steps done.
-        weights: of the model, by name.
-        average: running average of the trained ones; empty without one.
-        state: whatever else, of types that `torch.load` trusts.
+        settings: configuration of the run.
+        step: number of completed steps.
+        weights: weights of the model by name.
+        average: running average of the trained weights by name; empty without one.
+        state: further state, of types that `torch.load` accepts with `weights_only`.
     """
 
-    settings: Settings
+    settings: TrainingSettings
     step: int
     weights: Mapping[str, Tensor]
     average: Mapping[str, Tensor] = field(default_factory=dict)
@@ -70,34 +69,42 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What did not match when weights were loaded.
+    """Names that did not match when weights were loaded; true if there are any.
 
     Args:
-        missing: parameters of the model that the weights lack; they stay as they were.
-        unexpected: weights that the model has no parameter for; they are left out.
+        missing: parameters of the model without a weight; they keep their values.
+        unexpected: weights without a parameter; they are ignored.
     """
 
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is anything to report."""
         return bool(self.missing or self.unexpected)
 
     def __str__(self) -> str:
-        """A sentence.
+        """Summary for messages.
 
         >>> print(LoadReport(missing=("a.b",)))
-        missing, left at their start: a.b; unexpected, left out: none
+        missing, unchanged: a.b; unexpected, ignored: none
         """
         missing, unexpected = (", ".join(names) or "none" for names in (self.missing, self.unexpected))
-        return f"missing, left at their start: {missing}; unexpected, left out: {unexpected}"
+        return f"missing, unchanged: {missing}; unexpected, ignored: {unexpected}"
 
 
 def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
-    """Write a checkpoint, and remove the oldest ones beyond `keep`.
+    """Write a checkpoint, and remove the oldest ones.
 
-    Raises CannotSaveError where it cannot be written, on a full disk for one; what was there before is untouched.
+    Args:
+        run: directory of the run.
+        checkpoint: its content. A complete checkpoint of the same step is not replaced.
+        keep: number of checkpoints to keep, 1 or more.
+
+    Returns:
+        Directory of the checkpoint.
+
+    Raises:
+        CannotSaveError: if it cannot be written, for example on a full disk; earlier checkpoints are unchanged.
     """
     root = run / "checkpoints"
     final = root / f"step-{checkpoint.step:08d}"
@@ -115,7 +122,7 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CannotSaveError(f"the checkpoint of step {checkpoint.step} could not be written: {error}") from error
-    # What cannot be removed now is removed after the next one.
+    # Directories that cannot be removed now are removed after the next save.
     with suppress(OSError):
         for old in steps(run)[:-keep]:
             _remove(old)
@@ -123,12 +130,29 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
 
 
 def steps(run: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first, whether they are good or not."""
+    """List the checkpoints of a run.
+
+    Args:
+        run: directory of the run.
+
+    Returns:
+        Directories of all checkpoints, also damaged ones, oldest first.
+    """
     return sorted((run / "checkpoints").glob("step-*"))
 
 
 def read(path: Path) -> Checkpoint:
-    """Read the checkpoint in this directory; what is damaged, foreign or newer than this program is refused."""
+    """Read a checkpoint.
+
+    Args:
+        path: directory of the checkpoint.
+
+    Returns:
+        Its content on the CPU; tensors are mapped from the files.
+
+    Raises:
+        CheckpointError: if it is damaged, of another format, or of a newer version.
+    """
     header = _header(path)
     if damage := _damage(path):
         raise CheckpointError(damage)
@@ -137,55 +161,90 @@ def read(path: Path) -> Checkpoint:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=True)
         return Checkpoint(settings, header["step"], _tensors(path / WEIGHTS), _tensors(path / AVERAGE), state)
     except UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: its {STATE} holds more than data, and code is not run"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read: its {STATE} contains code, which is not executed") from error
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
-def latest_good(run: Path, say: Callable[[str], None] = print) -> Path | None:
-    """The newest checkpoint of a run that is whole; None where there is none at all.
+def latest_good(run: Path, log: Callable[[str], None] = print) -> Path | None:
+    """Find the newest undamaged checkpoint of a run.
 
-    What is damaged is named to `say`, and the one before is taken. Where all are damaged, CheckpointError.
+    Args:
+        run: directory of the run.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        Directory of the checkpoint; None if the run has none.
+
+    Raises:
+        CheckpointError: if all checkpoints are damaged.
     """
-    found = steps(run)
-    for path in reversed(found):
+    paths = steps(run)
+    for path in reversed(paths):
         damage = _damage(path)
         if not damage:
             return path
-        say(f"{damage}; going back to the checkpoint before it")
-    if found:
-        raise CheckpointError(f"none of the {len(found)} checkpoints in {run} can be used")
+        log(f"{damage}; using the checkpoint before it")
+    if paths:
+        raise CheckpointError(f"none of the {len(paths)} checkpoints in {run} can be used")
     return None
 
 
-def locate(path: Path, say: Callable[[str], None] = print) -> Path:
-    """The checkpoint that a path means: itself, or the newest good one of a run."""
+def locate(path: Path, log: Callable[[str], None] = print) -> Path:
+    """Resolve a path to a checkpoint.
+
+    Args:
+        path: directory of a checkpoint, or of a run, which stands for its newest undamaged checkpoint.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        Directory of the checkpoint.
+
+    Raises:
+        CheckpointError: if there is none, or all are damaged.
+    """
     if (path / HEADER).is_file():
         return path
-    if (found := latest_good(path, say)) is None:
+    if (checkpoint := latest_good(path, log)) is None:
         raise CheckpointError(f"there is no checkpoint in {path}: it must be a run or one of its checkpoints")
-    return found
+    return checkpoint
 
 
-def model_config(path: Path, say: Callable[[str], None] = print) -> ModelConfig:
-    """The configuration of the model of a run or checkpoint; no weights are read."""
-    return model_from_json(_header(locate(path, say))["model"])
+def model_config(path: Path, log: Callable[[str], None] = print) -> ModelConfig:
+    """Read the configuration of a model without its weights.
+
+    Args:
+        path: directory of a run or checkpoint.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: if there is no checkpoint that can be used.
+        ValueError: if the configuration is not supported by this version.
+    """
+    return model_from_json(_header(locate(path, log))["model"])
 
 
 def load_model(
-    path: Path | str, *, strict: bool = False, average: bool = True, say: Callable[[str], None] = print
+    path: Path | str, *, strict: bool = False, average: bool = True, log: Callable[[str], None] = print
 ) -> tuple[Dreamer4, LoadReport]:
-    """The model of a run or of one of its checkpoints, on the CPU, in evaluation mode.
+    """Load the model of a run or checkpoint.
 
     Args:
-        path: the directory.
+        path: directory of a run or checkpoint.
         strict: refuse missing and unexpected parameters instead of reporting them.
-        average: take the running average of the weights where there is one.
-        say: is told what was damaged.
+        average: use the running average of the weights if there is one.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        The model on the CPU in evaluation mode, and the names that did not match. The random state is unchanged.
+
+    Raises:
+        CheckpointError: if there is no checkpoint that can be used, or `strict` is set and names do not match.
     """
-    path = locate(Path(path), say)
+    path = locate(Path(path), log)
     header = _header(path)
     if damage := _damage(path):
         raise CheckpointError(damage)
@@ -203,16 +262,26 @@ def load_model(
 def load_weights(
     module: nn.Module, weights: Mapping[str, Tensor], *, strict: bool = False, where: str = "the checkpoint"
 ) -> LoadReport:
-    """Copy weights into a module, and say which did not match.
+    """Copy weights into a module.
 
-    A weight of another shape than the parameter of its name is refused, whatever `strict` says.
+    Args:
+        module: changed in place.
+        weights: weights by name; their shapes must be those of the parameters.
+        strict: refuse missing and unexpected parameters instead of reporting them.
+        where: source of the weights, for messages.
+
+    Returns:
+        Names that did not match.
+
+    Raises:
+        CheckpointError: if a weight has another shape than its parameter, or `strict` is set and names do not match.
     """
     own = module.state_dict()
     for name in own.keys() & weights.keys():
         if own[name].shape != weights[name].shape:
             raise CheckpointError(
                 f"{name} has the shape {tuple(weights[name].shape)} in {where} and {tuple(own[name].shape)} in this "
-                "model: the configuration of the model must be the one that it was trained with"
+                "model: use the configuration that the model was trained with"
             )
     missing, unexpected = tuple(sorted(own.keys() - weights.keys())), tuple(sorted(weights.keys() - own.keys()))
     report = LoadReport(missing, unexpected)
@@ -253,21 +322,20 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         return {}
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"size": path.stat().st_size, "blake2b": hashlib.file_digest(file, "blake2b").hexdigest()}
+    return {"size": path.stat().st_size, "blake2b": checksum(path)}
 
 
 def _header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads((path / HEADER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no checkpoint: its {HEADER} cannot be read ({error})") from error
+        raise CheckpointError(f"{path} is not a checkpoint: its {HEADER} cannot be read ({error})") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no checkpoint of this program: its format is not {FORMAT!r}")
+        raise CheckpointError(f"{path} is not a checkpoint of this program: its format is not {FORMAT!r}")
     if not isinstance(header.get("version"), int) or header["version"] > VERSION:
         raise CheckpointError(
             f"{path} has version {header.get('version')!r}, and this program reads up to {VERSION}: "
@@ -275,30 +343,30 @@ def _header(path: Path) -> dict[str, Any]:
         )
     missing = [name for name in ("step", "config", "model", "files") if name not in header]
     if missing:
-        raise CheckpointError(f"{path} is damaged: its {HEADER} does not say {', '.join(missing)}")
+        raise CheckpointError(f"{path} is damaged: its {HEADER} lacks {', '.join(missing)}")
     return header
 
 
 def _damage(path: Path) -> str:
-    """A sentence about what is wrong with a checkpoint; empty where nothing is."""
+    """Message about the damage of a checkpoint; empty if it is undamaged."""
     try:
         files = _header(path)["files"]
         for name in {WEIGHTS, STATE, *files}:
             if not (path / name).is_file() or _fingerprint(path / name) != files.get(name):
-                return f"{path} is damaged: {name} is not what was written"
+                return f"{path} is damaged: {name} does not match its checksum"
     except (CheckpointError, OSError) as error:
         return str(error)
     return ""
 
 
 def _clean(root: Path) -> None:
-    """Remove what writes and removals that were cut short have left."""
+    """Remove leftovers of interrupted writes and removals."""
     for leftover in root.glob(".step-*"):
         shutil.rmtree(leftover)
 
 
 def _remove(path: Path) -> None:
-    """Out of sight first, so that a removal that is cut short leaves no checkpoint with files missing."""
+    """Rename first, so that an interrupted removal leaves no checkpoint with missing files."""
     hidden = path.with_name(f".{path.name}.removed")
     os.rename(path, hidden)
     shutil.rmtree(hidden)

@@ -1,4 +1,4 @@
-"""What each phase alone can be told; the tables [tokenizer], [dynamics], [agent] and [imagine] of a configuration."""
+"""Settings of single phases: the tables [tokenizer], [dynamics], [agent] and [imagine] of a configuration."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +12,9 @@ class TokenizerOptions:
     """Sec. 3.1.
 
     Args:
-        perceptual: where the LPIPS network comes from, a package or nowhere; "none" trains on the mean square error alone.
-        net: which of its networks.
-        most_dropped: a patch of an image is dropped with probability p ~ U(0, most_dropped).
+        perceptual: package of the LPIPS network; "none" trains on the mean square error alone.
+        net: network within the package.
+        most_dropped: patches of an image are dropped with probability p ~ U(0, most_dropped); in [0, 1].
     """
 
     perceptual: Literal["none", "lpips", "torchmetrics"] = "none"
@@ -22,7 +22,6 @@ class TokenizerOptions:
     most_dropped: float = MAE_MAX_DROP
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability."""
         require_between("most_dropped", self.most_dropped, 0.0, 1.0)
 
 
@@ -31,15 +30,14 @@ class DynamicsOptions:
     """Sec. 3.2.
 
     Args:
-        per: d for each timestep or once for each sequence (A3).
-        d_min_share: None is the uniform law of step sizes; a number is the declared split (A2).
+        per: draw d for each timestep or once for each sequence (A3).
+        d_min_share: probability in [0, 1] that a sample is at d_min (A2); None draws step sizes uniformly.
     """
 
     per: Literal["timestep", "sequence"] = "timestep"
     d_min_share: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a share outside [0, 1]."""
         if self.d_min_share is not None:
             require_between("d_min_share", self.d_min_share, 0.0, 1.0)
 
@@ -49,13 +47,12 @@ class AgentOptions:
     """Sec. 3.3, agent finetuning.
 
     Args:
-        relevant_share: of the sequences of a batch.
+        relevant_share: share of the relevant sequences in a batch, in [0, 1].
     """
 
     relevant_share: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a share outside [0, 1]."""
         require_between("relevant_share", self.relevant_share, 0.0, 1.0)
 
 
@@ -64,11 +61,14 @@ class ImagineOptions:
     """Sec. 3.3, imagination training.
 
     Args:
-        horizon: frames that are imagined.
-        context: recorded frames before them.
-        steps: K, denoising evaluations of a frame.
-        context_level: signal level of the context (A9).
-        gamma, lam, alpha, beta: of Eq. (10) and (11).
+        horizon: H, imagined frames, 1 or more.
+        context: recorded frames before them, 1 or more.
+        steps: K, denoising evaluations of a frame, 1 or more.
+        context_level: signal level τ of the context in [0, 1] (A9).
+        gamma: discount factor γ of Eq. (10).
+        lam: λ of Eq. (10).
+        alpha: weight of D⁺ in Eq. (11).
+        beta: weight of the KL in Eq. (11).
     """
 
     horizon: int = 16
@@ -81,7 +81,6 @@ class ImagineOptions:
     beta: float = BETA
 
     def __post_init__(self) -> None:
-        """Refuse an empty rollout."""
         for name in ("horizon", "context", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)!r}")

@@ -1,41 +1,38 @@
-"""Everything that decides a run, in frozen dataclasses that refuse what does not fit together; from TOML and JSON.
+"""Configuration of a training run: frozen dataclasses that check their values, read from TOML and JSON.
 
-A configuration is put together from layers, each over the one before: the preset or the earlier phase of the model, what
-the data say (size of a frame, actions, tasks), the TOML document, its table [only.PHASE], and what is typed with --set.
+A configuration is merged from layers of rising priority: preset or earlier phase of the model; facts of the data (size of a
+frame, actions, tasks); the TOML document; its table [only.PHASE]; the options --set.
 """
 
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from dreamer4_impl.arguments import require_between
 from dreamer4_impl.attention.dispatch import BACKENDS
+from dreamer4_impl.checkpoints.names import PHASES, PhaseName, preset_documents
 from dreamer4_impl.checkpoints.options import AgentOptions, DynamicsOptions, ImagineOptions, TokenizerOptions
-from dreamer4_impl.checkpoints.toml import Table, assignments, from_table, merge, to_table, unknown
+from dreamer4_impl.checkpoints.toml import Table, assignments, from_table, merge, to_table, unknown_setting
 from dreamer4_impl.constants import IMAGE_SHARE
 from dreamer4_impl.models import presets
 from dreamer4_impl.models.configuration import ModelConfig
 
-PhaseName = Literal["tokenizer", "dynamics", "agent", "imagine"]
-PHASES: tuple[PhaseName, ...] = ("tokenizer", "dynamics", "agent", "imagine")
 MODELS = {"tiny": presets.tiny, "small": presets.small, "paper": presets.paper}
 
 
 @dataclass(frozen=True)
 class Data:
-    """Where clips come from.
+    """Table [data]: source of the clips.
 
     Args:
-        paths: directories of datasets, as `dreamer4-record` writes them; several are one.
-        held_out: share of the episodes that are kept for evaluation; None trains on all of them.
-        damaged: what becomes of a damaged shard: a refusal, or a warning and the others alone.
+        paths: directories of datasets that `dreamer4-record` wrote; several are joined.
+        held_out: share of the episodes kept for evaluation, in (0, 0.5]; None trains on all of them.
+        damaged: treatment of a damaged shard: "refuse" raises, "skip" warns and leaves the shard out.
         verify: "quick" compares sizes, "full" checksums.
-        latents: directory in which the frames' latents are kept once they are encoded; None encodes them in every step.
+        latents: directory that caches the latents of all frames; None encodes frames in every step.
     """
 
     paths: tuple[str, ...] = ()
@@ -51,15 +48,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Batches:
-    """What a step takes in.
+    """Table [batches].
 
     Args:
-        size: B, samples of a step, over all processes and micro-batches.
-        accumulation: micro-batches that each process goes through in a step.
-        image_share: share of the videos that are treated as separate images.
-        short_length: T1 of this phase; None is the model's. Short clips make a batch of many different scenes.
-        long_every: every how many steps the batch is long, T2; all others are short, T1. 0 for never.
-        long_only: share of the steps, the last ones, whose batches are all long.
+        size: B, samples of a step over all processes and micro-batches.
+        accumulation: micro-batches per process and step.
+        image_share: share of the videos that are treated as separate images, in [0, 1].
+        short_length: T1 of this phase, frames; None is the model's. Short clips give batches of many different scenes.
+        long_every: every n-th batch is long, T2, all others are short, T1; 0 for never.
+        long_only: share of the steps at the end whose batches are all long, in [0, 1].
     """
 
     size: int = 16
@@ -80,16 +77,16 @@ class Batches:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW. The paper gives none of these numbers.
+    """Table [optimiser]: AdamW. The paper gives none of these numbers.
 
     Args:
-        learning_rate: after the warm-up.
+        learning_rate: learning rate after the warm-up.
         warmup: steps over which it rises linearly.
-        decay: "none" keeps it, "cosine" lets it fall to a tenth by the last step.
-        weight_decay: of matrices; gains and biases have none.
-        betas: of AdamW.
-        clip_norm: the gradient's norm is at most this.
-        average: decay of a running average of the weights, kept beside them; None for none.
+        decay: "none" keeps it constant, "cosine" lets it fall to a tenth by the last step.
+        weight_decay: weight decay of matrices; gains and biases have none.
+        betas: decay rates of AdamW's moments, in [0, 1).
+        clip_norm: upper bound of the gradient's norm.
+        average: decay of a running average of the weights, in [0, 1); None for none.
     """
 
     learning_rate: float = 3e-4
@@ -112,15 +109,15 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Execution:
-    """How and where it is computed. Of these only `autocast` and `backend` change results by more than rounding order.
+    """Table [execution]. Only `autocast` and `backend` change results by more than the order of rounding.
 
     Args:
-        device: "auto" is "cuda" where there is one, else "cpu".
-        backend: of attention, in place of the model's; None leaves them.
-        autocast: None is float32 throughout. "float16" scales the loss.
-        compile: the backend of torch.compile for the transformers' layers, such as "inductor"; None for none.
-        recompute: layers' activations are computed again for the gradient instead of being kept.
-        distributed: under torchrun, "ddp" gives every process the whole model, "fsdp" a share of it.
+        device: "cpu", "cuda", or "auto", which is "cuda" if a GPU is available.
+        backend: backend of attention that replaces the model's; None keeps the model's.
+        autocast: None computes in float32. "float16" also scales the loss.
+        compile: backend of torch.compile for the transformers' layers, such as "inductor"; None does not compile.
+        recompute: recompute the layers' activations for the gradient instead of storing them.
+        distributed: engine under torchrun: "ddp" replicates the model, "fsdp" shards it.
     """
 
     device: str = "auto"
@@ -139,12 +136,12 @@ class Execution:
 
 @dataclass(frozen=True)
 class Records:
-    """What a run leaves behind.
+    """Table [records]: files of a run.
 
     Args:
-        checkpoint_every: steps; the last step has a checkpoint in any case.
-        keep: how many checkpoints, the newest.
-        tensorboard: whether metrics also go there.
+        checkpoint_every: steps between checkpoints; the last step always has one.
+        keep: number of checkpoints that are kept.
+        tensorboard: also write metrics for TensorBoard.
     """
 
     checkpoint_every: int = 1000
@@ -156,18 +153,29 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """One run of one phase.
+class TrainingSettings:
+    """Settings of one run of one phase.
 
     Args:
-        phase: which one.
-        model: its parts and lengths.
-        steps: how many, counted from the start of the phase.
-        seed: everything random follows from it.
-        init: a run or checkpoint of an earlier phase to start from; None starts at random.
-        the others: tables of their own.
+        phase: the phase.
+        model: architecture of the model.
+        steps: number of steps, 1 or more.
+        seed: seed of everything random, 0 or more.
+        init: run or checkpoint of an earlier phase to start from; None starts with random weights.
+        data: source of the clips.
+        batches: size and lengths of batches.
+        optimiser: AdamW.
+        execution: device, precision and engine.
+        records: checkpoints and metrics.
+        tokenizer: settings of the phase "tokenizer".
+        dynamics: settings of the phases "dynamics" and "agent".
+        agent: settings of the phases "agent" and "imagine".
+        imagine: settings of the phase "imagine".
 
-    >>> Settings("tokenizer", presets.tiny(), steps=0)
+    Raises:
+        ValueError: if a value is out of range or values do not fit together.
+
+    >>> TrainingSettings("tokenizer", presets.tiny(), steps=0)
     Traceback (most recent call last):
     ValueError: steps must be 1 or more; got 0
     """
@@ -194,37 +202,59 @@ class Settings:
             raise ValueError(f"phase {self.phase!r} trains the agent's heads: the model must have [model.agent]")
         if self.short_length > self.model.long_length:
             raise ValueError(
-                f"batches.short_length must be at most model.long_length = {self.model.long_length}; got {self.short_length}"
+                f"batches.short_length must be at most model.long_length = {self.model.long_length}; "
+                f"got {self.short_length}"
             )
         if self.phase == "agent" and self.model.agent is not None and self.model.agent.length >= self.short_length:
             raise ValueError(
-                f"batches.short_length must be above model.agent.length = {self.model.agent.length}, or no short batch holds "
-                f"its targets; got {self.short_length}"
+                f"batches.short_length must be above model.agent.length = {self.model.agent.length}, because short "
+                f"batches would not contain its targets; got {self.short_length}"
             )
         if self.phase == "tokenizer" and self.data.latents is not None:
-            raise ValueError("phase 'tokenizer' trains what makes the latents: data.latents must be none")
+            raise ValueError("phase 'tokenizer' trains the encoder of the latents: data.latents must be none")
 
     @property
     def short_length(self) -> int:
-        """T1 of this phase."""
+        """Length of short clips in this phase.
+
+        Returns:
+            T1, frames.
+        """
         return self.batches.short_length or self.model.short_length
 
 
 def model_to_json(config: ModelConfig) -> Table:
-    """The configuration of a model as JSON has it; `model_from_json` gives it back exactly.
+    """Convert the configuration of a model to JSON types.
 
-    >>> model_to_json(presets.tiny())["tokenizer"]["height"]
-    6
+    Args:
+        config: configuration of a model.
+
+    Returns:
+        Nested table, from which `model_from_json` restores the same configuration.
+
+    Example:
+        >>> model_to_json(presets.tiny())["tokenizer"]["height"]
+        6
     """
     table: Table = to_table(config)
     return table
 
 
 def model_from_json(table: Mapping[str, Any]) -> ModelConfig:
-    """The configuration of a model from JSON; what does not fit together is refused.
+    """Create the configuration of a model from JSON types.
 
-    >>> model_from_json(model_to_json(presets.tiny())) == presets.tiny()
-    True
+    Args:
+        table: nested table.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: if a field is unknown, missing, of another type or out of range, or fields do not fit together.
+
+    Example:
+        >>> model_from_json(model_to_json(presets.tiny())) == presets.tiny()
+        True
     """
     return from_table(ModelConfig, table, "model")
 
@@ -236,18 +266,25 @@ def settings_from(
     *,
     model: ModelConfig | None = None,
     facts: Mapping[str, Any] | None = None,
-) -> Settings:
-    """Put the layers of a configuration together.
+) -> TrainingSettings:
+    """Merge the layers of a configuration.
 
     Args:
-        phase: the one to run.
-        document: a TOML document.
-        overrides: "section.key=value" each.
-        model: the one to start from where the document names no preset, as that of an earlier phase.
-        facts: what the data say of the model, as a part of its table.
+        phase: phase to run.
+        document: content of a TOML document.
+        overrides: settings of the form "section.key=value", of highest priority.
+        model: base of the model's configuration if the document names no preset, such as that of an earlier phase.
+        facts: settings of the model that follow from the data, as a nested table.
 
-    >>> settings_from("tokenizer", {"model": {"preset": "tiny"}}, ["seed=7", "only.tokenizer.steps=5"]).steps
-    5
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: if a setting is unknown, missing, of another type or out of range, or settings do not fit together.
+
+    Example:
+        >>> settings_from("tokenizer", {"model": {"preset": "tiny"}}, ["seed=7", "only.tokenizer.steps=5"]).steps
+        5
     """
     typed = assignments(overrides)
     table = _for_phase(phase, _for_phase(phase, dict(document)) | {"only": typed.pop("only", {})})
@@ -256,60 +293,79 @@ def settings_from(
     backend = table.get("execution", {}).get("backend", "none")
     if backend != "none":
         table["model"] = merge(table["model"], _with_backend(backend))
-    return from_table(Settings, table | {"phase": phase})
+    return from_table(TrainingSettings, table | {"phase": phase})
 
 
 def read_document(name: str) -> Table:
-    """The TOML document of this path, or the preset of this name.
+    """Read a TOML document.
 
-    >>> read_document("no such preset")
-    Traceback (most recent call last):
-    ValueError: there is no configuration file 'no such preset', and no preset of this name; there are ...
+    Args:
+        name: path of a document, or name of a preset.
+
+    Returns:
+        Content of the document.
+
+    Raises:
+        ValueError: if there is neither, or the document is not valid TOML.
+
+    Example:
+        >>> read_document("no such preset")
+        Traceback (most recent call last):
+        ValueError: there is no configuration file and no preset 'no such preset'; presets are atari-cpu, atari-gpu
     """
-    path = Path(name)
-    if path.suffix != ".toml" and name in document_presets():
-        path = document_presets()[name]
+    path, documents = Path(name), preset_documents()
+    if path.suffix != ".toml":
+        path = documents.get(name, path)
     if not path.is_file():
-        known = ", ".join(document_presets()) or "none"
-        raise ValueError(f"there is no configuration file {name!r}, and no preset of this name; there are {known}")
+        raise ValueError(f"there is no configuration file and no preset {name!r}; presets are {', '.join(documents)}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
 
 
-@cache
-def document_presets() -> dict[str, Path]:
-    """Presets that come with the package, by name."""
-    found = Path(str(files("dreamer4_impl.checkpoints"))) / "presets"
-    return {path.stem: path for path in sorted(found.glob("*.toml"))}
+def settings_to_json(settings: TrainingSettings) -> Table:
+    """Convert settings to JSON types, as a checkpoint holds them.
 
+    Args:
+        settings: settings of a run.
 
-def settings_to_json(settings: Settings) -> Table:
-    """The whole configuration, as a checkpoint holds it.
+    Returns:
+        Nested table, from which `settings_from_json` restores the same settings.
 
-    >>> settings_to_json(Settings("tokenizer", presets.tiny()))["optimiser"]["betas"]
-    [0.9, 0.99]
+    Example:
+        >>> settings_to_json(TrainingSettings("tokenizer", presets.tiny()))["optimiser"]["betas"]
+        [0.9, 0.99]
     """
     table: Table = to_table(settings)
     return table
 
 
-def settings_from_json(table: Mapping[str, Any]) -> Settings:
-    """The configuration that a checkpoint holds.
+def settings_from_json(table: Mapping[str, Any]) -> TrainingSettings:
+    """Create settings from JSON types.
 
-    >>> settings = Settings("tokenizer", presets.tiny())
-    >>> settings_from_json(settings_to_json(settings)) == settings
-    True
+    Args:
+        table: nested table.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: if a setting is unknown, missing, of another type or out of range, or settings do not fit together.
+
+    Example:
+        >>> settings = TrainingSettings("tokenizer", presets.tiny())
+        >>> settings_from_json(settings_to_json(settings)) == settings
+        True
     """
-    return from_table(Settings, table)
+    return from_table(TrainingSettings, table)
 
 
 def _for_phase(phase: PhaseName, table: Table) -> Table:
     only = table.pop("only", {})
     for name in only:
         if name not in PHASES:
-            raise ValueError(unknown(name, PHASES, "only"))
+            raise ValueError(unknown_setting(name, PHASES, "only"))
     return merge(table, only.get(phase, {}))
 
 
@@ -324,7 +380,7 @@ def _model_table(table: Mapping[str, Any], model: ModelConfig | None, facts: Map
     merged = merge(merge(base, facts), own)
     dynamics = merged.get("dynamics", {})
     if dynamics.get("agent") is not True and "tasks" not in own.get("dynamics", {}):
-        # Tasks are told to the agent token: without one, that of the data are nobody's.
+        # Only the agent token uses tasks: without one, the tasks of the data are ignored.
         merged = merge(merged, {"dynamics": {"tasks": 0}})
     return merged
 

@@ -1,7 +1,7 @@
-"""Frozen dataclasses from nested tables, as TOML and JSON have them, and back exactly.
+"""Conversion between frozen dataclasses and nested tables, as TOML and JSON have them, exact in both directions.
 
-Numbers keep their type: a float may be written as a whole number, nothing else is converted. What is absent has its
-default. TOML has no null: where None is allowed, "none" means it.
+Numbers keep their type: a float may be written as an integer, nothing else is converted. Absent fields take their defaults.
+TOML has no null: where None is allowed, it is written "none".
 """
 
 import tomllib
@@ -21,10 +21,17 @@ _MEANING = {int: "a whole number", float: "a number", bool: "true or false", str
 
 
 def to_table(value: Any) -> Any:
-    """The value as JSON has it: dataclasses become tables, tuples lists, a component of an action has its kind.
+    """Convert a value to JSON types.
 
-    >>> to_table(Binary("keys", 4))
-    {'kind': 'binary', 'name': 'keys', 'size': 4}
+    Args:
+        value: dataclass, tuple, list, or a value that JSON has.
+
+    Returns:
+        Tables for dataclasses, with the key "kind" for components of an action; lists for tuples; else the value.
+
+    Example:
+        >>> to_table(Binary("keys", 4))
+        {'kind': 'binary', 'name': 'keys', 'size': 4}
     """
     if is_dataclass(value) and not isinstance(value, type):
         kind = [name for name, cls in KINDS.items() if type(value) is cls]
@@ -32,63 +39,88 @@ def to_table(value: Any) -> Any:
             field.name: to_table(getattr(value, field.name)) for field in fields(value)
         }
     if isinstance(value, tuple | list):
-        return [to_table(part) for part in value]
+        return [to_table(item) for item in value]
     return value
 
 
 def from_table(cls: type[T], table: object, where: str = "") -> T:
-    """An object of a dataclass from a table.
+    """Create a dataclass from a table.
 
     Args:
-        cls: the dataclass. Its own `__post_init__` says what values it takes.
-        table: its fields by name.
-        where: what the table is called in sentences, such as "model.tokenizer"; "" is the whole configuration.
+        cls: the dataclass; its `__post_init__` checks ranges.
+        table: fields by name.
+        where: name of the table in messages, such as "model.tokenizer"; "" is the whole configuration.
 
-    >>> from_table(Binary, {"kind": "binary", "name": "keys", "size": "4"}, "action")
-    Traceback (most recent call last):
-    ValueError: action.size must be a whole number; got '4'
+    Returns:
+        The object.
+
+    Raises:
+        ValueError: if a field is unknown, missing, of another type or out of range; the message has its full name.
+
+    Example:
+        >>> from_table(Binary, {"kind": "binary", "name": "keys", "size": "4"}, "action")
+        Traceback (most recent call last):
+        ValueError: action.size must be a whole number; got '4'
     """
     if not isinstance(table, Mapping):
         raise ValueError(f"{where or 'the configuration'} must be a table; got {table!r}")
     table = dict(table)
-    chosen: Any = _component(table, where) if cls is Component else cls
-    if issubclass(chosen, Component):
+    concrete: Any = _component(table, where) if cls is Component else cls
+    if issubclass(concrete, Component):
         table.pop("kind", None)
-    types = get_type_hints(chosen)
-    required = {f.name for f in fields(chosen) if f.default is MISSING and f.default_factory is MISSING}
-    _require_names(table, [f.name for f in fields(chosen)], required, where)
+    types = get_type_hints(concrete)
+    required = {f.name for f in fields(concrete) if f.default is MISSING and f.default_factory is MISSING}
+    _require_names(table, [f.name for f in fields(concrete)], required, where)
     values = {name: _value(types[name], value, _join(where, name)) for name, value in table.items()}
     try:
-        return chosen(**values)
+        return concrete(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}" if where else str(error)) from error
 
 
 def merge(base: Table, over: Mapping[str, Any]) -> Table:
-    """The base with what stands over it: tables are merged, everything else is replaced.
+    """Merge two tables: nested tables are merged, everything else is replaced.
 
-    >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
-    {'a': {'b': 1, 'c': 3}}
+    Args:
+        base: values of lower priority.
+        over: values of higher priority.
+
+    Returns:
+        A new table.
+
+    Example:
+        >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+        {'a': {'b': 1, 'c': 3}}
     """
     merged = dict(base)
     for name, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        merged[name] = merge(merged[name], value) if both else value
+        nested = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = merge(merged[name], value) if nested else value
     return merged
 
 
 def assignments(texts: Sequence[str]) -> Table:
-    """A table from settings as they are typed; a value is read as TOML has it, or else as a string.
+    """Parse settings of the form section.key=value.
 
-    >>> assignments(["optimiser.learning_rate=3e-4", "execution.device=cpu"])
-    {'optimiser': {'learning_rate': 0.0003}, 'execution': {'device': 'cpu'}}
+    Args:
+        texts: settings; a value that is not valid TOML is a string.
+
+    Returns:
+        Nested table.
+
+    Raises:
+        ValueError: if a text has another form.
+
+    Example:
+        >>> assignments(["optimiser.learning_rate=3e-4", "execution.device=cpu"])
+        {'optimiser': {'learning_rate': 0.0003}, 'execution': {'device': 'cpu'}}
     """
     table: Table = {}
     for text in texts:
         path, equals, value = text.partition("=")
         names = [name.strip() for name in path.split(".")]
         if not equals or not all(names):
-            raise ValueError(f"a setting is typed as section.key=value; got {text!r}")
+            raise ValueError(f"a setting must have the form section.key=value; got {text!r}")
         nested: Any = _typed(value.strip())
         for name in reversed(names):
             nested = {name: nested}
@@ -96,14 +128,23 @@ def assignments(texts: Sequence[str]) -> Table:
     return table
 
 
-def unknown(name: str, known: Sequence[str], where: str = "") -> str:
-    """A sentence about a name that is not known, with the nearest one that is.
+def unknown_setting(name: str, settings: Sequence[str], where: str = "") -> str:
+    """Message about a setting that does not exist.
 
-    >>> unknown("stpes", ["steps", "seed"])
-    "there is no setting 'stpes'; did you mean 'steps'?"
+    Args:
+        name: the unknown name.
+        settings: existing names.
+        where: name of the table.
+
+    Returns:
+        Message with the most similar existing name, or all of them if none is similar.
+
+    Example:
+        >>> unknown_setting("stpes", ["steps", "seed"])
+        "there is no setting 'stpes'; did you mean 'steps'?"
     """
-    near = get_close_matches(name, known, n=1)
-    advice = f"did you mean {_join(where, near[0])!r}?" if near else f"there are {', '.join(sorted(known))}"
+    similar = get_close_matches(name, settings, n=1)
+    advice = f"did you mean {_join(where, similar[0])!r}?" if similar else f"there are {', '.join(sorted(settings))}"
     return f"there is no setting {_join(where, name)!r}; {advice}"
 
 
@@ -118,13 +159,13 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def _require_names(table: Mapping[str, Any], known: Sequence[str], required: set[str], where: str) -> None:
+def _require_names(table: Mapping[str, Any], names: Sequence[str], required: set[str], where: str) -> None:
     for name in table:
-        if name not in known:
-            raise ValueError(unknown(name, known, where))
+        if name not in names:
+            raise ValueError(unknown_setting(name, names, where))
     missing = sorted(required - set(table))
     if missing:
-        raise ValueError(f"{where or 'the configuration'} must also say {', '.join(missing)}")
+        raise ValueError(f"{where or 'the configuration'} must also have {', '.join(missing)}")
 
 
 def _component(table: Mapping[str, Any], where: str) -> type[Component]:
@@ -139,7 +180,7 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
     if origin in (Union, UnionType):
         if value is None or value == "none":
             return None
-        (wanted,) = (part for part in arguments if part is not NoneType)
+        (wanted,) = (argument for argument in arguments if argument is not NoneType)
         return _value(wanted, value, where)
     if origin is tuple:
         return _items(arguments, value, where)
@@ -159,7 +200,7 @@ def _items(types: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         types = (types[0],) * len(value)
     if len(types) != len(value):
         raise ValueError(f"{where} must have {len(types)} values; got {value!r}")
-    return tuple(_value(t, part, f"{where}[{i}]") for i, (t, part) in enumerate(zip(types, value, strict=True)))
+    return tuple(_value(t, item, f"{where}[{i}]") for i, (t, item) in enumerate(zip(types, value, strict=True)))
 
 
 def _plain(wanted: type, value: Any, where: str) -> Any:

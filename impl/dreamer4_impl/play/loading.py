@@ -51,7 +51,7 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
         )
     try:
         path = locate(target or DEMO, print_message)
-        model, report = load_model(path, say=print_message)
+        model, report = load_model(path, log=print_message)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if report:

@@ -1,7 +1,7 @@
-"""Sec. 3.4: the samples of a batch in two parts, videos and those whose frames are separate images (A37).
+"""Sec. 3.4: samples of a batch in two groups, videos and samples whose frames are separate images (A37).
 
 An image is a sequence of one frame. It keeps its representation, its rewards and the action taken at it; the action that led
-to it is not part of it, so that it is unlabelled.
+to it is not part of it and becomes unlabelled.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ from dreamer4_impl.training.phase import PartialMean
 
 
 @dataclass(frozen=True)
-class Part:
+class SampleGroup:
     """Samples that go through the network together.
 
     Args:
-        rows: their places in the batch.
-        images: whether each frame is a sequence of its own.
-        counted: False where the samples only stand in, and no loss counts them.
+        rows: their rows in the batch.
+        images: True if each frame is a sequence of its own.
+        counted: False if the samples are placeholders that no loss counts.
     """
 
     rows: tuple[int, ...]
@@ -30,73 +30,116 @@ class Part:
     counted: bool = True
 
     def take(self, x: Shaped[Tensor, "B T *rest"]) -> Shaped[Tensor, "N t *rest"]:
-        """Sequences (N, T, …) of what belongs to each frame; of images, (N · T, 1, …).
+        """Select values that belong to frames.
 
-        >>> Part((1,), images=True).take(torch.tensor([[1, 2], [3, 4]])).tolist()
-        [[3], [4]]
+        Args:
+            x: one value for each frame of the batch.
+
+        Returns:
+            Sequences (N, T, …); of images (N · T, 1, …).
+
+        Example:
+            >>> SampleGroup((1,), images=True).take(torch.tensor([[1, 2], [3, 4]])).tolist()
+            [[3], [4]]
         """
         x = x[list(self.rows)]
         return x.flatten(0, 1)[:, None] if self.images else x
 
-    def of_sample(self, x: Shaped[Tensor, "B *rest"], time: int) -> Shaped[Tensor, "N *rest"]:
-        """What belongs to each sample of T frames, for every sequence.
+    def take_per_sample(self, x: Shaped[Tensor, "B *rest"], time: int) -> Shaped[Tensor, "N *rest"]:
+        """Select values that belong to samples, for every sequence of the group.
 
-        >>> Part((1,), images=True).of_sample(torch.tensor([5, 6]), time=2).tolist()
-        [6, 6]
+        Args:
+            x: one value for each sample of the batch.
+            time: T, frames of a sample.
+
+        Returns:
+            Values (N, …); of images repeated for each frame, (N · T, …).
+
+        Example:
+            >>> SampleGroup((1,), images=True).take_per_sample(torch.tensor([5, 6]), time=2).tolist()
+            [6, 6]
         """
         x = x[list(self.rows)]
         return x.repeat_interleave(time, dim=0) if self.images else x
 
     def actions(self, actions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The actions that led to the frames, (N, t, …) each; no action led to an image.
+        """Select the actions that led to the frames; those of images become unlabelled.
 
-        >>> Part((0,), images=True).actions({"labelled": torch.tensor([[True]])})
-        {'labelled': tensor([[False]])}
+        Args:
+            actions: by component, (B, T, …) each, with the key `labelled`.
+
+        Returns:
+            Actions by component, (N, t, …) each.
+
+        Example:
+            >>> SampleGroup((0,), images=True).actions({"labelled": torch.tensor([[True]])})
+            {'labelled': tensor([[False]])}
         """
-        taken = {name: self.take(values) for name, values in actions.items()}
+        selected = {name: self.take(values) for name, values in actions.items()}
         if self.images:
-            taken[LABELLED] = torch.zeros_like(taken[LABELLED])
-        return taken
+            selected[LABELLED] = torch.zeros_like(selected[LABELLED])
+        return selected
 
     def weight(self, like: Shaped[Tensor, "N *rest"]) -> Float[Tensor, "N *rest"]:
-        """1 for each value that counts, 0 where samples only stand in.
+        """Weights of values in a mean.
 
-        >>> Part((0,), images=False, counted=False).weight(torch.ones(1, 2)).tolist()
-        [[0.0, 0.0]]
+        Args:
+            like: gives shape and device.
+
+        Returns:
+            float32, 1 everywhere, or 0 everywhere for placeholders.
+
+        Example:
+            >>> SampleGroup((0,), images=False, counted=False).weight(torch.ones(1, 2)).tolist()
+            [[0.0, 0.0]]
         """
         return torch.full(like.shape, float(self.counted), device=like.device)
 
 
-def parts(image: Sequence[bool], indices: Sequence[int]) -> list[Part]:
-    """The parts that samples `indices` of a step form; `image` marks those of the whole step.
+def sample_groups(image: Sequence[bool], indices: Sequence[int]) -> list[SampleGroup]:
+    """Divide samples into videos and images.
 
-    A part that the step has is never left out: where none of these samples belongs to it, the first stands in. So every
-    process calls the network equally often, which is what processes that share its parameters wait for.
+    Every group of the whole step is returned: if none of these samples belongs to it, the first sample is its placeholder.
+    So every process calls the network equally often, as processes that shard its parameters require.
 
-    >>> parts([False, True, False], indices=[0, 1])
-    [Part(rows=(0,), images=False, counted=True), Part(rows=(1,), images=True, counted=True)]
-    >>> parts([False, True, False], indices=[0, 2])[1]
-    Part(rows=(0,), images=True, counted=False)
+    Args:
+        image: marks of all samples of the step.
+        indices: indices of these samples in the global batch, at least one.
+
+    Returns:
+        One group or two, videos first.
+
+    Example:
+        >>> sample_groups([False, True, False], indices=[0, 1])[1]
+        SampleGroup(rows=(1,), images=True, counted=True)
+        >>> sample_groups([False, True, False], indices=[0, 2])[1]
+        SampleGroup(rows=(0,), images=True, counted=False)
     """
-    found = []
+    groups = []
     for kind in sorted(set(image)):
         rows = tuple(row for row, index in enumerate(indices) if image[index] == kind)
-        found.append(Part(rows, kind) if rows else Part((0,), kind, counted=False))
-    return found
+        groups.append(SampleGroup(rows, kind) if rows else SampleGroup((0,), kind, counted=False))
+    return groups
 
 
 def add_means(means: Iterable[Mapping[str, PartialMean]]) -> dict[str, PartialMean]:
-    """The means over all parts, from those over each; every one has the same names.
+    """Add the partial means of several groups.
 
-    >>> one = PartialMean.of(torch.ones(2))
-    >>> add_means([{"mse": one}, {"mse": one}])
-    {'mse': PartialMean(total=tensor(4.), count=tensor(4.))}
+    Args:
+        means: at least one mapping; all have the same names.
+
+    Returns:
+        Sums by name, in the order of the first mapping.
+
+    Example:
+        >>> mean = PartialMean.from_values(torch.ones(2))
+        >>> add_means([{"mse": mean}, {"mse": mean}])
+        {'mse': PartialMean(total=tensor(4.), count=tensor(4.))}
     """
-    first, *others = means
+    first, *rest = means
     return {
         name: PartialMean(
-            mean.total + sum(other[name].total for other in others),
-            mean.count + sum(other[name].count for other in others),
+            mean.total + sum(group[name].total for group in rest), mean.count + sum(group[name].count for group in rest)
         )
         for name, mean in first.items()
     }

@@ -9,7 +9,7 @@ import pytest
 
 from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
 from dreamer4_impl.checkpoints.options import ImagineOptions
-from dreamer4_impl.checkpoints.settings import Data, Settings
+from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
 from dreamer4_impl.evaluation.command import main
 from dreamer4_impl.evaluation.evaluation import SECTIONS
@@ -25,7 +25,7 @@ def run_of(tmp_path, square_model):
 
     def make(phase, without="nothing", **data):
         model, run = square_model, tmp_path / "run"
-        settings = Settings(
+        settings = TrainingSettings(
             phase, model.config, data=Data(**data), imagine=ImagineOptions(horizon=3, context=2, steps=1)
         )
         weights = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}

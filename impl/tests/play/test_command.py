@@ -17,7 +17,7 @@ import torch
 pytest.importorskip("safetensors", reason="needs safetensors, of the extra train")
 
 from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
-from dreamer4_impl.checkpoints.settings import Data, Settings
+from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.models.dreamer4 import Dreamer4
@@ -35,7 +35,7 @@ def run(model, config, tmp_path) -> Path:
     """Run of the phase dynamics whose dataset does not exist."""
     save(
         tmp_path / "run",
-        Checkpoint(Settings("dynamics", config, data=Data(paths=("/nowhere",))), 7, model.state_dict()),
+        Checkpoint(TrainingSettings("dynamics", config, data=Data(paths=("/nowhere",))), 7, model.state_dict()),
     )
     return tmp_path / "run"
 
@@ -117,7 +117,8 @@ def test_recorded_atari_game_keeps_the_names_of_its_actions(tmp_path):
 
 def test_dataset_of_the_training_is_the_default(model, config, data, tmp_path):
     save(
-        tmp_path / "run", Checkpoint(Settings("dynamics", config, data=Data(paths=(str(data),))), 1, model.state_dict())
+        tmp_path / "run",
+        Checkpoint(TrainingSettings("dynamics", config, data=Data(paths=(str(data),))), 1, model.state_dict()),
     )
     assert len(open_world(tmp_path / "run", None, None, "cpu").recordings) == 2
 
@@ -131,7 +132,7 @@ def test_named_clip_is_used(run, clip, tmp_path):
 def test_model_with_triton_attention_is_played_on_the_cpu(config, clip, tmp_path):
     eager = replace(config.dynamics, transformer=replace(config.dynamics.transformer, head_width=32))
     fast = replace(config, dynamics=replace(eager, transformer=replace(eager.transformer, backend="triton")))
-    save(tmp_path / "run", Checkpoint(Settings("dynamics", fast), 1, Dreamer4(fast).state_dict()))
+    save(tmp_path / "run", Checkpoint(TrainingSettings("dynamics", fast), 1, Dreamer4(fast).state_dict()))
     write_clip(tmp_path / "clip.npz", clip)
     world = open_world(tmp_path / "run", None, tmp_path / "clip.npz", "cpu")
     assert world.model.config.dynamics == eager
@@ -140,7 +141,7 @@ def test_model_with_triton_attention_is_played_on_the_cpu(config, clip, tmp_path
 def test_unexpected_weights_are_named(config, model, clip, tmp_path, capsys):
     weights = {name: value for name, value in model.state_dict().items() if name != "dynamics.registers"}
     weights["old.name"] = torch.zeros(1)
-    save(tmp_path / "run", Checkpoint(Settings("dynamics", config), 1, weights))
+    save(tmp_path / "run", Checkpoint(TrainingSettings("dynamics", config), 1, weights))
     write_clip(tmp_path / "clip.npz", clip)
     open_world(tmp_path / "run", None, tmp_path / "clip.npz", "cpu")
     assert "old.name" in capsys.readouterr().err
@@ -148,7 +149,7 @@ def test_unexpected_weights_are_named(config, model, clip, tmp_path, capsys):
 
 def test_errors_have_a_clear_message(run, data, clip, model, config, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(loading, "DEMO", tmp_path / "nowhere")
-    save(tmp_path / "first", Checkpoint(Settings("tokenizer", config), 1, model.state_dict()))
+    save(tmp_path / "first", Checkpoint(TrainingSettings("tokenizer", config), 1, model.state_dict()))
     write_clip(tmp_path / "clip.npz", replace(clip, frames=clip.frames[:, 1:]))
     assert "has no demo: name a checkpoint" in error_of(capsys)
     assert "--data DIR, or a clip, --clip FILE" in error_of(capsys, run)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamer4_impl.checkpoints.options import ImagineOptions
-from dreamer4_impl.checkpoints.settings import Settings
+from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.equations.eq02_sampling import context_label, sample_frame
 from dreamer4_impl.equations.eq10_lambda_return import lambda_returns, value_loss
 from dreamer4_impl.equations.eq11_pmpo import policy_loss_factored
@@ -108,7 +108,7 @@ def test_actions_are_those_of_the_policy_at_the_states_that_it_saw(model):
 
 def started(model, **options):
     phase = ImaginePhase(
-        Settings("imagine", tiny(), imagine=ImagineOptions(horizon=HORIZON, context=CONTEXT, **options))
+        TrainingSettings("imagine", tiny(), imagine=ImagineOptions(horizon=HORIZON, context=CONTEXT, **options))
     )
     prior = phase.companions(model)["prior"]
     return phase, prior
@@ -117,12 +117,12 @@ def started(model, **options):
 def test_the_prior_is_the_policy_before_the_first_update_and_stays_so(model):
     phase, prior = started(model)
     found, *_ = rolled_out(model, phase.settings.imagine)
-    assert phase.head_means(model.agent, found)["kl"].total.abs() < 1e-5
+    assert phase.means(model, phase.evaluated(model.agent, found))["kl"].total.abs() < 1e-5
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     with torch.no_grad():
         for parameter in model.agent.policy.parameters():
             parameter.add_(0.1)
-    assert phase.head_means(model.agent, found)["kl"].total > 1e-3
+    assert phase.means(model, phase.evaluated(model.agent, found))["kl"].total > 1e-3
     assert all(torch.equal(value, before[name]) for name, value in prior.state_dict().items())
 
 
@@ -132,7 +132,9 @@ def test_both_losses_are_those_of_equations_10_and_11(model):
         for parameter in model.agent.policy.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
     found, *_ = rolled_out(model, phase.settings.imagine)
-    terms = phase.terms({n: m.total / m.count.clamp(min=1) for n, m in phase.head_means(model.agent, found).items()})
+    terms = phase.terms(
+        {n: m.total / m.count.clamp(min=1) for n, m in phase.means(model, phase.evaluated(model.agent, found)).items()}
+    )
 
     agent, states = model.agent, found.h[:, :-1]
     reward, value = agent.reward.predict(found.h[:, 1:]), agent.value.predict(found.h)
@@ -205,7 +207,7 @@ def test_training_in_imagination_raises_the_return_that_the_reward_head_predicts
         return model.agent.reward.predict(rolled(policy, "held out", 1000, 256).h[:, 1:]).sum(1)
 
     for step in range(40):
-        means = phase.head_means(model.agent, rolled(model.agent.policy, "train", step, 16))
+        means = phase.means(model, phase.evaluated(model.agent, rolled(model.agent.policy, "train", step, 16)))
         terms = phase.terms({name: mean.total / mean.count.clamp(min=1) for name, mean in means.items()})
         optimiser.zero_grad()
         phase.combine({name: normalise(name, value) for name, value in terms.items()}).backward()
