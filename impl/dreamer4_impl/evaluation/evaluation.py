@@ -107,7 +107,7 @@ def evaluate(
     training: Dataset,
     prior: PolicyHead | None = None,
     absent: Mapping[str, str] | None = None,
-    on_section: Callable[[str], object] = lambda section: None,
+    on_section: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """Measure a model on held-out data. Sets the model to evaluation mode and changes nothing else.
 
@@ -134,7 +134,8 @@ def evaluate(
     data = load_held_out(dataset, training, settings.clips, plan.length)
     evaluation = Evaluation(facts=_facts(model, dataset, training, settings, data, context))
     for section, measure in _sections(model, dataset, data, plan, settings, prior).items():
-        on_section(section)
+        if on_section is not None:
+            on_section(section)
         begin = time.perf_counter()
         try:
             _skip_unless_possible(section, model, dataset, absent or {})
