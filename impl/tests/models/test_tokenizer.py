@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dreamer4_impl.layers.patches import patchify
 from dreamer4_impl.models.reconstruction import ReconstructionLoss
 from dreamer4_impl.models.tokenizer import Tokenizer, regroup, ungroup
 
