@@ -58,35 +58,31 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Dreamer4": "models.dreamer4",
-    "Dynamics": "models.dynamics",
-    "FrameDecoder": "generation.decoder",
-    "ReconstructionLoss": "models.reconstruction",
-    "RunningRMS": "equations.loss_normalisation",
-    "Tokenizer": "models.tokenizer",
-    "TwoHot": "equations.twohot",
-    "advantages": "equations.eq10_lambda_return",
-    "frozen_prior": "equations.eq11_pmpo",
-    "imagine": "generation.imagination",
-    "lambda_returns": "equations.eq10_lambda_return",
-    "load_model": "checkpoints.checkpoint",
-    "multi_token_loss": "equations.eq09_multi_token",
-    "paper": "models.presets",
-    "policy_loss": "equations.eq11_pmpo",
-    "rollout": "generation.rollout",
-    "sample_frame": "equations.eq02_sampling",
-    "shortcut_forcing_loss": "equations.eq06_07_shortcut_forcing",
-    "small": "models.presets",
-    "tiny": "models.presets",
-    "tokenizer_loss": "equations.eq05_tokenizer_loss",
-    "value_loss": "equations.eq10_lambda_return",
+    "checkpoints.checkpoint": ["load_model"],
+    "equations.eq02_sampling": ["sample_frame"],
+    "equations.eq05_tokenizer_loss": ["tokenizer_loss"],
+    "equations.eq06_07_shortcut_forcing": ["shortcut_forcing_loss"],
+    "equations.eq09_multi_token": ["multi_token_loss"],
+    "equations.eq10_lambda_return": ["advantages", "lambda_returns", "value_loss"],
+    "equations.eq11_pmpo": ["frozen_prior", "policy_loss"],
+    "equations.loss_normalisation": ["RunningRMS"],
+    "equations.twohot": ["TwoHot"],
+    "generation.decoder": ["FrameDecoder"],
+    "generation.imagination": ["imagine"],
+    "generation.rollout": ["rollout"],
+    "models.dreamer4": ["Dreamer4"],
+    "models.dynamics": ["Dynamics"],
+    "models.presets": ["paper", "small", "tiny"],
+    "models.reconstruction": ["ReconstructionLoss"],
+    "models.tokenizer": ["Tokenizer"],
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -103,7 +103,8 @@ def require_dtype(name: str, tensor: Tensor, parameter: Tensor) -> None:
     """
     if tensor.dtype != parameter.dtype and not casts_automatically(tensor.device):
         raise TypeError(
-            f"{name} must have the dtype of the parameters, {parameter.dtype}, unless autocast is on; got {tensor.dtype}"
+            f"{name} must have the dtype of the parameters, {parameter.dtype}, unless autocast is on; "
+            f"got {tensor.dtype}"
         )
 
 

@@ -41,8 +41,8 @@ def corrupt(
     Args:
         z0: noise, usually standard normal, floating, (B, T, S, D).
         z1: clean data, floating, (B, T, S, D).
-        tau: signal levels in [0, 1], floating, one for each index of the leading axes of z1: usually (B, T), or fewer or
-            more of its axes. Values are not checked.
+        tau: signal levels in [0, 1], floating, one for each index of the leading axes of z1: usually (B, T), or fewer
+            or more of its axes. Values are not checked.
 
     Returns:
         z̃ in the dtype of z1, (B, T, S, D).

@@ -62,12 +62,13 @@ def sample_frame(
     """Sample the frame that follows `context` in `num_steps` evaluations of the network.
 
     The frame is computed in float32 (float64 for float64); the network receives it in the dtype of `context`.
-    Deterministic given the noise and the network; no gradient; compiles without graph breaks when `generator` is None; no
-    host synchronisation. Each call of the network receives a new tensor that is not changed afterwards.
+    Deterministic given the noise and the network; no gradient; compiles without graph breaks when `generator` is None;
+    no host synchronisation. Each call of the network receives a new tensor that is not changed afterwards.
 
     Args:
         network: `network(z, tau, d, actions) -> z1_hat`, called on (B, T+1, S, D) with the new frame last.
-        context: clean past frames, floating, (B, T, S, D); T may be 0. Determines shape, dtype and device of the result.
+        context: clean past frames, floating, (B, T, S, D); T may be 0. Determines shape, dtype and device of the
+            result.
         num_steps: K, a power of two up to k_max.
         actions: None, a tensor (B, T+1, …), or a tuple or mapping of such; passed to every call.
         generator: source of the start noise, then of the context's; None is torch's global state.
@@ -117,7 +118,8 @@ def generate(
         context: clean past frames, floating, (B, T, S, D); T may be 0.
         frames: number of new frames, 1 or more.
         num_steps: K, a power of two up to k_max.
-        actions: None, a tensor (B, T+frames, …), or a tuple or mapping of such; every call receives those of its frames.
+        actions: None, a tensor (B, T+frames, …), or a tuple or mapping of such; every call receives those of its
+            frames.
         generator: source of the context's noise, then for each frame of its start and of its noise as context; None is
             torch's global state.
         k_max: K_max, a power of two.
@@ -154,8 +156,8 @@ def denoise(
     """Integrate from noise to a frame by K Euler steps of Eq. (2).
 
     Args:
-        predict_clean: `predict_clean(z_tau, index) -> z1_hat` at τ = index/K for index in [0, K), in the dtype of start;
-            z_tau is passed in `dtype`.
+        predict_clean: `predict_clean(z_tau, index) -> z1_hat` at τ = index/K for index in [0, K), in the dtype of
+            start; z_tau is passed in `dtype`.
         start: z_0, standard normal, in the dtype of the computation, (B, S, D).
         num_steps: K, 1 or more.
         dtype: dtype of the predictions' inputs and of the result.

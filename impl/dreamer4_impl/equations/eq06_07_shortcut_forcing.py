@@ -56,8 +56,8 @@ def shortcut_forcing_loss(
 ) -> Float[Tensor, "*loss"]:
     """Draw τ, d (Eq. 4) and standard normal noise z₀, and compute the loss.
 
-    The numerical contract is that of `shortcut_forcing_loss_at`. Compiles without graph breaks when `generator` is None (a
-    compiled graph cannot take one).
+    The numerical contract is that of `shortcut_forcing_loss_at`. Compiles without graph breaks when `generator` is None
+    (a compiled graph cannot take one).
 
     Args:
         network: `network(z, tau, d, actions) -> z1_hat`, such as `Dynamics.network`.
@@ -66,8 +66,8 @@ def shortcut_forcing_loss(
         k_max: K_max, a power of two.
         generator: source of τ, d and the noise, on the device of z1; None is torch's global state.
         per: draw d for each "timestep" or once for each "sequence" (A3).
-        d_min_share: None is the uniform law of d. A number in [0, 1] is the declared split (A2): sequences above d_min are
-            then known without reading d, and only they go to the teacher.
+        d_min_share: None is the uniform law of d. A number in [0, 1] is the declared split (A2): sequences above d_min
+            are then known without reading d, and only they go to the teacher.
         reduction: "mean" over (B, T), or "none" for the loss of each timestep.
         teacher_rows: sequences on which the teacher is called, as for `shortcut_forcing_loss_at`.
 
@@ -79,9 +79,8 @@ def shortcut_forcing_loss(
         ValueError: if shapes or devices do not match, or an option or number is out of range.
 
     Example:
-        >>> z1 = torch.ones(2, 3, 4, 5)
-        >>> perfect = shortcut_forcing_loss(lambda z, tau, d, actions: z1, z1, generator=torch.Generator().manual_seed(0))
-        >>> float(perfect) < 1e-12
+        >>> z1, generator = torch.ones(2, 3, 4, 5), torch.Generator().manual_seed(0)
+        >>> float(shortcut_forcing_loss(lambda z, tau, d, actions: z1, z1, generator=generator)) < 1e-12
         True
     """
     require_floating(z1=z1)
@@ -112,14 +111,14 @@ def shortcut_forcing_loss_at(
 ) -> Float[Tensor, "*loss"]:
     """Compute the weighted loss at a given noise, signal level and step size.
 
-    Computed in float32 (float64 where z1 is float64). The network receives z in the dtype of z1, and τ and d in that of the
-    computation; velocities start from the rounded z that it received. Deterministic if the network is. Gradient flows
-    through the student's call and z̃, not through the teacher's. Compiles without graph breaks; no host synchronisation
-    unless `teacher_rows` is None. Values of tensors are not checked.
+    Computed in float32 (float64 where z1 is float64). The network receives z in the dtype of z1, and τ and d in that of
+    the computation; velocities start from the rounded z that it received. Deterministic if the network is. Gradient
+    flows through the student's call and z̃, not through the teacher's. Compiles without graph breaks; no host
+    synchronisation unless `teacher_rows` is None. Values of tensors are not checked.
 
     Args:
-        network: `network(z, tau, d, actions) -> z1_hat`. It is called at most three times: twice without gradient on the
-            teacher's sequences, then once on all. It must treat sequences independently of each other.
+        network: `network(z, tau, d, actions) -> z1_hat`. It is called at most three times: twice without gradient on
+            the teacher's sequences, then once on all. It must treat sequences independently of each other.
         z1: clean data, floating, (B, T, S, D).
         z0: standard normal noise, floating, (B, T, S, D).
         tau: signal levels in {0, d, …, 1 − d}, floating, (B, T).
@@ -128,17 +127,17 @@ def shortcut_forcing_loss_at(
         k_max: K_max, a power of two; d_min = 1/k_max.
         reduction: "mean" over (B, T), or "none" for the loss of each timestep.
         teacher_rows: sequences with any d > d_min, if the caller knows them: a slice, or integer indices (N,).
-            `slice(None)` is all of them. None reads them from d, which makes the host wait for the device once and skips
-            the teacher if there are none; in a compiled graph, which cannot read d, None is all of them. The choice changes
-            the cost, not the value; a timestep above d_min that is left out has a NaN loss. With d per timestep over long
-            sequences practically every sequence needs the teacher: pass `slice(None)` on a GPU.
+            `slice(None)` is all of them. None reads them from d, which makes the host wait for the device once and
+            skips the teacher if there are none; in a compiled graph, which cannot read d, None is all of them. The
+            choice changes the cost, not the value; a timestep above d_min that is left out has a NaN loss. With d per
+            timestep over long sequences practically every sequence needs the teacher: pass `slice(None)` on a GPU.
 
     Returns:
         The loss in float32 (float64 for float64): a scalar, or (B, T) without reduction.
 
     Raises:
-        TypeError: if a tensor or the network's output is not floating-point, teacher_rows is not integer, or actions are
-            not tensors.
+        TypeError: if a tensor or the network's output is not floating-point, teacher_rows is not integer, or actions
+            are not tensors.
         ValueError: if shapes or devices do not match, z1 is empty, k_max is no power of two, or reduction is unknown.
 
     Example:

@@ -36,8 +36,8 @@ def lambda_returns(
 ) -> Float[Tensor, "B H"]:
     """λ-returns, computed backwards from R_H = v_H.
 
-    The recursion is solved in ⌈log₂ H⌉ doublings of R_t = a_t + b_t R_{t+1} instead of H steps: only products and sums, so
-    the error bound is that of the recursion. Deterministic; differentiable; compiles without graph breaks; no host
+    The recursion is solved in ⌈log₂ H⌉ doublings of R_t = a_t + b_t R_{t+1} instead of H steps: only products and sums,
+    so the error bound is that of the recursion. Deterministic; differentiable; compiles without graph breaks; no host
     synchronisation.
 
     Args:

@@ -41,8 +41,8 @@ def policy_loss(
         logits: unnormalised log-probabilities of π, floating, (…, A).
         prior_logits: unnormalised log-probabilities of π_prior, floating, (…, A); constants.
         action: classes in [0, A) of the actions taken, any integer dtype, (…).
-        advantage: R − v of each state, floating, (…), not empty; only the sign enters, 0 counts as positive. A NaN makes
-            the loss NaN.
+        advantage: R − v of each state, floating, (…), not empty; only the sign enters, 0 counts as positive. A NaN
+            makes the loss NaN.
         alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
         beta: weight β ≥ 0 of the KL term, which is exact over the actions; 0.3 in the paper.
 
@@ -88,8 +88,8 @@ def policy_loss_factored(
 
     Raises:
         TypeError: if a tensor of logits, of prior_logits or advantage is not floating-point, or action is not integer.
-        ValueError: if shapes, devices or numbers of components do not match, there is no component, advantage is empty, or
-            alpha or beta is out of range.
+        ValueError: if shapes, devices or numbers of components do not match, there is no component, advantage is empty,
+            or alpha or beta is out of range.
 
     Example:
         >>> uniform = [torch.zeros(1, 2), torch.zeros(1, 4)]
@@ -116,7 +116,8 @@ def log_prob_and_kl(
         action: classes of the actions taken, column f in [0, A_f), any integer dtype, (…, F).
 
     Returns:
-        ln π(a|s) and the KL in nats, (…) each, summed over the components, in float32 (float64 where logits are float64).
+        ln π(a|s) and the KL in nats, (…) each, summed over the components, in float32 (float64 where logits are
+        float64).
 
     Example:
         >>> uniform = [torch.zeros(1, 2), torch.zeros(1, 4)]

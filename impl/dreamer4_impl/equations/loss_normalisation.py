@@ -2,8 +2,8 @@
 
     out = xₜ / √(mₜ₋₁/nₜ₋₁),   mₜ = ρ mₜ₋₁ + (1 − ρ) xₜ²,   nₜ = ρ nₜ₋₁ + (1 − ρ),   m₀ = n₀ = 0
 
-Read as (A24): ρ = 0.99, no epsilon, n corrects for the start at 0, and a value is divided by the estimate from before it.
-The divisors of a training step are therefore known before its losses. The first value is divided by 1.
+Read as (A24): ρ = 0.99, no epsilon, n corrects for the start at 0, and a value is divided by the estimate from before
+it. The divisors of a training step are therefore known before its losses. The first value is divided by 1.
 """
 
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ from dreamer4_impl.precision import compute_dtype
 class RunningRMS(nn.Module):
     """Divides each named loss term by the running root mean square of its past values.
 
-    The estimates are buffers, float32 or wider, saved and loaded with the module. In evaluation mode they do not change.
-    A cast of a whole model to half precision would stall them; the next call then raises TypeError.
+    The estimates are buffers, float32 or wider, saved and loaded with the module. In evaluation mode they do not
+    change. A cast of a whole model to half precision would stall them; the next call then raises TypeError.
 
     Args:
         names: distinct names of the loss terms; each has its own estimate.
@@ -57,8 +57,8 @@ class RunningRMS(nn.Module):
             value: loss term, usually a scalar, half precision to float64; of several values the mean square enters.
 
         Returns:
-            value / divisor(name), shaped like value, in float32 (float64 for float64). Gradient flows through the value,
-            not through the divisor. Deterministic; compiles without graph breaks; no host synchronisation.
+            value / divisor(name), shaped like value, in float32 (float64 for float64). Gradient flows through the
+            value, not through the divisor. Deterministic; compiles without graph breaks; no host synchronisation.
 
         Raises:
             TypeError: if value is not floating-point, or the estimates were cast to half precision.

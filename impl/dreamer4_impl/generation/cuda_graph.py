@@ -83,18 +83,14 @@ def record_frame(
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(generator)
     with torch.cuda.device(device):
-        _warm_up(compute_frame, generator, caches)
+        frames_before, state = [cache.frames.clone() for cache in caches], generator.get_state()
+        for _ in range(WARM_UP):
+            compute_frame()
+            # Only the slot of the next frame was written, and that frame overwrites it. A second frame would overwrite
+            # the oldest one, to which the next frame still attends.
+            for cache, frames in zip(caches, frames_before, strict=True):
+                cache.frames.copy_(frames)
+        generator.set_state(state)
         with torch.cuda.graph(graph):
             frame = compute_frame()
     return graph, frame
-
-
-def _warm_up(compute_frame: Callable[[], Tensor], generator: torch.Generator, caches: Sequence[Cache]) -> None:
-    frames_before, state = [cache.frames.clone() for cache in caches], generator.get_state()
-    for _ in range(WARM_UP):
-        compute_frame()
-        # Only the slot of the next frame was written, and that frame overwrites it. A second frame would overwrite
-        # the oldest one, which the next frame still sees.
-        for cache, frames in zip(caches, frames_before, strict=True):
-            cache.frames.copy_(frames)
-    generator.set_state(state)

@@ -37,8 +37,8 @@ class FrameDecoder:
     """Generates frames of B sequences one at a time, in preallocated buffers.
 
     Frames are denoised in float32 (float64 for float64) and returned in the dtype of the parameters. From the same
-    generator they equal those of `eq02_sampling.generate` up to rounding, with and without a graph. No gradient; no host
-    synchronisation except while recording. With a graph, parameters may change their values but not their storage.
+    generator they equal those of `eq02_sampling.generate` up to rounding, with and without a graph. No gradient; no
+    host synchronisation except while recording. With a graph, parameters may change their values but not their storage.
 
     Args:
         model: dynamics. The agent token, if any, gets no task; frames do not depend on it.
@@ -47,16 +47,17 @@ class FrameDecoder:
         context_level: signal level at which a frame joins the past, in [0, 1]; 1 leaves it clean.
         generator: source of the noise, on the device of the model; None is torch's global state. Draws in the order of
             `eq02_sampling.generate`.
-        commit_pass: add a frame to the past by a pass of its own, as in the paper. False keeps the keys and values of the
-            last denoising pass: K passes instead of K + 1, and frames that differ from the paper's; for measurements.
+        commit_pass: add a frame to the past by a pass of its own, as in the paper. False keeps the keys and values of
+            the last denoising pass: K passes instead of K + 1, and frames that differ from the paper's; for
+            measurements.
         compile: compile the pass over one frame, as one graph, at the first step.
         graph: record the computation of a frame as a CUDA graph at the first step, and replay it from then on. None is
             True on a CUDA device with autocast off, else False.
         tokenizer: decodes frames to pixels (B, H, W, C) in the same graph; None returns latent frames (B, S, D).
 
     Raises:
-        ValueError: if batch or num_steps is out of range, the generator is on another device, or a graph is required where
-            none can be recorded.
+        ValueError: if batch or num_steps is out of range, the generator is on another device, or a graph is required
+            where none can be recorded.
 
     Example:
         >>> from dreamer4_impl.models.presets import tiny
@@ -104,7 +105,8 @@ class FrameDecoder:
         A frame earlier than C − 1 frames per time layer has no influence.
 
         Args:
-            context: clean latent frames in the dtype of the parameters, unless autocast is on, (B, T, S, D); T may be 0.
+            context: clean latent frames in the dtype of the parameters, unless autocast is on, (B, T, S, D); T may be
+                0.
             actions: None, or the components of the actions that led to them, (B, T, …) each.
 
         Raises:
@@ -127,13 +129,13 @@ class FrameDecoder:
         """Generate the next frame and add it to the past. Without `start`, the first frame has no past.
 
         Args:
-            action: None, or the components of the action that leads to this frame (A32), (B, …) each, on the device of the
-                model. Names, shapes and dtypes must be the same at every step. `labelled`, bool (B,), in addition to the
-                components is False where a sequence has no action at this step.
+            action: None, or the components of the action that leads to this frame (A32), (B, …) each, on the device of
+                the model. Names, shapes and dtypes must be the same at every step. `labelled`, bool (B,), in addition
+                to the components is False where a sequence has no action at this step.
 
         Returns:
-            A new tensor that later steps do not change: latent frame (B, S, D) or pixels (B, H, W, C), in the dtype of the
-            parameters.
+            A new tensor that later steps do not change: latent frame (B, S, D) or pixels (B, H, W, C), in the dtype of
+            the parameters.
 
         Raises:
             TypeError: if action is not None or a mapping of names to tensors.

@@ -32,8 +32,8 @@ class FrameEngine:
         batch: B, 1 or more.
         num_steps: K, denoising passes of a frame, 1 or more; the model was trained on powers of two up to k_max.
         context_level: signal level c of committed frames, in [0, 1]; 1 leaves them clean.
-        task: task of each sequence in [0, tasks), integer, (B,); None leaves the agent token without a task, which does not
-            influence frames.
+        task: task of each sequence in [0, tasks), integer, (B,); None leaves the agent token without a task, which does
+            not influence frames.
         compile: compile passes over a single frame, as one graph each.
 
     Example:

@@ -2,8 +2,8 @@
 
     a_t ~ π(· | h_t),   z_{t+1} ~ world model given a_t,   z_0, …: a recorded clip
 
-Read as: h_t is the output of the agent token in the pass that commits frame t, so it reads the frame at the signal level
-of the context; no further pass is needed.
+Read as: h_t is the output of the agent token in the pass that commits frame t, so it reads the frame at the signal
+level of the context; no further pass is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,17 +78,17 @@ def imagine(
         component.name: uniform_draws(seed, keys, component.name, component.shape(1, horizon)[1:]).to(device)
         for component in policy.components
     }
-    h, frames, actions_taken = [_last_h(engine.commit(context, past_noise, actions))], [], []
+    h, frames, actions_taken = [_last(engine.commit(context, past_noise, actions))], [], []
     for t in range(horizon):
         action = policy.act(h[-1][:, None]).quantile({name: u[:, t, None] for name, u in uniform.items()})
         frames.append(engine.denoise(start[:, t], action))
-        h.append(_last_h(engine.commit(frames[-1][:, None], noise[:, t, None], action)))
+        h.append(_last(engine.commit(frames[-1][:, None], noise[:, t, None], action)))
         actions_taken.append(action)
     by_component = {name: torch.cat([action[name] for action in actions_taken], dim=1) for name in uniform}
     return Imagined(torch.stack(h, dim=1), by_component, torch.stack(frames, dim=1))
 
 
-def _last_h(h: Float[Tensor, "B T W"] | None) -> Float[Tensor, "B W"]:
+def _last(h: Float[Tensor, "B T W"] | None) -> Float[Tensor, "B W"]:
     if h is None:
-        raise ValueError("imagination needs a model with an agent token; got a dynamics model without one")
+        raise ValueError("imagination needs a model with an agent token: dynamics.agent must be True; got False")
     return h[:, -1]

@@ -30,8 +30,8 @@ def rollout(
 ) -> Float[Tensor, "B frames S D"]:
     """Sample frames one after the other, each after the context and the frames before it.
 
-    The precision is that of `eq02_sampling.sample_frame`. No gradient; no host synchronisation except while recording: with
-    a cache on a GPU every call records a CUDA graph, a reused `FrameDecoder` only once.
+    The precision is that of `eq02_sampling.sample_frame`. No gradient; no host synchronisation except while recording:
+    with a cache on a GPU every call records a CUDA graph, a reused `FrameDecoder` only once.
 
     Args:
         model: dynamics. Its agent token, if any, gets no task; frames do not depend on it.

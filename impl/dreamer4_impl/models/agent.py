@@ -17,8 +17,8 @@ from dreamer4_impl.models.heads import PolicyHead, RewardHead, ValueHead
 class Agent(nn.Module):
     """Policy, reward and value head.
 
-    At the start the policy is nearly uniform, and rewards and values are 0. The methods compile without graph breaks and
-    never make the host wait.
+    At the start the policy is nearly uniform, and rewards and values are 0. The methods compile without graph breaks
+    and never make the host wait.
 
     Args:
         config: sizes of the heads.
@@ -71,8 +71,8 @@ class Agent(nn.Module):
             actions: components of a_t, (B, T, …) each.
 
         Returns:
-            ln p(a_{t+n} | h_t) for n in [0, L], (B, T, N), in float32 (float64 for float64), and a bool mask, (B, T, N),
-            True where t + n < T.
+            ln p(a_{t+n} | h_t) for n in [0, L], (B, T, N), in float32 (float64 for float64), and a bool mask, (B, T,
+            N), True where t + n < T.
 
         Raises:
             TypeError: if h is not a floating-point tensor.
@@ -108,8 +108,8 @@ class Agent(nn.Module):
             rewards: r_t in raw values, floating, (B, T).
 
         Returns:
-            ln p(r_{t+n} | h_t) for n in [0, L], (B, T, N), in float32 (float64 for float64), and a bool mask, (B, T, N),
-            True where t + n < T.
+            ln p(r_{t+n} | h_t) for n in [0, L], (B, T, N), in float32 (float64 for float64), and a bool mask, (B, T,
+            N), True where t + n < T.
 
         Raises:
             TypeError: if h or rewards is not a floating-point tensor.

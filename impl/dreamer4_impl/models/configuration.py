@@ -98,7 +98,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class DynamicsConfig:
-    """Sec. 3.2: the tokens of a frame, [S_z spatial | S_r register | 1 label | S_a action | agent], and their transformer.
+    """Sec. 3.2: tokens of a frame, [S_z spatial | S_r register | 1 label | S_a action | agent], and the transformer.
 
     Args:
         transformer: sizes of the transformer, of even width; its `context` is C.
@@ -212,9 +212,9 @@ class ModelConfig:
         expected = (self.dynamics.spatial_tokens, self.dynamics.spatial_channels)
         if produced != expected:
             raise ValueError(
-                f"dynamics must take the representation of the tokenizer, {produced[0]} tokens of {produced[1]} channels "
-                f"({self.tokenizer.latents} latents of {self.tokenizer.latent_channels}); got {expected[0]} of "
-                f"{expected[1]}"
+                f"dynamics must take the representation of the tokenizer, {produced[0]} tokens of {produced[1]} "
+                f"channels ({self.tokenizer.latents} latents of {self.tokenizer.latent_channels}); "
+                f"got {expected[0]} of {expected[1]}"
             )
 
     def _require_lengths(self) -> None:

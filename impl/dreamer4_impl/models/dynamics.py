@@ -1,4 +1,4 @@
-"""Sec. 3.2 and 3.3: the dynamics, an x-prediction network over interleaved tokens, with an agent token behind a firewall.
+"""Sec. 3.2 and 3.3: the dynamics, an x-prediction network over interleaved tokens, with an isolated agent token.
 
     frame = [S_z spatial | S_r registers | 1 label (τ, d) | S_a actions | agent]
     ẑ₁, h = f(z, τ, d, a, task)
@@ -77,8 +77,8 @@ class AgentToken(nn.Module):
 class Dynamics(nn.Module):
     """Dynamics model with random parameters; with an agent token, also the input of the agent's heads.
 
-    z and ẑ₁ have the dtype of the parameters, τ and d any floating dtype. Deterministic; differentiable without a cache;
-    compiles without graph breaks; no host synchronisation; values of tensors are not checked.
+    z and ẑ₁ have the dtype of the parameters, τ and d any floating dtype. Deterministic; differentiable without a
+    cache; compiles without graph breaks; no host synchronisation; values of tensors are not checked.
 
     Args:
         config: sizes, action components and transformer.
@@ -121,11 +121,11 @@ class Dynamics(nn.Module):
             z: noisy frames in the dtype of the parameters unless autocast is on, (B, T, S_z, D).
             tau: signal levels in {0, 1/k_max, …, 1 − 1/k_max}, floating, (B, T).
             d: step sizes in {1, 1/2, …, 1/k_max}, floating, (B, T).
-            actions: None for no actions, or every component by name (`ActionEncoder`), (B, T, …) each; block t holds the
-                action that led to frame t (A32).
+            actions: None for no actions, or every component by name (`ActionEncoder`), (B, T, …) each; block t holds
+                the action that led to frame t (A32).
             task: task of each sequence or timestep in [0, tasks), integer, (B,) or (B, T); None adds no task embedding.
-            labelled: mask of timesteps with actions, bool, (B,) or (B, T); None is all of them, or the entry `labelled` of
-                actions.
+            labelled: mask of timesteps with actions, bool, (B,) or (B, T); None is all of them, or the entry `labelled`
+                of actions.
             cache: past of the frames of this call, from `empty_cache`; None is no past.
             commit: add the frames to the cache; False for the denoising passes of a frame.
 

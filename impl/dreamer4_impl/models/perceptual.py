@@ -1,7 +1,7 @@
 """Sec. 3.1, p. 5: the perceptual distance of Eq. (5).
 
-The tokenizer's loss takes any function of two videos. The published LPIPS networks come from packages that this one does
-not depend on: `Lpips` from `lpips`, `TorchmetricsLpips` from `torchmetrics`.
+The tokenizer's loss takes any function of two videos. The published LPIPS networks come from packages that this one
+does not depend on: `Lpips` from `lpips`, `TorchmetricsLpips` from `torchmetrics`.
 """
 
 import importlib

@@ -71,8 +71,8 @@ class Policy:
         """Split the policy into independent categorical choices, as the loss of Eq. (11) needs.
 
         Returns:
-            Logits of every choice, (…, A_f) for f in [0, F): one for a categorical component, one of two classes for each
-            switch of a binary one.
+            Logits of every choice, (…, A_f) for f in [0, F): one for a categorical component, one of two classes for
+            each switch of a binary one.
         """
         factors: list[Tensor] = []
         for component in self.components:
@@ -157,7 +157,8 @@ class Policy:
         Equal numbers nearly always draw equal actions from nearly equal policies.
 
         Args:
-            uniform: numbers in [0, 1) for every component, floating, (…) of a categorical and (…, size) of a binary one.
+            uniform: numbers in [0, 1) for every component, floating, (…) of a categorical and (…, size) of a binary
+                one.
 
         Returns:
             Values of every component, int64, shaped like its numbers.

@@ -172,9 +172,9 @@ class Decoder(nn.Module):
 class Tokenizer(nn.Module):
     """Encodes video in [0, 1] to its representation z in [−1, 1], and decodes it. Starts with random parameters.
 
-    With a cache, `encode` and `decode` continue its frames: frame by frame equals all at once. Inputs and outputs have the
-    dtype of the parameters. Deterministic except for patch dropout; differentiable without a cache; compiles without graph
-    breaks; no host synchronisation.
+    With a cache, `encode` and `decode` continue its frames: frame by frame equals all at once. Inputs and outputs have
+    the dtype of the parameters. Deterministic except for patch dropout; differentiable without a cache; compiles
+    without graph breaks; no host synchronisation.
 
     Args:
         config: sizes of frames, patches and latents, and the transformers.

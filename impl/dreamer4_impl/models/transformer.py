@@ -2,10 +2,10 @@
 
     x ← x + attention(norm(x)),   x ← x + swiglu(norm(x))
 
-in every layer. Most layers attend over space, among the tokens of a frame; every fourth attends over time, causally among
-the tokens of the same index in the last C frames. Read as: the time layer replaces a space layer (A25), the last of four
-(A39); the context includes the current frame (A30); queries and keys are normalised (A31) before RoPE, which counts
-tokens in space layers and frames in time layers (A35).
+in every layer. Most layers attend over space, among the tokens of a frame; every fourth attends over time, causally
+among the tokens of the same index in the last C frames. Read as: the time layer replaces a space layer (A25), the last
+of four (A39); the context includes the current frame (A30); queries and keys are normalised (A31) before RoPE, which
+counts tokens in space layers and frames in time layers (A35).
 """
 
 import math
@@ -244,7 +244,8 @@ class Layer(nn.Module):
         Args:
             x: tokens, (B, T, S, width).
             visible: which keys each query may attend to; None is all over space, and `config.past_frames` over time.
-            angles: rotations of the tokens in a frame, or of the frames, as `rotation` returns them; None counts from 0.
+            angles: rotations of the tokens in a frame, or of the frames, as `rotation` returns them; None counts from
+                0.
             past: cache of a time layer, for which `visible` must come from that cache; None is no past.
 
         Returns:
@@ -273,8 +274,8 @@ class Transformer(nn.Module):
     """Stack of layers, without a norm at the end.
 
     Matrix products run in the dtype of x, that of the parameters unless autocast is on; norms, RoPE and the softmax in
-    float32 at least. Differentiable; deterministic on a CPU; compiles without graph breaks, once for every shape, with a
-    cache too; no host synchronisation. With backend "flex" on a CPU, only under torch.no_grad().
+    float32 at least. Differentiable; deterministic on a CPU; compiles without graph breaks, once for every shape, with
+    a cache too; no host synchronisation. With backend "flex" on a CPU, only under torch.no_grad().
 
     Args:
         config: sizes.
