@@ -80,7 +80,6 @@ class TwoHot:
     limit: float = TWOHOT_LIMIT
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         if self.num_bins < 3 or self.num_bins % 2 == 0:
             raise ValueError(f"num_bins must be odd and at least 3; got {self.num_bins!r}")
         if not self.limit > 0:

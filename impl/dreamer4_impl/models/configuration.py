@@ -47,7 +47,6 @@ class TokenizerConfig:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         _require_at_least(
             1,
             height=self.height,
@@ -173,7 +172,6 @@ class AgentConfig:
     twohot: TwoHot = field(default_factory=TwoHot)
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
         _require_at_least(1, hidden=self.hidden)
         _require_at_least(0, length=self.length)
 
