@@ -177,12 +177,7 @@ def _attention(x: Inputs, **options: Any) -> tuple[Callable[..., Tensor], tuple[
 
 
 def _normalise(terms: RunningRMS) -> Callable[[Tensor], Tensor]:
-    def update_and_divide(value: Tensor) -> Tensor:
-        """The first update makes the result independent of the number of calls with one value."""
-        terms.update("flow", value)
-        return terms("flow", value)
-
-    return update_and_divide
+    return lambda value: terms("flow", value)
 
 
 def _policy(keys: Tensor, mouse: Tensor) -> Policy:

@@ -3,7 +3,8 @@
     out = xₜ / √(mₜ₋₁/nₜ₋₁),   mₜ = ρ mₜ₋₁ + (1 − ρ) xₜ²,   nₜ = ρ nₜ₋₁ + (1 − ρ),   m₀ = n₀ = 0
 
 Read as (A24): ρ = 0.99, no epsilon, n corrects for the start at 0, and a value is divided by the estimate from before
-it. The divisors of a training step are therefore known before its losses. The first value is divided by 1.
+it. The divisors of a training step are therefore known before its losses. The first value is divided by its own root
+mean square, so that it becomes ±1.
 """
 
 from collections.abc import Iterable
@@ -32,8 +33,8 @@ class RunningRMS(nn.Module):
 
     Example:
         >>> normalise = RunningRMS(["flow", "reward"])
-        >>> [float(normalise("flow", torch.tensor(value))) for value in (3.0, 3.0)]
-        [3.0, 1.0]
+        >>> [float(normalise("flow", torch.tensor(value))) for value in (3.0, 6.0)]
+        [1.0, 2.0]
     """
 
     mean_square: Tensor
@@ -57,8 +58,9 @@ class RunningRMS(nn.Module):
             value: loss term, usually a scalar, half precision to float64; of several values the mean square enters.
 
         Returns:
-            value / divisor(name), shaped like value, in float32 (float64 for float64). Gradient flows through the
-            value, not through the divisor. Deterministic; compiles without graph breaks; no host synchronisation.
+            value / divisor(name, value), shaped like value, in float32 (float64 for float64); in evaluation mode
+            value / divisor(name). Gradient flows through the value, not through the divisor. Deterministic; compiles
+            without graph breaks; no host synchronisation.
 
         Raises:
             TypeError: if value is not floating-point, or the estimates were cast to half precision.
@@ -72,28 +74,33 @@ class RunningRMS(nn.Module):
         require_non_empty("value", value)
         require_device("value", value, like=self.mean_square)
         value = value.to(compute_dtype(value))
-        divided = value / self.divisor(name)
-        if self.training:
-            self.update(name, value)
+        if not self.training:
+            return value / self.divisor(name)
+        divided = value / self.divisor(name, value)
+        self.update(name, value)
         return divided
 
     @torch.no_grad()
-    def divisor(self, name: str) -> Float[Tensor, ""]:
+    def divisor(self, name: str, first: Float[Tensor, "*shape"] | None = None) -> Float[Tensor, ""]:
         """Current root mean square of a term.
 
         Args:
             name: one of `names`.
+            first: value whose root mean square is taken if there is no estimate yet; None is 1.
 
         Returns:
-            Scalar of the estimates' dtype without gradient; 1 where there is no estimate yet or it is zero.
+            Scalar of the estimates' dtype without gradient; 1 instead of a root mean square that is zero or not finite.
 
         Raises:
             TypeError: if the estimates were cast to half precision.
             ValueError: if name is not one of `names`.
         """
         index = self._index(name)
-        rms = (self.mean_square[index] / self.weight[index]).sqrt()
-        return torch.where(rms > 0, rms, 1)
+        square = self.mean_square[index] / self.weight[index]
+        if first is not None:
+            square = torch.where(self.weight[index] > 0, square, self._square(first))
+        rms = square.sqrt()
+        return torch.where((rms > 0) & rms.isfinite(), rms, 1)
 
     @torch.no_grad()
     def update(self, name: str, value: Float[Tensor, "*shape"]) -> None:
@@ -108,11 +115,14 @@ class RunningRMS(nn.Module):
             ValueError: if name is not one of `names`.
         """
         index = self._index(name)
-        square = value.to(compute_dtype(value)).square().mean().to(self.mean_square.dtype)
+        square = self._square(value)
         rate = (1 - self.decay) * square.isfinite().to(square.dtype)
         square = torch.where(square.isfinite(), square, 0)
         self.mean_square[index] += rate * (square - self.mean_square[index])
         self.weight[index] += rate * (1 - self.weight[index])
+
+    def _square(self, value: Tensor) -> Tensor:
+        return value.to(compute_dtype(value)).square().mean().to(self.mean_square.dtype)
 
     def _index(self, name: str) -> int:
         if name not in self.names:

@@ -2,8 +2,9 @@
 
     mean_k = Σ total_k / Σ count_k,   term_j = terms(mean)_j,   loss = combine(term_j / RMS_j)
 
-The counts follow from the inputs, and the running RMS is the estimate from before the step (A24). Both are known before the
-first loss, so each micro-batch goes through the network once, and its share of the gradient is final.
+The counts follow from the inputs, and the running RMS is the estimate from before the step (A24). Both are known before
+the first loss, so each micro-batch goes through the network once, and its share of the gradient is final. Only a term
+without an estimate, in the first step, is computed beforehand, in a pass without gradient.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,7 @@ class Gradients:
         self.phase, self.engine, self.normalise, self.processes = phase, engine, normalise, processes
         self.autocast = autocast
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
+        self._estimated = False
 
     def __call__(self, step: int, micro_batches: Sequence[MicroBatch]) -> StepValues:
         """Compute the gradient of a step, and update the running RMS.
@@ -76,27 +78,39 @@ class Gradients:
         with self.autocast(), torch.no_grad():
             prepared = [self.engine(self.phase.inputs, batch, step, indices)[0] for batch, indices in micro_batches]
         counts = self._sum([counts for _, counts in prepared])
-        divisors = {name: self.normalise.divisor(name) for name in self.phase.term_names}
-        partial = []
+        divisors = self._divisors([inputs for inputs, _ in prepared])
+        totals = []
         for number, (inputs, _) in enumerate(prepared, start=1):
             with nullcontext() if number == len(prepared) else delayed_gradient_exchange(self.engine):
-                partial.append(self._backward(inputs, counts, divisors))
-        return self._values(self._sum(partial), divisors)
+                totals.append(self._backward(inputs, counts, divisors))
+        return self._values(totals, divisors)
 
-    def _backward(self, inputs: Any, counts: Mapping[str, Tensor], divisors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Add the gradient of a micro-batch; returns total and count of its means, (2,) each.
+    def _divisors(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
+        # The flag saves a host synchronisation in every step after the first.
+        self._estimated = self._estimated or bool(self.normalise.weight.all())
+        first: Mapping[str, Tensor] = {}
+        if not self._estimated:
+            with torch.no_grad():
+                first = self.phase.terms(self._means([self._forward(x)[0] for x in inputs])[0])
+        return {name: self.normalise.divisor(name, first.get(name)) for name in self.phase.term_names}
 
-        The engines average gradients over the processes, so a share is multiplied by their number.
-        """
+    def _forward(self, inputs: Any) -> tuple[dict[str, PartialMean], Tensor]:
         with self.autocast():
-            means, zero = self.engine(self.phase.means, inputs)
+            result: tuple[dict[str, PartialMean], Tensor] = self.engine(self.phase.means, inputs)
+        return result
+
+    def _backward(
+        self, inputs: Any, counts: Mapping[str, Tensor], divisors: Mapping[str, Tensor]
+    ) -> dict[str, PartialMean]:
+        """Add the gradient of a micro-batch. The engines average over the processes, so its share is multiplied by them."""
+        means, zero = self._forward(inputs)
         shares = {
             name: means[name].total * (self.processes.world / torch.where(count > 0, count, 1)).float()
             for name, count in counts.items()
         }
         loss = self._loss(self.phase.terms(shares), divisors) + zero
         torch.autograd.backward(self.scaler.scale(loss))
-        return {name: torch.stack(mean).detach() for name, mean in means.items()}
+        return {name: PartialMean(*(value.detach() for value in mean)) for name, mean in means.items()}
 
     def _loss(self, terms: Mapping[str, Tensor], divisors: Mapping[str, Tensor]) -> Tensor:
         return self.phase.combine({name: terms[name].float() / divisor for name, divisor in divisors.items()})
@@ -107,10 +121,15 @@ class Gradients:
         rows = [torch.stack([micro_batch[name].double() for name in names]) for micro_batch in values]
         return dict(zip(names, self.processes.sum(torch.stack(rows).sum(0)), strict=True))
 
-    def _values(self, sums: Mapping[str, Tensor], divisors: Mapping[str, Tensor]) -> StepValues:
-        partial = {name: PartialMean(*row.unbind()) for name, row in sums.items()}
-        means = {name: total / count for name, (total, count) in partial.items()}
-        terms = self.phase.terms({name: torch.where(partial[name].count > 0, means[name], 0) for name in means})
+    def _means(self, partial: Sequence[Mapping[str, PartialMean]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Means over micro-batches and processes, NaN where there is nothing to count; and the same with 0 for NaN."""
+        sums = self._sum([{name: torch.stack(mean) for name, mean in means.items()} for means in partial])
+        means = {name: total / count for name, (total, count) in sums.items()}
+        return means, {name: torch.where(sums[name][1] > 0, mean, 0) for name, mean in means.items()}
+
+    def _values(self, partial: Sequence[Mapping[str, PartialMean]], divisors: Mapping[str, Tensor]) -> StepValues:
+        means, present = self._means(partial)
         for name, term in self.phase.terms(means).items():
-            self.normalise.update(name, term)  # NaN, a mean over nothing, leaves the estimate unchanged
+            self.normalise.update(name, term)  # NaN leaves the estimate unchanged
+        terms = self.phase.terms(present)
         return StepValues(means, terms, self._loss(terms, divisors))

@@ -14,7 +14,7 @@ def scalar(value, dtype=torch.float32):
 
 def test_divisor_is_the_bias_corrected_moving_average_of_earlier_values():
     normalise, average = RunningRMS(["flow"]).double(), 0.0
-    assert float(normalise("flow", scalar(3.0, torch.float64))) == 3.0
+    assert float(normalise("flow", scalar(-3.0, torch.float64))) == -1.0
     average = 0.01 * 3.0**2
     for step, value in enumerate((-1.0, 0.5, 7.0), start=1):
         expected = value / math.sqrt(average / (1 - 0.99**step))
@@ -43,7 +43,7 @@ def test_a_spike_is_not_clipped():
 def test_terms_do_not_share_an_estimate():
     normalise = RunningRMS(["flow", "reward"])
     normalise("flow", scalar(100.0))
-    normalise("reward", scalar(0.5))
+    assert float(normalise("reward", scalar(0.5))) == pytest.approx(1.0)
     assert float(normalise("reward", scalar(0.5))) == pytest.approx(1.0)
 
 
@@ -75,7 +75,7 @@ def test_one_step_may_normalise_a_term_twice_before_it_goes_backward():
     normalise = RunningRMS(["flow"])
     first, second = torch.tensor(1.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
     (normalise("flow", first) + normalise("flow", second)).backward()
-    assert (first.grad.item(), second.grad.item()) == pytest.approx((1.0, 1.0))
+    assert (first.grad.item(), second.grad.item()) == pytest.approx((1.0, 1.0))  # both divided by |first|
     third = torch.tensor(2.0, requires_grad=True)
     normalise("flow", third).backward()
     assert third.grad.item() == pytest.approx(1 / math.sqrt((0.99 * 1 + 9) / 1.99), rel=1e-5)
@@ -110,9 +110,11 @@ def test_compiled_updates_equal_eager_ones(no_host_sync):
 def test_divisor_is_available_before_the_value_that_updates_it():
     normalise = RunningRMS(["flow"])
     assert float(normalise.divisor("flow")) == 1.0
+    assert float(normalise.divisor("flow", first=scalar(-4.0))) == 4.0
+    assert float(normalise.divisor("flow", first=scalar(math.nan))) == 1.0
     normalise.update("flow", scalar(2.0, torch.float64))
     normalise.update("flow", scalar(math.nan))
-    assert float(normalise.divisor("flow")) == 2.0
+    assert float(normalise.divisor("flow")) == float(normalise.divisor("flow", first=scalar(9.0))) == 2.0
     assert normalise.divisor("flow").dtype == torch.float32
 
 

@@ -84,7 +84,7 @@ def test_only_what_the_phase_trains_moves(whole, tmp_path):
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("earlier", [None, 0.25])
 def test_gradient_is_that_of_the_loss_of_all_samples(tmp_path, phase, accumulation, earlier):
-    """Terms are divided by the root mean square of their values in earlier steps, 1 in the first step."""
+    """Terms are divided by the root mean square of their values in earlier steps, in the first step by themselves."""
     trainer = toy.trainer(tmp_path, toy.settings(accumulation=accumulation), phase)
     for name in phase.term_names if earlier else ():
         trainer.state.normalise.update(name, torch.tensor(earlier))
@@ -95,7 +95,7 @@ def test_gradient_is_that_of_the_loss_of_all_samples(tmp_path, phase, accumulati
     inputs, _ = trainer.phase.inputs(model, batch, 0, range(4))
     means = {name: total / count for name, (total, count) in trainer.phase.means(model, inputs).items()}
     terms = trainer.phase.terms(means)
-    loss = trainer.phase.combine({name: term / (earlier or 1) for name, term in terms.items()})
+    loss = trainer.phase.combine({name: term / (earlier or term.detach()) for name, term in terms.items()})
     for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
         if expected is not None:
             torch.testing.assert_close(parameter.grad, expected, atol=1e-4, rtol=1e-4)
