@@ -11,10 +11,10 @@ from torch import Tensor
 from benchmarks.timing import DEVICE, Run
 from benchmarks.workload import Workload, distance
 from dreamer4_impl.attention import BACKENDS
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.presets import small
-from dreamer4_impl.schedule import Granularity, sample_tau_d
-from dreamer4_impl.shortcut_forcing import EVERY_ROW, shortcut_forcing_loss, shortcut_forcing_loss_at
+from dreamer4_impl.equations.eq04_grid import Granularity, sample_tau_d
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import EVERY_ROW, shortcut_forcing_loss, shortcut_forcing_loss_at
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.presets import small
 
 BATCH, TIME = 1, 8
 
@@ -64,7 +64,9 @@ def training_step(backend: str) -> Run:
 
 def frame(backend: str) -> Run:
     """K denoising passes and the pass that commits, the context being full."""
-    from dreamer4_impl.decoder import FrameDecoder  # a base commit may lack it, and still be measured in all else
+    from dreamer4_impl.generation.decoder import (
+        FrameDecoder,  # a base commit may lack it, and still be measured in all else
+    )
 
     model = dynamics(backend).requires_grad_(False)
     decoder = FrameDecoder(model, BATCH)

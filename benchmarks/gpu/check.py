@@ -14,10 +14,10 @@ from benchmarks.gpu.small_shapes import calls, equal_repeats
 
 FLEX = "dreamer4_conformance.adapters.bundled:BundledFlex"
 TRITON = "dreamer4_conformance.adapters.bundled:BundledTriton"
-KERNELS = ["impl/tests/test_triton_attention.py", "impl/tests/test_kernel_numerics.py"]
-WRONG_KERNELS = "impl/tests/test_wrong_kernels.py"
-#: In the folders below nothing runs on a GPU, and some of it needs packages that a machine with one may lack.
-ALL_TESTS = ["impl/tests", "--ignore-glob=impl/tests/*/*"]
+KERNELS = ["impl/tests/attention/test_triton.py", "impl/tests/attention/test_kernel_numerics.py"]
+WRONG_KERNELS = "impl/tests/attention/test_wrong_kernels.py"
+#: Folders with tests that run on a GPU; the others need packages that a machine with a GPU may lack.
+ALL_TESTS = [f"impl/tests/{folder}" for folder in ("attention", "equations", "generation", "layers", "models")]
 #: What is marked `gpu`, each test in one row: name → arguments of pytest, seconds.
 #: A Triton kernel for sm_90 takes 1–3 s of a core to compile (measured ahead of time, Triton 3.9), Inductor about 10 s for a
 #: shape of FlexAttention (estimated); eight processes compile side by side, and start in 10–15 s (estimated). November 2026:

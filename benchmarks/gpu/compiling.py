@@ -1,7 +1,7 @@
 """Layers compiled one by one: those of a kind share what is compiled, so that depth costs no time."""
 
 from dreamer4_impl.compilation import compile_module
-from dreamer4_impl.dynamics import Dynamics
+from dreamer4_impl.models.dynamics import Dynamics
 
 #: Layers of a kind are distinguished by numbers that may be compiled in, so that forms grow with the depth.
 FORMS = 256

@@ -15,12 +15,12 @@ from benchmarks.gpu.compiling import compile_layers
 from benchmarks.gpu.dense import attend_densely
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.training import training_rows
-from dreamer4_impl.actions import Binary, Categorical, Component
-from dreamer4_impl.configuration import DynamicsConfig, ModelConfig
-from dreamer4_impl.decoder import FrameDecoder
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.presets import paper, tiny
-from dreamer4_impl.tokenizer import Tokenizer
+from dreamer4_impl.generation.decoder import FrameDecoder
+from dreamer4_impl.layers.actions import Binary, Categorical, Component
+from dreamer4_impl.models.configuration import DynamicsConfig, ModelConfig
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.presets import paper, tiny
+from dreamer4_impl.models.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

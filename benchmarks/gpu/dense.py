@@ -8,22 +8,20 @@ The model of this project has only the factorised form that the paper ended with
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamer4_impl.attention import Sees, attention
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.preparation import Preparation
-from dreamer4_impl.rope import Rotation
-from dreamer4_impl.transformer import Past, SelfAttention
+from dreamer4_impl.attention import Preparation, Visible, attention
+from dreamer4_impl.layers.rope import Rotation
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.transformer import Past, SelfAttention
 
 
 class DenseAttention(SelfAttention):
     """`SelfAttention` of a time layer whose ring of C frames is read as one sequence of C·S keys; positions count frames."""
 
     def forward(
-        self, x: Float[Tensor, "B 1 S D"], angles: Rotation, sees: Sees, past: Past | None = None
+        self, x: Float[Tensor, "B 1 S D"], angles: Rotation, visible: Visible, past: Past | None = None
     ) -> Float[Tensor, "B 1 S D"]:
         """Given the past of one frame, as `FrameDecoder` does."""
-        filled = sees.get("filled")
-        if past is None or filled is None:
+        if past is None or visible.filled is None:
             raise NotImplementedError("dense attention is for one frame after a cache; got none")
         config, space = self.config, x.shape[2]
         q, k, v = (self._heads(x @ weight) for weight in (self.wq, self.wk, self.wv))
@@ -37,7 +35,7 @@ class DenseAttention(SelfAttention):
             values,
             axis="space",
             softcap=config.softcap,
-            filled=filled * space,
+            filled=visible.filled * space,
             preparation=Preparation(self.q_gain, config.norm_eps, everywhere),
             backend=config.backend,
         )

@@ -14,9 +14,9 @@ def interpreter_error() -> str | None:
     """
     if os.environ.get("TRITON_INTERPRET") != "1":
         return None
+    import dreamer4_impl.attention.triton.operators  # noqa: F401 - it repairs the interpreter
     import torch
 
-    import dreamer4_impl.triton_attention  # noqa: F401  what it mends of the interpreter counts
     from benchmarks.gpu.trial_kernel import count
 
     counted = torch.zeros(1, dtype=torch.bfloat16)

@@ -16,10 +16,8 @@ from torch import Tensor
 from benchmarks.gpu.ceilings import ceilings_row
 from benchmarks.gpu.rows import Row, Unavailable
 from benchmarks.gpu.timing import Arguments, median_ms, rotated
-from dreamer4_impl.attention import Sees, attention
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.rope import Rotation, rotation
+from dreamer4_impl.attention import Cache, Preparation, Visible, attention, prepare, prepare_keys
+from dreamer4_impl.layers.rope import Rotation, rotation
 
 CAP, EPS = 50.0, 1e-6
 #: Relative distance from float32 attention up to which a bfloat16 result is taken for right; wrong ones are far beyond.
@@ -110,11 +108,11 @@ class Case(NamedTuple):
         tensors = [random(self.scale.device, *shape) for shape in shapes] + list(gains)
         return *(tensor.requires_grad_(self.backward) for tensor in tensors), random(self.scale.device, *shapes[0])
 
-    def sees(self, backend: str) -> Sees:
+    def visible(self, backend: str) -> Visible:
         """Time is causal, over a window where the backend has one."""
         if self.axis == "space":
-            return {}
-        return {"causal": True, "window": None if backend == "sdpa" else self.scale.context}
+            return Visible()
+        return Visible(causal=True, window=None if backend == "sdpa" else self.scale.context)
 
     def passes(self) -> list[dict[str, float]]:
         """Floating-point operations and bytes of every pass; the backward one multiplies five times to the forward's two."""
@@ -144,19 +142,19 @@ def angles(device: str, length: int, width: int) -> Rotation:
 
 
 def composed(
-    backend: str, axis: Literal["space", "time"], turns: Rotation, cap: float | None, sees: Sees
+    backend: str, axis: Literal["space", "time"], turns: Rotation, cap: float | None, visible: Visible
 ) -> Callable[..., Tensor]:
     """(q, k, v, gain of q, gain of k) → output, all of it by one backend."""
     prepared = torch.compile(prepare, fullgraph=True, dynamic=False) if backend in ("flex", "sdpa") else prepare
+    options: dict[str, Any] = {"axis": axis, "softcap": cap, "backend": backend, **visible._asdict()}
 
     def outside(q: Tensor, k: Tensor, v: Tensor, q_gain: Tensor, k_gain: Tensor) -> Tensor:
         q, k = (prepared(x, Preparation(gain, EPS, turns), axis) for x, gain in ((q, q_gain), (k, k_gain)))
-        return attention(q, k, v, axis=axis, softcap=cap, backend=backend, **sees)
+        return attention(q, k, v, **options)
 
     def inside(q: Tensor, k: Tensor, v: Tensor, q_gain: Tensor, k_gain: Tensor) -> Tensor:
-        k = prepare(k, Preparation(k_gain, EPS, turns), axis, backend)
-        preparation = Preparation(q_gain, EPS, turns)
-        return attention(q, k, v, axis=axis, softcap=cap, preparation=preparation, backend=backend, **sees)
+        k = prepare_keys(k, Preparation(k_gain, EPS, turns), axis, backend)
+        return attention(q, k, v, preparation=Preparation(q_gain, EPS, turns), **options)
 
     return inside if backend in ("triton", "eager") else outside
 
@@ -196,7 +194,7 @@ def measure(case: Case, backend: str) -> dict[str, Any]:
         raise Unavailable("FlexAttention has no gradient on a CPU")
     turns = angles(case.scale.device, case.length, case.width)
     cap = None if backend == "sdpa" else CAP
-    function = composed(backend, case.axis, turns, cap, case.sees(backend))
+    function = composed(backend, case.axis, turns, cap, case.visible(backend))
 
     def call(*tensors: Tensor) -> tuple[Tensor, ...]:
         if not case.backward:
@@ -217,7 +215,7 @@ def _require_right(case: Case, backend: str, turns: Rotation, tensors: Arguments
     q, k, v, d_out = (tensors[index].detach().narrow(axis, 0, 2).float().requires_grad_() for index in (0, 1, 2, 5))
     gains = [gain.detach().float() for gain in tensors[3:5]]
     cap = None if backend == "sdpa" else CAP
-    out = composed("eager", case.axis, turns, cap, case.sees(backend))(q, k, v, *gains)
+    out = composed("eager", case.axis, turns, cap, case.visible(backend))(q, k, v, *gains)
     wanted = [out, *(torch.autograd.grad(out, (q, k, v), d_out) if case.backward else ())]
     for name, tensor, right in zip(("out", "dq", "dk", "dv"), got, wanted, strict=False):
         require_close(name, tensor.narrow(axis, 0, 2), right)
@@ -262,9 +260,9 @@ def _over_cache(scale: Scale, width: int, backend: str) -> dict[str, Any]:
     turns = angles(device, 1, width)
     filled = torch.tensor(scale.context, device=device)
     # A full cache hides nothing, so the libraries are spared the mask that they would need before.
-    sees: Sees = {"filled": filled} if backend == "triton" else {}
+    visible = Visible(filled=filled) if backend == "triton" else Visible()
     queries = (scale.batch, 1, scale.tokens, scale.heads, width)
-    return _measure_frame(scale, backend, "time", turns, (queries, ring, ring), sees)
+    return _measure_frame(scale, backend, "time", turns, (queries, ring, ring), visible)
 
 
 def _within_frame(scale: Scale, width: int, backend: str) -> dict[str, Any]:
@@ -272,7 +270,7 @@ def _within_frame(scale: Scale, width: int, backend: str) -> dict[str, Any]:
     keys = (scale.batch, 1, scale.tokens, scale.kv_heads, width)
     queries = (*keys[:3], scale.heads, width)
     turns = angles(scale.device, scale.tokens, width)
-    return _measure_frame(scale, backend, "space", turns, (queries, keys, keys), {"private": 1})
+    return _measure_frame(scale, backend, "space", turns, (queries, keys, keys), Visible(private=1))
 
 
 @torch.no_grad()
@@ -282,16 +280,17 @@ def _measure_frame(
     axis: Literal["space", "time"],
     turns: Rotation,
     shapes: tuple[tuple[int, ...], ...],
-    sees: Sees,
+    visible: Visible,
 ) -> dict[str, Any]:
     prepared = torch.compile(prepare, fullgraph=True, dynamic=False) if backend in ("flex", "sdpa") else None
     cap = None if backend == "sdpa" else CAP
+    options: dict[str, Any] = {"axis": axis, "softcap": cap, **visible._asdict()}
 
     def call(q: Tensor, k: Tensor, v: Tensor, gain: Tensor) -> Tensor:
         preparation = Preparation(gain, EPS, turns)
         if prepared is not None:
-            return attention(prepared(q, preparation, axis), k, v, axis=axis, softcap=cap, backend=backend, **sees)
-        return attention(q, k, v, axis=axis, softcap=cap, preparation=preparation, backend=backend, **sees)
+            return attention(prepared(q, preparation, axis), k, v, backend=backend, **options)
+        return attention(q, k, v, preparation=preparation, backend=backend, **options)
 
     def draw() -> Arguments:
         return *(random(scale.device, *shape) for shape in shapes), 1 + random(scale.device, shapes[0][-1]) / 8
@@ -299,7 +298,7 @@ def _measure_frame(
     sets = rotated(draw)
     q, k, v, gain = (tensor.float() for tensor in sets[0])
     preparation = Preparation(gain, EPS, turns)
-    require_close("out", call(*sets[0]), attention(q, k, v, axis=axis, softcap=cap, preparation=preparation, **sees))
+    require_close("out", call(*sets[0]), attention(q, k, v, preparation=preparation, **options))
     pairs = shapes[0][2] * (shapes[1][1] if axis == "time" else shapes[1][2])
     moved = sum(2 * tensor.numel() for tensor in (q, q, k, v))
     passes = [{"flop": 4 * scale.batch * scale.heads * shapes[0][-1] * pairs, "bytes": moved}]

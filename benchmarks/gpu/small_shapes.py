@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dreamer4_impl.attention import attention
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.rope import rotation
+from dreamer4_impl.attention import Cache, Preparation, attention, prepare_keys
+from dreamer4_impl.layers.rope import rotation
 
 BACKEND = "triton"
 CAP, EPS = 50.0, 1e-6
@@ -52,15 +50,15 @@ RAGGED = Extents((2, 65), (17, 3), (4, 2, 2), 5)
 LEAST = Extents((1, 3), (3, 1), (2, 1, 1), 2)
 
 
-def train(device: str, dtype: torch.dtype, width: int, extents: Extents, axis: Any, **sees: Any) -> list[Tensor]:
+def train(device: str, dtype: torch.dtype, width: int, extents: Extents, axis: Any, **visible: Any) -> list[Tensor]:
     """Forward and backward kernels of queries and keys: the output and every gradient."""
     time, space = extents.over_space if axis == "space" else extents.over_time
     length, draw = space if axis == "space" else time, Draw(device, dtype)
     q, k, v = (draw(1, time, space, heads, width) for heads in extents.heads)
     queries, keys = (draw.preparation(width, 0, length) for _ in range(2))
     leaves = [tensor.requires_grad_() for tensor in (q, k, v, queries.gain, keys.gain) if tensor is not None]
-    prepared = prepare(k, keys, axis, BACKEND)
-    out = attention(q, prepared, v, axis=axis, softcap=CAP, preparation=queries, backend=BACKEND, **sees)
+    prepared = prepare_keys(k, keys, axis, BACKEND)
+    out = attention(q, prepared, v, axis=axis, softcap=CAP, preparation=queries, backend=BACKEND, **visible)
     return [out.detach(), *torch.autograd.grad(out, leaves, draw(*out.shape))]
 
 
@@ -73,8 +71,8 @@ def decode(device: str, dtype: torch.dtype, width: int, extents: Extents) -> lis
         q, k, v = (draw(1, 1, space, heads, width) for heads in extents.heads)
         past = draw.preparation(width, frame, 1)
         keys, values = cache.extend(0, k, v, past, commit=True, backend=BACKEND)
-        sees = cache.sees(1)
-        outs.append(attention(q, keys, values, axis="time", softcap=CAP, preparation=past, backend=BACKEND, **sees))
+        visible = cache.visible(1)._asdict()
+        outs.append(attention(q, keys, values, axis="time", softcap=CAP, preparation=past, backend=BACKEND, **visible))
         cache.advance(1)
     return [*outs, cache.keys, cache.values]
 

@@ -14,10 +14,10 @@ from benchmarks.gpu import kernels
 from benchmarks.gpu.compiling import compile_layers
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.timing import median_ms
-from dreamer4_impl.configuration import DynamicsConfig
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.presets import paper, tiny
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.models.configuration import DynamicsConfig
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.presets import paper, tiny
 
 
 @dataclass(frozen=True)

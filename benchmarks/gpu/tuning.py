@@ -1,4 +1,4 @@
-"""Other tiles for the kernels: what `triton_attention.TILES` should say on this card.
+"""Other tiles for the kernels: what `operators.TILES` should say on this card.
 
 Each candidate takes the table's place for one row, and is timed without autograd around it. A candidate that asks for more
 than the card has fails by itself.
@@ -16,13 +16,12 @@ from torch import Tensor
 from benchmarks.gpu.kernels import CAP, EPS, Case, Scale, angles, random, require_close
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.timing import Arguments, median_ms, rotated
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.triton_attention import (
+from dreamer4_impl.attention import Preparation, Visible, prepare
+from dreamer4_impl.attention.folding import Options
+from dreamer4_impl.attention.triton.operators import (
     TILES,
     Gradients,
-    Rules,
     Tile,
-    Turn,
     backward_launches,
     forward_launch,
     sequences,
@@ -95,21 +94,19 @@ def _milliseconds(scale: Scale, kernel: str, width: int, axis: Literal["space", 
     return median_ms([call for call, _ in calls], scale.device, scale.samples)
 
 
-def _rules(case: Case, filled: Tensor | None = None) -> Rules:
+def _options(case: Case, gain: Tensor, length: int, filled: Tensor | None = None) -> Options:
     causal = case.axis == "time" and filled is None
-    return Rules(causal, case.scale.context if causal else None, 0, None, filled, CAP, case.width**-0.5)
-
-
-def _turn(case: Case, gain: Tensor, length: int) -> Turn:
-    return Turn(gain, *angles(case.scale.device, length, case.width), EPS)
+    visible = Visible(causal, case.scale.context if causal else None, filled=filled)
+    preparation = Preparation(gain, EPS, angles(case.scale.device, length, case.width))
+    return Options(case.axis, preparation, visible, CAP, case.width**-0.5)
 
 
 def _forward(case: Case, kernel: str, tensors: Arguments) -> Prepared:
     q, k, v, q_gain, k_gain, _ = tensors
-    turn = _turn(case, q_gain, case.length)
+    options = _options(case, q_gain, case.length)
     k = prepare(k, Preparation(k_gain, EPS, angles(case.scale.device, case.length, case.width)), case.axis)
     out, lse = torch.empty_like(q), q.new_empty(sequences(q, k, case.axis).statistics, dtype=torch.float32)
-    return forward_launch(q, k, v, out, lse, case.axis, _rules(case), turn).run, [out]
+    return forward_launch(q, k, v, out, lse, options).run, [out]
 
 
 def _over_cache(scale: Scale, width: int) -> Arguments:
@@ -122,17 +119,17 @@ def _over_cache(scale: Scale, width: int) -> Arguments:
 def _decode(case: Case, kernel: str, tensors: Arguments) -> Prepared:
     q, keys, values, gain = tensors
     out, lse = torch.empty_like(q), q.new_empty(sequences(q, keys, "time").statistics, dtype=torch.float32)
-    rules = _rules(case, torch.tensor(case.scale.context, device=q.device))
-    return forward_launch(q, keys, values, out, lse, "time", rules, _turn(case, gain, 1)).run, [out]
+    options = _options(case, gain, 1, torch.tensor(case.scale.context, device=q.device))
+    return forward_launch(q, keys, values, out, lse, options).run, [out]
 
 
 def _backward(case: Case, kernel: str, tensors: Arguments) -> Prepared:
     q, k, v, q_gain, _, d_out = tensors
-    turn, rules = _turn(case, q_gain, case.length), _rules(case)
+    options = _options(case, q_gain, case.length)
     out, lse = torch.empty_like(q), q.new_empty(sequences(q, k, case.axis).statistics, dtype=torch.float32)
-    forward_launch(q, k, v, out, lse, case.axis, rules, turn).run()
-    gradients = Gradients.empty(q, k, case.axis, turn)
-    first, second = backward_launches(q, k, v, out, lse, d_out, case.axis, rules, turn, gradients)
+    forward_launch(q, k, v, out, lse, options).run()
+    gradients = Gradients.empty(q, k, options)
+    first, second = backward_launches(q, k, v, out, lse, d_out, options, gradients)
     if kernel == "queries":
         return first.run, [gradients.q]
     first.run()

@@ -53,7 +53,7 @@ def slower_by_a_quarter(backend):
 
 
 def without_cap(backend):
-    return lambda q, k, v, axis, visible, softcap, *rest: backend(q, k, v, axis, visible, None, *rest)
+    return lambda q, k, v, options: backend(q, k, v, options._replace(softcap=None))
 
 
 @pytest.fixture(scope="module")

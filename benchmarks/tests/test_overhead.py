@@ -23,8 +23,8 @@ TRAINED, SAMPLED = 3, 4
 AROUND = """
 import torch
 from benchmarks import model_workloads
-from dreamer4_impl.sampler import sample_frame
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.equations.eq02_sampling import sample_frame
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss
 
 torch.set_num_threads(1)
 z1, generator = model_workloads.data(), torch.Generator()

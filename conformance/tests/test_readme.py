@@ -13,8 +13,8 @@ from dreamer4_conformance import TorchAdapter, check_implementation
 from dreamer4_conformance.adapters.bundled import Bundled
 from dreamer4_conformance.clauses import select
 from dreamer4_conformance.verdicts import Status
-from dreamer4_impl.ramp_weight import ramp_weight
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss
+from dreamer4_impl.equations.eq08_ramp_weight import ramp_weight
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -68,7 +68,7 @@ def test_readme_adapter_of_a_model_is_judged() -> None:
 
 def test_readme_model_generates_frames() -> None:
     namespace: dict[str, object] = {}
-    for block in python_of_the_readme()[-2:]:
+    for block in python_of_the_readme()[-3:]:
         exec(block, namespace)
     assert tuple(namespace["video"].shape) == (1, 5, 6, 8, 3)  # type: ignore[attr-defined]
     assert tuple(namespace["frame"].shape) == (1, 6, 8, 3)  # type: ignore[attr-defined]

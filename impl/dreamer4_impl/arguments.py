@@ -1,7 +1,7 @@
 """Checks of arguments: types, shapes, dtypes and devices, never the values of a tensor.
 
-Reading a value would make the host wait for the device and break a compiled graph, so ranges of tensors are
-documented where they matter and held by the conformance suite. Python numbers are checked.
+Reading a value would make the host wait for the device and break a compiled graph, so the ranges of tensors are
+documented and tested by the conformance suite instead. Python numbers are checked.
 """
 
 from collections.abc import Collection
@@ -13,9 +13,16 @@ from dreamer4_impl.precision import casts_automatically
 
 
 def require_floating(**tensors: Tensor) -> None:
-    """Raise TypeError unless every argument is a floating-point torch tensor.
+    """Raise unless every argument is a floating-point torch tensor.
 
-    >>> require_floating(tau=torch.zeros(3))
+    Args:
+        tensors: the tensors by the names that the message shows.
+
+    Raises:
+        TypeError: if one is no tensor or not floating-point.
+
+    Example:
+        >>> require_floating(tau=torch.zeros(3))
     """
     for name, tensor in tensors.items():
         _require_tensor(name, tensor)
@@ -24,9 +31,16 @@ def require_floating(**tensors: Tensor) -> None:
 
 
 def require_integer(**tensors: Tensor) -> None:
-    """Raise TypeError unless every argument is an integer torch tensor, of any width.
+    """Raise unless every argument is an integer torch tensor, of any width; bool is not an integer.
 
-    >>> require_integer(action=torch.zeros(3, dtype=torch.int64))
+    Args:
+        tensors: the tensors by the names that the message shows.
+
+    Raises:
+        TypeError: if one is no tensor or not an integer tensor.
+
+    Example:
+        >>> require_integer(action=torch.zeros(3, dtype=torch.int64))
     """
     for name, tensor in tensors.items():
         _require_tensor(name, tensor)
@@ -35,9 +49,20 @@ def require_integer(**tensors: Tensor) -> None:
 
 
 def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str, like: Tensor) -> None:
-    """Raise ValueError unless `tensor` has `shape`, which is called `meaning`, and lies on the device of `like`.
+    """Raise unless a tensor has a shape and lies on the device of `like`.
 
-    >>> require_shape("tau", torch.zeros(2, 3), (2, 3), "(B, T)", like=torch.zeros(1))
+    Args:
+        name: name of the argument in the message.
+        tensor: tensor to check.
+        shape: required shape.
+        meaning: the shape in symbols, for the message, such as "(B, T)".
+        like: any tensor on the required device.
+
+    Raises:
+        ValueError: if shape or device differ.
+
+    Example:
+        >>> require_shape("tau", torch.zeros(2, 3), (2, 3), "(B, T)", like=torch.zeros(1))
     """
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} must have shape {meaning} = {tuple(shape)}; got {tuple(tensor.shape)}")
@@ -45,65 +70,129 @@ def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
 
 
 def require_device(name: str, tensor: Tensor, like: Tensor) -> None:
-    """Raise ValueError unless `tensor` lies on the device of `like`.
+    """Raise unless a tensor lies on the device of `like`.
 
-    >>> require_device("tau", torch.zeros(2), like=torch.zeros(1))
+    Args:
+        name: name of the argument in the message.
+        tensor: tensor to check.
+        like: any tensor on the required device.
+
+    Raises:
+        ValueError: if the devices differ.
+
+    Example:
+        >>> require_device("tau", torch.zeros(2), like=torch.zeros(1))
     """
     if tensor.device != like.device:
         raise ValueError(f"{name} must lie on {like.device} like the other arguments; got {tensor.device}")
 
 
 def require_dtype(name: str, tensor: Tensor, parameter: Tensor) -> None:
-    """Raise TypeError unless `tensor` has the dtype of a module's parameters, or autocast takes care of it.
+    """Raise unless a tensor has the dtype of a module's parameters, or autocast is on and casts it.
 
-    >>> require_dtype("x", torch.zeros(2), parameter=torch.zeros(3))
+    Args:
+        name: name of the argument in the message.
+        tensor: tensor to check.
+        parameter: any parameter of the module.
+
+    Raises:
+        TypeError: if the dtypes differ and autocast is off on the device of the tensor.
+
+    Example:
+        >>> require_dtype("x", torch.zeros(2), parameter=torch.zeros(3))
     """
     if tensor.dtype != parameter.dtype and not casts_automatically(tensor.device):
         raise TypeError(
-            f"{name} must have the dtype of the parameters, {parameter.dtype}, unless autocast is on; got {tensor.dtype}"
+            f"{name} must have the dtype of the parameters, {parameter.dtype}, unless autocast is on; "
+            f"got {tensor.dtype}"
         )
 
 
 def require_rank(name: str, tensor: Tensor, rank: int, meaning: str) -> None:
-    """Raise ValueError unless `tensor` has `rank` axes, which are called `meaning`.
+    """Raise unless a tensor has a number of axes.
 
-    >>> require_rank("z1", torch.zeros(1, 2, 3, 4), 4, "(B, T, S, D)")
+    Args:
+        name: name of the argument in the message.
+        tensor: tensor to check.
+        rank: required number of axes.
+        meaning: the axes in symbols, for the message, such as "(B, T, S, D)".
+
+    Raises:
+        ValueError: if the number differs.
+
+    Example:
+        >>> require_rank("z1", torch.zeros(1, 2, 3, 4), 4, "(B, T, S, D)")
     """
     if tensor.ndim != rank:
         raise ValueError(f"{name} must have shape {meaning}; got {tuple(tensor.shape)}")
 
 
 def require_non_empty(name: str, tensor: Tensor) -> None:
-    """Raise ValueError where `tensor` has no element, because a mean over nothing is not a number.
+    """Raise if a tensor has no element, because the mean over none is not a number.
 
-    >>> require_non_empty("z1", torch.zeros(1, 2))
+    Args:
+        name: name of the argument in the message.
+        tensor: tensor to check.
+
+    Raises:
+        ValueError: if it is empty.
+
+    Example:
+        >>> require_non_empty("z1", torch.zeros(1, 2))
     """
     if tensor.numel() == 0:
         raise ValueError(f"{name} must have at least one element; got shape {tuple(tensor.shape)}")
 
 
 def require_power_of_two(name: str, number: int) -> None:
-    """Raise ValueError unless `number` is one of 1, 2, 4, ….
+    """Raise unless a number is 1, 2, 4, ….
 
-    >>> require_power_of_two("k_max", 64)
+    Args:
+        name: name of the argument in the message.
+        number: number to check.
+
+    Raises:
+        ValueError: if it is no int, or no power of two.
+
+    Example:
+        >>> require_power_of_two("k_max", 64)
     """
     if not isinstance(number, int) or number < 1 or number & (number - 1):
         raise ValueError(f"{name} must be a power of two, 1 or more; got {number!r}")
 
 
 def require_between(name: str, number: int | float, low: int | float, high: int | float) -> None:
-    """Raise ValueError unless low ≤ number ≤ high.
+    """Raise unless low ≤ number ≤ high.
 
-    >>> require_between("gamma", 0.997, 0.0, 1.0)
+    Args:
+        name: name of the argument in the message.
+        number: number to check; NaN is refused.
+        low: smallest value allowed.
+        high: largest value allowed.
+
+    Raises:
+        ValueError: if the number lies outside.
+
+    Example:
+        >>> require_between("gamma", 0.997, 0.0, 1.0)
     """
     if not low <= number <= high:
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}]; got {number!r}")
 
 
 def require_option(name: str, option: str, options: Collection[str]) -> None:
-    """Raise ValueError unless `option` is one of `options`.
+    """Raise unless an option is a known one.
 
-    >>> require_option("reduction", "mean", ("mean", "none"))
+    Args:
+        name: name of the argument in the message.
+        option: option to check.
+        options: the known ones.
+
+    Raises:
+        ValueError: if it is unknown.
+
+    Example:
+        >>> require_option("reduction", "mean", ("mean", "none"))
     """
     if option not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {option!r}")

@@ -1,4 +1,4 @@
-"""The paper's default values, each with its source; where the paper gives none, that is said."""
+"""The paper's default values, each with its source; a comment says where the paper gives none."""
 
 from typing import Final
 
@@ -33,7 +33,7 @@ TWOHOT_LIMIT: Final = 20.0
 CONTEXT_LENGTH: Final = 192
 SHORT_LENGTH: Final = 64
 LONG_LENGTH: Final = 256
-#: Sec. 4: classes of the Minecraft mouse, 11 for each axis, and the keys and buttons beside it.
+#: Sec. 4: classes of the Minecraft mouse, 11 for each axis, and the number of keys and buttons.
 MOUSE_BINS: Final = 11
 MINECRAFT_BINARIES: Final = 23
 #: μ-law of the mouse: degrees beyond which a movement is clipped, and μ. Not given; those of the VPT data.

@@ -8,34 +8,55 @@ from torch import Tensor
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """The dtype of the arithmetic: at least float32, and float64 as soon as one tensor is.
+    """Dtype in which a function computes: float64 if any tensor is float64, else float32.
 
-    >>> compute_dtype(torch.zeros(2, dtype=torch.bfloat16)), compute_dtype(torch.zeros(2, dtype=torch.float64))
-    (torch.float32, torch.float64)
+    Args:
+        tensors: inputs of the function, any shape and dtype.
+
+    Returns:
+        The promotion of their dtypes and float32.
+
+    Example:
+        >>> compute_dtype(torch.zeros(2, dtype=torch.bfloat16)), compute_dtype(torch.zeros(2, dtype=torch.float64))
+        (torch.float32, torch.float64)
     """
     return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """What is computed inside has the dtype that it is given, under autocast too.
+    """Context in which autocast is off, so that computations keep the dtype of their inputs.
 
-    >>> with torch.autocast("cpu", torch.bfloat16), without_autocast(torch.device("cpu")):
-    ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
-    torch.float32
+    Args:
+        device: device of the computation.
+
+    Returns:
+        A context manager; a null context on a device without autocast.
+
+    Example:
+        >>> with torch.autocast("cpu", torch.bfloat16), without_autocast(torch.device("cpu")):
+        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+        torch.float32
     """
     return torch.autocast(device.type, enabled=False) if _has_autocast(device.type) else nullcontext()
 
 
 def casts_automatically(device: torch.device) -> bool:
-    """Whether autocast is on for this kind of device.
+    """Whether autocast is on for this type of device.
 
-    >>> casts_automatically(torch.device("cpu")), casts_automatically(torch.device("meta"))
-    (False, False)
+    Args:
+        device: device of the computation; its index does not matter.
+
+    Returns:
+        False on a device without autocast.
+
+    Example:
+        >>> casts_automatically(torch.device("cpu")), casts_automatically(torch.device("meta"))
+        (False, False)
     """
     return _has_autocast(device.type) and torch.is_autocast_enabled(device.type)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _has_autocast(kind: str) -> bool:
     """Evaluated while torch.compile traces, because the Dynamo of torch 2.11 cannot trace the call inside."""
     return torch.amp.is_autocast_available(kind)

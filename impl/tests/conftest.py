@@ -9,29 +9,28 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dreamer4_impl.actions import Binary, Categorical
-from dreamer4_impl.agent import Agent
-from dreamer4_impl.attention import attention, soft_cap
-from dreamer4_impl.corruption import corrupt
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
-from dreamer4_impl.patch_dropout import patch_dropout, replace_dropped
-from dreamer4_impl.patches import patchify, unpatchify
-from dreamer4_impl.pmpo import policy_loss, policy_loss_factored
-from dreamer4_impl.policy import Policy
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.ramp_weight import ramp_weight
-from dreamer4_impl.returns import advantages, lambda_returns, value_loss
-from dreamer4_impl.rms_norm import rms_norm
-from dreamer4_impl.rope import rope
-from dreamer4_impl.sampler import generate, sample_frame
-from dreamer4_impl.schedule import sample_tau_d
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
-from dreamer4_impl.tokenizer import Tokenizer, regroup, ungroup
-from dreamer4_impl.tokenizer_loss import tokenizer_loss
-from dreamer4_impl.twohot import TwoHot, symexp, symlog
+from dreamer4_impl.attention import Preparation, attention, prepare, soft_cap
+from dreamer4_impl.equations.eq01_corruption import corrupt
+from dreamer4_impl.equations.eq02_sampling import generate, sample_frame
+from dreamer4_impl.equations.eq04_grid import sample_tau_d
+from dreamer4_impl.equations.eq05_tokenizer_loss import tokenizer_loss
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
+from dreamer4_impl.equations.eq08_ramp_weight import ramp_weight
+from dreamer4_impl.equations.eq09_multi_token import multi_token_loss, multi_token_targets
+from dreamer4_impl.equations.eq10_lambda_return import advantages, lambda_returns, value_loss
+from dreamer4_impl.equations.eq11_pmpo import policy_loss, policy_loss_factored
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.equations.sec31_patch_dropout import patch_dropout, replace_dropped
+from dreamer4_impl.equations.twohot import TwoHot, symexp, symlog
+from dreamer4_impl.layers.actions import Binary, Categorical
+from dreamer4_impl.layers.patches import patchify, unpatchify
+from dreamer4_impl.layers.rms_norm import rms_norm
+from dreamer4_impl.layers.rope import rope
+from dreamer4_impl.models.agent import Agent
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.policy import Policy
+from dreamer4_impl.models.presets import tiny
+from dreamer4_impl.models.tokenizer import Tokenizer, regroup, ungroup
 
 K_MAX = 8
 

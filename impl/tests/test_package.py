@@ -5,17 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import dreamer4_impl
 
 PACKAGE = Path(dreamer4_impl.__file__).parent
 
 
-#: What the extra of a sub-package brings, or numpy and rich, which everybody has.
+#: Packages that a folder may import in addition, installed by an extra or required by the wheel (numpy, rich, jinja2).
 EXTRAS = {
     "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
-    "evaluation": {"numpy", "rich", "matplotlib", "PIL"},
+    "evaluation": {"numpy", "rich", "matplotlib", "PIL", "jinja2"},
     "play": {"numpy", "PIL"},
-    "training": {"numpy", "rich", "safetensors"},
+    "checkpoints": {"safetensors"},
+    "training": {"numpy", "rich"},
 }
 
 
@@ -28,20 +31,41 @@ def imported_roots(path: Path) -> set[str]:
 def test_imports_torch_and_jaxtyping_and_neither_reference_nor_conformance():
     allowed = {"torch", "jaxtyping", "dreamer4_impl"} | sys.stdlib_module_names
     for path in PACKAGE.rglob("*.py"):
-        optional = {"triton"} if path.stem.startswith("triton_") else EXTRAS.get(path.parent.name, set())
+        folder = path.relative_to(PACKAGE).parts
+        optional = {"triton"} if folder[:2] == ("attention", "triton") else EXTRAS.get(folder[0], set())
         assert imported_roots(path) <= allowed | optional, path.name
 
 
+def test_every_public_name_is_loaded_on_first_use():
+    assert sorted(dreamer4_impl.__all__) == dreamer4_impl.__all__
+    for name in dreamer4_impl.__all__:
+        assert getattr(dreamer4_impl, name).__module__.startswith("dreamer4_impl.")
+        assert name in dir(dreamer4_impl)
+    with pytest.raises(AttributeError, match="module 'dreamer4_impl' has no attribute 'absent'"):
+        _ = dreamer4_impl.absent
+
+
+def test_importing_the_package_alone_imports_neither_torch_nor_a_submodule():
+    loaded = "[m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy') or m.startswith('dreamer4_impl.')]"
+    run = f"import sys, dreamer4_impl; dir(dreamer4_impl); sys.exit(bool({loaded}))"
+    subprocess.run([sys.executable, "-c", run], check=True)
+
+
 def test_triton_is_imported_by_nothing_that_does_not_ask_for_it():
-    imports = "import sys, dreamer4_impl.model, dreamer4_impl.decoder, dreamer4_impl.rollout"
+    imports = (
+        "import sys, dreamer4_impl.models.dreamer4, dreamer4_impl.generation.decoder, dreamer4_impl.generation.rollout"
+    )
     subprocess.run(
-        [sys.executable, "-c", f"{imports}; sys.exit('dreamer4_impl.triton_attention' in sys.modules)"], check=True
+        [sys.executable, "-c", f"{imports}; sys.exit('dreamer4_impl.attention.triton.operators' in sys.modules)"],
+        check=True,
     )
 
 
 def test_every_example_runs_with_its_annotations_checked():
     """In a process of its own: custom operators registered a second time would take the place of those that others test."""
-    names = ["dreamer4_impl", *(f"dreamer4_impl.{path.stem}" for path in PACKAGE.glob("[!_]*.py"))]
+    folders = ("", "equations", "layers", "attention", "models", "generation")
+    paths = [path for folder in folders for path in (PACKAGE / folder).glob("[!_]*.py")]
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths]
     run = f"""
 import doctest, importlib
 from jaxtyping import install_import_hook

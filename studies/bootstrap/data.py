@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamer4_impl.network import Network
-from dreamer4_impl.sampler import sample_frame
+from dreamer4_impl.equations.eq02_sampling import sample_frame
+from dreamer4_impl.equations.network_types import Network
 from studies.bootstrap.energy import energy_distance, energy_distance_to_atoms
 
 #: Positions on the ring of the video's dot, and positions it moves per coin flip.

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dreamer4_impl.label_token import step_index
-from dreamer4_impl.rms_norm import RMSNorm
+from dreamer4_impl.layers.label_token import step_index
+from dreamer4_impl.layers.rms_norm import RMSNorm
 
 #: Number of cosines of τ at the input.
 WAVES: Final = 6

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dreamer4_impl.constants import K_MAX
-from dreamer4_impl.network import Network
-from dreamer4_impl.schedule import sample_tau_d
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss_at
+from dreamer4_impl.equations.eq04_grid import sample_tau_d
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
+from dreamer4_impl.equations.network_types import Network
 from studies.bootstrap.data import Data
 from studies.bootstrap.network import Kind, build
 

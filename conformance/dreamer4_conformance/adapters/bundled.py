@@ -16,24 +16,24 @@ from torch import Tensor, nn
 from dreamer4_conformance.adapter import Network
 from dreamer4_conformance.adapters.bundled_training import BundledTraining
 from dreamer4_impl import constants
-from dreamer4_impl.actions import Categorical
-from dreamer4_impl.configuration import ModelConfig
-from dreamer4_impl.corruption import corrupt
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.multi_token import multi_token_loss, multi_token_targets
-from dreamer4_impl.pmpo import frozen_prior, policy_loss
-from dreamer4_impl.policy import Policy
-from dreamer4_impl.ramp_weight import ramp_weight
-from dreamer4_impl.returns import advantages, lambda_returns, value_loss
-from dreamer4_impl.sampler import sample_frame
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss_at
-from dreamer4_impl.training import dynamics, imagine
-from dreamer4_impl.training.draws import Key, ShortcutDraws, shortcut_draws
+from dreamer4_impl.checkpoints.settings import TrainingSettings
+from dreamer4_impl.equations.eq01_corruption import corrupt
+from dreamer4_impl.equations.eq02_sampling import sample_frame
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
+from dreamer4_impl.equations.eq08_ramp_weight import ramp_weight
+from dreamer4_impl.equations.eq09_multi_token import multi_token_loss, multi_token_targets
+from dreamer4_impl.equations.eq10_lambda_return import advantages, lambda_returns, value_loss
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior, policy_loss
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.equations.twohot import TwoHot
+from dreamer4_impl.generation.draws import Key, ShortcutDraws, shortcut_draws
+from dreamer4_impl.layers.actions import Categorical
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.policy import Policy
+from dreamer4_impl.models.transformer import TransformerConfig
 from dreamer4_impl.training.phase import PartialMean
-from dreamer4_impl.training.settings import Settings
-from dreamer4_impl.training.tokenizer import make_phase
-from dreamer4_impl.transformer import TransformerConfig
-from dreamer4_impl.twohot import TwoHot
+from dreamer4_impl.training.phases import dynamics, imagine
+from dreamer4_impl.training.phases.tokenizer import make_phase
 
 
 class Bundled(BundledTraining):
@@ -89,7 +89,7 @@ class Bundled(BundledTraining):
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
         """Eq. (5), as the phase "tokenizer" puts its terms together."""
-        phase = make_phase(Settings("tokenizer", self.config), torch.device(self.device))
+        phase = make_phase(TrainingSettings("tokenizer", self.config), torch.device(self.device))
         return phase.combine({"mse": mse, "lpips": lpips})
 
     def loss_normalizer(self) -> RunningRMS:

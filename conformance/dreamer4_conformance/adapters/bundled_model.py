@@ -12,26 +12,24 @@ from torch import Tensor, nn
 
 from dreamer4_conformance.adapter import TorchAdapter
 from dreamer4_impl import constants
-from dreamer4_impl.actions import Categorical, sum_action_tokens
-from dreamer4_impl.attention import attention, soft_cap
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.configuration import ModelConfig
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.heads import MultiTokenHead
-from dreamer4_impl.masks import space_mask
-from dreamer4_impl.mouse import mouse_class
-from dreamer4_impl.patch_dropout import replace_dropped
-from dreamer4_impl.patches import patch_grid
-from dreamer4_impl.preparation import Preparation, prepare
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.rms_norm import rms_norm
-from dreamer4_impl.rollout import rollout
-from dreamer4_impl.rope import rope, rotation
-from dreamer4_impl.schedule import sample_tau_d
-from dreamer4_impl.swiglu import swiglu
-from dreamer4_impl.tokenizer import Tokenizer, regroup
-from dreamer4_impl.training.draws import dropout_draws
-from dreamer4_impl.transformer import Layer
+from dreamer4_impl.attention import Cache, Preparation, attention, prepare, soft_cap
+from dreamer4_impl.equations.eq04_grid import sample_tau_d
+from dreamer4_impl.equations.sec31_patch_dropout import replace_dropped
+from dreamer4_impl.generation.draws import dropout_draws
+from dreamer4_impl.generation.rollout import rollout
+from dreamer4_impl.layers.actions import Categorical, sum_action_tokens
+from dreamer4_impl.layers.masks import space_mask
+from dreamer4_impl.layers.mouse import mouse_class
+from dreamer4_impl.layers.patches import patch_grid
+from dreamer4_impl.layers.rms_norm import rms_norm
+from dreamer4_impl.layers.rope import rope, rotation
+from dreamer4_impl.layers.swiglu import swiglu
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.heads import MultiTokenHead
+from dreamer4_impl.models.presets import tiny
+from dreamer4_impl.models.tokenizer import Tokenizer, regroup
+from dreamer4_impl.models.transformer import Layer
 
 
 def randomised(module: nn.Module) -> nn.Module:

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from dreamer4_conformance.adapters.bundled_model import BundledModel, randomised
 from dreamer4_conformance.verdicts import NotProvided
-from dreamer4_impl.actions import LABELLED, Categorical
-from dreamer4_impl.configuration import ModelConfig
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import Batches, Execution, Optimiser, Records, TrainingSettings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training import agent, dynamics, imagine, tokenizer
-from dreamer4_impl.training.draws import keyed_generator
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.parts import Part
-from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Records, Settings
+from dreamer4_impl.generation.draws import keyed_generator
+from dreamer4_impl.layers.actions import LABELLED, Categorical
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.training.phases import PHASES
+from dreamer4_impl.training.sample_groups import SampleGroup
 
 
 def clips(config: ModelConfig, data: Sequence[int], relevant: Sequence[bool], length: int) -> Batch:
@@ -94,9 +94,9 @@ class SomeTerms:
 class BundledTraining(BundledModel):
     """Every phase of Algorithm 1 but the tokenizer's."""
 
-    def settings(self, phase: Any, seed: int, steps: int = 8, size: int = 4) -> Settings:
+    def settings(self, phase: Any, seed: int, steps: int = 8, size: int = 4) -> TrainingSettings:
         """Of a small run that shows all that a checkpoint has to hold, on the adapter's device."""
-        return Settings(
+        return TrainingSettings(
             phase,
             self.config,
             steps=steps,
@@ -110,12 +110,12 @@ class BundledTraining(BundledModel):
 
     @contextmanager
     def trainer(
-        self, settings: Settings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
+        self, settings: TrainingSettings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
     ) -> Iterator[Any]:
         """The loop, of a model with random parameters or from a checkpoint, in a directory of its own."""
         modules = training()
         device = torch.device(settings.execution.device)
-        phase = make_phase(settings, device)
+        phase = PHASES[settings.phase](settings, device)
         model = Dreamer4(settings.model) if checkpoint else randomised(Dreamer4(settings.model))
         with tempfile.TemporaryDirectory() as run:
             yield modules.loop.Trainer(
@@ -132,7 +132,7 @@ class BundledTraining(BundledModel):
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
         """Lengths and images of the phase "dynamics", the mixture of the phase "agent", with their default shares."""
         phases = [
-            make_phase(self.settings(name, seed, steps, size=Batches().size), torch.device("cpu"))
+            PHASES[name](self.settings(name, seed, steps, size=Batches().size), torch.device("cpu"))
             for name in ("dynamics", "agent")
         ]
         planned = ([phase.plan(step) for phase in phases] for step in range(steps))
@@ -143,7 +143,7 @@ class BundledTraining(BundledModel):
 
     def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
         """As the part of a batch whose frames are images."""
-        images = Part(tuple(range(len(z))), images=True)
+        images = SampleGroup(tuple(range(len(z))), images=True)
         return self.world(images.take(z), images.take(tau), images.take(d), None, None)[0].reshape(z.shape)
 
     def training_gradients(
@@ -189,18 +189,11 @@ class BundledTraining(BundledModel):
         return {"missing": report.missing, "unexpected": report.unexpected, "parameters": parameters}
 
 
-PHASES = {"tokenizer": tokenizer, "dynamics": dynamics, "agent": agent, "imagine": imagine}
-
-
-def make_phase(settings: Settings, device: torch.device) -> Any:
-    """The phase that the settings name."""
-    return PHASES[settings.phase].make_phase(settings, device)
-
-
 def training() -> Any:
     """The modules of the training loop; NotProvided, with what to install, where a package of its extra is missing."""
     try:
-        from dreamer4_impl.training import checkpoint, distributed, log, loop
+        from dreamer4_impl.checkpoints import checkpoint
+        from dreamer4_impl.training import distributed, log, loop
     except ModuleNotFoundError as error:
         raise NotProvided(f"training needs {error.name}: pip install 'dreamer4-conformance[train]'") from error
     return SimpleNamespace(checkpoint=checkpoint, distributed=distributed, log=log, loop=loop)

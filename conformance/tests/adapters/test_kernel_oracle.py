@@ -13,7 +13,7 @@ from dreamer4_reference.sec34_attention import attention, attention_gradients, a
 from dreamer4_reference.sec34_norms import rms_norm
 from dreamer4_reference.sec34_rope import rope, rope_angles
 
-ORACLE = runpy.run_path(str(Path(__file__).parents[3] / "impl" / "tests" / "kernel_oracle.py"))
+ORACLE = runpy.run_path(str(Path(__file__).parents[3] / "impl" / "tests" / "attention" / "kernel_oracle.py"))
 WIDTH = 6
 
 
@@ -28,8 +28,8 @@ def test_oracle_equals_the_reference_with_all_gradients(rule: dict[str, object],
     options = {"mask": attention_mask(5, 7, **rule), "softcap": softcap, "scale": 0.9}
     expected = [attention(q, k, v, **options), *attention_gradients(q, k, v, d_out, **options)]
     leaves = [torch.tensor(x)[:, :, None].requires_grad_() for x in (q, k, v)]
-    seen = ORACLE["seen_by"](5, 7, **rule)
-    out = ORACLE["attend"](*leaves, seen, axis="time", softcap=softcap, scale=0.9)
+    visible = ORACLE["visible_keys"](5, 7, **rule)
+    out = ORACLE["attend"](*leaves, visible, axis="time", softcap=softcap, scale=0.9)
     got = [out, *torch.autograd.grad(out, leaves, torch.tensor(d_out)[:, :, None])]
     for x, wanted in zip(got, expected, strict=True):
         np.testing.assert_allclose(x.detach()[:, :, 0].numpy(), wanted, rtol=1e-12, atol=1e-12)
@@ -37,9 +37,9 @@ def test_oracle_equals_the_reference_with_all_gradients(rule: dict[str, object],
 
 def test_the_axes_differ_in_nothing_but_their_place() -> None:
     q, k, v = (torch.tensor(draw(2, 5, 3, heads, WIDTH)) for heads in (4, 2, 2))
-    seen = ORACLE["seen_by"](5, 5, causal=True)
-    time = ORACLE["attend"](q, k, v, seen, axis="time", softcap=None, scale=0.9)
-    space = ORACLE["attend"](*(x.transpose(1, 2) for x in (q, k, v)), seen, axis="space", softcap=None, scale=0.9)
+    visible = ORACLE["visible_keys"](5, 5, causal=True)
+    time = ORACLE["attend"](q, k, v, visible, axis="time", softcap=None, scale=0.9)
+    space = ORACLE["attend"](*(x.transpose(1, 2) for x in (q, k, v)), visible, axis="space", softcap=None, scale=0.9)
     assert torch.equal(space.transpose(1, 2), time)
 
 

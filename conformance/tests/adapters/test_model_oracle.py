@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dreamer4_impl.actions import Binary, BinaryEncoder, Categorical, CategoricalEncoder, Continuous
-from dreamer4_impl.configuration import DynamicsConfig, TokenizerConfig
-from dreamer4_impl.dynamics import Dynamics
-from dreamer4_impl.tokenizer import Tokenizer
-from dreamer4_impl.transformer import Layer, Transformer, TransformerConfig
+from dreamer4_impl.layers.actions import Binary, BinaryEncoder, Categorical, CategoricalEncoder, Continuous
+from dreamer4_impl.models.configuration import DynamicsConfig, TokenizerConfig
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.models.tokenizer import Tokenizer
+from dreamer4_impl.models.transformer import Layer, Transformer, TransformerConfig
 from dreamer4_reference import sec31_tokenizer, sec32_dynamics
 from dreamer4_reference.sec34_layers import layer_kinds
 

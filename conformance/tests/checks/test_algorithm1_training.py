@@ -60,16 +60,16 @@ def strict(correct: Callable[..., Any]) -> Callable[..., Any]:
 
 
 BROKEN = [
-    ("shortcut_forcing:ramp_weight", inverted, "eq08.applied", "ramp-inverted"),
-    ("training.agent:head_means", cloned_from_all, "train.data-mixture", "cloning-on-all"),
-    ("training.imagine:policy_term", swapped, "eq11.value", "pmpo-alpha-swapped"),
-    ("training.plan:marked", no_share, "train.images", "images-none"),
-    ("training.plan:batch_length", always_short, "train.batch-lengths", "lengths-short-only"),
+    ("equations.eq06_07_shortcut_forcing:ramp_weight", inverted, "eq08.applied", "ramp-inverted"),
+    ("training.phases.agent:head_means", cloned_from_all, "train.data-mixture", "cloning-on-all"),
+    ("training.phases.imagine:policy_term", swapped, "eq11.value", "pmpo-alpha-swapped"),
+    ("training.step_plan:marked", no_share, "train.images", "images-none"),
+    ("training.step_plan:batch_length", always_short, "train.batch-lengths", "lengths-short-only"),
     pytest.param(
         *("training.state:_copied", nothing_restored, "ckpt.complete", "resume-without-optimiser"),
         marks=pytest.mark.nightly,  # every mistake of its clause is trained with
     ),
-    ("training.checkpoint:load_weights", strict, "ckpt.tolerant", "checkpoint-strict"),
+    ("checkpoints.checkpoint:load_weights", strict, "ckpt.tolerant", "checkpoint-strict"),
 ]
 
 

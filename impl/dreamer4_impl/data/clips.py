@@ -1,4 +1,4 @@
-"""Sec. 3.4: batches of clips. Sample i of step s is a function of (seed, s, i) alone, on however many processes."""
+"""Sec. 3.4: batches of clips. Sample i of step s is a function of (seed, s, i) for any number of processes."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,30 +11,30 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED, Categorical
 from dreamer4_impl.data.dataset import Clip, Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.latents import LatentCache
+from dreamer4_impl.layers.actions import LABELLED, Categorical
 
-#: Which episodes of a dataset are relevant, bool (E,): those in which the task is accomplished.
-Relevant: TypeAlias = Callable[[Dataset], Bool[np.ndarray, " E"]]
+Relevance: TypeAlias = Callable[[Dataset], Bool[np.ndarray, " E"]]
+"""Marks the relevant episodes of a dataset, those in which the task is accomplished."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B clips of T frames each; row t holds what arrives together with frame t.
+    """B clips of T frames.
 
     Args:
-        video: frames; None where there are latents.
-        latents: z of the frames, from a `LatentCache`; None without one.
-        actions: a_{t−1}, which led to frame t, (B, T, …) by component; `labelled`, bool (B, T), beside them: False where
-            nobody knows the action, whose values are then 0.
-        taken: a_t, taken at frame t, by component; empty where it was not asked for.
-        taken_labelled: where a_t is known; None where it was not asked for.
+        video: frames with values in [0, 255]; None if there are latents.
+        latents: z of the frames in [−1, 1], from a `LatentCache`; None without one.
+        actions: a_{t−1} by component, the action that led to frame t, (B, T, …); and the key `labelled`, bool (B, T),
+            False where the action is unknown and its values are 0.
+        taken: a_t by component, the action taken at frame t, (B, T, …); empty if not requested.
+        taken_labelled: True where a_t is known; None if not requested.
         rewards: r_t, received on arriving at frame t.
         continues: False where the episode terminated on arriving at frame t.
         task: index into the dataset's tasks.
-        relevant: whether the clip was drawn from the relevant episodes alone.
+        relevant: True if the clip was drawn from the relevant episodes only.
     """
 
     video: UInt8[Tensor, "B T H W C"] | None
@@ -48,28 +48,40 @@ class Batch:
     relevant: Bool[Tensor, " B"]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The batch on a device; `non_blocking` copies beside the computation, from pinned memory."""
+        """Move all tensors to a device.
+
+        Args:
+            device: target device.
+            non_blocking: copy asynchronously, which needs pinned memory.
+
+        Returns:
+            The batch on the device.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """The batch in memory that a GPU copies from by itself."""
+        """Copy all tensors to page-locked memory, from which a GPU copies asynchronously.
+
+        Returns:
+            The batch in pinned memory.
+        """
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        def changed(value: Any) -> Any:
+        def _changed(value: Any) -> Any:
             if isinstance(value, Mapping):
                 return {name: change(tensor) for name, tensor in value.items()}
             return None if value is None else change(value)
 
-        return Batch(**{field.name: changed(getattr(self, field.name)) for field in fields(self)})
+        return Batch(**{field.name: _changed(getattr(self, field.name)) for field in fields(self)})
 
 
 class Positions:
-    """Every place where a clip fits: pairs of an episode and a first frame, numbered from 0.
+    """All positions at which a clip fits, numbered from 0: pairs of an episode and a first frame.
 
     Args:
-        lengths: frames of every episode.
-        rows: of a clip, 1 or more.
+        lengths: number of frames of every episode, (E,).
+        rows: number of frames of a clip, 1 or more.
 
     >>> positions = Positions([3, 1, 2], rows=2)
     >>> [positions[k] for k in range(len(positions))]
@@ -89,13 +101,13 @@ class Positions:
 
 
 class ClipSampler:
-    """Draws clips, uniformly over all places where one fits, in any episode or in the relevant ones.
+    """Draw clips uniformly over all positions at which one fits, in all episodes or in the relevant ones.
 
     Args:
-        dataset: what is drawn from.
-        seed: of all draws.
-        relevant: which episodes accomplish their task; None is `upper_half`.
-        latents: latents of the dataset's frames, which then take the place of the frames.
+        dataset: source of the clips.
+        seed: seed of all draws.
+        relevant: marks the relevant episodes; None is `upper_half`.
+        latents: latents of the dataset's frames; batches then hold latents instead of frames.
 
     >>> sampler = ClipSampler(Dataset.open("recorded"), seed=0)                                    # doctest: +SKIP
     >>> sampler.batch(0, range(8), length=16, relevant=[False] * 4 + [True] * 4).video.shape       # doctest: +SKIP
@@ -103,36 +115,43 @@ class ClipSampler:
     """
 
     def __init__(
-        self, dataset: Dataset, seed: int, relevant: Relevant | None = None, latents: LatentCache | None = None
+        self, dataset: Dataset, seed: int, relevant: Relevance | None = None, latents: LatentCache | None = None
     ) -> None:
         self.dataset, self.seed, self.latents = dataset, seed, latents
         lengths = np.array([episode.length for episode in dataset.episodes])
-        chosen = (relevant or upper_half)(dataset)
-        # An episode of no frames has no place: the numbers of the others stay what they are.
-        self._lengths = {False: lengths, True: np.where(chosen, lengths, 0)}
+        mask = (relevant or upper_half)(dataset)
+        # Length 0 excludes an episode and keeps the indices of the remaining ones.
+        self._lengths = {False: lengths, True: np.where(mask, lengths, 0)}
         self._positions: dict[tuple[int, bool], Positions] = {}
 
     def batch(
         self, step: int, indices: Sequence[int], length: int, relevant: Sequence[bool], taken: bool = True
     ) -> Batch:
-        """Samples `indices` of a step.
+        """Draw some samples of a training step.
 
         Args:
-            step: s.
-            indices: numbers of the samples in the global batch; a process asks for its own alone.
-            length: T.
-            relevant: for each of them, whether it is drawn from the relevant episodes.
-            taken: whether the actions taken at the frames are needed, for which a clip takes T + 1 rows of its episode.
+            step: s, from 0.
+            indices: indices of the samples in the global batch, from 0.
+            length: T, 1 or more.
+            relevant: for each of these samples, whether it is drawn from the relevant episodes only.
+            taken: include the actions taken at the frames, which needs clips of T + 1 rows.
+
+        Returns:
+            B clips in the order of `indices`, on the CPU; a pure function of the seed and the arguments.
+
+        Raises:
+            DatasetError: if no episode is long enough, or the cache lacks latents of the dataset.
+            ValueError: if `indices` and `relevant` differ in length.
         """
         rows = length + taken
-        places = [self._place(step, i, rows, only) for i, only in zip(indices, relevant, strict=True)]
-        clips = [self.dataset.clip(episode, start, rows) for episode, start in places]
+        positions = [self._position(step, i, rows, only) for i, only in zip(indices, relevant, strict=True)]
+        clips = [self.dataset.clip(episode, start, rows) for episode, start in positions]
         latents = None
         if self.latents is not None:
-            latents = _stacked([self.latents.clip(self.dataset, *place, length) for place in places])
+            latents = _stacked([self.latents.clip(self.dataset, *position, length) for position in positions])
         return _batch(self.dataset, clips, length, latents, relevant, taken)
 
-    def _place(self, step: int, index: int, rows: int, relevant: bool) -> tuple[int, int]:
+    def _position(self, step: int, index: int, rows: int, relevant: bool) -> tuple[int, int]:
         positions = self._all_positions(rows, bool(relevant))
         return positions[_draw(self.seed, step, index) % len(positions)]
 
@@ -151,9 +170,15 @@ class ClipSampler:
 
 
 def upper_half(dataset: Dataset) -> Bool[np.ndarray, " E"]:
-    """The episodes whose return is above the median of their task's, our reading of "the task is accomplished".
+    """Mark the episodes whose return is above the median of their task, our reading of "the task is accomplished".
 
-    Where none is above it, as when all returns are equal, those at the median.
+    If no return of a task is above its median, because all are equal, the episodes at the median are marked.
+
+    Args:
+        dataset: one or more episodes.
+
+    Returns:
+        Mask of the relevant episodes, bool (E,).
     """
     returns = dataset.returns()
     tasks = np.array([episode.task for episode in dataset.episodes])
@@ -166,8 +191,24 @@ def upper_half(dataset: Dataset) -> Bool[np.ndarray, " E"]:
     return relevant
 
 
+def as_video(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Convert stored frames to what the tokenizer takes.
+
+    Args:
+        frames: values in [0, 255], any shape.
+
+    Returns:
+        Values in [0, 1], float32, shaped like frames.
+
+    Example:
+        >>> as_video(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+        [0.0, 1.0]
+    """
+    return frames.float() / 255
+
+
 def _draw(seed: int, step: int, index: int) -> int:
-    """A whole number in [0, 2¹²⁸): what its remainder favours is beyond any count of draws."""
+    """An integer in [0, 2¹²⁸), so wide that its remainder is uniform up to 2⁻⁶⁴ for any dataset."""
     digest = hashlib.blake2b(repr(("clip", seed, step, index)).encode(), digest_size=16).digest()
     return int.from_bytes(digest, "little")
 
@@ -181,10 +222,10 @@ def _batch(
     taken: bool,
 ) -> Batch:
     labelled = _stacked([clip.labelled for clip in clips])
-    actions = {part.name: _stacked([clip.actions[part.name] for clip in clips]) for part in dataset.components}
-    for part in dataset.components:
-        if isinstance(part, Categorical):
-            actions[part.name] = actions[part.name].long()
+    actions = {}
+    for component in dataset.components:
+        values = _stacked([clip.actions[component.name] for clip in clips])
+        actions[component.name] = values.long() if isinstance(component, Categorical) else values
     return Batch(
         video=None if latents is not None else _stacked([clip.frames[:length] for clip in clips]),
         latents=latents,

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import read_header
 from dreamer4_impl.data.game import View
 from dreamer4_impl.data.policies import POLICIES
-from dreamer4_impl.data.progress import shown
+from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.data.record import Recording, record
 from dreamer4_impl.data.video import VideoView, record_videos
 
@@ -22,36 +23,46 @@ Plays a game and records it as a dataset that dreamer4-train learns from.
 
   dreamer4-record ALE/Breakout-v5 --out breakout --size 64 --grey
   dreamer4-record ALE/Pong-v5 --out pong --size 64 --grey --policy scripted --epsilon 0:1 --longest 1000
-  dreamer4-record ALE/Breakout-v5 --out breakout --size 64 --grey --resume        goes on where it was interrupted
+  dreamer4-record ALE/Breakout-v5 --out breakout --size 64 --grey --resume        continues an interrupted recording
   dreamer4-record video film.mp4 other.mkv --out films --size 64                  unlabelled frames of videos
   dreamer4-record check breakout                                                  reads every byte of a dataset
 
-Behaviour cloning learns from the episodes with the better half of the returns, so some should be better than others:
-`--epsilon 0:1` draws for each episode how much of it is played at random.
+Behaviour cloning learns from the episodes whose return is above the median, so episodes should differ in quality:
+`--epsilon 0:1` draws the share of random actions for each episode.
 """
 
 PLAY_END = """\
-Episode e depends on the seed and e alone: what was interrupted and resumed is the same as what was not.
+Episode e depends only on the seed and e: a resumed recording is the same as an uninterrupted one.
 
-exit status: 0 recorded, 2 a mistake in the command line or a dataset that cannot be written, 130 interrupted
+exit status: 0 recorded, 2 wrong usage or a dataset that cannot be written, 130 interrupted
 """
 
 VIDEO = """\
-Records the frames of video files as a dataset without actions, to train tokenizer and dynamics beside labelled data.
+Records the frames of video files as a dataset without actions, to train tokenizer and dynamics on them as well.
 
   dreamer4-record video film.mp4 other.mkv --out films --size 64
   dreamer4-record video film.mp4 --out films --size 64 --grey --actions-like breakout
 """
 
 CHECK = """\
-Reads every byte of a dataset, compares checksums, names damaged shards, and prints what the dataset holds.
+Reads every byte of a dataset, compares checksums, lists damaged shards, and prints a summary of the dataset.
 
-exit status: 0 it is whole, 1 a shard is damaged, 2 it is no dataset
+exit status: 0 no damage, 1 a shard is damaged, 2 not a dataset
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command `dreamer4-record`.
+
+    Args:
+        argv: arguments; None takes those of the process.
+
+    Returns:
+        Exit status, as listed in the help texts.
+
+    Raises:
+        SystemExit: after `--help` and for arguments that cannot be parsed.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     parsers: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], int]]]
     parsers = {"video": (_video_parser, _video), "check": (_check_parser, _check)}
@@ -66,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dreamer4-record: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("dreamer4-record: interrupted; whole shards are kept", file=sys.stderr)
+        print("dreamer4-record: interrupted; complete shards are kept", file=sys.stderr)
         return 130
 
 
@@ -80,7 +91,7 @@ def _play(options: argparse.Namespace) -> int:
         options.seed,
         options.longest,
     )
-    with shown(f"playing {options.game}", options.frames) as progress:
+    with progress_bar(f"playing {options.game}", options.frames) as progress:
         dataset = record(recording, options.out, options.resume, progress)
     _describe(dataset, options.out)
     return 0
@@ -89,7 +100,7 @@ def _play(options: argparse.Namespace) -> int:
 def _video(options: argparse.Namespace) -> int:
     view = VideoView(options.size[0], options.size[1], options.grey, options.every)
     components = read_header(options.actions_like).components if options.actions_like else ()
-    with shown("reading", None) as progress:
+    with progress_bar("reading", None) as progress:
         dataset = record_videos(options.files, options.out, view, components, progress=progress)
     _describe(dataset, options.out)
     return 0
@@ -113,7 +124,7 @@ def _describe(dataset: Dataset, path: Path) -> None:
         returns, lengths = dataset.returns(), [episode.length for episode in dataset.episodes]
         table.add_row("episode lengths", f"{min(lengths)} to {max(lengths)}")
         table.add_row("returns", f"{returns.min():g} to {returns.max():g}, mean {returns.mean():.3g}")
-    actions = [f"{part.name}: {type(part).__name__.lower()}, {part.size}" for part in dataset.components]
+    actions = [f"{c.name}: {type(c).__name__.lower()}, {c.size}" for c in dataset.components]
     table.add_row("actions", "; ".join(actions) or "none")
     table.add_row("tasks", ", ".join(dataset.tasks))
     Console().print(table)
@@ -121,63 +132,61 @@ def _describe(dataset: Dataset, path: Path) -> None:
 
 def _play_parser() -> argparse.ArgumentParser:
     parser = _parser("dreamer4-record", PLAY, PLAY_END)
-    parser.add_argument("game", metavar="GAME", help="its gymnasium id, such as ALE/Breakout-v5")
+    parser.add_argument("game", metavar="GAME", help="gymnasium id, such as ALE/Breakout-v5")
     _add_out(parser)
-    parser.add_argument("--frames", metavar="N", type=int, default=24_000, help="to record (default: 24000)")
-    parser.add_argument("--size", metavar="PIXELS", type=int, default=64, help="of a frame's sides (default: 64)")
-    parser.add_argument("--grey", action="store_true", help="one channel, not three")
-    parser.add_argument(
-        "--frame-skip", metavar="N", type=int, default=4, help="frames for which an action is held (default: 4)"
-    )
+    parser.add_argument("--frames", metavar="N", type=int, default=24_000, help="number of frames (default: 24000)")
+    parser.add_argument("--size", metavar="PIXELS", type=int, default=64, help="height and width (default: 64)")
+    parser.add_argument("--grey", action="store_true", help="one channel instead of three")
+    parser.add_argument("--frame-skip", metavar="N", type=int, default=4, help="game frames per action (default: 4)")
     parser.add_argument(
         "--policy",
         choices=tuple(POLICIES),
         default="random",
-        help="random: a new action each time (default); sticky: held for a while; scripted: plays Boxing, "
-        "Breakout and Pong well",
+        help="random: independent actions (default); sticky: random actions held for several frames; scripted: plays "
+        "Boxing, Breakout and Pong well",
     )
     parser.add_argument(
         "--epsilon",
         metavar="SHARE|LOW:HIGH",
         type=epsilon,
         default=(0.0, 0.0),
-        help="share of random actions, drawn anew for each episode from LOW to HIGH (default: 0)",
+        help="share of random actions, drawn for each episode from LOW to HIGH (default: 0)",
     )
     parser.add_argument(
         "--repeat-probability",
         metavar="P",
         type=float,
         default=0.0,
-        help="with which an Atari game ignores an action and repeats the last (default: 0)",
+        help="probability that an Atari game repeats the previous action (default: 0)",
     )
     parser.add_argument("--longest", metavar="N", type=int, help="cut episodes after this many frames")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of everything random (default: 0)")
-    parser.add_argument("--resume", action="store_true", help="go on with the dataset that is there, if one is")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="continue an existing dataset")
     return parser
 
 
 def _video_parser() -> argparse.ArgumentParser:
     parser = _parser("dreamer4-record video", VIDEO)
-    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="in any format that FFmpeg reads")
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="video in any format that FFmpeg reads")
     _add_out(parser)
     parser.add_argument(
         "--size",
         metavar="PIXELS|HxW",
         type=size,
         default=(64, 64),
-        help="of a frame, such as 64 or 96x128 (default: 64)",
+        help="size of a frame, such as 64 or 96x128 (default: 64)",
     )
-    parser.add_argument("--grey", action="store_true", help="one channel, not three")
-    parser.add_argument("--every", metavar="N", type=int, default=1, help="take each N-th frame alone (default: 1)")
+    parser.add_argument("--grey", action="store_true", help="one channel instead of three")
+    parser.add_argument("--every", metavar="N", type=int, default=1, help="take every N-th frame (default: 1)")
     parser.add_argument(
-        "--actions-like", metavar="DIR", type=Path, help="have the action components of this dataset, to train on both"
+        "--actions-like", metavar="DIR", type=Path, help="take the action components of this dataset, to train on both"
     )
     return parser
 
 
 def _check_parser() -> argparse.ArgumentParser:
     parser = _parser("dreamer4-record check", CHECK)
-    parser.add_argument("dataset", metavar="DIR", type=Path, help="directory of dataset.json")
+    parser.add_argument("dataset", metavar="DIR", type=Path, help="directory that holds dataset.json")
     return parser
 
 
@@ -191,26 +200,46 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def epsilon(text: str) -> tuple[float, float]:
-    """A share, or a range of shares.
+    """Parse the option `--epsilon`.
 
-    >>> epsilon("0.3"), epsilon("0:1")
-    ((0.3, 0.3), (0.0, 1.0))
+    Args:
+        text: a share such as "0.3", or a range of shares such as "0:1".
+
+    Returns:
+        Bounds (low, high); `Recording` checks their range.
+
+    Raises:
+        ArgumentTypeError: if the text is neither.
+
+    Example:
+        >>> epsilon("0.3"), epsilon("0:1")
+        ((0.3, 0.3), (0.0, 1.0))
     """
     try:
         low, _, high = text.partition(":")
         return float(low), float(high or low)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share such as 0.3, nor a range such as 0:1") from None
+        raise ArgumentTypeError(f"must be a share such as 0.3 or a range such as 0:1; got {text!r}") from None
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width.
+    """Parse the option `--size` of videos.
 
-    >>> size("64"), size("96x128")
-    ((64, 64), (96, 128))
+    Args:
+        text: pixels of both sides such as "64", or height and width such as "96x128".
+
+    Returns:
+        (height, width); `VideoView` checks their range.
+
+    Raises:
+        ArgumentTypeError: if the text is neither.
+
+    Example:
+        >>> size("64"), size("96x128")
+        ((64, 64), (96, 128))
     """
     try:
         height, _, width = text.partition("x")
         return int(height), int(width or height)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 64 or 96x128") from None
+        raise ArgumentTypeError(f"must be a size such as 64 or 96x128; got {text!r}") from None

@@ -1,15 +1,14 @@
-"""Recorded play, read only and memory-mapped: episodes, clips of them, and what is held out."""
+"""Recorded play, read-only and memory-mapped: episodes, clips, and the split into training and held-out episodes."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 
-from dreamer4_impl.actions import Component
 from dreamer4_impl.arguments import require_option
 from dreamer4_impl.data.format import DatasetError, Header, action_column, read_header
 from dreamer4_impl.data.shards import Episode, OpenShard, episodes_of, open_shard
@@ -17,9 +16,16 @@ from dreamer4_impl.data.shards import Episode, OpenShard, episodes_of, open_shar
 
 @dataclass(frozen=True)
 class Clip:
-    """T consecutive frames of one episode; row t holds what arrives together with frame t.
+    """T consecutive frames of one episode. The arrays are read-only views of the files.
 
-    The arrays are views of the files: they cannot be written to.
+    Args:
+        frames: values in [0, 255].
+        actions: a_{t−1} of every component by name: the action that led to frame t.
+        labelled: True where that action is known.
+        rewards: r_t, received on arriving at frame t.
+        continues: False where the episode terminated on arriving at frame t.
+        first: True in the first row of an episode.
+        task: index into the dataset's tasks.
     """
 
     frames: UInt8[np.ndarray, "T H W C"]
@@ -32,18 +38,24 @@ class Clip:
 
 
 class Dataset:
-    """A dataset, or a part of one; `Dataset.open` reads it.
+    """Recorded episodes; `Dataset.open` reads them from disk, `subset` and `split` select some of them.
+
+    Args:
+        header: content of dataset.json.
+        shards: open shards.
+        episodes: episodes in these shards, in the order of the recording.
 
     Attributes:
-        header: what dataset.json says; its fields name, height, width, channels, components, tasks, meta are here too.
-        shards: those that are open.
-        episodes: in the order of the recording.
+        name, height, width, channels, components, tasks, meta: fields of the header.
     """
 
     def __init__(self, header: Header, shards: Sequence[OpenShard], episodes: Sequence[Episode]) -> None:
         self.header = header
         self.shards = tuple(shards)
         self.episodes = tuple(episodes)
+        self.name, self.tasks, self.meta = header.name, header.tasks, header.meta
+        self.height, self.width, self.channels = header.height, header.width, header.channels
+        self.components = header.components
 
     @classmethod
     def open(
@@ -52,12 +64,19 @@ class Dataset:
         damaged: Literal["refuse", "skip"] = "refuse",
         verify: Literal["full", "quick"] = "quick",
     ) -> "Dataset":
-        """Map the dataset in the directory `path`.
+        """Map a dataset into memory.
 
         Args:
-            path: the directory of dataset.json.
-            damaged: what becomes of a damaged shard: DatasetError, or a warning and the others alone.
+            path: directory that holds dataset.json.
+            damaged: treatment of a damaged shard: "refuse" raises, "skip" warns and leaves the shard out.
             verify: "quick" compares files, sizes, dtypes and shapes; "full" reads every byte and compares checksums.
+
+        Returns:
+            The dataset.
+
+        Raises:
+            DatasetError: if dataset.json cannot be used, or a shard is damaged and `damaged` is "refuse".
+            ValueError: if an option is unknown.
         """
         require_option("damaged", damaged, ("refuse", "skip"))
         require_option("verify", verify, ("full", "quick"))
@@ -78,94 +97,96 @@ class Dataset:
             number += entry.episodes
         return cls(header, shards, episodes)
 
-    @property
-    def name(self) -> str:
-        """What the recorder called it."""
-        return self.header.name
-
-    @property
-    def height(self) -> int:
-        """Of a frame, in pixels."""
-        return self.header.height
-
-    @property
-    def width(self) -> int:
-        """Of a frame, in pixels."""
-        return self.header.width
-
-    @property
-    def channels(self) -> int:
-        """Of a pixel."""
-        return self.header.channels
-
-    @property
-    def components(self) -> tuple[Component, ...]:
-        """What an action consists of."""
-        return self.header.components
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks."""
-        return self.header.tasks
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """How it was recorded."""
-        return self.header.meta
-
     def __len__(self) -> int:
         return sum(episode.length for episode in self.episodes)
 
     def clip(self, episode: int, start: int, length: int) -> Clip:
-        """Rows start, …, start + length − 1 of an episode.
+        """Cut rows start, …, start + length − 1 out of an episode.
 
         Args:
-            episode: index into `episodes`.
-            start: 0 is the episode's first frame.
-            length: T.
+            episode: index into `episodes`, from 0.
+            start: first frame, from 0.
+            length: T, 1 or more.
+
+        Returns:
+            Views of the files.
+
+        Raises:
+            ValueError: if a row lies outside the episode.
         """
-        whole = self.episodes[episode]
-        if start < 0 or length < 1 or start + length > whole.length:
+        source = self.episodes[episode]
+        if start < 0 or length < 1 or start + length > source.length:
             raise ValueError(
-                f"start and length must lie in episode {episode} of {whole.length} frames; got {start} and {length}"
+                f"start and length must lie in episode {episode} of {source.length} frames; got {start} and {length}"
             )
-        rows = slice(whole.start + start, whole.start + start + length)
-        arrays = self.shards[whole.shard].arrays
-        actions = {part.name: arrays[action_column(part)][rows] for part in self.components}
+        rows = slice(source.start + start, source.start + start + length)
+        arrays = self.shards[source.shard].arrays
+        actions = {component.name: arrays[action_column(component)][rows] for component in self.components}
         names = ("frames", "labelled", "rewards", "continues", "first")
-        return Clip(actions=actions, task=whole.task, **{name: arrays[name][rows] for name in names})
+        return Clip(actions=actions, task=source.task, **{name: arrays[name][rows] for name in names})
 
     def returns(self) -> Float32[np.ndarray, " E"]:
-        """Sum of the rewards of every episode."""
+        """Sum the rewards of every episode.
+
+        Returns:
+            Undiscounted returns (E,), E episodes.
+        """
         sums = [self.clip(i, 0, episode.length).rewards.sum() for i, episode in enumerate(self.episodes)]
         return np.array(sums, np.float32)
 
-    def part(self, episodes: Iterable[int]) -> "Dataset":
-        """The dataset of these episodes alone, by their indices."""
+    def subset(self, episodes: Iterable[int]) -> "Dataset":
+        """Select episodes.
+
+        Args:
+            episodes: indices into `episodes`, from 0.
+
+        Returns:
+            Dataset of these episodes, which shares the shards.
+        """
         return Dataset(self.header, self.shards, [self.episodes[i] for i in episodes])
 
     def split(self, held_out: float = 0.1) -> tuple["Dataset", "Dataset"]:
-        """What is trained on, and what is held out: every n-th episode of the recording, n = 1 / held_out, from the first.
+        """Split into episodes to train on and held-out ones: episodes 0, n, 2n, … of the recording, n = 1 / held_out.
 
-        The same for everybody who opens the dataset, and stable when it grows or when damaged shards are skipped.
+        The split depends on the recording only: it stays the same if the dataset grows or damaged shards are skipped.
+
+        Args:
+            held_out: share of the held-out episodes, in (0, 0.5].
+
+        Returns:
+            Dataset to train on, and held-out dataset.
+
+        Raises:
+            DatasetError: if one of them would be empty.
+            ValueError: if held_out is out of range.
         """
         if not 0 < held_out <= 0.5:
             raise ValueError(f"held_out must lie in (0, 0.5]; got {held_out!r}")
         every = round(1 / held_out)
-        out = [i for i, episode in enumerate(self.episodes) if episode.number % every == 0]
-        rest = [i for i, episode in enumerate(self.episodes) if episode.number % every]
-        if not out or not rest:
+        evaluated = [i for i, episode in enumerate(self.episodes) if episode.number % every == 0]
+        trained = [i for i, episode in enumerate(self.episodes) if episode.number % every]
+        if not evaluated or not trained:
             raise DatasetError(
-                f"the dataset {self.name!r} must have episodes to train on and to hold out; "
-                f"of its {len(self.episodes)} every {every}th is held out, which leaves {len(rest)}: record more episodes"
+                f"the dataset {self.name!r} must have episodes to train on and to hold out; every {every}th of its "
+                f"{len(self.episodes)} is held out, which leaves {len(trained)} to train on: record more episodes"
             )
-        return self.part(rest), self.part(out)
+        return self.subset(trained), self.subset(evaluated)
 
 
 def concatenate(datasets: Sequence[Dataset]) -> Dataset:
-    """One dataset of several with frames of the same size and the same action components; tasks of one name become one.
+    """Join datasets whose frames have the same size and whose actions have the same components.
 
-    Its split is that of its parts.
+    Tasks of the same name become one task. The split of the result is that of its parts.
+
+    Args:
+        datasets: one or more.
+
+    Returns:
+        Dataset of all episodes, which shares the shards.
+
+    Raises:
+        DatasetError: if the datasets differ in the size of a frame or the components of an action.
+        ValueError: if there is no dataset.
     """
     if not datasets:
         raise ValueError("datasets must hold at least one; got none")
@@ -183,10 +204,10 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
     return Dataset(replace(head, name=name, tasks=tasks), shards, episodes)
 
 
-def _require_same_spaces(one: Header, other: Header) -> None:
+def _require_same_spaces(first: Header, second: Header) -> None:
     for name in ("height", "width", "channels", "components"):
-        if getattr(one, name) != getattr(other, name):
+        if getattr(first, name) != getattr(second, name):
             raise DatasetError(
-                f"datasets must agree in {name}; {one.name!r} has {getattr(one, name)} "
-                f"and {other.name!r} {getattr(other, name)}"
+                f"datasets must agree in {name}; {first.name!r} has {getattr(first, name)} "
+                f"and {second.name!r} {getattr(second, name)}"
             )

@@ -1,4 +1,4 @@
-"""An episode as rows of a dataset's arrays, once nothing in it can be misread later."""
+"""Validation of an episode and its conversion to rows of the dataset's arrays."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 from numpy.typing import ArrayLike
 
-from dreamer4_impl.actions import Binary, Categorical, Component
 from dreamer4_impl.data.format import Header, action_column
+from dreamer4_impl.layers.actions import Binary, Categorical, Component
 
-#: Arrays by name, one row per frame.
 Rows: TypeAlias = dict[str, np.ndarray[Any, Any]]
+"""Arrays by name, one row per frame."""
 
 
 def episode_rows(
@@ -23,13 +23,30 @@ def episode_rows(
     continues: ArrayLike | None,
     labelled: ArrayLike | None,
 ) -> Rows:
-    """The arrays of `Header.columns`; ValueError names what does not fit. For the arguments see `DatasetWriter.add_episode`."""
+    """Convert an episode of N frames to the arrays of `Header.columns`.
+
+    Args:
+        header: header of the dataset.
+        task: index of the episode's task.
+        frames: uint8 (N, H, W, C), N of 1 or more.
+        actions: a_{t−1} of every component by name, (N, …) each; None if they are unknown.
+        rewards: finite numbers (N,); None is 0.
+        continues: bool (N,), True in all rows but the last; None is True.
+        labelled: bool (N,), True where the action is known; None is False in the first row and True in all others,
+            or False everywhere if there are no actions.
+
+    Returns:
+        One array of N rows by column name.
+
+    Raises:
+        ValueError: if an argument has another shape or dtype, is not finite, or is out of range.
+    """
     frames = np.asarray(frames)
     length = len(frames)
     if length == 0:
         raise ValueError("frames must hold at least one; got none")
     default = np.arange(length) > 0 if actions is not None else np.zeros(length, bool)
-    known = _checked("labelled", default if labelled is None else labelled, (length,), "bool")
+    labels = _checked("labelled", default if labelled is None else labelled, (length,), "bool")
     rows: Rows = {
         "frames": _checked("frames", frames, (length, header.height, header.width, header.channels), "uint8"),
         "rewards": _numbers("rewards", np.zeros(length) if rewards is None else rewards, (length,)),
@@ -37,39 +54,42 @@ def episode_rows(
             "continues", np.ones(length, bool) if continues is None else continues, (length,), "bool"
         ),
         "first": np.arange(length) == 0,
-        "labelled": known,
+        "labelled": labels,
         "task": np.full(length, task),
     }
     if not rows["continues"][:-1].all():
-        raise ValueError("continues must be True but in an episode's last row; got False before it")
-    _require_names(header, actions, known)
-    for part in header.components:
-        rows[action_column(part)] = _action(part, (actions or {}).get(part.name), known)
+        raise ValueError("continues must be True except in an episode's last row; got False before it")
+    _require_names(header, actions, labels)
+    for component in header.components:
+        rows[action_column(component)] = _action(component, (actions or {}).get(component.name), labels)
     return {name: rows[name].astype(dtype, copy=False) for name, (dtype, _) in header.columns().items()}
 
 
-def _require_names(header: Header, actions: Mapping[str, ArrayLike] | None, known: Bool[np.ndarray, " N"]) -> None:
-    names = sorted(part.name for part in header.components)
+def _require_names(header: Header, actions: Mapping[str, ArrayLike] | None, labels: Bool[np.ndarray, " N"]) -> None:
+    names = sorted(component.name for component in header.components)
     if actions is not None and sorted(actions) != names:
         raise ValueError(f"actions must hold the components {names}; got {sorted(actions)}")
-    if actions is None and known.any():
+    if actions is None and labels.any():
         raise ValueError("labelled must be False where there are no actions; got True")
 
 
-def _action(part: Component, values: ArrayLike | None, known: Bool[np.ndarray, " N"]) -> Shaped[np.ndarray, "N ..."]:
-    """Values where they are known, 0 elsewhere."""
-    name, shape = f"actions[{part.name!r}]", (len(known), *part.shape(1, 1)[2:])
+def _action(
+    component: Component, values: ArrayLike | None, labels: Bool[np.ndarray, " N"]
+) -> Shaped[np.ndarray, "N ..."]:
+    """Values of a component where they are labelled, 0 elsewhere."""
+    name, shape = f"actions[{component.name!r}]", (len(labels), *component.shape(1, 1)[2:])
     if values is None:
         return np.zeros(shape)
-    given = np.asarray(values)
-    if given.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}; got {given.shape}")
-    chosen = _numbers(name, np.where(known.reshape(-1, *(1,) * (given.ndim - 1)), given, 0), shape)
-    if isinstance(part, Categorical | Binary):
-        top = part.size - 1 if isinstance(part, Categorical) else 1
-        if not np.isin(chosen, np.arange(top + 1)).all():
-            raise ValueError(f"{name} must be whole numbers in [0, {top}] where they are labelled; got others")
-    return chosen
+    array = np.asarray(values)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    array = _numbers(name, np.where(labels.reshape(-1, *(1,) * (array.ndim - 1)), array, 0), shape)
+    if isinstance(component, Categorical | Binary):
+        top = component.size - 1 if isinstance(component, Categorical) else 1
+        invalid = array[~np.isin(array, np.arange(top + 1))]
+        if invalid.size:
+            raise ValueError(f"{name} must be whole numbers in [0, {top}] where labelled; got {invalid[0]}")
+    return array
 
 
 def _checked(name: str, values: ArrayLike, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:

@@ -1,21 +1,19 @@
-"""The dataset on disk: dataset.json beside numbered shards, each a directory of arrays with one row per frame.
+"""Dataset format: dataset.json next to numbered shards, each a directory of arrays with one row per frame.
 
     DIR/dataset.json
     DIR/00000/frames.npy     uint8 (N, H, W, C)
-              rewards.npy    float32 (N,), received on arriving at frame t; 0 on the first of an episode
-              continues.npy  bool (N,), False where the episode terminated on arriving at frame t; truncation does not
-              first.npy      bool (N,), frame t begins an episode
-              labelled.npy   bool (N,), the action that led to frame t is known; where not, 0 is stored
+              rewards.npy    float32 (N,), received on arriving at frame t; 0 on the first row of an episode
+              continues.npy  bool (N,), False where the episode terminated on arriving at frame t; truncation keeps True
+              first.npy      bool (N,), True in the first row of an episode
+              labelled.npy   bool (N,), True where the action that led to frame t is known; elsewhere 0 is stored
               task.npy       int32 (N,), index into the tasks
-              action.X.npy   the component X of the action that LED TO frame t (A32): categorical int32 (N,),
+              action.X.npy   component X of the action that LED TO frame t (A32): categorical int32 (N,),
                              binary uint8 (N, size), continuous float32 (N, size)
 
-An episode never spans two shards. dataset.json is written last, so that it names whole shards alone.
+An episode never spans two shards. dataset.json is written last, so that it names complete shards only.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_impl.actions import Binary, Categorical, Component, Continuous
+from dreamer4_impl.durable import write_text
+from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
 
 FORMAT = "dreamer4-dataset"
 VERSION = 1
@@ -38,12 +37,19 @@ _DTYPES: dict[type[Component], str] = {Categorical: "int32", Binary: "uint8", Co
 
 
 class DatasetError(ValueError):
-    """A dataset that cannot be read or written as asked; the message is a sentence."""
+    """A dataset cannot be read or written as requested; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What dataset.json says of a shard: its directory, frames, episodes, and BLAKE2b digests by file name."""
+    """Entry of one shard in dataset.json.
+
+    Args:
+        name: directory of the shard, relative to that of the dataset.
+        length: N, frames.
+        episodes: number of episodes.
+        checksums: BLAKE2b digest of every array's file by file name.
+    """
 
     name: str
     length: int
@@ -53,7 +59,18 @@ class Shard:
 
 @dataclass(frozen=True)
 class Header:
-    """What dataset.json says."""
+    """Content of dataset.json.
+
+    Args:
+        name: name of the recording, such as the game's gymnasium id.
+        height: H, pixels of a frame.
+        width: W, pixels of a frame.
+        channels: C, 1 or 3.
+        components: components of an action; empty for videos.
+        tasks: names of the tasks; an episode's task is an index into them.
+        shards: complete shards in the order of the recording.
+        meta: how the data were recorded, in JSON types.
+    """
 
     name: str
     height: int
@@ -65,18 +82,26 @@ class Header:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def columns(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """Dtype and shape of one row of every array, by the array's name."""
+        """List the arrays of a shard.
+
+        Returns:
+            Dtype and shape of one row by the array's name, without ".npy".
+        """
         plain = {"rewards": "float32", "continues": "bool", "first": "bool", "labelled": "bool", "task": "int32"}
         frame = (self.height, self.width, self.channels)
         columns: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {"frames": (np.dtype("uint8"), frame)}
         columns |= {name: (np.dtype(dtype), ()) for name, dtype in plain.items()}
-        for part in self.components:
-            columns[action_column(part)] = (np.dtype(_DTYPES[type(part)]), part.shape(1, 1)[2:])
+        for component in self.components:
+            columns[action_column(component)] = (np.dtype(_DTYPES[type(component)]), component.shape(1, 1)[2:])
         return columns
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in dataset.json."""
-        kinds: dict[type[Component], str] = {made: kind for kind, made in _KINDS.items()}
+        """Convert to the JSON object that dataset.json holds.
+
+        Returns:
+            Object with the format's name and version.
+        """
+        kinds: dict[type[Component], str] = {cls: kind for kind, cls in _KINDS.items()}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -84,7 +109,7 @@ class Header:
             "height": self.height,
             "width": self.width,
             "channels": self.channels,
-            "actions": [{"kind": kinds[type(part)], "name": part.name, "size": part.size} for part in self.components],
+            "actions": [{"kind": kinds[type(c)], "name": c.name, "size": c.size} for c in self.components],
             "tasks": list(self.tasks),
             "shards": [vars(shard) for shard in self.shards],
             "meta": dict(self.meta),
@@ -92,21 +117,38 @@ class Header:
 
 
 def action_column(component: Component) -> str:
-    """Name of the array of a component.
+    """Name of the array that holds a component of the actions.
 
-    >>> action_column(Categorical("mouse", 121))
-    'action.mouse'
+    Args:
+        component: any component.
+
+    Returns:
+        Name of its file without ".npy".
+
+    Example:
+        >>> action_column(Categorical("mouse", 121))
+        'action.mouse'
     """
     return f"action.{component.name}"
 
 
 def read_header(path: Path) -> Header:
-    """Read dataset.json of the directory `path`; DatasetError says what is wrong with it."""
+    """Read dataset.json.
+
+    Args:
+        path: directory of the dataset.
+
+    Returns:
+        The header; shards are not opened.
+
+    Raises:
+        DatasetError: if it is missing, unreadable, incomplete, or of another format or version.
+    """
     file = path / HEADER
     try:
         content = json.loads(file.read_text())
     except FileNotFoundError:
-        raise DatasetError(f"{path} is no dataset: {HEADER} is missing; dreamer4-record makes one") from None
+        raise DatasetError(f"{path} is not a dataset: {HEADER} is missing; dreamer4-record makes one") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{file} cannot be read: {error}") from error
     _check_version(file, content)
@@ -117,29 +159,16 @@ def read_header(path: Path) -> Header:
 
 
 def write_header(path: Path, header: Header) -> None:
-    """Write dataset.json beside, then put it in place: a reader sees the old one or the new one, whole."""
-    beside = path / f".{HEADER}.partial"
-    with beside.open("w") as file:
-        json.dump(header.to_json(), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path / HEADER)
-    sync(path)
+    """Replace dataset.json atomically.
 
+    Args:
+        path: directory of the dataset.
+        header: its new content.
 
-def checksum(file: Path) -> str:
-    """BLAKE2b digest of a file's bytes, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "blake2b").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Have the disk keep a file, or the names in a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    Raises:
+        OSError: if it cannot be written; the old content is then unchanged.
+    """
+    write_text(path / HEADER, json.dumps(header.to_json(), indent=1))
 
 
 def _check_version(file: Path, content: Any) -> None:
@@ -158,7 +187,7 @@ def _header(content: dict[str, Any]) -> Header:
         height=int(content["height"]),
         width=int(content["width"]),
         channels=int(content["channels"]),
-        components=tuple(_KINDS[part["kind"]](part["name"], part["size"]) for part in content["actions"]),
+        components=tuple(_KINDS[action["kind"]](action["name"], action["size"]) for action in content["actions"]),
         tasks=tuple(content["tasks"]),
         shards=tuple(Shard(**shard) for shard in content["shards"]),
         meta=content["meta"],

@@ -1,4 +1,4 @@
-"""A game as the model sees it: frames area-averaged, actions held for several of the game's own frames."""
+"""Games as the model sees them: frames resized by area averaging, actions held for several of the game's own frames."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,21 +6,26 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dreamer4_impl.actions import Binary, Categorical, Component, Continuous
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.resizing import grey as to_grey
 from dreamer4_impl.data.resizing import resize
+from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
 
 
 @dataclass(frozen=True)
 class View:
-    """How a game is looked at and acted in; a dataset's meta holds it, so that it can be played again as recorded.
+    """Size and colour of frames, frame skip and sticky actions; kept in a dataset's meta to play the game as recorded.
 
     Args:
-        size: height and width of a frame, in pixels.
-        grey: one channel, not three.
-        frame_skip: the game's own frames for which an action is held; rewards are summed over them, and the last is seen.
-        repeat_probability: with which an Atari game ignores an action and repeats the one before, in each of its frames.
+        size: height and width of a frame in pixels, 1 or more.
+        grey: one channel instead of three.
+        frame_skip: the game's own frames for which an action is held, 1 or more; rewards are summed over them, and the
+            last frame is returned.
+        repeat_probability: probability in [0, 1) with which an Atari game repeats the previous action in each of its
+            own frames.
+
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     size: int = 64
@@ -29,7 +34,6 @@ class View:
     repeat_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be seen or done."""
         for name in ("size", "frame_skip"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
@@ -38,13 +42,24 @@ class View:
 
     @property
     def channels(self) -> int:
-        """Of a pixel."""
+        """Channels of a frame.
+
+        Returns:
+            1 for grey frames, 3 for colour.
+        """
         return 1 if self.grey else 3
 
 
 @dataclass(frozen=True)
 class Step:
-    """What an action led to."""
+    """Result of an action.
+
+    Args:
+        frame: values in [0, 255].
+        reward: sum over the skipped frames.
+        terminated: the episode ended in a terminal state.
+        truncated: the episode was cut off.
+    """
 
     frame: UInt8[np.ndarray, "H W C"]
     reward: float
@@ -53,15 +68,18 @@ class Step:
 
 
 class Game:
-    """A gymnasium environment whose observations are images, seen through a `View`.
+    """Gymnasium environment whose observations are images, seen through a `View`.
 
     Args:
-        task: its gymnasium id, such as ALE/Breakout-v5.
-        view: how it is looked at.
+        task: gymnasium id, such as ALE/Breakout-v5.
+        view: size and colour of the frames, frame skip.
 
     Attributes:
-        component: what an action consists of, called "action".
-        action_names: component name → what its classes are called, where the game says so, as Atari's do.
+        component: component of an action, named "action".
+        action_names: names of the classes by component name, for games that name them, as Atari's do; else empty.
+
+    Raises:
+        DatasetError: if the environment or its package is not available, or its action space is not supported.
     """
 
     def __init__(self, task: str, view: View) -> None:
@@ -72,12 +90,32 @@ class Game:
         self.action_names: dict[str, list[str]] = {self.component.name: list(meanings())} if meanings else {}
 
     def reset(self, seed: int) -> UInt8[np.ndarray, "H W C"]:
-        """Begin an episode, the same one for the same seed."""
+        """Start an episode.
+
+        Args:
+            seed: seed of the episode, 0 or more; the same seed gives the same episode.
+
+        Returns:
+            First frame, values in [0, 255].
+
+        Raises:
+            DatasetError: if observations are not images.
+        """
         observation, _ = self.environment.reset(seed=seed)
         return self._frame(observation)
 
     def step(self, action: Any) -> Step:
-        """Hold an action for `frame_skip` frames, or until the episode ends."""
+        """Hold an action for `frame_skip` frames, or until the episode ends.
+
+        Args:
+            action: a value of the environment's action space.
+
+        Returns:
+            Last frame and summed reward.
+
+        Raises:
+            DatasetError: if observations are not images.
+        """
         total = 0.0
         for _ in range(self.view.frame_skip):
             observation, reward, terminated, truncated, _ = self.environment.step(action)
@@ -87,11 +125,15 @@ class Game:
         return Step(self._frame(observation), total, bool(terminated), bool(truncated))
 
     def memory(self) -> UInt8[np.ndarray, " 128"]:
-        """RAM of an Atari game."""
+        """RAM of an Atari game.
+
+        Returns:
+            Bytes (128,).
+        """
         return self.environment.unwrapped.ale.getRAM()
 
     def close(self) -> None:
-        """Let go of the environment."""
+        """Close the environment."""
         self.environment.close()
 
     def _frame(self, observation: Any) -> UInt8[np.ndarray, "H W C"]:
@@ -110,7 +152,17 @@ class Game:
 
 
 def component_of(space: Any) -> Component:
-    """The action component of a gymnasium space: Discrete, MultiBinary, or Box of numbers."""
+    """Convert a gymnasium action space.
+
+    Args:
+        space: Discrete from 0, MultiBinary(n), or Box of n floating-point numbers.
+
+    Returns:
+        Component named "action".
+
+    Raises:
+        DatasetError: if the space is of another kind.
+    """
     kind, shape = type(space).__name__, tuple(space.shape or ())
     if kind == "Discrete" and space.start == 0:
         return Categorical("action", int(space.n))
@@ -131,7 +183,7 @@ def _make(task: str, view: View) -> Any:
     options: dict[str, Any] = {}
     if task.startswith("ALE/"):
         _register_atari(gymnasium, task)
-        # The skipping is ours: the emulator's own would leave rewards and repeats to be guessed.
+        # Frames are skipped in `step`: the emulator's own skipping hides rewards and repeats.
         options = {"frameskip": 1, "repeat_action_probability": view.repeat_probability}
         options["obs_type"] = "grayscale" if view.grey else "rgb"
     try:

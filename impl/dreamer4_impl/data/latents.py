@@ -1,12 +1,12 @@
 """Latents of a dataset's frames, encoded once and memory-mapped.
 
-Each episode is encoded from its first frame on, in blocks of frames with the encoder's cache: every frame sees all that the
-causal tokenizer lets it see of its episode, as in play, wherever a clip begins later. So the latents of a clip are not quite
-those of encoding that clip alone, whose first frames would see nothing before them; nor is the latent of a frame that is
-treated as a separate image that of encoding the image alone.
+Each episode is encoded from its first frame, in blocks of frames with the encoder's cache, so that every frame attends
+to all earlier frames that the causal tokenizer allows, as in play. The latents of a clip therefore differ from those of
+encoding the clip alone, whose first frames have no past; and the latent of a frame that is treated as a separate image
+differs from that of encoding the image alone.
 
     DIR/latents.json    format, version, fingerprint of the tokenizer
-    DIR/<key>.npy       (N, S, D), one for each shard of frames, by its content: several datasets may share a directory
+    DIR/<key>.npy       (N, S, D), one for each shard; the key is a digest of its content, so datasets may share DIR
 """
 
 import hashlib
@@ -23,10 +23,11 @@ from torch import Tensor
 
 from dreamer4_impl.arguments import require_option
 from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.data.format import DatasetError, sync
-from dreamer4_impl.data.progress import Told, after, nobody
+from dreamer4_impl.data.format import DatasetError
+from dreamer4_impl.data.progress import OnFrames, counted_from, ignore
 from dreamer4_impl.data.shards import OpenShard
-from dreamer4_impl.tokenizer import Tokenizer
+from dreamer4_impl.durable import sync, write_text
+from dreamer4_impl.models.tokenizer import Tokenizer
 
 FORMAT = "dreamer4-latents"
 VERSION = 1
@@ -34,20 +35,20 @@ HEADER = "latents.json"
 
 
 class LatentCache:
-    """Latents of the frames of a dataset, and of the datasets that it was split or put together from.
+    """Latents of all shards of a dataset; they also serve subsets of it and datasets joined from it.
 
-    What the directory lacks is encoded; what a shard's encoding was interrupted in begins anew with that shard.
+    Shards without latents are encoded; an interrupted shard is encoded again.
 
     Args:
-        path: the directory, made where it is missing. One that holds another tokenizer's latents is refused.
-        dataset: whose frames.
+        path: directory, made if missing. One with latents of another tokenizer is refused with a DatasetError.
+        dataset: source of the frames.
         tokenizer: on any device.
-        dtype: in which latents are stored; they lie in [−1, 1].
-        block: frames that are encoded at once.
-        progress: told how many frames of the dataset's shards are encoded, after each block.
+        dtype: dtype of the stored latents, which lie in [−1, 1].
+        block: frames per call of the encoder, 1 or more.
+        progress: called with the number of encoded frames after each block.
 
     Attributes:
-        fingerprint: of the tokenizer.
+        fingerprint: digest of the tokenizer.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class LatentCache:
         tokenizer: Tokenizer,
         dtype: Literal["float16", "float32"] = "float16",
         block: int = 64,
-        progress: Told = nobody,
+        progress: OnFrames = ignore,
     ) -> None:
         require_option("dtype", dtype, ("float16", "float32"))
         self.path = Path(path)
@@ -69,46 +70,51 @@ class LatentCache:
         for shard in dataset.shards:
             file = self.path / f"{_key(shard)}.npy"
             if not self._map(shard, file, tokenizer):
-                _encode_shard(shard, file, tokenizer, dtype, block, after(done, progress))
+                _encode_shard(shard, file, tokenizer, dtype, block, counted_from(done, progress))
                 self._map(shard, file, tokenizer)
             done += len(shard.arrays["first"])
             progress(done)
 
     def clip(self, dataset: Dataset, episode: int, start: int, length: int) -> Float32[np.ndarray, "T S D"]:
-        """Latents of rows start, …, start + length − 1 of an episode of a dataset whose frames are here.
+        """Cut latents of rows start, …, start + length − 1 out of an episode.
 
         Args:
-            dataset: that whose frames were encoded, or what it was split into.
-            episode, start, length: as for `Dataset.clip`.
+            dataset: dataset with the encoded shards: the encoded dataset or a subset of it.
+            episode: index into its episodes, from 0.
+            start: first frame, from 0.
+            length: T, 1 or more.
+
+        Returns:
+            Latents in [−1, 1], (T, S, D).
+
+        Raises:
+            DatasetError: if the shard of the episode was not encoded.
         """
-        whole = dataset.episodes[episode]
-        array = self._arrays.get(_key(dataset.shards[whole.shard]))
+        source = dataset.episodes[episode]
+        array = self._arrays.get(_key(dataset.shards[source.shard]))
         if array is None:
             raise DatasetError(f"{self.path} holds no latents of the dataset {dataset.name!r}: encode its frames first")
-        rows = slice(whole.start + start, whole.start + start + length)
+        rows = slice(source.start + start, source.start + start + length)
         return array[rows].astype(np.float32)
 
     def _claim(self) -> None:
-        """Write whose latents these are, or read it and compare."""
+        """Write the tokenizer's fingerprint, or compare it with the existing one."""
         file = self.path / HEADER
         content = {"format": FORMAT, "version": VERSION, "tokenizer": self.fingerprint}
         if not file.exists():
-            beside = self.path / f".{HEADER}.{os.getpid()}.partial"
-            beside.write_text(json.dumps(content))
-            sync(beside)
-            beside.replace(file)
+            write_text(file, json.dumps(content))
         try:
-            found = json.loads(file.read_text())
+            existing = json.loads(file.read_text())
         except ValueError as error:
-            raise DatasetError(f"{file} cannot be read: {error}; delete {self.path} to encode anew") from error
-        if found != content:
+            raise DatasetError(f"{file} cannot be read: {error}; delete {self.path} to encode again") from error
+        if existing != content:
             raise DatasetError(
-                f"{self.path} holds latents of another tokenizer or format: {found}; needed is {content}. "
+                f"{self.path} holds latents of another tokenizer or format: {existing}; needed is {content}. "
                 "Delete the directory, or name another one"
             )
 
     def _map(self, shard: OpenShard, file: Path, tokenizer: Tokenizer) -> bool:
-        """Map the latents of a shard, unless they are missing or not whole."""
+        """Map the latents of a shard; False if they are missing or incomplete."""
         try:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
@@ -126,19 +132,23 @@ def encode_episode(
     tokenizer: Tokenizer,
     frames: UInt8[np.ndarray, "T H W C"],
     block: int = 64,
-    progress: Told = nobody,
+    progress: OnFrames = ignore,
 ) -> Float[Tensor, "T S D"]:
-    """Latents of an episode, on the CPU in the dtype of the tokenizer's parameters; no gradient.
+    """Encode an episode with the encoder's cache.
 
     Args:
         tokenizer: on any device.
-        frames: all of them, from the first on.
-        block: frames encoded at once; up to rounding it changes nothing.
-        progress: told how many frames are encoded, after each block.
+        frames: all frames of the episode, values in [0, 255].
+        block: frames per call of the encoder, 1 or more; it changes results by rounding only.
+        progress: called with the number of encoded frames after each block.
 
-    >>> from dreamer4_impl.presets import tiny
-    >>> encode_episode(Tokenizer(tiny().tokenizer), np.zeros((9, 6, 8, 3), np.uint8), block=4).shape
-    torch.Size([9, 5, 6])
+    Returns:
+        Latents in [−1, 1] on the CPU, in the dtype of the tokenizer's parameters, without gradient.
+
+    Example:
+        >>> from dreamer4_impl.models.presets import tiny
+        >>> encode_episode(Tokenizer(tiny().tokenizer), np.zeros((9, 6, 8, 3), np.uint8), block=4).shape
+        torch.Size([9, 5, 6])
     """
     parameter = next(tokenizer.parameters())
     cache = tokenizer.encoder_cache(1)
@@ -151,9 +161,13 @@ def encode_episode(
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """A digest of all that latents depend on: parameters and configuration of the encoder, and its mean frame.
+    """Digest everything that latents depend on: parameters and configuration of the encoder, and its mean frame.
 
-    The decoder, the device and the backend of attention do not count.
+    Args:
+        tokenizer: on any device.
+
+    Returns:
+        32 hexadecimal digits. The decoder, the device and the backend of attention do not change them.
     """
     config = tokenizer.config
     digest = hashlib.blake2b(digest_size=16)
@@ -168,22 +182,24 @@ def fingerprint(tokenizer: Tokenizer) -> str:
 
 
 def _key(shard: OpenShard) -> str:
-    """Names frames and where their episodes begin, by content."""
+    """Digest of the frames of a shard and the first rows of its episodes."""
     sums = shard.entry.checksums
     return hashlib.blake2b(f"{sums['frames.npy']} {sums['first.npy']}".encode(), digest_size=16).hexdigest()
 
 
-def _encode_shard(shard: OpenShard, file: Path, tokenizer: Tokenizer, dtype: str, block: int, progress: Told) -> None:
-    """Encode every episode of a shard into a file beside, and put it in place."""
+def _encode_shard(
+    shard: OpenShard, file: Path, tokenizer: Tokenizer, dtype: str, block: int, progress: OnFrames
+) -> None:
+    """Encode every episode of a shard into a temporary file, then rename it."""
     frames = shard.arrays["frames"]
     starts = np.flatnonzero(shard.arrays["first"]).tolist()
     config = tokenizer.config
     shape = (len(frames), config.spatial_tokens, config.spatial_channels)
-    beside = file.with_suffix(f".{os.getpid()}.partial")
-    array = np.lib.format.open_memmap(beside, "w+", np.dtype(dtype), shape)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    array = np.lib.format.open_memmap(partial, "w+", np.dtype(dtype), shape)
     for start, end in zip(starts, [*starts[1:], len(frames)], strict=True):
-        z = encode_episode(tokenizer, frames[start:end], block, after(start, progress))
+        z = encode_episode(tokenizer, frames[start:end], block, counted_from(start, progress))
         array[start:end] = z.to(torch.float32).numpy()
     array.flush()
-    sync(beside)
-    beside.replace(file)
+    sync(partial)
+    partial.replace(file)

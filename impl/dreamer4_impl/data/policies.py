@@ -1,23 +1,33 @@
-"""Who plays while a recording is made: at random, with held actions, or by a script that plays well."""
+"""Policies for recording: random actions, held random actions, and scripts that play well."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from dreamer4_impl.actions import Binary, Categorical
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.game import Game
+from dreamer4_impl.layers.actions import Binary, Categorical
 
-#: An action from the state of the game.
 Policy: TypeAlias = Callable[[], Any]
+"""Function that returns the next action for the current state of the game."""
 
-#: Mean number of steps for which the policy "sticky" holds an action.
-HELD = 4
+MEAN_HOLD = 4
+"""Mean number of steps for which the policy "sticky" holds an action."""
 
 
 def random_policy(game: Game, generator: np.random.Generator) -> Policy:
-    """Every action anew, uniformly; numbers uniformly within their bounds, or from a normal distribution without."""
+    """Draw every action independently.
+
+    Classes and switches are uniform; numbers are uniform within their bounds, or standard normal without bounds.
+
+    Args:
+        game: its action component and action space.
+        generator: source of the draws.
+
+    Returns:
+        Policy whose actions the game accepts.
+    """
     component = game.component
     if isinstance(component, Categorical):
         return lambda: int(generator.integers(component.size))
@@ -30,35 +40,64 @@ def random_policy(game: Game, generator: np.random.Generator) -> Policy:
 
 
 def sticky_policy(game: Game, generator: np.random.Generator) -> Policy:
-    """A random action, held for HELD steps in the mean."""
+    """Draw a random action and hold it for MEAN_HOLD steps on average.
+
+    Args:
+        game: its action component and action space.
+        generator: source of the draws.
+
+    Returns:
+        Policy whose actions the game accepts.
+    """
     draw = random_policy(game, generator)
-    held = draw()
+    current = draw()
 
-    def act() -> Any:
-        nonlocal held
-        if generator.random() < 1 / HELD:
-            held = draw()
-        return held
+    def _act() -> Any:
+        nonlocal current
+        if generator.random() < 1 / MEAN_HOLD:
+            current = draw()
+        return current
 
-    return act
+    return _act
 
 
 def scripted_policy(game: Game, generator: np.random.Generator) -> Policy:
-    """Play well, as the game's memory tells where the ball or the opponent is."""
+    """Play well from the game's memory, which holds the positions of the ball or the opponent.
+
+    Args:
+        game: one of Boxing, Breakout and Pong.
+        generator: source of the script's variations.
+
+    Returns:
+        Policy for this game.
+
+    Raises:
+        DatasetError: if there is no script for the game.
+    """
     if game.task not in _SCRIPTS:
         raise DatasetError(f"there is a scripted policy for {' and '.join(_SCRIPTS)}; got {game.task}: play at random")
     return _SCRIPTS[game.task](game, generator)
 
 
 def mixed(policy: Policy, random: Policy, epsilon: float, generator: np.random.Generator) -> Policy:
-    """`policy`, and with probability `epsilon` in each step `random`."""
+    """Mix two policies step by step.
+
+    Args:
+        policy: followed with probability 1 − epsilon.
+        random: followed with probability epsilon.
+        epsilon: probability in [0, 1].
+        generator: source of the choice.
+
+    Returns:
+        The mixed policy.
+    """
     return lambda: random() if generator.random() < epsilon else policy()
 
 
 def _breakout(game: Game, generator: np.random.Generator) -> Policy:
-    aim = 0  # the point of the paddle, which changes now and then
+    aim = 0  # the point of the paddle that should hit the ball, drawn again every 32 steps on average
 
-    def act() -> int:
+    def _act() -> int:
         nonlocal aim
         memory = game.memory().astype(int)
         ball_x, ball_y, paddle = memory[99], memory[101], memory[72]
@@ -67,37 +106,37 @@ def _breakout(game: Game, generator: np.random.Generator) -> Policy:
         if generator.random() < 1 / 32:
             aim = int(generator.integers(-5, 6))
         # The paddle's centre lies under the ball where the two numbers differ by 10.
-        away = ball_x - (paddle + 10 + aim)
-        return RIGHT if away > 3 else LEFT if away < -3 else NOOP
+        distance = ball_x - (paddle + 10 + aim)
+        return RIGHT if distance > 3 else LEFT if distance < -3 else NOOP
 
-    return act
+    return _act
 
 
 def _pong(game: Game, generator: np.random.Generator) -> Policy:
-    before, aim = 0, 0
+    previous, aim = 0, 0
 
-    def act() -> int:
-        nonlocal before, aim
+    def _act() -> int:
+        nonlocal previous, aim
         memory = game.memory().astype(int)
         ball, paddle = memory[54], memory[51]
         if generator.random() < 1 / 32:
             aim = int(generator.integers(-5, 6))
-        # The paddle has momentum: it is sent where the ball will be a step later.
-        ahead = ball - before if before and ball else 0
-        before = int(ball)
+        # The paddle has momentum: it aims at the ball's position one step later.
+        movement = ball - previous if previous and ball else 0
+        previous = int(ball)
         if ball == 0:
             return FIRE
         # The paddle's centre is level with the ball where the two numbers differ by 7.
-        away = ball + ahead - (paddle + 7 + aim)
-        return LEFT if away > 4 else RIGHT if away < -4 else NOOP
+        distance = ball + movement - (paddle + 7 + aim)
+        return LEFT if distance > 4 else RIGHT if distance < -4 else NOOP
 
-    return act
+    return _act
 
 
 def _boxing(game: Game, generator: np.random.Generator) -> Policy:
     (names,) = game.action_names.values()
 
-    def act() -> int:
+    def _act() -> int:
         memory = game.memory().astype(int)
         x, y, opponent_x, opponent_y = memory[32], memory[34], memory[33], memory[35]
         # A punch lands where one arm, above or below the head, is level with the opponent's head.
@@ -108,11 +147,11 @@ def _boxing(game: Game, generator: np.random.Generator) -> Policy:
         punch = "FIRE" if abs(opponent_x - x) <= 20 and abs(down) <= 8 else ""
         return names.index(vertical + horizontal + punch or "NOOP")
 
-    return act
+    return _act
 
 
-#: The actions of Breakout and Pong; in Pong, RIGHT is up.
 NOOP, FIRE, RIGHT, LEFT = range(4)
+"""Actions of Breakout and Pong; in Pong, RIGHT is up."""
 
 _SCRIPTS = {"ALE/Boxing-v5": _boxing, "ALE/Breakout-v5": _breakout, "ALE/Pong-v5": _pong}
 POLICIES = {"random": random_policy, "sticky": sticky_policy, "scripted": scripted_policy}

@@ -1,4 +1,4 @@
-"""Progress of long work on a terminal, told apart from where it is done."""
+"""Progress of long work, reported by callbacks that know nothing of the terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,27 +7,47 @@ from typing import TypeAlias
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-#: Told how many frames there are so far.
-Told: TypeAlias = Callable[[int], None]
+OnFrames: TypeAlias = Callable[[int], None]
+"""Callback with the number of frames done so far."""
 
 
-def nobody(frames: int) -> None:
-    """Tell nobody."""
+def ignore(frames: int) -> None:
+    """Report no progress.
 
-
-def after(done: int, told: Told) -> Told:
-    """Count on from `done`.
-
-    >>> after(10, print)(2)
-    12
+    Args:
+        frames: number of frames done so far.
     """
-    return lambda frames: told(done + frames)
+
+
+def counted_from(start: int, report: OnFrames) -> OnFrames:
+    """Shift a callback by work that is already done.
+
+    Args:
+        start: frames done before, 0 or more.
+        report: callback with the number of all frames done.
+
+    Returns:
+        Callback with the number of frames done since `start`.
+
+    Example:
+        >>> counted_from(10, print)(2)
+        12
+    """
+    return lambda frames: report(start + frames)
 
 
 @contextmanager
-def shown(what: str, total: int | None) -> Iterator[Told]:
-    """A progress bar on standard error, as long as the context lasts; of unknown length where `total` is None."""
+def progress_bar(label: str, total: int | None) -> Iterator[OnFrames]:
+    """Show a progress bar on standard error while the context lasts.
+
+    Args:
+        label: text in front of the bar.
+        total: frames at the end; None if unknown.
+
+    Returns:
+        Context whose value is the callback that moves the bar.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(label, total=total)
         yield lambda frames: bar.update(task, completed=frames)

@@ -1,4 +1,4 @@
-"""Record play into a dataset."""
+"""Record a policy's play of a game as a dataset."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,22 +11,25 @@ from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.game import Game, View
 from dreamer4_impl.data.policies import POLICIES, Policy, mixed, random_policy
-from dreamer4_impl.data.progress import Told, after, nobody
+from dreamer4_impl.data.progress import OnFrames, counted_from, ignore
 from dreamer4_impl.data.writer import SHARD_FRAMES, DatasetWriter
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What is played, by whom, and for how long.
+    """Game, policy and length of a recording.
 
     Args:
         task: gymnasium id of the game.
-        frames: to record; the last episode is cut so that there are exactly as many.
-        view: how the game is looked at.
+        frames: number of frames, 2 or more; the last episode is cut to reach exactly this number.
+        view: size and colour of the frames, frame skip.
         policy: "random", "sticky" or "scripted".
-        epsilon: share of random actions, drawn for each episode uniformly from low to high.
-        seed: of everything random.
-        longest: frames after which an episode is cut, None for never.
+        epsilon: bounds (low, high) in [0, 1] of the share of random actions, drawn uniformly for each episode.
+        seed: seed of everything random, 0 or more.
+        longest: frames after which an episode is cut, 2 or more; None for never.
+
+    Raises:
+        ValueError: if a value is out of range or the policy is unknown.
     """
 
     task: str
@@ -38,7 +41,6 @@ class Recording:
     longest: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be recorded."""
         require_option("policy", self.policy, tuple(POLICIES))
         if self.seed < 0:
             raise ValueError(f"seed must be 0 or more; got {self.seed}")
@@ -48,7 +50,11 @@ class Recording:
             raise ValueError(f"frames and longest must be 2 or more; got {self.frames} and {self.longest}")
 
     def meta(self) -> dict[str, Any]:
-        """How it was recorded, in JSON; how much of it does not matter."""
+        """Describe the recording for dataset.json; without the number of frames, which a resumed recording may change.
+
+        Returns:
+            JSON object.
+        """
         return {
             "view": asdict(self.view),
             "policy": self.policy,
@@ -62,20 +68,27 @@ def record(
     recording: Recording,
     path: Path | str,
     resume: bool = False,
-    progress: Told = nobody,
+    progress: OnFrames = ignore,
     shard_frames: int = SHARD_FRAMES,
 ) -> Dataset:
-    """Play and write a dataset to the directory `path`.
+    """Play a game and write a dataset.
 
-    Episode e is a function of the seed and e alone. A recording that was interrupted and resumed is byte for byte the same
-    as one that was not; a finished one is lengthened, from the next episode on, where more frames are asked for.
+    Episode e is a function of the seed and e. A resumed recording is byte for byte the same as an uninterrupted one. A
+    finished recording is extended, from the next episode on, if more frames are requested.
 
     Args:
-        recording: what is recorded.
-        path: of the dataset.
-        resume: go on with what is there.
-        progress: told how many frames there are, after each one.
-        shard_frames: as for `DatasetWriter`.
+        recording: game, policy and length.
+        path: directory of the dataset.
+        resume: continue an existing dataset.
+        progress: called with the number of recorded frames after each frame.
+        shard_frames: frames after which a shard is closed at the end of an episode, 1 or more.
+
+    Returns:
+        The recorded dataset.
+
+    Raises:
+        DatasetError: if the game cannot be played, its package is not installed, the directory holds a dataset and
+            `resume` is False, or the existing dataset was recorded with other settings.
     """
     game = Game(recording.task, recording.view)
     size = recording.view.size
@@ -86,14 +99,14 @@ def record(
             while writer.frames < recording.frames:
                 done = writer.frames
                 most = min(recording.longest or recording.frames, recording.frames - done)
-                episode = _play(game, recording, writer.episodes, most, after(done, progress))
+                episode = _play(game, recording, writer.episodes, most, counted_from(done, progress))
                 writer.add_episode(**episode, task=recording.task)
     finally:
         game.close()
     return Dataset.open(path)
 
 
-def _play(game: Game, recording: Recording, number: int, most: int, progress: Told) -> dict[str, Any]:
+def _play(game: Game, recording: Recording, number: int, most: int, progress: OnFrames) -> dict[str, Any]:
     generator = np.random.default_rng([recording.seed, number])
     frames = [game.reset(seed=int(generator.integers(2**31)))]
     policy = _policy(game, recording, generator)

@@ -1,4 +1,4 @@
-"""Shards of a dataset: mapped into memory once they are found to be what was written."""
+"""Shards of a dataset: checked against dataset.json and memory-mapped."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +7,22 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dreamer4_impl.data.format import DatasetError, Header, Shard, checksum
+from dreamer4_impl.data.format import DatasetError, Header, Shard
+from dreamer4_impl.durable import checksum
 
-#: Arrays of a shard by name, one row per frame.
 Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+"""Arrays of a shard by name, one row per frame."""
 
 
 @dataclass(frozen=True)
 class OpenShard:
-    """A shard's directory, what dataset.json says of it, and its memory-mapped arrays."""
+    """Shard whose arrays are memory-mapped.
+
+    Args:
+        path: its directory.
+        entry: its entry in dataset.json.
+        arrays: read-only arrays of N rows each.
+    """
 
     path: Path
     entry: Shard
@@ -24,14 +31,14 @@ class OpenShard:
 
 @dataclass(frozen=True)
 class Episode:
-    """Where an episode lies.
+    """Position of an episode in a dataset.
 
     Args:
         shard: index into the dataset's open shards.
-        start: its first row there.
-        length: its frames.
+        start: first row in that shard.
+        length: number of frames.
         task: index into the dataset's tasks.
-        number: its place in the recording, whichever shards are skipped.
+        number: index in the recording, from 0, skipped shards included.
     """
 
     shard: int
@@ -42,13 +49,26 @@ class Episode:
 
 
 def open_shard(path: Path, entry: Shard, header: Header, verify: str) -> OpenShard:
-    """Map the arrays of a shard; DatasetError says what is damaged. `verify`: as for `Dataset.open`."""
+    """Map the arrays of a shard into memory.
+
+    Args:
+        path: directory of the shard.
+        entry: its entry in dataset.json.
+        header: header of the dataset.
+        verify: "quick" compares files, sizes, dtypes and shapes; "full" reads every byte and compares checksums.
+
+    Returns:
+        The shard; its arrays are read-only.
+
+    Raises:
+        DatasetError: if an array is missing, damaged, or of another dtype or shape than the header says.
+    """
     arrays = {}
     for name, (dtype, row) in header.columns().items():
         file = path / f"{name}.npy"
         arrays[name] = _map(file, dtype, (entry.length, *row))
         if verify == "full" and checksum(file) != entry.checksums.get(file.name):
-            raise DatasetError(f"shard {path} is damaged: {file.name} has another checksum than was written")
+            raise DatasetError(f"shard {path} is damaged: {file.name} does not match its checksum")
     return OpenShard(path, entry, arrays)
 
 
@@ -61,27 +81,33 @@ def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"{shard}: {file.name} cannot be mapped: {error}") from error
     if (array.dtype, array.shape) != (dtype, shape):
-        raise DatasetError(f"{shard}: {file.name} must be {dtype} {shape}; it is {array.dtype} {array.shape}")
+        raise DatasetError(f"{shard}: {file.name} must be {dtype} {shape}; got {array.dtype} {array.shape}")
     return array
 
 
 def episodes_of(shard: OpenShard, index: int, number: int, tasks: int) -> list[Episode]:
-    """The episodes of a shard, from its rows.
+    """Find the episodes of a shard in its array `first`.
 
     Args:
-        shard: they are in it.
-        index: its place among the open shards.
-        number: of its first episode in the recording.
-        tasks: how many tasks the dataset names.
+        shard: the open shard.
+        index: index of the shard among the open ones, from 0.
+        number: index of its first episode in the recording, from 0.
+        tasks: number of tasks in the header.
+
+    Returns:
+        Episodes in the order of the recording.
+
+    Raises:
+        DatasetError: if there are not as many episodes as dataset.json says, or a task is out of range.
     """
     starts = np.flatnonzero(shard.arrays["first"])
     if len(starts) != shard.entry.episodes or not len(starts) or starts[0] != 0:
-        raise DatasetError(f"shard {shard.path} is damaged: its episodes are not those that were written")
+        raise DatasetError(f"shard {shard.path} is damaged: its episodes differ from those in dataset.json")
     lengths = np.diff(starts, append=shard.entry.length)
-    of_task = shard.arrays["task"][starts]
-    if of_task.min() < 0 or of_task.max() >= tasks:
-        raise DatasetError(f"shard {shard.path} is damaged: it has tasks that the dataset does not name")
+    task_of = shard.arrays["task"][starts]
+    if task_of.min() < 0 or task_of.max() >= tasks:
+        raise DatasetError(f"shard {shard.path} is damaged: it has tasks that are not in dataset.json")
     return [
         Episode(index, int(start), int(length), int(task), number + i)
-        for i, (start, length, task) in enumerate(zip(starts, lengths, of_task, strict=True))
+        for i, (start, length, task) in enumerate(zip(starts, lengths, task_of, strict=True))
     ]

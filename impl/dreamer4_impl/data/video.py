@@ -1,4 +1,4 @@
-"""Videos as unlabelled clips: frames without actions, rewards and ends (extra `video`)."""
+"""Videos as datasets without actions, rewards and terminations (extra `video`)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -10,23 +10,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dreamer4_impl.actions import Component
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError, Header
-from dreamer4_impl.data.progress import Told, after, nobody
+from dreamer4_impl.data.progress import OnFrames, ignore
 from dreamer4_impl.data.resizing import grey, resize
 from dreamer4_impl.data.writer import SHARD_FRAMES, DatasetWriter
+from dreamer4_impl.layers.actions import Component
 
 
 @dataclass(frozen=True)
 class VideoView:
-    """How videos are looked at.
+    """Size, colour and rate of the frames that are taken from videos.
 
     Args:
-        height, width: of a frame, in pixels; the picture is stretched to them.
-        grey: one channel, not three.
-        every: of the video's frames, each `every`-th is taken.
-        longest: frames after which an episode is cut, as it must fit in memory.
+        height: pixels, 1 or more; the picture is stretched to the size.
+        width: pixels, 1 or more.
+        grey: one channel instead of three.
+        every: take every n-th frame of the video, 1 or more.
+        longest: frames after which an episode is cut, because it must fit in memory; 1 or more.
+
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     height: int
@@ -36,7 +40,6 @@ class VideoView:
     longest: int = SHARD_FRAMES
 
     def __post_init__(self) -> None:
-        """Refuse a view of nothing."""
         for name in ("height", "width", "every", "longest"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
@@ -48,17 +51,23 @@ def record_videos(
     view: VideoView,
     components: Sequence[Component] = (),
     task: str = "video",
-    progress: Told = nobody,
+    progress: OnFrames = ignore,
 ) -> Dataset:
-    """Write the frames of video files to the directory `path` as a dataset in which no action is labelled.
+    """Write the frames of video files as a dataset without labelled actions.
 
     Args:
-        files: in any format that FFmpeg reads; each becomes one episode, or several where it is long.
-        path: of the dataset.
-        view: how they are looked at.
-        components: of the actions that nobody knows: those of the labelled dataset that it is trained beside.
-        task: its name.
-        progress: told how many frames there are, after each episode.
+        files: video files in any format that FFmpeg reads; a long file becomes several episodes.
+        path: directory of the dataset.
+        view: size, colour and rate of the frames.
+        components: action components of the labelled dataset that the videos are combined with; unlabelled here.
+        task: name of the task.
+        progress: called with the number of recorded frames after each episode.
+
+    Returns:
+        The recorded dataset.
+
+    Raises:
+        DatasetError: if PyAV is not installed, a file cannot be read as a video, or the directory holds a dataset.
     """
     meta = {"videos": [Path(file).name for file in files], "every": view.every, "longest": view.longest}
     channels = 1 if view.grey else 3
@@ -70,12 +79,11 @@ def record_videos(
     return Dataset.open(path)
 
 
-def _episodes(file: Path, view: VideoView, progress: Told, done: int) -> Iterator[UInt8[np.ndarray, "T H W C"]]:
-    told = after(done, progress)
+def _episodes(file: Path, view: VideoView, progress: OnFrames, done: int) -> Iterator[UInt8[np.ndarray, "T H W C"]]:
     frames, count = _frames(file, view), 0
     while episode := list(islice(frames, view.longest)):
         count += len(episode)
-        told(count)
+        progress(done + count)
         yield np.stack(episode)
     if not count:
         raise DatasetError(f"{file} has no frames")
@@ -91,11 +99,11 @@ def _frames(file: Path, view: VideoView) -> Iterator[UInt8[np.ndarray, "H W C"]]
             if not container.streams.video:
                 raise DatasetError(f"{file} has no video in it")
             for frame in islice(container.decode(video=0), 0, None, view.every):
-                yield _seen(frame, view)
+                yield _resized(frame, view)
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"{file} cannot be read as a video: {error}") from error
 
 
-def _seen(frame: Any, view: VideoView) -> UInt8[np.ndarray, "H W C"]:
+def _resized(frame: Any, view: VideoView) -> UInt8[np.ndarray, "H W C"]:
     picture = frame.to_ndarray(format="rgb24")
     return resize(grey(picture) if view.grey else picture, view.height, view.width)

@@ -1,4 +1,4 @@
-"""Write a dataset, episode by episode; an interruption leaves whole shards."""
+"""Write a dataset episode by episode; an interruption leaves complete shards."""
 
 import shutil
 from collections.abc import Mapping
@@ -10,27 +10,33 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dreamer4_impl.data.episode_rows import Rows, episode_rows
-from dreamer4_impl.data.format import HEADER, DatasetError, Header, Shard, checksum, read_header, sync, write_header
+from dreamer4_impl.data.format import HEADER, DatasetError, Header, Shard, read_header, write_header
+from dreamer4_impl.durable import checksum, sync
 
-#: Frames after which a shard is closed, at the end of an episode.
 SHARD_FRAMES = 4096
+"""Frames after which a shard is closed at the end of an episode."""
 
 
 class DatasetWriter:
-    """Write episodes into the directory `path`; a context manager.
+    """Context manager that writes episodes to a directory.
 
-    A shard is written beside and renamed, then dataset.json is replaced: at every moment the directory is a dataset of
-    whole shards. Left by an exception, the writer drops the episodes that are not in a whole shard. With `resume`,
-    `episodes` says where to go on, and what results is byte for byte what an uninterrupted writer makes.
+    A shard is written under a temporary name and renamed, then dataset.json is replaced, so that the directory is a
+    dataset of complete shards at any time. If an exception ends the context, the episodes since the last complete shard
+    are lost. After a resume, `episodes` is the index of the next episode; the result is byte for byte that of an
+    uninterrupted writer.
 
     Args:
-        path: made where it is missing.
-        header: name, sizes, components and meta; its tasks and shards are the writer's.
-        shard_frames: frames after which a shard is closed, at the end of an episode.
-        resume: go on with the dataset that is there, if one is.
+        path: directory, made if missing.
+        header: name, sizes, components and meta; tasks and shards are filled in by the writer.
+        shard_frames: frames after which a shard is closed at the end of an episode, 1 or more.
+        resume: continue an existing dataset instead of refusing it.
 
     Attributes:
-        frames, episodes: how many were added, those before a resume included.
+        frames: number of frames added, earlier ones included.
+        episodes: number of episodes added, earlier ones included.
+
+    Raises:
+        DatasetError: if the directory holds a dataset and `resume` is False, or a dataset with another header.
     """
 
     def __init__(
@@ -38,25 +44,28 @@ class DatasetWriter:
     ) -> None:
         self.path, self.shard_frames = Path(path), shard_frames
         self.path.mkdir(parents=True, exist_ok=True)
-        self.header = self._begun(replace(header, tasks=(), shards=()), resume)
+        self.header = self._initial(replace(header, tasks=(), shards=()), resume)
         self.frames = sum(shard.length for shard in self.header.shards)
         self.episodes = sum(shard.episodes for shard in self.header.shards)
         self._pending: list[Rows] = []
         write_header(self.path, self.header)
 
-    def _begun(self, header: Header, resume: bool) -> Header:
-        """The header of the dataset that is there, or this one."""
+    def _initial(self, header: Header, resume: bool) -> Header:
+        """Header of the existing dataset if there is one, else this header."""
         if not (self.path / HEADER).exists():
             return header
         if not resume:
-            raise DatasetError(f"{self.path} holds a dataset already: resume it, or choose another directory")
-        found = read_header(self.path)
+            raise DatasetError(f"{self.path} already holds a dataset: resume it, or choose another directory")
+        existing = read_header(self.path)
         names = ("name", "height", "width", "channels", "components", "meta")
-        changed = [name for name in names if getattr(found, name) != getattr(header, name)]
-        if changed:
-            said = ", ".join(f"{name} was {getattr(found, name)}, is {getattr(header, name)}" for name in changed)
-            raise DatasetError(f"{self.path} was begun with other settings and cannot be resumed with these: {said}")
-        return found
+        changes = [
+            f"{name} was {getattr(existing, name)}, is {getattr(header, name)}"
+            for name in names
+            if getattr(existing, name) != getattr(header, name)
+        ]
+        if changes:
+            raise DatasetError(f"{self.path} has other settings and cannot be resumed with these: {', '.join(changes)}")
+        return existing
 
     def __enter__(self) -> "DatasetWriter":
         return self
@@ -76,16 +85,20 @@ class DatasetWriter:
         labelled: ArrayLike | None = None,
         task: str = "",
     ) -> None:
-        """Append an episode of N frames; row t holds what arrives together with frame t, see `format`.
+        """Append an episode of N frames; row t holds what arrives together with frame t.
 
         Args:
-            frames: uint8 (N, H, W, C).
-            actions: a_{t−1}, every component by name, (N, …); None where nobody knows them, as in a video.
-            rewards: (N,); None is 0.
-            continues: bool (N,), False in the last row where the episode terminated; None is True.
-            labelled: bool (N,), where an action is known, elsewhere its value does not matter; None is everywhere but in the
-                first row, and without actions nowhere.
-            task: its name.
+            frames: uint8 (N, H, W, C), N of 1 or more.
+            actions: a_{t−1} of every component by name, (N, …) each; None if they are unknown, as in a video.
+            rewards: r_t for t in [0, N), finite numbers (N,); None is 0.
+            continues: bool (N,), False in the last row if the episode terminated; None is True.
+            labelled: bool (N,), True where the action is known; elsewhere its value is ignored. None is False in the
+                first row and True in all others, or False everywhere if there are no actions.
+            task: name of the task.
+
+        Raises:
+            ValueError: if an argument has another shape or dtype, is not finite, or is out of range.
+            OSError: if a completed shard cannot be written.
         """
         tasks = tuple(dict.fromkeys([*self.header.tasks, task]))
         rows = episode_rows(self.header, tasks.index(task), frames, actions, rewards, continues, labelled)
@@ -101,19 +114,19 @@ class DatasetWriter:
 
     def _close_shard(self) -> None:
         name = f"{len(self.header.shards):05d}"
-        beside = self.path / f".{name}.partial"
-        # What an interruption left, which dataset.json does not name.
-        for leftover in (beside, self.path / name):
+        partial = self.path / f".{name}.partial"
+        # Leftovers of an interruption, which dataset.json does not name.
+        for leftover in (partial, self.path / name):
             shutil.rmtree(leftover, ignore_errors=True)
-        beside.mkdir()
+        partial.mkdir()
         checksums = {}
         for column in self.header.columns():
-            file = beside / f"{column}.npy"
+            file = partial / f"{column}.npy"
             np.save(file, np.concatenate([rows[column] for rows in self._pending]))
             sync(file)
             checksums[file.name] = checksum(file)
-        sync(beside)
-        beside.rename(self.path / name)
+        sync(partial)
+        partial.rename(self.path / name)
         shard = Shard(name, self._pending_frames(), len(self._pending), checksums)
         self.header = replace(self.header, shards=(*self.header.shards, shard))
         write_header(self.path, self.header)

@@ -1,1 +1,1 @@
-"""How good a trained model is, on data that it has not seen: numbers with intervals, a page to look at, and bars to pass."""
+"""Evaluation of a trained model on held-out data: measures with confidence intervals, an HTML page, acceptance bars."""

@@ -1,4 +1,4 @@
-"""Bars: what must hold of the measures for an evaluation to pass, as one line each.
+"""Bars: inequalities between measures that an evaluation must satisfy to pass.
 
 rollout.k4.psnr.h4 >= rollout.copy.psnr.h4 + 1        sums and differences of measures and numbers on both sides
 imagined.difference.low > 0                           .low and .high are the ends of a measure's interval, .n its count
@@ -14,7 +14,7 @@ from typing import Final
 
 from dreamer4_impl.evaluation.measures import Measure
 
-#: Bars that go by a name: those of the acceptance of training, in the measures at K = 4.
+#: Named sets of bars: the acceptance criteria of training, on measures at K = 4.
 NAMED: Final[Mapping[str, tuple[str, ...]]] = {
     "tokenizer": ("tokenizer.model.psnr >= tokenizer.mean_frame.psnr + 3",),
     "pca": ("tokenizer.model.psnr >= tokenizer.pca.psnr",),
@@ -39,12 +39,19 @@ _BOUNDS: Final = ("low", "high", "n")
 
 
 class UnknownMeasureError(KeyError):
-    """A bar speaks of something that was not measured."""
+    """A bar refers to a measure that the evaluation lacks."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One requirement; each side is a sum of (sign, measure or number)."""
+    """Inequality between two sums.
+
+    Args:
+        text: the bar as written.
+        left: terms of the left sum, (sign, measure or number) each, sign ±1.
+        relation: ">=", "<=", ">" or "<".
+        right: terms of the right sum.
+    """
 
     text: str
     left: tuple[tuple[int, str], ...]
@@ -54,7 +61,15 @@ class Bar:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a bar is met; left and right are NaN, and `reason` says why, where something was not measured."""
+    """Result of one bar.
+
+    Args:
+        bar: the bar as written.
+        met: True if the inequality holds; False if a measure is missing.
+        left: value of the left side; NaN if a measure is missing.
+        right: value of the right side; NaN if a measure is missing.
+        reason: which measure is missing; empty otherwise.
+    """
 
     bar: str
     met: bool
@@ -62,35 +77,72 @@ class Verdict:
     right: float
     reason: str = ""
 
+    @property
+    def detail(self) -> str:
+        """Explanation of the verdict.
 
-def parse(text: str) -> Bar:
-    """The bar that a line states.
+        Returns:
+            The reason, or the values of both sides.
+        """
+        return self.reason or f"{self.left:.3f} and {self.right:.3f}"
 
-    >>> parse("a.b > c.d + 1").right
-    ((1, 'c.d'), (1, '1'))
+
+def parse_bar(text: str) -> Bar:
+    """Parse one bar.
+
+    Args:
+        text: two sums of measures and numbers, separated by >=, <=, > or <.
+
+    Returns:
+        The parsed bar.
+
+    Raises:
+        ValueError: if the relation or a side is missing, or a side is not a sum of measures and numbers.
+
+    Example:
+        >>> parse_bar("a.b > c.d + 1").right
+        ((1, 'c.d'), (1, '1'))
     """
-    left, relation, right = [part.strip() for part in ([*re.split(r"(>=|<=|>|<)", text, maxsplit=1), "", ""])[:3]]
+    left, relation, right = [side.strip() for side in ([*re.split(r"(>=|<=|>|<)", text, maxsplit=1), "", ""])[:3]]
     if relation not in _RELATIONS or not left or not right:
         raise ValueError(f"a bar must compare two sides by one of {', '.join(_RELATIONS)}; got {text!r}")
     return Bar(text.strip(), _terms(left, text), relation, _terms(right, text))
 
 
-def named(name: str) -> tuple[Bar, ...]:
-    """The bars that go by a name.
+def named_bars(name: str) -> tuple[Bar, ...]:
+    """Look up a named set of bars.
 
-    >>> len(named("dynamics"))
-    8
+    Args:
+        name: a key of `NAMED`.
+
+    Returns:
+        The bars of the set, in order.
+
+    Raises:
+        ValueError: if there is no such set.
+
+    Example:
+        >>> len(named_bars("dynamics"))
+        8
     """
     if name not in NAMED:
         raise ValueError(f"bars must be some of {', '.join(NAMED)}; got {name!r}")
-    return tuple(parse(line) for line in NAMED[name])
+    return tuple(parse_bar(line) for line in NAMED[name])
 
 
-def judge(bars: Iterable[Bar], measures: Mapping[str, Measure]) -> list[Verdict]:
-    """Whether each bar is met; a bar about what was not measured is not.
+def judge_bars(bars: Iterable[Bar], measures: Mapping[str, Measure]) -> list[Verdict]:
+    """Compare each bar with the measures.
 
-    >>> judge([parse("a.b >= 2")], {"a.b": Measure(2.5, 2.1, 2.9, n=8)})[0].met
-    True
+    Args:
+        bars: the bars, as parsed by `parse_bar`.
+        measures: measures by name.
+
+    Returns:
+        One verdict per bar, in order. A bar with a missing measure is not met.
+
+    Example:
+        >>> judge_bars([parse_bar("a.b >= 2")], {"a.b": Measure(2.5, 2.1, 2.9, n=8)})[0].met
+        True
     """
     return [_judge(bar, measures) for bar in bars]
 
@@ -107,7 +159,8 @@ def _terms(side: str, text: str) -> tuple[tuple[int, str], ...]:
     signed = side if side[0] in "+-" else f"+{side}"
     if not _SIDE.fullmatch(signed):
         raise ValueError(
-            f"each side of a bar must be a sum of measures such as rollout.k4.psnr.h4 and numbers; got {side!r} in {text!r}"
+            "each side of a bar must be a sum of measures such as rollout.k4.psnr.h4 and numbers; "
+            f"got {side!r} in {text!r}"
         )
     return tuple((1 if sign == "+" else -1, term) for sign, term in _TERM.findall(signed))
 
@@ -123,4 +176,4 @@ def _value(name: str, measures: Mapping[str, Measure]) -> float:
     if bound in _BOUNDS and stem in measures:
         return float(getattr(measures[stem], bound))
     near = difflib.get_close_matches(name, measures, n=1)
-    raise UnknownMeasureError(f"{name} was not measured" + (f"; is {near[0]} meant?" if near else ""))
+    raise UnknownMeasureError(f"{name} was not measured" + (f"; did you mean {near[0]}?" if near else ""))

@@ -1,10 +1,11 @@
-"""The command `dreamer4-eval`: measure a checkpoint on held-out data, and say whether it passes."""
+"""The command `dreamer4-eval`: measure a checkpoint on held-out data and compare the measures with bars."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,41 +13,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dreamer4_impl.checkpoints.settings import Data
     from dreamer4_impl.data.dataset import Dataset
     from dreamer4_impl.evaluation.bars import Bar, Verdict
-    from dreamer4_impl.evaluation.evaluation import Evaluation, Settings
-    from dreamer4_impl.training.settings import Data
+    from dreamer4_impl.evaluation.evaluation import Evaluation, EvaluationSettings
 
 DESCRIPTION = """\
-Measures a trained model on data that it has not seen: reconstructions, open-loop rollouts against
-recorded clips, what the right actions are worth, predicted rewards, imagined returns, and returns in the
-real game. Each number comes with a 95 % interval and beside the baselines that it has to beat.
+Measures a trained model on held-out data: reconstructions, open-loop rollouts against recorded clips, the
+effect of the actions, predicted rewards, imagined returns, and returns in the real game. Every measure has a
+95 % interval and is listed next to its baselines.
 
   dreamer4-eval runs/dynamics --data breakout
   dreamer4-eval runs/imagine --data breakout --game ALE/Breakout-v5 --episodes 20
   dreamer4-eval runs/dynamics/checkpoints/step-00001000 --data breakout --bars dynamics
   dreamer4-eval runs/dynamics --data breakout --require "rollout.k1.psnr.h8 >= rollout.k64.psnr.h8 - 0.5"
 
-Writes OUT/index.html, a page with tables, plots and moving pictures, and OUT/evaluation.json, every number
-with n and interval. Parts that a checkpoint does not have yet are left out, with the reason.
+Writes OUT/index.html, a page with tables, plots and animations, and OUT/evaluation.json, all measures with
+intervals and counts. Sections that need untrained components of the model are skipped, with the reason.
 """
 
 EPILOG = """\
 bars:
-  A bar compares sums of measures and numbers by >=, >, <= or <. The names are those of evaluation.json,
-  such as rollout.k4.psnr.h8; with .low, .high or .n at the end they are the interval's ends and its count.
-  What was not measured is missed. By name (--bars) there are:
+  A bar compares two sums of measures and numbers by >=, >, <= or <. Measures have the names of
+  evaluation.json, such as rollout.k4.psnr.h8; .low, .high and .n after a name are the ends of its interval
+  and its count. A bar whose measure is missing is missed. Named sets for --bars:
 {bars}
 
 exit status:
   0  evaluated, and every bar is met
-  1  a bar is missed
-  2  a mistake in the command line, or a checkpoint or dataset that cannot be used
+  1  evaluated, and a bar is missed
+  2  error in the command line, or a checkpoint or dataset that cannot be used
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
+    """Run the command.
+
+    Args:
+        argv: arguments after the name of the command; None for those of the process.
+
+    Returns:
+        Exit status: 0 if every bar is met, 1 if a bar is missed, 2 for an error, 130 if interrupted.
+
+    Raises:
+        SystemExit: after --help (status 0), or if the arguments cannot be parsed (status 2).
+    """
     try:
         options = _parser().parse_args(argv)
         status = _run(options)
@@ -73,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG.format(bars=named),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT_OR_RUN", type=Path, help="a run, or one of its checkpoints")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT_OR_RUN", type=Path, help="directory of a run, or of a checkpoint"
+    )
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -81,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         nargs="+",
         required=True,
-        help="datasets of dreamer4-record; several are one, as in training",
+        help="datasets of dreamer4-record; several are joined, as in training",
     )
     parser.add_argument(
         "--training-data",
@@ -89,30 +102,30 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         action="extend",
         nargs="+",
-        help="what the model was trained on, where all of --data is held out "
-        "(default: --data holds out the episodes that training has held out)",
+        help="datasets that the model was trained on; all episodes of --data are evaluated then "
+        "(default: the episodes of --data that were held out in training are evaluated)",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: RUN/evaluation/step-…)")
-    parser.add_argument("--clips", metavar="N", type=int, default=64, help="held-out clips (default: 64)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="output directory (default: RUN/evaluation/step-…)")
+    parser.add_argument("--clips", metavar="N", type=int, default=64, help="number of held-out clips (default: 64)")
     parser.add_argument(
-        "--context", metavar="N", type=int, help="recorded frames before the first imagined one (default: C)"
+        "--context", metavar="N", type=int, help="recorded frames before the first predicted one (default: C)"
     )
     lists = {"horizons": ("1,4,8,16", "frames ahead"), "steps": ("1,2,4,16,64", "values of K")}
     for name, (numbers, text) in lists.items():
         parser.add_argument(
-            f"--{name}", metavar=numbers, type=whole_numbers, default=numbers, help=f"{text} (default: {numbers})"
+            f"--{name}", metavar=numbers, type=integer_list, default=numbers, help=f"{text} (default: {numbers})"
         )
     parser.add_argument(
-        "--rollouts", metavar="N", type=int, default=256, help="imagined ones of the agent (default: 256)"
+        "--rollouts", metavar="N", type=int, default=256, help="number of imagined rollouts of the agent (default: 256)"
     )
-    parser.add_argument("--game", metavar="ID", help="play it, such as ALE/Breakout-v5 (extra atari)")
+    parser.add_argument("--game", metavar="ID", help="game to play, such as ALE/Breakout-v5 (needs the extra atari)")
     parser.add_argument(
-        "--episodes", metavar="N", type=int, default=10, help="of the game, for each policy (default: 10)"
+        "--episodes", metavar="N", type=int, default=10, help="episodes of the game for each policy (default: 10)"
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of everything random (default: 0)")
-    parser.add_argument("--device", metavar="cpu|cuda", help="where the model runs (default: cuda where there is one)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of all random numbers (default: 0)")
+    parser.add_argument("--device", metavar="cpu|cuda", help="device of the model (default: cuda if available)")
     parser.add_argument(
-        "--bars", metavar="NAME,…", type=names, default=[], help="bars that must be met, by name: see below"
+        "--bars", metavar="NAME,…", type=name_list, default=[], help="named sets of bars that must be met, see below"
     )
     parser.add_argument(
         "--require", metavar="BAR", action="append", default=[], help="a bar that must be met; repeatable"
@@ -120,51 +133,68 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """A list of numbers.
+def integer_list(text: str) -> tuple[int, ...]:
+    """Parse a comma-separated list of integers.
 
-    >>> whole_numbers("1,4,8")
-    (1, 4, 8)
+    Args:
+        text: the list.
+
+    Returns:
+        The integers, in order.
+
+    Raises:
+        ArgumentTypeError: if an item is not an integer.
+
+    Example:
+        >>> integer_list("1,4,8")
+        (1, 4, 8)
     """
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(int(item) for item in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 1,4,8") from None
+        raise ArgumentTypeError(f"{text!r} is not a list of integers such as 1,4,8") from None
 
 
-def names(text: str) -> list[str]:
-    """A list of names.
+def name_list(text: str) -> list[str]:
+    """Parse a comma-separated list of names.
 
-    >>> names("tokenizer, dynamics")
-    ['tokenizer', 'dynamics']
+    Args:
+        text: the list.
+
+    Returns:
+        The names without surrounding spaces, in order.
+
+    Example:
+        >>> name_list("tokenizer, dynamics")
+        ['tokenizer', 'dynamics']
     """
-    return [part.strip() for part in text.split(",")]
+    return [item.strip() for item in text.split(",")]
 
 
 def _run(options: argparse.Namespace) -> int:
-    from dreamer4_impl.evaluation.bars import judge
+    from dreamer4_impl.evaluation.bars import judge_bars
 
     bars, settings = _bars(options), _settings(options)
     evaluation, out = _evaluate(options, settings)
-    verdicts = judge(bars, evaluation.measures)
+    verdicts = judge_bars(bars, evaluation.measures)
     _write(evaluation, verdicts, out)
     return int(not all(verdict.met for verdict in verdicts))
 
 
 def _bars(options: argparse.Namespace) -> list[Bar]:
-    from dreamer4_impl.evaluation.bars import named, parse
+    from dreamer4_impl.evaluation.bars import named_bars, parse_bar
 
-    return [*(bar for name in options.bars for bar in named(name)), *map(parse, options.require)]
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    from dreamer4_impl.evaluation.evaluation import Settings
-
-    given = ("clips", "context", "horizons", "steps", "rollouts", "game", "episodes", "seed")
-    return Settings(**{name: getattr(options, name) for name in given})
+    return [*(bar for name in options.bars for bar in named_bars(name)), *map(parse_bar, options.require)]
 
 
-def _evaluate(options: argparse.Namespace, settings: Settings) -> tuple[Evaluation, Path]:
+def _settings(options: argparse.Namespace) -> EvaluationSettings:
+    from dreamer4_impl.evaluation.evaluation import EvaluationSettings
+
+    names = ("clips", "context", "horizons", "steps", "rollouts", "game", "episodes", "seed")
+    return EvaluationSettings(**{name: getattr(options, name) for name in names})
+
+
+def _evaluate(options: argparse.Namespace, settings: EvaluationSettings) -> tuple[Evaluation, Path]:
     import torch
 
     from dreamer4_impl.evaluation.evaluation import evaluate
@@ -176,7 +206,7 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> tuple[Evaluati
     training, held_out = _data(options, subject.data)
     out = options.out or checkpoint.parents[1] / "evaluation" / checkpoint.name
     out.mkdir(parents=True, exist_ok=True)
-    with _progress() as before:
+    with _progress() as on_section:
         evaluation = evaluate(
             subject.model,
             held_out,
@@ -184,25 +214,26 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> tuple[Evaluati
             training=training,
             prior=subject.prior,
             absent=subject.absent,
-            before=before,
+            on_section=on_section,
         )
     evaluation.facts = subject.facts | evaluation.facts
     return evaluation, out
 
 
 def _data(options: argparse.Namespace, trained_on: Data) -> tuple[Dataset, Dataset]:
-    """What was trained on, and what was not."""
+    """Training episodes, and held-out episodes."""
     if options.training_data is not None:
         return _open(options.training_data), _open(options.data)
     if trained_on.held_out is None:
         raise ValueError(
             "the checkpoint was trained on all episodes of its data (data.held_out is none): "
-            "name those data by --training-data, and others that it has not seen by --data"
+            "name those datasets with --training-data, and datasets with other episodes with --data"
         )
     if len(trained_on.paths) > 1 and len(options.data) != len(trained_on.paths):
         raise ValueError(
-            f"which episodes were held out depends on all the datasets of training, {', '.join(trained_on.paths)}, in this "
-            f"order; --data names {len(options.data)}. Name them all, or give --training-data and data that it has not seen"
+            "which episodes were held out depends on all the datasets of training in their order, "
+            f"{', '.join(trained_on.paths)}; got {len(options.data)} in --data. "
+            "Name all of them, or name datasets with other episodes and add --training-data"
         )
     return _open(options.data).split(trained_on.held_out)
 
@@ -219,7 +250,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from dreamer4_impl.evaluation.tables import TITLES
+    from dreamer4_impl.evaluation.output.tables import TITLES
 
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -231,16 +262,16 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _write(evaluation: Evaluation, verdicts: Sequence[Verdict], out: Path) -> None:
     from rich.console import Console
 
-    from dreamer4_impl.evaluation.document import to_json
-    from dreamer4_impl.evaluation.page import to_html
-    from dreamer4_impl.evaluation.terminal import print_evaluation
+    from dreamer4_impl.evaluation.output.document import to_json
+    from dreamer4_impl.evaluation.output.page import to_html
+    from dreamer4_impl.evaluation.output.terminal import print_evaluation
 
     for name, text in {
         "evaluation.json": to_json(evaluation, verdicts),
         "index.html": to_html(evaluation, verdicts),
     }.items():
-        beside = out / f".{name}.partial"
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, out / name)
+        partial = out / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, out / name)
     print_evaluation(evaluation, verdicts, Console())
     print(out / "index.html")

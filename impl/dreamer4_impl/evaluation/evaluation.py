@@ -1,4 +1,4 @@
-"""A whole evaluation: what is measured on which data, part by part, and what is left out and why."""
+"""Evaluation of a model section by section; sections that cannot be measured are skipped with a reason."""
 
 import platform
 import time
@@ -9,21 +9,21 @@ from typing import Any, Final
 import torch
 
 from dreamer4_impl.arguments import require_power_of_two
+from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.constants import SAMPLING_STEPS
 from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.evaluation.findings import Findings, Pictures, SkippedError
-from dreamer4_impl.evaluation.game_returns import game_returns
-from dreamer4_impl.evaluation.held_out import HeldOut, clips_of, held_out
-from dreamer4_impl.evaluation.imagined_returns import imagined_returns
+from dreamer4_impl.evaluation.held_out import HeldOut, load_clips, load_held_out
 from dreamer4_impl.evaluation.measures import Measure
-from dreamer4_impl.evaluation.open_loop import Plan, open_loop
-from dreamer4_impl.evaluation.reward_prediction import reward_prediction
-from dreamer4_impl.evaluation.tokenizer_quality import tokenizer_quality
-from dreamer4_impl.heads import PolicyHead
-from dreamer4_impl.model import Dreamer4, count_parameters
-from dreamer4_impl.training.options import ImagineOptions
+from dreamer4_impl.evaluation.results import Pictures, SectionResult, SkippedError
+from dreamer4_impl.evaluation.sections.game import game_returns
+from dreamer4_impl.evaluation.sections.imagined import imagined_returns
+from dreamer4_impl.evaluation.sections.open_loop import OpenLoopSettings, open_loop
+from dreamer4_impl.evaluation.sections.reward import reward_prediction
+from dreamer4_impl.evaluation.sections.tokenizer import tokenizer_quality
+from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
+from dreamer4_impl.models.heads import PolicyHead
 
-#: Sections by name, in order, with the parts of the model that each needs.
+#: Sections in order, each with the model components that it needs.
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "tokenizer": ("tokenizer",),
     "rollout": ("tokenizer", "dynamics"),
@@ -34,20 +34,23 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is measured.
+class EvaluationSettings:
+    """What is measured, on how much data.
 
     Args:
-        clips: how many held-out clips.
-        context: C₀, frames of a clip before the first predicted one; None is the context length of the dynamics.
-        horizons: how many frames ahead rollouts are measured.
-        steps: values of K.
-        rollouts: imagined ones, of policy and prior each.
-        imagine: horizon, context, K and γ of these; those that the agent was trained with are the ones to take.
-        game: a gymnasium id such as "ALE/Breakout-v5", or None for no game.
-        episodes: of the game, for the policy and for the random policy.
-        batch: clips at a time; part of what the noise depends on.
-        seed: of everything random.
+        clips: number of held-out clips, 1 or more.
+        context: C₀, frames before the first predicted frame, 1 or more; None for the context length of the dynamics.
+        horizons: numbers of frames ahead at which rollouts are measured, 1 or more each.
+        steps: numbers of sampling steps K, powers of two.
+        rollouts: number of imagined rollouts of the policy, and of the prior, 1 or more.
+        imagine: horizon, context, K and γ of imagined rollouts; use those of training.
+        game: gymnasium id such as "ALE/Breakout-v5", or None to skip the section `game`.
+        episodes: number of episodes of the game for the policy, and for the random policy, 1 or more.
+        batch: clips per batch, 1 or more; changing it changes the noise.
+        seed: seed of all random numbers.
+
+    Raises:
+        ValueError: if a value is out of its range.
     """
 
     clips: int = 64
@@ -62,14 +65,13 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured."""
         for name in ("clips", "rollouts", "episodes", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)!r}")
         if self.context is not None and self.context < 1:
             raise ValueError(f"context must be 1 frame or more; got {self.context!r}")
         if not self.horizons or min(self.horizons) < 1:
-            raise ValueError(f"horizons must be one frame or more ahead, at least one of them; got {self.horizons!r}")
+            raise ValueError(f"horizons must be one or more numbers of frames, 1 or more each; got {self.horizons!r}")
         if not self.steps:
             raise ValueError("steps must hold at least one K; got none")
         for k in self.steps:
@@ -78,15 +80,15 @@ class Settings:
 
 @dataclass
 class Evaluation:
-    """What was found.
+    """Results of an evaluation.
 
     Args:
-        measures: by name, such as "rollout.k4.psnr.h8".
-        skipped: section → why it was left out.
-        notes: section → sentences for people.
-        pictures: of rollouts.
-        seconds: that each section took.
-        facts: about model, data, settings and environment.
+        measures: measures by name, such as "rollout.k4.psnr.h8".
+        skipped: reason of each skipped section.
+        notes: remarks by section, full sentences.
+        pictures: example rollouts.
+        seconds: wall-clock time of each section.
+        facts: metadata of model, data, settings and environment, as in evaluation.json.
     """
 
     measures: dict[str, Measure] = field(default_factory=dict)
@@ -100,97 +102,103 @@ class Evaluation:
 def evaluate(
     model: Dreamer4,
     dataset: Dataset,
-    settings: Settings,
+    settings: EvaluationSettings,
     *,
     training: Dataset,
     prior: PolicyHead | None = None,
     absent: Mapping[str, str] | None = None,
-    before: Callable[[str], object] = lambda section: None,
+    on_section: Callable[[str], object] | None = None,
 ) -> Evaluation:
-    """Measure the model on data that it has not seen.
+    """Measure a model on held-out data. Sets the model to evaluation mode and changes nothing else.
 
     Args:
-        model: on its device; put into evaluation mode.
-        dataset: what it has not seen.
+        model: model on its device.
+        dataset: held-out episodes.
         settings: what is measured.
-        training: what it was trained on, for the baselines: mean frame, mean reward, PCA.
-        prior: the behaviour-cloned policy head, where the policy has been trained further.
-        absent: parts of the model ("tokenizer", "dynamics", "agent") that are not trained, each with a sentence.
-        before: called with the name of each section as it begins.
+        training: episodes that the model was trained on, for the baselines mean frame, mean reward and PCA.
+        prior: behaviour-cloned policy head, if the policy was trained further.
+        absent: untrained components ("tokenizer", "dynamics", "agent"), each with a reason; sections that need them
+            are skipped.
+        on_section: called with the name of each section before it is measured.
 
-    A section that cannot be measured is in `skipped`, with the reason. Nothing of the model changes but its mode.
+    Returns:
+        The results; sections that cannot be measured are in `skipped`, with the reason.
+
+    Raises:
+        ValueError: if the frames of the dataset do not fit the model, or no held-out episode is long enough.
     """
-    _check_frames(model, dataset)
+    _require_fitting_frames(model, dataset)
     model.eval()
     context = settings.context or model.dynamics.config.transformer.context
-    plan = Plan(context, settings.horizons, settings.steps, settings.batch, settings.seed)
-    data = held_out(dataset, training, settings.clips, plan.length)
+    plan = OpenLoopSettings(context, settings.horizons, settings.steps, settings.batch, settings.seed)
+    data = load_held_out(dataset, training, settings.clips, plan.length)
     evaluation = Evaluation(facts=_facts(model, dataset, training, settings, data, context))
     for section, measure in _sections(model, dataset, data, plan, settings, prior).items():
-        before(section)
-        _measure(section, measure, evaluation, absent or {})
+        if on_section is not None:
+            on_section(section)
+        begin = time.perf_counter()
+        try:
+            _skip_unless_possible(section, model, dataset, absent or {})
+            _add(section, measure(), evaluation)
+        except SkippedError as reason:
+            evaluation.skipped[section] = str(reason)
+        evaluation.seconds[section] = time.perf_counter() - begin
     return evaluation
 
 
 def _sections(
-    model: Dreamer4, dataset: Dataset, data: HeldOut, plan: Plan, settings: Settings, prior: PolicyHead | None
-) -> dict[str, Callable[[], Findings]]:
-    def acting(measure: Callable[[], Findings]) -> Callable[[], Findings]:
-        def checked() -> Findings:
-            _check_actions(model, dataset)
-            return measure()
-
-        return checked
-
+    model: Dreamer4,
+    dataset: Dataset,
+    data: HeldOut,
+    plan: OpenLoopSettings,
+    settings: EvaluationSettings,
+    prior: PolicyHead | None,
+) -> dict[str, Callable[[], SectionResult]]:
     batch, seed = settings.batch, settings.seed
     return {
         "tokenizer": lambda: tokenizer_quality(model.tokenizer, data, batch, seed),
-        "rollout": acting(lambda: open_loop(model, data, plan)),
-        "reward": acting(lambda: reward_prediction(model, data, plan.context, batch, seed)),
-        "imagined": acting(lambda: _imagined(model, prior, dataset, settings)),
-        "game": acting(lambda: game_returns(model, dataset, settings.game, settings.episodes, seed)),
+        "rollout": lambda: open_loop(model, data, plan),
+        "reward": lambda: reward_prediction(model, data, plan.context, batch, seed),
+        "imagined": lambda: _imagined(model, prior, dataset, settings),
+        "game": lambda: game_returns(model, dataset, settings.game, settings.episodes, seed),
     }
 
 
-def _imagined(model: Dreamer4, prior: PolicyHead | None, dataset: Dataset, settings: Settings) -> Findings:
+def _imagined(
+    model: Dreamer4, prior: PolicyHead | None, dataset: Dataset, settings: EvaluationSettings
+) -> SectionResult:
     options = settings.imagine
-    contexts = clips_of(dataset, settings.rollouts, options.context)
+    contexts = load_clips(dataset, settings.rollouts, options.context)
     return imagined_returns(model, prior, contexts, options, settings.rollouts, settings.batch, settings.seed)
 
 
-def _measure(section: str, measure: Callable[[], Findings], evaluation: Evaluation, absent: Mapping[str, str]) -> None:
-    begin = time.perf_counter()
-    try:
-        for part in SECTIONS[section]:
-            if part in absent:
-                raise SkippedError(absent[part])
-        found = measure()
-        evaluation.measures |= found.measures
-        evaluation.notes[section] = found.notes
-        evaluation.pictures += found.pictures
-    except SkippedError as reason:
-        evaluation.skipped[section] = str(reason)
-    evaluation.seconds[section] = time.perf_counter() - begin
+def _skip_unless_possible(section: str, model: Dreamer4, dataset: Dataset, absent: Mapping[str, str]) -> None:
+    for component in SECTIONS[section]:
+        if component in absent:
+            raise SkippedError(absent[component])
+    expected, actual = model.dynamics.config.actions, dataset.components
+    # If the model or the dataset has no actions, frames are predicted from frames alone.
+    if "dynamics" in SECTIONS[section] and expected and actual and sorted(expected, key=str) != sorted(actual, key=str):
+        raise SkippedError(f"the dataset has the actions {actual}, the model has {expected}")
 
 
-def _check_frames(model: Dreamer4, dataset: Dataset) -> None:
+def _add(section: str, result: SectionResult, evaluation: Evaluation) -> None:
+    evaluation.measures |= result.measures
+    evaluation.notes[section] = result.notes
+    evaluation.pictures += result.pictures
+
+
+def _require_fitting_frames(model: Dreamer4, dataset: Dataset) -> None:
     config = model.tokenizer.config
-    taken, there = (config.height, config.width, config.channels), (dataset.height, dataset.width, dataset.channels)
-    if taken != there:
-        raise ValueError(f"dataset must have the frames that the model takes, (H, W, C) = {taken}; got {there}")
-
-
-def _check_actions(model: Dreamer4, dataset: Dataset) -> None:
-    taken, there = model.dynamics.config.actions, dataset.components
-    # Without actions on one of the two sides there is nothing to mistake: frames are then predicted from frames alone.
-    if taken and there and sorted(taken, key=str) != sorted(there, key=str):
-        raise SkippedError(f"the dataset has the actions {there}, and the model takes {taken}")
+    expected, actual = (config.height, config.width, config.channels), (dataset.height, dataset.width, dataset.channels)
+    if expected != actual:
+        raise ValueError(f"dataset must have the frames of the model, (H, W, C) = {expected}; got {actual}")
 
 
 def _facts(
-    model: Dreamer4, dataset: Dataset, training: Dataset, settings: Settings, data: HeldOut, context: int
+    model: Dreamer4, dataset: Dataset, training: Dataset, settings: EvaluationSettings, data: HeldOut, context: int
 ) -> dict[str, Any]:
-    parameters = {name: count_parameters(part) for name, part in model.named_children()}
+    parameters = {name: count_parameters(component) for name, component in model.named_children()}
     return {
         "model": {"parameters": parameters, "k_max": model.dynamics.config.k_max},
         "dataset": {
@@ -203,10 +211,10 @@ def _facts(
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "device": _described(next(model.parameters()).device),
+            "device": _device_name(next(model.parameters()).device),
         },
     }
 
 
-def _described(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

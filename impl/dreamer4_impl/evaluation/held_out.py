@@ -1,4 +1,4 @@
-"""Clips that a model is judged on, and frames of the data that it was trained on, for the baselines."""
+"""Held-out clips for evaluation, and training frames for the baselines."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED
+from dreamer4_impl.data.clips import as_video
 from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.equations.network_types import index_actions
 from dreamer4_impl.evaluation.baselines import mean_frame
-from dreamer4_impl.network import index_actions
-from dreamer4_impl.training.tokenizer import as_video
+from dreamer4_impl.layers.actions import LABELLED
 
-#: Training frames for mean frame, mean reward and PCA, evenly spaced.
+#: Number of evenly spaced training frames for mean frame, mean reward and PCA.
 TRAINING_FRAMES: Final = 4096
 
 
@@ -25,10 +25,10 @@ class Clips:
     """N clips of T frames, on the CPU.
 
     Args:
-        video: the frames.
-        actions: by component, (N, T, …), the action that led to each frame; `labelled`, bool (N, T), beside them.
-        rewards: r_t, on arriving at frame t.
-        task: of each clip.
+        video: frames, uint8, (N, T, H, W, C).
+        actions: the action that led to each frame, by component, (N, T, …) each, and `labelled`, bool, (N, T).
+        rewards: r_t on arriving at frame t, (N, T).
+        task: index of the task of each clip, (N,).
     """
 
     video: UInt8[Tensor, "N T H W C"]
@@ -41,27 +41,67 @@ class Clips:
 
     @property
     def labelled(self) -> Bool[Tensor, "N T"]:
-        """Where the action is known."""
+        """True where the action is known.
+
+        Returns:
+            Mask, bool, (N, T).
+        """
         return self.actions[LABELLED]
 
     def pixels(self, device: torch.device) -> Float[Tensor, "N T H W C"]:
-        """The frames with values in [0, 1]."""
+        """Frames as the tokenizer takes them.
+
+        Args:
+            device: device of the result.
+
+        Returns:
+            Values in [0, 1], float32, (N, T, H, W, C).
+        """
         return as_video(self.video.to(device))
 
     def actions_on(self, device: torch.device) -> dict[str, Tensor]:
-        """The actions, where the model is."""
+        """Copy the actions to a device.
+
+        Args:
+            device: device of the result.
+
+        Returns:
+            Components and `labelled`, (N, T, …) each.
+        """
         return {name: values.to(device) for name, values in self.actions.items()}
 
-    def take(self, rows: Any) -> "Clips":
-        """Some of the clips."""
+    def select(self, rows: slice | Sequence[int]) -> "Clips":
+        """Select clips.
+
+        Args:
+            rows: a slice or indices in [0, N); indices may repeat.
+
+        Returns:
+            The selected clips, in this order.
+        """
         return Clips(self.video[rows], index_actions(self.actions, rows), self.rewards[rows], self.task[rows])
 
-    def split(self, batch: int) -> "Iterator[Clips]":
-        """`batch` clips at a time."""
-        return (self.take(slice(first, first + batch)) for first in range(0, len(self), batch))
+    def batches(self, size: int) -> "Iterator[Clips]":
+        """Split into batches, in order.
+
+        Args:
+            size: clips per batch, 1 or more; the last batch may be smaller.
+
+        Returns:
+            The batches.
+        """
+        return (self.select(slice(first, first + size)) for first in range(0, len(self), size))
 
     def with_actions_of(self, order: Int[Tensor, "N"], start: int) -> "Clips":
-        """Clip i with the actions of clip order[i] from frame `start` on."""
+        """Replace the actions from a frame on by those of other clips.
+
+        Args:
+            order: clip i gets the actions of clip order[i], (N,).
+            start: first frame whose action is replaced, in [0, T].
+
+        Returns:
+            Clips with the same frames, rewards and tasks.
+        """
         mixed = {
             name: torch.cat([values[:, :start], values[order, start:]], dim=1) for name, values in self.actions.items()
         }
@@ -70,7 +110,13 @@ class Clips:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What an evaluation needs of the data: clips that the model has not seen, and frames like those that it has."""
+    """Data of an evaluation.
+
+    Args:
+        clips: held-out clips.
+        training_frames: evenly spaced frames of the training data, uint8, (M, H, W, C).
+        training_rewards: rewards on arriving at these frames, (M,).
+    """
 
     clips: Clips
     training_frames: UInt8[Tensor, "M H W C"]
@@ -78,37 +124,54 @@ class HeldOut:
 
     @cached_property
     def mean_frame(self) -> Float[Tensor, "H W C"]:
-        """Mean of the training frames, in [0, 1]."""
+        """Mean of the training frames.
+
+        Returns:
+            Values in [0, 1], float32, (H, W, C).
+        """
         return mean_frame(self.training_frames)
 
 
-def held_out(dataset: Dataset, training: Dataset, clips: int, length: int) -> HeldOut:
-    """Clips that the model has not seen, and evenly spaced frames of those that it has.
+def load_held_out(dataset: Dataset, training: Dataset, clips: int, length: int) -> HeldOut:
+    """Load evenly spaced clips of held-out data, and evenly spaced frames of training data.
 
     Args:
-        dataset: what it has not seen.
-        training: what it was trained on.
-        clips, length: as for `clips_of`.
+        dataset: held-out episodes.
+        training: episodes that the model was trained on.
+        clips: number of clips, 1 or more; fewer if there are fewer starts.
+        length: frames per clip, 1 or more.
+
+    Returns:
+        Clips, training frames and training rewards.
+
+    Raises:
+        ValueError: if no held-out episode has `length` frames.
     """
     rows = [(number, t) for number, episode in enumerate(training.episodes) for t in range(episode.length)]
     frames = [training.clip(*rows[i], 1) for i in _evenly(len(rows), TRAINING_FRAMES)]
     return HeldOut(
-        clips_of(dataset, clips, length),
+        load_clips(dataset, clips, length),
         torch.from_numpy(np.concatenate([frame.frames for frame in frames])),
         torch.from_numpy(np.concatenate([frame.rewards for frame in frames])),
     )
 
 
-def clips_of(dataset: Dataset, count: int, length: int) -> Clips:
-    """Clips of one episode each, at evenly spaced starts.
+def load_clips(dataset: Dataset, count: int, length: int) -> Clips:
+    """Load clips at evenly spaced starts, each within one episode. Clips overlap if the data are short.
 
     Args:
-        dataset: where they come from.
-        count: how many; fewer where there are fewer places to start. They overlap where the data are short.
-        length: frames of a clip.
+        dataset: episodes to load from.
+        count: number of clips, 1 or more; fewer if there are fewer starts.
+        length: frames per clip, 1 or more.
+
+    Returns:
+        The clips.
+
+    Raises:
+        ValueError: if no episode has `length` frames.
     """
     starts = _starts(dataset, length)
-    return _clips(dataset, [starts[i] for i in _evenly(len(starts), count)], length)
+    return _stack_clips(dataset, [starts[i] for i in _evenly(len(starts), count)], length)
 
 
 def _starts(dataset: Dataset, length: int) -> list[tuple[int, int]]:
@@ -124,21 +187,21 @@ def _starts(dataset: Dataset, length: int) -> list[tuple[int, int]]:
 
 
 def _evenly(count: int, at_most: int) -> list[int]:
-    """At most `at_most` of 0, …, count − 1, evenly spaced: the middles of equal parts."""
+    """At most `at_most` evenly spaced indices in [0, count): the centres of equal intervals."""
     number = min(count, at_most)
     return [(2 * i + 1) * count // (2 * number) for i in range(number)]
 
 
-def _clips(dataset: Dataset, starts: Sequence[tuple[int, int]], length: int) -> Clips:
-    parts = [dataset.clip(episode, start, length) for episode, start in starts]
+def _stack_clips(dataset: Dataset, starts: Sequence[tuple[int, int]], length: int) -> Clips:
+    clips = [dataset.clip(episode, start, length) for episode, start in starts]
 
-    def stack(arrays: Sequence[Any]) -> Tensor:
+    def _stack(arrays: Sequence[Any]) -> Tensor:
         return torch.from_numpy(np.stack(arrays))
 
-    actions = {part.name: stack([clip.actions[part.name] for clip in parts]) for part in dataset.components}
+    actions = {c.name: _stack([clip.actions[c.name] for clip in clips]) for c in dataset.components}
     return Clips(
-        video=stack([clip.frames for clip in parts]),
-        actions=actions | {LABELLED: stack([clip.labelled for clip in parts])},
-        rewards=stack([clip.rewards for clip in parts]),
+        video=_stack([clip.frames for clip in clips]),
+        actions=actions | {LABELLED: _stack([clip.labelled for clip in clips])},
+        rewards=_stack([clip.rewards for clip in clips]),
         task=torch.tensor([dataset.episodes[episode].task for episode, _ in starts]),
     )

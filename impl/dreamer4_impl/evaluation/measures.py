@@ -1,8 +1,8 @@
-"""A number that was measured, with its interval and what it was measured on.
+"""Measured values with bootstrap intervals.
 
-Intervals are percentile bootstraps: the clips (rollouts, episodes) are drawn anew with replacement, all means are taken
-over the same draw where samples are paired, and the middle 95 % of what comes out is the interval. Clips of one
-episode are not independent, so the interval says how much the choice of clips matters, and less about other episodes.
+Intervals are 95 % percentile bootstraps: clips (rollouts, episodes) are resampled with replacement; paired samples
+share the resampled indices. Clips of one episode are not independent, so an interval reflects the choice of clips more
+than the choice of episodes.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Draws of the bootstrap; the ends of an interval move by a few per cent of its width from one seed to another.
+#: Bootstrap resamples; between seeds, the ends of an interval vary by a few per cent of its width.
 RESAMPLES: Final = 2000
-#: Share of the draws that an interval leaves out on both sides together.
+#: Share of the resamples outside an interval, both sides together.
 _OUTSIDE: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured value, the ends of its 95 % interval (NaN where n is below 2), and the number of clips behind it."""
+    """Measured value with its 95 % interval.
+
+    Args:
+        value: point estimate; may be infinite, as the PSNR of an exact prediction.
+        low: lower end of the interval; NaN if n < 2.
+        high: upper end of the interval; NaN if n < 2.
+        n: number of clips, rollouts or episodes; the smaller one if two samples were compared.
+        unit: unit for display; empty if dimensionless.
+    """
 
     value: float
     low: float
@@ -32,35 +40,42 @@ class Measure:
 def estimate(
     statistic: Callable[..., Any], *samples: ArrayLike, unit: str = "", paired: bool = True, seed: int = 0
 ) -> Measure:
-    """A function of means, with its interval.
+    """Estimate a function of sample means with its bootstrap interval, in float64.
 
     Args:
-        statistic: of the means of the samples, one argument for each; of many such means at once too (leading axes).
-        samples: (n, …) each, over clips.
-        unit: of the value, for people.
-        paired: whether row i of every sample is of the same clip; otherwise each has a number of rows of its own.
-        seed: of the draws.
+        statistic: function of the mean of each sample, (…) each; must broadcast over a leading axis of resamples.
+        samples: one row per clip, (n, …) each, n ≥ 1.
+        unit: unit for display.
+        paired: True if row i of every sample is from the same clip; False if samples are independent, of any n each.
+        seed: seed of the resampling.
 
-    >>> estimate(lambda mean: mean, [1.0, 1.0, 1.0])
-    Measure(value=1.0, low=1.0, high=1.0, n=3, unit='')
+    Returns:
+        The estimate; its interval is NaN if a sample has a single row.
+
+    Raises:
+        ValueError: if a sample has no rows, or paired samples differ in their number of rows.
+
+    Example:
+        >>> estimate(lambda mean: mean, [1.0, 1.0, 1.0])
+        Measure(value=1.0, low=1.0, high=1.0, n=3, unit='')
     """
     arrays = [np.asarray(sample, dtype=np.float64) for sample in samples]
     lengths = [len(array) for array in arrays]
     if min(lengths) < 1 or (paired and len(set(lengths)) > 1):
-        raise ValueError(f"samples must have at least one row, and as many as each other where paired; got {lengths}")
+        raise ValueError(f"samples must have at least one row, and equally many rows if paired; got {lengths}")
     value = float(statistic(*(array.mean(axis=0) for array in arrays)))
     if min(lengths) < 2:
         return Measure(value, np.nan, np.nan, min(lengths), unit)
-    drawn = statistic(
+    resampled = statistic(
         *(_means(array, np.random.default_rng([seed, 0 if paired else k])) for k, array in enumerate(arrays))
     )
-    # No interpolation between draws: some of them may be infinite.
-    low, high = np.quantile(drawn, [_OUTSIDE / 2, 1 - _OUTSIDE / 2], method="inverted_cdf")
+    # No interpolation between resamples: some may be infinite.
+    low, high = np.quantile(resampled, [_OUTSIDE / 2, 1 - _OUTSIDE / 2], method="inverted_cdf")
     return Measure(value, float(low), float(high), min(lengths), unit)
 
 
-def _means(array: np.ndarray, draws: np.random.Generator) -> np.ndarray:
-    """Means over draws with replacement, as products of how often each row was drawn."""
+def _means(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Means of the resamples, (RESAMPLES, …), computed from how often each row was drawn."""
     n = len(array)
-    counts = draws.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    counts = generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     return np.tensordot(counts / n, array, axes=1)

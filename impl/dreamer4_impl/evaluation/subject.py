@@ -1,4 +1,4 @@
-"""What is evaluated: the model of a run or checkpoint, however old, and what of it is trained."""
+"""The evaluated model: loaded from a run or a checkpoint of any age, with the list of its untrained components."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import torch
 
-from dreamer4_impl.heads import PolicyHead
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.pmpo import frozen_prior
-from dreamer4_impl.training.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.settings import Data
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import Data
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.heads import PolicyHead
 
-#: Parts of the model that a checkpoint of each phase has trained.
+#: Trained components of the model, by phase of the checkpoint.
 _TRAINED: Final[Mapping[str, tuple[str, ...]]] = {
     "tokenizer": ("tokenizer",),
     "dynamics": ("tokenizer", "dynamics"),
@@ -25,15 +25,15 @@ _TRAINED: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and what is known of it.
+    """Model with the metadata of its checkpoint.
 
     Args:
-        model: on its device, in evaluation mode.
-        prior: the behaviour-cloned policy head, where the checkpoint holds it beside the policy.
-        absent: parts that are not trained, each with a sentence; `evaluate` leaves out what needs them.
-        data: what it was trained on, or the defaults.
-        imagine: how the agent imagined in training, or the defaults.
-        facts: about the checkpoint, for evaluation.json.
+        model: model on its device.
+        prior: behaviour-cloned policy head, if the checkpoint of the phase `imagine` has one.
+        absent: untrained components ("tokenizer", "dynamics", "agent"), each with a reason; see `evaluate`.
+        data: data options of training, or the defaults.
+        imagine: imagination options of training, or the defaults.
+        facts: entry "checkpoint" of evaluation.json.
     """
 
     model: Dreamer4
@@ -45,19 +45,30 @@ class Subject:
 
 
 def load_subject(path: Path | str, device: torch.device | str) -> Subject:
-    """The newest good checkpoint of a run, or this one.
+    """Load the newest intact checkpoint of a run, or a given checkpoint.
 
-    Parameters that it lacks stay at their start; `facts` names them, and a part without a single one is absent.
+    Parameters that the checkpoint lacks keep their initial values; `facts` lists them, and a component without any
+    parameter is absent.
+
+    Args:
+        path: directory of a run or of a checkpoint.
+        device: device of the model.
+
+    Returns:
+        The model and its metadata.
+
+    Raises:
+        CheckpointError: if there is no checkpoint that can be read.
     """
-    place = locate(Path(path))
-    model, report = load_model(place)
+    directory = locate(Path(path))
+    model, report = load_model(directory)
     try:
-        checkpoint = read(place)
-    except CheckpointError:  # of a configuration that this program no longer reads; the weights speak for themselves
+        checkpoint = read(directory)
+    except CheckpointError:  # a configuration that is no longer supported; the weights alone suffice
         checkpoint = None
     phase = checkpoint.settings.phase if checkpoint else "unknown"
     facts = {
-        "path": str(place),
+        "path": str(directory),
         "phase": phase,
         "step": checkpoint.step if checkpoint else None,
         "missing": list(report.missing),
@@ -75,20 +86,20 @@ def load_subject(path: Path | str, device: torch.device | str) -> Subject:
 
 
 def _absent(model: Dreamer4, phase: str, missing: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for part in ("tokenizer", "dynamics", "agent"):
-        names = [name for name in model.state_dict() if name.startswith(f"{part}.")]
+    absent = {}
+    for component in ("tokenizer", "dynamics", "agent"):
+        names = [name for name in model.state_dict() if name.startswith(f"{component}.")]
         if not names:
-            found[part] = f"the model has no {part}"
+            absent[component] = f"the model has no {component}"
         elif set(names) <= set(missing):
-            found[part] = f"the checkpoint holds nothing of the {part}"
-        elif part not in _TRAINED.get(phase, (part,)):
-            found[part] = f"the checkpoint is of the phase {phase}, before the {part} is trained"
-    return found
+            absent[component] = f"the checkpoint has no weights of the {component}"
+        elif component not in _TRAINED.get(phase, (component,)):
+            absent[component] = f"the checkpoint is of the phase {phase}, before the {component} is trained"
+    return absent
 
 
 def _prior(model: Dreamer4, checkpoint: Checkpoint | None) -> PolicyHead | None:
-    """The companion of the phase imagine."""
+    """Load the frozen prior that the phase `imagine` stores with its state."""
     weights = checkpoint.state.get("companions", {}).get("prior") if checkpoint else None
     if weights is None or model.agent is None:
         return None

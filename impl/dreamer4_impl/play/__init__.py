@@ -1,1 +1,1 @@
-"""A local web page on which a person plays in the world model; the command is `dreamer4-play`."""
+"""Interactive play in the world model on a local web page; the command is `dreamer4-play`."""

@@ -1,24 +1,31 @@
-"""Actions as the page sends them, JSON, to those that the dynamics takes."""
+"""Conversion of actions from the JSON of the page to tensors for the dynamics."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED, Binary, Categorical, Component
-from dreamer4_impl.mouse import MOUSE_CLASSES
+from dreamer4_impl.layers.actions import LABELLED, Binary, Categorical, Component
+from dreamer4_impl.layers.mouse import MOUSE_CLASSES
 from dreamer4_impl.play.errors import RequestError
 
-#: Continuous components are of the order of 1; what is far beyond was never seen in training.
+#: Largest magnitude of a continuous value; values in training are of the order of 1.
 LIMIT: Final = 10.0
 
 
 def idle(component: Component) -> object:
-    """What is sent while no key is held: class 0, no movement for the mouse of Sec. 4; switches off; zeros.
+    """Value of a component while no key is pressed.
 
-    >>> idle(Categorical("keys", 4)), idle(Binary("keys", 2))
-    (0, [0, 0])
+    Args:
+        component: component of the action.
+
+    Returns:
+        Class 0 of a categorical component, the class without movement of the mouse; a list of zeros otherwise.
+
+    Example:
+        >>> idle(Categorical("keys", 4)), idle(Binary("keys", 2))
+        (0, [0, 0])
     """
     if isinstance(component, Categorical):
         return MOUSE_CLASSES // 2 if is_mouse(component) else 0
@@ -26,52 +33,64 @@ def idle(component: Component) -> object:
 
 
 def is_mouse(component: Component) -> bool:
-    """Whether this is the mouse of Sec. 4, with its 121 classes.
+    """Test for the mouse of Sec. 4.
 
-    >>> is_mouse(Categorical("mouse", 121))
-    True
+    Args:
+        component: component of the action.
+
+    Returns:
+        True for a categorical component of 121 classes with the name "mouse".
+
+    Example:
+        >>> is_mouse(Categorical("mouse", 121))
+        True
     """
     return isinstance(component, Categorical) and (component.name, component.size) == ("mouse", MOUSE_CLASSES)
 
 
 def read_action(
-    components: Sequence[Component], given: object, device: torch.device | str = "cpu"
+    components: Sequence[Component], values: object, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor | None]:
-    """The action of one frame of one sequence, for `FrameDecoder.step`.
+    """Convert the action of a frame, for `FrameDecoder.step`.
 
     Args:
-        components: what an action consists of.
-        given: component name → a number for a categorical one, a list of numbers else; what is left out is idle.
-        device: of the model.
+        components: components of an action of the model.
+        values: object of the request: an integer per categorical component, a list of numbers per binary or continuous
+            one, by name; missing components are idle.
+        device: device of the model.
 
-    >>> read_action([Categorical("move", 4)], {"move": 3})
-    {'move': tensor([3]), 'labelled': tensor([True])}
+    Returns:
+        Components, (1, …) each, int64 or float32, and `labelled`, bool, (1,).
+
+    Raises:
+        RequestError: if values is not an object, or a name or a value is invalid.
+
+    Example:
+        >>> read_action([Categorical("move", 4)], {"move": 3})
+        {'move': tensor([3]), 'labelled': tensor([True])}
     """
-    if not isinstance(given, dict):
-        raise RequestError(f"action must be an object of component names and values; got {given!r}")
+    if not isinstance(values, dict):
+        raise RequestError(f"action must be an object of component names and values; got {values!r}")
     names = [component.name for component in components]
-    if unknown := sorted(set(given) - set(names)):
-        raise RequestError(f"action has the components {names}; got {unknown[0]!r}")
-    read = {part.name: _read(part, given.get(part.name, idle(part))).to(device)[None] for part in components}
-    return {**read, LABELLED: torch.tensor([True], device=device)}
+    if unknown := sorted(set(values) - set(names)):
+        raise RequestError(f"action must have components among {names}; got {unknown[0]!r}")
+    action = {c.name: _read(c, values.get(c.name, idle(c))).to(device)[None] for c in components}
+    return {**action, LABELLED: torch.tensor([True], device=device)}
 
 
 def _read(component: Component, value: object) -> Tensor:
     if isinstance(component, Categorical):
         if type(value) is not int or not 0 <= value < component.size:
-            raise RequestError(f"{component.name} must be a whole number from 0 to {component.size - 1}; got {value!r}")
+            raise RequestError(f"{component.name} must be an integer from 0 to {component.size - 1}; got {value!r}")
         return torch.tensor(value)
-    low, high, meaning = (0, 1, "switches, 0 or 1") if isinstance(component, Binary) else (-LIMIT, LIMIT, "numbers")
     switches = isinstance(component, Binary)
+    low, high, meaning = (0, 1, "switches, 0 or 1") if switches else (-LIMIT, LIMIT, "numbers")
+    number = int if switches else int | float
     if (
         not isinstance(value, list)
         or len(value) != component.size
-        or not all(_in(low, high, switches, x) for x in value)
+        or not all(isinstance(x, number) and low <= x <= high for x in value)
     ):
         between = "" if switches else f" from {low:g} to {high:g}"
         raise RequestError(f"{component.name} must be a list of {component.size} {meaning}{between}; got {value!r}")
     return torch.tensor(value, dtype=torch.float32)
-
-
-def _in(low: float, high: float, whole: bool, number: Any) -> bool:
-    return isinstance(number, int if whole else int | float) and low <= number <= high

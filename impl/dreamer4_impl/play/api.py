@@ -1,13 +1,13 @@
-"""What the page can ask for. Every answer about a session is its picture, with its state as JSON beside it.
+"""Requests of the page. A response about a session is its picture, with its state as JSON in a header.
 
 GET  /                              the page
-GET  /api/world                     what is played, JSON
-GET  /api/clips/N/frames/T          the T-th recorded frame after the beginning, PNG; T = 0 is the last one shown
-POST /api/sessions                  {"clip", "seed", "steps"}, each optional: a new session
-GET  /api/sessions/ID               its picture
-POST /api/sessions/ID/reset         {"clip", "seed", "steps"}, each optional: back to the beginning
-POST /api/sessions/ID/step          {"action": {…} or null for the recorded one, "steps": optional}
-POST /api/sessions/ID/undo          one frame back
+GET  /api/world                     description of the world, JSON
+GET  /api/clips/N/frames/T          recorded frame T of clip N, PNG; T = 0 is the last context frame
+POST /api/sessions                  {"clip", "seed", "steps"}, all optional: start a session
+GET  /api/sessions/ID               current frame
+POST /api/sessions/ID/reset         {"clip", "seed", "steps"}, all optional: return to the first frame
+POST /api/sessions/ID/step          {"action": {…}, or null for the recorded one, "steps": optional}: next frame
+POST /api/sessions/ID/undo          previous frame
 """
 
 import json
@@ -24,13 +24,20 @@ from dreamer4_impl.play.picture import png
 from dreamer4_impl.play.session import Session
 from dreamer4_impl.play.world import World
 
-#: Sessions kept; the one that was used least recently gives way to a new one.
+#: Maximum number of sessions; a new one replaces the least recently used.
 SESSIONS: Final = 4
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Body of an HTTP response, its type, and the state of the session that it shows, if any."""
+    """HTTP response.
+
+    Args:
+        body: content.
+        kind: media type.
+        state: state of the session whose picture the body is, or None.
+        status: HTTP status.
+    """
 
     body: bytes
     kind: str
@@ -39,24 +46,36 @@ class Reply:
 
 
 class Api:
-    """Answers requests; several threads may ask at once, and one at a time computes.
+    """Handler of requests; thread-safe, requests are handled in sequence.
 
     Args:
-        world: what is played.
-        fps: frames a second that the page asks for.
+        world: model and recordings.
+        fps: frames per second that the page requests.
         steps: K of a new session.
-        seed: of a new session.
+        seed: seed of a new session.
     """
 
     def __init__(self, world: World, *, fps: float = 15, steps: int = 4, seed: int = 0) -> None:
         self.world, self.fps = world, fps
         self.defaults = {"clip": 0, "seed": seed, "steps": steps}
         self.sessions: OrderedDict[str, Session] = OrderedDict()
-        # A CUDA graph must not be recorded while another thread computes.
+        # A CUDA graph must not be recorded while another thread uses the device.
         self._lock = Lock()
 
     def answer(self, method: str, path: str, body: object) -> Reply:
-        """The answer to a request; RequestError where there is none."""
+        """Handle a request.
+
+        Args:
+            method: HTTP method.
+            path: path of the URL.
+            body: parsed JSON of a POST request; None for GET.
+
+        Returns:
+            The response.
+
+        Raises:
+            RequestError: if there is no such path or session, or the body is invalid.
+        """
         with self._lock:
             match (method, *path.strip("/").split("/")):
                 case ("GET", ""):
@@ -71,12 +90,12 @@ class Api:
                     return self._open(_object(body))
                 case ("GET", "api", "sessions", name):
                     return self._show(name)
-                case ("POST", "api", "sessions", name, "reset" | "step" | "undo" as what):
-                    return self._change(name, what, _object(body))
-        raise RequestError(f"there is no {method} {path}", HTTPStatus.NOT_FOUND)
+                case ("POST", "api", "sessions", name, "reset" | "step" | "undo" as command):
+                    return self._change(name, command, _object(body))
+        raise RequestError(f"unknown request {method} {path}", HTTPStatus.NOT_FOUND)
 
     def close(self) -> None:
-        """Wait for what is being computed, and forget every session."""
+        """Wait for the current request and delete all sessions."""
         with self._lock:
             self.sessions.clear()
 
@@ -85,27 +104,27 @@ class Api:
         row = self.world.context(recording) - 1 + frame
         if row >= len(recording.frames):
             last = len(recording.frames) - self.world.context(recording)
-            raise RequestError(f"frame must be a number from 0 to {last}; got {frame}", HTTPStatus.NOT_FOUND)
+            raise RequestError(f"frame must be an integer from 0 to {last}; got {frame}", HTTPStatus.NOT_FOUND)
         return Reply(png(recording.frames[row]), "image/png")
 
-    def _open(self, asked: dict[str, Any]) -> Reply:
-        session = Session(self.world, **self._beginning(asked, self.defaults))
+    def _open(self, body: dict[str, Any]) -> Reply:
+        session = Session(self.world, **_integers(body, self.defaults))
         name = secrets.token_urlsafe(12)
         self.sessions[name] = session
         while len(self.sessions) > SESSIONS:
             self.sessions.popitem(last=False)
         return self._show(name)
 
-    def _change(self, name: str, what: str, asked: dict[str, Any]) -> Reply:
+    def _change(self, name: str, command: str, body: dict[str, Any]) -> Reply:
         session = self._session(name)
-        if what == "reset":
-            now = {"clip": session.clip, "seed": session.seed, "steps": session.decoder.num_steps}
-            session.reset(**self._beginning(asked, now))
-        elif what == "step":
-            _refuse_unknown(asked, ("action", "steps"))
-            session.step(asked.get("action", {}), _whole("steps", asked["steps"]) if "steps" in asked else None)
+        if command == "reset":
+            current = {"clip": session.clip, "seed": session.seed, "steps": session.decoder.num_steps}
+            session.reset(**_integers(body, current))
+        elif command == "step":
+            _require_keys(body, ("action", "steps"))
+            session.step(body.get("action", {}), _integer("steps", body["steps"]) if "steps" in body else None)
         else:
-            _refuse_unknown(asked, ())
+            _require_keys(body, ())
             session.undo()
         return self._show(name)
 
@@ -116,22 +135,26 @@ class Api:
     def _session(self, name: str) -> Session:
         if name not in self.sessions:
             raise RequestError(
-                f"this session is gone, for at most {SESSIONS} are kept: Reset begins a new one", HTTPStatus.NOT_FOUND
+                f"this session has been closed, because at most {SESSIONS} are open at a time: Reset starts a new one",
+                HTTPStatus.NOT_FOUND,
             )
         self.sessions.move_to_end(name)
         return self.sessions[name]
 
-    @staticmethod
-    def _beginning(asked: dict[str, Any], otherwise: dict[str, int]) -> dict[str, int]:
-        _refuse_unknown(asked, tuple(otherwise))
-        return {name: _whole(name, asked.get(name, value)) for name, value in otherwise.items()}
-
 
 def as_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Reply:
-    """A reply that holds JSON.
+    """Make a response of a JSON object.
 
-    >>> as_json({"error": "no"}).body
-    b'{"error": "no"}'
+    Args:
+        content: the object.
+        status: HTTP status.
+
+    Returns:
+        The response.
+
+    Example:
+        >>> as_json({"error": "no"}).body
+        b'{"error": "no"}'
     """
     return Reply(json.dumps(content).encode(), "application/json", status=status)
 
@@ -142,18 +165,23 @@ def _object(body: object) -> dict[str, Any]:
     return body
 
 
-def _refuse_unknown(asked: dict[str, Any], known: tuple[str, ...]) -> None:
-    if unknown := sorted(set(asked) - set(known)):
-        raise RequestError(f"the body may hold {', '.join(known) or 'nothing'}; got {unknown[0]!r}")
+def _require_keys(body: dict[str, Any], keys: tuple[str, ...]) -> None:
+    if unknown := sorted(set(body) - set(keys)):
+        raise RequestError(f"keys of the body must be {' or '.join(keys) or 'absent'}; got {unknown[0]!r}")
 
 
-def _whole(name: str, value: object) -> int:
+def _integers(body: dict[str, Any], defaults: dict[str, int]) -> dict[str, int]:
+    _require_keys(body, tuple(defaults))
+    return {name: _integer(name, body.get(name, default)) for name, default in defaults.items()}
+
+
+def _integer(name: str, value: object) -> int:
     if type(value) is not int:
-        raise RequestError(f"{name} must be a whole number; got {value!r}")
+        raise RequestError(f"{name} must be an integer; got {value!r}")
     return value
 
 
 def _index(name: str, text: str) -> int:
     if not text.isdecimal() or len(text) > 9:
-        raise RequestError(f"{name} must be a number from 0; got {text!r}", HTTPStatus.NOT_FOUND)
+        raise RequestError(f"{name} must be an integer, 0 or more; got {text!r}", HTTPStatus.NOT_FOUND)
     return int(text)

@@ -1,10 +1,11 @@
-"""The command `dreamer4-play`: a world model, driven from the keyboard."""
+"""The command `dreamer4-play`: play in a world model with the keyboard."""
 
 import argparse
 import errno
 import sys
 import threading
 import webbrowser
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,26 +16,38 @@ if TYPE_CHECKING:
     from dreamer4_impl.play.server import PlayServer
 
 DESCRIPTION = """\
-Opens a page on this machine where you play in a world model: every frame is generated, from what you do.
+Opens a local web page to play in a world model: every frame is generated from your actions.
 
   dreamer4-play                                  the demo that comes with the package
-  dreamer4-play runs/dynamics --data breakout    your own, from the middle of held-out episodes
-  dreamer4-play runs/dynamics --clip my.npz      from a clip that --export wrote
+  dreamer4-play runs/dynamics --data breakout    your model, starting in the middle of held-out episodes
+  dreamer4-play runs/dynamics --clip my.npz      starting from a clip of --export
   dreamer4-play --export runs/dynamics --data breakout --out my-demo
-                                                 a small copy to give away: play it with `dreamer4-play my-demo`
+                                                 small copy to share, for `dreamer4-play my-demo`
 """
 
 EXIT = """\
 exit status:
   0  stopped with Ctrl-C, or exported
-  2  a mistake in the command line, or something that cannot be read
+  2  error in the command line, or a file that cannot be read
 """
 
 PACKAGES = ("matplotlib", "PIL", "safetensors", "tensorboard")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
+    """Run the command.
+
+    Args:
+        argv: arguments after the name of the command; None for those of the process.
+
+    Returns:
+        Exit status: 0 after Ctrl-C or an export, 2 for an error, 130 if interrupted before the server has started.
+
+    Raises:
+        SystemExit: after --help (status 0), or if the arguments cannot be parsed (status 2).
+        CannotSaveError: if an export cannot be written.
+        ModuleNotFoundError: if a package is missing that the extra `train` does not install.
+    """
     options = _parser().parse_args(argv)
     try:
         return _export(options) if options.export else _play(options)
@@ -58,54 +71,79 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CHECKPOINT_OR_RUN",
         nargs="?",
         type=Path,
-        help="what dreamer4-train wrote (default: the demo)",
+        help="directory of a run or a checkpoint of dreamer4-train (default: the demo)",
     )
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--data", metavar="DIR", type=Path, help="dataset to begin from")
+    begin.add_argument("--data", metavar="DIR", type=Path, help="dataset to start from")
     begin.add_argument(
-        "--clip", metavar="FILE", type=Path, help="clip to begin from (default: the one in the checkpoint)"
+        "--clip",
+        metavar="FILE",
+        type=Path,
+        help="clip to start from (default: the clip in the directory of the checkpoint)",
     )
-    parser.add_argument("--steps", metavar="K", type=int, default=4, help="sampling steps of a frame (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
-    parser.add_argument("--fps", type=speed, default=15, help="frames a second, at most (default: 15)")
+    parser.add_argument("--steps", metavar="K", type=int, default=4, help="sampling steps per frame (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
+    parser.add_argument("--fps", type=speed, default=15, help="maximum number of frames per second (default: 15)")
     parser.add_argument(
-        "--device", metavar="cpu|cuda", choices=("cpu", "cuda"), help="(default: a GPU where there is one)"
+        "--device", metavar="cpu|cuda", choices=("cpu", "cuda"), help="device of the model (default: cuda if available)"
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, only this machine)"
     )
-    parser.add_argument("--port", type=port, default=8000, help="0 takes any that is free (default: 8000)")
-    parser.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    parser.add_argument(
+        "--port", type=port, default=8000, help="port to listen on; 0 for any free port (default: 8000)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
     parser.add_argument(
         "--export", metavar="RUN", type=Path, help="write a small copy of RUN and a clip of --data to --out"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where --export writes")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="output directory of --export")
     return parser
 
 
 def speed(text: str) -> float:
-    """Frames a second, from 1 to 60.
+    """Parse a number of frames per second.
 
-    >>> speed("15")
-    15.0
+    Args:
+        text: the number.
+
+    Returns:
+        Frames per second, in [1, 60].
+
+    Raises:
+        ArgumentTypeError: if the text is not a number in this range.
+
+    Example:
+        >>> speed("15")
+        15.0
     """
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 1 <= number <= 60:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 60")
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 to 60")
     return number
 
 
 def port(text: str) -> int:
-    """Number of a port.
+    """Parse the number of a port.
 
-    >>> port("8000")
-    8000
+    Args:
+        text: the number.
+
+    Returns:
+        Port, in [0, 65535].
+
+    Raises:
+        ArgumentTypeError: if the text is not an integer in this range.
+
+    Example:
+        >>> port("8000")
+        8000
     """
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 65535")
+        raise ArgumentTypeError(f"{text!r} is not an integer from 0 to 65535")
     return int(text)
 
 
@@ -132,18 +170,22 @@ def _server(options: argparse.Namespace) -> "PlayServer":
 
     world = open_world(options.target, options.data, options.clip, options.device)
     api = Api(world, fps=options.fps, steps=options.steps, seed=options.seed)
-    # What cannot begin is said here, and what the first frame has to load is loaded.
+    # Fails before the server starts if a session cannot start, and loads what the first frame needs.
     Session(world, **api.defaults).step({})
     try:
         return PlayServer(options.host, options.port, api)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"port {options.port} is taken: name another, or --port 0 for any that is free") from None
-        raise UsageError(f"cannot listen at {options.host}, port {options.port}: {error.strerror or error}") from None
+            raise UsageError(f"port {options.port} is in use: choose another, or --port 0 for any free port") from None
+        raise UsageError(f"cannot listen on {options.host}, port {options.port}: {error.strerror or error}") from None
 
 
 def open_page(url: str) -> None:
-    """Show the page, where there is a browser that does not take the terminal."""
+    """Open the page in a browser, unless the only browser runs in the terminal.
+
+    Args:
+        url: address of the page.
+    """
     try:
         browser = webbrowser.get()
     except webbrowser.Error:
@@ -156,7 +198,7 @@ def _export(options: argparse.Namespace) -> int:
     from dreamer4_impl.play.export import export
 
     if options.target or options.clip or not options.data or not options.out:
-        raise UsageError("--export needs --data DIR and --out DIR, and nothing else to play")
+        raise UsageError("--export needs --data DIR and --out DIR, and takes no checkpoint to play and no --clip")
     size = export(options.export, options.data, options.out)
     print(f"{options.out}: {size / 1e6:.2f} MB. Play it with: dreamer4-play {options.out}")
     return 0

@@ -1,7 +1,7 @@
-"""Which keys mean which action: derived from the components of an action and from what their classes are called.
+"""Assignment of keys to actions, derived from the components of an action and the names of their classes.
 
-Classes named as Atari names them are chords: UPRIGHTFIRE is ↑, → and space together. The mouse of Sec. 4 moves with
-the arrows. Everything else is given digits and letters in turn, and where those end, buttons without a key.
+Classes with the names of Atari's actions are chords: UPRIGHTFIRE is ↑, → and space together. The arrow keys move the
+mouse of Sec. 4. All other classes get digits and letters in turn, then buttons without a key.
 """
 
 import re
@@ -10,58 +10,69 @@ from typing import Any, Final
 
 import torch
 
-from dreamer4_impl.actions import Categorical, Component, Continuous
-from dreamer4_impl.mouse import mouse_class
+from dreamer4_impl.layers.actions import Categorical, Component, Continuous
+from dreamer4_impl.layers.mouse import mouse_class
 from dreamer4_impl.play.action import idle, is_mouse
 
-#: Words in the names of Atari's actions, and the keys (`KeyboardEvent.code`) that stand for them.
+#: Words in the names of Atari's actions, with their keys (`KeyboardEvent.code`).
 CHORD: Final = {"UP": "ArrowUp", "DOWN": "ArrowDown", "LEFT": "ArrowLeft", "RIGHT": "ArrowRight", "FIRE": "Space"}
-#: In the order in which they are shown.
+#: Symbols of the keys, in the order in which they are shown.
 SYMBOLS: Final = {"ArrowLeft": "←", "ArrowUp": "↑", "ArrowDown": "↓", "ArrowRight": "→", "Space": "space"}
-#: In the order in which they are given away; the page's own commands use none of them.
+#: Keys for classes without a chord, in order of assignment; disjoint from the keys of the page's commands.
 POOL: Final = tuple(f"Digit{digit}" for digit in "1234567890") + tuple(
     f"Key{key}" for key in "ASDFGHJKLQWERTYUIOPZXCVBNM"
 )
-#: Degrees that the mouse moves in a frame while an arrow is held.
+#: Movement of the mouse per frame while an arrow key is pressed, in degrees.
 MOUSE_STEP: Final = 3.0
-#: Held arrows and the direction of the two axes of the mouse, down and right positive.
+#: Directions of the arrow keys on the two axes of the mouse; down and right are positive.
 MOUSE_AXES: Final = ({"ArrowUp": -1, "ArrowDown": 1}, {"ArrowLeft": -1, "ArrowRight": 1})
 
 Binding = dict[str, Any]
 
 
 def controls(components: Sequence[Component], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What the page needs to turn held keys into actions, and to show which there are, as JSON.
+    """Assign keys to all components, as JSON for the page.
+
+    A binding is active while all its `keys` are pressed. For a categorical component the active binding with the most
+    keys decides; for a switch or a number, `value` is added to the entry `index`.
 
     Args:
-        components: what an action consists of.
-        names: component name → what its classes, switches or numbers are called; components may be missing.
+        components: components of an action.
+        names: names of the classes, switches or numbers, by component; components may be missing.
 
-    A binding holds while all its `keys` are held. Of a categorical component the binding with the most keys decides; a
-    switch or number (`index`) takes the `value`. `keys` lists every key once, in the order to show them.
+    Returns:
+        Object with `components` (name, idle value and bindings of each) and `keys` (every key once, in display order).
 
-    >>> shown = controls([Categorical("move", 3)], {"move": ["NOOP", "LEFT", "LEFTFIRE"]})
-    >>> [key["symbol"] for key in shown["keys"]], shown["components"][0]["bindings"][1]["keys"]
-    (['←', 'space'], ['ArrowLeft', 'Space'])
+    Example:
+        >>> layout = controls([Categorical("move", 3)], {"move": ["NOOP", "LEFT", "LEFTFIRE"]})
+        >>> [key["symbol"] for key in layout["keys"]], layout["components"][0]["bindings"][1]["keys"]
+        (['←', 'space'], ['ArrowLeft', 'Space'])
     """
     free = iter(POOL)
-    parts: list[dict[str, Any]] = [
+    entries: list[dict[str, Any]] = [
         {
-            "name": part.name,
-            "categorical": isinstance(part, Categorical),
-            "idle": idle(part),
-            "bindings": _bindings(part, names.get(part.name), free),
+            "name": component.name,
+            "categorical": isinstance(component, Categorical),
+            "idle": idle(component),
+            "bindings": _bindings(component, names.get(component.name), free),
         }
-        for part in components
+        for component in components
     ]
-    return {"components": parts, "keys": _keys([binding for part in parts for binding in part["bindings"]])}
+    return {"components": entries, "keys": _keys([binding for entry in entries for binding in entry["bindings"]])}
 
 
 def chord(name: str) -> tuple[str, ...] | None:
-    """The keys of an action that Atari names so; none for NOOP, None for another name.
+    """Keys of an action of Atari.
 
-    >>> chord("UPRIGHTFIRE"), chord("NOOP"), chord("open door")
-    (('ArrowUp', 'ArrowRight', 'Space'), (), None)
+    Args:
+        name: name of the action.
+
+    Returns:
+        The keys, none for NOOP; None if the name is not one of Atari's.
+
+    Example:
+        >>> chord("UPRIGHTFIRE"), chord("NOOP"), chord("open door")
+        (('ArrowUp', 'ArrowRight', 'Space'), (), None)
     """
     words = _words(name)
     return tuple(CHORD[word] for word in words) if "".join(words) == name or name == "NOOP" else None
@@ -93,7 +104,7 @@ def _bindings(component: Component, names: Sequence[str] | None, free: Iterator[
 
 
 def _single(label: str, free: Iterator[str], effect: dict[str, Any]) -> Binding:
-    """A binding of the next key that is free, or of a button's own name."""
+    """Bind the next free key, or a button without a key if there is none."""
     return {"keys": [next(free, f"button {label}")], "label": label, **effect}
 
 
@@ -108,7 +119,7 @@ def _mouse() -> Iterator[Binding]:
 
 
 def _keys(bindings: Sequence[Binding]) -> list[dict[str, str]]:
-    """Every key, with the label of the binding that it has alone."""
+    """Every key once, labelled by its binding with the fewest keys."""
     labels: dict[str, str] = {}
     for binding in sorted(bindings, key=lambda binding: len(binding["keys"])):
         for code in binding["keys"]:

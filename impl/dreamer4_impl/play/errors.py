@@ -1,23 +1,24 @@
-"""What was asked for cannot be done; the message is a sentence for whoever asked."""
+"""Errors of play that are shown to the user."""
 
 from http import HTTPStatus
 
 
 class UsageError(ValueError):
-    """The command line asks for something that is not there."""
+    """Invalid command line, checkpoint, dataset or clip; the message is printed by the command."""
 
 
 class RequestError(ValueError):
-    """A request asks for something that is not there.
+    """Invalid request; the message is shown on the page.
 
     Args:
-        sentence: what is wrong, and what to do next.
-        status: of the HTTP response.
+        message: what is wrong and what to do next, without a full stop.
+        status: status of the HTTP response.
 
-    >>> RequestError("seed must be a whole number").status.value
-    400
+    Example:
+        >>> RequestError("seed must be an integer").status.value
+        400
     """
 
-    def __init__(self, sentence: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(message)
         self.status = status

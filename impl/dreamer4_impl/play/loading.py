@@ -1,4 +1,4 @@
-"""What the command line names: a trained model, and recorded clips for it to continue."""
+"""Loading of the model and the recorded clips that the command line names."""
 
 import json
 import sys
@@ -10,75 +10,113 @@ from typing import Final
 import numpy as np
 import torch
 
-from dreamer4_impl.configuration import ModelConfig
+from dreamer4_impl.checkpoints.checkpoint import HEADER, load_model, locate
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.transformer import TransformerConfig
 from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.recorded_clip import RecordedClip, read_clip
 from dreamer4_impl.play.world import World
-from dreamer4_impl.training.checkpoint import HEADER, load_model, locate
-from dreamer4_impl.transformer import TransformerConfig
 
-#: What is played where nothing is named.
+#: Checkpoint that is played by default.
 DEMO: Final = Path(__file__).parent / "demo"
-#: Name of the clip that lies beside a checkpoint.
+#: File name of a clip in the directory of a checkpoint.
 CLIP: Final = "clip.npz"
-#: Episodes of a dataset that one can begin from, and how many of their frames can be compared with.
+#: Maximum number of episodes of a dataset to start from.
 EPISODES: Final = 8
+#: Maximum number of recorded frames after the context, for comparison.
 COMPARED: Final = 300
 
 
 def open_world(target: Path | None, data: Path | None, clip: Path | None, device: str | None) -> World:
-    """The world that the command line names.
+    """Load the model and the clips.
 
     Args:
-        target: a run or a checkpoint; None is the demo.
-        data: a dataset.
-        clip: a file that `write_clip` wrote. With neither, the clip beside the checkpoint.
-        device: None is a GPU where there is one.
+        target: directory of a run or of a checkpoint; None for the demo.
+        data: dataset to start from.
+        clip: file of `write_clip` to start from; without data and clip, the clip in the directory of the checkpoint.
+        device: "cpu" or "cuda"; None for a GPU if available.
+
+    Returns:
+        The model on its device, and the clips.
+
+    Raises:
+        UsageError: if model or clips cannot be loaded, or do not fit each other.
     """
     if target is None and not (DEMO / HEADER).is_file():
         raise UsageError(
-            "this installation has no demo: name a checkpoint, `dreamer4-play RUN --data DIR`; dreamer4-train makes one"
+            "this installation has no demo: name a checkpoint of dreamer4-train, `dreamer4-play RUN --data DIR`"
         )
     try:
-        path = locate(target or DEMO, say)
-        model, report = load_model(path, say=say)
+        path = locate(target or DEMO, print_message)
+        model, report = load_model(path, log=print_message)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if report:
-        say(f"{path}: {report}")
+        print_message(f"{path}: {report}")
     settings = json.loads((path / HEADER).read_text(encoding="utf-8"))["config"]
     if settings["phase"] == "tokenizer":
-        raise UsageError(f"{path} is of the tokenizer alone: play needs a run of dynamics, agent or imagine")
+        raise UsageError(
+            f"{path} is a checkpoint of the tokenizer alone: play needs the phase dynamics, agent or imagine"
+        )
     recordings = open_clips(path, data, clip, settings["data"]["paths"], model.config)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return World(on_device(model, place), recordings, recordings[0].title or path.name)
+    torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return World(on_device(model, torch_device), recordings, recordings[0].title or path.name)
 
 
-def say(sentence: str) -> None:
-    """Tell the person at the terminal."""
-    print(f"dreamer4-play: {sentence}", file=sys.stderr)
+def print_message(message: str) -> None:
+    """Print a message to stderr, after the name of the command.
+
+    Args:
+        message: the text.
+    """
+    print(f"dreamer4-play: {message}", file=sys.stderr)
 
 
 def open_clips(
     checkpoint: Path, data: Path | None, clip: Path | None, trained_on: Sequence[str], config: ModelConfig
 ) -> tuple[RecordedClip, ...]:
-    """Clips of the dataset or the file that is named, else of what the checkpoint has beside it or was trained on."""
-    beside = checkpoint / CLIP
-    if clip is None and data is None and beside.is_file():
-        clip = beside
+    """Load clips: from `clip`, `data`, the directory of the checkpoint or the training data, the first that exists.
+
+    Args:
+        checkpoint: directory of the checkpoint.
+        data: dataset, or None.
+        clip: file of `write_clip`, or None; data must then be None.
+        trained_on: paths of the training data; paths that do not exist are ignored.
+        config: configuration of the model, for the length of the clips.
+
+    Returns:
+        One clip or more.
+
+    Raises:
+        UsageError: if there is nothing to start from, or it cannot be read.
+    """
+    bundled = checkpoint / CLIP
+    if clip is None and data is None and bundled.is_file():
+        clip = bundled
     if clip is not None:
         return (read_clip(clip),)
-    there = [data] if data else [path for path in map(Path, trained_on) if path.is_dir()]
-    if not there:
-        raise UsageError("where should play begin? Name a dataset, --data DIR, or a clip, --clip FILE")
-    return clips_of(there[0], config.dynamics.transformer.context + COMPARED)
+    datasets = [data] if data else [path for path in map(Path, trained_on) if path.is_dir()]
+    if not datasets:
+        raise UsageError("play needs recorded frames to start from: name a dataset, --data DIR, or a clip, --clip FILE")
+    return held_out_clips(datasets[0], config.dynamics.transformer.context + COMPARED)
 
 
-def clips_of(data: Path, length: int) -> tuple[RecordedClip, ...]:
-    """The middle of some held-out episodes of a dataset, of up to `length` frames each."""
+def held_out_clips(data: Path, length: int) -> tuple[RecordedClip, ...]:
+    """Load the middle of evenly spaced held-out episodes; of a single episode if there is no other.
+
+    Args:
+        data: directory of the dataset.
+        length: frames per clip, 1 or more; fewer if an episode is shorter.
+
+    Returns:
+        Up to `EPISODES` clips, at least one.
+
+    Raises:
+        UsageError: if the dataset cannot be read.
+    """
     try:
         dataset = Dataset.open(data)
         if len(dataset.episodes) > 1:
@@ -90,10 +128,21 @@ def clips_of(data: Path, length: int) -> tuple[RecordedClip, ...]:
 
 
 def on_device(model: Dreamer4, device: torch.device) -> Dreamer4:
-    """The model there, for use; with eager attention where its own needs a GPU and that is none."""
+    """Prepare a model for inference: device, evaluation mode, no gradients; the CPU gets eager attention for Triton's.
+
+    Args:
+        model: model on the CPU.
+        device: device to move it to.
+
+    Returns:
+        The model itself on a GPU, a copy on the CPU.
+
+    Raises:
+        UsageError: if the device is a GPU and there is none.
+    """
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UsageError("there is no CUDA device here: leave --device out, or say --device cpu")
+            raise UsageError("no CUDA device is available: omit --device, or use --device cpu")
         return model.to(device).eval().requires_grad_(False)
     tokenizer, dynamics = model.config.tokenizer, model.config.dynamics
     tokenizer = replace(tokenizer, encoder=_eager(tokenizer.encoder), decoder=_eager(tokenizer.decoder))
@@ -108,9 +157,9 @@ def _eager(config: TransformerConfig) -> TransformerConfig:
 
 
 def _middle(dataset: Dataset, episode: int, length: int) -> RecordedClip:
-    whole = dataset.episodes[episode]
-    length = min(length, whole.length)
-    clip = dataset.clip(episode, (whole.length - length) // 2, length)
+    record = dataset.episodes[episode]
+    length = min(length, record.length)
+    clip = dataset.clip(episode, (record.length - length) // 2, length)
     actions = {name: np.array(values) for name, values in clip.actions.items()}
     names = dataset.meta.get("action_names", {})
-    return RecordedClip(np.array(clip.frames), actions, np.array(clip.labelled), names, dataset.tasks[whole.task])
+    return RecordedClip(np.array(clip.frames), actions, np.array(clip.labelled), names, dataset.tasks[record.task])

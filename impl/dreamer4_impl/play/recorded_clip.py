@@ -1,4 +1,4 @@
-"""A recorded stretch of play: where the world model begins, and what came next when it was recorded.
+"""Recorded clips that the world model continues, and their file format.
 
 Row t holds what arrives together with frame t (A32): `actions[t]` is the action that led to it.
 """
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
-from dreamer4_impl.actions import Component
+from dreamer4_impl.layers.actions import Component
 from dreamer4_impl.play.errors import UsageError
 
 FORMAT: Final = "dreamer4-clip"
@@ -22,14 +22,17 @@ VERSION: Final = 1
 
 @dataclass(frozen=True)
 class RecordedClip:
-    """T frames and the actions that led to them.
+    """T recorded frames and the actions that led to them.
 
     Args:
-        frames: uint8.
-        actions: component name → values.
-        labelled: where an action is known.
-        names: component name → what its classes or switches are called, as far as that is known.
-        title: what was recorded.
+        frames: frames, T ≥ 1, uint8, (T, H, W, C).
+        actions: values by component, (T, …) each.
+        labelled: True where the action is known, bool, (T,).
+        names: names of the classes, switches or numbers, by component; components may be missing.
+        title: name of the recorded game.
+
+    Raises:
+        ValueError: if frames are not uint8 (T, H, W, C), or actions or labelled do not have T rows.
     """
 
     frames: UInt8[np.ndarray, "T H W C"]
@@ -39,28 +42,42 @@ class RecordedClip:
     title: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no recording."""
         if self.frames.ndim != 4 or self.frames.dtype != np.uint8 or not len(self.frames):
             raise ValueError(
-                f"frames must be uint8 (T, H, W, C), one or more; got {self.frames.dtype} {self.frames.shape}"
+                f"frames must be uint8 (T, H, W, C) with T ≥ 1; got {self.frames.dtype} {self.frames.shape}"
             )
         rows = {name: len(values) for name, values in {**self.actions, "labelled": self.labelled}.items()}
         if set(rows.values()) != {len(self.frames)}:
             raise ValueError(f"actions and labelled must have a row for each of {len(self.frames)} frames; got {rows}")
 
     def require_fit(self, components: Sequence[Component], frame: tuple[int, int, int]) -> None:
-        """Raise ValueError unless a model of frames (H, W, C) and of actions with these components can continue it."""
+        """Check that a model can continue the clip.
+
+        Args:
+            components: components of an action of the model.
+            frame: shape (H, W, C) of the frames of the model.
+
+        Raises:
+            ValueError: if the shapes of frames or actions differ from those of the model.
+        """
         if self.frames.shape[1:] != frame:
-            raise ValueError(f"the model's frames are {frame}, height, width and channels; got {self.frames.shape[1:]}")
-        expected = {part.name: part.shape(1, len(self.frames))[1:] for part in components}
-        got = {name: values.shape for name, values in self.actions.items()}
-        if got != expected:
-            raise ValueError(f"the model's actions have the shapes {expected}; got {got}")
+            raise ValueError(
+                f"frames must have the shape of the model, (H, W, C) = {frame}; got {self.frames.shape[1:]}"
+            )
+        expected = {c.name: c.shape(1, len(self.frames))[1:] for c in components}
+        actual = {name: values.shape for name, values in self.actions.items()}
+        if actual != expected:
+            raise ValueError(f"actions must have the shapes of the model, {expected}; got {actual}")
 
 
 def write_clip(path: Path, recording: RecordedClip) -> None:
-    """Write a recording as one compressed .npz file."""
-    names = {name: list(called) for name, called in recording.names.items()}
+    """Write a clip as a compressed .npz file.
+
+    Args:
+        path: the file, overwritten if it exists.
+        recording: the clip.
+    """
+    names = {component: list(classes) for component, classes in recording.names.items()}
     about = {"format": FORMAT, "version": VERSION, "title": recording.title, "names": names}
     actions = {f"action.{name}": values for name, values in recording.actions.items()}
     arrays = {"frames": recording.frames, "labelled": recording.labelled, "about": np.array(json.dumps(about))}
@@ -69,19 +86,29 @@ def write_clip(path: Path, recording: RecordedClip) -> None:
 
 
 def read_clip(path: Path) -> RecordedClip:
-    """Read what `write_clip` wrote; a sentence where it is something else."""
+    """Read a file of `write_clip`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The clip.
+
+    Raises:
+        UsageError: if the file does not exist, or is not a clip.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             return _recording({name: file[name] for name in file.files})
     except FileNotFoundError:
-        raise UsageError(f"{path} is not there") from None
+        raise UsageError(f"{path} does not exist") from None
     except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is no clip that `dreamer4-play --export` wrote: {error}") from None
+        raise UsageError(f"{path} is not a clip of `dreamer4-play --export`: {error}") from None
 
 
 def _recording(arrays: dict[str, np.ndarray]) -> RecordedClip:
     about = json.loads(str(arrays["about"]))
     if (about.get("format"), about.get("version")) != (FORMAT, VERSION):
-        raise ValueError(f"it must say {FORMAT} {VERSION}; got {about.get('format')} {about.get('version')}")
+        raise ValueError(f"format must be {FORMAT} {VERSION}; got {about.get('format')} {about.get('version')}")
     actions = {name.removeprefix("action."): array for name, array in arrays.items() if name.startswith("action.")}
     return RecordedClip(arrays["frames"], actions, arrays["labelled"], about["names"], about["title"])

@@ -1,8 +1,8 @@
-"""The HTTP server: answers this page and nobody else's.
+"""HTTP server of the page; refuses requests that come from other pages.
 
-A page from elsewhere that the same browser shows can send requests to localhost, and by a name that it lets point here
-(DNS rebinding) it could read the answers. So the name in `Host` must be one that cannot point elsewhere, `Origin` must
-be the page's own, and a body must be JSON, which no form can send.
+Any page in the same browser can send requests to localhost, and could read the responses under a host name that its
+owner redirects here (DNS rebinding). Therefore `Host` must be a name that cannot be redirected, `Origin` must be the
+page's own, and a body must be JSON, which a form cannot send.
 """
 
 import ipaddress
@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 from dreamer4_impl.play.api import Api, Reply, as_json
 from dreamer4_impl.play.errors import RequestError
 
-#: Bytes of the largest body that is read; an action takes some hundred.
+#: Maximum size of a body in bytes; an action takes about a hundred.
 BODY: Final = 2**16
-#: Name of the header that holds the state of a session.
+#: Header with the state of a session, JSON.
 STATE: Final = "Dreamer4-State"
 HEADERS: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -33,12 +33,15 @@ HEADERS: Final = {
 
 
 class PlayServer(ThreadingHTTPServer):
-    """Serves one world.
+    """Server of one world.
 
     Args:
-        host: the address to listen at.
-        port: 0 is any that is free; `url` says which.
-        api: what answers.
+        host: address to listen on.
+        port: port to listen on; 0 for any free port, see `url`.
+        api: handler of the requests.
+
+    Raises:
+        OSError: if the address is not available.
     """
 
     daemon_threads = True
@@ -49,39 +52,53 @@ class PlayServer(ThreadingHTTPServer):
         super().__init__((host, port), Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A page that was closed is no error of ours."""
+        """Report an error of a connection, except for a client that has disconnected.
+
+        Args:
+            request: socket of the connection.
+            client_address: address of the client.
+        """
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def url(self) -> str:
-        """Where the page is, seen from this machine."""
-        everywhere = self.host in ("0.0.0.0", "::", "")
-        host = "localhost" if everywhere else f"[{self.host}]" if ":" in self.host else self.host
+        """Address of the page on this machine.
+
+        Returns:
+            URL with the actual port.
+        """
+        all_addresses = self.host in ("0.0.0.0", "::", "")
+        host = "localhost" if all_addresses else f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.server_address[1]}/"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads a request, lets the Api answer it, and writes that; whatever goes wrong is a sentence in JSON."""
+    """Connects HTTP to the Api; errors are sent as a JSON object with the key `error`."""
 
     server: PlayServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "dreamer4-play", ""
     error_content_type, error_message_format = "application/json", '{"error": "%(message)s"}'
-    # Without it a small response waits for the acknowledgement of the one before.
+    # Otherwise a small response waits for the acknowledgement of the previous one.
     disable_nagle_algorithm = True
     timeout = 60
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Handle a GET request."""
         self._send(self._reply())
 
     def do_POST(self) -> None:
-        """Answer."""
+        """Handle a POST request."""
         self._send(self._reply())
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: there are many requests each second."""
+        """Log nothing, because there are many requests per second.
+
+        Args:
+            format: format of the message.
+            args: values of the message.
+        """
 
     def _reply(self) -> Reply:
         try:
@@ -89,21 +106,23 @@ class Handler(BaseHTTPRequestHandler):
             body = self._body() if self.command == "POST" else None
             return self.server.api.answer(self.command, urlsplit(self.path).path, body)
         except RequestError as error:
-            # What was not read would be taken for the next request.
+            # Otherwise an unread body would be parsed as the next request.
             self.close_connection = True
             return as_json({"error": str(error)}, error.status)
         except Exception as error:
             traceback.print_exc()
             self.close_connection = True
-            sentence = f"the server failed, its terminal says where: {type(error).__name__}: {error}"
-            return as_json({"error": sentence}, HTTPStatus.INTERNAL_SERVER_ERROR)
+            message = f"internal error, see the traceback in the terminal: {type(error).__name__}: {error}"
+            return as_json({"error": message}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _body(self) -> object:
         length, kind = self.headers["Content-Length"] or "", self.headers.get_content_type()
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
-            raise RequestError("a request needs Content-Length", HTTPStatus.LENGTH_REQUIRED)
+            raise RequestError("a POST request must have the header Content-Length", HTTPStatus.LENGTH_REQUIRED)
         if len(length) > 9 or int(length) > BODY:
-            raise RequestError(f"a body has at most {BODY} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise RequestError(
+                f"a body must have at most {BODY} bytes; got {length[:12]}", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            )
         if kind != "application/json":
             raise RequestError(f"a body must be application/json; got {kind}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         try:
@@ -126,28 +145,40 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def require_own_page(served: str, hosts: list[str] | None, origin: str | None) -> None:
-    """Raise RequestError unless a request is one of our own page's, or of no page at all.
+    """Check that a request comes from the page of this server, or from a client that is not a page.
 
     Args:
-        served: the host that the server was told to listen at.
-        hosts: the values of `Host`.
-        origin: the value of `Origin`, None where there is none.
+        served: host that the server listens on.
+        hosts: values of the header `Host`.
+        origin: value of the header `Origin`, or None.
 
-    >>> require_own_page("127.0.0.1", ["localhost:8000"], "http://localhost:8000")
+    Raises:
+        RequestError: if the host could be redirected by others, or the origin is another page.
+
+    Example:
+        >>> require_own_page("127.0.0.1", ["localhost:8000"], "http://localhost:8000")
     """
     host = hosts[0] if hosts and len(hosts) == 1 else ""
     if not is_fixed(name := _name(host), served):
-        sentence = f"Host must be localhost, an address or {served}, for other names could be made to point here"
-        raise RequestError(f"{sentence}; got {name!r}", HTTPStatus.FORBIDDEN)
+        allowed = f"localhost, an IP address or {served}, because other names can be redirected by DNS"
+        raise RequestError(f"Host must be {allowed}; got {name!r}", HTTPStatus.FORBIDDEN)
     if origin is not None and origin != f"http://{host}":
-        raise RequestError(f"requests of other pages are refused; got one of {origin}", HTTPStatus.FORBIDDEN)
+        raise RequestError(f"requests from other pages are refused; got Origin {origin}", HTTPStatus.FORBIDDEN)
 
 
 def is_fixed(name: str, served: str) -> bool:
-    """Whether no stranger's name server can make this name point here.
+    """Test for a host name that nobody else can redirect to this machine.
 
-    >>> is_fixed("::1", "127.0.0.1"), is_fixed("rebound.example", "127.0.0.1")
-    (True, False)
+    Args:
+        name: host name of a request.
+        served: host that the server listens on.
+
+    Returns:
+        True for an IP address, localhost and the host of the server.
+
+    Example:
+        >>> is_fixed("::1", "127.0.0.1"), is_fixed("rebound.example", "127.0.0.1")
+        (True, False)
     """
     try:
         ipaddress.ip_address(name)

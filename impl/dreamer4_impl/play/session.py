@@ -1,4 +1,4 @@
-"""One person's play: a decoder, where it is, and the way back."""
+"""One interactive session: decoder, current frame, undo history."""
 
 import time
 from collections import deque
@@ -8,23 +8,31 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from dreamer4_impl.cache import Cache
-from dreamer4_impl.decoder import FrameDecoder
+from dreamer4_impl.attention.cache import Cache
+from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.play.action import read_action
 from dreamer4_impl.play.errors import RequestError
 from dreamer4_impl.play.picture import png, quantised
 from dreamer4_impl.play.world import World
 
-#: How far undo goes back: as many frames as fit in so many bytes on the device, one at least, and so many at most.
+#: Memory limit of the undo history on the device, in bytes; at least one frame is stored.
 UNDO_BYTES: Final = 2**28
+#: Maximum length of the undo history, in frames.
 UNDO_FRAMES: Final = 128
-#: What every generator of torch takes.
+#: Seeds are in [0, SEEDS), which every generator of PyTorch accepts.
 SEEDS: Final = 2**31
 
 
 @dataclass(frozen=True)
-class Moment:
-    """All that makes the frames after it: undo goes back to it, and the same action leads to the same frame again."""
+class Snapshot:
+    """State that determines all later frames.
+
+    Args:
+        frame: index of the frame, 0 at the start.
+        picture: the frame as PNG.
+        caches: caches of the decoder.
+        generator: state of the generator of the noise.
+    """
 
     frame: int
     picture: bytes
@@ -33,13 +41,16 @@ class Moment:
 
 
 class Session:
-    """A world model that one person steps through, from the recorded beginning of a clip.
+    """Interactive session that generates frames after the context of a recorded clip. Not thread-safe.
 
     Args:
-        world: shared with others; nothing in it changes.
-        clip, seed, steps: as for `reset`.
+        world: model and recordings; shared by all sessions.
+        clip: index of the recording.
+        seed: seed of the noise, in [0, 2³¹).
+        steps: K, a power of two up to k_max.
 
-    Not for several threads at once.
+    Raises:
+        RequestError: if an argument is out of range.
     """
 
     def __init__(self, world: World, clip: int, seed: int, steps: int) -> None:
@@ -48,53 +59,68 @@ class Session:
         self.reset(clip, seed, steps)
 
     def reset(self, clip: int, seed: int, steps: int) -> None:
-        """Back to the beginning.
+        """Return to the last context frame of a recording and clear the undo history.
 
         Args:
-            clip: number of the recording.
-            seed: of the noise, from 0 to 2³¹ − 1.
-            steps: K.
+            clip: index of the recording.
+            seed: seed of the noise, in [0, 2³¹).
+            steps: K, a power of two up to k_max.
+
+        Raises:
+            RequestError: if an argument is out of range; the session is then unchanged.
         """
         if not 0 <= seed < SEEDS:
-            raise RequestError(f"seed must be a number from 0 to {SEEDS - 1}; got {seed!r}")
+            raise RequestError(f"seed must be an integer from 0 to {SEEDS - 1}; got {seed!r}")
         recording, decoder = self.world.recording(clip), self._decoder(steps)
         self.clip, self.seed, self.decoder = clip, seed, decoder
         self.generator.manual_seed(seed)
         self.decoder.start(*self.world.beginning(clip))
-        self.past: deque[Moment] = deque(maxlen=self._undo_frames())
+        self.past: deque[Snapshot] = deque(maxlen=self._undo_frames())
         self.frame, self.milliseconds = 0, 0.0
         self.picture = png(recording.frames[self.world.context(recording) - 1])
 
     def step(self, action: object, steps: int | None = None) -> None:
-        """One frame on.
+        """Generate the next frame.
 
         Args:
-            action: as the page sends it; None is the recorded one, as long as there are any.
-            steps: K from this frame on; None leaves it.
+            action: JSON value of the request, see `read_action`; None for the recorded action.
+            steps: K from this frame on; None for the current K.
+
+        Raises:
+            RequestError: if an argument is invalid or the recording has ended; the session is then unchanged.
         """
-        given = self._recorded_action() if action is None else self._read(action)
+        components = self._recorded_action() if action is None else self._read(action)
         if steps is not None and steps != self.decoder.num_steps:
             decoder = self._decoder(steps)
             decoder.restore(self.decoder.save())
             self.decoder = decoder
-        self.past.append(self._moment())
-        began = time.perf_counter()
-        frame = quantised(self.decoder.step(given)[0])
-        self.milliseconds = 1e3 * (time.perf_counter() - began)
+        self.past.append(self._snapshot())
+        start = time.perf_counter()
+        frame = quantised(self.decoder.step(components)[0])
+        self.milliseconds = 1e3 * (time.perf_counter() - start)
         self.frame, self.picture = self.frame + 1, png(frame)
 
     def undo(self) -> None:
-        """One frame back."""
+        """Return to the previous frame; equal actions then generate equal frames.
+
+        Raises:
+            RequestError: if the undo history is empty.
+        """
         if not self.past:
-            raise RequestError("there is nothing to undo: Reset goes back to the beginning")
-        moment = self.past.pop()
-        self.frame, self.picture = moment.frame, moment.picture
-        self.decoder.restore(moment.caches)
-        self.generator.set_state(moment.generator)
+            raise RequestError("there is nothing to undo; Reset returns to the first frame")
+        snapshot = self.past.pop()
+        self.frame, self.picture = snapshot.frame, snapshot.picture
+        self.decoder.restore(snapshot.caches)
+        self.generator.set_state(snapshot.generator)
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where it is, as JSON; `recorded` counts the recorded frames that are still to come."""
+        """State of the session for the page.
+
+        Returns:
+            JSON object; `undo` is the number of frames that can be undone, `recorded` the number of recorded frames
+            after the current one, `milliseconds` the time of the decoder for the current frame.
+        """
         return {
             "frame": self.frame,
             "undo": len(self.past),
@@ -112,8 +138,8 @@ class Session:
         model = self.world.model
         return FrameDecoder(model.dynamics, num_steps=steps, generator=self.generator, tokenizer=model.tokenizer)
 
-    def _moment(self) -> Moment:
-        return Moment(self.frame, self.picture, self.decoder.save(), self.generator.get_state())
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self.frame, self.picture, self.decoder.save(), self.generator.get_state())
 
     def _undo_frames(self) -> int:
         size = sum(cache.keys.nbytes + cache.values.nbytes for cache in self.decoder.save())
@@ -126,6 +152,6 @@ class Session:
         recording = self.world.recording(self.clip)
         row = self.world.context(recording) + self.frame
         if row >= len(recording.frames):
-            raise RequestError("the recording has ended: choose the actions yourself, or Reset")
+            raise RequestError("the recording has ended: choose the actions, or press Reset")
         actions = self.world.recorded_actions(recording, slice(row, row + 1))
-        return {name: None if part is None else part[:, 0] for name, part in actions.items()}
+        return {name: None if values is None else values[:, 0] for name, values in actions.items()}

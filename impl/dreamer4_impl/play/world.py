@@ -1,4 +1,4 @@
-"""What is played in: a trained model, and recordings that it continues."""
+"""The played model with the recordings that it continues."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,24 +8,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamer4_impl.actions import LABELLED, Binary, Component, Continuous
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.layers.actions import LABELLED, Binary, Component, Continuous
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.play.controls import controls
 from dreamer4_impl.play.errors import RequestError, UsageError
 from dreamer4_impl.play.recorded_clip import RecordedClip
 
-#: Frames that are encoded at once, so that the length of a context does not decide how much memory that takes.
+#: Frames per pass of the encoder, which bounds the memory for long contexts.
 BLOCK: Final = 16
 
 
 @dataclass(frozen=True)
 class World:
-    """A model and the recordings that it can continue.
+    """Model and recordings; shared by all sessions.
 
     Args:
-        model: in evaluation mode, of one dtype and on one device.
-        recordings: one or more, with frames and actions as the model has them.
-        name: to show.
+        model: model in evaluation mode, of one dtype and on one device.
+        recordings: one clip or more, with the frames and actions of the model.
+        name: name to show on the page.
+
+    Raises:
+        UsageError: if a recording does not fit the model, there is none, or the frames cannot be shown.
     """
 
     model: Dreamer4
@@ -34,13 +37,14 @@ class World:
     _latents: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse recordings that the model cannot continue, and frames that cannot be shown."""
         config = self.model.config.tokenizer
         frame = (config.height, config.width, config.channels)
         if config.channels not in (1, 3):
-            raise UsageError(f"frames of 1 channel, grey, or 3, RGB, can be shown; the model's have {config.channels}")
+            raise UsageError(
+                f"the model must have frames of 1 channel (grey) or 3 channels (RGB); got {config.channels}"
+            )
         if not self.recordings:
-            raise UsageError("there is no recording to begin from")
+            raise UsageError("there is no recording to start from")
         for recording in self.recordings:
             try:
                 recording.require_fit(self.components, frame)
@@ -49,17 +53,29 @@ class World:
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """What an action consists of."""
+        """Components of an action.
+
+        Returns:
+            The components of the dynamics; empty for a model without actions.
+        """
         return self.model.config.dynamics.actions
 
     @property
     def parameter(self) -> Tensor:
-        """One that tells the dtype and device of all."""
+        """First parameter, whose dtype and device all parameters share.
+
+        Returns:
+            The parameter.
+        """
         return next(self.model.parameters())
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the page shows, as JSON."""
+        """Description of the world for the page.
+
+        Returns:
+            JSON object; `clips` holds the number of recorded frames after the context of each clip.
+        """
         config = self.model.config
         return {
             "name": self.name,
@@ -72,32 +88,65 @@ class World:
         }
 
     def recording(self, clip: int) -> RecordedClip:
-        """The recording of this number, from 0."""
+        """Look up a recording.
+
+        Args:
+            clip: index of the recording.
+
+        Returns:
+            The recording.
+
+        Raises:
+            RequestError: if there is no such recording.
+        """
         if not 0 <= clip < len(self.recordings):
-            raise RequestError(f"clip must be a number from 0 to {len(self.recordings) - 1}; got {clip!r}")
+            raise RequestError(f"clip must be an integer from 0 to {len(self.recordings) - 1}; got {clip!r}")
         return self.recordings[clip]
 
     def context(self, recording: RecordedClip) -> int:
-        """How many of its frames the model is shown: what a time layer sees, but for one frame to compare with."""
+        """Number of leading frames of a recording that are context; at least one frame remains if there are two.
+
+        Args:
+            recording: the recording.
+
+        Returns:
+            Frames, at most the context length of the dynamics, 1 or more.
+        """
         return max(1, min(self.model.config.dynamics.transformer.context, len(recording.frames) - 1))
 
     def beginning(self, clip: int) -> tuple[Float[Tensor, "1 T S D"], dict[str, Tensor | None]]:
-        """Latents and actions of the frames that the model is shown."""
+        """Latents and actions of the context; latents are encoded once per recording.
+
+        Args:
+            clip: index of the recording.
+
+        Returns:
+            Latents, (1, T, S, D), and actions as in `recorded_actions`.
+
+        Raises:
+            RequestError: if there is no such recording.
+        """
         recording = self.recording(clip)
         if clip not in self._latents:
             self._latents[clip] = self._encode(recording)
         return self._latents[clip], self.recorded_actions(recording, slice(self.context(recording)))
 
     def recorded_actions(self, recording: RecordedClip, rows: slice) -> dict[str, Tensor | None]:
-        """The actions that led to these frames, (1, T, …) each, and where one is known."""
+        """Actions that led to a range of frames.
+
+        Args:
+            recording: the recording.
+            rows: the range of frames.
+
+        Returns:
+            Components, (1, T, …) each, int64 or float32, and `labelled`, bool, (1, T).
+        """
         device = self.parameter.device
         actions: dict[str, Tensor | None] = {LABELLED: torch.tensor(recording.labelled[rows], device=device)[None]}
         for component in self.components:
-            switches = isinstance(component, Binary | Continuous)
-            dtype = torch.float32 if switches else torch.int64
-            actions[component.name] = torch.tensor(recording.actions[component.name][rows], dtype=dtype, device=device)[
-                None
-            ]
+            values = recording.actions[component.name][rows]
+            dtype = torch.float32 if isinstance(component, Binary | Continuous) else torch.int64
+            actions[component.name] = torch.tensor(values, dtype=dtype, device=device)[None]
         return actions
 
     @torch.no_grad()

@@ -1,1 +1,1 @@
-"""Training: the phases of Algorithm 1 by command, from one CPU to many GPUs (extra `train`)."""
+"""Training: the phases of Algorithm 1, from one CPU to many GPUs (extra `train`)."""

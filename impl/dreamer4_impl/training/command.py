@@ -1,4 +1,4 @@
-"""The command `dreamer4-train`: one phase of Algorithm 1 on recorded play."""
+"""The command `dreamer4-train`: trains one phase of Algorithm 1 on recorded play."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dreamer4_impl.training.launch import Launch
-    from dreamer4_impl.training.loop import Outcome
+from dreamer4_impl.checkpoints.names import PHASES, preset_documents
 
-PHASES = ("tokenizer", "dynamics", "agent", "imagine")
+if TYPE_CHECKING:
+    from dreamer4_impl.training.launch import TrainingRun
+    from dreamer4_impl.training.loop import Outcome
 
 DESCRIPTION = """\
 Trains one phase of Dreamer 4 on recorded play, in the order of the paper:
@@ -24,7 +24,7 @@ Trains one phase of Dreamer 4 on recorded play, in the order of the paper:
   agent       behaviour cloning and rewards, while the dynamics train on       Eq. 7 and 9
   imagine     the policy in the world model's imagination                      Eq. 10 and 11, the world model frozen
 
-A run is a directory: checkpoints, metrics.jsonl, log.txt, TensorBoard. It can be killed at any moment and continued.
+A run is a directory with checkpoints, metrics.jsonl, log.txt and TensorBoard. It can be killed at any time and resumed.
 """
 
 EPILOG = """\
@@ -34,34 +34,44 @@ examples:
   dreamer4-train agent PRESET --data breakout --init runs/dynamics --run runs/agent
   dreamer4-train imagine PRESET --data breakout --init runs/agent --run runs/imagine
 
-  dreamer4-train dynamics --run runs/dynamics --resume                         continues, with the settings it had
-  dreamer4-train dynamics --run runs/dynamics --resume --set steps=20000       and goes on for longer
-  dreamer4-train tokenizer mine.toml --data breakout --run r --dry-run         says what would be trained
+  dreamer4-train dynamics --run runs/dynamics --resume                         continues with the same settings
+  dreamer4-train dynamics --run runs/dynamics --resume --set steps=20000       continues for more steps
+  dreamer4-train tokenizer mine.toml --data breakout --run r --dry-run         prints what would be trained
   dreamer4-train tokenizer PRESET --data a b --run r --set optimiser.learning_rate=1e-4 --set execution.compile=inductor
 
-  torchrun --nproc-per-node 8 --no-python -- dreamer4-train dynamics ...       on 8 GPUs; a model that does not fit on
-                                                                               one: --set execution.distributed=fsdp
-  tensorboard --logdir runs                                                    curves
+  torchrun --nproc-per-node 8 --no-python -- dreamer4-train dynamics ...       8 GPUs; for a model that is too large for
+                                                                               one, --set execution.distributed=fsdp
+  tensorboard --logdir runs                                                    shows curves
 
 configuration:
-  CONFIG is a TOML document or one of the presets: {presets}.
-  Later layers win: the preset of the model or the model of --init; the data (size of a frame, actions, tasks); the
-  document; its table [only.PHASE]; --set. --dry-run prints the result.
+  CONFIG is a TOML document or one of the presets {presets}.
+  Layers of rising priority: preset of the model or model of --init; data (size of a frame, actions, tasks); CONFIG;
+  its table [only.PHASE]; --set. --dry-run prints the result.
 
 exit status:
-  0          all steps are done
-  1          stopped: a loss is no number, or the last checkpoint could not be written
-  2          a mistake in the command line, the configuration, the data or a checkpoint
+  0          all steps completed
+  1          a loss is NaN or infinite, or the last checkpoint could not be written
+  2          wrong command line or configuration, or data or a checkpoint that cannot be used
   130, 143   stopped by SIGINT or SIGTERM, with a checkpoint; --resume continues
 """
 
 
 class UsageError(ValueError):
-    """What was typed cannot be done; the message is a sentence."""
+    """The command line, configuration, data or checkpoint cannot be used; the message says why."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
+    """Run the command `dreamer4-train`.
+
+    Args:
+        argv: arguments; None takes those of the process.
+
+    Returns:
+        Exit status, as listed in the help text.
+
+    Raises:
+        SystemExit: after `--help` and for arguments that cannot be parsed.
+    """
     options = _parser().parse_args(argv)
     try:
         return _run(options)
@@ -69,27 +79,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dreamer4-train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("dreamer4-train: interrupted; the checkpoints are as they were", file=sys.stderr)
+        print("dreamer4-train: interrupted; existing checkpoints are unchanged", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    presets = sorted(path.stem for path in (Path(__file__).parent / "presets").glob("*.toml"))
     parser = argparse.ArgumentParser(
         "dreamer4-train",
         description=DESCRIPTION,
-        epilog=EPILOG.format(presets=", ".join(presets) or "none"),
+        epilog=EPILOG.format(presets=" and ".join(preset_documents())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("phase", metavar="PHASE", choices=PHASES, help=", ".join(PHASES))
-    add("config", metavar="CONFIG", nargs="?", help="a TOML document, or a preset by name")
-    add("--data", metavar="DIR", nargs="+", default=[], help="datasets of dreamer4-record; several are one")
-    add("--run", metavar="DIR", type=Path, required=True, help="where the run is kept")
-    add("--init", metavar="RUN", help="start from the weights of an earlier phase, a run or one of its checkpoints")
-    add("--set", metavar="KEY=VALUE", action="append", default=[], help="a setting, such as batches.size=8")
-    add("--resume", action="store_true", help="continue the run from its newest good checkpoint")
-    add("--dry-run", action="store_true", help="print the configuration and what is trained, and train nothing")
+    add("config", metavar="CONFIG", nargs="?", help="TOML document or name of a preset")
+    add("--data", metavar="DIR", nargs="+", default=[], help="datasets of dreamer4-record; several are joined")
+    add("--run", metavar="DIR", type=Path, required=True, help="directory of the run")
+    add("--init", metavar="RUN", help="run or checkpoint of an earlier phase to start from")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="change a setting, such as batches.size=8")
+    add("--resume", action="store_true", help="continue the run from its newest undamaged checkpoint")
+    add("--dry-run", action="store_true", help="print the configuration and the trained modules, and exit")
     return parser
 
 
@@ -97,38 +106,36 @@ def _run(options: argparse.Namespace) -> int:
     with _usage():
         from dreamer4_impl.training.launch import resume, start
 
-        launch = resume(options) if options.resume else start(options)
+        run = resume(options) if options.resume else start(options)
         if options.dry_run:
-            print(launch.describe())
+            print(run.describe())
             return 0
-    return _train(launch)
+    return _train(run)
 
 
-def _train(launch: Launch) -> int:
+def _train(run: TrainingRun) -> int:
     from dreamer4_impl.training.distributed import processes
     from dreamer4_impl.training.loop import NotFiniteError
 
-    with processes(launch.settings.execution) as members:
+    with processes(run.settings.execution) as members:
         with _usage():
-            trainer = launch.trainer(members)
+            trainer = run.trainer(members)
         try:
             outcome = trainer.run()
         except NotFiniteError as error:
-            trainer.log.say(f"dreamer4-train: {error}")
+            trainer.log.write(f"dreamer4-train: {error}")
             return 1
-        trainer.log.say(_ending(outcome, launch))
+        trainer.log.write(_summary(outcome, run))
         return _status(outcome)
 
 
-def _ending(outcome: Outcome, launch: Launch) -> str:
-    state = f"step {outcome.step} of {launch.settings.steps}"
+def _summary(outcome: Outcome, run: TrainingRun) -> str:
+    state = f"step {outcome.step} of {run.settings.steps}"
     if not outcome.saved:
-        return f"ended after {state}, and its checkpoint could not be written: make room, then --resume from an earlier one"
+        return f"ended after {state} without its checkpoint: free disk space, then --resume from an earlier checkpoint"
     if outcome.stopped:
-        return (
-            f"stopped by {outcome.stopped} after {state}, with a checkpoint; continue with --run {launch.run} --resume"
-        )
-    return f"done: {state}; the checkpoints are in {launch.run}"
+        return f"stopped by {outcome.stopped} after {state}, with a checkpoint; continue with --run {run.run} --resume"
+    return f"done: {state}; checkpoints are in {run.run}"
 
 
 def _status(outcome: Outcome) -> int:
@@ -136,8 +143,8 @@ def _status(outcome: Outcome) -> int:
         return 1
     if outcome.stopped is None:
         return 0
-    known = outcome.stopped in signal.Signals.__members__
-    return 128 + (signal.Signals[outcome.stopped] if known else signal.SIGTERM)
+    is_signal = outcome.stopped in signal.Signals.__members__
+    return 128 + (signal.Signals[outcome.stopped] if is_signal else signal.SIGTERM)
 
 
 @contextmanager

@@ -1,34 +1,33 @@
-"""One command for one process and for many: DistributedDataParallel or FSDP2 under `torchrun`.
+"""One process or many: DistributedDataParallel or FSDP2 under `torchrun`.
 
-A phase calls parts of the model, not its `forward`, so what is wrapped is a module whose forward is a phase's losses: both
-engines then see every parameter that is used, once in a step. FSDP2 shards it as one unit. Sharding every block would
-need all processes to call each block equally often, and they do not: images, clips and relevant sequences are calls of
-their own, and not every process has all of them.
+A phase calls components of the model, not its `forward`. The engines therefore wrap a module whose forward calls a function
+of the phase, so that they see every parameter. FSDP2 shards this module as one unit: sharding each block separately would
+require that all processes call each block equally often.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.phase import PartialMean, Phase
-from dreamer4_impl.training.settings import Execution
+from dreamer4_impl.checkpoints.settings import Execution
+from dreamer4_impl.models.dreamer4 import Dreamer4
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all that train together.
+    """This process and the number of all processes that train together.
 
     Args:
-        device: where it computes.
-        rank, world: its number, and how many there are.
+        device: device on which it computes.
+        rank: index of this process, in [0, world).
+        world: number of processes.
 
     >>> Processes(torch.device("cpu")).samples(3)
     [0, 1, 2]
@@ -40,21 +39,46 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes and speaks."""
+        """True on rank 0, the only process that writes files and logs.
+
+        Returns:
+            True on rank 0.
+        """
         return self.rank == 0
 
     def samples(self, batch: int) -> list[int]:
-        """Its samples of a global batch: sample i belongs to process i mod world."""
+        """Samples of a global batch that belong to this process: sample i belongs to process i mod world.
+
+        Args:
+            batch: B, samples of the global batch.
+
+        Returns:
+            Indices in [0, B), ascending.
+        """
         return list(range(self.rank, batch, self.world))
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
+        """Sum a tensor over all processes; all of them must call it.
+
+        Args:
+            values: any shape, on the device; changed in place.
+
+        Returns:
+            The tensor itself.
+        """
         if self.world > 1:
             dist.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in some process."""
+        """Combine a flag of all processes by "or"; all of them must call it.
+
+        Args:
+            flag: flag of this process.
+
+        Returns:
+            True if it is true in at least one process.
+        """
         if self.world == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
@@ -62,7 +86,17 @@ class Processes:
 
 @contextmanager
 def processes(execution: Execution) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, or be the only one."""
+    """Join the processes that `torchrun` started, if it did.
+
+    Args:
+        execution: device of the run.
+
+    Returns:
+        Context whose value describes this process; it leaves the process group at the end.
+
+    Raises:
+        ValueError: if the device is unknown or not available.
+    """
     device, world = choose_device(execution.device), int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Processes(device)
@@ -78,10 +112,20 @@ def processes(execution: Execution) -> Iterator[Processes]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this name; "auto" is CUDA where there is one.
+    """Device by name.
 
-    >>> choose_device("cpu")
-    device(type='cpu')
+    Args:
+        name: "auto" is "cuda" if a GPU is available, else "cpu".
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: if the device is unknown or not available.
+
+    Example:
+        >>> choose_device("cpu")
+        device(type='cpu')
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,77 +134,117 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"execution.device must be 'auto', 'cpu' or 'cuda'; got {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("execution.device is 'cuda', and PyTorch sees no GPU here: take 'cpu' or 'auto'")
+        raise ValueError("execution.device is 'cuda', but PyTorch finds no GPU: use 'cpu' or 'auto'")
     return device
 
 
-class Losses(nn.Module):
-    """The losses of a phase as a module, so that PyTorch's engines can wrap it.
+class TrainedModel(nn.Module):
+    """The model as a module that PyTorch's engines can wrap.
 
     Args:
         model: the whole model.
-        phase: whose losses they are.
     """
 
-    def __init__(self, model: Dreamer4, phase: Phase) -> None:
+    def __init__(self, model: Dreamer4) -> None:
         super().__init__()
         self.model = model
-        # The tuple hides it from torch, which would take a phase's companions for parts of the model.
-        self._phase = (phase,)
 
-    def forward(self, batch: Batch, step: int, indices: Sequence[int]) -> tuple[dict[str, PartialMean], Tensor]:
-        """The phase's means, and a zero that depends on every trained parameter.
+    def forward(self, compute: Callable[..., Any], *arguments: Any) -> tuple[Any, Tensor]:
+        """Call a function with the model, whose parameters are complete inside this call only.
 
-        Added to the loss, it gives a gradient to what these samples do not use, as both engines expect.
+        Args:
+            compute: function of the model and the arguments, such as `Phase.means`.
+            arguments: its further arguments.
+
+        Returns:
+            Its result, and a zero that depends on every trained parameter: added to the loss, it gives a gradient to
+            parameters that these samples do not use, as both engines require.
         """
-        means = self._phase[0].means(self.model, batch, step, indices)
-        return means, sum_of_trained(self) * 0
+        return compute(self.model, *arguments), sum_of_trained(self) * 0
 
 
 def sum_of_trained(module: nn.Module) -> Tensor:
-    """The sum of all parameters with a gradient.
+    """Sum all parameters with a gradient.
 
-    >>> sum_of_trained(nn.Linear(2, 2)).shape
-    torch.Size([])
+    Args:
+        module: has at least one.
+
+    Returns:
+        Scalar.
+
+    Example:
+        >>> sum_of_trained(nn.Linear(2, 2)).shape
+        torch.Size([])
     """
     return torch.stack([p.sum() for p in module.parameters() if p.requires_grad]).sum()
 
 
-def distribute(losses: Losses, processes: Processes, execution: Execution) -> nn.Module:
-    """The losses as they are, or in the engine that the settings name. FSDP2 replaces the parameters in place."""
+def distribute(model: TrainedModel, processes: Processes, execution: Execution) -> nn.Module:
+    """Wrap the model in the engine that the settings name.
+
+    Args:
+        model: the model on the device of this process; FSDP2 replaces its parameters in place.
+        processes: processes that train together.
+        execution: names the engine, "ddp" or "fsdp".
+
+    Returns:
+        The model itself for a single process, else the engine.
+    """
     if processes.world == 1:
-        return losses
+        return model
     if execution.distributed == "ddp":
         index = [processes.device.index] if processes.device.type == "cuda" else None
-        return DistributedDataParallel(losses, device_ids=index)
-    # Imported where they are used: one process alone starts a second earlier without them.
+        return DistributedDataParallel(model, device_ids=index)
+    # Imported late: a single process starts a second earlier without them.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    fully_shard(losses, mesh=init_device_mesh(processes.device.type, (processes.world,)))
-    return losses
+    fully_shard(model, mesh=init_device_mesh(processes.device.type, (processes.world,)))
+    return model
 
 
-def gradients_stay_here(engine: nn.Module) -> AbstractContextManager[object]:
-    """For all micro-batches but the last: DDP waits with its exchange. FSDP2 exchanges each time and saves the memory."""
+def delayed_gradient_exchange(engine: nn.Module) -> AbstractContextManager[object]:
+    """Context for all micro-batches except the last, in which DDP does not exchange gradients.
+
+    Args:
+        engine: result of `distribute`.
+
+    Returns:
+        The context; without effect for FSDP2, which exchanges each time and saves memory.
+    """
     return engine.no_sync() if isinstance(engine, DistributedDataParallel) else nullcontext()
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded, in every process; all of them call it.
+def gathered(tensor: Tensor) -> Tensor:
+    """Gather a tensor that may be sharded; all processes must call it.
 
-    >>> whole(torch.ones(2))
-    tensor([1., 1.])
+    Args:
+        tensor: any shape.
+
+    Returns:
+        The complete tensor in every process.
+
+    Example:
+        >>> gathered(torch.ones(2))
+        tensor([1., 1.])
     """
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return full
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, sharded as another one is.
+    """Shard a complete tensor.
 
-    >>> shard_like(torch.ones(2), like=torch.zeros(2))
-    tensor([1., 1.])
+    Args:
+        tensor: any shape.
+        like: tensor of the same shape that may be sharded.
+
+    Returns:
+        The tensor with the sharding of `like`.
+
+    Example:
+        >>> shard_like(torch.ones(2), like=torch.zeros(2))
+        tensor([1., 1.])
     """
     if not hasattr(like, "full_tensor"):
         return tensor

@@ -1,36 +1,37 @@
-"""One step's gradients, the same for any number of processes and micro-batches.
+"""Gradients of one step, the same for any number of processes and micro-batches.
 
     mean_k = Σ total_k / Σ count_k,   term_j = terms(mean)_j,   loss = combine(term_j / RMS_j)
 
-The running RMS takes the step's own values in before it divides (A24), so the divisors are known only when all micro-batches
-are through. With one micro-batch that is before its gradient. With several, a phase whose only term is one of its means
-gets its gradient scaled at the end; any other first goes through the micro-batches without gradient.
+The counts follow from the inputs, and the running RMS is the estimate from before the step (A24). Both are known before
+the first loss, so each micro-batch goes through the network once, and its share of the gradient is final. Only a term
+without an estimate, in the first step, is computed beforehand, in a pass without gradient.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.training.distributed import Processes, gradients_stay_here
-from dreamer4_impl.training.phase import PartialMean, Phase
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.training.distributed import Processes, delayed_gradient_exchange
+from dreamer4_impl.training.phase import AnyPhase, PartialMean
 
-#: Clips of some samples, and the samples' numbers.
-Part = tuple[Batch, Sequence[int]]
+MicroBatch: TypeAlias = tuple[Batch, Sequence[int]]
+"""Clips of some samples, and the indices of these samples in the global batch."""
 
 
 @dataclass(frozen=True)
-class Values:
-    """What a step came to, over all processes; scalars on the device.
+class StepValues:
+    """Results of a step over all processes; scalars on the device, without gradient.
 
     Args:
-        means: those of the phase; NaN where nothing was there to count.
-        terms: loss terms before they were normalised; 0 where nothing was there.
-        loss: of the normalised terms.
+        means: means of the phase; NaN where there is nothing to count.
+        terms: loss terms before normalisation; 0 where there is nothing to count.
+        loss: loss of the normalised terms.
     """
 
     means: Mapping[str, Tensor]
@@ -39,20 +40,20 @@ class Values:
 
 
 class Gradients:
-    """Leaves the gradients of a step's loss in the parameters.
+    """Computes the gradient of a step's loss and leaves it in the parameters.
 
     Args:
-        phase: whose loss it is.
-        engine: `Losses`, wrapped or not.
-        normalise: the running RMS of the phase's terms, on the device.
-        processes: that train together.
-        autocast: makes the context in which losses are computed.
-        scaler: of the loss, where it is float16.
+        phase: phase whose loss it is.
+        engine: `TrainedModel`, as it is or wrapped by DistributedDataParallel or FSDP2.
+        normalise: running RMS of the phase's terms, on the device.
+        processes: processes that train together.
+        autocast: creates the context in which losses are computed.
+        scaler: scaler of the loss for float16; None for none.
     """
 
     def __init__(
         self,
-        phase: Phase,
+        phase: AnyPhase,
         engine: nn.Module,
         normalise: RunningRMS,
         processes: Processes,
@@ -62,79 +63,73 @@ class Gradients:
         self.phase, self.engine, self.normalise, self.processes = phase, engine, normalise, processes
         self.autocast = autocast
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
+        self._estimated = False
 
-    def __call__(self, step: int, parts: Sequence[Part]) -> Values:
-        """Go through this process's micro-batches of a step."""
-        if len(parts) == 1:
-            return self._at_once(step, parts[0])
-        return self._scaled_at_the_end(step, parts) if self.phase.one_mean else self._in_two_passes(step, parts)
+    def __call__(self, step: int, micro_batches: Sequence[MicroBatch]) -> StepValues:
+        """Compute the gradient of a step, and update the running RMS.
 
-    def _at_once(self, step: int, part: Part) -> Values:
-        found, zero = self._forward(step, part)
-        whole = self._sum([found])
-        values, scales = self._values(whole)
-        self._backward(self._loss(found, whole, scales) + zero)
-        return values
+        Args:
+            step: from 0.
+            micro_batches: micro-batches of this process, at least one, on the device.
 
-    def _in_two_passes(self, step: int, parts: Sequence[Part]) -> Values:
-        with torch.no_grad():
-            whole = self._sum([self._forward(step, part)[0] for part in parts])
-        values, scales = self._values(whole)
-        for number, part in enumerate(parts, start=1):
-            with nullcontext() if number == len(parts) else gradients_stay_here(self.engine):
-                found, zero = self._forward(step, part)
-                self._backward(self._loss(found, whole, scales) + zero)
-        return values
+        Returns:
+            Values of the step before the optimiser changes the weights.
+        """
+        with self.autocast(), torch.no_grad():
+            prepared = [self.engine(self.phase.inputs, batch, step, indices)[0] for batch, indices in micro_batches]
+        counts = self._sum([counts for _, counts in prepared])
+        divisors = self._divisors([inputs for inputs, _ in prepared])
+        totals = []
+        for number, (inputs, _) in enumerate(prepared, start=1):
+            with nullcontext() if number == len(prepared) else delayed_gradient_exchange(self.engine):
+                totals.append(self._backward(inputs, counts, divisors))
+        return self._values(totals, divisors)
 
-    def _scaled_at_the_end(self, step: int, parts: Sequence[Part]) -> Values:
-        """The gradient of the sum, then divided by what it turns out to be divided by."""
-        (name,), found = self.phase.term_names, []
-        for number, part in enumerate(parts, start=1):
-            with nullcontext() if number == len(parts) else gradients_stay_here(self.engine):
-                means, zero = self._forward(step, part)
-                self._backward(means[name].total + zero)
-                found.append({key: PartialMean(*(value.detach() for value in mean)) for key, mean in means.items()})
-        whole = self._sum(found)
-        values, scales = self._values(whole)
-        one = PartialMean(torch.ones_like(scales[name]), torch.ones_like(scales[name]))
-        factor = self._loss(dict.fromkeys(whole, one), whole, scales)
-        torch._foreach_mul_([p.grad for p in self.engine.parameters() if p.grad is not None], factor.item())
-        return values
+    def _divisors(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
+        # The flag saves a host synchronisation in every step after the first.
+        self._estimated = self._estimated or bool(self.normalise.weight.all())
+        first: Mapping[str, Tensor] = {}
+        if not self._estimated:
+            with torch.no_grad():
+                first = self.phase.terms(self._means([self._forward(x)[0] for x in inputs])[0])
+        return {name: self.normalise.divisor(name, first.get(name)) for name in self.phase.term_names}
 
-    def _forward(self, step: int, part: Part) -> tuple[dict[str, PartialMean], Tensor]:
-        batch, indices = part
+    def _forward(self, inputs: Any) -> tuple[dict[str, PartialMean], Tensor]:
         with self.autocast():
-            found: tuple[dict[str, PartialMean], Tensor] = self.engine(batch, step, indices)
-        return found
+            result: tuple[dict[str, PartialMean], Tensor] = self.engine(self.phase.means, inputs)
+        return result
 
-    def _backward(self, loss: Tensor) -> None:
-        torch.autograd.backward(self.scaler.scale(loss))
-
-    def _sum(self, found: Sequence[Mapping[str, PartialMean]]) -> dict[str, PartialMean]:
-        """Totals and counts over all micro-batches and processes, in float64."""
-        names = list(found[0])
-        rows = [torch.stack([torch.stack(means[name]).detach().double() for name in names]) for means in found]
-        whole = self.processes.sum(torch.stack(rows).sum(0))
-        return {name: PartialMean(*row.unbind()) for name, row in zip(names, whole, strict=True)}
-
-    def _values(self, whole: Mapping[str, PartialMean]) -> tuple[Values, dict[str, Tensor]]:
-        """What the step came to, and by what each of its terms is multiplied."""
-        means = {name: total / count for name, (total, count) in whole.items()}
-        present = {name: torch.where(count > 0, means[name], 0) for name, (_, count) in whole.items()}
-        terms, observed = self.phase.terms(present), self.phase.terms(means)
-        # Where nothing was there to count, the term is 0 and its estimate stands still.
-        one = torch.ones((), device=self.normalise.mean_square.device)
-        scales = {name: self.normalise(name, one, observed=observed[name]) for name in self.phase.term_names}
-        loss = self.phase.combine({name: terms[name].float() * scales[name] for name in self.phase.term_names})
-        return Values(means, terms, loss), scales
-
-    def _loss(
-        self, found: Mapping[str, PartialMean], whole: Mapping[str, PartialMean], scales: Mapping[str, Tensor]
-    ) -> Tensor:
-        """This process's part of the loss; averaged over the processes, as the engines do, it is the whole."""
-        parts = {
-            name: mean.total * (self.processes.world / torch.where(whole[name].count > 0, whole[name].count, 1)).float()
-            for name, mean in found.items()
+    def _backward(
+        self, inputs: Any, counts: Mapping[str, Tensor], divisors: Mapping[str, Tensor]
+    ) -> dict[str, PartialMean]:
+        """Add the gradient of a micro-batch. The engines average over the processes, so its share is multiplied by them."""
+        means, zero = self._forward(inputs)
+        shares = {
+            name: means[name].total * (self.processes.world / torch.where(count > 0, count, 1)).float()
+            for name, count in counts.items()
         }
-        terms = self.phase.terms(parts)
-        return self.phase.combine({name: terms[name] * scales[name] for name in self.phase.term_names})
+        loss = self._loss(self.phase.terms(shares), divisors) + zero
+        torch.autograd.backward(self.scaler.scale(loss))
+        return {name: PartialMean(*(value.detach() for value in mean)) for name, mean in means.items()}
+
+    def _loss(self, terms: Mapping[str, Tensor], divisors: Mapping[str, Tensor]) -> Tensor:
+        return self.phase.combine({name: terms[name].float() / divisor for name, divisor in divisors.items()})
+
+    def _sum(self, values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Sum over micro-batches and processes, in float64."""
+        names = list(values[0])
+        rows = [torch.stack([micro_batch[name].double() for name in names]) for micro_batch in values]
+        return dict(zip(names, self.processes.sum(torch.stack(rows).sum(0)), strict=True))
+
+    def _means(self, partial: Sequence[Mapping[str, PartialMean]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Means over micro-batches and processes, NaN where there is nothing to count; and the same with 0 for NaN."""
+        sums = self._sum([{name: torch.stack(mean) for name, mean in means.items()} for means in partial])
+        means = {name: total / count for name, (total, count) in sums.items()}
+        return means, {name: torch.where(sums[name][1] > 0, mean, 0) for name, mean in means.items()}
+
+    def _values(self, partial: Sequence[Mapping[str, PartialMean]], divisors: Mapping[str, Tensor]) -> StepValues:
+        means, present = self._means(partial)
+        for name, term in self.phase.terms(means).items():
+            self.normalise.update(name, term)  # NaN leaves the estimate unchanged
+        terms = self.phase.terms(present)
+        return StepValues(means, terms, self._loss(terms, divisors))

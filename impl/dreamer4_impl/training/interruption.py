@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask a run to stop after its step; a second one stops it where it is."""
+"""Graceful interruption: the first SIGINT or SIGTERM stops a run after the current step, a second one immediately."""
 
 import signal
 import threading
@@ -8,40 +8,47 @@ from types import FrameType
 
 
 class Interruption:
-    """Whether somebody asked to stop, and how."""
+    """Flag of a caught signal; true once a signal has arrived.
+
+    Attributes:
+        name: name of the signal, such as "SIGINT"; None before one has arrived.
+    """
 
     def __init__(self) -> None:
         self.name: str | None = None
 
     def __bool__(self) -> bool:
-        """Whether somebody asked."""
         return self.name is not None
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Catch the signals while the context lasts; in another thread than the main one, none can be caught.
+    """Catch SIGINT and SIGTERM while the context lasts; only the main thread can catch signals.
 
-    >>> with interruptible() as asked:
-    ...     bool(asked)
-    False
+    Returns:
+        Context whose value is the flag; after the first signal and at its end the previous handlers are restored.
+
+    Example:
+        >>> with interruptible() as interruption:
+        ...     bool(interruption)
+        False
     """
-    asked = Interruption()
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield interruption
         return
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
 
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.name = signal.Signals(number).name
+    def _note(number: int, frame: FrameType | None) -> None:
+        interruption.name = signal.Signals(number).name
         for caught, handler in before.items():
             signal.signal(caught, handler)
 
     for number in signals:
-        signal.signal(number, note)
+        signal.signal(number, _note)
     try:
-        yield asked
+        yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Sentences about a run: on the terminal, and in RUN/log.txt with the time."""
+"""Messages of a run: on the terminal, and with the time in RUN/log.txt."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,26 +7,30 @@ from rich.console import Console
 
 
 class Log:
-    """Tells whoever watches, and whoever reads it later.
+    """Log of a run.
 
     Args:
-        run: the run's directory, made with the first sentence; None keeps nothing.
-        quiet: says nothing at all, as in all processes but the first.
+        run: directory of the run, made with the first message; None writes no file.
+        quiet: discard all messages, as in all processes except rank 0.
 
     Attributes:
-        console: standard error.
+        console: console on standard error.
 
-    >>> Log(None, quiet=True).say("nothing")
+    >>> Log(None, quiet=True).write("discarded")
     """
 
     def __init__(self, run: Path | None, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, soft_wrap=True)
         self._path = None if quiet or run is None else run / "log.txt"
 
-    def say(self, sentence: str) -> None:
-        """One sentence, above the progress bar where there is one."""
-        self.console.print(sentence, markup=False, highlight=False)
+    def write(self, message: str) -> None:
+        """Write a message, above the progress bar if there is one.
+
+        Args:
+            message: text without markup.
+        """
+        self.console.print(message, markup=False, highlight=False)
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path, "a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}  {sentence}\n")
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}  {message}\n")

@@ -1,11 +1,11 @@
-"""The loop that trains: clips in, gradients, an optimiser's step, measurements and checkpoints out.
+"""Training loop: clips, gradients, optimiser step, measurements and checkpoints.
 
-One and the same for all phases, devices and numbers of processes. With the same settings it comes to the same numbers: bit
-by bit on one CPU, interrupted or not.
+It is the same for all phases, devices and numbers of processes. The same settings give the same numbers: bit for bit on one
+CPU, interrupted or not.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,44 +14,54 @@ from typing import Any, Protocol
 
 import torch
 
+from dreamer4_impl.checkpoints.checkpoint import CannotSaveError, Checkpoint, load_weights, save, steps
+from dreamer4_impl.checkpoints.settings import Execution, TrainingSettings
 from dreamer4_impl.compilation import compile_module
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.checkpoint import CannotSaveError, Checkpoint, load_weights, save, steps
-from dreamer4_impl.training.distributed import Losses, Processes, distribute
-from dreamer4_impl.training.gradients import Gradients, Part, Values
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.transformer import Layer, Transformer
+from dreamer4_impl.training.distributed import Processes, TrainedModel, distribute
+from dreamer4_impl.training.gradients import Gradients, MicroBatch, StepValues
 from dreamer4_impl.training.interruption import interruptible
 from dreamer4_impl.training.log import Log
 from dreamer4_impl.training.metrics import Metrics
 from dreamer4_impl.training.optimiser import RunningAverage, adamw, clip, learning_rate
-from dreamer4_impl.training.phase import Phase
+from dreamer4_impl.training.phase import AnyPhase
 from dreamer4_impl.training.progress import Display
-from dreamer4_impl.training.settings import Execution, Settings
 from dreamer4_impl.training.state import TrainingState
-from dreamer4_impl.transformer import Layer, Transformer
 
 
 class NotFiniteError(ArithmeticError):
-    """A loss or a gradient that is no number; the message is a sentence."""
+    """A loss or a gradient is NaN or infinite; the message names it and what to do."""
 
 
-class Source(Protocol):
-    """Where clips come from; a `ClipSampler` is one."""
+class ClipSource(Protocol):
+    """Source of clips, such as a `ClipSampler`."""
 
     def batch(self, step: int, indices: Sequence[int], length: int, relevant: Sequence[bool]) -> Batch:
-        """Clips of some samples of a step, on the CPU; a pure function of its arguments."""
+        """Load some samples of a step; a pure function of the arguments.
+
+        Args:
+            step: from 0.
+            indices: indices of the samples in the global batch.
+            length: T, frames of a clip.
+            relevant: for each of these samples, True if it is drawn from the relevant episodes.
+
+        Returns:
+            Clips on the CPU in the order of `indices`.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """State of a run at its end.
 
     Args:
-        step: steps done.
-        stopped: the signal that asked it to stop before its last step, or None.
-        saved: whether the last state is in a checkpoint.
+        step: number of completed steps.
+        stopped: name of the signal that stopped the run before its last step; None if it completed.
+        saved: True if the last state is in a checkpoint.
     """
 
     step: int
@@ -60,36 +70,40 @@ class Outcome:
 
 
 class Trainer:
-    """A run of one phase, from the start or from a checkpoint.
+    """Run of one phase, from the start or from a checkpoint.
 
     Args:
-        settings: of the run.
-        phase: what is trained, and by what loss.
-        source: of clips.
-        run: the directory of checkpoints and measurements.
-        model: with the weights to start from. It is moved to the device, frozen where the phase says so, and changed.
-        processes: that train together.
-        checkpoint: to continue from; None is a new run.
-        log: of the run; None is one in its directory.
+        settings: settings of the run.
+        phase: phase to train.
+        source: source of clips.
+        run: directory of checkpoints and measurements.
+        model: model with the weights to start from. It is moved to the device, partly frozen, and trained in place.
+        processes: processes that train together.
+        checkpoint: checkpoint to continue from; None starts a new run.
+        log: log of the run; None creates one in its directory.
+
+    Raises:
+        ValueError: if the batch has fewer samples than there are micro-batches in all processes.
+        CheckpointError: if the checkpoint does not fit the model.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        phase: Phase,
-        source: Source,
+        settings: TrainingSettings,
+        phase: AnyPhase,
+        source: ClipSource,
         run: Path,
         model: Dreamer4,
         processes: Processes,
         checkpoint: Checkpoint | None = None,
         log: Log | None = None,
     ) -> None:
-        _check(settings, processes)
+        _require_samples(settings, processes)
         self.log = log or Log(run, quiet=not processes.first)
         self.settings, self.phase, self.source, self.run_directory = settings, phase, source, run
         self.processes = processes
         self._prepare(model, checkpoint)
-        self.engine = distribute(Losses(model, phase), processes, settings.execution)
+        self.engine = distribute(TrainedModel(model), processes, settings.execution)
         self.state = self._state(model)
         if checkpoint is not None:
             self.state.restore(checkpoint)
@@ -97,7 +111,7 @@ class Trainer:
         self.gradients = Gradients(phase, self.engine, self.state.normalise, processes, autocast, self.state.scaler)
 
     def _prepare(self, model: Dreamer4, checkpoint: Checkpoint | None) -> None:
-        """All that comes before sharding: weights, companions, device, what is frozen."""
+        """Everything before sharding: weights, companions, device, frozen parameters."""
         if checkpoint is not None:
             load_weights(model, checkpoint.weights)
         self.companions = self.phase.companions(model)
@@ -123,31 +137,38 @@ class Trainer:
         )
 
     def run(self) -> Outcome:
-        """Train to the last step, or until somebody asks to stop."""
-        state, steps_in_all = self.state, self.settings.steps
+        """Train to the last step, or until SIGINT or SIGTERM.
+
+        Returns:
+            State of the run at its end.
+
+        Raises:
+            NotFiniteError: if a loss or a gradient is NaN or infinite; the weights of the failing step are not updated.
+        """
+        state, last = self.state, self.settings.steps
         with ExitStack() as stack:
-            asked = stack.enter_context(interruptible())
-            shown = Display(self.settings.phase, self.state.step, self.settings.steps, self.log)
-            self.shown = stack.enter_context(shown)
+            interruption = stack.enter_context(interruptible())
+            self.display = stack.enter_context(Display(self.settings.phase, state.step, last, self.log))
             self.metrics = stack.enter_context(self._metrics())
-            stopped, saved = False, state.step >= steps_in_all
-            for parts in stack.enter_context(_ahead(self._load, state.step, steps_in_all)):
-                self._step(parts)
-                stopped = self.processes.any(bool(asked))
-                due = state.step % self.settings.records.checkpoint_every == 0
-                saved = (stopped or due or state.step == steps_in_all) and self._save()
+            stopped, saved = False, state.step >= last
+            for micro_batches in stack.enter_context(_prefetched(self._load, state.step, last)):
+                self._step(micro_batches)
+                stopped = self.processes.any(bool(interruption))
+                scheduled = state.step % self.settings.records.checkpoint_every == 0
+                saved = (stopped or scheduled or state.step == last) and self._save()
                 if stopped:
                     break
-        return Outcome(state.step, (asked.name or "another process") if stopped else None, saved)
+        return Outcome(state.step, (interruption.name or "another process") if stopped else None, saved)
 
-    def _step(self, parts: Sequence[Part]) -> None:
+    def _step(self, micro_batches: Sequence[MicroBatch]) -> None:
         began, state, settings = time.monotonic(), self.state, self.settings
         rate = learning_rate(settings.optimiser, state.step, settings.steps)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         state.optimiser.zero_grad()
         device = self.processes.device
-        values = self.gradients(state.step, [(batch.to(device, non_blocking=True), part) for batch, part in parts])
+        on_device = [(batch.to(device, non_blocking=True), indices) for batch, indices in micro_batches]
+        values = self.gradients(state.step, on_device)
         norm = self._clip()
         measured = self._measured(values, norm)
         state.scaler.step(state.optimiser)
@@ -159,7 +180,7 @@ class Trainer:
         self._record({"length": length, "learning_rate": rate, **measured, "seconds": time.monotonic() - began})
 
     def _clip(self) -> torch.Tensor:
-        """The gradient's norm. What no sample used has a gradient of zero, however many processes there are."""
+        """Norm of the gradient; parameters that no sample used get a gradient of zero for any number of processes."""
         trained = [parameter for group in self.state.optimiser.param_groups for parameter in group["params"]]
         for parameter in trained:
             if parameter.grad is None:
@@ -167,13 +188,12 @@ class Trainer:
         self.state.scaler.unscale_(self.state.optimiser)
         return clip(trained, self.settings.optimiser.clip_norm)
 
-    def _measured(self, values: Values, norm: torch.Tensor) -> dict[str, Any]:
-        """The step's values on the host, in one transfer; before the optimiser takes a gradient that is no number."""
-        everything = [values.loss, norm, *values.terms.values(), *values.means.values()]
-        numbers = torch.stack([value.detach().double() for value in everything]).tolist()
-        loss, gradient_norm, *others = numbers
-        terms = dict(zip(values.terms, others, strict=False))
-        means = dict(zip(values.means, others[len(terms) :], strict=True))
+    def _measured(self, values: StepValues, norm: torch.Tensor) -> dict[str, Any]:
+        """Values of the step on the host, in one transfer; checked before the optimiser uses the gradient."""
+        scalars = [values.loss, norm, *values.terms.values(), *values.means.values()]
+        loss, gradient_norm, *numbers = torch.stack([scalar.detach().double() for scalar in scalars]).tolist()
+        terms = dict(zip(values.terms, numbers, strict=False))
+        means = dict(zip(values.means, numbers[len(terms) :], strict=True))
         named = {f"the loss term {name!r}": value for name, value in terms.items()} | {"the loss": loss}
         if not self.state.scaler.is_enabled():
             named["the gradient's norm"] = gradient_norm
@@ -181,22 +201,22 @@ class Trainer:
         return {"loss": loss, "gradient_norm": gradient_norm, "means": means}
 
     def _require_finite(self, named: dict[str, float]) -> None:
-        for what, value in named.items():
+        for name, value in named.items():
             if not abs(value) < float("inf"):
-                kept = steps(self.run_directory)
-                back = f"the checkpoint {kept[-1].name} is kept" if kept else "there is no checkpoint yet"
+                existing = steps(self.run_directory)
+                last = f"the last checkpoint is {existing[-1].name}" if existing else "there is no checkpoint yet"
                 raise NotFiniteError(
-                    f"stopped in step {self.state.step + 1}: {what} is {value}; {back}. Resume from it with another "
-                    "setting, such as --set optimiser.learning_rate=…, lower than before"
+                    f"stopped in step {self.state.step + 1}: {name} is {value}; {last}. Resume with another setting, such "
+                    "as --set optimiser.learning_rate=…, lower than before"
                 )
 
     def _record(self, measured: dict[str, Any]) -> None:
         if self.processes.first:
             self.metrics.write({"step": self.state.step, **measured})
-            self.shown.update(self.state.step, measured["loss"], measured["means"])
+            self.display.update(self.state.step, measured["loss"], measured["means"])
 
     def _save(self) -> bool:
-        """Whether it could be written; if not, the run goes on, and the earlier checkpoints are as they were."""
+        """Save a checkpoint; False if it could not be written, which does not end the run."""
         checkpoint = self.state.capture(self.settings)
         failed = False
         if self.processes.first:
@@ -205,19 +225,19 @@ class Trainer:
                 save(self.run_directory, checkpoint, self.settings.records.keep)
             except CannotSaveError as error:
                 failed = True
-                self.log.say(f"{error}; training goes on, and the earlier checkpoints are as they were")
+                self.log.write(f"{error}; training continues, and earlier checkpoints are unchanged")
         return not self.processes.any(failed)
 
-    def _load(self, step: int) -> list[Part]:
-        """This process's micro-batches of a step."""
+    def _load(self, step: int) -> list[MicroBatch]:
+        """Micro-batches of this process in a step, on the CPU."""
         plan, batches = self.phase.plan(step), self.settings.batches
         own = self.processes.samples(plan.samples)
         shares = [own[number :: batches.accumulation] for number in range(batches.accumulation)]
-        found: list[Part] = []
+        micro_batches: list[MicroBatch] = []
         for share in shares:
             batch = self.source.batch(step, share, plan.length, [plan.relevant[index] for index in share])
-            found.append((batch.pin_memory() if self.processes.device.type == "cuda" else batch, share))
-        return found
+            micro_batches.append((batch.pin_memory() if self.processes.device.type == "cuda" else batch, share))
+        return micro_batches
 
     def _metrics(self) -> AbstractContextManager[Any]:
         if not self.processes.first:
@@ -226,18 +246,18 @@ class Trainer:
 
 
 @contextmanager
-def _ahead(load: Any, start: int, end: int) -> Iterator[Iterator[list[Part]]]:
-    """What `load` gives for every step, the next one loaded in a thread while this one is computed."""
+def _prefetched(load: Callable[[int], list[MicroBatch]], start: int, end: int) -> Iterator[Iterator[list[MicroBatch]]]:
+    """Results of `load` for every step; the next one is loaded in a thread while the current one is used."""
 
-    def parts() -> Iterator[list[Part]]:
-        following: Future[list[Part]] | None = None
+    def _results() -> Iterator[list[MicroBatch]]:
+        future: Future[list[MicroBatch]] | None = None
         for step in range(start, end):
-            current = following.result() if following else load(step)
-            following = pool.submit(load, step + 1) if step + 1 < end else None
+            current = future.result() if future else load(step)
+            future = pool.submit(load, step + 1) if step + 1 < end else None
             yield current
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        yield parts()
+        yield _results()
 
 
 def _configure(model: Dreamer4, execution: Execution) -> None:
@@ -255,11 +275,11 @@ def _autocast(execution: Execution, device: torch.device) -> Any:
     return lambda: torch.autocast(device.type, dtype)
 
 
-def _check(settings: Settings, processes: Processes) -> None:
+def _require_samples(settings: TrainingSettings, processes: Processes) -> None:
     batches = settings.batches
     shares = processes.world * batches.accumulation
     if batches.size < shares:
         raise ValueError(
-            f"batches.size must be at least {shares}, a sample for each of {processes.world} processes × "
+            f"batches.size must be at least {shares}, one sample for each of {processes.world} processes × "
             f"{batches.accumulation} micro-batches; got {batches.size}"
         )

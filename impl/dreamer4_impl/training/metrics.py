@@ -1,7 +1,7 @@
-"""What a run measured: one JSON object for each step in RUN/metrics.jsonl, and TensorBoard.
+"""Measurements of a run: one JSON object for each step in RUN/metrics.jsonl, and TensorBoard.
 
-A run that resumes first forgets what came after its checkpoint, so that the file in the end is that of a run that was never
-interrupted, but for `seconds`.
+Resuming first removes the steps after the checkpoint, so that the file ends as that of an uninterrupted run, except for
+`seconds`.
 """
 
 import json
@@ -10,22 +10,24 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from dreamer4_impl.durable import write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-#: A step's values by name; nested ones are groups of curves.
-Record = Mapping[str, Any]
+StepRecord: TypeAlias = Mapping[str, Any]
+"""Values of a step by name; nested mappings are groups of curves."""
 
 
 class Metrics:
-    """Writes the measurements of a run.
+    """Writer of a run's measurements; a context manager.
 
     Args:
-        run: its directory.
-        step: steps done; what is later is forgotten.
-        tensorboard: whether to write RUN/tensorboard too.
+        run: directory of the run.
+        step: number of completed steps; later ones are removed.
+        tensorboard: also write RUN/tensorboard.
     """
 
     def __init__(self, run: Path, step: int, *, tensorboard: bool) -> None:
@@ -35,8 +37,12 @@ class Metrics:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self._board = _board(run / "tensorboard", step) if tensorboard else None
 
-    def write(self, record: Record) -> None:
-        """Add a step; `step` is among its values. NaN, where nothing was there to count, becomes null."""
+    def write(self, record: StepRecord) -> None:
+        """Add a step.
+
+        Args:
+            record: values with the key "step"; NaN, a mean over nothing, becomes null.
+        """
         self._file.write(json.dumps(_plain(record)) + "\n")
         self._file.flush()
         if self._board is not None:
@@ -45,11 +51,11 @@ class Metrics:
                     self._board.add_scalar(name, value, record["step"])
 
     def sync(self) -> None:
-        """Have the steps so far on disk, before a checkpoint says that they are done."""
+        """Wait until the steps so far are on disk, before a checkpoint includes them."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Finish both."""
+        """Close the files."""
         self._file.close()
         if self._board is not None:
             self._board.close()
@@ -64,23 +70,30 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The steps of a metrics.jsonl; a last line that was cut short is left out."""
-    found = []
+    """Read metrics.jsonl.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Records of the steps; an incomplete last line is left out.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(json.loads(line))
+            records.append(json.loads(line))
         except json.JSONDecodeError:
             break
-    return found
+    return records
 
 
 def _truncate(path: Path, step: int) -> None:
     if not path.exists():
         return
-    kept = [json.dumps(record) + "\n" for record in read_metrics(path) if record["step"] <= step]
-    partial = path.with_name(".metrics.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, "".join(json.dumps(record) + "\n" for record in read_metrics(path) if record["step"] <= step))
 
 
 def _board(directory: Path, step: int) -> "SummaryWriter":
@@ -91,12 +104,12 @@ def _board(directory: Path, step: int) -> "SummaryWriter":
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _flat(record: Record, where: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _flat(record: StepRecord, prefix: str = "") -> list[tuple[str, Any]]:
+    values: list[tuple[str, Any]] = []
     for name, value in record.items():
-        found += _flat(value, f"{where}{name}/") if isinstance(value, Mapping) else [(where + name, value)]
-    return found
+        values += _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else [(prefix + name, value)]
+    return values

@@ -1,4 +1,4 @@
-"""AdamW, its learning rate at every step, and a running average of the weights."""
+"""AdamW, its learning-rate schedule, gradient clipping, and a running average of the weights."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,15 +6,24 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from dreamer4_impl.training.distributed import shard_like, whole
-from dreamer4_impl.training.settings import Optimiser
+from dreamer4_impl.checkpoints.settings import Optimiser
+from dreamer4_impl.training.distributed import gathered, shard_like
 
 
 def adamw(parameters: Iterable[nn.Parameter], settings: Optimiser, device: torch.device) -> torch.optim.AdamW:
-    """AdamW on these parameters: matrices decay, gains and biases do not; fused on CUDA.
+    """Create AdamW with weight decay on matrices and none on gains and biases.
 
-    >>> adamw(nn.Linear(2, 2).parameters(), Optimiser(), torch.device("cpu")).param_groups[1]["weight_decay"]
-    0.0
+    Args:
+        parameters: parameters to train.
+        settings: learning rate, weight decay and betas.
+        device: device of the parameters; the fused implementation is used on CUDA.
+
+    Returns:
+        The optimiser, with at most two parameter groups.
+
+    Example:
+        >>> adamw(nn.Linear(2, 2).parameters(), Optimiser(), torch.device("cpu")).param_groups[1]["weight_decay"]
+        0.0
     """
     parameters = list(parameters)
     groups = [
@@ -27,10 +36,19 @@ def adamw(parameters: Iterable[nn.Parameter], settings: Optimiser, device: torch
 
 
 def learning_rate(settings: Optimiser, step: int, steps: int) -> float:
-    """That of a step, counted from 0: a linear rise over the warm-up, then constant or half a cosine down to a tenth.
+    """Learning rate of a step: a linear rise over the warm-up, then constant or half a cosine down to a tenth.
 
-    >>> [learning_rate(Optimiser(learning_rate=1.0, warmup=4), step, steps=10) for step in (0, 3, 9)]
-    [0.25, 1.0, 1.0]
+    Args:
+        settings: peak, warm-up and decay.
+        step: from 0.
+        steps: number of steps of the run.
+
+    Returns:
+        Learning rate above 0.
+
+    Example:
+        >>> [learning_rate(Optimiser(learning_rate=1.0, warmup=4), step, steps=10) for step in (0, 3, 9)]
+        [0.25, 1.0, 1.0]
     """
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
@@ -41,16 +59,24 @@ def learning_rate(settings: Optimiser, step: int, steps: int) -> float:
 
 
 def clip(parameters: Iterable[nn.Parameter], norm: float) -> Tensor:
-    """Scale the gradients so that their norm is at most this; returns what it was, over all processes."""
-    return whole(nn.utils.clip_grad_norm_(parameters, norm))
+    """Scale the gradients so that their joint norm is at most `norm`; all processes must call it.
+
+    Args:
+        parameters: parameters with gradients.
+        norm: upper bound, above 0.
+
+    Returns:
+        The norm before, over all processes, scalar.
+    """
+    return gathered(nn.utils.clip_grad_norm_(parameters, norm))
 
 
 class RunningAverage:
     """avg ← decay · avg + (1 − decay) · weights, from the weights at the start.
 
     Args:
-        weights: trained parameters by name.
-        decay: in [0, 1).
+        weights: trained parameters by name, which may be sharded.
+        decay: weight of the old average in each update, in [0, 1).
 
     >>> weight = nn.Parameter(torch.zeros(1))
     >>> average = RunningAverage({"w": weight}, decay=0.75)
@@ -66,15 +92,23 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights of this step in."""
+        """Update the average with the current weights."""
         torch._foreach_lerp_(list(self.values.values()), list(self.weights.values()), 1 - self.decay)
 
     def full(self) -> dict[str, Tensor]:
-        """The average; of sharded weights the whole of it, in every process."""
-        return {name: whole(value) for name, value in self.values.items()}
+        """Average of all weights; all processes must call it.
+
+        Returns:
+            Complete tensors by name in every process.
+        """
+        return {name: gathered(value) for name, value in self.values.items()}
 
     def load(self, values: Mapping[str, Tensor]) -> None:
-        """Continue from an average that `full` gave; what it lacks starts at the weights."""
+        """Restore the average.
+
+        Args:
+            values: result of `full`; the average of an absent name starts at its weight.
+        """
         for name, own in self.values.items():
             if name in values:
                 own.copy_(shard_like(values[name].to(own.device), own))

@@ -1,147 +1,186 @@
-"""Algorithm 1: what a phase of training is, to the loop that runs it.
+"""Algorithm 1: interface between a phase of training and the loop that runs it.
 
-A step takes the global batch of samples 0, …, B − 1. Sample i goes to process i mod world, and each process goes through its
-samples in micro-batches. So a phase is asked for parts of means, `PartialMean`, and the loop puts them together:
+A step takes the global batch of samples 0, …, B − 1. Sample i goes to process i mod world, and each process goes through
+its samples in micro-batches. A phase returns partial means of each micro-batch, and the loop combines them:
 
     mean_k = Σ total_k / Σ count_k        over micro-batches and processes
     term_j = terms(mean)_j                linear in the means
     loss   = combine(term_j / RMS_j)      linear in the terms
 
-Neither the number of processes nor accumulation changes what is computed, as long as everything random is drawn by
-(phase, step, sample) and no sample depends on which others are at hand.
+The counts follow from inputs that carry no gradient and are computed first, so that the share of a micro-batch in the loss
+is known in its only forward pass with gradient. Neither the number of processes nor accumulation changes the result, as long
+as everything random is keyed by (phase, step, sample) and no sample depends on the other samples of its micro-batch.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.precision import compute_dtype
+from dreamer4_impl.training.step_plan import StepPlan, plan_step
+
+Inputs = TypeVar("Inputs")
 
 
 class PartialMean(NamedTuple):
-    """A part of a mean over the global batch: the sum of some values, and how many there are.
+    """Share of some samples in a mean over the global batch: a weighted sum of values, and the sum of the weights.
 
     Args:
-        total: scalar, float32 or wider; with a gradient where it belongs to a loss.
-        count: scalar of the same dtype; 0 where nothing was there to count. It carries no gradient.
+        total: scalar, float32 or wider; with a gradient if it belongs to a loss.
+        count: scalar of the same dtype without gradient; 0 if there is nothing to count.
 
-    >>> PartialMean.of(torch.tensor([1.0, 2.0]))
+    >>> PartialMean.from_values(torch.tensor([1.0, 2.0]))
     PartialMean(total=tensor(3.), count=tensor(2.))
     """
 
     total: Float[Tensor, ""]
-    count: Float[Tensor, ""]  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs
+    count: Float[Tensor, ""]  # type: ignore[assignment]  # hides tuple.count, which is not used
 
     @classmethod
-    def of(cls, values: Shaped[Tensor, "*shape"], weight: Shaped[Tensor, "*shape"] | None = None) -> "PartialMean":
-        """All values count as one each, or as `weight` says, of the same shape; empty values are nothing.
+    def from_values(
+        cls, values: Shaped[Tensor, "*shape"], weight: Shaped[Tensor, "*shape"] | None = None
+    ) -> "PartialMean":
+        """Sum values and weights.
 
-        >>> PartialMean.of(torch.tensor([1.0, 2.0]), weight=torch.tensor([True, False]))
-        PartialMean(total=tensor(1.), count=tensor(1.))
+        Args:
+            values: any shape; half precision is summed in float32. Empty values contribute nothing.
+            weight: weight of every value, bool or number; where it is 0 the value may be NaN. None is 1.
+
+        Returns:
+            Scalars in float32 (float64 for float64).
+
+        Example:
+            >>> PartialMean.from_values(torch.tensor([1.0, 2.0]), weight=torch.tensor([True, False]))
+            PartialMean(total=tensor(1.), count=tensor(1.))
         """
         values = values.to(compute_dtype(values))
         if weight is None:
             return cls(values.sum(), torch.tensor(float(values.numel()), dtype=values.dtype, device=values.device))
-        # Where the weight is 0 the value may be anything, NaN included.
         total = torch.where(weight != 0, values * weight, 0).sum()
         return cls(total, weight.detach().sum().to(values.dtype))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the samples of one step are, the same in every process.
+class Phase(ABC, Generic[Inputs]):
+    """One phase of training.
 
     Args:
-        length: T, frames of a clip.
-        image: for each sample of the global batch, whether its frames are treated as separate images (A37).
-        relevant: for each sample, whether it comes from the relevant sequences.
-
-    >>> Plan(length=4, image=(True, False), relevant=(False, True)).samples
-    2
-    """
-
-    length: int
-    image: tuple[bool, ...]
-    relevant: tuple[bool, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse marks that are not those of the same samples."""
-        if not len(self.image) == len(self.relevant) > 0 or self.length < 1:
-            raise ValueError(
-                f"image and relevant must mark the same samples, at least one, and length be 1 or more; "
-                f"got {len(self.image)}, {len(self.relevant)} and {self.length}"
-            )
-
-    @property
-    def samples(self) -> int:
-        """B, samples of the global batch."""
-        return len(self.image)
-
-
-class Phase(Protocol):
-    """One phase of training. `make_phase(settings, device)` of its module makes it.
+        settings: settings of the run.
 
     Attributes:
         name: "tokenizer", "dynamics", "agent" or "imagine".
-        term_names: what `terms` returns, in order; each has a running RMS of its own.
-        one_mean: whether there is one term and it is the mean of the same name, alone. Accumulation is cheaper then.
-        notes: sentences that whoever trains should know, such as what the loss lacks.
+        term_names: names of the loss terms that `terms` returns, in order; each has its own running RMS.
+        notes: messages for the user about the phase, such as a term that the loss lacks.
     """
 
     name: str
     term_names: tuple[str, ...]
-    one_mean: bool
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings = settings
 
     def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
-        """Give the model what it needs of the data, such as their mean frame; once, before the first step of a run."""
-        ...
-
-    def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
-        """Parameters for the optimiser, by their names in the model; the loop freezes everything else.
-
-        Asked more than once: sharding replaces the parameters of a model.
-        """
-        ...
-
-    def companions(self, model: Dreamer4) -> Mapping[str, nn.Module]:
-        """Frozen modules beside the model, made from it as the phase starts: the prior of imagination.
-
-        Called once, before the first step, and after the weights of an earlier phase are loaded. The phase keeps them
-        and uses the same objects; a checkpoint holds them, and resuming loads them in place.
-        """
-        ...
-
-    def plan(self, step: int) -> Plan:
-        """The samples of a step, from 0; a pure function of settings and step."""
-        ...
-
-    def means(self, model: Dreamer4, batch: Batch, step: int, indices: Sequence[int]) -> dict[str, PartialMean]:
-        """Losses, and whatever else is worth a curve, over some samples of a step.
+        """Set what the model needs from the data, such as the mean frame; called before the first step of a new run.
 
         Args:
-            model: in training mode, what is not trained frozen; under autocast where the settings say so.
-            batch: the samples' clips, of length plan(step).length, on the device.
-            indices: the samples' numbers in the global batch, in the order of the clips.
-
-        The same names in every call, in the same order. What is no part of a loss is logged, and carries no gradient.
+            model: changed in place.
+            dataset: data to train on.
         """
-        ...
 
+    def companions(self, model: Dreamer4) -> Mapping[str, nn.Module]:
+        """Create frozen modules that accompany the model, such as the prior of imagination.
+
+        Called once, before the first step, with the weights that the phase starts from. The phase keeps the modules; a
+        checkpoint holds them, and resuming loads them in place.
+
+        Args:
+            model: model with the weights that the phase starts from.
+
+        Returns:
+            Modules by name.
+        """
+        return {}
+
+    def plan(self, step: int) -> StepPlan:
+        """Length and samples of a step, a pure function of settings and step: alternating lengths and separate images.
+
+        Args:
+            step: from 0.
+
+        Returns:
+            The plan, the same in every process.
+        """
+        return plan_step(self.settings, step)
+
+    @abstractmethod
+    def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
+        """List the parameters that this phase trains; the loop freezes all others.
+
+        Args:
+            model: the whole model. Sharding replaces its parameters, so this is called again after it.
+
+        Returns:
+            Parameters with their names in the model.
+        """
+
+    @abstractmethod
+    def inputs(
+        self, model: Dreamer4, batch: Batch, step: int, indices: Sequence[int]
+    ) -> tuple[Inputs, Mapping[str, Tensor]]:
+        """Compute everything without gradient that the losses of some samples need: draws, latents, rollouts.
+
+        Args:
+            model: in training mode, frozen where it is not trained; under autocast if the settings say so.
+            batch: clips of length plan(step).length, on the device.
+            step: from 0.
+            indices: indices of the samples in the global batch, in the order of the clips.
+
+        Returns:
+            Argument of `means`, and the count of every mean that `terms` takes, by name; a count equals that of `means`.
+        """
+
+    @abstractmethod
+    def means(self, model: Dreamer4, inputs: Inputs) -> dict[str, PartialMean]:
+        """Compute the losses of some samples, and further means that are logged.
+
+        Args:
+            model: as for `inputs`.
+            inputs: result of `inputs`.
+
+        Returns:
+            Partial means with the same names in the same order in every call. Means that are only logged have no
+            gradient.
+        """
+
+    @abstractmethod
     def terms(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The loss terms that are normalised, linear in the means; often a selection of them.
+        """Loss terms before normalisation, linear in the means.
 
-        Called twice in a step: on the means over all samples, and on this process's part with its gradient.
+        Args:
+            means: scalars by name; those of all samples for logging, or shares with gradient.
+
+        Returns:
+            Scalars by name, in the order of `term_names`.
         """
-        ...
 
+    @abstractmethod
     def combine(self, terms: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """The loss, linear in the normalised terms."""
-        ...
+        """Loss, linear in the normalised terms.
+
+        Args:
+            terms: normalised terms by name, scalars.
+
+        Returns:
+            Scalar loss.
+        """
+
+
+AnyPhase = Phase[Any]

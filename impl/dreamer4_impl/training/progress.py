@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar with the loss and the time that is left; a line now and then where nobody watches."""
+"""Progress of a run: a bar with loss and remaining time on a terminal, else a line every 30 seconds."""
 
 import time
 from collections.abc import Mapping
@@ -10,39 +10,46 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dreamer4_impl.training.log import Log
 
-#: Seconds between lines where the output is no terminal.
-QUIET = 30.0
+LINE_INTERVAL = 30.0
+"""Seconds between lines if the output is not a terminal."""
 
 
 class Display:
-    """Shows how far a run is.
+    """Progress display of a run; a context manager.
 
     Args:
-        title: what is done.
-        done, steps: where it starts, and where it ends.
-        log: says the lines; the bar is on its console.
+        title: name of the phase.
+        done: number of completed steps at the start.
+        steps: number of steps at the end.
+        log: receives the lines; the bar is on its console.
     """
 
     def __init__(self, title: str, done: int, steps: int, log: Log) -> None:
         self.title, self.steps, self.start, self.log = title, steps, done, log
-        self._began = self._spoke = time.monotonic()
+        self._began = self._written = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._watched = log.console.is_terminal
+        self._terminal = log.console.is_terminal
         self._bar = Progress(
-            *columns, TextColumn("{task.fields[values]}"), console=log.console, disable=not self._watched
+            *columns, TextColumn("{task.fields[values]}"), console=log.console, disable=not self._terminal
         )
         self._task = self._bar.add_task(title, total=steps, completed=done, values="")
 
     def update(self, step: int, loss: float, means: Mapping[str, float]) -> None:
-        """Show a step."""
+        """Show a completed step.
+
+        Args:
+            step: number of completed steps.
+            loss: loss of the step.
+            means: further values of the step by name.
+        """
         now = time.monotonic()
         speed = (step - self.start) / max(now - self._began, 1e-9)
         values = " ".join(f"{name} {value:.3g}" for name, value in {"loss": loss, **means}.items())
         self._bar.update(self._task, completed=step, values=f"{speed:.2f} steps/s  {values}")
-        if not self._watched and (now - self._spoke > QUIET or step == self.steps):
-            self._spoke = now
-            left = timedelta(seconds=round((self.steps - step) / speed))
-            self.log.say(f"{self.title} {step}/{self.steps}  {speed:.2f} steps/s  {left} left  {values}")
+        if not self._terminal and (now - self._written > LINE_INTERVAL or step == self.steps):
+            self._written = now
+            remaining = timedelta(seconds=round((self.steps - step) / speed))
+            self.log.write(f"{self.title} {step}/{self.steps}  {speed:.2f} steps/s  {remaining} remaining  {values}")
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -1,7 +1,7 @@
-"""The global random states of a process: seeded, kept with a checkpoint and put back.
+"""Global random states of a process: seeding, saving and restoring.
 
-Training draws from none of them, only from generators keyed by step and sample. They are kept because a perceptual network
-or a user's phase may.
+Training uses generators keyed by step and sample instead. The global states are saved because a perceptual network or a
+user-defined phase may use them.
 """
 
 import random
@@ -14,18 +14,26 @@ import torch
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and PyTorch on all devices.
 
-    >>> seed_everything(0)
+    Args:
+        seed: 0 or more.
+
+    Example:
+        >>> seed_everything(0)
     """
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global state is what is meant)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global state is intended)
     torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, Any]:
-    """All of it, in types that `torch.load` trusts.
+    """Read the global random states.
 
-    >>> sorted(random_state())
-    ['cuda', 'numpy', 'python', 'torch']
+    Returns:
+        States by library, in types that `torch.load` accepts with `weights_only`.
+
+    Example:
+        >>> sorted(random_state())
+        ['cuda', 'numpy', 'python', 'torch']
     """
     numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     return {
@@ -37,9 +45,13 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Continue where `random_state` was taken; on fewer or more GPUs, those that are there.
+    """Restore the global random states.
 
-    >>> restore_random_state(random_state())
+    Args:
+        state: result of `random_state`; states of GPUs that are not available are ignored.
+
+    Example:
+        >>> restore_random_state(random_state())
     """
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))

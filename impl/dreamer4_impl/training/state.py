@@ -1,4 +1,4 @@
-"""Everything of a run that changes from step to step, to a checkpoint and back, for any number of processes."""
+"""State of a run that changes from step to step, saved and restored for any number of processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.training.checkpoint import Checkpoint
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint
+from dreamer4_impl.checkpoints.settings import TrainingSettings
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.training.optimiser import RunningAverage
 from dreamer4_impl.training.randomness import random_state, restore_random_state
-from dreamer4_impl.training.settings import Settings
 
 
 @dataclass
 class TrainingState:
-    """What training changes.
+    """State that training changes.
 
     Args:
-        model: as it is, or sharded.
-        optimiser: of its trained parameters.
-        normalise: running RMS of the terms.
-        companions: of the phase, by name.
-        scaler: of the loss.
-        average: of the trained weights, or None.
-        step: steps done.
+        model: the whole model, which may be sharded.
+        optimiser: optimiser of its trained parameters.
+        normalise: running RMS of the loss terms.
+        companions: companions of the phase by name.
+        scaler: scaler of the loss for float16.
+        average: running average of the trained weights; None for none.
+        step: number of completed steps.
     """
 
     model: Dreamer4
@@ -37,13 +37,20 @@ class TrainingState:
     average: RunningAverage | None
     step: int = 0
 
-    def capture(self, settings: Settings) -> Checkpoint:
-        """A checkpoint, whole in the first process; all processes call it."""
+    def capture(self, settings: TrainingSettings) -> Checkpoint:
+        """Copy the state into a checkpoint; all processes must call it.
+
+        Args:
+            settings: settings of the run.
+
+        Returns:
+            The checkpoint on the CPU, complete on rank 0.
+        """
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        found, optimiser = get_state_dict(self.model, self.optimiser, options=options)
-        weights = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+        state_dict, optimiser = get_state_dict(self.model, self.optimiser, options=options)
+        weights = {name: value for name, value in state_dict.items() if isinstance(value, torch.Tensor)}
         state = {
             "optimiser": optimiser,
             "normalise": self.normalise.state_dict(),
@@ -54,7 +61,11 @@ class TrainingState:
         return Checkpoint(settings, self.step, weights, self.average.full() if self.average else {}, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint whose weights the model already has."""
+        """Restore everything but the weights, which the model must already have; all processes must call it.
+
+        Args:
+            checkpoint: checkpoint of the same phase.
+        """
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
 
         state = checkpoint.state
@@ -62,7 +73,7 @@ class TrainingState:
         settings = [{name: group[name] for name in ("betas", "weight_decay")} for group in self.optimiser.param_groups]
         set_optimizer_state_dict(self.model, self.optimiser, _copied(state["optimiser"]), options=options)
         for group, own in zip(self.optimiser.param_groups, settings, strict=True):
-            group.update(own)  # whoever resumes may have changed them
+            group.update(own)  # the settings may have changed since the checkpoint
         self.normalise.load_state_dict(state["normalise"])
         for name, module in self.companions.items():
             module.load_state_dict(state["companions"][name])
@@ -74,9 +85,9 @@ class TrainingState:
 
 
 def _copied(value: Any) -> Any:
-    """The optimiser keeps the tensors that it is given, and those of a checkpoint are mapped from its file."""
+    """Copy all tensors: the optimiser keeps references, and those of a checkpoint are mapped from its file."""
     if isinstance(value, torch.Tensor):
         return value.clone()
     if isinstance(value, Mapping):
-        return {key: _copied(part) for key, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value

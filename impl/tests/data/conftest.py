@@ -1,4 +1,4 @@
-"""What several tests of data share: a small dataset whose every value tells where it stands."""
+"""Shared fixtures: a small dataset whose values encode their position."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamer4_impl.actions import Binary, Categorical, Continuous
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous
 
 COMPONENTS = (Categorical("mouse", 121), Binary("keys", 3), Continuous("stick", 2))
 
@@ -44,7 +44,7 @@ def header() -> Header:
 
 @pytest.fixture
 def write(tmp_path: Path, header: Header) -> Callable[..., Path]:
-    """Writes numbered episodes of these lengths, several to a shard, and returns the directory."""
+    """Write numbered episodes of these lengths, several to a shard, and return the directory."""
 
     def write(lengths: Sequence[int], shard_frames: int = 10, name: str = "dataset", **changes: Any) -> Path:
         with DatasetWriter(tmp_path / name, header, shard_frames) as writer:

@@ -1,4 +1,4 @@
-"""Which clips are drawn, and what a row of them means."""
+"""Distribution of the clips, and the meaning of a row."""
 
 from collections import Counter
 from dataclasses import fields
@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer4_impl.actions import ActionEncoder
 from dreamer4_impl.data.clips import ClipSampler, Positions, upper_half
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.layers.actions import ActionEncoder
 
 
-def places(batch):
-    """(episode, first frame) of every clip, as the pixels tell."""
+def positions_of(batch):
+    """(episode, first frame) of every clip, read from its pixels."""
     return [tuple(pixels) for pixels in batch.video[:, 0, 0, :2, 0].tolist()]
 
 
@@ -88,7 +88,7 @@ def test_the_action_encoder_takes_the_actions(batch, header):
     assert encoder(batch.actions, batch=20, time=3).shape == (20, 3, 2, 4)
 
 
-def test_a_batch_moves_as_a_whole(batch):
+def test_all_tensors_of_a_batch_move_to_the_device(batch):
     assert all(tensor.device.type == "meta" for tensor in tensors(batch.to("meta")))
     assert len(list(tensors(batch))) == 13
 
@@ -96,7 +96,7 @@ def test_a_batch_moves_as_a_whole(batch):
 # Draws
 
 
-def test_every_place_where_a_clip_fits_is_counted_once():
+def test_positions_enumerate_every_clip_once():
     lengths, rows = [4, 1, 3, 2, 9], 3
     positions = Positions(lengths, rows)
     expected = [(e, start) for e, length in enumerate(lengths) for start in range(length - rows + 1)]
@@ -108,18 +108,20 @@ def test_no_clip_leaves_its_episode(dataset):
     numbers, times = batch.video[:, :, 0, 0, 0], batch.video[:, :, 0, 1, 0].long()
     assert (numbers[:, 0] == numbers[:, 1]).all()
     assert (times[:, 1] == times[:, 0] + 1).all()
-    assert set(places(batch)) == {(e, s) for e, n in enumerate([4, 7, 3, 9, 5]) for s in range(n - 2)}
+    assert set(positions_of(batch)) == {(e, s) for e, n in enumerate([4, 7, 3, 9, 5]) for s in range(n - 2)}
 
 
-def test_draws_are_uniform_over_places_not_over_episodes(write):
-    """Eleven places; counts of 1100 draws have mean 100 and deviation 9.5. The draws never change: seed 0."""
+def test_draws_are_uniform_over_positions_not_over_episodes(write):
+    """Eleven positions; counts of 1100 draws have mean 100 and deviation 9.5. The draws never change: seed 0."""
     sampler = ClipSampler(Dataset.open(write([3, 12])), seed=0)
-    counts = Counter(place for step in range(11) for place in places(sampler.batch(step, range(100), 2, [False] * 100)))
+    counts = Counter(
+        place for step in range(11) for place in positions_of(sampler.batch(step, range(100), 2, [False] * 100))
+    )
     assert len(counts) == 11
     assert all(60 < count < 140 for count in counts.values())
 
 
-def test_a_sample_is_the_same_on_however_many_processes(dataset):
+def test_a_sample_does_not_depend_on_the_number_of_processes(dataset):
     relevant = [i % 2 == 0 for i in range(12)]
     whole = ClipSampler(dataset, seed=5).batch(7, range(12), 2, relevant)
     for world in (2, 3, 4):
@@ -135,15 +137,15 @@ def test_order_and_earlier_draws_change_nothing(dataset):
     first = sampler.batch(1, [4], 2, [False])
     sampler.batch(2, range(9), 3, [True] * 9)
     for again in (sampler.batch(1, [4], 2, [False]), sampler.batch(1, [6, 4], 2, [True, False])):
-        assert places(again)[-1:] == places(first)
+        assert positions_of(again)[-1:] == positions_of(first)
 
 
 @pytest.mark.parametrize("other", [(6, 1), (5, 2)])
-def test_another_seed_or_step_draws_other_clips(dataset, other):
+def test_seed_and_step_change_the_clips(dataset, other):
     seed, step = other
     one = ClipSampler(dataset, seed=5).batch(1, range(30), 2, [False] * 30)
     two = ClipSampler(dataset, seed=seed).batch(step, range(30), 2, [False] * 30)
-    assert places(one) != places(two)
+    assert positions_of(one) != positions_of(two)
 
 
 # Relevant episodes
@@ -154,16 +156,16 @@ def test_relevant_clips_are_from_episodes_of_the_upper_half_of_returns(dataset):
     batch = ClipSampler(dataset, seed=0).batch(0, range(100), 2, relevant)
     assert batch.relevant.tolist() == relevant
     # Returns 6, 43, 170 of task 0 and 81, 276 of task 1.
-    assert {place[0] for place in places(batch)[::2]} == {3, 4}
-    assert {place[0] for place in places(batch)[1::2]} == {0, 1, 2, 3, 4}
+    assert {place[0] for place in positions_of(batch)[::2]} == {3, 4}
+    assert {place[0] for place in positions_of(batch)[1::2]} == {0, 1, 2, 3, 4}
 
 
-def test_the_rule_can_be_another(dataset):
+def test_relevance_can_be_defined_by_a_function(dataset):
     def short(dataset):
         return np.array([episode.length < 5 for episode in dataset.episodes])
 
     batch = ClipSampler(dataset, seed=0, relevant=short).batch(0, range(50), 2, [True] * 50)
-    assert {place[0] for place in places(batch)} == {0, 2}
+    assert {place[0] for place in positions_of(batch)} == {0, 2}
 
 
 @pytest.mark.parametrize(
@@ -177,14 +179,14 @@ def test_the_rule_can_be_another(dataset):
         ([7], [True]),
     ],
 )
-def test_the_upper_half_lies_above_the_median_where_anything_does(tmp_path, header, episode, returns, expected):
+def test_upper_half_is_above_the_median_or_at_it_if_none_is_above(tmp_path, header, episode, returns, expected):
     with DatasetWriter(tmp_path, header) as writer:
         for number, reward in enumerate(returns):
             writer.add_episode(**episode(number, 2) | {"rewards": [0, reward]})
     assert upper_half(Dataset.open(tmp_path)).tolist() == expected
 
 
-def test_says_why_no_clip_fits(dataset):
+def test_error_names_the_longest_episode_if_no_clip_fits(dataset):
     sampler = ClipSampler(dataset, seed=0, relevant=lambda dataset: np.zeros(5, bool))
     with pytest.raises(DatasetError, match=r"of 10 frames fits in none of the 5 episodes .* longest of which has 9"):
         sampler.batch(0, [0], 9, [False])
@@ -192,6 +194,6 @@ def test_says_why_no_clip_fits(dataset):
         sampler.batch(0, [0], 2, [True])
 
 
-def test_every_sample_is_told_whether_it_is_relevant(dataset):
+def test_number_of_relevance_marks_equals_number_of_samples(dataset):
     with pytest.raises(ValueError, match="shorter"):
         ClipSampler(dataset, seed=0).batch(0, [0, 1], 2, [True])

@@ -1,4 +1,4 @@
-"""What recorded play needs beside what the models need: numpy and rich, until a game or a video is opened."""
+"""Third-party imports of dreamer4_impl.data: numpy and rich; game and video packages only when one is opened."""
 
 import ast
 import sys

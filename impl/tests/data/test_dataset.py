@@ -1,4 +1,4 @@
-"""What was written is read; what was damaged is named."""
+"""Reading of datasets: round trip, split, damage, concatenation."""
 
 import json
 import shutil
@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dreamer4_impl.actions import Binary
 from dreamer4_impl.data.dataset import Dataset, concatenate
 from dreamer4_impl.data.format import DatasetError, Header
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.layers.actions import Binary
 
 LENGTHS = [4, 7, 3, 9, 5]
 
@@ -31,7 +31,7 @@ def test_reads_what_was_written(dataset, header, episode):
         assert clip.task == number % 2
 
 
-def test_a_clip_begins_where_it_is_asked_to(dataset):
+def test_a_clip_starts_at_the_requested_frame(dataset):
     clip = dataset.clip(3, start=2, length=4)
     assert clip.frames[:, 0, :2, 0].tolist() == [[3, 2], [3, 3], [3, 4], [3, 5]]
 
@@ -42,7 +42,7 @@ def test_refuses_a_clip_outside_its_episode(dataset, start, length):
         dataset.clip(0, start, length)
 
 
-def test_what_is_mapped_cannot_be_changed(dataset):
+def test_mapped_arrays_are_read_only(dataset):
     with pytest.raises(ValueError, match="read-only"):
         dataset.clip(0, 0, 1).frames[:] = 1
 
@@ -65,12 +65,12 @@ def test_every_nth_episode_from_the_first_is_held_out(write):
     assert len(train) + len(held_out) == 21
 
 
-def test_one_episode_at_least_is_held_out(dataset):
+def test_at_least_one_episode_is_held_out(dataset):
     train, held_out = dataset.split(held_out=0.01)
     assert (len(train.episodes), len(held_out.episodes)) == (4, 1)
 
 
-def test_skipping_a_damaged_shard_changes_no_other_episodes_side_of_the_split(write):
+def test_skipping_a_damaged_shard_keeps_the_split_of_all_other_episodes(write):
     path = write([10] * 6)
     _, before = Dataset.open(path).split(0.5)
     shutil.rmtree(path / "00001")
@@ -81,7 +81,7 @@ def test_skipping_a_damaged_shard_changes_no_other_episodes_side_of_the_split(wr
 
 
 @pytest.mark.parametrize("held_out", [0, 0.6, -1])
-def test_refuses_to_hold_out_nothing_or_most(dataset, held_out):
+def test_refuses_a_held_out_share_outside_zero_to_one_half(dataset, held_out):
     with pytest.raises(ValueError, match=r"held_out must lie in \(0, 0.5\]"):
         dataset.split(held_out)
 
@@ -122,7 +122,7 @@ QUICK = [truncate, empty, other_length, pickled, lambda path: path.unlink(), lam
 @pytest.mark.parametrize("file", ["frames.npy", "task.npy", "action.stick.npy"])
 @pytest.mark.parametrize("damage", QUICK)
 @pytest.mark.parametrize("verify", ["quick", "full"])
-def test_a_shard_without_the_right_files_is_refused_by_name(write, damage, verify, file):
+def test_a_damaged_shard_is_refused_and_named(write, damage, verify, file):
     path = write(LENGTHS)
     damage(path / "00001" / file)
     with pytest.raises(DatasetError, match=r"shard .*00001 is damaged: .*\.npy (is missing|cannot be|must be)"):
@@ -133,12 +133,12 @@ def test_a_shard_without_the_right_files_is_refused_by_name(write, damage, verif
 def test_a_flipped_bit_is_found_by_the_checksum(write, column):
     path = write([10, 10])
     flip(path / "00001" / f"{column}.npy")
-    with pytest.raises(DatasetError, match=rf"00001 is damaged: {column}.npy has another checksum"):
+    with pytest.raises(DatasetError, match=rf"00001 is damaged: {column}.npy does not match its checksum"):
         Dataset.open(path, verify="full")
 
 
 @pytest.mark.parametrize("verify", ["quick", "full"])
-def test_a_damaged_shard_is_skipped_with_a_warning_where_that_is_asked(write, verify):
+def test_option_skip_leaves_out_a_damaged_shard_with_a_warning(write, verify):
     path = write(LENGTHS)
     truncate(path / "00001" / "frames.npy")
     with pytest.warns(UserWarning, match=r"skipped: shard .*00001 is damaged"):
@@ -147,19 +147,19 @@ def test_a_damaged_shard_is_skipped_with_a_warning_where_that_is_asked(write, ve
     assert [whole.number for whole in dataset.episodes] == [0, 1, 4]
 
 
-def test_episodes_that_were_not_written_are_damage(write):
+def test_a_different_number_of_episodes_is_damage(write):
     path = write(LENGTHS)
     first = np.load(path / "00000" / "first.npy")
     first[2] = True
     np.save(path / "00000" / "first.npy", first)
-    with pytest.raises(DatasetError, match="its episodes are not those that were written"):
+    with pytest.raises(DatasetError, match=r"its episodes differ from those in dataset\.json"):
         Dataset.open(path)
 
 
-def test_tasks_without_a_name_are_damage(write):
+def test_a_task_out_of_range_is_damage(write):
     path = write(LENGTHS)
     np.save(path / "00000" / "task.npy", np.full(11, 2, np.int32))
-    with pytest.raises(DatasetError, match="tasks that the dataset does not name"):
+    with pytest.raises(DatasetError, match=r"tasks that are not in dataset\.json"):
         Dataset.open(path)
 
 
@@ -168,7 +168,7 @@ def change(path, **changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_another_version_is_refused_with_what_to_do(write):
+def test_another_version_is_refused_with_advice(write):
     path = write([3])
     change(path, version=2)
     with pytest.raises(DatasetError, match=r"has version 2; this program reads version 1: record the dataset again"):
@@ -185,7 +185,7 @@ def test_another_format_is_refused(write):
 @pytest.mark.parametrize(
     "changes", [{"actions": [{"kind": "analog"}]}, {"height": None}, {"shards": [{}]}, {"tasks": None}]
 )
-def test_a_header_that_says_nonsense_is_refused(write, changes):
+def test_an_invalid_header_is_refused(write, changes):
     path = write([3])
     change(path, **changes)
     with pytest.raises(DatasetError, match=r"dataset.json is damaged"):
@@ -199,8 +199,8 @@ def test_a_truncated_header_is_refused(write):
         Dataset.open(path)
 
 
-def test_a_directory_without_a_header_is_no_dataset(tmp_path):
-    with pytest.raises(DatasetError, match=r"is no dataset: dataset\.json is missing; dreamer4-record makes one"):
+def test_a_directory_without_a_header_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"is not a dataset: dataset\.json is missing; dreamer4-record makes one"):
         Dataset.open(tmp_path)
 
 
@@ -213,7 +213,7 @@ def test_refuses_an_unknown_option(write, options):
 # Several
 
 
-def test_several_datasets_become_one_and_tasks_of_one_name_too(write, tmp_path, header, episode):
+def test_concatenation_joins_episodes_and_tasks_of_the_same_name(write, tmp_path, header, episode):
     one = Dataset.open(write([4, 5]))
     with DatasetWriter(tmp_path / "other", header) as writer:
         writer.add_episode(**episode(7, 3), task="task 1")
@@ -224,7 +224,7 @@ def test_several_datasets_become_one_and_tasks_of_one_name_too(write, tmp_path, 
     assert [both.clip(i, 0, 1).frames[0, 0, 0, 0] for i in range(4)] == [0, 1, 7, 8]
 
 
-def test_what_is_held_out_of_several_is_held_out_of_each(dataset):
+def test_split_of_a_concatenation_is_that_of_its_parts(dataset):
     of_both = concatenate([dataset, dataset]).split(0.5)[1]
     of_each = concatenate([dataset.split(0.5)[1]] * 2)
     assert of_both.episodes == of_each.episodes
@@ -238,7 +238,7 @@ def test_refuses_datasets_of_different_spaces(dataset, tmp_path, change):
         concatenate([dataset, Dataset.open(tmp_path / "other")])
 
 
-def test_a_dataset_of_nothing_is_empty(tmp_path):
+def test_a_dataset_without_episodes_has_length_zero(tmp_path):
     with DatasetWriter(tmp_path, Header("nothing", 1, 1, 1, ())):
         pass
     assert len(Dataset.open(tmp_path)) == 0

@@ -1,4 +1,4 @@
-"""What is written can be read back at every moment, and nothing that could be misread is written."""
+"""Writing of datasets: complete at any time, and invalid episodes are refused."""
 
 import hashlib
 from dataclasses import replace
@@ -12,7 +12,7 @@ from dreamer4_impl.data.writer import DatasetWriter
 
 
 class Killed(BaseException):
-    """What an exception cannot catch by accident."""
+    """Not an Exception, so that no handler catches it by accident."""
 
 
 def contents(path):
@@ -31,7 +31,7 @@ def write_interrupted(path, header, episode):
         raise Killed
 
 
-def test_after_an_exception_whole_shards_are_left(tmp_path, header, episode):
+def test_complete_shards_survive_an_exception(tmp_path, header, episode):
     with pytest.raises(Killed):
         write_interrupted(tmp_path, header, episode)
     dataset = Dataset.open(tmp_path, verify="full")
@@ -40,7 +40,7 @@ def test_after_an_exception_whole_shards_are_left(tmp_path, header, episode):
 
 @pytest.mark.parametrize("killed_in", ["numpy.save", "pathlib.Path.rename", "pathlib.Path.replace"])
 @pytest.mark.parametrize("shard", [0, 1])
-def test_killed_while_a_shard_is_written_the_earlier_ones_are_left_and_the_rest_can_be_written_again(
+def test_complete_shards_survive_a_kill_and_writing_can_resume(
     tmp_path, header, episode, monkeypatch, killed_in, shard
 ):
     def die(*args):
@@ -62,9 +62,9 @@ def test_killed_while_a_shard_is_written_the_earlier_ones_are_left_and_the_rest_
     assert contents(killed) == contents(whole)
 
 
-def test_refuses_to_write_over_a_dataset(write):
+def test_refuses_to_overwrite_a_dataset(write):
     write([3])
-    with pytest.raises(DatasetError, match="holds a dataset already: resume it, or choose another directory"):
+    with pytest.raises(DatasetError, match="already holds a dataset: resume it, or choose another directory"):
         write([3])
 
 
@@ -73,12 +73,12 @@ def test_refuses_to_resume_with_other_settings(write, header):
         DatasetWriter(write([3]), replace(header, width=4, meta={}), resume=True)
 
 
-def test_resumes_what_was_not_begun(tmp_path, header):
+def test_resume_without_a_dataset_starts_one(tmp_path, header):
     with DatasetWriter(tmp_path, header, resume=True) as writer:
         assert writer.episodes == 0
 
 
-def test_actions_without_a_label_are_stored_as_0(tmp_path, header, episode):
+def test_unlabelled_actions_are_stored_as_zero(tmp_path, header, episode):
     content = episode(1, 4)
     content["actions"]["stick"][2] = np.nan
     content["actions"]["mouse"][2] = 999
@@ -90,7 +90,7 @@ def test_actions_without_a_label_are_stored_as_0(tmp_path, header, episode):
     assert clip.actions["stick"].tolist() == [[0, 0], [0.5, -0.25], [0, 0], [1.5, -0.75]]
 
 
-def test_frames_alone_are_unlabelled_without_reward_or_end(tmp_path, header, episode):
+def test_frames_without_actions_are_unlabelled_with_zero_reward(tmp_path, header, episode):
     with DatasetWriter(tmp_path, header) as writer:
         writer.add_episode(episode(0, 3)["frames"])
     clip = Dataset.open(tmp_path).clip(0, 0, 3)
@@ -109,13 +109,13 @@ def test_frames_alone_are_unlabelled_without_reward_or_end(tmp_path, header, epi
         ("rewards", np.zeros(3), r"rewards must be finite numbers \(4,\)"),
         ("rewards", [0, np.nan, 0, 0], "rewards must be finite numbers"),
         ("continues", [1, 1, 1, 1], r"continues must be bool \(4,\); got int64"),
-        ("continues", [True, False, True, True], "continues must be True but in an episode's last row"),
+        ("continues", [True, False, True, True], "continues must be True except in an episode's last row"),
         ("labelled", [False, True], r"labelled must be bool \(4,\)"),
         ("actions", None, "labelled must be False where there are no actions"),
         ("actions", {"mouse": np.zeros(4)}, r"actions must hold the components \['keys', 'mouse', 'stick'\]"),
     ],
 )
-def test_refuses_what_does_not_fit(tmp_path, header, episode, name, value, message):
+def test_refuses_arrays_of_wrong_shape_dtype_or_value(tmp_path, header, episode, name, value, message):
     content = episode(0, 4) | {"labelled": np.arange(4) > 0} | {name: value}
     with pytest.raises(ValueError, match=message):
         DatasetWriter(tmp_path, header).add_episode(**content)
@@ -133,14 +133,14 @@ def test_refuses_what_does_not_fit(tmp_path, header, episode, name, value, messa
         ("stick", np.full((4, 2), np.inf), r"actions\['stick'\] must be finite numbers"),
     ],
 )
-def test_refuses_actions_that_do_not_exist(tmp_path, header, episode, name, value, message):
+def test_refuses_actions_out_of_range(tmp_path, header, episode, name, value, message):
     content = episode(0, 4)
     content["actions"][name] = value
     with pytest.raises(ValueError, match=message):
         DatasetWriter(tmp_path, header).add_episode(**content)
 
 
-def test_what_was_refused_is_not_written(tmp_path, header, episode):
+def test_a_refused_episode_is_not_written(tmp_path, header, episode):
     with DatasetWriter(tmp_path, header) as writer:
         with pytest.raises(ValueError, match="rewards"):
             writer.add_episode(**episode(0, 4) | {"rewards": [np.inf] * 4}, task="bad")

@@ -1,4 +1,4 @@
-"""Latents that are encoded once are those that the tokenizer gives, and no other tokenizer's."""
+"""Cached latents equal those of the tokenizer, and belong to one tokenizer."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from dreamer4_impl.data.dataset import Dataset, concatenate
 from dreamer4_impl.data.format import DatasetError, Header
 from dreamer4_impl.data.latents import LatentCache, encode_episode, fingerprint
 from dreamer4_impl.data.writer import DatasetWriter
-from dreamer4_impl.tokenizer import Tokenizer
+from dreamer4_impl.models.tokenizer import Tokenizer
 
 LENGTHS = [9, 4, 12, 3]
 
@@ -35,19 +35,19 @@ def noise(tmp_path):
 
 
 def directly(tokenizer, dataset, episode):
-    """z of a whole episode at once."""
+    """Latents of an episode encoded in one call."""
     frames = torch.from_numpy(np.array(dataset.clip(episode, 0, dataset.episodes[episode].length).frames))
     with torch.no_grad():
         return tokenizer.encode(frames[None] / 255)[0]
 
 
 @pytest.mark.parametrize("block", [1, 4, 64])
-def test_blocks_of_an_episode_are_encoded_as_the_whole(noise, tokenizer, block):
+def test_encoding_in_blocks_equals_encoding_at_once(noise, tokenizer, block):
     frames = noise.clip(2, 0, 12).frames
     torch.testing.assert_close(encode_episode(tokenizer, frames, block), directly(tokenizer, noise, 2))
 
 
-def test_a_clip_of_latents_is_cut_from_those_of_its_whole_episode(noise, tokenizer, tmp_path):
+def test_latents_of_a_clip_are_those_of_its_episode(noise, tokenizer, tmp_path):
     latents = LatentCache(tmp_path / "z", noise, tokenizer, dtype="float32")
     for episode, length in enumerate(LENGTHS):
         z = directly(tokenizer, noise, episode).numpy()
@@ -57,7 +57,7 @@ def test_a_clip_of_latents_is_cut_from_those_of_its_whole_episode(noise, tokeniz
     assert np.abs(latents.clip(noise, 2, 5, 3) - alone).max() > 1e-3
 
 
-def test_half_precision_costs_half_a_unit_in_the_last_place(noise, tokenizer, tmp_path):
+def test_float16_storage_rounds_to_half_a_unit_in_the_last_place(noise, tokenizer, tmp_path):
     """|z| ≤ 1: the spacing of float16 below 1 is 2⁻¹¹."""
     latents = LatentCache(tmp_path / "z", noise, tokenizer)
     stored = latents.clip(noise, 0, 0, 9)
@@ -65,7 +65,7 @@ def test_half_precision_costs_half_a_unit_in_the_last_place(noise, tokenizer, tm
     assert np.abs(stored - directly(tokenizer, noise, 0).numpy()).max() < 2**-12 + 1e-5
 
 
-def test_the_sampler_gives_latents_in_place_of_frames(noise, tokenizer, tmp_path):
+def test_sampler_returns_latents_instead_of_frames(noise, tokenizer, tmp_path):
     latents = LatentCache(tmp_path / "z", noise, tokenizer, dtype="float32")
     batch = ClipSampler(noise, seed=0, latents=latents).batch(0, range(6), 2, [False] * 6)
     frames = ClipSampler(noise, seed=0).batch(0, range(6), 2, [False] * 6)
@@ -78,7 +78,7 @@ def test_the_sampler_gives_latents_in_place_of_frames(noise, tokenizer, tmp_path
         torch.testing.assert_close(z, known[frame.numpy().tobytes()])
 
 
-def test_parts_and_wholes_of_a_dataset_share_its_latents(noise, tokenizer, tmp_path):
+def test_subsets_and_concatenations_share_the_latents(noise, tokenizer, tmp_path):
     latents = LatentCache(tmp_path / "z", noise, tokenizer, dtype="float32")
     train, held_out = noise.split(0.5)
     both = concatenate([train, held_out])
@@ -87,7 +87,7 @@ def test_parts_and_wholes_of_a_dataset_share_its_latents(noise, tokenizer, tmp_p
         np.testing.assert_array_equal(latents.clip(dataset, index, 0, 3), expected)
 
 
-def test_what_is_there_is_not_encoded_again(noise, tokenizer, tmp_path, monkeypatch):
+def test_existing_latents_are_not_encoded_again(noise, tokenizer, tmp_path, monkeypatch):
     first = LatentCache(tmp_path / "z", noise, tokenizer)
     monkeypatch.setattr(Tokenizer, "encode", None)
     again = LatentCache(tmp_path / "z", noise, tokenizer)
@@ -95,7 +95,7 @@ def test_what_is_there_is_not_encoded_again(noise, tokenizer, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("interrupted_at", [1, 15, 27])
-def test_an_interruption_costs_the_shard_that_it_fell_in_alone(noise, tokenizer, tmp_path, interrupted_at):
+def test_only_an_interrupted_shard_is_encoded_again(noise, tokenizer, tmp_path, interrupted_at):
     """Shards end after 13 and 28 frames."""
     encoded = []
 
@@ -115,7 +115,7 @@ def test_an_interruption_costs_the_shard_that_it_fell_in_alone(noise, tokenizer,
         np.testing.assert_array_equal(resumed.clip(noise, episode, 0, length), whole.clip(noise, episode, 0, length))
 
 
-def test_a_truncated_file_is_encoded_anew(noise, tokenizer, tmp_path):
+def test_a_truncated_file_is_encoded_again(noise, tokenizer, tmp_path):
     expected = LatentCache(tmp_path / "z", noise, tokenizer).clip(noise, 3, 0, 3)
     for file in (tmp_path / "z").glob("*.npy"):
         file.write_bytes(file.read_bytes()[:-1])
@@ -137,7 +137,7 @@ def test_frames_that_were_not_encoded_are_refused(noise, tokenizer, tmp_path):
         latents.clip(other, 0, 0, 1)
 
 
-def test_the_fingerprint_is_of_all_that_latents_depend_on(tiny_on):
+def test_fingerprint_covers_everything_that_latents_depend_on(tiny_on):
     def made(**changes):
         torch.manual_seed(0)
         return Tokenizer(replace(tiny_on().config.tokenizer, **changes))
@@ -156,7 +156,7 @@ def test_the_fingerprint_is_of_all_that_latents_depend_on(tiny_on):
     assert len({fingerprint(other) for other in (same, *others)}) == 5
 
 
-def test_the_mean_frame_belongs_to_the_fingerprint(tiny_on):
+def test_fingerprint_covers_the_mean_frame(tiny_on):
     tokenizer = Tokenizer(replace(tiny_on().config.tokenizer, standardise=True))
     before = fingerprint(tokenizer)
     tokenizer.standardise(torch.full((6, 8, 3), 0.5), 0.25)

@@ -1,20 +1,20 @@
-"""Videos become unlabelled clips."""
+"""Videos as unlabelled clips."""
 
 import numpy as np
 import pytest
 
 av = pytest.importorskip("av")
 
-from dreamer4_impl.actions import Categorical  # noqa: E402
 from dreamer4_impl.data.clips import ClipSampler  # noqa: E402
 from dreamer4_impl.data.dataset import Dataset, concatenate  # noqa: E402
 from dreamer4_impl.data.format import DatasetError, Header  # noqa: E402
 from dreamer4_impl.data.video import VideoView, record_videos  # noqa: E402
 from dreamer4_impl.data.writer import DatasetWriter  # noqa: E402
+from dreamer4_impl.layers.actions import Categorical  # noqa: E402
 
 
 def film(path, frames=7):
-    """A lossless video whose frame t has the colour (20 t, 100, 0), its left half black."""
+    """Lossless video; frame t is black on the left and (20 t, 100, 0) on the right."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=10)
         stream.width, stream.height, stream.pix_fmt = 16, 8, "bgr0"
@@ -34,7 +34,7 @@ def test_frames_are_read_in_order_and_resized(tmp_path):
     assert not clip.frames[:, :, 0].any()
 
 
-def test_no_action_of_a_video_is_known(tmp_path):
+def test_actions_of_a_video_are_unlabelled(tmp_path):
     actions = (Categorical("action", 4),)
     dataset = record_videos([film(tmp_path / "film.mkv")], tmp_path / "out", VideoView(2, 2), actions)
     batch = ClipSampler(dataset, seed=0).batch(0, range(4), 3, [False] * 4)
@@ -45,7 +45,7 @@ def test_no_action_of_a_video_is_known(tmp_path):
     assert not batch.rewards.any()
 
 
-def test_videos_join_a_labelled_dataset_of_the_same_spaces(tmp_path):
+def test_videos_can_be_joined_with_a_labelled_dataset(tmp_path):
     actions = (Categorical("action", 4),)
     with DatasetWriter(tmp_path / "game", Header("game", 2, 2, 3, actions)) as writer:
         writer.add_episode(np.zeros((5, 2, 2, 3), np.uint8), {"action": [0, 1, 2, 3, 1]}, task="game")
@@ -57,7 +57,7 @@ def test_videos_join_a_labelled_dataset_of_the_same_spaces(tmp_path):
     assert set(batch.task.tolist()) == {0, 1}
 
 
-def test_each_file_is_an_episode_and_a_long_one_several(tmp_path):
+def test_each_file_is_one_episode_or_several_if_long(tmp_path):
     files = [film(tmp_path / "a.mkv", 7), film(tmp_path / "b.mkv", 2)]
     counted = []
     dataset = record_videos(files, tmp_path / "out", VideoView(2, 2, longest=3), progress=counted.append)
@@ -78,14 +78,14 @@ def test_a_video_can_be_grey(tmp_path):
     assert dataset.clip(0, 0, 7).frames[:, 0, 1, 0].tolist() == expected
 
 
-def test_names_the_file_that_is_no_video(tmp_path):
+def test_error_names_the_file_that_is_not_a_video(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     for name in ("text.mp4", "missing.mp4"):
         with pytest.raises(DatasetError, match=f"{name} cannot be read as a video"):
             record_videos([tmp_path / name], tmp_path / f"out-{name}", VideoView(2, 2))
 
 
-def test_names_the_file_without_pictures(tmp_path):
+def test_error_names_the_file_without_a_video_stream(tmp_path):
     with av.open(str(tmp_path / "sound.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
@@ -96,12 +96,12 @@ def test_names_the_file_without_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"height": 0}, {"width": 0}, {"every": 0}, {"longest": 0}])
-def test_refuses_a_view_of_nothing(options):
+def test_refuses_a_view_out_of_range(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be 1 or more; got 0"):
         VideoView(**{"height": 2, "width": 2} | options)
 
 
-def test_says_what_to_install(tmp_path, monkeypatch):
+def test_error_names_the_extra_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(DatasetError, match=r"needs PyAV: pip install 'dreamer4-conformance\[video\]'"):
         record_videos([tmp_path / "film.mkv"], tmp_path / "out", VideoView(2, 2))

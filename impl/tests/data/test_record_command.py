@@ -1,4 +1,4 @@
-"""The command `dreamer4-record`: what it says, and its exit status."""
+"""The command `dreamer4-record`: output and exit status."""
 
 import errno
 
@@ -29,7 +29,7 @@ def game():
     gymnasium.register(GAME, Blinking)
 
 
-def test_records_a_game_and_says_what_there_is(tmp_path, capsys):
+def test_records_a_game_and_prints_a_summary(tmp_path, capsys):
     options = ["--frames", "30", "--longest", "12", "--size", "4", "--grey", "--frame-skip", "2", "--epsilon", "0:1"]
     assert main([GAME, "--out", str(tmp_path / "out"), *options, "--policy", "sticky", "--seed", "5"]) == 0
     said = capsys.readouterr().out
@@ -45,25 +45,25 @@ def test_records_a_game_and_says_what_there_is(tmp_path, capsys):
     }
 
 
-def test_resumes_where_it_is_told_to_alone(tmp_path, capsys):
+def test_resumes_only_with_the_option(tmp_path, capsys):
     command = [GAME, "--out", str(tmp_path), "--frames", "20", "--size", "4"]
     assert main(command) == 0
     assert main(command) == 2
-    assert "holds a dataset already: resume it, or choose another directory" in capsys.readouterr().err
+    assert "already holds a dataset: resume it, or choose another directory" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
 
 
-def test_an_interruption_says_that_the_rest_is_kept(tmp_path, capsys, monkeypatch):
+def test_interruption_reports_that_complete_shards_are_kept(tmp_path, capsys, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dreamer4_impl.data.game.Game.step", interrupt)
     assert main([GAME, "--out", str(tmp_path), "--frames", "20"]) == 130
-    assert "whole shards are kept" in capsys.readouterr().err
+    assert "complete shards are kept" in capsys.readouterr().err
     assert len(Dataset.open(tmp_path)) == 0
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_a_dataset(tmp_path, capsys, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_a_dataset(tmp_path, capsys, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -82,7 +82,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_a_dataset(tmp_path, capsys, monkey
         ([GAME, "--policy", "scripted"], "scripted policy"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence_and_status_2(tmp_path, capsys, options, message):
+def test_errors_are_messages_with_status_2(tmp_path, capsys, options, message):
     assert main([*options, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "dreamer4-record: " in error
@@ -107,7 +107,7 @@ def test_help_shows_examples(line, capsys):
     assert "dreamer4-record " in capsys.readouterr().out
 
 
-def test_check_names_the_damaged_shard_and_describes_the_others(write, capsys):
+def test_check_names_the_damaged_shard_and_summarises_the_rest(write, capsys):
     path = write([10, 10])
     assert main(["check", str(path)]) == 0
     capsys.readouterr()
@@ -115,16 +115,16 @@ def test_check_names_the_damaged_shard_and_describes_the_others(write, capsys):
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")
     assert main(["check", str(path)]) == 1
     said = capsys.readouterr()
-    assert "00001 is damaged: rewards.npy has another checksum" in said.err
+    assert "00001 is damaged: rewards.npy does not match its checksum" in said.err
     assert "1 in 1 shards" in said.out
 
 
-def test_check_refuses_what_is_no_dataset(tmp_path, capsys):
+def test_check_refuses_a_directory_without_dataset(tmp_path, capsys):
     assert main(["check", str(tmp_path)]) == 2
-    assert "is no dataset" in capsys.readouterr().err
+    assert "is not a dataset" in capsys.readouterr().err
 
 
-def test_videos_are_recorded_beside_a_game(tmp_path, capsys):
+def test_videos_take_the_action_components_of_a_game(tmp_path, capsys):
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "film.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=10)

@@ -1,4 +1,4 @@
-"""Recorded play: what a row holds, and that a recording is a function of its seed."""
+"""Recorded play: content of a row, and determinism by seed."""
 
 from itertools import pairwise
 
@@ -7,12 +7,12 @@ import pytest
 
 gymnasium = pytest.importorskip("gymnasium")
 
-from dreamer4_impl.actions import Binary, Categorical, Continuous  # noqa: E402
 from dreamer4_impl.data.dataset import Dataset  # noqa: E402
 from dreamer4_impl.data.format import DatasetError  # noqa: E402
 from dreamer4_impl.data.game import Game, View, component_of  # noqa: E402
 from dreamer4_impl.data.policies import POLICIES, mixed  # noqa: E402
 from dreamer4_impl.data.record import Recording, record  # noqa: E402
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous  # noqa: E402
 
 SPACES = {
     "categorical": gymnasium.spaces.Discrete(5),
@@ -23,7 +23,7 @@ SPACES = {
 
 
 class Counting(gymnasium.Env):
-    """Its pixels are: frames since the reset, the action before, a number from the seed. The reward is the frame's number."""
+    """Pixels: frames since the reset, previous action, a number from the seed. The reward is the frame's number."""
 
     observation_space = gymnasium.spaces.Box(0, 255, (4, 4, 3), np.uint8)
 
@@ -64,7 +64,7 @@ def pixels(dataset, episode):
     return whole, whole.frames[:, 0, 0].astype(int)
 
 
-def test_the_action_of_row_t_led_to_frame_t_and_nobody_knows_one_for_the_first(tmp_path):
+def test_action_of_row_t_led_to_frame_t_and_the_first_is_unlabelled(tmp_path):
     dataset = recorded(tmp_path)
     for episode in range(len(dataset.episodes)):
         clip, shown = pixels(dataset, episode)
@@ -84,20 +84,20 @@ def test_termination_ends_an_episode_in_its_last_row(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"task": "CountingTruncated-v0"}, {"longest": 5}])
-def test_truncation_is_no_termination(tmp_path, options):
+def test_truncation_is_not_termination(tmp_path, options):
     dataset = recorded(tmp_path, **options)
     assert len(dataset.episodes) > 1
     for episode in range(len(dataset.episodes)):
         assert pixels(dataset, episode)[0].continues.all()
 
 
-def test_as_many_frames_are_recorded_as_were_asked_for(tmp_path):
+def test_records_exactly_the_requested_number_of_frames(tmp_path):
     dataset = recorded(tmp_path, frames=16)
     assert [episode.length for episode in dataset.episodes] == [7, 7, 2]
     assert dataset.clip(2, 0, 2).continues.all()
 
 
-def test_a_recording_says_how_it_was_made(tmp_path):
+def test_meta_describes_the_recording(tmp_path):
     dataset = recorded(tmp_path, policy="sticky", epsilon=(0.0, 0.5), seed=3)
     assert (dataset.name, dataset.tasks) == ("Counting-v0", ("Counting-v0",))
     assert View(**dataset.meta["view"]) == View(4)
@@ -128,7 +128,7 @@ def test_episodes_of_a_recording_differ(tmp_path):
 
 
 @pytest.mark.parametrize("interrupted_at", [1, 13, 20, 30])
-def test_resumed_it_is_what_it_would_have_been_without_the_interruption(tmp_path, interrupted_at):
+def test_a_resumed_recording_equals_an_uninterrupted_one(tmp_path, interrupted_at):
     def interrupt(frames):
         if frames >= interrupted_at:
             raise KeyboardInterrupt
@@ -144,12 +144,12 @@ def test_resumed_it_is_what_it_would_have_been_without_the_interruption(tmp_path
     assert counted[-1] == 40
 
 
-def test_a_finished_recording_has_nothing_to_resume(tmp_path):
+def test_resuming_a_finished_recording_changes_nothing(tmp_path):
     before = digests(recorded(tmp_path))
     assert digests(record(Recording("Counting-v0", 40, View(4)), tmp_path, resume=True)) == before
 
 
-def test_other_settings_are_not_resumed(tmp_path):
+def test_refuses_to_resume_with_other_settings(tmp_path):
     recorded(tmp_path)
     with pytest.raises(DatasetError, match="cannot be resumed with these: meta was"):
         record(Recording("Counting-v0", 40, View(4), seed=1), tmp_path, resume=True)
@@ -182,13 +182,13 @@ def test_actions_of_every_kind_are_played_and_recorded(tmp_path, kind, component
         gymnasium.spaces.MultiDiscrete([2, 2]),
     ],
 )
-def test_refuses_a_space_that_is_no_component(space):
+def test_refuses_an_unsupported_action_space(space):
     with pytest.raises(DatasetError, match=r"actions must be Discrete from 0, MultiBinary\(n\) or Box"):
         component_of(space)
 
 
-def test_half_of_the_actions_are_random_where_epsilon_is_half():
-    """A policy that always does 7 is replaced in 500 ± 16 of 1000 steps, each time by something else."""
+def test_half_of_the_actions_are_random_at_epsilon_one_half():
+    """A policy whose action is always 7 is replaced in 500 ± 16 of 1000 steps by another action."""
     act = mixed(lambda: 7, lambda: 0, 0.5, np.random.default_rng(0))
     assert 430 < sum(act() == 0 for _ in range(1000)) < 570
 
@@ -205,23 +205,23 @@ def test_the_sticky_policy_holds_its_actions():
 # Views
 
 
-def test_the_view_has_a_size_and_colours(tmp_path):
+def test_view_sets_size_and_colours(tmp_path):
     assert Game("Counting-v0", View(2)).reset(0).shape == (2, 2, 3)
     assert Game("Counting-v0", View(2, grey=True)).reset(0).shape == (2, 2, 1)
 
 
 @pytest.mark.parametrize("channels", [0, 1])
-def test_a_game_in_grey_can_be_looked_at_in_colour(channels):
+def test_a_grey_game_can_be_recorded_in_colour(channels):
     assert Game(f"Counting{channels}-v0", View(4)).reset(0).shape == (4, 4, 3)
 
 
-def test_refuses_observations_that_are_no_images():
+def test_refuses_observations_that_are_not_images():
     with pytest.raises(DatasetError, match=r"observations of Counting4-v0 must be uint8 images.*got uint8 \(4, 4, 4\)"):
         Game("Counting4-v0", View(4)).reset(0)
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"frame_skip": 0}, {"repeat_probability": 1.0}])
-def test_refuses_a_view_of_nothing(options):
+def test_refuses_a_view_out_of_range(options):
     with pytest.raises(ValueError, match=rf"{next(iter(options))} must .*; got"):
         View(**options)
 
@@ -230,7 +230,7 @@ def test_refuses_a_view_of_nothing(options):
     "options",
     [{"policy": "clever"}, {"epsilon": (0.5, 0.4)}, {"epsilon": (0, 2)}, {"frames": 1}, {"longest": 1}, {"seed": -1}],
 )
-def test_refuses_what_cannot_be_recorded(options):
+def test_refuses_recording_options_out_of_range(options):
     with pytest.raises(ValueError, match=rf"{next(iter(options))}.* must be"):
         Recording(**{"task": "Counting-v0", "frames": 10} | options)
 
@@ -246,7 +246,7 @@ def test_refuses_a_game_that_does_not_exist():
 
 
 @pytest.mark.parametrize(("missing", "task"), [("gymnasium", "Counting-v0"), ("ale_py", "ALE/Pong-v5")])
-def test_says_what_to_install(monkeypatch, missing, task):
+def test_error_names_the_extra_to_install(monkeypatch, missing, task):
     monkeypatch.setitem(__import__("sys").modules, missing, None)
     with pytest.raises(DatasetError, match=r"needs .*: pip install 'dreamer4-conformance\[atari\]'"):
         Game(task, View())

@@ -1,4 +1,4 @@
-"""Real games, where they are installed."""
+"""Recording of real Atari games, if they are installed."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import pytest
 pytest.importorskip("gymnasium")
 pytest.importorskip("ale_py")
 
-from dreamer4_impl.actions import Categorical
 from dreamer4_impl.data.game import View
 from dreamer4_impl.data.record import Recording, record
+from dreamer4_impl.layers.actions import Categorical
 
 VIEW = View(64, grey=True)
 
 
-def test_breakout_is_recorded_the_same_after_an_interruption(tmp_path):
+def test_a_resumed_recording_of_breakout_equals_an_uninterrupted_one(tmp_path):
     def interrupt(frames):
         if frames >= 150:
             raise KeyboardInterrupt
@@ -31,7 +31,7 @@ def test_breakout_is_recorded_the_same_after_an_interruption(tmp_path):
 
 
 @pytest.mark.parametrize(("game", "frames", "least"), [("Boxing", 250, 10), ("Breakout", 250, 4), ("Pong", 400, -2)])
-def test_the_scripts_play_well_enough_to_be_imitated(tmp_path, game, frames, least):
+def test_scripts_play_better_than_random_actions(tmp_path, game, frames, least):
     def total(policy):
         recording = Recording(f"ALE/{game}-v5", frames, VIEW, policy=policy)
         return float(record(recording, tmp_path / policy).returns().sum())

@@ -1,4 +1,4 @@
-"""Frames of another size: the mean of areas, against one computed pixel by pixel in rational numbers."""
+"""Resizing by area averaging, compared with a pixel-by-pixel computation in rational numbers."""
 
 from fractions import Fraction
 
@@ -9,7 +9,7 @@ from dreamer4_impl.data.resizing import grey, resize
 
 
 def mean_of_area(frame, height, width, i, j):
-    """Every old pixel counts by the share of it that lies in new pixel (i, j)."""
+    """Weighted mean of the old pixels, weighted by the area that lies in new pixel (i, j)."""
 
     def shares(old, new, k):
         low, high = Fraction(k * old, new), Fraction((k + 1) * old, new)
@@ -41,8 +41,8 @@ def test_the_same_size_changes_nothing():
     np.testing.assert_array_equal(resize(frame, 5, 4), frame)
 
 
-def test_a_dot_is_as_bright_wherever_it_stands():
-    """Nearest neighbours would lose it in most places."""
+def test_brightness_of_a_dot_does_not_depend_on_its_position():
+    """Nearest-neighbour resizing loses it at most positions."""
     sums = []
     for y in range(21):
         frame = np.zeros((21, 16, 1), np.uint8)
@@ -52,6 +52,6 @@ def test_a_dot_is_as_bright_wherever_it_stands():
     assert min(sums) > 0
 
 
-def test_grey_of_grey_is_itself():
+def test_grey_of_a_grey_frame_is_unchanged():
     levels = np.arange(256, dtype=np.uint8)[None, :, None]
     np.testing.assert_array_equal(grey(np.repeat(levels, 3, axis=2)), levels)

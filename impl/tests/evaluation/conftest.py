@@ -1,4 +1,4 @@
-"""A world that is known: a square moves as the action says, and models of it that are exactly right."""
+"""Data with known dynamics, a square that moves as the action says, and exact models of it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dreamer4_impl.actions import Categorical
-from dreamer4_impl.configuration import ModelConfig
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
-from dreamer4_impl.evaluation.held_out import HeldOut, held_out
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
+from dreamer4_impl.evaluation.held_out import HeldOut, load_held_out
+from dreamer4_impl.layers.actions import Categorical
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 
 SIDE, SQUARE, STEP, FRAMES = 16, 4, 2, 20
 MOVES = Categorical("move", 3)
@@ -25,13 +25,13 @@ SHIFTS = torch.tensor([[0, 0], [0, STEP], [STEP, 0]])
 
 
 def moved(frames: Tensor, actions: Tensor) -> Tensor:
-    """Frames (B, H, W, C) after the actions: stay, right, down, around the edges."""
+    """Frames (B, H, W, C) after the actions stay, right or down; the square wraps around at the edges."""
     pairs = zip(frames, SHIFTS[actions.long()].tolist(), strict=True)
     return torch.stack([frame.roll(tuple(shift), dims=(0, 1)) for frame, shift in pairs])
 
 
 def episode(generator: np.random.Generator) -> dict[str, Any]:
-    """A square that random actions move; a reward of 1 wherever it touches the left edge."""
+    """Episode of random actions; the reward is 1 while the square touches the left edge."""
     frame = torch.zeros(1, SIDE, SIDE, 1, dtype=torch.uint8)
     frame[:, :SQUARE, :SQUARE] = 255
     frame = frame.roll(tuple(2 * generator.integers(0, SIDE // 2, size=2)), dims=(1, 2))
@@ -57,8 +57,8 @@ def square_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def square_clips(square_data: Path) -> HeldOut:
-    training, rest = Dataset.open(square_data).split()
-    return held_out(rest, training, clips=6, length=10)
+    training, held_out = Dataset.open(square_data).split()
+    return load_held_out(held_out, training, clips=6, length=10)
 
 
 def square_config() -> ModelConfig:
@@ -79,7 +79,7 @@ def square_model() -> Dreamer4:
 
 
 class Pixels(nn.Module):
-    """A tokenizer that loses nothing: a token is a row of pixels."""
+    """Lossless tokenizer: a token is a row of pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Pixels(nn.Module):
 
 @dataclass
 class LastFrame:
-    """All that the right model needs to remember."""
+    """Cache of ExactDynamics."""
 
     frame: Tensor | None = None
 
@@ -106,35 +106,37 @@ class LastFrame:
         self.frame = None
 
 
-class RightDynamics(nn.Module):
-    """Knows the rule of the square: ẑ₁ is the next frame, whatever the noise; or forgets the actions."""
+class ExactDynamics(nn.Module):
+    """Exact dynamics of the square: ẑ₁ is the next frame for any noise; optionally ignores the actions."""
 
-    def __init__(self, *, sees_actions: bool = True) -> None:
+    def __init__(self, *, uses_actions: bool = True) -> None:
         super().__init__()
         self.parameter = nn.Parameter(torch.zeros(()))
         config = square_config().dynamics
         self.config = replace(config, spatial_tokens=SIDE, spatial_channels=SIDE, agent=False)
-        self.sees_actions = sees_actions
-        self.actions = lambda *given: None
+        self.uses_actions = uses_actions
+        self.actions = lambda *inputs: None
 
     def empty_cache(self, batch: int) -> LastFrame:
         return LastFrame()
 
-    def forward(self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, *, cache: LastFrame, commit: bool) -> Any:
+    def forward(
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: None = None, *, cache: LastFrame, commit: bool
+    ) -> Any:
         if commit:
-            # The noise of context is a tenth: what is bright still is.
+            # The context is corrupted by a tenth of noise, so a threshold recovers it.
             cache.frame = (z[:, -1:] > 0.5).to(z.dtype)
             return z, None
-        taken = actions["move"][:, 0] if self.sees_actions else torch.zeros(len(z), dtype=torch.int64)
+        taken = actions["move"][:, 0] if self.uses_actions else torch.zeros(len(z), dtype=torch.int64)
         return moved(cache.frame[:, 0, :, :, None], taken)[:, None, :, :, 0], None
 
 
 @pytest.fixture
-def right_model() -> Any:
-    return SimpleNamespace(tokenizer=Pixels(), dynamics=RightDynamics(), agent=None)
+def exact_model() -> Any:
+    return SimpleNamespace(tokenizer=Pixels(), dynamics=ExactDynamics(), agent=None)
 
 
 @pytest.fixture
-def deaf_model() -> Any:
-    """Right but for the actions, which it does not see."""
-    return SimpleNamespace(tokenizer=Pixels(), dynamics=RightDynamics(sees_actions=False), agent=None)
+def action_blind_model() -> Any:
+    """Exact dynamics under the action `stay`, whatever the actions are."""
+    return SimpleNamespace(tokenizer=Pixels(), dynamics=ExactDynamics(uses_actions=False), agent=None)

@@ -1,10 +1,10 @@
-"""Bars: what is met, what is missed, and what is no bar."""
+"""Bars: parsing and verdicts."""
 
 import math
 
 import pytest
 
-from dreamer4_impl.evaluation.bars import NAMED, judge, named, parse
+from dreamer4_impl.evaluation.bars import NAMED, judge_bars, named_bars, parse_bar
 from dreamer4_impl.evaluation.measures import Measure
 
 MEASURES = {
@@ -28,24 +28,24 @@ MEASURES = {
     ],
 )
 def test_bar_compares_sums_of_measures(bar, met):
-    assert judge([parse(bar)], MEASURES)[0].met is met
+    assert judge_bars([parse_bar(bar)], MEASURES)[0].met is met
 
 
-def test_what_was_not_measured_is_missed_and_says_what_may_be_meant():
-    verdict = judge([parse("rollout.k4.psnr.h5 > 1")], MEASURES)[0]
+def test_bar_on_a_missing_measure_is_missed_and_suggests_a_name():
+    verdict = judge_bars([parse_bar("rollout.k4.psnr.h5 > 1")], MEASURES)[0]
     assert not verdict.met
-    assert verdict.reason == "rollout.k4.psnr.h5 was not measured; is rollout.k4.psnr.h4 meant?"
+    assert verdict.reason == "rollout.k4.psnr.h5 was not measured; did you mean rollout.k4.psnr.h4?"
 
 
 @pytest.mark.parametrize(
     "text", ["", "rollout.k4.psnr.h4", "a.b >= ", "a.b == 3", "a.b > c d", "a.b > 3 > 2", "A > 3", "a.b > 1 +"]
 )
-def test_what_is_no_bar_is_refused(text):
+def test_malformed_bar_is_refused(text):
     with pytest.raises(ValueError, match="bar"):
-        parse(text)
+        parse_bar(text)
 
 
-def test_every_named_bar_can_be_read():
-    assert all(named(name) for name in NAMED)
+def test_every_named_bar_parses():
+    assert all(named_bars(name) for name in NAMED)
     with pytest.raises(ValueError, match="bars must be some of tokenizer, pca, dynamics, agent; got 'best'"):
-        named("best")
+        named_bars("best")

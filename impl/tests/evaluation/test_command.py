@@ -6,14 +6,14 @@ from html.parser import HTMLParser
 
 import pytest
 
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior
 from dreamer4_impl.evaluation.command import main
-from dreamer4_impl.evaluation.document import schema
 from dreamer4_impl.evaluation.evaluation import SECTIONS
+from dreamer4_impl.evaluation.output.document import schema
 from dreamer4_impl.evaluation.subject import load_subject
-from dreamer4_impl.pmpo import frozen_prior
-from dreamer4_impl.training.checkpoint import Checkpoint, save
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.settings import Data, Settings
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
 
@@ -22,11 +22,11 @@ FAST = ["--clips", "4", "--context", "3", "--horizons", "1,2,4", "--steps", "1,4
 
 @pytest.fixture
 def run_of(tmp_path, square_model):
-    """A run with one checkpoint of a phase; without the weights whose names begin so."""
+    """Factory of runs with a checkpoint of a phase, without the weights whose names start with `without`."""
 
-    def made(phase, without="nothing", **data):
+    def make(phase, without="nothing", **data):
         model, run = square_model, tmp_path / "run"
-        settings = Settings(
+        settings = TrainingSettings(
             phase, model.config, data=Data(**data), imagine=ImagineOptions(horizon=3, context=2, steps=1)
         )
         weights = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
@@ -34,25 +34,25 @@ def run_of(tmp_path, square_model):
         save(run, Checkpoint(settings, 7, weights, state={"companions": companions}))
         return run
 
-    return made
+    return make
 
 
 class Page(HTMLParser):
-    """What a page is made of, and what it would fetch."""
+    """Headings, tags, images and external links of an HTML page."""
 
     def __init__(self, text):
         super().__init__()
-        self.headings, self.images, self.foreign, self.tags = [], [], [], []
+        self.headings, self.images, self.external, self.tags = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
+        values = dict(attributes)
         self.tags.append(tag)
-        if tag == "h2" and "id" in found:
-            self.headings.append(found["id"])
+        if tag == "h2" and "id" in values:
+            self.headings.append(values["id"])
         if tag == "img":
-            self.images.append(found["src"])
-        self.foreign += [v for n, v in attributes if n in ("src", "href") and v and not v.startswith(("data:", "#"))]
+            self.images.append(values["src"])
+        self.external += [v for n, v in attributes if n in ("src", "href") and v and not v.startswith(("data:", "#"))]
 
 
 def evaluated(run, data, *options):
@@ -68,7 +68,7 @@ def test_checkpoint_of_the_last_phase_fills_every_section_but_the_game(run_of, s
     assert document["checkpoint"] | {"path": ""} == {
         "path": "", "phase": "imagine", "step": 7, "missing": [], "unexpected": []
     }  # fmt: skip
-    assert document["skipped"] == {"game": "no game was asked for (--game ALE/Breakout-v5)"}
+    assert document["skipped"] == {"game": "no game was named (--game ALE/Breakout-v5)"}
     assert document["settings"]["imagine"]["horizon"] == 3  # as the agent was trained
     assert {name.split(".")[0] for name in document["measures"]} == {"tokenizer", "rollout", "reward", "imagined"}
     assert document["measures"]["rollout.k4.psnr.h4"]["n"] == 4
@@ -76,35 +76,35 @@ def test_checkpoint_of_the_last_phase_fills_every_section_but_the_game(run_of, s
     assert page.headings == list(SECTIONS)
     assert page.tags.count("svg") == 6  # by horizon (2), by K, the gap, and dots of tokenizer and returns
     assert [image.split(";")[0] for image in page.images] == ["data:image/png", "data:image/webp"] * 2
-    assert page.foreign == []
+    assert page.external == []
     assert "index.html" in capsys.readouterr().out
 
 
-def test_what_a_phase_has_not_trained_yet_is_left_out_with_the_reason(run_of, square_data):
+def test_sections_of_untrained_components_are_skipped_with_a_reason(run_of, square_data):
     status, document, text = evaluated(run_of("tokenizer"), square_data)
     assert status == 0
     assert list(document["skipped"]) == ["rollout", "reward", "imagined", "game"]
     reason = "the checkpoint is of the phase tokenizer, before the dynamics is trained"
     assert document["skipped"]["rollout"] == reason
-    assert f"Left out: {reason}" in text
+    assert f"Skipped: {reason}" in text
 
 
 @pytest.mark.parametrize(
     ("phase", "absent"), [("tokenizer", ["dynamics", "agent"]), ("dynamics", ["agent"]), ("agent", []), ("imagine", [])]
 )
-def test_only_the_last_phase_has_a_prior_and_each_one_more_part(run_of, phase, absent):
+def test_prior_and_absent_components_depend_on_the_phase(run_of, phase, absent):
     subject = load_subject(run_of(phase), "cpu")
     assert list(subject.absent) == absent
     assert (subject.prior is not None) == (phase == "imagine")
 
 
-def test_checkpoint_from_before_a_part_existed_says_what_it_lacks(run_of):
+def test_checkpoint_without_a_component_lists_its_parameters(run_of):
     subject = load_subject(run_of("imagine", without="agent."), "cpu")
-    assert subject.absent == {"agent": "the checkpoint holds nothing of the agent"}
+    assert subject.absent == {"agent": "the checkpoint has no weights of the agent"}
     assert "agent.value.head.read.bias" in subject.facts["checkpoint"]["missing"]
 
 
-def test_checkpoint_that_lacks_a_single_parameter_is_evaluated_and_names_it(run_of, square_data):
+def test_checkpoint_without_one_parameter_is_evaluated_and_names_it(run_of, square_data):
     name = "tokenizer.encoder.norm.weight"
     _, document, text = evaluated(run_of("tokenizer", without=name), square_data)
     assert document["checkpoint"]["missing"] == [name]
@@ -125,7 +125,7 @@ def test_bars_decide_the_exit_status(run_of, square_data, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         (["--bars", "best"], "bars must be some of tokenizer, pca, dynamics, agent; got 'best'"),
         (["--require", "psnr"], "a bar must compare two sides"),
@@ -135,9 +135,9 @@ def test_bars_decide_the_exit_status(run_of, square_data, capsys):
         (["--data", "/nowhere"], "/nowhere"),
     ],
 )
-def test_mistakes_of_the_command_line_are_sentences(run_of, square_data, capsys, options, sentence):
+def test_errors_of_the_command_line_have_a_clear_message(run_of, square_data, capsys, options, message):
     assert main([str(run_of("tokenizer")), "--data", str(square_data), *FAST, *options]) == 2
-    assert sentence in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_run_without_a_checkpoint_is_refused(tmp_path, square_data, capsys):
@@ -152,7 +152,7 @@ def test_data_of_other_frames_are_refused(run_of, square_data, square_model, cap
     assert "(H, W, C) = (15, 16, 1); got (16, 16, 1)" in capsys.readouterr().err
 
 
-def test_model_that_was_trained_on_all_episodes_is_judged_on_other_data_alone(run_of, square_data, capsys):
+def test_model_trained_on_all_episodes_needs_other_data(run_of, square_data, capsys):
     run = run_of("tokenizer", held_out=None)
     assert main([str(run), "--data", str(square_data), *FAST]) == 2
     assert "trained on all episodes of its data" in capsys.readouterr().err
@@ -160,10 +160,12 @@ def test_model_that_was_trained_on_all_episodes_is_judged_on_other_data_alone(ru
     assert document["dataset"]["held_out"]["episodes"] == 50
 
 
-def test_held_out_episodes_of_several_datasets_are_those_of_all_together(run_of, square_data, capsys):
+def test_held_out_episodes_need_all_training_datasets(run_of, square_data, capsys):
     run = run_of("tokenizer", paths=("one", "two"))
     assert main([str(run), "--data", str(square_data), *FAST]) == 2
-    assert "depends on all the datasets of training, one, two, in this order" in capsys.readouterr().err
+    assert (
+        "depends on all the datasets of training in their order, one, two; got 1 in --data" in capsys.readouterr().err
+    )
     _, document, _ = evaluated(run, square_data, "--data", str(square_data))
     assert document["dataset"]["held_out"]["episodes"] == 10
 
@@ -173,7 +175,7 @@ def test_as_many_episodes_are_held_out_as_in_training(run_of, square_data):
     assert document["dataset"]["held_out"]["episodes"] == document["dataset"]["training"]["episodes"] == 25
 
 
-def test_help_teaches_with_examples_and_names_the_bars(capsys):
+def test_help_has_examples_and_lists_the_bars(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0

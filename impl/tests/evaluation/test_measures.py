@@ -1,4 +1,4 @@
-"""Intervals say how sure a number is."""
+"""Bootstrap estimates and their intervals."""
 
 import numpy as np
 import pytest
@@ -10,21 +10,23 @@ def mean(x):
     return x
 
 
-def test_interval_of_a_mean_is_that_of_the_normal_law():
+def test_interval_of_a_mean_agrees_with_the_normal_approximation():
     sample = np.random.default_rng(0).normal(size=400)
-    found = estimate(mean, sample)
+    measure = estimate(mean, sample)
     half = 1.96 * sample.std() / np.sqrt(400)
-    np.testing.assert_allclose([found.low, found.high], [sample.mean() - half, sample.mean() + half], atol=0.1 * half)
-    assert found.n == 400
+    np.testing.assert_allclose(
+        [measure.low, measure.high], [sample.mean() - half, sample.mean() + half], atol=0.1 * half
+    )
+    assert measure.n == 400
 
 
-def test_pairing_removes_what_both_samples_share():
-    draws = np.random.default_rng(0)
-    shared = draws.normal(size=100)
-    a, b = shared + 0.5, shared + 0.01 * draws.normal(size=100)
+def test_pairing_removes_shared_variance():
+    generator = np.random.default_rng(0)
+    shared = generator.normal(size=100)
+    a, b = shared + 0.5, shared + 0.01 * generator.normal(size=100)
     paired = estimate(lambda x, y: x - y, a, b)
-    apart = estimate(lambda x, y: x - y, a, b, paired=False)
-    assert paired.high - paired.low < 0.01 < 0.3 < apart.high - apart.low
+    unpaired = estimate(lambda x, y: x - y, a, b, paired=False)
+    assert paired.high - paired.low < 0.01 < 0.3 < unpaired.high - unpaired.low
 
 
 def test_statistic_is_applied_to_means_and_not_averaged():
@@ -32,18 +34,18 @@ def test_statistic_is_applied_to_means_and_not_averaged():
 
 
 def test_one_clip_has_no_interval():
-    found = estimate(mean, [3.0])
-    assert (found.value, found.n) == (3.0, 1)
-    assert np.isnan([found.low, found.high]).all()
+    measure = estimate(mean, [3.0])
+    assert (measure.value, measure.n) == (3.0, 1)
+    assert np.isnan([measure.low, measure.high]).all()
 
 
-def test_infinite_draws_are_ends_of_an_interval_and_not_nan():
+def test_infinite_resamples_are_ends_of_an_interval_and_not_nan():
     with np.errstate(divide="ignore"):
-        found = estimate(lambda x: -np.log10(x), [0.0, 0.1])
-    assert found.high == np.inf
-    assert found.low == 1
+        measure = estimate(lambda x: -np.log10(x), [0.0, 0.1])
+    assert measure.high == np.inf
+    assert measure.low == 1
 
 
-def test_samples_that_are_not_paired_are_refused():
-    with pytest.raises(ValueError, match=r"as many as each other where paired; got \[2, 3\]"):
+def test_paired_samples_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match=r"equally many rows if paired; got \[2, 3\]"):
         estimate(lambda x, y: x - y, [1.0, 2.0], [1.0, 2.0, 3.0])

@@ -21,9 +21,9 @@ def test_psnr_of_an_error_of_one_level_in_256():
 
 def test_squared_error_is_of_each_frame_alone():
     video = images(2, 3, 8, 8, 1)
-    other = video.clone()
-    other[1, 2] += 0.5
-    error = squared_error(other, video)
+    changed = video.clone()
+    changed[1, 2] += 0.5
+    error = squared_error(changed, video)
     assert error[1, 2] == pytest.approx(0.25)
     assert error.sum() == error[1, 2]
 
@@ -45,13 +45,13 @@ def test_ssim_at_the_only_window_is_the_formula_with_gaussian_moments():
     window /= window.sum()
     p, q = x[..., 0].numpy(), y[..., 0].numpy()
     mean_p, mean_q = (window * p).sum(), (window * q).sum()
-    of_p, of_q = (window * (p - mean_p) ** 2).sum(), (window * (q - mean_q) ** 2).sum()
+    variance_p, variance_q = (window * (p - mean_p) ** 2).sum(), (window * (q - mean_q) ** 2).sum()
     product = (window * (p - mean_p) * (q - mean_q)).sum()
     luminance = (2 * mean_p * mean_q + C1) / (mean_p**2 + mean_q**2 + C1)
-    np.testing.assert_allclose(ssim(x, y), luminance * (2 * product + C2) / (of_p + of_q + C2), rtol=1e-10)
+    np.testing.assert_allclose(ssim(x, y), luminance * (2 * product + C2) / (variance_p + variance_q + C2), rtol=1e-10)
 
 
-def test_ssim_averages_over_places_and_channels():
+def test_ssim_averages_over_positions_and_channels():
     x, y = images(13, 12, 3), images(13, 12, 3, seed=1)
     windows = [
         ssim(x[r : r + 11, c : c + 11, k : k + 1], y[r : r + 11, c : c + 11, k : k + 1])

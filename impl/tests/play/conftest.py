@@ -1,4 +1,4 @@
-"""A small world with random weights, in which every action leads somewhere else, and a server of it."""
+"""A small world with random weights, in which every action changes the next frame, and a server for it."""
 
 import json
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ import torch
 
 pytest.importorskip("PIL", reason="needs Pillow, of the extra train")
 
-from dreamer4_impl.actions import Categorical
-from dreamer4_impl.model import Dreamer4
+from dreamer4_impl.layers.actions import Categorical
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.play.api import Api
 from dreamer4_impl.play.recorded_clip import RecordedClip
 from dreamer4_impl.play.server import STATE, PlayServer
 from dreamer4_impl.play.world import World
-from dreamer4_impl.presets import tiny
 
 NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
-#: Recorded frames after the three that the tiny model sees.
+#: Recorded frames after the three context frames of the tiny model.
 COMPARED = 4
 
 
@@ -60,11 +60,11 @@ def world(model, clip) -> World:
 
 @dataclass(frozen=True)
 class Client:
-    """Asks a server as the page does, and as the page would not."""
+    """HTTP client that sends valid and invalid requests."""
 
     server: PlayServer
 
-    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None):
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None):
         """Status, headers and body of the response."""
         connection = HTTPConnection(*self.server.server_address[:2], timeout=20)
         sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -77,26 +77,26 @@ class Client:
             connection.close()
 
     def post(self, path: str, body: Any = None) -> tuple[dict[str, Any], bytes]:
-        """State and picture."""
-        status, headers, picture = self.ask("POST", path, {} if body is None else body)
+        """State and picture of a session after a request."""
+        status, headers, picture = self.request("POST", path, {} if body is None else body)
         assert status == 200, picture
         return json.loads(headers[STATE]), picture
 
-    def refused(self, status: int, *request: Any, **options: Any) -> str:
-        """The sentence with which a request is refused."""
-        got, headers, body = self.ask(*request, **options)
-        assert (got, headers["Content-Type"]) == (status, "application/json"), body
+    def refused(self, status: int, *arguments: Any, **options: Any) -> str:
+        """Error message of a refused request."""
+        actual, headers, body = self.request(*arguments, **options)
+        assert (actual, headers["Content-Type"]) == (status, "application/json"), body
         return json.loads(body)["error"]
 
 
-class MortalServer(PlayServer):
-    """One that can die as a process does, with all its connections."""
+class StoppableServer(PlayServer):
+    """Server that can close all its connections, like a process that is killed."""
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections = [*getattr(self, "connections", []), request]
         super().process_request(request, client_address)
 
-    def die(self) -> None:
+    def kill(self) -> None:
         self.shutdown()
         self.server_close()
         for connection in self.connections:
@@ -105,8 +105,8 @@ class MortalServer(PlayServer):
 
 
 @contextmanager
-def serving(world: World, **options: Any) -> Iterator[MortalServer]:
-    server = MortalServer("127.0.0.1", 0, Api(world, **options))
+def serving(world: World, **options: Any) -> Iterator[StoppableServer]:
+    server = StoppableServer("127.0.0.1", 0, Api(world, **options))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -1,17 +1,17 @@
-"""What the page sends becomes an action of the dynamics, or is refused with a sentence."""
+"""Conversion of JSON actions to tensors."""
 
 import pytest
 
-from dreamer4_impl.actions import ActionEncoder, Binary, Categorical, Continuous
+from dreamer4_impl.layers.actions import ActionEncoder, Binary, Categorical, Continuous
 from dreamer4_impl.play.action import LIMIT, read_action
 from dreamer4_impl.play.errors import RequestError
 
 COMPONENTS = (Categorical("move", 4), Binary("keys", 2), Continuous("stick", 2), Categorical("mouse", 121))
 
 
-def test_an_action_is_what_was_sent():
-    read = read_action(COMPONENTS, {"move": 3, "keys": [0, 1], "stick": [-1, 0.5], "mouse": 7})
-    assert {name: value.tolist() for name, value in read.items()} == {
+def test_action_has_the_values_of_the_request():
+    action = read_action(COMPONENTS, {"move": 3, "keys": [0, 1], "stick": [-1, 0.5], "mouse": 7})
+    assert {name: value.tolist() for name, value in action.items()} == {
         "move": [3],
         "keys": [[0, 1]],
         "stick": [[-1, 0.5]],
@@ -20,32 +20,32 @@ def test_an_action_is_what_was_sent():
     }
 
 
-def test_what_is_left_out_rests():
-    read = read_action(COMPONENTS, {})
-    assert [read[name].tolist() for name in ("move", "keys", "stick", "mouse")] == [[0], [[0, 0]], [[0, 0]], [60]]
+def test_missing_components_are_idle():
+    action = read_action(COMPONENTS, {})
+    assert [action[name].tolist() for name in ("move", "keys", "stick", "mouse")] == [[0], [[0, 0]], [[0, 0]], [60]]
 
 
-def test_the_encoder_takes_it():
-    read = read_action(COMPONENTS, {"stick": [0.25, 1]})
+def test_action_encoder_accepts_the_action():
+    action = read_action(COMPONENTS, {"stick": [0.25, 1]})
     encoder = ActionEncoder(COMPONENTS, tokens=1, width=4)
-    assert encoder({name: value[:, None] for name, value in read.items()}, batch=1, time=1).isfinite().all()
+    assert encoder({name: value[:, None] for name, value in action.items()}, batch=1, time=1).isfinite().all()
 
 
-def test_a_model_without_actions_is_sent_none():
+def test_model_without_actions_gets_only_labelled():
     assert read_action((), {})["labelled"].tolist() == [True]
 
 
 @pytest.mark.parametrize(
-    ("sent", "sentence"),
+    ("values", "message"),
     [
         ([], "object"),
         (None, "object"),
         ({"jump": 1}, "jump"),
-        ({"move": 4}, "move must be a whole number from 0 to 3; got 4"),
-        ({"move": -1}, "move must be a whole number from 0 to 3; got -1"),
-        ({"move": 1.0}, "move must be a whole number"),
-        ({"move": True}, "move must be a whole number"),
-        ({"move": "1"}, "move must be a whole number"),
+        ({"move": 4}, "move must be an integer from 0 to 3; got 4"),
+        ({"move": -1}, "move must be an integer from 0 to 3; got -1"),
+        ({"move": 1.0}, "move must be an integer"),
+        ({"move": True}, "move must be an integer"),
+        ({"move": "1"}, "move must be an integer"),
         ({"keys": [1]}, "keys must be a list of 2 switches, 0 or 1"),
         ({"keys": [0, 2]}, "keys must be a list of 2 switches"),
         ({"keys": [0, 0.5]}, "keys must be a list of 2 switches"),
@@ -57,6 +57,6 @@ def test_a_model_without_actions_is_sent_none():
         ({"stick": [[0], [0]]}, "stick must be a list of 2 numbers"),
     ],
 )
-def test_anything_else_is_refused_by_name(sent, sentence):
-    with pytest.raises(RequestError, match=sentence):
-        read_action(COMPONENTS, sent)
+def test_invalid_value_is_refused_by_name(values, message):
+    with pytest.raises(RequestError, match=message):
+        read_action(COMPONENTS, values)

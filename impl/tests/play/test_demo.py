@@ -1,4 +1,4 @@
-"""The demo that comes with the package."""
+"""The demo checkpoint of the package."""
 
 import pytest
 
@@ -7,15 +7,15 @@ pytest.importorskip("safetensors", reason="needs safetensors, of the extra train
 from dreamer4_impl.play.loading import DEMO, open_world
 from dreamer4_impl.play.session import Session
 
-#: Bytes that a clone of the repository and an installation may cost.
+#: Maximum size in the repository and in the wheel, in bytes.
 LIMIT = 5_000_000
 
 
-def test_the_demo_is_small():
+def test_demo_is_small():
     assert sum(file.stat().st_size for file in DEMO.rglob("*")) <= LIMIT
 
 
-def test_the_demo_is_played_without_training():
+def test_demo_is_played_without_training():
     session = Session(open_world(None, None, None, "cpu"), clip=0, seed=0, steps=4)
     before = session.picture
     session.step({})

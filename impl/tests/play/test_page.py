@@ -1,6 +1,6 @@
-"""The page in a real browser: keys become frames, and what goes wrong is said.
+"""The page in a browser: keys, playback, settings and error messages.
 
-Needs Chromium (Debian's `chromium`) and the package `playwright`; without them it is skipped.
+Skipped without Chromium (Debian's `chromium`) and the package `playwright`.
 """
 
 import re
@@ -23,14 +23,14 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-#: Generous, because the machine may be busy; nothing waits longer than it has to.
-PATIENCE = 15_000
+#: Timeout in milliseconds; long, because the machine may be busy.
+TIMEOUT = 15_000
 PICTURE = "canvas => canvas.toDataURL()"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=TIMEOUT)
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -45,9 +45,9 @@ def server(world, serve) -> Iterator:
 
 @pytest.fixture
 def page(browser, server) -> Iterator:
-    """The page, ready to play; whatever its script fails at fails the test."""
+    """The page, ready to play; errors of its script fail the test."""
     context = browser.new_context()
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT)
     page, failures = context.new_page(), []
     page.on("pageerror", lambda error: failures.append(error))
     page.goto(server.url)
@@ -66,24 +66,24 @@ def frame(page):
 
 
 def wait_for_frame(page, number: int) -> None:
-    while (now := int(frame(page).text_content())) < number:
-        expect(frame(page)).not_to_have_text(str(now))
+    while (current := int(frame(page).text_content())) < number:
+        expect(frame(page)).not_to_have_text(str(current))
 
 
 def sent_actions(page) -> list:
-    """The actions of the steps that are asked for from now on."""
+    """List that collects the actions of all later steps."""
     sent = []
     page.on("request", lambda r: r.url.endswith("/step") and sent.append(r.post_data_json["action"]))
     return sent
 
 
-def test_keys_that_are_held_move_the_world(page):
+def test_pressed_keys_generate_frames(page):
     beginning, sent = picture(page), sent_actions(page)
     page.keyboard.down("ArrowLeft")
     wait_for_frame(page, 2)
     assert picture(page) != beginning
     page.keyboard.down("Space")
-    expect(page.get_by_text("Acting: left fire")).to_be_visible()
+    expect(page.get_by_text("Action: left fire")).to_be_visible()
     wait_for_frame(page, int(frame(page).text_content()) + 2)
     page.keyboard.up("Space")
     page.keyboard.up("ArrowLeft")
@@ -94,19 +94,19 @@ def test_keys_that_are_held_move_the_world(page):
     expect(page.locator("#measured-fps")).to_have_text("–")
 
 
-def test_pausing_stops_and_frames_are_counted_and_timed(page):
+def test_pause_stops_and_frames_are_counted_and_timed(page):
     page.get_by_role("button", name="Play").click()
     expect(page.locator("#measured-fps")).to_have_text(re.compile(r"\d+\.\d"))
     expect(page.locator("#latency")).to_have_text(re.compile(r"\d+ ms"))
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("Paused")).to_be_visible()
     page.evaluate("() => last")  # a request may have been on its way
-    shown = picture(page), frame(page).text_content()
+    paused = picture(page), frame(page).text_content()
     page.evaluate("() => new Promise(done => setTimeout(done, 100))")
-    assert (picture(page), frame(page).text_content()) == shown
+    assert (picture(page), frame(page).text_content()) == paused
 
 
-def test_one_step_undo_and_reset(page):
+def test_step_undo_and_reset(page):
     beginning = picture(page)
     page.keyboard.press("Period")
     expect(frame(page)).to_have_text("1")
@@ -129,13 +129,13 @@ def test_one_step_undo_and_reset(page):
 def test_settings_reach_the_server(page):
     page.get_by_label("Sampling steps K").select_option("4")
     page.get_by_label("Seed").fill("7")
-    page.get_by_label("Beginning").select_option("clip 2")
+    page.get_by_label("Starting clip").select_option("clip 2")
     with page.expect_request("**/reset") as reset:
         page.get_by_role("button", name="Reset").click()
     assert reset.value.post_data_json == {"seed": 7, "steps": 4, "clip": 1}
 
 
-def test_typing_into_a_field_does_not_act(page):
+def test_typing_into_a_field_sends_no_action(page):
     sent = sent_actions(page)
     page.get_by_label("Seed").press("Backspace")
     page.get_by_label("Seed").press("1")
@@ -145,39 +145,39 @@ def test_typing_into_a_field_does_not_act(page):
     assert page.get_by_label("Seed").input_value() == "2"
 
 
-def test_the_recording_is_shown_beside_it_and_its_actions_can_be_followed(page):
+def test_recording_is_shown_and_its_actions_are_used(page):
     page.get_by_label("Show the recording").check()
     recording = page.locator("#recording")
     expect(recording).to_be_visible()
     page.wait_for_function("() => stage.toDataURL() === recording.toDataURL()")
-    page.get_by_label("Act as in the recording").check()
+    page.get_by_label("Use the recorded actions").check()
     page.get_by_role("button", name="Play").click()
     expect(page.get_by_role("alert")).to_contain_text("The recording has ended")
     expect(frame(page)).to_have_text("4")
     assert recording.evaluate(PICTURE) != picture(page)
 
 
-def test_a_finger_holds_an_action(page):
+def test_pointer_holds_an_action(page):
     button = page.get_by_role("button", name="right")
     sent = sent_actions(page)
     button.hover()
     page.mouse.down()
     wait_for_frame(page, 1)
-    expect(page.get_by_text("Acting: right")).to_be_visible()
+    expect(page.get_by_text("Action: right")).to_be_visible()
     page.mouse.up()
-    expect(page.get_by_text("Acting: nothing held")).to_be_visible()
+    expect(page.get_by_text("Action: none")).to_be_visible()
     assert sent[0] == {"move": 2}
 
 
-def test_every_control_has_a_name(page):
+def test_every_control_has_an_accessible_name(page):
     names = page.locator("button, input, select, canvas").evaluate_all(
-        "all => all.map(one => one.ariaLabel || one.textContent.trim() || one.labels?.[0]?.textContent.trim() || '')"
+        "all => all.map(e => e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim() || '')"
     )
     assert len(names) > 12
     assert all(names)
 
 
-def test_a_session_that_is_gone_is_begun_anew_by_reset(page, server):
+def test_reset_replaces_a_closed_session(page, server):
     page.keyboard.press("Period")
     expect(frame(page)).to_have_text("1")
     server.api.close()
@@ -188,7 +188,7 @@ def test_a_session_that_is_gone_is_begun_anew_by_reset(page, server):
     expect(frame(page)).to_have_text("1")
     server.api.close()
     page.keyboard.press("Period")
-    expect(page.get_by_role("alert")).to_contain_text("This session is gone")
+    expect(page.get_by_role("alert")).to_contain_text("This session has been closed")
     page.get_by_role("button", name="Reset").click()
     expect(page.get_by_role("alert")).to_be_hidden()
     expect(frame(page)).to_have_text("0")
@@ -196,14 +196,14 @@ def test_a_session_that_is_gone_is_begun_anew_by_reset(page, server):
     expect(frame(page)).to_have_text("1")
 
 
-def test_it_is_said_when_the_server_dies(browser, world, serve):
+def test_stopped_server_is_reported(browser, world, serve):
     page = browser.new_page()
     with serve(world, steps=1) as server:
         page.goto(server.url)
         expect(page.get_by_text("Press an action key, or Play")).to_be_visible()
         page.keyboard.down("ArrowLeft")
         wait_for_frame(page, 1)
-        server.die()
-    expect(page.get_by_role("alert")).to_contain_text("The server does not answer. Start dreamer4-play again")
+        server.kill()
+    expect(page.get_by_role("alert")).to_contain_text("The server does not respond. Start dreamer4-play again")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     page.close()

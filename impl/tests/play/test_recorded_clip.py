@@ -1,4 +1,4 @@
-"""Clips on disk, and frames as pictures."""
+"""Files of recorded clips, and PNG pictures of frames."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -12,7 +12,7 @@ from dreamer4_impl.play.picture import png
 from dreamer4_impl.play.recorded_clip import read_clip, write_clip
 
 
-def test_a_clip_is_read_as_it_was_written(clip, tmp_path):
+def test_clip_is_read_as_written(clip, tmp_path):
     write_clip(tmp_path / "clip.npz", clip)
     read = read_clip(tmp_path / "clip.npz")
     np.testing.assert_array_equal(read.frames, clip.frames)
@@ -21,15 +21,15 @@ def test_a_clip_is_read_as_it_was_written(clip, tmp_path):
     assert (tuple(read.names["move"]), read.title) == (clip.names["move"], clip.title)
 
 
-def test_what_is_no_clip_is_refused(tmp_path):
+def test_file_that_is_not_a_clip_is_refused(tmp_path):
     file = tmp_path / "clip.npz"
-    with pytest.raises(UsageError, match=r"clip\.npz is not there"):
+    with pytest.raises(UsageError, match=r"clip\.npz does not exist"):
         read_clip(file)
-    with pytest.raises(UsageError, match="no clip"):
+    with pytest.raises(UsageError, match="not a clip"):
         read_clip(tmp_path)
     for content in (b"", b"PK", b"text"):
         file.write_bytes(content)
-        with pytest.raises(UsageError, match=r"clip\.npz is no clip"):
+        with pytest.raises(UsageError, match=r"clip\.npz is not a clip"):
             read_clip(file)
 
 
@@ -38,23 +38,23 @@ def test_what_is_no_clip_is_refused(tmp_path):
     [("about", np.array("{}")), ("about", np.array("[]")), ("about", np.array("{")), ("frames", np.zeros(3)),
      ("labelled", np.ones(2, bool)), ("frames", np.array([{}], object))],
 )  # fmt: skip
-def test_a_clip_with_something_else_in_it_is_refused(clip, tmp_path, name, array):
+def test_clip_with_invalid_content_is_refused(clip, tmp_path, name, array):
     file = tmp_path / "clip.npz"
     write_clip(file, clip)
     with np.load(file) as arrays:
         content = {**arrays, name: array}
     np.savez(file, **content)
-    with pytest.raises(UsageError, match="no clip"):
+    with pytest.raises(UsageError, match="not a clip"):
         read_clip(file)
 
 
-def test_rows_that_are_missing_are_named(clip):
+def test_missing_rows_are_named(clip):
     with pytest.raises(ValueError, match=r"a row for each of 7 frames; got \{'move': 3"):
         replace(clip, actions={"move": clip.actions["move"][:3]})
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_picture_is_the_frame(channels, mode):
+def test_picture_equals_the_frame(channels, mode):
     frame = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
     image = Image.open(BytesIO(png(frame)))
     assert (image.format, image.mode) == ("PNG", mode)

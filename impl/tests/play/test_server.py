@@ -1,4 +1,4 @@
-"""The server: answers the page, refuses what is not the page's, and says why in a sentence."""
+"""The server: requests of the page, and refusal of all others with a message."""
 
 import json
 import re
@@ -17,38 +17,38 @@ LEFT = {"action": {"move": 3}}
 OPEN = ("POST", "/api/sessions", {})
 
 
-def opened(client, **asked):
-    return f"/api/sessions/{client.post('/api/sessions', asked)[0]['session']}"
+def open_session(client, **options):
+    return f"/api/sessions/{client.post('/api/sessions', options)[0]['session']}"
 
 
-def test_the_page_needs_nothing_from_elsewhere(client):
-    status, headers, page = client.ask("GET", "/")
+def test_page_loads_nothing_from_other_addresses(client):
+    status, headers, page = client.request("GET", "/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert not re.findall(rb"(?:src|href)=[\"'](?!data:)|https?://|@import|import\(", page)
 
 
-def test_the_world_is_described(client, world):
-    described = json.loads(client.ask("GET", "/api/world")[2])
+def test_world_is_described(client, world):
+    described = json.loads(client.request("GET", "/api/world")[2])
     assert described["fps"] == 15
     assert described["defaults"] == {"clip": 0, "seed": 0, "steps": 4}
     assert described["steps"] == [1, 2, 4, 8]
     assert (described["width"], described["height"], described["clips"]) == (8, 6, [4, 4])
 
 
-def test_a_session_is_what_it_is_without_a_server(client, world):
-    name = opened(client, seed=3, steps=2, clip=1)
+def test_session_equals_a_session_without_a_server(client, world):
+    name = open_session(client, seed=3, steps=2, clip=1)
     alone = Session(world, clip=1, seed=3, steps=2)
     alone.step({"move": 3})
     state, picture = client.post(f"{name}/step", LEFT)
     assert picture == alone.picture
     assert (state["frame"], state["undo"], state["seed"], state["clip"], state["steps"]) == (1, 1, 3, 1, 2)
-    assert client.ask("GET", name)[2] == picture
+    assert client.request("GET", name)[2] == picture
 
 
 def test_step_undo_reset(client):
-    name = opened(client, steps=1)
-    beginning = client.ask("GET", name)[2]
+    name = open_session(client, steps=1)
+    beginning = client.request("GET", name)[2]
     first = client.post(f"{name}/step", LEFT)[1]
     assert client.post(f"{name}/step", {"action": None, "steps": 2})[0]["steps"] == 2
     assert client.post(f"{name}/undo")[1] == first
@@ -56,59 +56,59 @@ def test_step_undo_reset(client):
     assert (state["frame"], state["seed"], state["steps"], picture) == (0, 9, 2, beginning)
 
 
-def test_recorded_frames_follow_the_beginning(client, clip):
+def test_recorded_frames_start_at_the_last_context_frame(client, clip):
     for frame in range(5):
-        assert client.ask("GET", f"/api/clips/0/frames/{frame}")[2] == png(clip.frames[2 + frame])
-    assert client.refused(404, "GET", "/api/clips/0/frames/5") == "frame must be a number from 0 to 4; got 5"
+        assert client.request("GET", f"/api/clips/0/frames/{frame}")[2] == png(clip.frames[2 + frame])
+    assert client.refused(404, "GET", "/api/clips/0/frames/5") == "frame must be an integer from 0 to 4; got 5"
 
 
-def test_the_session_that_was_used_least_recently_gives_way(client):
-    names = [opened(client, steps=1) for _ in range(SESSIONS)]
-    client.ask("GET", names[0])
-    opened(client, steps=1)
-    assert client.ask("GET", names[0])[0] == 200
-    assert "this session is gone" in client.refused(404, "POST", f"{names[1]}/step", LEFT)
+def test_new_session_replaces_the_least_recently_used(client):
+    names = [open_session(client, steps=1) for _ in range(SESSIONS)]
+    client.request("GET", names[0])
+    open_session(client, steps=1)
+    assert client.request("GET", names[0])[0] == 200
+    assert "this session has been closed" in client.refused(404, "POST", f"{names[1]}/step", LEFT)
 
 
-def test_people_at_once_do_not_disturb_each_other(client, world):
+def test_concurrent_sessions_are_independent(client, world):
     def play(seed):
-        name = opened(client, seed=seed, steps=1)
+        name = open_session(client, seed=seed, steps=1)
         return [client.post(f"{name}/step", LEFT)[1] for _ in range(4)]
 
-    def alone(seed):
+    def expected(seed):
         session = Session(world, clip=0, seed=seed, steps=1)
         return [session.step({"move": 3}) or session.picture for _ in range(4)]
 
-    with ThreadPoolExecutor(SESSIONS) as people:
-        assert list(people.map(play, range(SESSIONS))) == [alone(seed) for seed in range(SESSIONS)]
+    with ThreadPoolExecutor(SESSIONS) as executor:
+        assert list(executor.map(play, range(SESSIONS))) == [expected(seed) for seed in range(SESSIONS)]
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1:80", "[::1]:8000", "192.168.0.2"])
-def test_names_that_cannot_be_made_to_point_here_are_answered(client, host):
-    assert client.ask("GET", "/api/world", headers={"Host": host})[0] == 200
+def test_host_that_cannot_be_redirected_is_accepted(client, host):
+    assert client.request("GET", "/api/world", headers={"Host": host})[0] == 200
 
 
 @pytest.mark.parametrize(
     "host", ["rebound.example", "rebound.example:8000", "localhost.example", "127.0.0.1.example", "", "["]
 )
-def test_a_name_that_could_be_made_to_point_here_is_refused(client, host):
+def test_host_that_could_be_redirected_is_refused(client, host):
     assert "Host must be localhost" in client.refused(403, "GET", "/api/world", headers={"Host": host})
 
 
 @pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "http://localhost:1", "https://127.0.0.1"])
 @pytest.mark.parametrize("request_", [OPEN, ("GET", "/api/world")], ids=["POST", "GET"])
-def test_another_page_is_refused(client, origin, request_):
+def test_other_page_is_refused(client, origin, request_):
     assert "other pages" in client.refused(403, *request_, headers={"Origin": origin})
     assert not client.server.api.sessions
 
 
-def test_the_page_itself_is_answered(client):
+def test_request_of_the_page_is_accepted(client):
     host = f"localhost:{client.server.server_address[1]}"
-    assert client.ask(*OPEN, headers={"Host": host, "Origin": f"http://{host}"})[0] == 200
+    assert client.request(*OPEN, headers={"Host": host, "Origin": f"http://{host}"})[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "headers", "sentence"),
+    ("status", "body", "headers", "message"),
     [
         (415, b"{}", {"Content-Type": "text/plain"}, "must be application/json"),
         (413, None, {"Content-Length": str(BODY + 1)}, "at most 65536 bytes"),
@@ -120,31 +120,31 @@ def test_the_page_itself_is_answered(client):
         (400, b"\xff", {}, "must be JSON"),
         (400, b"9" * 5000, {}, "must be JSON"),
         (400, [], {}, "must be a JSON object; got list"),
-        (400, {"seed": "1"}, {}, "seed must be a whole number; got '1'"),
-        (400, {"seed": True}, {}, "seed must be a whole number"),
+        (400, {"seed": "1"}, {}, "seed must be an integer; got '1'"),
+        (400, {"seed": True}, {}, "seed must be an integer"),
         (400, {"steps": 3}, {}, "power of two"),
-        (400, {"clip": 7}, {}, "clip must be a number from 0 to 1"),
-        (400, {"sede": 1}, {}, "the body may hold clip, seed, steps; got 'sede'"),
+        (400, {"clip": 7}, {}, "clip must be an integer from 0 to 1"),
+        (400, {"sede": 1}, {}, "keys of the body must be clip or seed or steps; got 'sede'"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(client, status, body, headers, sentence):
-    assert sentence in client.refused(status, "POST", "/api/sessions", body, headers=headers)
+def test_invalid_body_is_refused(client, status, body, headers, message):
+    assert message in client.refused(status, "POST", "/api/sessions", body, headers=headers)
     assert not client.server.api.sessions
 
 
 @pytest.mark.parametrize(
-    ("what", "body", "sentence"),
+    ("command", "body", "message"),
     [
-        ("step", {"action": {"move": 6}}, "move must be a whole number from 0 to 5; got 6"),
+        ("step", {"action": {"move": 6}}, "move must be an integer from 0 to 5; got 6"),
         ("step", {"action": {}, "steps": 3}, "power of two"),
         ("step", {"move": 1}, "got 'move'"),
         ("undo", {}, "nothing to undo"),
-        ("undo", {"frames": 2}, "the body may hold nothing; got 'frames'"),
+        ("undo", {"frames": 2}, "keys of the body must be absent; got 'frames'"),
     ],
 )
-def test_what_a_session_cannot_do_is_refused_and_it_goes_on(client, what, body, sentence):
-    name = opened(client, steps=1)
-    assert sentence in client.refused(400, "POST", f"{name}/{what}", body)
+def test_refused_command_leaves_the_session_usable(client, command, body, message):
+    name = open_session(client, steps=1)
+    assert message in client.refused(400, "POST", f"{name}/{command}", body)
     assert client.post(f"{name}/step", LEFT)[0]["frame"] == 1
 
 
@@ -153,24 +153,24 @@ def test_what_a_session_cannot_do_is_refused_and_it_goes_on(client, what, body, 
     [("GET", "/favicon.ico"), ("GET", "/api/sessions"), ("POST", "/"), ("GET", "/api/clips/x/frames/0"),
      ("GET", "/../errors.py"), ("POST", "/api/sessions/x/delete")],
 )  # fmt: skip
-def test_what_is_not_there_is_not_found(client, method, path):
+def test_unknown_path_is_not_found(client, method, path):
     assert client.refused(404, method, path, {} if method == "POST" else None)
 
 
-def test_another_method_is_refused_in_json(client):
+def test_unsupported_method_is_refused_in_json(client):
     assert "Unsupported method" in client.refused(501, "DELETE", "/api/world")
 
 
-def test_after_a_refusal_the_unread_rest_is_not_taken_for_a_request(client):
+def test_unread_body_of_a_refused_request_is_not_parsed(client):
     with socket.create_connection(client.server.server_address, timeout=20) as connection:
         smuggled = b"GET /api/world HTTP/1.1\r\nHost: localhost\r\n\r\n"
         head = f"POST /api/sessions HTTP/1.1\r\nHost: rebound.example\r\nContent-Length: {len(smuggled)}\r\n\r\n"
         connection.sendall(head.encode() + smuggled)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.count(b"HTTP/1.1") == 1
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert response.count(b"HTTP/1.1") == 1
 
 
-def test_one_connection_serves_many_requests(client):
+def test_connection_is_reused(client):
     connection = HTTPConnection(*client.server.server_address, timeout=20)
     connection.request("GET", "/api/world")
     connection.getresponse().read()
@@ -181,14 +181,14 @@ def test_one_connection_serves_many_requests(client):
     connection.close()
 
 
-def test_a_failure_of_ours_is_a_sentence_and_its_traceback_is_in_the_terminal(client, monkeypatch, capfd):
-    name = opened(client, steps=1)
+def test_internal_error_has_a_message_and_prints_its_traceback(client, monkeypatch, capfd):
+    name = open_session(client, steps=1)
     monkeypatch.setattr(Session, "undo", lambda self: 1 / 0)
     assert "ZeroDivisionError" in client.refused(500, "POST", f"{name}/undo", {})
     assert "division by zero" in capfd.readouterr().err
 
 
-def test_a_page_that_was_closed_leaves_no_traceback(client, capfd):
+def test_disconnected_client_prints_no_traceback(client, capfd):
     try:
         raise BrokenPipeError
     except BrokenPipeError:
@@ -196,8 +196,8 @@ def test_a_page_that_was_closed_leaves_no_traceback(client, capfd):
     assert not capfd.readouterr().err
 
 
-def test_a_state_is_beside_every_picture_of_a_session(client):
-    _, headers, _ = client.ask(*OPEN)
+def test_picture_of_a_session_has_its_state_in_a_header(client):
+    _, headers, _ = client.request(*OPEN)
     assert headers["Content-Type"] == "image/png"
     assert set(json.loads(headers[STATE])) == {
         "session", "frame", "undo", "recorded", "clip", "seed", "steps", "milliseconds"

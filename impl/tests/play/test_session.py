@@ -1,18 +1,18 @@
-"""One person's play: the frames are the decoder's, and undo leads back to where they can be had again."""
+"""A session: frames equal those of the decoder, and undo restores the state that determines them."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from dreamer4_impl.decoder import FrameDecoder
+from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.play import session as module
 from dreamer4_impl.play.errors import RequestError, UsageError
 from dreamer4_impl.play.picture import png, quantised
 from dreamer4_impl.play.session import Session
 from dreamer4_impl.play.world import BLOCK, World
 
-#: Frames that the tiny model is shown.
+#: Context frames of the tiny model.
 CONTEXT = 3
 LEFT, RIGHT = {"move": 3}, {"move": 2}
 
@@ -23,14 +23,14 @@ def session(world) -> Session:
 
 
 def pictures(session, *actions, **options):
-    seen = []
+    pngs = []
     for action in actions:
         session.step(action, **options)
-        seen.append(session.picture)
-    return seen
+        pngs.append(session.picture)
+    return pngs
 
 
-def test_frames_are_those_that_the_decoder_generates_after_the_clips_first_ones(session, world, model, clip):
+def test_frames_equal_those_of_the_decoder_after_the_context(session, world, model, clip):
     video = torch.tensor(clip.frames[:CONTEXT]).float()[None] / 255
     moves = torch.cat([torch.tensor(clip.actions["move"][:CONTEXT]).long(), torch.tensor([3, 2])])[None]
     actions = {"move": moves, "labelled": torch.tensor([[False, True, True, True, True]])}
@@ -41,7 +41,7 @@ def test_frames_are_those_that_the_decoder_generates_after_the_clips_first_ones(
     assert pictures(session, LEFT, RIGHT) == [png(quantised(frame)) for frame in generated]
 
 
-def test_it_begins_with_the_last_frame_that_the_model_is_shown(session, clip):
+def test_session_starts_with_the_last_context_frame(session, clip):
     assert session.picture == png(clip.frames[CONTEXT - 1])
     assert session.state | {"milliseconds": 0} == {
         "frame": 0,
@@ -54,29 +54,29 @@ def test_it_begins_with_the_last_frame_that_the_model_is_shown(session, clip):
     }
 
 
-def test_what_was_recorded_later_is_not_shown_to_the_model(session, world, clip):
+def test_frames_after_the_context_do_not_influence_the_model(session, world, clip):
     later = clip.frames.copy()
     later[CONTEXT:] = 0
     other = World(world.model, (replace(clip, frames=later),), "another")
     assert pictures(Session(other, clip=0, seed=5, steps=2), LEFT) == pictures(session, LEFT)
 
 
-def test_the_action_decides_the_frame(session):
-    seen = []
+def test_action_determines_the_frame(session):
+    pngs = []
     for move in range(6):
-        seen += pictures(session, {"move": move})
+        pngs += pictures(session, {"move": move})
         session.undo()
-    assert len(set(seen)) == 6
+    assert len(set(pngs)) == 6
 
 
-def test_after_undo_the_same_action_leads_to_the_same_frame(session):
+def test_equal_actions_generate_equal_frames_after_undo(session):
     first, second = pictures(session, LEFT, RIGHT)
     session.undo()
     assert (session.picture, session.state["frame"], session.state["undo"]) == (first, 1, 1)
     assert pictures(session, RIGHT) == [second]
 
 
-def test_undo_ends_where_it_began(session, clip):
+def test_undo_ends_at_the_first_frame(session, clip):
     pictures(session, LEFT, LEFT)
     session.undo()
     session.undo()
@@ -85,24 +85,24 @@ def test_undo_ends_where_it_began(session, clip):
         session.undo()
 
 
-def test_undo_goes_back_as_far_as_memory_allows_and_one_frame_at_least(world, monkeypatch):
+def test_undo_history_is_limited_by_memory_but_has_one_frame(world, monkeypatch):
     monkeypatch.setattr(module, "UNDO_BYTES", 1)
     session = Session(world, clip=0, seed=0, steps=1)
     pictures(session, LEFT, LEFT)
     assert session.state["undo"] == 1
 
 
-def test_another_k_continues_from_the_same_past(session, model):
+def test_changed_k_continues_from_the_same_cache(session, model):
     pictures(session, LEFT)
-    other = FrameDecoder(model.dynamics, num_steps=8, tokenizer=model.tokenizer, generator=torch.Generator())
-    other.restore(session.decoder.save())
-    other.generator.set_state(session.generator.get_state())
+    decoder = FrameDecoder(model.dynamics, num_steps=8, tokenizer=model.tokenizer, generator=torch.Generator())
+    decoder.restore(session.decoder.save())
+    decoder.generator.set_state(session.generator.get_state())
     session.step(RIGHT, steps=8)
-    expected = other.step({"move": torch.tensor([2]), "labelled": torch.tensor([True])})[0]
+    expected = decoder.step({"move": torch.tensor([2]), "labelled": torch.tensor([True])})[0]
     assert (session.picture, session.state["steps"]) == (png(quantised(expected)), 8)
 
 
-def test_undo_leads_back_across_a_change_of_k(session):
+def test_undo_works_across_a_change_of_k(session):
     (first,) = pictures(session, LEFT)
     pictures(session, LEFT, steps=1)
     session.undo()
@@ -110,7 +110,7 @@ def test_undo_leads_back_across_a_change_of_k(session):
     assert pictures(session, LEFT, steps=2) == [first]
 
 
-def test_without_an_action_the_recorded_one_is_taken_until_there_is_none(session, world, clip):
+def test_null_action_is_the_recorded_one_until_the_recording_ends(session, world, clip):
     followed = pictures(session, None, None)
     moves = [{"move": int(move)} for move in clip.actions["move"][CONTEXT : CONTEXT + 2]]
     assert followed == pictures(Session(world, clip=0, seed=5, steps=2), *moves)
@@ -120,7 +120,7 @@ def test_without_an_action_the_recorded_one_is_taken_until_there_is_none(session
     assert session.state["recorded"] == 0
 
 
-def test_where_no_action_is_known_the_recorded_one_is_none(session, world, clip):
+def test_unlabelled_recorded_action_does_not_influence_the_frame(session, world, clip):
     moves = clip.actions["move"].copy()
     moves[CONTEXT] = 0
     unknown = clip.labelled.copy()
@@ -130,41 +130,41 @@ def test_where_no_action_is_known_the_recorded_one_is_none(session, world, clip)
     assert played[0] == played[1] != pictures(session, None)
 
 
-def test_reset_repeats_with_the_same_seed_alone(session):
+def test_reset_repeats_only_with_the_same_seed(session):
     (first,) = pictures(session, LEFT)
     session.reset(clip=0, seed=5, steps=2)
-    (again,) = pictures(session, LEFT)
+    (repeated,) = pictures(session, LEFT)
     session.reset(clip=0, seed=6, steps=2)
-    (other,) = pictures(session, LEFT)
-    assert first == again != other
+    (reseeded,) = pictures(session, LEFT)
+    assert first == repeated != reseeded
 
 
-def test_another_clip_begins_elsewhere(session):
+def test_other_clip_starts_with_another_frame(session):
     before = session.picture
     session.reset(clip=1, seed=5, steps=2)
     assert session.picture != before
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("options", "message"),
     [
         ({"steps": 3}, "steps must be a power of two from 1 to 8; got 3"),
         ({"steps": 16}, "steps must be a power of two"),
         ({"steps": 0}, "steps must be a power of two"),
-        ({"seed": -1}, "seed must be a number from 0 to 2147483647; got -1"),
+        ({"seed": -1}, "seed must be an integer from 0 to 2147483647; got -1"),
         ({"seed": 2**31}, "seed must be"),
-        ({"clip": 2}, "clip must be a number from 0 to 1; got 2"),
+        ({"clip": 2}, "clip must be an integer from 0 to 1; got 2"),
         ({"clip": -1}, "clip must be"),
     ],
 )
-def test_a_beginning_that_is_not_there_is_refused_and_changes_nothing(session, asked, sentence):
+def test_invalid_reset_is_refused_and_changes_nothing(session, options, message):
     before = pictures(session, LEFT)[0], session.state
-    with pytest.raises(RequestError, match=sentence):
-        session.reset(**{"clip": 0, "seed": 0, "steps": 1} | asked)
+    with pytest.raises(RequestError, match=message):
+        session.reset(**{"clip": 0, "seed": 0, "steps": 1} | options)
     assert (session.picture, session.state) == before
 
 
-def test_a_refused_step_changes_nothing(session, world):
+def test_refused_step_changes_nothing(session, world):
     with pytest.raises(RequestError):
         session.step({"move": 99})
     with pytest.raises(RequestError):
@@ -173,18 +173,18 @@ def test_a_refused_step_changes_nothing(session, world):
     assert pictures(session, LEFT) == pictures(Session(world, clip=0, seed=5, steps=2), LEFT)
 
 
-def test_a_long_context_is_encoded_as_if_at_once(model, clip, monkeypatch):
+def test_context_encoded_in_blocks_equals_a_single_pass(model, clip, monkeypatch):
     monkeypatch.setattr("dreamer4_impl.play.world.BLOCK", 2)
     latents, _ = World(model, (clip,), "in blocks").beginning(0)
-    whole = model.tokenizer.encode(torch.tensor(clip.frames[:CONTEXT]).float()[None] / 255)
+    expected = model.tokenizer.encode(torch.tensor(clip.frames[:CONTEXT]).float()[None] / 255)
     assert BLOCK > 2
-    torch.testing.assert_close(latents, whole)
+    torch.testing.assert_close(latents, expected)
 
 
-def test_a_clip_that_the_model_cannot_continue_is_refused(model, clip):
-    for wrong, sentence in (
-        (replace(clip, frames=clip.frames[:, 1:]), r"frames are \(6, 8, 3\)"),
+def test_clip_that_does_not_fit_the_model_is_refused(model, clip):
+    for wrong, message in (
+        (replace(clip, frames=clip.frames[:, 1:]), r"= \(6, 8, 3\)"),
         (replace(clip, actions={"jump": clip.actions["move"]}), "shapes"),
     ):
-        with pytest.raises(UsageError, match=f"does not fit the model: .*{sentence}"):
+        with pytest.raises(UsageError, match=f"does not fit the model: .*{message}"):
             World(model, (wrong,), "wrong")

@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamer4_impl.loss_normalisation import RunningRMS
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.pmpo import policy_loss_factored
-from dreamer4_impl.policy import Policy
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.returns import lambda_returns, value_loss
-from dreamer4_impl.sampler import context_label, sample_frame
-from dreamer4_impl.training.draws import normal_draws
-from dreamer4_impl.training.imagination import Imagination, imagine
-from dreamer4_impl.training.imagine import ImaginePhase, policy_means, policy_term
-from dreamer4_impl.training.options import ImagineOptions
-from dreamer4_impl.training.settings import Settings
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.checkpoints.settings import TrainingSettings
+from dreamer4_impl.equations.eq02_sampling import context_label, sample_frame
+from dreamer4_impl.equations.eq10_lambda_return import lambda_returns, value_loss
+from dreamer4_impl.equations.eq11_pmpo import policy_loss_factored
+from dreamer4_impl.equations.loss_normalisation import RunningRMS
+from dreamer4_impl.generation.draws import normal_draws
+from dreamer4_impl.generation.imagination import imagine
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.policy import Policy
+from dreamer4_impl.models.presets import tiny
+from dreamer4_impl.training.phases.imagine import ImaginePhase, policy_means, policy_term
 
 KEYS = [("imagine", 0, sample) for sample in range(2)]
 CONTEXT, HORIZON = 4, 3
@@ -48,9 +48,38 @@ def test_frames_are_those_of_the_sampler_each_led_to_by_the_action_of_the_policy
         torch.testing.assert_close(found.z[:, t], frame, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_with_tasks_is_told_which_it_imagines(model):
-    with pytest.raises(ValueError, match=r"task must say .* got None"):
-        Imagination(model, ImagineOptions(), task=None, batch=2)
+@pytest.mark.parametrize(("steps", "level"), [(1, 0.9), (4, 0.9), (2, 1.0)])
+def test_rollouts_equal_their_passes_written_out_bit_for_bit(model, steps, level):
+    options = ImagineOptions(horizon=HORIZON, context=CONTEXT, steps=steps, context_level=level)
+    imagined, context, actions, task = rolled_out(model, options)
+    cache, label = model.dynamics.empty_cache(2), context_label(level, 8)
+
+    def committed(frames, noise, first):
+        z = (1 - torch.tensor(level)) * noise + torch.tensor(level) * frames
+        tau = torch.full(z.shape[:2], label)
+        block = {name: values[:, first : first + z.shape[1]] for name, values in actions.items()}
+        return model.dynamics(z, tau, torch.full_like(tau, 1 / 8), block, task, cache=cache)[1][:, -1]
+
+    past, start, noise = (
+        normal_draws(0, KEYS, name, (length, 5, 6))
+        for name, length in (("past", CONTEXT), ("start", HORIZON), ("kept", HORIZON))
+    )
+    with torch.no_grad():
+        h = [committed(context, past, 0)]
+        for t in range(HORIZON):
+            z, d = start[:, t], torch.full((2, 1), 1 / steps)
+            block = {name: values[:, CONTEXT + t, None] for name, values in actions.items()}
+            for k in range(steps):
+                z1_hat, _ = model.dynamics(z[:, None], k * d, d, block, task, cache=cache, commit=False)
+                z = z + (z1_hat[:, 0] - z) / (1 - k / steps) * (1 / steps)
+            assert torch.equal(z, imagined.z[:, t])
+            h.append(committed(z[:, None], noise[:, t, None], CONTEXT + t))
+    assert torch.equal(torch.stack(h, dim=1), imagined.h)
+
+
+def test_a_model_with_tasks_needs_a_task(model):
+    with pytest.raises(ValueError, match=r"task must hold the task of each sequence, .* got None"):
+        imagine(model, model.agent.policy, torch.zeros(2, 1, 5, 6), {}, None, ImagineOptions(), 0, KEYS)
 
 
 def test_what_is_read_is_what_the_whole_corrupted_past_gives_at_once(model):
@@ -79,7 +108,7 @@ def test_actions_are_those_of_the_policy_at_the_states_that_it_saw(model):
 
 def started(model, **options):
     phase = ImaginePhase(
-        Settings("imagine", tiny(), imagine=ImagineOptions(horizon=HORIZON, context=CONTEXT, **options))
+        TrainingSettings("imagine", tiny(), imagine=ImagineOptions(horizon=HORIZON, context=CONTEXT, **options))
     )
     prior = phase.companions(model)["prior"]
     return phase, prior
@@ -88,12 +117,12 @@ def started(model, **options):
 def test_the_prior_is_the_policy_before_the_first_update_and_stays_so(model):
     phase, prior = started(model)
     found, *_ = rolled_out(model, phase.settings.imagine)
-    assert phase.head_means(model.agent, found)["kl"].total.abs() < 1e-5
+    assert phase.means(model, phase.evaluated(model.agent, found))["kl"].total.abs() < 1e-5
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     with torch.no_grad():
         for parameter in model.agent.policy.parameters():
             parameter.add_(0.1)
-    assert phase.head_means(model.agent, found)["kl"].total > 1e-3
+    assert phase.means(model, phase.evaluated(model.agent, found))["kl"].total > 1e-3
     assert all(torch.equal(value, before[name]) for name, value in prior.state_dict().items())
 
 
@@ -103,7 +132,9 @@ def test_both_losses_are_those_of_equations_10_and_11(model):
         for parameter in model.agent.policy.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
     found, *_ = rolled_out(model, phase.settings.imagine)
-    terms = phase.terms({n: m.total / m.count.clamp(min=1) for n, m in phase.head_means(model.agent, found).items()})
+    terms = phase.terms(
+        {n: m.total / m.count.clamp(min=1) for n, m in phase.means(model, phase.evaluated(model.agent, found)).items()}
+    )
 
     agent, states = model.agent, found.h[:, :-1]
     reward, value = agent.reward.predict(found.h[:, 1:]), agent.value.predict(found.h)
@@ -176,7 +207,7 @@ def test_training_in_imagination_raises_the_return_that_the_reward_head_predicts
         return model.agent.reward.predict(rolled(policy, "held out", 1000, 256).h[:, 1:]).sum(1)
 
     for step in range(40):
-        means = phase.head_means(model.agent, rolled(model.agent.policy, "train", step, 16))
+        means = phase.means(model, phase.evaluated(model.agent, rolled(model.agent.policy, "train", step, 16)))
         terms = phase.terms({name: mean.total / mean.count.clamp(min=1) for name, mean in means.items()})
         optimiser.zero_grad()
         phase.combine({name: normalise(name, value) for name, value in terms.items()}).backward()

@@ -7,23 +7,25 @@ import numpy as np
 import pytest
 import torch
 
+from dreamer4_impl.checkpoints.options import ImagineOptions, TokenizerOptions
+from dreamer4_impl.checkpoints.settings import Batches, TrainingSettings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training.agent import AgentPhase
-from dreamer4_impl.training.dynamics import DynamicsPhase
-from dreamer4_impl.training.imagine import ImaginePhase
-from dreamer4_impl.training.options import ImagineOptions, TokenizerOptions
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.training.phase import Phase
-from dreamer4_impl.training.settings import Batches, Settings
-from dreamer4_impl.training.tokenizer import TokenizerPhase
+from dreamer4_impl.training.phases.agent import AgentPhase
+from dreamer4_impl.training.phases.dynamics import DynamicsPhase
+from dreamer4_impl.training.phases.imagine import ImaginePhase
+from dreamer4_impl.training.phases.tokenizer import TokenizerPhase
 
 PHASES = {"tokenizer": TokenizerPhase, "dynamics": DynamicsPhase, "agent": AgentPhase, "imagine": ImaginePhase}
 SAMPLES, LENGTH = 4, 5
 
 
 def tiny_settings(phase, **changes):
-    settings = Settings(phase, tiny(), batches=Batches(size=SAMPLES), imagine=ImagineOptions(horizon=3, context=LENGTH))
+    settings = TrainingSettings(
+        phase, tiny(), batches=Batches(size=SAMPLES), imagine=ImagineOptions(horizon=3, context=LENGTH)
+    )
     return replace(settings, **changes)
 
 
@@ -73,6 +75,14 @@ def averages(*parts):
     }
 
 
+def means_of(phase, model, batch, step, indices):
+    """Partial means, after a check that their counts are those that the inputs announce."""
+    inputs, counts = phase.inputs(model, batch, step, indices)
+    means = phase.means(model, inputs)
+    assert {name: means[name].count.item() for name in counts} == {name: n.item() for name, n in counts.items()}
+    return means
+
+
 def loss_of(phase, *parts):
     return phase.combine(phase.terms(averages(*parts)))
 
@@ -91,7 +101,7 @@ def begin(names):
 @pytest.mark.parametrize("name", PHASES)
 def test_the_loss_reaches_what_the_phase_trains_and_nothing_else(name, model):
     phase = started(name, model)
-    reached = gradients(model, loss_of(phase, phase.means(model, random_batch(), 0, range(SAMPLES))))
+    reached = gradients(model, loss_of(phase, means_of(phase, model, random_batch(), 0, range(SAMPLES))))
     trained = {trained for trained, _ in phase.trained(model)}
     assert reached <= trained
     # The actions of separate images are none, and a video's first frame has no past: nothing else is out of reach.
@@ -110,8 +120,8 @@ def test_the_parts_that_are_trained_are_those_of_algorithm_1(model):
 @pytest.mark.parametrize("name", PHASES)
 def test_dividing_a_batch_changes_nothing(name, model):
     phase, everything = started(name, model), range(SAMPLES)
-    whole = phase.means(model, random_batch(), 3, everything)
-    divided = [phase.means(model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
+    whole = means_of(phase, model, random_batch(), 3, everything)
+    divided = [means_of(phase, model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
     assert [list(part) for part in divided] == [list(whole)] * 3
     for term, mean in averages(whole).items():
         torch.testing.assert_close(mean, averages(*divided)[term], rtol=1e-5, atol=1e-6)
@@ -120,15 +130,15 @@ def test_dividing_a_batch_changes_nothing(name, model):
 @pytest.mark.parametrize("name", PHASES)
 def test_a_step_draws_anew_and_a_run_repeats(name, model):
     phase, batch = started(name, model), random_batch()
-    here, again, later = (loss_of(phase, phase.means(model, batch, step, range(SAMPLES))) for step in (2, 2, 4))
+    here, again, later = (loss_of(phase, means_of(phase, model, batch, step, range(SAMPLES))) for step in (2, 2, 4))
     assert here.item() == again.item() != later.item()
     seeded = started(name, model, seed=1)
-    assert loss_of(seeded, seeded.means(model, batch, 2, range(SAMPLES))).item() != here.item()
+    assert loss_of(seeded, means_of(seeded, model, batch, 2, range(SAMPLES))).item() != here.item()
 
 
 def agent_terms(model, batch):
     phase = started("agent", model)
-    return phase.terms(averages(phase.means(model, batch, 0, range(SAMPLES))))
+    return phase.terms(averages(means_of(phase, model, batch, 0, range(SAMPLES))))
 
 
 def mixed(old, new, rows):
@@ -186,13 +196,13 @@ def test_the_heads_read_corrupted_frames(model):
     config = replace(settings.model, dynamics=replace(settings.model.dynamics, k_max=1))
     noisy, phase = Dreamer4(config), AgentPhase(replace(settings, model=config))
     batches = random_batch(), changed(random_batch(), UNIFORM + RELEVANT, video=torch.zeros(4, 5, 6, 8, 3))
-    terms = [phase.terms(averages(phase.means(noisy, batch, 0, range(SAMPLES)))) for batch in batches]
+    terms = [phase.terms(averages(means_of(phase, noisy, batch, 0, range(SAMPLES)))) for batch in batches]
     assert terms[0]["reward"] == terms[1]["reward"]
     assert agent_terms(model, batches[0])["reward"] != agent_terms(model, batches[1])["reward"]
 
 
 def test_relevant_sequences_that_the_teacher_skips_leave_no_nan(model):
-    loss = loss_of(phase := started("agent", model), phase.means(model, random_batch(), 0, range(SAMPLES)))
+    loss = loss_of(phase := started("agent", model), means_of(phase, model, random_batch(), 0, range(SAMPLES)))
     found = torch.autograd.grad(loss, [p for _, p in phase.trained(model)], allow_unused=True)
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in found if gradient is not None)
@@ -201,10 +211,9 @@ def test_relevant_sequences_that_the_teacher_skips_leave_no_nan(model):
 @pytest.mark.parametrize("name", PHASES)
 def test_every_phase_has_what_the_loop_asks_for(name, model):
     phase: Phase = started(name, model)
-    means = phase.means(model, random_batch(), 0, range(SAMPLES))
+    means = means_of(phase, model, random_batch(), 0, range(SAMPLES))
     assert phase.name == name
     assert tuple(phase.terms(averages(means))) == phase.term_names
-    assert phase.one_mean == (phase.term_names == tuple(phase.terms(averages(means))) and len(phase.term_names) == 1)
     assert not [name for name, mean in means.items() if mean.count.requires_grad]
 
 
@@ -221,7 +230,7 @@ def test_patches_are_dropped_as_often_as_the_options_say(model, monkeypatch):
         lambda video, dropped: (shares.append(dropped.float().mean()), encode(video, dropped))[1],
     )
     for options in (TokenizerOptions(), TokenizerOptions(most_dropped=0.0)):
-        started("tokenizer", model, tokenizer=options).means(model, random_batch(), 0, range(SAMPLES))
+        means_of(started("tokenizer", model, tokenizer=options), model, random_batch(), 0, range(SAMPLES))
     images = len(shares) // 2
     assert min(shares[:images]) > 0.2
     assert max(shares[images:]) == 0
@@ -229,8 +238,8 @@ def test_patches_are_dropped_as_often_as_the_options_say(model, monkeypatch):
 
 def test_the_perceptual_distance_is_a_term_of_its_own_over_all_frames(model):
     phase = TokenizerPhase(tiny_settings("tokenizer"), lambda video_hat, video: (video_hat - video).abs().mean())
-    whole = phase.means(model, random_batch(), 3, range(SAMPLES))
-    divided = [phase.means(model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
+    whole = means_of(phase, model, random_batch(), 3, range(SAMPLES))
+    divided = [means_of(phase, model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
     torch.testing.assert_close(averages(*divided), averages(whole))
     terms = {"mse": torch.tensor(1.0), "lpips": torch.tensor(2.0)}
     assert phase.combine(terms) == pytest.approx(1.4)
@@ -261,7 +270,7 @@ def test_separate_images_are_sequences_of_one_frame_without_actions(name, model,
     monkeypatch.setattr(model.dynamics, "forward", lambda *given: (calls.append(given), forward(*given))[1])
     step = next(step for step in range(9) if any(phase.plan(step).image))
     images = sum(phase.plan(step).image)
-    phase.means(model, random_batch(), step, range(SAMPLES))
+    means_of(phase, model, random_batch(), step, range(SAMPLES))
     students = {given[0].shape[1]: given for given in calls}
     assert students[LENGTH][0].shape[0] == SAMPLES - images
     assert students[1][0].shape[0] == images * LENGTH
@@ -275,7 +284,7 @@ def test_the_tokenizer_sees_nothing_else_of_a_video_whose_frames_are_images(mode
         model.tokenizer, "encode", lambda video, dropped: (lengths.append(video.shape[:2]), encode(video, dropped))[1]
     )
     step = next(step for step in range(9) if any(phase.plan(step).image))
-    phase.means(model, random_batch(), step, range(SAMPLES))
+    means_of(phase, model, random_batch(), step, range(SAMPLES))
     images = sum(phase.plan(step).image)
     assert lengths == [(SAMPLES - images, LENGTH), (images * LENGTH, 1)]
 
@@ -290,6 +299,6 @@ def test_every_share_of_a_batch_calls_the_network_equally_often(name, model, mon
         monkeypatch.setattr(
             model.dynamics, "forward", lambda *given, calls=calls: (calls.append(0), forward(*given))[1]
         )
-        phase.means(model, random_batch(rows), 0, rows)
+        means_of(phase, model, random_batch(rows), 0, rows)
         counts.append(len(calls))
     assert len(set(counts)) == 1

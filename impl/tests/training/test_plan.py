@@ -5,15 +5,15 @@ from collections import Counter
 import pytest
 import torch
 
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training.draws import dropout_draws, keyed_generator, normal_draws, shortcut_draws, uniform_draws
-from dreamer4_impl.training.parts import parts
-from dreamer4_impl.training.plan import marked, plan_step
-from dreamer4_impl.training.settings import Batches, Settings
+from dreamer4_impl.checkpoints.settings import Batches, TrainingSettings
+from dreamer4_impl.generation.draws import dropout_draws, keyed_generator, normal_draws, shortcut_draws, uniform_draws
+from dreamer4_impl.models.presets import tiny
+from dreamer4_impl.training.sample_groups import sample_groups
+from dreamer4_impl.training.step_plan import marked, plan_step
 
 
 def settings(steps=1000, **batches):
-    return Settings("agent", tiny(), steps=steps, batches=Batches(**batches))
+    return TrainingSettings("agent", tiny(), steps=steps, batches=Batches(**batches))
 
 
 def test_batches_are_often_short_sometimes_long_and_in_the_end_all_long():
@@ -108,7 +108,7 @@ def test_without_a_split_every_step_size_is_equally_likely_and_on_its_grid():
 
 
 def test_an_image_is_a_sequence_of_one_frame_that_no_action_led_to():
-    video, images = parts([False, True, False], range(3))
+    video, images = sample_groups([False, True, False], range(3))
     x, actions = torch.arange(6).reshape(3, 2), {"keys": torch.ones(3, 2, 4), "labelled": torch.ones(3, 2).bool()}
     assert video.take(x).tolist() == [[0, 1], [4, 5]]
     assert images.take(x).tolist() == [[2], [3]]
@@ -119,7 +119,7 @@ def test_an_image_is_a_sequence_of_one_frame_that_no_action_led_to():
 
 def test_every_process_has_every_part_so_that_all_call_the_network_equally_often():
     image = [True, False, False, False]
-    divided = [parts(image, indices) for indices in ([0, 2], [1, 3])]
-    assert [[part.images for part in found] for found in divided] == [[False, True]] * 2
-    assert [[part.counted for part in found] for found in divided] == [[True, True], [True, False]]
-    assert len(parts([False] * 4, [0, 2])) == 1
+    divided = [sample_groups(image, indices) for indices in ([0, 2], [1, 3])]
+    assert [[group.images for group in groups] for groups in divided] == [[False, True]] * 2
+    assert [[group.counted for group in groups] for groups in divided] == [[True, True], [True, False]]
+    assert len(sample_groups([False] * 4, [0, 2])) == 1

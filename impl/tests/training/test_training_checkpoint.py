@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training import checkpoint as module
-from dreamer4_impl.training.checkpoint import (
+from dreamer4_impl.checkpoints import checkpoint as module
+from dreamer4_impl.checkpoints.checkpoint import (
     CannotSaveError,
     Checkpoint,
     CheckpointError,
@@ -25,9 +23,11 @@ from dreamer4_impl.training.checkpoint import (
     save,
     steps,
 )
-from dreamer4_impl.training.settings import Settings
+from dreamer4_impl.checkpoints.settings import TrainingSettings
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 
-SETTINGS = Settings("tokenizer", tiny())
+SETTINGS = TrainingSettings("tokenizer", tiny())
 
 
 def small(step, value=1.0):
@@ -127,7 +127,7 @@ def test_whatever_fails_while_saving_the_last_good_one_is_there(tmp_path, error)
             save(run, small(2), keep=1)
         if len(seen) < count:
             break
-        good = read(latest_good(run, say=pytest.fail))
+        good = read(latest_good(run, log=pytest.fail))
         same(good, small(good.step))
         save(run, small(3), keep=1)
         assert os.listdir(run / "checkpoints") == ["step-00000003"]
@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, nam
     assert latest_good(tmp_path, said.append).name == "step-00000001"
     assert "step-00000002" in said[0]
     assert name in said[0]
-    assert "going back" in said[0]
+    assert "using the checkpoint before it" in said[0]
     with pytest.raises(CheckpointError, match=name):
         read(path)
 
@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, nam
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
     (save(tmp_path, small(1)) / "state.pt").unlink()
     with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints in .* can be used"):
-        latest_good(tmp_path, say=lambda sentence: None)
+        latest_good(tmp_path, log=lambda message: None)
     assert latest_good(tmp_path / "elsewhere") is None
 
 
@@ -183,7 +183,7 @@ def test_what_is_foreign_or_newer_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="version 2, and this program reads up to 1"):
         read(path)
     rewrite_header(path, format="something else")
-    with pytest.raises(CheckpointError, match="is no checkpoint of this program"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
         read(path)
     with pytest.raises(CheckpointError, match="there is no checkpoint in"):
         load_model(tmp_path / "nowhere")
@@ -194,7 +194,7 @@ def test_a_state_that_would_run_code_is_refused(tmp_path):
     torch.save({"optimiser": os.getcwd}, path / "state.pt")
     files = {file.name: module._fingerprint(file) for file in path.iterdir() if file.name != "checkpoint.json"}
     rewrite_header(path, files=files)
-    with pytest.raises(CheckpointError, match="holds more than data, and code is not run"):
+    with pytest.raises(CheckpointError, match="contains code, which is not executed"):
         read(path)
 
 
@@ -220,7 +220,7 @@ def test_an_older_layout_loads_with_a_report(trained):
     kept = weights.pop("dynamics.registers").clone()
     report = load_weights(model, weights | {"dynamics.gone": torch.ones(1)})
     assert (report.missing, report.unexpected) == (("dynamics.registers",), ("dynamics.gone",))
-    assert str(report) == "missing, left at their start: dynamics.registers; unexpected, left out: dynamics.gone"
+    assert str(report) == "missing, unchanged: dynamics.registers; unexpected, ignored: dynamics.gone"
     assert torch.equal(model.dynamics.registers, kept)
     with pytest.raises(CheckpointError, match="does not match the model: missing"):
         load_weights(model, weights, strict=True)

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from dreamer4_impl.actions import Categorical
+from dreamer4_impl.checkpoints.checkpoint import read, steps
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
-from dreamer4_impl.training.checkpoint import read, steps
+from dreamer4_impl.layers.actions import Categorical
 from dreamer4_impl.training.command import main
 
 from . import toy
@@ -106,7 +106,7 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(place, tmp_path
 def test_a_run_is_never_overwritten(place, capsys):
     assert train(place, "tokenizer") == 2
     assert (
-        "has checkpoints up to step-00000002: continue it with --resume, or name another --run"
+        "has checkpoints up to step-00000002: continue it with --resume, or choose another --run"
         in capsys.readouterr().err
     )
 
@@ -114,10 +114,10 @@ def test_a_run_is_never_overwritten(place, capsys):
 def test_mistakes_are_sentences(place, tmp_path, capsys):
     data, mine, run = place / "data", place / "mine.toml", tmp_path / "run"
     assert "name datasets with --data" in refused(capsys, "tokenizer", mine, "--run", run)
-    assert "the model is not known" in refused(capsys, "tokenizer", "--data", data, "--run", run)
+    assert "no model is given" in refused(capsys, "tokenizer", "--data", data, "--run", run)
     assert "name its run with --init" in refused(capsys, "dynamics", mine, "--data", data, "--run", run)
-    assert "nothing to resume" in refused(capsys, "dynamics", "--run", run, "--resume")
-    assert "leave CONFIG and --init out" in refused(capsys, "dynamics", mine, "--run", run, "--resume")
+    assert "has nothing to resume" in refused(capsys, "dynamics", "--run", run, "--resume")
+    assert "leave out CONFIG and --init" in refused(capsys, "dynamics", mine, "--run", run, "--resume")
     other = refused(capsys, "agent", "--run", place / "tokenizer", "--resume")
     assert "is a run of the phase 'tokenizer'; got 'agent'" in other
     typed = ("tokenizer", mine, "--data", data, "--run", run, "--set")
@@ -137,7 +137,7 @@ def test_data_that_the_model_was_not_made_for_are_refused(place, tmp_path, capsy
 def test_changed_widths_are_refused_when_weights_are_loaded(place, tmp_path, capsys):
     changed = ("--set", "model.tokenizer.encoder.mlp_width=32", "--init", str(place / "tokenizer"))
     assert train(place, "dynamics", *changed, run=tmp_path / "run") == 2
-    assert "the configuration of the model must be the one that it was trained with" in capsys.readouterr().err
+    assert "use the configuration that the model was trained with" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_no_number_is_a_negative_result(place, tmp_path, capsys):
@@ -167,5 +167,12 @@ def test_help_teaches(capsys):
         main(["--help"])
     assert stopped.value.code == 0
     said = capsys.readouterr().out
-    for taught in ("--init runs/tokenizer", "--resume", "torchrun", "exit status", "--set optimiser.learning_rate"):
+    for taught in (
+        "--init runs/tokenizer",
+        "--resume",
+        "torchrun",
+        "exit status",
+        "--set optimiser.learning_rate",
+        "atari-cpu",
+    ):
         assert taught in said

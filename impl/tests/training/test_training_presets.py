@@ -2,9 +2,10 @@
 
 import pytest
 
-from dreamer4_impl.actions import Categorical
-from dreamer4_impl.training.settings import PHASES, document_presets, read_document, settings_from
-from dreamer4_impl.training.tables import to_table
+from dreamer4_impl.checkpoints.names import PHASES, preset_documents
+from dreamer4_impl.checkpoints.settings import read_document, settings_from
+from dreamer4_impl.checkpoints.toml import to_table
+from dreamer4_impl.layers.actions import Categorical
 
 ATARI = {
     "tokenizer": {"height": 64, "width": 64, "channels": 1},
@@ -13,7 +14,7 @@ ATARI = {
 
 
 def presets():
-    return {name: read_document(name) for name in document_presets()}
+    return {name: read_document(name) for name in preset_documents()}
 
 
 def test_there_is_one_for_two_cores_and_one_for_gpus():

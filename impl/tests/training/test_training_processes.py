@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from dreamer4_impl.training.checkpoint import read, steps
+from dreamer4_impl.checkpoints.checkpoint import read, steps
 
 from . import toy
 

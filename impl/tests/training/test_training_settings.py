@@ -4,13 +4,10 @@ import json
 
 import pytest
 
-from dreamer4_impl import presets
-from dreamer4_impl.actions import Binary, Categorical, Continuous
-from dreamer4_impl.training.settings import (
+from dreamer4_impl.checkpoints.names import PHASES, preset_documents
+from dreamer4_impl.checkpoints.settings import (
     MODELS,
-    PHASES,
-    Settings,
-    document_presets,
+    TrainingSettings,
     model_from_json,
     model_to_json,
     read_document,
@@ -18,7 +15,9 @@ from dreamer4_impl.training.settings import (
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.training.tables import from_table, to_table
+from dreamer4_impl.checkpoints.toml import from_table, to_table
+from dreamer4_impl.layers.actions import Binary, Categorical, Continuous
+from dreamer4_impl.models import presets
 
 TINY = {"model": {"preset": "tiny"}}
 
@@ -91,12 +90,12 @@ def test_one_backend_for_all_transformers():
         ("batches.short_length=0", "batches: short_length must be 1 or more; got 0"),
         ("batches.short_length=99", r"batches.short_length must be at most model.long_length = \d+; got 99"),
         ("tokenizer.most_dropped=1.5", r"tokenizer: most_dropped must lie in \[0, 1\]"),
-        ("steps", "a setting is typed as section.key=value; got 'steps'"),
+        ("steps", "a setting must have the form section.key=value; got 'steps'"),
         ("model.preset=huge", "model.preset must be one of 'tiny', 'small', 'paper'; got 'huge'"),
         ("model.dynamics.transformer.heads=3", "heads must be a multiple of kv_heads; got 3 and 2"),
         ("model.long_length=3", r"model: short_length must lie in \[1, long_length = 3\]"),
         ("model.short_length=2", "agent.length must be below short_length"),
-        ("model.dynamics.spatial_channels=7", "dynamics must take the representation that the tokenizer makes"),
+        ("model.dynamics.spatial_channels=7", "dynamics must take the representation of the tokenizer"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(override, sentence):
@@ -128,6 +127,6 @@ def test_every_preset_is_a_configuration_of_every_phase():
         "tokenizer": {"height": 64, "width": 64, "channels": 1},
         "dynamics": {"actions": [to_table(Categorical("action", 4))], "tasks": 1},
     }
-    for name in document_presets():
+    for name in preset_documents():
         for phase in PHASES:
-            assert isinstance(settings_from(phase, read_document(name), facts=facts), Settings)
+            assert isinstance(settings_from(phase, read_document(name), facts=facts), TrainingSettings)

@@ -1,7 +1,7 @@
-"""A phase that costs little and has all that a phase can have, and a script that trains it in processes of their own.
+"""A cheap phase with every feature of a phase, and a script that trains it in separate processes.
 
-Two terms: a tokenizer's code that should be like noise drawn for every sample, and values on the relevant samples alone, which
-also should stay like those of a companion. The script is for what a test cannot do to itself: be killed, be one of many.
+Two terms: codes of the tokenizer that should equal noise drawn for every sample, and values on the relevant samples only, which
+should also stay close to those of a companion. The script runs in processes that are killed or train together.
 """
 
 import copy
@@ -16,28 +16,27 @@ from pathlib import Path
 
 import torch
 
+from dreamer4_impl.checkpoints.checkpoint import latest_good, read
+from dreamer4_impl.checkpoints.settings import Batches, Execution, Optimiser, Records, TrainingSettings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.model import Dreamer4
-from dreamer4_impl.presets import tiny
-from dreamer4_impl.training.checkpoint import latest_good, read
+from dreamer4_impl.generation.draws import keyed_generator
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.training.distributed import Processes, processes
-from dreamer4_impl.training.draws import keyed_generator
 from dreamer4_impl.training.loop import Trainer
 from dreamer4_impl.training.metrics import read_metrics
-from dreamer4_impl.training.phase import PartialMean, Plan
-from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Records, Settings
+from dreamer4_impl.training.phase import PartialMean, Phase
+from dreamer4_impl.training.step_plan import StepPlan
 
 CPU = torch.device("cpu")
 
 
-class ToyPhase:
-    name, term_names, one_mean, notes = "toy", ("code", "value"), False, ()
+class ToyPhase(Phase):
+    name, term_names = "toy", ("code", "value")
 
     def __init__(self, settings, poison=None):
-        self.settings, self.poison = settings, poison
-
-    def prepare(self, model, dataset):
-        pass
+        super().__init__(settings)
+        self.poison = poison
 
     def trained(self, model):
         names = ("tokenizer.encoder.bottleneck", "tokenizer.encoder.norm", "agent.value")
@@ -49,22 +48,30 @@ class ToyPhase:
 
     def plan(self, step):
         size = self.settings.batches.size
-        # Which samples are relevant moves, so that now and then a process has none.
+        # The relevant samples vary by step, so that in some steps a process has none.
         relevant = tuple((sample + step) % 3 == 0 for sample in range(size))
-        return Plan(2 if step % 4 else 3, (False,) * size, relevant)
+        return StepPlan(2 if step % 4 else 3, (False,) * size, relevant)
 
-    def means(self, model, batch, step, indices):
-        code = model.tokenizer.encode(batch.video.float() / 255)
-        noise = torch.stack([torch.rand(code.shape[1:], generator=self._generator(step, i)) for i in indices])
+    def inputs(self, model, batch, step, indices):
+        frames = batch.video.float() / 255
+        shape = (frames.shape[1], model.config.tokenizer.spatial_tokens, model.config.tokenizer.spatial_channels)
+        noise = torch.stack([torch.rand(shape, generator=self._generator(step, i)) for i in indices])
+        weight = batch.relevant[:, None].expand_as(batch.rewards)
+        counts = {"code": torch.tensor(float(noise.numel())), "value": weight.sum()}
+        return (step, frames, noise, batch.rewards, weight), {name: counts[name] for name in self.term_names}
+
+    def means(self, model, inputs):
+        step, frames, noise, rewards, weight = inputs
+        code = model.tokenizer.encode(frames)
         h = code.detach().flatten(2)[..., :24]
         value, prior = (head.predict(h) for head in (model.agent.value, self.prior))
         if step == self.poison:
             code = code * torch.nan
-        off = (value - batch.rewards).square() + 0.1 * (value - prior).square()
+        off = (value - rewards).square() + 0.1 * (value - prior).square()
         return {
-            "code": PartialMean.of((code - noise).square()),
-            "value": PartialMean.of(off, weight=batch.relevant[:, None].expand_as(off)),
-            "size": PartialMean.of(code.detach().abs()),
+            "code": PartialMean.from_values((code - noise).square()),
+            "value": PartialMean.from_values(off, weight),
+            "size": PartialMean.from_values(code.detach().abs()),
         }
 
     def terms(self, means):
@@ -78,23 +85,23 @@ class ToyPhase:
 
 
 class OneTermPhase(ToyPhase):
-    term_names, one_mean = ("code",), True
+    term_names = ("code",)
 
     def combine(self, terms):
         return 3 * terms["code"]
 
 
 class SignalledPhase(ToyPhase):
-    """Asks one of two processes to stop in its fourth step."""
+    """Sends SIGTERM to one of two processes in its fourth step."""
 
     def __init__(self, settings, rank):
         super().__init__(settings)
         self.rank = rank
 
-    def means(self, model, batch, step, indices):
+    def inputs(self, model, batch, step, indices):
         if (self.rank, step) == (1, 3):
             signal.raise_signal(signal.SIGTERM)
-        return super().means(model, batch, step, indices)
+        return super().inputs(model, batch, step, indices)
 
 
 class ToySource:
@@ -117,7 +124,7 @@ class ToySource:
 
 
 def settings(steps=6, size=4, accumulation=1, every=2, keep=2, average=0.9, rate=0.01, tensorboard=False, **execution):
-    return Settings(
+    return TrainingSettings(
         phase="dynamics",
         model=tiny(),
         steps=steps,
@@ -140,7 +147,7 @@ def resumed(run, chosen, phase=ToyPhase, member=None, **options):
 
 
 def curve(run):
-    """Every step of a run but for how long it took."""
+    """Records of a run without the duration of the steps."""
     return [{name: v for name, v in line.items() if name != "seconds"} for line in read_metrics(run / "metrics.jsonl")]
 
 
@@ -148,8 +155,8 @@ def curve(run):
 
 
 def in_two_processes(directory):
-    """The same run in one process, in two with each engine, and begun in the one way and ended in the other."""
-    # Adam makes a step of the rate's size of a gradient that is nothing but rounding, which differs with the processor.
+    """The same run in one process, in two with each engine, and with the number of processes changed halfway."""
+    # Adam turns a gradient that is only rounding error, which differs by processor, into a full step: the rate is low.
     chosen = settings(steps=20, size=6, every=10, rate=1e-3)
     port = str(random.randint(20000, 60000))
     trainer(directory / "one", chosen).run()
@@ -175,7 +182,7 @@ def _half(run):
 
 
 def killed(directory, steps, kills):
-    """An uninterrupted run, and one that is killed at random moments and resumed each time."""
+    """An uninterrupted run, and one that is killed at random times and resumed each time."""
     chosen, run = settings(steps=steps, every=max(3, steps // 100)), directory / "killed"
     trainer(directory / "whole", chosen).run()
     moments = random.Random(0)
@@ -195,7 +202,7 @@ def _steps_of(run):
 
 
 def fork(work):
-    """Run this in a child: torch is imported already, and the only thread is this one."""
+    """Run a function in a child process; torch is already imported, and this is the only thread."""
     if child := os.fork():
         return child
     status = 1

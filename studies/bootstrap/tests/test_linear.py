@@ -5,7 +5,7 @@ import sympy
 import torch
 from torch import Tensor
 
-from dreamer4_impl.shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
 from studies.bootstrap.linear import coefficients, target_weights, unstable_shares
 
 VARIANCE, K_MAX = 2.0, 64

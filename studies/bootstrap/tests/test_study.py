@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamer4_impl.schedule import sample_tau_d
+from dreamer4_impl.equations.eq04_grid import sample_tau_d
 from studies.bootstrap import acceptance
 from studies.bootstrap.command import main
 from studies.bootstrap.data import COIN, DATA, RING, Data, frames

@@ -1,0 +1,1 @@
+"""Settings and checkpoints, which training, evaluation and play share."""

@@ -1,0 +1,372 @@
+"""Checkpoints: complete, atomic, and self-describing.
+
+    RUN/checkpoints/step-00001000/
+        checkpoint.json       format, version, phase, step, configuration, model, size and checksum of every other file
+        model.safetensors     weights
+        average.safetensors   running average of the trained weights, if there is one
+        state.pt              optimiser, running RMS, companions of the phase, random state
+
+A checkpoint is written to a hidden directory, synced, and renamed: a directory without the leading dot is complete. The next
+write removes what a failed or killed write has left.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dreamer4_impl.checkpoints.settings import (
+    TrainingSettings,
+    model_from_json,
+    model_to_json,
+    settings_from_json,
+    settings_to_json,
+)
+from dreamer4_impl.durable import checksum, sync
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.models.dreamer4 import Dreamer4
+
+FORMAT, VERSION = "dreamer4-checkpoint", 1
+HEADER, WEIGHTS, AVERAGE, STATE = "checkpoint.json", "model.safetensors", "average.safetensors", "state.pt"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message says why and what to do."""
+
+
+class CannotSaveError(OSError):
+    """A checkpoint could not be written; earlier ones are unchanged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a run needs to continue bit for bit.
+
+    Args:
+        settings: configuration of the run.
+        step: number of completed steps.
+        weights: weights of the model by name.
+        average: running average of the trained weights by name; empty without one.
+        state: further state, of types that `torch.load` accepts with `weights_only`.
+    """
+
+    settings: TrainingSettings
+    step: int
+    weights: Mapping[str, Tensor]
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names that did not match when weights were loaded; true if there are any.
+
+    Args:
+        missing: parameters of the model without a weight; they keep their values.
+        unexpected: weights without a parameter; they are ignored.
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected)
+
+    def __str__(self) -> str:
+        """Summary for messages.
+
+        >>> print(LoadReport(missing=("a.b",)))
+        missing, unchanged: a.b; unexpected, ignored: none
+        """
+        missing, unexpected = (", ".join(names) or "none" for names in (self.missing, self.unexpected))
+        return f"missing, unchanged: {missing}; unexpected, ignored: {unexpected}"
+
+
+def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
+    """Write a checkpoint, and remove the oldest ones.
+
+    Args:
+        run: directory of the run.
+        checkpoint: its content. A complete checkpoint of the same step is not replaced.
+        keep: number of checkpoints to keep, 1 or more.
+
+    Returns:
+        Directory of the checkpoint.
+
+    Raises:
+        CannotSaveError: if it cannot be written, for example on a full disk; earlier checkpoints are unchanged.
+    """
+    root = run / "checkpoints"
+    final = root / f"step-{checkpoint.step:08d}"
+    partial = root / f".{final.name}.partial"
+    try:
+        _clean(root)
+        if final.exists() and not _damage(final):
+            return final
+        partial.mkdir(parents=True)
+        _write(partial, checkpoint)
+        if final.exists():
+            _remove(final)
+        os.rename(partial, final)
+        sync(root)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CannotSaveError(f"the checkpoint of step {checkpoint.step} could not be written: {error}") from error
+    # Directories that cannot be removed now are removed after the next save.
+    with suppress(OSError):
+        for old in steps(run)[:-keep]:
+            _remove(old)
+    return final
+
+
+def steps(run: Path) -> list[Path]:
+    """List the checkpoints of a run.
+
+    Args:
+        run: directory of the run.
+
+    Returns:
+        Directories of all checkpoints, also damaged ones, oldest first.
+    """
+    return sorted((run / "checkpoints").glob("step-*"))
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: directory of the checkpoint.
+
+    Returns:
+        Its content on the CPU; tensors are mapped from the files.
+
+    Raises:
+        CheckpointError: if it is damaged, of another format, or of a newer version.
+    """
+    header = _header(path)
+    if damage := _damage(path):
+        raise CheckpointError(damage)
+    try:
+        settings = settings_from_json(header["config"])
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=True)
+        return Checkpoint(settings, header["step"], _tensors(path / WEIGHTS), _tensors(path / AVERAGE), state)
+    except UnpicklingError as error:
+        raise CheckpointError(f"{path} cannot be read: its {STATE} contains code, which is not executed") from error
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def latest_good(run: Path, log: Callable[[str], None] = print) -> Path | None:
+    """Find the newest undamaged checkpoint of a run.
+
+    Args:
+        run: directory of the run.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        Directory of the checkpoint; None if the run has none.
+
+    Raises:
+        CheckpointError: if all checkpoints are damaged.
+    """
+    paths = steps(run)
+    for path in reversed(paths):
+        damage = _damage(path)
+        if not damage:
+            return path
+        log(f"{damage}; using the checkpoint before it")
+    if paths:
+        raise CheckpointError(f"none of the {len(paths)} checkpoints in {run} can be used")
+    return None
+
+
+def locate(path: Path, log: Callable[[str], None] = print) -> Path:
+    """Resolve a path to a checkpoint.
+
+    Args:
+        path: directory of a checkpoint, or of a run, which stands for its newest undamaged checkpoint.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        Directory of the checkpoint.
+
+    Raises:
+        CheckpointError: if there is none, or all are damaged.
+    """
+    if (path / HEADER).is_file():
+        return path
+    if (checkpoint := latest_good(path, log)) is None:
+        raise CheckpointError(f"there is no checkpoint in {path}: it must be a run or one of its checkpoints")
+    return checkpoint
+
+
+def model_config(path: Path, log: Callable[[str], None] = print) -> ModelConfig:
+    """Read the configuration of a model without its weights.
+
+    Args:
+        path: directory of a run or checkpoint.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: if there is no checkpoint that can be used.
+        ValueError: if the configuration is not supported by this version.
+    """
+    return model_from_json(_header(locate(path, log))["model"])
+
+
+def load_model(
+    path: Path | str, *, strict: bool = False, average: bool = True, log: Callable[[str], None] = print
+) -> tuple[Dreamer4, LoadReport]:
+    """Load the model of a run or checkpoint.
+
+    Args:
+        path: directory of a run or checkpoint.
+        strict: refuse missing and unexpected parameters instead of reporting them.
+        average: use the running average of the weights if there is one.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        The model on the CPU in evaluation mode, and the names that did not match. The random state is unchanged.
+
+    Raises:
+        CheckpointError: if there is no checkpoint that can be used, or `strict` is set and names do not match.
+    """
+    path = locate(Path(path), log)
+    header = _header(path)
+    if damage := _damage(path):
+        raise CheckpointError(damage)
+    try:
+        config = model_from_json(header["model"])
+        weights = _tensors(path / WEIGHTS) | (_tensors(path / AVERAGE) if average else {})
+    except (ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        model = Dreamer4(config)
+    report = load_weights(model, weights, strict=strict, where=str(path))
+    return model.eval(), report
+
+
+def load_weights(
+    module: nn.Module, weights: Mapping[str, Tensor], *, strict: bool = False, where: str = "the checkpoint"
+) -> LoadReport:
+    """Copy weights into a module.
+
+    Args:
+        module: changed in place.
+        weights: weights by name; their shapes must be those of the parameters.
+        strict: refuse missing and unexpected parameters instead of reporting them.
+        where: source of the weights, for messages.
+
+    Returns:
+        Names that did not match.
+
+    Raises:
+        CheckpointError: if a weight has another shape than its parameter, or `strict` is set and names do not match.
+    """
+    own = module.state_dict()
+    for name in own.keys() & weights.keys():
+        if own[name].shape != weights[name].shape:
+            raise CheckpointError(
+                f"{name} has the shape {tuple(weights[name].shape)} in {where} and {tuple(own[name].shape)} in this "
+                "model: use the configuration that the model was trained with"
+            )
+    missing, unexpected = tuple(sorted(own.keys() - weights.keys())), tuple(sorted(weights.keys() - own.keys()))
+    report = LoadReport(missing, unexpected)
+    if strict and report:
+        raise CheckpointError(f"{where} does not match the model: {report}")
+    module.load_state_dict({name: weights[name] for name in own.keys() & weights.keys()}, strict=False)
+    return report
+
+
+# On disk
+
+
+def _write(directory: Path, checkpoint: Checkpoint) -> None:
+    _save_tensors(checkpoint.weights, directory / WEIGHTS)
+    if checkpoint.average:
+        _save_tensors(checkpoint.average, directory / AVERAGE)
+    with open(directory / STATE, "wb") as file:
+        torch.save(dict(checkpoint.state), file)
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "phase": checkpoint.settings.phase,
+        "step": checkpoint.step,
+        "config": settings_to_json(checkpoint.settings),
+        "model": model_to_json(checkpoint.settings.model),
+        "files": {path.name: _fingerprint(path) for path in sorted(directory.iterdir())},
+    }
+    (directory / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
+    for path in (*directory.iterdir(), directory):
+        sync(path)
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if not path.exists():
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "blake2b": checksum(path)}
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads((path / HEADER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint: its {HEADER} cannot be read ({error})") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of this program: its format is not {FORMAT!r}")
+    if not isinstance(header.get("version"), int) or header["version"] > VERSION:
+        raise CheckpointError(
+            f"{path} has version {header.get('version')!r}, and this program reads up to {VERSION}: "
+            "install a newer dreamer4-conformance"
+        )
+    missing = [name for name in ("step", "config", "model", "files") if name not in header]
+    if missing:
+        raise CheckpointError(f"{path} is damaged: its {HEADER} lacks {', '.join(missing)}")
+    return header
+
+
+def _damage(path: Path) -> str:
+    """Message about the damage of a checkpoint; empty if it is undamaged."""
+    try:
+        files = _header(path)["files"]
+        for name in {WEIGHTS, STATE, *files}:
+            if not (path / name).is_file() or _fingerprint(path / name) != files.get(name):
+                return f"{path} is damaged: {name} does not match its checksum"
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _clean(root: Path) -> None:
+    """Remove leftovers of interrupted writes and removals."""
+    for leftover in root.glob(".step-*"):
+        shutil.rmtree(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Rename first, so that an interrupted removal leaves no checkpoint with missing files."""
+    hidden = path.with_name(f".{path.name}.removed")
+    os.rename(path, hidden)
+    shutil.rmtree(hidden)

@@ -1,0 +1,86 @@
+"""Settings of single phases: the tables [tokenizer], [dynamics], [agent] and [imagine] of a configuration."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dreamer4_impl.arguments import require_between
+from dreamer4_impl.constants import ALPHA, BETA, CONTEXT_LEVEL, GAMMA, LAMBDA, MAE_MAX_DROP, SAMPLING_STEPS
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """Sec. 3.1.
+
+    Args:
+        perceptual: package of the LPIPS network; "none" trains on the mean square error alone.
+        net: network within the package.
+        most_dropped: patches of an image are dropped with probability p ~ U(0, most_dropped); in [0, 1].
+    """
+
+    perceptual: Literal["none", "lpips", "torchmetrics"] = "none"
+    net: Literal["vgg", "alex", "squeeze"] = "vgg"
+    most_dropped: float = MAE_MAX_DROP
+
+    def __post_init__(self) -> None:
+        require_between("most_dropped", self.most_dropped, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class DynamicsOptions:
+    """Sec. 3.2.
+
+    Args:
+        per: draw d for each timestep or once for each sequence (A3).
+        d_min_share: probability in [0, 1] that a sample is at d_min (A2); None draws step sizes uniformly.
+    """
+
+    per: Literal["timestep", "sequence"] = "timestep"
+    d_min_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.d_min_share is not None:
+            require_between("d_min_share", self.d_min_share, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """Sec. 3.3, agent finetuning.
+
+    Args:
+        relevant_share: share of the relevant sequences in a batch, in [0, 1].
+    """
+
+    relevant_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_between("relevant_share", self.relevant_share, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ImagineOptions:
+    """Sec. 3.3, imagination training.
+
+    Args:
+        horizon: H, imagined frames, 1 or more.
+        context: recorded frames before them, 1 or more.
+        steps: K, denoising evaluations of a frame, 1 or more.
+        context_level: signal level τ of the context in [0, 1] (A9).
+        gamma: discount factor γ of Eq. (10).
+        lam: λ of Eq. (10).
+        alpha: weight of D⁺ in Eq. (11).
+        beta: weight of the KL in Eq. (11).
+    """
+
+    horizon: int = 16
+    context: int = 8
+    steps: int = SAMPLING_STEPS
+    context_level: float = CONTEXT_LEVEL
+    gamma: float = GAMMA
+    lam: float = LAMBDA
+    alpha: float = ALPHA
+    beta: float = BETA
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "context", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)!r}")

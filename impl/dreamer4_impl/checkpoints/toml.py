@@ -1,0 +1,211 @@
+"""Conversion between frozen dataclasses and nested tables, as TOML and JSON have them, exact in both directions.
+
+Numbers keep their type: a float may be written as an integer, nothing else is converted. Absent fields take their defaults.
+TOML has no null: where None is allowed, it is written "none".
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
+
+Table = dict[str, Any]
+T = TypeVar("T")
+
+KINDS: dict[str, type[Component]] = {"categorical": Categorical, "binary": Binary, "continuous": Continuous}
+_MEANING = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
+
+
+def to_table(value: Any) -> Any:
+    """Convert a value to JSON types.
+
+    Args:
+        value: dataclass, tuple, list, or a value that JSON has.
+
+    Returns:
+        Tables for dataclasses, with the key "kind" for components of an action; lists for tuples; else the value.
+
+    Example:
+        >>> to_table(Binary("keys", 4))
+        {'kind': 'binary', 'name': 'keys', 'size': 4}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = [name for name, cls in KINDS.items() if type(value) is cls]
+        return dict(zip(["kind"], kind, strict=False)) | {
+            field.name: to_table(getattr(value, field.name)) for field in fields(value)
+        }
+    if isinstance(value, tuple | list):
+        return [to_table(item) for item in value]
+    return value
+
+
+def from_table(cls: type[T], table: object, where: str = "") -> T:
+    """Create a dataclass from a table.
+
+    Args:
+        cls: the dataclass; its `__post_init__` checks ranges.
+        table: fields by name.
+        where: name of the table in messages, such as "model.tokenizer"; "" is the whole configuration.
+
+    Returns:
+        The object.
+
+    Raises:
+        ValueError: if a field is unknown, missing, of another type or out of range; the message has its full name.
+
+    Example:
+        >>> from_table(Binary, {"kind": "binary", "name": "keys", "size": "4"}, "action")
+        Traceback (most recent call last):
+        ValueError: action.size must be a whole number; got '4'
+    """
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{where or 'the configuration'} must be a table; got {table!r}")
+    table = dict(table)
+    concrete: Any = _component(table, where) if cls is Component else cls
+    if issubclass(concrete, Component):
+        table.pop("kind", None)
+    types = get_type_hints(concrete)
+    required = {f.name for f in fields(concrete) if f.default is MISSING and f.default_factory is MISSING}
+    _require_names(table, [f.name for f in fields(concrete)], required, where)
+    values = {name: _value(types[name], value, _join(where, name)) for name, value in table.items()}
+    try:
+        return concrete(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from error
+
+
+def merge(base: Table, over: Mapping[str, Any]) -> Table:
+    """Merge two tables: nested tables are merged, everything else is replaced.
+
+    Args:
+        base: values of lower priority.
+        over: values of higher priority.
+
+    Returns:
+        A new table.
+
+    Example:
+        >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+        {'a': {'b': 1, 'c': 3}}
+    """
+    merged = dict(base)
+    for name, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = merge(merged[name], value) if nested else value
+    return merged
+
+
+def assignments(texts: Sequence[str]) -> Table:
+    """Parse settings of the form section.key=value.
+
+    Args:
+        texts: settings; a value that is not valid TOML is a string.
+
+    Returns:
+        Nested table.
+
+    Raises:
+        ValueError: if a text has another form.
+
+    Example:
+        >>> assignments(["optimiser.learning_rate=3e-4", "execution.device=cpu"])
+        {'optimiser': {'learning_rate': 0.0003}, 'execution': {'device': 'cpu'}}
+    """
+    table: Table = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        names = [name.strip() for name in path.split(".")]
+        if not equals or not all(names):
+            raise ValueError(f"a setting must have the form section.key=value; got {text!r}")
+        nested: Any = _typed(value.strip())
+        for name in reversed(names):
+            nested = {name: nested}
+        table = merge(table, nested)
+    return table
+
+
+def unknown_setting(name: str, settings: Sequence[str], where: str = "") -> str:
+    """Message about a setting that does not exist.
+
+    Args:
+        name: the unknown name.
+        settings: existing names.
+        where: name of the table.
+
+    Returns:
+        Message with the most similar existing name, or all of them if none is similar.
+
+    Example:
+        >>> unknown_setting("stpes", ["steps", "seed"])
+        "there is no setting 'stpes'; did you mean 'steps'?"
+    """
+    similar = get_close_matches(name, settings, n=1)
+    advice = f"did you mean {_join(where, similar[0])!r}?" if similar else f"there are {', '.join(sorted(settings))}"
+    return f"there is no setting {_join(where, name)!r}; {advice}"
+
+
+def _typed(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _require_names(table: Mapping[str, Any], names: Sequence[str], required: set[str], where: str) -> None:
+    for name in table:
+        if name not in names:
+            raise ValueError(unknown_setting(name, names, where))
+    missing = sorted(required - set(table))
+    if missing:
+        raise ValueError(f"{where or 'the configuration'} must also have {', '.join(missing)}")
+
+
+def _component(table: Mapping[str, Any], where: str) -> type[Component]:
+    kind = table.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"{_join(where, 'kind')} must be one of {', '.join(map(repr, KINDS))}; got {kind!r}")
+    return KINDS[kind]
+
+
+def _value(wanted: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if origin in (Union, UnionType):
+        if value is None or value == "none":
+            return None
+        (wanted,) = (argument for argument in arguments if argument is not NoneType)
+        return _value(wanted, value, where)
+    if origin is tuple:
+        return _items(arguments, value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}; got {value!r}")
+        return value
+    if isinstance(wanted, type) and is_dataclass(wanted):
+        return from_table(wanted, value, where)
+    return _plain(wanted, value, where)
+
+
+def _items(types: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where} must be a list; got {value!r}")
+    if types[-1] is Ellipsis:
+        types = (types[0],) * len(value)
+    if len(types) != len(value):
+        raise ValueError(f"{where} must have {len(types)} values; got {value!r}")
+    return tuple(_value(t, item, f"{where}[{i}]") for i, (t, item) in enumerate(zip(types, value, strict=True)))
+
+
+def _plain(wanted: type, value: Any, where: str) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not wanted:
+        raise ValueError(f"{where} must be {_MEANING[wanted]}; got {value!r}")
+    return value

@@ -1,0 +1,1 @@
+"""Frames from a trained model: rollouts, interactive decoding, imagination."""

@@ -1,0 +1,1 @@
+"""Layers and embeddings of the models."""

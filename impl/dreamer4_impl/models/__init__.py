@@ -1,0 +1,1 @@
+"""Tokenizer, dynamics, agent and their configurations."""

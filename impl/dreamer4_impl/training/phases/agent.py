@@ -1,0 +1,278 @@
+"""Sec. 3.3: phase 2 of Algorithm 1, agent finetuning of the whole world model with task inputs.
+
+    L = w(τ) · shortcut forcing loss (Eq. 7 and 8)        on the uniform sequences only
+      − Σₙ ln p(a_{t+n} | h_t)   (Eq. 9)                  on the relevant sequences only
+      − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)                  on all sequences
+
+Each term is normalised. h is the output of the agent token in the student's call of Eq. (7), whose frames are corrupted, each
+at its own τ. Read as: the paper names the sequences of the first two terms; the reward is learned from all sequences, because
+the relevant ones contain no failures.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dreamer4_impl.checkpoints.settings import TrainingSettings
+from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.equations.eq01_corruption import per_frame
+from dreamer4_impl.equations.eq09_multi_token import multi_token_targets
+from dreamer4_impl.models.agent import Agent
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.dynamics import Dynamics
+from dreamer4_impl.training.phase import PartialMean, Phase
+from dreamer4_impl.training.phases.dynamics import LatentSequences, forcing_means, latent_sequences
+from dreamer4_impl.training.sample_groups import add_means
+from dreamer4_impl.training.step_plan import StepPlan, plan_step
+
+TRAINED = ("dynamics.", "agent.policy.", "agent.reward.")
+"""Prefixes of the parameters that agent finetuning trains; the value head is trained in imagination."""
+
+
+class RecordingNetwork:
+    """The dynamics as Eq. (7) calls it, with the output of the agent token in the last call, which is the student's.
+
+    Called with `inputs` = {"actions", "task", "uniform"}. No gradient flows through ẑ₁ of sequences that are not uniform.
+
+    Args:
+        dynamics: with an agent token.
+
+    Attributes:
+        h: output of the agent token in the last call, (B, T, W); None before the first call.
+    """
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self.dynamics = dynamics
+        self.h: Tensor | None = None
+
+    def __call__(self, z: Tensor, tau: Tensor, d: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        """Return ẑ₁, and keep the output of the agent token as `h`."""
+        z1_hat, self.h = self.dynamics(z, tau, d, inputs["actions"], inputs["task"])
+        return torch.where(per_frame(inputs["uniform"], z1_hat), z1_hat, z1_hat.detach())
+
+
+def head_weights(
+    labelled: Bool[Tensor, "B T"],
+    policy_positions: Bool[Tensor, "B T"],
+    reward_positions: Bool[Tensor, "B T"],
+    length: int,
+) -> dict[str, Bool[Tensor, "B T"]]:
+    """Positions that the terms of Eq. (9) count, by term and distance: "policy/n" and "reward/n" for n in [0, length].
+
+    Args:
+        labelled: True where the action taken at frame t is known.
+        policy_positions: positions whose h trains the policy.
+        reward_positions: positions whose h trains the reward head.
+        length: L, the longest distance.
+
+    Returns:
+        Masks of the positions whose target lies inside the sequence, is known, and is trained on.
+    """
+    labelled_ahead, inside = multi_token_targets(labelled, length)
+    policy = inside & labelled_ahead & policy_positions[..., None]
+    reward = inside & reward_positions[..., None]
+    masks = {"policy": policy, "reward": reward}
+    return {f"{term}/{n}": mask[:, :, n] for term, mask in masks.items() for n in range(length + 1)}
+
+
+def head_means(
+    agent: Agent,
+    h: Float[Tensor, "B T W"],
+    taken: Mapping[str, Tensor],
+    labelled: Bool[Tensor, "B T"],
+    rewards: Float[Tensor, "B T"],
+    policy_positions: Bool[Tensor, "B T"],
+    reward_positions: Bool[Tensor, "B T"],
+) -> dict[str, PartialMean]:
+    """Terms of Eq. (9), a mean over positions for every distance n: "policy/n" and "reward/n".
+
+    Args:
+        agent: heads of policy and reward.
+        h: output of the agent token.
+        taken: a_t, the action taken at frame t, by component, (B, T, …) each.
+        labelled: True where that action is known.
+        rewards: r_t, received on arriving at frame t.
+        policy_positions: positions whose h trains the policy.
+        reward_positions: positions whose h trains the reward head.
+
+    Returns:
+        Partial means of −ln p with gradient, in float32.
+    """
+    masks = head_weights(labelled, policy_positions, reward_positions, agent.length)
+    log_probs = {"policy": agent.policy_log_prob(h, taken)[0], "reward": agent.reward_log_prob(h, rewards)[0]}
+    return {
+        f"{term}/{n}": PartialMean.from_values(-log_prob[:, :, n], masks[f"{term}/{n}"].to(log_prob.dtype))
+        for term, log_prob in log_probs.items()
+        for n in range(agent.length + 1)
+    }
+
+
+class AgentInputs(NamedTuple):
+    """Sequences of one sample group with the targets of the heads.
+
+    Args:
+        sequences: latents and draws.
+        relevant: for each sequence, True if it is relevant, else uniform.
+        task: index of each sequence's task; None for a model without tasks.
+        taken: a_t by component, (N, t, …) each.
+        labelled: True where a_t is known.
+        rewards: r_t.
+    """
+
+    sequences: LatentSequences
+    relevant: Bool[Tensor, " N"]
+    task: Tensor | None
+    taken: dict[str, Tensor]
+    labelled: Bool[Tensor, "N t"]
+    rewards: Float[Tensor, "N t"]
+
+    def dynamics_weight(self) -> Float[Tensor, "N t"]:
+        """Weight of every timestep in Eq. (7).
+
+        Returns:
+            1 on uniform sequences that count, else 0.
+        """
+        return self.sequences.weight() * ~self.relevant[:, None]
+
+    def head_positions(self) -> tuple[Bool[Tensor, "N t"], Bool[Tensor, "N t"]]:
+        """Positions whose h trains the heads.
+
+        Returns:
+            Masks for the policy (relevant sequences) and for the reward head (all sequences), without placeholders.
+        """
+        counted = self.sequences.weight() > 0
+        return counted & self.relevant[:, None], counted
+
+
+class AgentPhase(Phase[list[AgentInputs]]):
+    """Agent finetuning; see `phase.Phase`.
+
+    Args:
+        settings: settings of the run.
+    """
+
+    name = "agent"
+    term_names = ("dynamics", "policy", "reward")
+
+    def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
+        """List the parameters of the dynamics with its agent token, and of the heads of policy and reward.
+
+        Args:
+            model: the whole model.
+
+        Returns:
+            Parameters with their names in the model.
+        """
+        return [(name, parameter) for name, parameter in model.named_parameters() if name.startswith(TRAINED)]
+
+    def plan(self, step: int) -> StepPlan:
+        """Plan a step: alternating lengths, a share of separate images, a share of relevant sequences.
+
+        Args:
+            step: from 0.
+
+        Returns:
+            The plan.
+        """
+        return plan_step(self.settings, step, relevant_share=self.settings.agent.relevant_share)
+
+    def inputs(
+        self, model: Dreamer4, batch: Batch, step: int, indices: Sequence[int]
+    ) -> tuple[list[AgentInputs], dict[str, Tensor]]:
+        """Encode the frames, draw τ, d and noise, and collect the targets of the heads.
+
+        Args:
+            model: the whole model, with an agent.
+            batch: clips with the actions taken.
+            step: from 0.
+            indices: indices of the samples in the global batch.
+
+        Returns:
+            Inputs of every sample group, and the number of positions by mean.
+        """
+        assert model.agent is not None
+        assert batch.taken_labelled is not None
+        time, inputs = batch.rewards.shape[1], []
+        for sequences in latent_sequences(self, model, batch, step, indices):
+            group = sequences.group
+            task = group.take_per_sample(batch.task, time) if model.config.dynamics.tasks else None
+            taken = {name: group.take(values) for name, values in batch.taken.items()}
+            labelled, rewards = group.take(batch.taken_labelled), group.take(batch.rewards)
+            relevant = group.take_per_sample(batch.relevant, time)
+            inputs.append(AgentInputs(sequences, relevant, task, taken, labelled, rewards))
+        weights = [
+            {"dynamics": x.dynamics_weight()} | head_weights(x.labelled, *x.head_positions(), model.agent.length)
+            for x in inputs
+        ]
+        return inputs, {name: torch.stack([w[name].sum() for w in weights]).sum() for name in weights[0]}
+
+    def means(self, model: Dreamer4, inputs: list[AgentInputs]) -> dict[str, PartialMean]:
+        """Compute Eq. (7) and Eq. (9).
+
+        Args:
+            model: the whole model, with an agent.
+            inputs: result of `inputs`.
+
+        Returns:
+            "dynamics", "flow", "bootstrap", "policy/n" and "reward/n".
+        """
+        return add_means(self._group_means(model, group) for group in inputs)
+
+    def terms(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Select Eq. (7), and add up the distances of Eq. (9).
+
+        Args:
+            means: scalars by name.
+
+        Returns:
+            "dynamics", "policy" and "reward".
+        """
+        sums = {
+            term: torch.stack([mean for name, mean in means.items() if name.startswith(f"{term}/")]).sum()
+            for term in ("policy", "reward")
+        }
+        return {"dynamics": means["dynamics"], **sums}
+
+    def combine(self, terms: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """Add up the terms.
+
+        Args:
+            terms: normalised terms by name, scalars.
+
+        Returns:
+            Scalar loss.
+        """
+        return terms["dynamics"] + terms["policy"] + terms["reward"]
+
+    def _group_means(self, model: Dreamer4, inputs: AgentInputs) -> dict[str, PartialMean]:
+        sequences, uniform = inputs.sequences, ~inputs.relevant
+        network = RecordingNetwork(model.dynamics)
+        means = forcing_means(
+            network,
+            sequences.z1,
+            {"actions": sequences.actions, "task": inputs.task, "uniform": uniform},
+            sequences.draws,
+            k_max=model.config.dynamics.k_max,
+            teacher_rows=sequences.teacher_rows(uniform.tolist()),
+            weight=inputs.dynamics_weight(),
+        )
+        assert model.agent is not None
+        assert network.h is not None
+        positions = inputs.head_positions()
+        return means | head_means(model.agent, network.h, inputs.taken, inputs.labelled, inputs.rewards, *positions)
+
+
+def make_phase(settings: TrainingSettings, device: torch.device) -> AgentPhase:
+    """Create the phase.
+
+    Args:
+        settings: settings of the run.
+        device: not used.
+
+    Returns:
+        The phase.
+    """
+    return AgentPhase(settings)

@@ -1,0 +1,262 @@
+"""Sec. 3.3: phase 3 of Algorithm 1, policy and value learning on imagined rollouts.
+
+    policy: PMPO with the frozen prior (Eq. 11),   value: −ln p(R_t | h_t) of λ-returns (Eq. 10)
+
+Only these two heads are trained. Read as: r_t is the reward of a_t, predicted at the frame that a_t leads to (A15), as the
+reward head was trained (A32). The paper's heads do not predict the end of an episode, so c = 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamer4_impl.checkpoints.settings import TrainingSettings
+from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.equations.eq10_lambda_return import advantages, lambda_returns, value_loss
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior, log_prob_and_kl
+from dreamer4_impl.generation.imagination import Imagined, imagine
+from dreamer4_impl.models.agent import Agent
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.heads import PolicyHead
+from dreamer4_impl.models.policy import Policy
+from dreamer4_impl.training.phase import PartialMean, Phase
+from dreamer4_impl.training.phases.dynamics import representation
+from dreamer4_impl.training.step_plan import StepPlan, plan_step
+
+TRAINED = ("agent.policy.", "agent.value.")
+"""Prefixes of the parameters that imagination trains."""
+
+
+def policy_weights(advantage: Float[Tensor, "B H"]) -> dict[str, Float[Tensor, "B H"]]:
+    """Weights of the three means of Eq. (11).
+
+    Args:
+        advantage: A; only its sign matters, and 0 belongs to D⁺.
+
+    Returns:
+        "above" is 1 on D⁺, "below" is 1 on D⁻, "kl" is 1 everywhere; elsewhere 0.
+    """
+    above = (advantage >= 0).to(advantage.dtype)
+    return {"above": above, "below": (advantage < 0).to(advantage.dtype), "kl": torch.ones_like(above)}
+
+
+def policy_means(
+    policy: Policy, prior: Policy, actions: Mapping[str, Tensor], advantage: Float[Tensor, "B H"]
+) -> dict[str, PartialMean]:
+    """Means of Eq. (11): ln π over D⁺ and over D⁻, and KL[π ‖ π_prior] over all states.
+
+    Args:
+        policy: π at every state, with a gradient.
+        prior: π_prior at every state.
+        actions: actions taken, by component, (B, H, …) each.
+        advantage: A; only its sign matters.
+
+    Returns:
+        "above", "below" and "kl", in float32 (float64 for float64) with gradient.
+    """
+    log_prob, kl = log_prob_and_kl(policy.factors(), prior.factors(), policy.factor_actions(actions))
+    weights, values = policy_weights(advantage), {"above": log_prob, "below": log_prob, "kl": kl}
+    return {name: PartialMean.from_values(values[name], weight) for name, weight in weights.items()}
+
+
+def policy_term(means: Mapping[str, Tensor], alpha: float, beta: float) -> Float[Tensor, ""]:
+    """Combine the three means of Eq. (11).
+
+    Args:
+        means: "above", "below" and "kl", scalars.
+        alpha: weight of D⁺, in [0, 1].
+        beta: weight of the KL.
+
+    Returns:
+        Scalar loss term.
+
+    Example:
+        >>> means = {"above": torch.tensor(-2.0), "below": torch.tensor(-1.0), "kl": torch.tensor(0.5)}
+        >>> policy_term(means, alpha=0.5, beta=1.0)
+        tensor(1.)
+    """
+    return (1 - alpha) * means["below"] - alpha * means["above"] + beta * means["kl"]
+
+
+class ImagineInputs(NamedTuple):
+    """Rollouts and what the heads learn from them, without gradient.
+
+    Args:
+        imagined: rollouts of H steps.
+        rewards: r_t for t in [0, H), predicted at the frame that a_t leads to.
+        returns: λ-returns R_t for t in [0, H).
+        advantage: R_t − v_t.
+        prior: π_prior at every state.
+    """
+
+    imagined: Imagined
+    rewards: Float[Tensor, "B H"]
+    returns: Float[Tensor, "B H"]
+    advantage: Float[Tensor, "B H"]
+    prior: Policy
+
+
+class ImaginePhase(Phase[ImagineInputs]):
+    """Imagination training; see `phase.Phase`.
+
+    Args:
+        settings: settings of the run.
+    """
+
+    name = "imagine"
+    term_names = ("policy", "value")
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        super().__init__(settings)
+        self._prior: nn.Module | None = None
+
+    def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
+        """List the parameters of the heads of policy and value.
+
+        Args:
+            model: the whole model.
+
+        Returns:
+            Parameters with their names in the model.
+        """
+        return [(name, parameter) for name, parameter in model.named_parameters() if name.startswith(TRAINED)]
+
+    def companions(self, model: Dreamer4) -> Mapping[str, nn.Module]:
+        """Create the prior, a frozen copy of the current policy.
+
+        Args:
+            model: model with the weights that the phase starts from.
+
+        Returns:
+            "prior".
+
+        Raises:
+            ValueError: if the model has no agent.
+        """
+        self._prior = frozen_prior(_agent(model).policy)
+        return {"prior": self._prior}
+
+    def plan(self, step: int) -> StepPlan:
+        """Plan a step: contexts of one length, uniform and relevant ones as in agent finetuning.
+
+        Args:
+            step: from 0.
+
+        Returns:
+            The plan.
+        """
+        share, length = self.settings.agent.relevant_share, self.settings.imagine.context
+        return plan_step(self.settings, step, length=length, relevant_share=share)
+
+    def inputs(
+        self, model: Dreamer4, batch: Batch, step: int, indices: Sequence[int]
+    ) -> tuple[ImagineInputs, dict[str, Tensor]]:
+        """Roll the policy out from these samples.
+
+        Args:
+            model: the whole model, with an agent.
+            batch: contexts with frames or latents.
+            step: from 0.
+            indices: indices of the samples in the global batch.
+
+        Returns:
+            Rollouts with their returns, and the counts of "above", "below", "kl" and "value".
+
+        Raises:
+            ValueError: if the model has no agent, or the batch has neither frames nor latents.
+        """
+        agent, options = _agent(model), self.settings.imagine
+        keys = [(self.name, step, index) for index in indices]
+        task = batch.task if model.config.dynamics.tasks else None
+        z = representation(model, batch)
+        imagined = imagine(model, agent.policy, z, batch.actions, task, options, self.settings.seed, keys)
+        inputs = self.evaluated(agent, imagined)
+        weights = policy_weights(inputs.advantage)
+        return inputs, {name: weights[name].sum() for name in weights} | {"value": weights["kl"].sum()}
+
+    @torch.no_grad()
+    def evaluated(self, agent: Agent, imagined: Imagined) -> ImagineInputs:
+        """Compute rewards, λ-returns (Eq. 10), advantages and the prior of rollouts.
+
+        Args:
+            agent: heads of reward and value.
+            imagined: rollouts.
+
+        Returns:
+            Inputs of `means`.
+        """
+        assert isinstance(self._prior, PolicyHead), "companions() comes before the first step"
+        options, h = self.settings.imagine, imagined.h
+        rewards, value = agent.reward.predict(h[:, 1:]), agent.value.predict(h)
+        trajectory = rewards, value, torch.ones_like(rewards), options.gamma, options.lam
+        returns, advantage = lambda_returns(*trajectory), advantages(*trajectory)
+        return ImagineInputs(imagined, rewards, returns, advantage, self._prior.act(h[:, :-1]))
+
+    def means(self, model: Dreamer4, inputs: ImagineInputs) -> dict[str, PartialMean]:
+        """Compute Eq. (10) and Eq. (11).
+
+        Args:
+            model: the whole model, with an agent.
+            inputs: result of `inputs`.
+
+        Returns:
+            "above", "below", "kl" and "value"; for logging "reward", "return" and "entropy".
+
+        Raises:
+            ValueError: if the model has no agent.
+        """
+        agent, states = _agent(model), inputs.imagined.h[:, :-1]
+        policy = agent.policy.act(states)
+        loss = value_loss(agent.value(states), inputs.returns, agent.value.twohot, reduction="none")
+        return {
+            **policy_means(policy, inputs.prior, inputs.imagined.actions, inputs.advantage),
+            "value": PartialMean.from_values(loss),
+            "reward": PartialMean.from_values(inputs.rewards),
+            "return": PartialMean.from_values(inputs.returns),
+            "entropy": PartialMean.from_values(policy.entropy().detach()),
+        }
+
+    def terms(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute Eq. (11), and select Eq. (10).
+
+        Args:
+            means: scalars by name.
+
+        Returns:
+            "policy" and "value".
+        """
+        options = self.settings.imagine
+        return {"policy": policy_term(means, options.alpha, options.beta), "value": means["value"]}
+
+    def combine(self, terms: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """Add up the terms, which share no parameters.
+
+        Args:
+            terms: normalised terms by name, scalars.
+
+        Returns:
+            Scalar loss.
+        """
+        return terms["policy"] + terms["value"]
+
+
+def make_phase(settings: TrainingSettings, device: torch.device) -> ImaginePhase:
+    """Create the phase.
+
+    Args:
+        settings: settings of the run.
+        device: not used.
+
+    Returns:
+        The phase.
+    """
+    return ImaginePhase(settings)
+
+
+def _agent(model: Dreamer4) -> Agent:
+    if model.agent is None:
+        raise ValueError("model must have an agent to imagine; its configuration has none")
+    return model.agent
