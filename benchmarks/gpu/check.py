@@ -67,7 +67,7 @@ def _repeated(smoke: bool) -> list[Row]:
     repeats = 1 if smoke else 1000
     known = {"detail": f"{repeats} repeats equal the first, bit for bit"}
     return [
-        Row("repeats", name, partial(equal_repeats, call, repeats, _device(smoke)), known, kernels=True)
+        Row("repeats", name, partial(equal_repeats, call, repeats, _device(smoke)), known)
         for name, call in calls(smoke).items()
     ]
 
@@ -95,7 +95,7 @@ def _tested(name: str, arguments: Sequence[str], budget: float, smoke: bool) -> 
 
 def _sanitized(tool: str, smoke: bool) -> Row:
     shapes = [sys.executable, "-m", "benchmarks.gpu.small_shapes", _device(smoke)]
-    return Row("compute-sanitizer", tool, partial(_sanitize, tool, shapes, smoke), budget=180, kernels=True)
+    return Row("compute-sanitizer", tool, partial(_sanitize, tool, shapes, smoke), budget=180)
 
 
 def _sanitize(tool: str, shapes: Sequence[str], smoke: bool) -> dict[str, Any]:

@@ -92,8 +92,7 @@ def _way(scale: Scale, name: str, variant: Variant, budget: float = 60.0, **know
 
 
 def _row(group: str, name: str, scale: Scale, variant: Variant, known: dict[str, Any], budget: float) -> Row:
-    fused = variant.model.transformer.backend == "triton"
-    return Row(group, name, partial(_measure, scale, variant), known, budget, kernels=fused)
+    return Row(group, name, partial(_measure, scale, variant), known, budget)
 
 
 def _ways(scale: Scale) -> Iterable[Row]:

@@ -185,7 +185,7 @@ def _compared(case: Case) -> Iterable[Row]:
 
 
 def _row(group: str, backend: str, measure: Callable[[], dict[str, Any]], known: dict[str, Any] | None = None) -> Row:
-    return Row(group, backend, measure, known or {}, BUDGETS[backend], kernels=backend == "triton")
+    return Row(group, backend, measure, known or {}, BUDGETS[backend])
 
 
 def measure(case: Case, backend: str) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from typing import Any
 
 from benchmarks.gpu import report
 from benchmarks.gpu.environment import environment
-from benchmarks.gpu.interpreter import interpreter_error
 
 #: How much of the end of an error's text is kept.
 ERROR_CHARACTERS = 4000
@@ -45,7 +44,6 @@ class Row:
         measure: gives the figures, by the names in `report.COLUMNS` among others; raises where they would be wrong.
         known: what is known before: predictions, the paper's figure, what exactly is measured.
         budget: seconds after which it is given up.
-        kernels: it launches Triton kernels, which a smoke run interprets.
     """
 
     group: str
@@ -53,7 +51,6 @@ class Row:
     measure: Callable[[], dict[str, Any]]
     known: dict[str, Any] = field(default_factory=dict)
     budget: float = 60.0
-    kernels: bool = False
 
 
 class Worker:
@@ -148,8 +145,6 @@ def planned(stage: str, rows: Iterable[Row]) -> list[report.Row]:
 
 def _measured(row: Row) -> tuple[report.Row, bool]:
     try:
-        if row.kernels and (error := interpreter_error()):
-            raise Unavailable(error)
         return {"status": "ok", **row.measure()}, True
     except Unavailable as reason:
         return {"status": "not here", "reason": str(reason)}, True

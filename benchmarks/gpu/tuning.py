@@ -69,7 +69,7 @@ def tuning_rows(scale: Scale) -> Iterable[Row]:
                 name = f"{tile.rows} × {tile.keys}, {tile.warps} warps, {tile.stages} stages"
                 known = {"ranked": True, "detail": "in the table" if tile == own else None}
                 measure = partial(_tune, scale, kernel, width, tile)
-                yield Row(f"tiles of {kernel!r}, width {width}", name, measure, known, BUDGET, kernels=True)
+                yield Row(f"tiles of {kernel!r}, width {width}", name, measure, known, BUDGET)
 
 
 def _tune(scale: Scale, kernel: str, width: int, tile: Tile) -> dict[str, Any]:
