@@ -87,6 +87,19 @@ class Phase(ABC, Generic[Inputs]):
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
 
+    @classmethod
+    def create(cls, settings: TrainingSettings, device: torch.device) -> "AnyPhase":
+        """Create the phase with its auxiliary networks.
+
+        Args:
+            settings: settings of the run.
+            device: device of auxiliary networks that are not part of the model.
+
+        Returns:
+            The phase.
+        """
+        return cls(settings)
+
     def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
         """Set what the model needs from the data, such as the mean frame; called before the first step of a new run.
 

@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.equations.eq01_corruption import per_frame
 from dreamer4_impl.equations.eq09_multi_token import multi_token_targets
@@ -263,16 +262,3 @@ class AgentPhase(Phase[list[AgentInputs]]):
         assert network.h is not None
         positions = inputs.head_positions()
         return means | head_means(model.agent, network.h, inputs.taken, inputs.labelled, inputs.rewards, *positions)
-
-
-def make_phase(settings: TrainingSettings, device: torch.device) -> AgentPhase:
-    """Create the phase.
-
-    Args:
-        settings: settings of the run.
-        device: not used.
-
-    Returns:
-        The phase.
-    """
-    return AgentPhase(settings)

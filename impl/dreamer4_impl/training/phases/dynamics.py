@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch, as_video
 from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
 from dreamer4_impl.equations.network_types import Actions, Network
@@ -241,16 +240,3 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
             Scalar loss.
         """
         return terms["dynamics"]
-
-
-def make_phase(settings: TrainingSettings, device: torch.device) -> DynamicsPhase:
-    """Create the phase.
-
-    Args:
-        settings: settings of the run.
-        device: not used.
-
-    Returns:
-        The phase.
-    """
-    return DynamicsPhase(settings)

@@ -243,19 +243,6 @@ class ImaginePhase(Phase[ImagineInputs]):
         return terms["policy"] + terms["value"]
 
 
-def make_phase(settings: TrainingSettings, device: torch.device) -> ImaginePhase:
-    """Create the phase.
-
-    Args:
-        settings: settings of the run.
-        device: not used.
-
-    Returns:
-        The phase.
-    """
-    return ImaginePhase(settings)
-
-
 def _agent(model: Dreamer4) -> Agent:
     if model.agent is None:
         raise ValueError("model must have an agent to imagine; its configuration has none")
