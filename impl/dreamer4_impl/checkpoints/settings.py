@@ -1,7 +1,7 @@
 """Configuration of a training run: frozen dataclasses that check their values, read from TOML and JSON.
 
-A configuration is merged from layers of rising priority: preset or earlier phase of the model; facts of the data (size of a
-frame, actions, tasks); the TOML document; its table [only.PHASE]; the options --set.
+A configuration is merged from layers of rising priority: preset or earlier phase of the model; facts of the data (size
+of a frame, actions, tasks); the TOML document; its table [only.PHASE]; the options --set.
 """
 
 import math

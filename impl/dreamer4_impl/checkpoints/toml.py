@@ -1,7 +1,7 @@
 """Conversion between frozen dataclasses and nested tables, as TOML and JSON have them, exact in both directions.
 
-Numbers keep their type: a float may be written as an integer, nothing else is converted. Absent fields take their defaults.
-TOML has no null: where None is allowed, it is written "none".
+Numbers keep their type: a float may be written as an integer, nothing else is converted. Absent fields take their
+defaults. TOML has no null: where None is allowed, it is written "none".
 """
 
 import tomllib

@@ -95,6 +95,7 @@ class TrainingRun:
             The loop, ready to run.
 
         Raises:
+            ValueError: if the batch has fewer samples than there are micro-batches in all processes.
             CheckpointError: if a checkpoint cannot be used or does not fit the model.
             DatasetError: if a dataset cannot be used.
             ModuleNotFoundError: if a package of the phase is not installed.

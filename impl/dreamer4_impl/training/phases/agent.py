@@ -4,9 +4,9 @@
       − Σₙ ln p(a_{t+n} | h_t)   (Eq. 9)                  on the relevant sequences only
       − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)                  on all sequences
 
-Each term is normalised. h is the output of the agent token in the student's call of Eq. (7), whose frames are corrupted, each
-at its own τ. Read as: the paper names the sequences of the first two terms; the reward is learned from all sequences, because
-the relevant ones contain no failures.
+Each term is normalised. h is the output of the agent token in the student's call of Eq. (7), whose frames are
+corrupted, each at its own τ. Read as: the paper names the sequences of the first two terms; the reward is learned from
+all sequences, because the relevant ones contain no failures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,8 @@ TRAINED = ("dynamics.", "agent.policy.", "agent.reward.")
 class RecordingNetwork:
     """The dynamics as Eq. (7) calls it, with the output of the agent token in the last call, which is the student's.
 
-    Called with `inputs` = {"actions", "task", "uniform"}. No gradient flows through ẑ₁ of sequences that are not uniform.
+    Called with `inputs` = {"actions", "task", "uniform"}. No gradient flows through ẑ₁ of sequences that are not
+    uniform.
 
     Args:
         dynamics: with an agent token.
@@ -69,6 +70,9 @@ def head_weights(
 
     Returns:
         Masks of the positions whose target lies inside the sequence, is known, and is trained on.
+
+    Raises:
+        ValueError: if length is negative or there are no positions.
     """
     labelled_ahead, inside = multi_token_targets(labelled, length)
     policy = inside & labelled_ahead & policy_positions[..., None]
@@ -99,6 +103,9 @@ def head_means(
 
     Returns:
         Partial means of −ln p with gradient, in float32.
+
+    Raises:
+        ValueError: if shapes do not match or there are no positions.
     """
     masks = head_weights(labelled, policy_positions, reward_positions, agent.length)
     log_probs = {"policy": agent.policy_log_prob(h, taken)[0], "reward": agent.reward_log_prob(h, rewards)[0]}
@@ -191,6 +198,9 @@ class AgentPhase(Phase[list[AgentInputs]]):
 
         Returns:
             Inputs of every sample group, and the number of positions by mean.
+
+        Raises:
+            ValueError: if the batch has neither frames nor latents.
         """
         assert model.agent is not None
         assert batch.taken_labelled is not None

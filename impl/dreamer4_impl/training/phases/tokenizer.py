@@ -219,6 +219,10 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
 
         Returns:
             Scalar loss.
+
+        Raises:
+            TypeError: if a term is not floating-point.
+            ValueError: if shapes or devices of the terms differ.
         """
         mse = terms["mse"]
         return tokenizer_loss(mse, terms.get("lpips", torch.zeros_like(mse)))
