@@ -180,6 +180,24 @@ def require_between(name: str, number: int | float, low: int | float, high: int 
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}]; got {number!r}")
 
 
+def require_at_least(least: int, **numbers: int | float) -> None:
+    """Raise unless every number is large enough.
+
+    Args:
+        least: smallest value allowed.
+        numbers: numbers to check by argument name.
+
+    Raises:
+        ValueError: if a number is smaller.
+
+    Example:
+        >>> require_at_least(1, steps=4, batch=1)
+    """
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} must be {least} or more; got {number!r}")
+
+
 def require_option(name: str, option: str, options: Collection[str]) -> None:
     """Raise unless an option is a known one.
 

@@ -33,7 +33,7 @@ from dreamer4_impl.models.policy import Policy
 from dreamer4_impl.models.transformer import TransformerConfig
 from dreamer4_impl.training.phase import PartialMean
 from dreamer4_impl.training.phases import dynamics, imagine
-from dreamer4_impl.training.phases.tokenizer import make_phase
+from dreamer4_impl.training.phases.tokenizer import TokenizerPhase
 
 
 class Bundled(BundledTraining):
@@ -89,7 +89,7 @@ class Bundled(BundledTraining):
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
         """Eq. (5), as the phase "tokenizer" puts its terms together."""
-        phase = make_phase(TrainingSettings("tokenizer", self.config), torch.device(self.device))
+        phase = TokenizerPhase.create(TrainingSettings("tokenizer", self.config), torch.device(self.device))
         return phase.combine({"mse": mse, "lpips": lpips})
 
     def loss_normalizer(self) -> RunningRMS:

@@ -6,8 +6,8 @@
         average.safetensors   running average of the trained weights, if there is one
         state.pt              optimiser, running RMS, companions of the phase, random state
 
-A checkpoint is written to a hidden directory, synced, and renamed: a directory without the leading dot is complete. The next
-write removes what a failed or killed write has left.
+A checkpoint is written to a hidden directory, synced, and renamed: a directory without the leading dot is complete. The
+next write removes what a failed or killed write has left.
 """
 
 import json

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dreamer4_impl.arguments import require_between
+from dreamer4_impl.arguments import require_at_least, require_between
 from dreamer4_impl.constants import ALPHA, BETA, CONTEXT_LEVEL, GAMMA, LAMBDA, MAE_MAX_DROP, SAMPLING_STEPS
 
 
@@ -81,6 +81,4 @@ class ImagineOptions:
     beta: float = BETA
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "context", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)!r}")
+        require_at_least(1, horizon=self.horizon, context=self.context, steps=self.steps)

@@ -1,7 +1,7 @@
 """Configuration of a training run: frozen dataclasses that check their values, read from TOML and JSON.
 
-A configuration is merged from layers of rising priority: preset or earlier phase of the model; facts of the data (size of a
-frame, actions, tasks); the TOML document; its table [only.PHASE]; the options --set.
+A configuration is merged from layers of rising priority: preset or earlier phase of the model; facts of the data (size
+of a frame, actions, tasks); the TOML document; its table [only.PHASE]; the options --set.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamer4_impl.arguments import require_between
+from dreamer4_impl.arguments import require_at_least, require_between
 from dreamer4_impl.attention.dispatch import BACKENDS
 from dreamer4_impl.checkpoints.names import PHASES, PhaseName, preset_documents
 from dreamer4_impl.checkpoints.options import AgentOptions, DynamicsOptions, ImagineOptions, TokenizerOptions
@@ -67,10 +67,10 @@ class Batches:
     long_only: float = 0.1
 
     def __post_init__(self) -> None:
-        _require_at_least(1, size=self.size, accumulation=self.accumulation)
+        require_at_least(1, size=self.size, accumulation=self.accumulation)
         if self.short_length is not None:
-            _require_at_least(1, short_length=self.short_length)
-        _require_at_least(0, long_every=self.long_every)
+            require_at_least(1, short_length=self.short_length)
+        require_at_least(0, long_every=self.long_every)
         require_between("image_share", self.image_share, 0.0, 1.0)
         require_between("long_only", self.long_only, 0.0, 1.0)
 
@@ -98,7 +98,7 @@ class Optimiser:
     average: float | None = None
 
     def __post_init__(self) -> None:
-        _require_at_least(0, warmup=self.warmup, weight_decay=self.weight_decay)
+        require_at_least(0, warmup=self.warmup, weight_decay=self.weight_decay)
         for name in ("learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)!r}")
@@ -150,7 +150,7 @@ class Records:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        _require_at_least(1, checkpoint_every=self.checkpoint_every, keep=self.keep)
+        require_at_least(1, checkpoint_every=self.checkpoint_every, keep=self.keep)
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ class TrainingSettings:
     imagine: ImagineOptions = field(default_factory=ImagineOptions)
 
     def __post_init__(self) -> None:
-        _require_at_least(1, steps=self.steps)
-        _require_at_least(0, seed=self.seed)
+        require_at_least(1, steps=self.steps)
+        require_at_least(0, seed=self.seed)
         if self.phase in ("agent", "imagine") and self.model.agent is None:
             raise ValueError(f"phase {self.phase!r} trains the agent's heads: the model must have [model.agent]")
         if self.short_length > self.model.long_length:
@@ -392,9 +392,3 @@ def _with_backend(backend: str) -> Table:
         "tokenizer": {"encoder": transformer, "decoder": transformer},
         "dynamics": {"transformer": transformer},
     }
-
-
-def _require_at_least(least: int, **numbers: float) -> None:
-    for name, number in numbers.items():
-        if number < least:
-            raise ValueError(f"{name} must be {least} or more; got {number!r}")

@@ -1,7 +1,7 @@
 """Conversion between frozen dataclasses and nested tables, as TOML and JSON have them, exact in both directions.
 
-Numbers keep their type: a float may be written as an integer, nothing else is converted. Absent fields take their defaults.
-TOML has no null: where None is allowed, it is written "none".
+Numbers keep their type: a float may be written as an integer, nothing else is converted. Absent fields take their
+defaults. TOML has no null: where None is allowed, it is written "none".
 """
 
 import tomllib
@@ -11,12 +11,11 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
+from dreamer4_impl.layers.actions import KINDS, Component
 
 Table = dict[str, Any]
 T = TypeVar("T")
 
-KINDS: dict[str, type[Component]] = {"categorical": Categorical, "binary": Binary, "continuous": Continuous}
 _MEANING = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -30,6 +29,7 @@ def to_table(value: Any) -> Any:
         Tables for dataclasses, with the key "kind" for components of an action; lists for tuples; else the value.
 
     Example:
+        >>> from dreamer4_impl.layers.actions import Binary
         >>> to_table(Binary("keys", 4))
         {'kind': 'binary', 'name': 'keys', 'size': 4}
     """
@@ -58,6 +58,7 @@ def from_table(cls: type[T], table: object, where: str = "") -> T:
         ValueError: if a field is unknown, missing, of another type or out of range; the message has its full name.
 
     Example:
+        >>> from dreamer4_impl.layers.actions import Binary
         >>> from_table(Binary, {"kind": "binary", "name": "keys", "size": "4"}, "action")
         Traceback (most recent call last):
         ValueError: action.size must be a whole number; got '4'
@@ -126,6 +127,28 @@ def assignments(texts: Sequence[str]) -> Table:
             nested = {name: nested}
         table = merge(table, nested)
     return table
+
+
+def flattened(table: Mapping[str, Any], separator: str = ".", prefix: str = "") -> list[tuple[str, Any]]:
+    """List the values of a nested table.
+
+    Args:
+        table: nested table.
+        separator: text between the names of a path.
+        prefix: text in front of every path.
+
+    Returns:
+        Paths and values, in the order of the table.
+
+    Example:
+        >>> flattened({"steps": 3, "batches": {"size": 8}})
+        [('steps', 3), ('batches.size', 8)]
+    """
+    values: list[tuple[str, Any]] = []
+    for name, value in table.items():
+        nested = isinstance(value, Mapping)
+        values += flattened(value, separator, prefix + name + separator) if nested else [(prefix + name, value)]
+    return values
 
 
 def unknown_setting(name: str, settings: Sequence[str], where: str = "") -> str:

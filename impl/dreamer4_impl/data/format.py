@@ -22,17 +22,12 @@ from typing import Any
 import numpy as np
 
 from dreamer4_impl.durable import write_text
-from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
+from dreamer4_impl.layers.actions import KINDS, Binary, Categorical, Component, Continuous
 
 FORMAT = "dreamer4-dataset"
 VERSION = 1
 HEADER = "dataset.json"
 
-_KINDS: dict[str, type[Categorical] | type[Binary] | type[Continuous]] = {
-    "categorical": Categorical,
-    "binary": Binary,
-    "continuous": Continuous,
-}
 _DTYPES: dict[type[Component], str] = {Categorical: "int32", Binary: "uint8", Continuous: "float32"}
 
 
@@ -101,7 +96,7 @@ class Header:
         Returns:
             Object with the format's name and version.
         """
-        kinds: dict[type[Component], str] = {cls: kind for kind, cls in _KINDS.items()}
+        kinds: dict[type[Component], str] = {cls: kind for kind, cls in KINDS.items()}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -187,7 +182,7 @@ def _header(content: dict[str, Any]) -> Header:
         height=int(content["height"]),
         width=int(content["width"]),
         channels=int(content["channels"]),
-        components=tuple(_KINDS[action["kind"]](action["name"], action["size"]) for action in content["actions"]),
+        components=tuple(KINDS[action["kind"]](action["name"], action["size"]) for action in content["actions"]),
         tasks=tuple(content["tasks"]),
         shards=tuple(Shard(**shard) for shard in content["shards"]),
         meta=content["meta"],

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from dreamer4_impl.arguments import require_at_least
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.resizing import grey as to_grey
 from dreamer4_impl.data.resizing import resize
@@ -34,9 +35,7 @@ class View:
     repeat_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("size", "frame_skip"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+        require_at_least(1, size=self.size, frame_skip=self.frame_skip)
         if not 0 <= self.repeat_probability < 1:
             raise ValueError(f"repeat_probability must lie in [0, 1); got {self.repeat_probability}")
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from dreamer4_impl.arguments import require_at_least
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError, Header
 from dreamer4_impl.data.progress import OnFrames, ignore
@@ -40,9 +41,7 @@ class VideoView:
     longest: int = SHARD_FRAMES
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "every", "longest"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+        require_at_least(1, height=self.height, width=self.width, every=self.every, longest=self.longest)
 
 
 def record_videos(

@@ -140,6 +140,10 @@ class Continuous(Component):
         return ContinuousEncoder(self.size, width)
 
 
+KINDS: dict[str, type[Component]] = {"categorical": Categorical, "binary": Binary, "continuous": Continuous}
+"""Components by the name of their kind in configurations and datasets."""
+
+
 class CategoricalEncoder(nn.Module):
     """Table of embeddings of classes.
 

@@ -1,8 +1,8 @@
 """One process or many: DistributedDataParallel or FSDP2 under `torchrun`.
 
-A phase calls components of the model, not its `forward`. The engines therefore wrap a module whose forward calls a function
-of the phase, so that they see every parameter. FSDP2 shards this module as one unit: sharding each block separately would
-require that all processes call each block equally often.
+A phase calls components of the model, not its `forward`. The engines therefore wrap a module whose forward calls a
+function of the phase, so that they see every parameter. FSDP2 shards this module as one unit: sharding each block
+separately would require that all processes call each block equally often.
 """
 
 import os

@@ -23,6 +23,9 @@ from dreamer4_impl.training.phase import AnyPhase, PartialMean
 MicroBatch: TypeAlias = tuple[Batch, Sequence[int]]
 """Clips of some samples, and the indices of these samples in the global batch."""
 
+PartialMeans: TypeAlias = dict[str, PartialMean]
+"""Partial means of some samples by name."""
+
 
 @dataclass(frozen=True)
 class StepValues:
@@ -78,11 +81,13 @@ class Gradients:
         with self.autocast(), torch.no_grad():
             prepared = [self.engine(self.phase.inputs, batch, step, indices)[0] for batch, indices in micro_batches]
         counts = self._sum([counts for _, counts in prepared])
+        # The engines average gradients over the processes; multiplied by their number, the average is the sum.
+        factors = {name: (self.processes.world / torch.where(n > 0, n, 1)).float() for name, n in counts.items()}
         divisors = self._divisors([inputs for inputs, _ in prepared])
         totals = []
         for number, (inputs, _) in enumerate(prepared, start=1):
             with nullcontext() if number == len(prepared) else delayed_gradient_exchange(self.engine):
-                totals.append(self._backward(inputs, counts, divisors))
+                totals.append(self._backward(inputs, factors, divisors))
         return self._values(totals, divisors)
 
     def _divisors(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
@@ -94,20 +99,15 @@ class Gradients:
                 first = self.phase.terms(self._means([self._forward(x)[0] for x in inputs])[0])
         return {name: self.normalise.divisor(name, first.get(name)) for name in self.phase.term_names}
 
-    def _forward(self, inputs: Any) -> tuple[dict[str, PartialMean], Tensor]:
+    def _forward(self, inputs: Any) -> tuple[PartialMeans, Tensor]:
         with self.autocast():
-            result: tuple[dict[str, PartialMean], Tensor] = self.engine(self.phase.means, inputs)
-        return result
+            means, zero = self.engine(self.phase.means, inputs)
+        return means, zero
 
-    def _backward(
-        self, inputs: Any, counts: Mapping[str, Tensor], divisors: Mapping[str, Tensor]
-    ) -> dict[str, PartialMean]:
-        """Add the gradient of a micro-batch. The engines average over the processes, so its share is multiplied by them."""
+    def _backward(self, inputs: Any, factors: Mapping[str, Tensor], divisors: Mapping[str, Tensor]) -> PartialMeans:
+        """Add the gradient of a micro-batch's share of the loss."""
         means, zero = self._forward(inputs)
-        shares = {
-            name: means[name].total * (self.processes.world / torch.where(count > 0, count, 1)).float()
-            for name, count in counts.items()
-        }
+        shares = {name: means[name].total * factor for name, factor in factors.items()}
         loss = self._loss(self.phase.terms(shares), divisors) + zero
         torch.autograd.backward(self.scaler.scale(loss))
         return {name: PartialMean(*(value.detach() for value in mean)) for name, mean in means.items()}
@@ -121,13 +121,13 @@ class Gradients:
         rows = [torch.stack([micro_batch[name].double() for name in names]) for micro_batch in values]
         return dict(zip(names, self.processes.sum(torch.stack(rows).sum(0)), strict=True))
 
-    def _means(self, partial: Sequence[Mapping[str, PartialMean]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _means(self, partial: Sequence[PartialMeans]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Means over micro-batches and processes, NaN where there is nothing to count; and the same with 0 for NaN."""
         sums = self._sum([{name: torch.stack(mean) for name, mean in means.items()} for means in partial])
         means = {name: total / count for name, (total, count) in sums.items()}
         return means, {name: torch.where(sums[name][1] > 0, mean, 0) for name, mean in means.items()}
 
-    def _values(self, partial: Sequence[Mapping[str, PartialMean]], divisors: Mapping[str, Tensor]) -> StepValues:
+    def _values(self, partial: Sequence[PartialMeans], divisors: Mapping[str, Tensor]) -> StepValues:
         means, present = self._means(partial)
         for name, term in self.phase.terms(means).items():
             self.normalise.update(name, term)  # NaN leaves the estimate unchanged

@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from dreamer4_impl.checkpoints.settings import (
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.checkpoints.toml import assignments, merge, to_table
+from dreamer4_impl.checkpoints.toml import assignments, flattened, merge, to_table
 from dreamer4_impl.data.clips import ClipSampler
 from dreamer4_impl.data.dataset import Dataset, concatenate
 from dreamer4_impl.data.format import Header, read_header
@@ -77,7 +77,7 @@ class TrainingRun:
         counts = {name: count_parameters(module) for name, module in model.named_children()}
         return "\n".join(
             [
-                *(f"{name} = {json.dumps(value)}" for name, value in _flat(settings_to_json(settings))),
+                *(f"{name} = {json.dumps(value)}" for name, value in flattened(settings_to_json(settings))),
                 "",
                 *(f"{name:12}{count:>15,} parameters" for name, count in counts.items()),
                 f"{'trained':12}{sum(p.numel() for _, p in trained):>15,} in {', '.join(_modules(trained))}",
@@ -95,6 +95,7 @@ class TrainingRun:
             The loop, ready to run.
 
         Raises:
+            ValueError: if the batch has fewer samples than there are micro-batches in all processes.
             CheckpointError: if a checkpoint cannot be used or does not fit the model.
             DatasetError: if a dataset cannot be used.
             ModuleNotFoundError: if a package of the phase is not installed.
@@ -281,13 +282,6 @@ def _read_settings(run: Path) -> TrainingSettings:
         return settings_from_json(json.loads((run / SETTINGS).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise CheckpointError(f"{run} has nothing to resume: it has no checkpoint and no {SETTINGS}") from None
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    values: list[tuple[str, Any]] = []
-    for name, value in table.items():
-        values += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
-    return values
 
 
 def _modules(trained: Sequence[tuple[str, Any]]) -> list[str]:

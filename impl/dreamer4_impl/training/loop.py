@@ -1,7 +1,7 @@
 """Training loop: clips, gradients, optimiser step, measurements and checkpoints.
 
-It is the same for all phases, devices and numbers of processes. The same settings give the same numbers: bit for bit on one
-CPU, interrupted or not.
+It is the same for all phases, devices and numbers of processes. The same settings give the same numbers: bit for bit on
+one CPU, interrupted or not.
 """
 
 import time
@@ -206,8 +206,8 @@ class Trainer:
                 existing = steps(self.run_directory)
                 last = f"the last checkpoint is {existing[-1].name}" if existing else "there is no checkpoint yet"
                 raise NotFiniteError(
-                    f"stopped in step {self.state.step + 1}: {name} is {value}; {last}. Resume with another setting, such "
-                    "as --set optimiser.learning_rate=…, lower than before"
+                    f"stopped in step {self.state.step + 1}: {name} is {value}; {last}. Resume with another setting, "
+                    "such as a lower --set optimiser.learning_rate=…"
                 )
 
     def _record(self, measured: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from dreamer4_impl.checkpoints.toml import flattened
 from dreamer4_impl.durable import write_text
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Metrics:
         self._file.write(json.dumps(_plain(record)) + "\n")
         self._file.flush()
         if self._board is not None:
-            for name, value in _flat(record):
+            for name, value in flattened(record, "/"):
                 if isinstance(value, int | float) and math.isfinite(value):
                     self._board.add_scalar(name, value, record["step"])
 
@@ -106,10 +107,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _flat(record: StepRecord, prefix: str = "") -> list[tuple[str, Any]]:
-    values: list[tuple[str, Any]] = []
-    for name, value in record.items():
-        values += _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else [(prefix + name, value)]
-    return values

@@ -1,15 +1,16 @@
 """Algorithm 1: interface between a phase of training and the loop that runs it.
 
-A step takes the global batch of samples 0, …, B − 1. Sample i goes to process i mod world, and each process goes through
-its samples in micro-batches. A phase returns partial means of each micro-batch, and the loop combines them:
+A step takes the global batch of samples 0, …, B − 1. Sample i goes to process i mod world, and each process goes
+through its samples in micro-batches. A phase returns partial means of each micro-batch, and the loop combines them:
 
     mean_k = Σ total_k / Σ count_k        over micro-batches and processes
     term_j = terms(mean)_j                linear in the means
     loss   = combine(term_j / RMS_j)      linear in the terms
 
-The counts follow from inputs that carry no gradient and are computed first, so that the share of a micro-batch in the loss
-is known in its only forward pass with gradient. Neither the number of processes nor accumulation changes the result, as long
-as everything random is keyed by (phase, step, sample) and no sample depends on the other samples of its micro-batch.
+The counts follow from inputs that carry no gradient and are computed first, so that the share of a micro-batch in the
+loss is known in its only forward pass with gradient. Neither the number of processes nor accumulation changes the
+result, as long as everything random is keyed by (phase, step, sample) and no sample depends on the other samples of its
+micro-batch.
 """
 
 from abc import ABC, abstractmethod
@@ -87,6 +88,19 @@ class Phase(ABC, Generic[Inputs]):
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
 
+    @classmethod
+    def create(cls, settings: TrainingSettings, device: torch.device) -> "AnyPhase":
+        """Create the phase with its auxiliary networks.
+
+        Args:
+            settings: settings of the run.
+            device: device of auxiliary networks that are not part of the model.
+
+        Returns:
+            The phase.
+        """
+        return cls(settings)
+
     def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
         """Set what the model needs from the data, such as the mean frame; called before the first step of a new run.
 
@@ -144,7 +158,8 @@ class Phase(ABC, Generic[Inputs]):
             indices: indices of the samples in the global batch, in the order of the clips.
 
         Returns:
-            Argument of `means`, and the count of every mean that `terms` takes, by name; a count equals that of `means`.
+            Argument of `means`, and the count of every mean that `terms` takes, by name; a count equals that of
+            `means`.
         """
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Sec. 3.4: samples of a batch in two groups, videos and samples whose frames are separate images (A37).
 
-An image is a sequence of one frame. It keeps its representation, its rewards and the action taken at it; the action that led
-to it is not part of it and becomes unlabelled.
+An image is a sequence of one frame. It keeps its representation, its rewards and the action taken at it; the action
+that led to it is not part of it and becomes unlabelled.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,8 +99,8 @@ class SampleGroup:
 def sample_groups(image: Sequence[bool], indices: Sequence[int]) -> list[SampleGroup]:
     """Divide samples into videos and images.
 
-    Every group of the whole step is returned: if none of these samples belongs to it, the first sample is its placeholder.
-    So every process calls the network equally often, as processes that shard its parameters require.
+    Every group of the whole step is returned: if none of these samples belongs to it, the first sample is its
+    placeholder. So every process calls the network equally often, as processes that shard its parameters require.
 
     Args:
         image: marks of all samples of the step.

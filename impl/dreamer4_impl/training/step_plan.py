@@ -78,8 +78,8 @@ def batch_length(step: int, steps: int, batches: Batches, short: int, long: int)
 def marked(share: float, seed: int, step: int, size: int, purpose: str) -> tuple[bool, ...]:
     """Mark a share of the samples of a step at random positions.
 
-    The number of marks is rounded so that the remainder carries over: of the first n samples of a run, counted through its
-    steps, ⌊n · share⌋ are marked at the end of every step.
+    The number of marks is rounded so that the remainder carries over: of the first n samples of a run, counted through
+    its steps, ⌊n · share⌋ are marked at the end of every step.
 
     Args:
         share: in [0, 1].

@@ -1,4 +1,4 @@
-"""Phase 3: rollouts of the policy in the world model, and what the two heads learn from them."""
+"""Phase 3: rollouts of the policy in the world model, and the losses of its two heads."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def rolled_out(model, options, policy=None):
     return found, context, led, task
 
 
-def test_frames_are_those_of_the_sampler_each_led_to_by_the_action_of_the_policy(model):
+def test_imagined_frames_are_those_of_the_sampler_given_the_policys_actions(model):
     found, context, led, _ = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT, context_level=1.0))
     start = normal_draws(0, KEYS, "start", (HORIZON, 5, 6))
     for t in range(HORIZON):
@@ -82,7 +82,7 @@ def test_a_model_with_tasks_needs_a_task(model):
         imagine(model, model.agent.policy, torch.zeros(2, 1, 5, 6), {}, None, ImagineOptions(), 0, KEYS)
 
 
-def test_what_is_read_is_what_the_whole_corrupted_past_gives_at_once(model):
+def test_h_equals_a_single_pass_over_the_corrupted_past(model):
     """With the noise that each frame keeps, labels and tasks as agent finetuning has them."""
     found, context, led, task = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT))
     past, kept = (normal_draws(0, KEYS, what, (n, 5, 6)) for what, n in (("past", CONTEXT), ("kept", HORIZON)))
@@ -92,7 +92,7 @@ def test_what_is_read_is_what_the_whole_corrupted_past_gives_at_once(model):
     torch.testing.assert_close(found.h, h[:, CONTEXT - 1 :], rtol=1e-4, atol=1e-5)
 
 
-def test_actions_are_those_of_the_policy_at_the_states_that_it_saw(model):
+def test_actions_are_those_of_the_policy_at_its_states(model):
     found, *_ = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT))
     sure = Policy(
         model.agent.policy.components, {"keys": torch.full((1, 1, 4), 30.0), "mouse": torch.eye(5)[None, :1] * 60}
@@ -114,7 +114,7 @@ def started(model, **options):
     return phase, prior
 
 
-def test_the_prior_is_the_policy_before_the_first_update_and_stays_so(model):
+def test_prior_stays_the_policy_before_the_first_update(model):
     phase, prior = started(model)
     found, *_ = rolled_out(model, phase.settings.imagine)
     assert phase.means(model, phase.evaluated(model.agent, found))["kl"].total.abs() < 1e-5
@@ -152,7 +152,7 @@ def test_both_losses_are_those_of_equations_10_and_11(model):
     torch.testing.assert_close(terms["value"], value_loss(agent.value(states), returns, agent.value.twohot))
 
 
-def test_an_empty_set_is_no_part_of_the_policy_loss():
+def test_an_empty_set_contributes_nothing_to_the_policy_loss():
     policy = Policy(tiny().dynamics.actions, {"keys": torch.randn(1, 2, 4), "mouse": torch.randn(1, 2, 5)})
     actions = {"keys": torch.ones(1, 2, 4, dtype=torch.int64), "mouse": torch.zeros(1, 2, dtype=torch.int64)}
     means = policy_means(policy, policy, actions, torch.ones(1, 2))
@@ -161,7 +161,7 @@ def test_an_empty_set_is_no_part_of_the_policy_loss():
     torch.testing.assert_close(policy_term(averages, 0.5, 0.3), -0.5 * policy.log_prob(actions).mean())
 
 
-def test_the_same_numbers_draw_the_same_future_from_the_same_policy(model):
+def test_the_same_keys_and_policy_give_the_same_rollout(model):
     _, prior = started(model)
     options = ImagineOptions(horizon=HORIZON, context=CONTEXT)
     first, second = (rolled_out(model, options, policy)[0] for policy in (model.agent.policy, prior))
@@ -179,7 +179,7 @@ def test_actions_drawn_by_inversion_follow_the_policy():
 
 
 @pytest.mark.nightly
-def test_training_in_imagination_raises_the_return_that_the_reward_head_predicts(model):
+def test_training_in_imagination_raises_the_predicted_return(model):
     """On a random world, over the prior's, each pair of rollouts with the same start and noise."""
     phase, prior = started(model)
     phase.settings = replace(phase.settings, imagine=ImagineOptions(horizon=4, context=2, steps=1))

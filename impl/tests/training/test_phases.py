@@ -1,4 +1,4 @@
-"""Algorithm 1: what each phase trains, on which sequences, and that no draw depends on how a batch is divided."""
+"""Algorithm 1: what each phase trains, on which sequences, independent of the division of a batch."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ def tiny_settings(phase, **changes):
 
 @pytest.fixture
 def model():
-    """Every parameter away from its start, so that none is without influence."""
+    """Model with every parameter changed from its initial value, so that each has an influence."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(1)
         model = Dreamer4(tiny())
@@ -41,7 +41,7 @@ def model():
 
 
 def random_batch(rows=range(SAMPLES), relevant=(False, True, False, True)):
-    """Each row follows from its number alone."""
+    """Batch whose rows are functions of their numbers."""
     clips = [torch.Generator().manual_seed(row) for row in rows]
 
     def whole(high, *shape):
@@ -68,7 +68,7 @@ def started(name, model, **changes):
 
 
 def averages(*parts):
-    """Of nothing, 0, as the loop has it."""
+    """Means of the partial means; 0 if there is nothing to count, as in the loop."""
     return {
         name: sum(part[name].total for part in parts) / sum(part[name].count for part in parts).clamp(min=1e-9)
         for name in parts[0]
@@ -76,7 +76,7 @@ def averages(*parts):
 
 
 def means_of(phase, model, batch, step, indices):
-    """Partial means, after a check that their counts are those that the inputs announce."""
+    """Partial means, after a check that their counts equal those of the inputs."""
     inputs, counts = phase.inputs(model, batch, step, indices)
     means = phase.means(model, inputs)
     assert {name: means[name].count.item() for name in counts} == {name: n.item() for name, n in counts.items()}
@@ -88,7 +88,7 @@ def loss_of(phase, *parts):
 
 
 def gradients(model, loss):
-    """Names of the parameters that the loss reaches."""
+    """Names of the parameters with a non-zero gradient."""
     names, parameters = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return {name for name, gradient in zip(names, found, strict=True) if gradient is not None and gradient.any()}
@@ -99,16 +99,16 @@ def begin(names):
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_the_loss_reaches_what_the_phase_trains_and_nothing_else(name, model):
+def test_gradient_reaches_exactly_the_trained_parameters(name, model):
     phase = started(name, model)
     reached = gradients(model, loss_of(phase, means_of(phase, model, random_batch(), 0, range(SAMPLES))))
     trained = {trained for trained, _ in phase.trained(model)}
     assert reached <= trained
-    # The actions of separate images are none, and a video's first frame has no past: nothing else is out of reach.
+    # Every trained module has a parameter with a gradient.
     assert begin(trained) == begin(reached)
 
 
-def test_the_parts_that_are_trained_are_those_of_algorithm_1(model):
+def test_trained_modules_are_those_of_algorithm_1(model):
     parts = {name: begin(trained for trained, _ in started(name, model).trained(model)) for name in PHASES}
     dynamics = {f"dynamics.{name}" for name, _ in model.dynamics.named_children()} | {"dynamics.registers"}
     assert parts["tokenizer"] == {"tokenizer.encoder", "tokenizer.decoder"}
@@ -118,7 +118,7 @@ def test_the_parts_that_are_trained_are_those_of_algorithm_1(model):
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_dividing_a_batch_changes_nothing(name, model):
+def test_means_do_not_depend_on_the_division_of_a_batch(name, model):
     phase, everything = started(name, model), range(SAMPLES)
     whole = means_of(phase, model, random_batch(), 3, everything)
     divided = [means_of(phase, model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
@@ -128,7 +128,7 @@ def test_dividing_a_batch_changes_nothing(name, model):
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_a_step_draws_anew_and_a_run_repeats(name, model):
+def test_draws_differ_by_step_and_seed_and_repeat(name, model):
     phase, batch = started(name, model), random_batch()
     here, again, later = (loss_of(phase, means_of(phase, model, batch, step, range(SAMPLES))) for step in (2, 2, 4))
     assert here.item() == again.item() != later.item()
@@ -142,7 +142,7 @@ def agent_terms(model, batch):
 
 
 def mixed(old, new, rows):
-    """The old values, but for these rows."""
+    """Old values with new ones in these rows."""
     old = old.clone()
     old[rows] = new[rows].to(old.dtype)
     return old
@@ -155,7 +155,7 @@ def changed(batch, rows, **changes):
 UNIFORM, RELEVANT = [0, 2], [1, 3]
 
 
-def test_cloning_is_of_relevant_sequences_alone(model):
+def test_policy_term_depends_on_relevant_sequences_only(model):
     batch = random_batch()
     other = {name: (values + 1) % 2 for name, values in batch.taken.items()}
     for rows, same in ((UNIFORM, True), (RELEVANT, False)):
@@ -165,7 +165,7 @@ def test_cloning_is_of_relevant_sequences_alone(model):
         ) == same
 
 
-def test_dynamics_is_of_uniform_sequences_alone(model):
+def test_dynamics_term_depends_on_uniform_sequences_only(model):
     batch = random_batch()
     dark = torch.zeros_like(batch.video)
     for rows, same in ((RELEVANT, True), (UNIFORM, False)):
@@ -173,14 +173,14 @@ def test_dynamics_is_of_uniform_sequences_alone(model):
         assert (term == agent_terms(model, batch)["dynamics"]) == same
 
 
-def test_rewards_are_learned_from_all_sequences(model):
+def test_reward_term_depends_on_all_sequences(model):
     batch = random_batch()
     for rows in (RELEVANT, UNIFORM):
         term = agent_terms(model, changed(batch, rows, rewards=batch.rewards + 5))["reward"]
         assert term != agent_terms(model, batch)["reward"]
 
 
-def test_an_action_that_nobody_knows_is_not_cloned(model):
+def test_unlabelled_actions_are_not_cloned(model):
     batch = random_batch()
     unknown = batch.taken_labelled.clone()
     unknown[1, 2:] = False
@@ -191,7 +191,7 @@ def test_an_action_that_nobody_knows_is_not_cloned(model):
 
 
 def test_the_heads_read_corrupted_frames(model):
-    """With the frames all noise, at τ = 0, what the heads read does not depend on the data: Eq. (9) is on noisy inputs."""
+    """At τ = 0 all frames are noise and the heads do not depend on the data: Eq. (9) uses noisy inputs."""
     settings = tiny_settings("agent")
     config = replace(settings.model, dynamics=replace(settings.model.dynamics, k_max=1))
     noisy, phase = Dreamer4(config), AgentPhase(replace(settings, model=config))
@@ -201,7 +201,7 @@ def test_the_heads_read_corrupted_frames(model):
     assert agent_terms(model, batches[0])["reward"] != agent_terms(model, batches[1])["reward"]
 
 
-def test_relevant_sequences_that_the_teacher_skips_leave_no_nan(model):
+def test_relevant_sequences_without_teacher_give_finite_gradients(model):
     loss = loss_of(phase := started("agent", model), means_of(phase, model, random_batch(), 0, range(SAMPLES)))
     found = torch.autograd.grad(loss, [p for _, p in phase.trained(model)], allow_unused=True)
     assert loss.isfinite()
@@ -209,7 +209,7 @@ def test_relevant_sequences_that_the_teacher_skips_leave_no_nan(model):
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_every_phase_has_what_the_loop_asks_for(name, model):
+def test_every_phase_implements_the_interface(name, model):
     phase: Phase = started(name, model)
     means = means_of(phase, model, random_batch(), 0, range(SAMPLES))
     assert phase.name == name
@@ -217,12 +217,12 @@ def test_every_phase_has_what_the_loop_asks_for(name, model):
     assert not [name for name, mean in means.items() if mean.count.requires_grad]
 
 
-def test_training_without_lpips_says_so(model):
+def test_training_without_lpips_has_a_note(model):
     assert "without LPIPS" in " ".join(started("tokenizer", model).notes)
     assert not TokenizerPhase(tiny_settings("tokenizer"), lambda video_hat, video: video.mean()).notes
 
 
-def test_patches_are_dropped_as_often_as_the_options_say(model, monkeypatch):
+def test_share_of_dropped_patches_follows_the_settings(model, monkeypatch):
     shares, encode = [], model.tokenizer.encode
     monkeypatch.setattr(
         model.tokenizer,
@@ -236,7 +236,7 @@ def test_patches_are_dropped_as_often_as_the_options_say(model, monkeypatch):
     assert max(shares[images:]) == 0
 
 
-def test_the_perceptual_distance_is_a_term_of_its_own_over_all_frames(model):
+def test_perceptual_distance_is_a_separate_term_over_all_frames(model):
     phase = TokenizerPhase(tiny_settings("tokenizer"), lambda video_hat, video: (video_hat - video).abs().mean())
     whole = means_of(phase, model, random_batch(), 3, range(SAMPLES))
     divided = [means_of(phase, model, random_batch(rows), 3, rows) for rows in ([0, 2], [1], [3])]
@@ -245,7 +245,7 @@ def test_the_perceptual_distance_is_a_term_of_its_own_over_all_frames(model):
     assert phase.combine(terms) == pytest.approx(1.4)
 
 
-def test_a_tokenizer_that_asks_for_it_learns_deviations_from_the_mean_frame_of_the_data(model):
+def test_standardising_tokenizer_gets_mean_and_deviation_of_the_data(model):
     frames = np.random.default_rng(0).integers(256, size=(7, 6, 8, 3), dtype=np.uint8)
     episodes = (SimpleNamespace(length=3), SimpleNamespace(length=4))
     dataset = SimpleNamespace(
@@ -277,7 +277,7 @@ def test_separate_images_are_sequences_of_one_frame_without_actions(name, model,
     assert not students[1][3]["labelled"].any()
 
 
-def test_the_tokenizer_sees_nothing_else_of_a_video_whose_frames_are_images(model, monkeypatch):
+def test_tokenizer_encodes_separate_images_as_single_frames(model, monkeypatch):
     phase, lengths = started("tokenizer", model), []
     encode = model.tokenizer.encode
     monkeypatch.setattr(
@@ -290,8 +290,8 @@ def test_the_tokenizer_sees_nothing_else_of_a_video_whose_frames_are_images(mode
 
 
 @pytest.mark.parametrize("name", ["dynamics", "agent"])
-def test_every_share_of_a_batch_calls_the_network_equally_often(name, model, monkeypatch):
-    """Processes that share its parameters wait for one another at every call."""
+def test_every_micro_batch_calls_the_network_equally_often(name, model, monkeypatch):
+    """Processes that shard its parameters synchronise at every call."""
     phase, counts = started(name, model), []
     forward = model.dynamics.forward
     for rows in ([0, 1], [2, 3], [0, 1, 2]):

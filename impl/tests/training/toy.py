@@ -1,7 +1,8 @@
 """A cheap phase with every feature of a phase, and a script that trains it in separate processes.
 
-Two terms: codes of the tokenizer that should equal noise drawn for every sample, and values on the relevant samples only, which
-should also stay close to those of a companion. The script runs in processes that are killed or train together.
+Two terms: codes of the tokenizer that should equal noise drawn for every sample, and values on the relevant samples
+only, which should also stay close to those of a companion. The script runs in processes that are killed or train
+together.
 """
 
 import copy

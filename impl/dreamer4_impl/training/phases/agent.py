@@ -4,9 +4,9 @@
       − Σₙ ln p(a_{t+n} | h_t)   (Eq. 9)                  on the relevant sequences only
       − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)                  on all sequences
 
-Each term is normalised. h is the output of the agent token in the student's call of Eq. (7), whose frames are corrupted, each
-at its own τ. Read as: the paper names the sequences of the first two terms; the reward is learned from all sequences, because
-the relevant ones contain no failures.
+Each term is normalised. h is the output of the agent token in the student's call of Eq. (7), whose frames are
+corrupted, each at its own τ. Read as: the paper names the sequences of the first two terms; the reward is learned from
+all sequences, because the relevant ones contain no failures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.equations.eq01_corruption import per_frame
 from dreamer4_impl.equations.eq09_multi_token import multi_token_targets
@@ -35,7 +34,8 @@ TRAINED = ("dynamics.", "agent.policy.", "agent.reward.")
 class RecordingNetwork:
     """The dynamics as Eq. (7) calls it, with the output of the agent token in the last call, which is the student's.
 
-    Called with `inputs` = {"actions", "task", "uniform"}. No gradient flows through ẑ₁ of sequences that are not uniform.
+    Called with `inputs` = {"actions", "task", "uniform"}. No gradient flows through ẑ₁ of sequences that are not
+    uniform.
 
     Args:
         dynamics: with an agent token.
@@ -70,6 +70,9 @@ def head_weights(
 
     Returns:
         Masks of the positions whose target lies inside the sequence, is known, and is trained on.
+
+    Raises:
+        ValueError: if length is negative or there are no positions.
     """
     labelled_ahead, inside = multi_token_targets(labelled, length)
     policy = inside & labelled_ahead & policy_positions[..., None]
@@ -100,6 +103,9 @@ def head_means(
 
     Returns:
         Partial means of −ln p with gradient, in float32.
+
+    Raises:
+        ValueError: if shapes do not match or there are no positions.
     """
     masks = head_weights(labelled, policy_positions, reward_positions, agent.length)
     log_probs = {"policy": agent.policy_log_prob(h, taken)[0], "reward": agent.reward_log_prob(h, rewards)[0]}
@@ -192,6 +198,9 @@ class AgentPhase(Phase[list[AgentInputs]]):
 
         Returns:
             Inputs of every sample group, and the number of positions by mean.
+
+        Raises:
+            ValueError: if the batch has neither frames nor latents.
         """
         assert model.agent is not None
         assert batch.taken_labelled is not None
@@ -263,16 +272,3 @@ class AgentPhase(Phase[list[AgentInputs]]):
         assert network.h is not None
         positions = inputs.head_positions()
         return means | head_means(model.agent, network.h, inputs.taken, inputs.labelled, inputs.rewards, *positions)
-
-
-def make_phase(settings: TrainingSettings, device: torch.device) -> AgentPhase:
-    """Create the phase.
-
-    Args:
-        settings: settings of the run.
-        device: not used.
-
-    Returns:
-        The phase.
-    """
-    return AgentPhase(settings)

@@ -2,7 +2,8 @@
 
     L = w(τ) · shortcut forcing loss (Eq. 7 and 8), with actions where the data have them
 
-τ, d and the noise are drawn for each sample separately; the latents of a separate image are those of its frame in the video.
+τ, d and the noise are drawn for each sample separately; the latents of a separate image are those of its frame in the
+video.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch, as_video
 from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
 from dreamer4_impl.equations.network_types import Actions, Network
@@ -40,12 +40,16 @@ def forcing_means(
         actions: actions of the same sequences.
         draws: τ, d and z₀, on the device of z1.
         k_max: K_max; d_min = 1 / K_max.
-        teacher_rows: sequences with a timestep above d_min that counts, and at least one in any case, so that every call of
-            this function calls the network three times.
+        teacher_rows: sequences with a timestep above d_min that counts, and at least one in any case, so that every
+            call of this function calls the network three times.
         weight: weight of every timestep; where it is 0 the loss may be NaN.
 
     Returns:
         "dynamics" with gradient, "flow" (at d_min) and "bootstrap" (above) without, in float32.
+
+    Raises:
+        TypeError: if latents or draws are not floating-point.
+        ValueError: if shapes or devices do not match.
     """
     loss = shortcut_forcing_loss_at(
         network,
@@ -139,6 +143,9 @@ def latent_sequences(
 
     Returns:
         Sequences of every sample group.
+
+    Raises:
+        ValueError: if the batch has neither frames nor latents.
     """
     z1, options, k_max = representation(model, batch), phase.settings.dynamics, model.config.dynamics.k_max
     keys = [(phase.name, step, index) for index in indices]
@@ -193,6 +200,9 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
 
         Returns:
             Sequences of every sample group, and the number of timesteps as "dynamics".
+
+        Raises:
+            ValueError: if the batch has neither frames nor latents.
         """
         inputs = latent_sequences(self, model, batch, step, indices)
         return inputs, {"dynamics": torch.stack([sequences.weight().sum() for sequences in inputs]).sum()}
@@ -206,6 +216,10 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
 
         Returns:
             "dynamics", "flow" and "bootstrap".
+
+        Raises:
+            TypeError: if latents or draws are not floating-point.
+            ValueError: if shapes or devices do not match.
         """
         return add_means(
             forcing_means(
@@ -241,16 +255,3 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
             Scalar loss.
         """
         return terms["dynamics"]
-
-
-def make_phase(settings: TrainingSettings, device: torch.device) -> DynamicsPhase:
-    """Create the phase.
-
-    Args:
-        settings: settings of the run.
-        device: not used.
-
-    Returns:
-        The phase.
-    """
-    return DynamicsPhase(settings)

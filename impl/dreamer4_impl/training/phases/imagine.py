@@ -2,8 +2,8 @@
 
     policy: PMPO with the frozen prior (Eq. 11),   value: −ln p(R_t | h_t) of λ-returns (Eq. 10)
 
-Only these two heads are trained. Read as: r_t is the reward of a_t, predicted at the frame that a_t leads to (A15), as the
-reward head was trained (A32). The paper's heads do not predict the end of an episode, so c = 1.
+Only these two heads are trained. Read as: r_t is the reward of a_t, predicted at the frame that a_t leads to (A15), as
+the reward head was trained (A32). The paper's heads do not predict the end of an episode, so c = 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -187,6 +187,10 @@ class ImaginePhase(Phase[ImagineInputs]):
 
         Returns:
             Inputs of `means`.
+
+        Raises:
+            TypeError: if rewards or values are not floating-point.
+            ValueError: if shapes do not match.
         """
         assert isinstance(self._prior, PolicyHead), "companions() comes before the first step"
         options, h = self.settings.imagine, imagined.h
@@ -206,6 +210,7 @@ class ImaginePhase(Phase[ImagineInputs]):
             "above", "below", "kl" and "value"; for logging "reward", "return" and "entropy".
 
         Raises:
+            TypeError: if returns are not floating-point.
             ValueError: if the model has no agent.
         """
         agent, states = _agent(model), inputs.imagined.h[:, :-1]
@@ -241,19 +246,6 @@ class ImaginePhase(Phase[ImagineInputs]):
             Scalar loss.
         """
         return terms["policy"] + terms["value"]
-
-
-def make_phase(settings: TrainingSettings, device: torch.device) -> ImaginePhase:
-    """Create the phase.
-
-    Args:
-        settings: settings of the run.
-        device: not used.
-
-    Returns:
-        The phase.
-    """
-    return ImaginePhase(settings)
 
 
 def _agent(model: Dreamer4) -> Agent:

@@ -113,6 +113,23 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
         self.term_names = ("mse",) if perceptual is None else ("mse", "lpips")
         self.notes = (WITHOUT_LPIPS,) if perceptual is None else ()
 
+    @classmethod
+    def create(cls, settings: TrainingSettings, device: torch.device) -> "TokenizerPhase":
+        """Create the phase with the perceptual network of the settings.
+
+        Args:
+            settings: settings of the run.
+            device: device of the perceptual network.
+
+        Returns:
+            The phase.
+
+        Raises:
+            ModuleNotFoundError: if the package of the perceptual network is not installed.
+        """
+        package, net = settings.tokenizer.perceptual, settings.tokenizer.net
+        return cls(settings, None if package == "none" else PERCEPTUAL[package](net).to(device))
+
     def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
         """Set the mean frame of the data, if the tokenizer is configured to use it.
 
@@ -202,28 +219,13 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
 
         Returns:
             Scalar loss.
+
+        Raises:
+            TypeError: if a term is not floating-point.
+            ValueError: if shapes or devices of the terms differ.
         """
         mse = terms["mse"]
         return tokenizer_loss(mse, terms.get("lpips", torch.zeros_like(mse)))
-
-
-def make_phase(settings: TrainingSettings, device: torch.device) -> TokenizerPhase:
-    """Create the phase with the perceptual network of the settings.
-
-    Args:
-        settings: settings of the run.
-        device: device of the perceptual network.
-
-    Returns:
-        The phase.
-
-    Raises:
-        ModuleNotFoundError: if the package of the perceptual network is not installed.
-    """
-    options = settings.tokenizer
-    if options.perceptual == "none":
-        return TokenizerPhase(settings)
-    return TokenizerPhase(settings, PERCEPTUAL[options.perceptual](options.net).to(device))
 
 
 def _coloured(video: Float[Tensor, "B T H W C"]) -> Float[Tensor, "B T H W 3"]:

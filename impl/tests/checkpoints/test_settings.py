@@ -1,4 +1,4 @@
-"""The configuration of a run: layers, types, names, and what it refuses."""
+"""Configuration of a run: layers, types, names, and validation."""
 
 import json
 
@@ -23,12 +23,12 @@ TINY = {"model": {"preset": "tiny"}}
 
 
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
-def test_the_configuration_of_a_model_survives_json_exactly(build):
+def test_model_configuration_round_trips_through_json(build):
     config = build()
     assert model_from_json(json.loads(json.dumps(model_to_json(config)))) == config
 
 
-def test_a_whole_configuration_survives_json_exactly():
+def test_training_settings_round_trip_through_json():
     settings = settings_from(
         "dynamics", TINY, ["optimiser.average=0.1", "dynamics.d_min_share=0.75", "data.paths=['a']"]
     )
@@ -40,14 +40,14 @@ def test_components_of_an_action_keep_their_kind(component):
     assert from_table(type(component), to_table(component)) == component
 
 
-def test_later_layers_win():
+def test_later_layers_have_priority():
     document = TINY | {"steps": 1, "seed": 1, "optimiser": {"warmup": 1}, "only": {"agent": {"steps": 2, "seed": 2}}}
     settings = settings_from("agent", document, ["seed=3"])
     assert (settings.steps, settings.seed, settings.optimiser.warmup) == (2, 3, 1)
     assert settings_from("dynamics", document).steps == 1
 
 
-def test_data_decide_what_the_document_leaves_out():
+def test_facts_of_the_data_fill_in_absent_settings():
     facts = {"tokenizer": {"height": 12}, "dynamics": {"tasks": 7, "actions": [to_table(Binary("fire", 1))]}}
     own = {"model": {"preset": "tiny", "dynamics": {"tasks": 5}}}
     model = settings_from("tokenizer", own, facts=facts).model
@@ -55,7 +55,7 @@ def test_data_decide_what_the_document_leaves_out():
     assert model.dynamics.actions == (Binary("fire", 1),)
 
 
-def test_a_model_without_an_agent_token_is_told_no_tasks():
+def test_a_model_without_agent_token_has_no_tasks():
     own = {"model": {"preset": "tiny", "agent": "none", "dynamics": {"agent": False}}}
     assert settings_from("dynamics", own, facts={"dynamics": {"tasks": 7}}).model.dynamics.tasks == 0
 
@@ -64,7 +64,7 @@ def test_without_a_preset_the_model_is_that_of_the_earlier_phase():
     assert settings_from("dynamics", {}, model=presets.tiny()).model == presets.tiny()
 
 
-def test_one_backend_for_all_transformers():
+def test_execution_backend_applies_to_all_transformers():
     model = settings_from("dynamics", TINY, ["execution.backend=chunked"]).model
     transformers = (model.tokenizer.encoder, model.tokenizer.decoder, model.dynamics.transformer)
     assert {transformer.backend for transformer in transformers} == {"chunked"}
@@ -98,23 +98,23 @@ def test_one_backend_for_all_transformers():
         ("model.dynamics.spatial_channels=7", "dynamics must take the representation of the tokenizer"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_a_sentence(override, sentence):
+def test_invalid_settings_are_refused_with_a_message(override, sentence):
     with pytest.raises(ValueError, match=sentence):
         settings_from("dynamics", TINY, [override])
 
 
-def test_phases_that_train_heads_need_them():
+def test_phases_that_train_heads_require_an_agent():
     with pytest.raises(ValueError, match=r"the model must have \[model\.agent\]"):
         settings_from("agent", {"model": {"preset": "tiny", "agent": "none"}})
 
 
-def test_short_batches_of_the_agent_hold_the_targets_of_its_heads():
+def test_short_batches_of_the_agent_contain_the_targets_of_its_heads():
     assert settings_from("dynamics", TINY, ["batches.short_length=1"]).short_length == 1
     with pytest.raises(ValueError, match=r"batches.short_length must be above model.agent.length = \d+"):
         settings_from("agent", TINY, ["batches.short_length=1"])
 
 
-def test_a_document_is_found_by_path_or_refused(tmp_path):
+def test_a_document_is_read_by_path_or_refused(tmp_path):
     (tmp_path / "mine.toml").write_text("steps = 3\n[model]\npreset = 'tiny'\n")
     assert settings_from("dynamics", read_document(str(tmp_path / "mine.toml"))).steps == 3
     (tmp_path / "broken.toml").write_text("steps = ")
@@ -122,7 +122,7 @@ def test_a_document_is_found_by_path_or_refused(tmp_path):
         read_document(str(tmp_path / "broken.toml"))
 
 
-def test_every_preset_is_a_configuration_of_every_phase():
+def test_every_preset_is_valid_for_every_phase():
     facts = {
         "tokenizer": {"height": 64, "width": 64, "channels": 1},
         "dynamics": {"actions": [to_table(Categorical("action", 4))], "tasks": 1},

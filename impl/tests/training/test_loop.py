@@ -1,4 +1,4 @@
-"""The loop: resumed runs equal uninterrupted ones bit by bit, nothing frozen moves, and trouble ends in a sentence."""
+"""Training loop: bit-for-bit resume, frozen parameters, accumulation, signals, and errors."""
 
 import signal
 from dataclasses import replace
@@ -21,7 +21,7 @@ from . import toy
 
 
 def equal(one, other):
-    """Bit by bit, whatever is nested in what."""
+    """Bit-for-bit equality of nested containers."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -38,7 +38,7 @@ def captured(trainer):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Six steps in one go, with a checkpoint after each."""
+    """Uninterrupted run of six steps with a checkpoint after each."""
     run = tmp_path_factory.mktemp("whole")
     trainer = toy.trainer(run, toy.settings(every=1, keep=9))
     assert trainer.run() == loop.Outcome(6, None, True)
@@ -46,7 +46,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("after", [1, 4])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(whole, tmp_path, after):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(whole, tmp_path, after):
     run, end = whole
     begun = toy.trainer(tmp_path, toy.settings(every=1), checkpoint=read(steps(run)[after - 1]))
     begun.run()
@@ -54,7 +54,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(whole, tmp_path, a
     assert toy.curve(tmp_path) == toy.curve(run)[after:]
 
 
-def test_a_checkpoint_holds_everything(whole):
+def test_a_checkpoint_contains_the_complete_state(whole):
     found = read(steps(whole[0])[-1])
     assert set(found.state) == {"optimiser", "normalise", "companions", "scaler", "random"}
     assert found.state["normalise"]["weight"].all()
@@ -64,13 +64,13 @@ def test_a_checkpoint_holds_everything(whole):
     assert equal(found.state["optimiser"], whole[1]["optimiser"])
 
 
-def test_companions_are_those_of_the_start_and_not_made_anew(whole):
+def test_resuming_restores_the_companions_of_the_start(whole):
     prior, trained = whole[1]["companions"]["prior"], whole[1]["weights"]
     assert all(torch.equal(v, read(steps(whole[0])[0]).state["companions"]["prior"][n]) for n, v in prior.items())
     assert not torch.equal(prior["head.read.bias"], trained["agent.value.head.read.bias"])
 
 
-def test_only_what_the_phase_trains_moves(whole, tmp_path):
+def test_only_trained_parameters_change(whole, tmp_path):
     trainer = toy.trainer(tmp_path, toy.settings(steps=1))
     start = {name: value.clone() for name, value in trainer.state.model.state_dict().items()}
     trained = {name for name, _ in trainer.phase.trained(trainer.state.model)}
@@ -102,8 +102,20 @@ def test_gradient_is_that_of_the_loss_of_all_samples(tmp_path, phase, accumulati
             torch.testing.assert_close(parameter.grad, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_micro_batch_is_computed_once_and_in_the_first_step_twice(tmp_path):
+    steps_of_calls = []
+
+    class Counting(toy.ToyPhase):
+        def means(self, model, inputs):
+            steps_of_calls.append(inputs[0])
+            return super().means(model, inputs)
+
+    toy.trainer(tmp_path, toy.settings(steps=3, accumulation=2), Counting).run()
+    assert steps_of_calls == [0] * 4 + [1] * 2 + [2] * 2
+
+
 @pytest.mark.parametrize("phase", [toy.ToyPhase, toy.OneTermPhase])
-def test_accumulation_changes_nothing_but_memory(tmp_path, phase):
+def test_accumulation_does_not_change_losses_or_gradients(tmp_path, phase):
     chosen = toy.settings(steps=4, size=5)
     curves = []
     for accumulation in (1, 3):
@@ -115,7 +127,7 @@ def test_accumulation_changes_nothing_but_memory(tmp_path, phase):
         assert three["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
 
 
-def test_every_layer_is_compiled_by_the_backend_that_is_named(tmp_path, monkeypatch):
+def test_every_layer_is_compiled_with_the_configured_backend(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(loop, "compile_module", lambda module, backend: calls.append((type(module), backend)))
     toy.trainer(tmp_path, toy.settings(compile="inductor"))
@@ -138,7 +150,7 @@ def compiled(**others):
 
 
 @pytest.mark.parametrize("option", [{"recompute": True}, compiled(), compiled(recompute=True)], ids=str)
-def test_recomputing_and_compiling_change_nothing_but_speed(whole, tmp_path, option):
+def test_recomputing_and_compiling_do_not_change_losses(whole, tmp_path, option):
     toy.trainer(tmp_path, toy.settings(steps=2, **option)).run()
     for found, expected in zip(toy.curve(tmp_path), toy.curve(whole[0])[:2], strict=False):
         assert found["loss"] == pytest.approx(expected["loss"], abs=1e-5)
@@ -159,7 +171,7 @@ def test_recomputed_layers_run_again_for_the_gradient(tiny_on):
     assert equal(*gradients)
 
 
-def test_autocast_is_that_of_the_device_and_float16_is_scaled(tmp_path):
+def test_autocast_uses_the_device_and_float16_scales_the_loss(tmp_path):
     half = toy.trainer(tmp_path, toy.settings(steps=1, autocast="bfloat16"))
     with half.gradients.autocast():
         assert torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -171,7 +183,7 @@ def test_autocast_is_that_of_the_device_and_float16_is_scaled(tmp_path):
     assert scaled.state.scaler.is_enabled()
 
 
-def test_the_running_average_follows_the_weights(whole):
+def test_running_average_follows_the_weights(whole):
     run, _ = whole
     name = "agent.value.head.read.bias"
     before, after = (read(path) for path in steps(run)[2:4])
@@ -179,7 +191,7 @@ def test_the_running_average_follows_the_weights(whole):
     torch.testing.assert_close(after.average[name], expected)
 
 
-def test_the_learning_rate_rises_then_falls(whole):
+def test_learning_rate_rises_then_falls(whole):
     rates = [line["learning_rate"] for line in toy.curve(whole[0])]
     assert rates[:3] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01])
     assert rates[-1] == pytest.approx(0.001)
@@ -202,7 +214,7 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(whole, tmp_path, number
     assert toy.curve(tmp_path) == toy.curve(whole[0])
 
 
-def test_a_loss_that_is_no_number_stops_before_it_does_harm(tmp_path):
+def test_a_nan_loss_stops_before_the_weights_change(tmp_path):
     trainer = toy.trainer(tmp_path, toy.settings(every=2), poison=3)
     with pytest.raises(
         NotFiniteError, match=r"stopped in step 4: the loss term 'code' is nan; the last checkpoint is step-00000002"
@@ -212,7 +224,7 @@ def test_a_loss_that_is_no_number_stops_before_it_does_harm(tmp_path):
     assert [line["step"] for line in toy.curve(tmp_path)] == [1, 2, 3]
 
 
-def test_a_gradient_that_is_no_number_stops_too(tmp_path):
+def test_a_nan_gradient_stops_the_run(tmp_path):
     class Rooted(toy.ToyPhase):
         def means(self, model, inputs):
             means = super().means(model, inputs)
@@ -223,7 +235,7 @@ def test_a_gradient_that_is_no_number_stops_too(tmp_path):
         toy.trainer(tmp_path, toy.settings(), Rooted).run()
 
 
-def test_a_term_that_no_sample_belongs_to_leaves_its_estimate_standing(tmp_path):
+def test_a_term_without_samples_does_not_change_its_estimate(tmp_path):
     class Nobody(toy.ToyPhase):
         def plan(self, step):
             return replace(super().plan(step), relevant=(False,) * 4)
@@ -250,7 +262,7 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, capsys):
     assert [path.name for path in steps(tmp_path)] == ["step-00000004"]
 
 
-def test_a_run_whose_last_checkpoint_is_lost_says_so(tmp_path, monkeypatch):
+def test_a_failed_last_checkpoint_is_reported(tmp_path, monkeypatch):
     def full(*_):
         raise CannotSaveError("No space left on device")
 
@@ -258,18 +270,18 @@ def test_a_run_whose_last_checkpoint_is_lost_says_so(tmp_path, monkeypatch):
     assert toy.trainer(tmp_path, toy.settings(steps=1)).run() == loop.Outcome(1, None, saved=False)
 
 
-def test_a_batch_has_a_sample_for_everybody(tmp_path):
+def test_a_batch_needs_a_sample_for_every_micro_batch(tmp_path):
     with pytest.raises(
         ValueError, match=r"batches\.size must be at least 8, one sample for each of 2 processes × 4 micro"
     ):
         toy.trainer(tmp_path, toy.settings(size=7, accumulation=4), member=Processes(toy.CPU, 0, 2))
 
 
-def test_a_finished_run_that_is_resumed_does_nothing(whole, tmp_path):
+def test_resuming_a_finished_run_does_nothing(whole, tmp_path):
     trainer = toy.trainer(tmp_path, toy.settings(), checkpoint=read(steps(whole[0])[-1]))
     assert trainer.run() == loop.Outcome(6, None, saved=True)
 
 
-def test_float16_does_not_go_with_shards():
+def test_float16_and_fsdp_are_refused():
     with pytest.raises(ValueError, match="scales the loss, which goes with distributed 'ddp'"):
         Execution(autocast="float16", distributed="fsdp")

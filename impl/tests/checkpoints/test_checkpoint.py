@@ -1,4 +1,4 @@
-"""Checkpoints: nothing is lost, whatever happens while one is written, and nothing foreign or damaged is taken for one."""
+"""Checkpoints: atomic writes, detection of damage, and loading with a report."""
 
 import errno
 import json
@@ -54,24 +54,24 @@ def rewrite_header(path, **changes):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run with one checkpoint of the tiny model."""
+    """Run with one checkpoint of the tiny model."""
     run = tmp_path_factory.mktemp("run")
     model = Dreamer4(tiny())
     save(run, Checkpoint(SETTINGS, 1, model.state_dict(), {"agent.value.head.read.bias": torch.ones(21)}))
     return run, model
 
 
-def test_what_is_saved_is_read(tmp_path):
+def test_read_returns_what_was_saved(tmp_path):
     same(read(save(tmp_path, small(7))), small(7))
 
 
-def test_the_newest_are_kept(tmp_path):
+def test_the_newest_checkpoints_are_kept(tmp_path):
     for step in range(1, 6):
         save(tmp_path, small(step), keep=2)
     assert names(tmp_path) == ["step-00000004", "step-00000005"]
 
 
-def test_saving_a_step_again_replaces_only_what_is_damaged(tmp_path):
+def test_saving_a_step_again_replaces_only_a_damaged_checkpoint(tmp_path):
     path = save(tmp_path, small(1, value=1.0))
     save(tmp_path, small(1, value=2.0))
     assert read(path).weights["a"][0] == 1
@@ -81,10 +81,10 @@ def test_saving_a_step_again_replaces_only_what_is_damaged(tmp_path):
 
 
 class Killed(BaseException):
-    """Ends the program where it is raised, as SIGKILL does: nothing cleans up."""
+    """Not an Exception, so that no handler cleans up, as after SIGKILL."""
 
 
-#: What writes, syncs, renames or removes.
+#: Calls that write, sync, rename or remove.
 CALLS = [
     (module, "save_file"),
     (torch, "save"),
@@ -97,7 +97,7 @@ CALLS = [
 
 
 def fail_at(monkeypatch, count, error):
-    """The call of this number, among all of CALLS together, raises; returns how many there were."""
+    """Make the call of this number, counted over all of CALLS, raise; returns the calls so far."""
     seen = []
 
     def watched(original):
@@ -117,8 +117,8 @@ def fail_at(monkeypatch, count, error):
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), Killed()], ids=["disk full", "killed"]
 )
-def test_whatever_fails_while_saving_the_last_good_one_is_there(tmp_path, error):
-    """At every call in turn: the newest good checkpoint is the one before or the new one, whole, and the next save works."""
+def test_a_failure_at_any_call_of_save_leaves_a_good_checkpoint(tmp_path, error):
+    """The newest good checkpoint is the previous or the new one, complete, and the next save succeeds."""
     for count in range(1, 100):
         run = tmp_path / str(count)
         save(run, small(1), keep=1)
@@ -136,8 +136,8 @@ def test_whatever_fails_while_saving_the_last_good_one_is_there(tmp_path, error)
 
 
 @pytest.mark.parametrize("limit", [0, 100, 1000, 1400, 2500])
-def test_a_write_that_the_system_refuses_is_said_and_cleaned_away(tmp_path, limit):
-    """The limit is the kernel's own: a real short write in each file, also those written by other languages."""
+def test_a_refused_write_raises_and_leaves_no_files(tmp_path, limit):
+    """The kernel enforces the limit: a real short write in each file, also in those written by native code."""
     save(tmp_path, small(1))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -151,7 +151,7 @@ def test_a_write_that_the_system_refuses_is_said_and_cleaned_away(tmp_path, limi
 
 @pytest.mark.parametrize("name", ["model.safetensors", "average.safetensors", "state.pt", "checkpoint.json"])
 @pytest.mark.parametrize("harm", ["cut short", "changed", "missing"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, name, harm):
+def test_a_damaged_checkpoint_is_named_and_its_predecessor_used(tmp_path, name, harm):
     for step in (1, 2):
         path = save(tmp_path, small(step))
     content = (path / name).read_bytes()
@@ -170,14 +170,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, nam
         read(path)
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
+def test_a_run_with_damaged_checkpoints_only_is_refused(tmp_path):
     (save(tmp_path, small(1)) / "state.pt").unlink()
     with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints in .* can be used"):
         latest_good(tmp_path, log=lambda message: None)
     assert latest_good(tmp_path / "elsewhere") is None
 
 
-def test_what_is_foreign_or_newer_is_refused(tmp_path):
+def test_another_format_or_a_newer_version_is_refused(tmp_path):
     path = save(tmp_path, small(1))
     rewrite_header(path, version=2)
     with pytest.raises(CheckpointError, match="version 2, and this program reads up to 1"):
@@ -198,7 +198,7 @@ def test_a_state_that_would_run_code_is_refused(tmp_path):
         read(path)
 
 
-def test_a_model_is_loaded_as_it_was_saved_with_its_average_where_there_is_one(trained):
+def test_a_model_is_loaded_with_its_average_if_there_is_one(trained):
     run, model = trained
     loaded, report = load_model(run, average=False)
     assert not report
@@ -208,7 +208,7 @@ def test_a_model_is_loaded_as_it_was_saved_with_its_average_where_there_is_one(t
     assert torch.equal(averaged.agent.value.head.read.bias, torch.ones(21))
 
 
-def test_loading_leaves_the_random_state_alone(trained):
+def test_loading_does_not_change_the_random_state(trained):
     before = torch.get_rng_state()
     load_model(trained[0])
     assert torch.equal(torch.get_rng_state(), before)
@@ -226,7 +226,7 @@ def test_an_older_layout_loads_with_a_report(trained):
         load_weights(model, weights, strict=True)
 
 
-def test_a_changed_shape_is_never_loaded_silently(trained):
+def test_a_changed_shape_raises(trained):
     config = tiny()
     other = Dreamer4(replace(config, dynamics=replace(config.dynamics, registers=4)))
     before = {name: value.clone() for name, value in other.state_dict().items()}

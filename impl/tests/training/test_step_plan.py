@@ -1,4 +1,4 @@
-"""What the samples of a step are, and what they draw."""
+"""Plans of steps, sample groups, and keyed draws."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ def settings(steps=1000, **batches):
     return TrainingSettings("agent", tiny(), steps=steps, batches=Batches(**batches))
 
 
-def test_batches_are_often_short_sometimes_long_and_in_the_end_all_long():
+def test_batches_alternate_short_and_long_and_end_long():
     run = settings(steps=10, size=2, long_every=4, long_only=0.2)
     lengths = [plan_step(run, step).length for step in range(10)]
     short, long = tiny().short_length, tiny().long_length
@@ -24,14 +24,14 @@ def test_batches_are_often_short_sometimes_long_and_in_the_end_all_long():
     assert long > tiny().dynamics.transformer.context
 
 
-def test_a_phase_may_have_shorter_short_batches_than_the_others():
+def test_a_phase_can_have_its_own_short_length():
     run = settings(steps=10, size=2, long_every=4, long_only=0.2, short_length=tiny().short_length - 1)
     assert [plan_step(run, step).length for step in (0, 3, 9)] == [run.short_length, *[tiny().long_length] * 2]
     assert run.short_length == tiny().short_length - 1
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 10])
-def test_three_in_ten_samples_are_images_whatever_the_size_of_a_batch(size):
+def test_three_in_ten_samples_are_images_for_every_batch_size(size):
     images = [image for step in range(100) for image in plan_step(settings(size=size), step).image]
     assert sum(images) == 30 * size
 
@@ -44,12 +44,12 @@ def test_relevant_samples_and_images_are_chosen_independently():
     assert {pair: abs(both[pair] - count) < 100 for pair, count in expected.items()} == dict.fromkeys(expected, True)
 
 
-def test_every_place_in_a_batch_is_marked_equally_often():
+def test_every_position_in_a_batch_is_marked_equally_often():
     places = torch.tensor([marked(0.5, 0, step, 8, "relevant") for step in range(400)]).sum(0)
     assert ((places - 200).abs() < 60).all()
 
 
-def test_a_plan_follows_from_settings_and_step_alone():
+def test_a_plan_is_a_function_of_settings_and_step():
     plans = [plan_step(settings(size=8), step, relevant_share=0.5) for step in (5, 5, 6)]
     assert plans[0] == plans[1] != plans[2]
     assert not any(plan_step(settings(size=8), 5, length=3).image)
@@ -69,24 +69,24 @@ KEYS = [("dynamics", 7, sample) for sample in range(6)]
         lambda keys: uniform_draws(0, keys, "action", (4,)),
     ],
 )
-def test_a_sample_draws_the_same_in_whatever_company_and_others_draw_otherwise(draw):
+def test_draws_of_a_sample_do_not_depend_on_other_samples(draw):
     drawn = draw(KEYS)
     assert torch.equal(drawn[3:5], draw(KEYS[3:5]))
     assert len({tuple(sample.flatten().tolist()) for sample in drawn}) > 1
 
 
-def test_drawing_leaves_the_global_state_alone():
+def test_drawing_does_not_change_the_global_random_state():
     before = torch.get_rng_state()
     shortcut_draws(0, KEYS, (3, 2, 2), k_max=8)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_names_and_numbers_are_different_keys():
+def test_keys_of_names_and_numbers_differ():
     seeds = {keyed_generator(*key).initial_seed() for key in ((0, 1, 2), (0, 12), (0, "1", 2), (1, 1, 2), (0, 2, 1))}
     assert len(seeds) == 5
 
 
-def test_the_declared_split_puts_its_share_of_samples_at_d_min_and_the_others_above():
+def test_declared_split_puts_its_share_of_samples_at_d_min():
     keys = [("dynamics", 0, sample) for sample in range(2000)]
     draws = shortcut_draws(0, keys, (2, 1, 1), k_max=4, d_min_share=0.75)
     at_d_min = draws.d == 0.25
@@ -96,7 +96,7 @@ def test_the_declared_split_puts_its_share_of_samples_at_d_min_and_the_others_ab
     assert abs((above == 1).double().mean() - 0.5) < 0.1
 
 
-def test_without_a_split_every_step_size_is_equally_likely_and_on_its_grid():
+def test_without_split_step_sizes_are_uniform_and_on_their_grid():
     keys = [("dynamics", 0, sample) for sample in range(1000)]
     tau, d, z0 = shortcut_draws(0, keys, (4, 2, 2), k_max=4)
     for size in (1.0, 0.5, 0.25):
@@ -107,7 +107,7 @@ def test_without_a_split_every_step_size_is_equally_likely_and_on_its_grid():
     assert abs(z0.std() - 1) < 0.05
 
 
-def test_an_image_is_a_sequence_of_one_frame_that_no_action_led_to():
+def test_an_image_is_one_unlabelled_frame():
     video, images = sample_groups([False, True, False], range(3))
     x, actions = torch.arange(6).reshape(3, 2), {"keys": torch.ones(3, 2, 4), "labelled": torch.ones(3, 2).bool()}
     assert video.take(x).tolist() == [[0, 1], [4, 5]]
@@ -117,7 +117,7 @@ def test_an_image_is_a_sequence_of_one_frame_that_no_action_led_to():
     assert images.actions(actions)["keys"].shape == (2, 1, 4)
 
 
-def test_every_process_has_every_part_so_that_all_call_the_network_equally_often():
+def test_every_process_has_every_sample_group():
     image = [True, False, False, False]
     divided = [sample_groups(image, indices) for indices in ([0, 2], [1, 3])]
     assert [[group.images for group in groups] for groups in divided] == [[False, True]] * 2

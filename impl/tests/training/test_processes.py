@@ -1,4 +1,4 @@
-"""Training in processes of their own: two that share a batch, and one that is killed again and again."""
+"""Training in separate processes: two that share a batch, and one that is killed repeatedly."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from . import toy
 
 
 def script(*arguments):
-    """Run the script of `toy`; what it prints is shown where it fails."""
+    """Run the script of `toy`; its output is shown if it fails."""
     command = [sys.executable, "-W", "error", toy.__file__, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
@@ -21,15 +21,15 @@ def script(*arguments):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """All of it in one go, since a process spends most of its time importing torch."""
+    """All runs from one process, because importing torch takes most of its time."""
     directory = tmp_path_factory.mktemp("processes")
     script(directory, 24, 3)
     return directory
 
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
-def test_two_processes_come_to_the_loss_of_one(runs, engine):
-    """In every step, although relevant samples fall to them unequally, in some steps to one alone."""
+def test_two_processes_give_the_losses_of_one(runs, engine):
+    """In every step, although relevant samples are distributed unequally, in some steps to one process only."""
     one, two = toy.curve(runs / "one"), toy.curve(runs / engine)
     assert len(one) == len(two) == 20
     for alone, together in zip(one, two, strict=True):
@@ -39,7 +39,7 @@ def test_two_processes_come_to_the_loss_of_one(runs, engine):
 
 
 @pytest.mark.parametrize("run", ["ddp", "fsdp", "fsdp-then-one", "one-then-fsdp"])
-def test_however_many_processes_end_with_the_same_weights_and_average(runs, run):
+def test_weights_and_average_do_not_depend_on_the_number_of_processes(runs, run):
     expected, found = (read(steps(runs / name)[-1]) for name in ("one", run))
     assert found.average.keys() == expected.average.keys()
     for mine, theirs in ((found.weights, expected.weights), (found.average, expected.average)):
@@ -55,16 +55,16 @@ def test_checkpoints_do_not_depend_on_the_number_of_processes(runs, run):
         assert changed["loss"] == pytest.approx(alone["loss"], abs=1e-5)
 
 
-def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(runs):
+def test_a_repeatedly_killed_run_equals_an_uninterrupted_one(runs):
     assert toy.curve(runs / "killed") == toy.curve(runs / "whole")
     assert len(toy.curve(runs / "whole")) == 24
 
 
-def test_all_processes_stop_when_one_is_asked_to(runs):
+def test_a_signal_to_one_process_stops_all(runs):
     assert [line["step"] for line in toy.curve(runs / "stopped")] == [1, 2, 3, 4]
 
 
 @pytest.mark.nightly
-def test_ten_kills_of_a_run_of_two_minutes_leave_no_trace(tmp_path):
+def test_ten_kills_in_two_minutes_do_not_change_the_run(tmp_path):
     script(tmp_path, 10_000, 10)
     assert toy.curve(tmp_path / "killed") == toy.curve(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""The configurations that come with the command."""
+"""Configurations that come with the package."""
 
 import pytest
 
@@ -17,13 +17,13 @@ def presets():
     return {name: read_document(name) for name in preset_documents()}
 
 
-def test_there_is_one_for_two_cores_and_one_for_gpus():
+def test_presets_are_for_two_cores_and_for_gpus():
     assert set(presets()) == {"atari-cpu", "atari-gpu"}
 
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("name", ["atari-cpu", "atari-gpu"])
-def test_a_preset_fits_together_for_every_phase_and_follows_the_recipe(name, phase):
+def test_every_preset_follows_the_recipe_in_every_phase(name, phase):
     settings = settings_from(phase, read_document(name), facts=ATARI)
     batches, lengths = settings.batches, (settings.model.short_length, settings.model.long_length)
     assert lengths[0] < settings.model.dynamics.transformer.context + 1 <= lengths[1]

@@ -1,4 +1,4 @@
-"""Measurements: the file ends as if nothing had been interrupted, and TensorBoard gets the same."""
+"""Measurements: the file after a resume, and TensorBoard."""
 
 import io
 import json
@@ -17,7 +17,7 @@ def write(run, step, records, **options):
             metrics.write(record)
 
 
-def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
+def test_steps_after_the_checkpoint_are_removed(tmp_path):
     write(tmp_path, 0, [{"step": step, "loss": 1.0} for step in (1, 2, 3)])
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 4, "lo')
@@ -30,22 +30,22 @@ def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
     ]
 
 
-def test_a_line_that_was_cut_short_is_no_step(tmp_path):
+def test_an_incomplete_last_line_is_ignored(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2')
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}]
 
 
-def test_what_is_no_number_becomes_null(tmp_path):
+def test_nan_becomes_null(tmp_path):
     write(tmp_path, 0, [{"step": 1, "means": {"mse": math.nan}}])
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "means": {"mse": null}}\n'
 
 
-def test_numbers_survive_exactly(tmp_path):
+def test_numbers_are_written_exactly(tmp_path):
     write(tmp_path, 0, [{"step": 1, "loss": 0.1 + 0.2}])
     assert read_metrics(tmp_path / "metrics.jsonl")[0]["loss"] == 0.1 + 0.2
 
 
-def test_tensorboard_gets_the_same_curves(tmp_path):
+def test_tensorboard_receives_the_same_curves(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     write(tmp_path, 0, [{"step": step, "means": {"mse": 0.5 * step}} for step in (1, 2)], tensorboard=True)
@@ -62,7 +62,7 @@ def display(terminal):
     return log.console.file.getvalue()
 
 
-def test_a_person_who_watches_sees_a_bar_with_the_loss_and_the_speed():
+def test_a_terminal_shows_a_bar_with_loss_and_speed():
     seen = display(terminal=True)
     assert "3/3" in seen
     assert "loss 0.25" in seen
@@ -70,7 +70,7 @@ def test_a_person_who_watches_sees_a_bar_with_the_loss_and_the_speed():
     assert "steps/s" in seen
 
 
-def test_where_nobody_watches_a_line_comes_now_and_then():
+def test_without_terminal_progress_is_a_line_at_intervals():
     lines = display(terminal=False).splitlines()
     assert len(lines) == 1
     assert "dynamics 3/3" in lines[0]

@@ -1,4 +1,4 @@
-"""`dreamer4-train`: from recorded play to a run that continues, and sentences for what cannot be."""
+"""The command `dreamer4-train`: runs, resuming, and messages for errors."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def record(path, height=6, game="game", episodes=3):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A document, a dataset and a run of the tokenizer."""
+    """Directory with a document, a dataset and a run of the tokenizer."""
     place = tmp_path_factory.mktemp("command")
     (place / "mine.toml").write_text(DOCUMENT)
     record(place / "data")
@@ -59,19 +59,19 @@ def refused(capsys, *arguments):
     return capsys.readouterr().err
 
 
-def test_the_model_is_made_for_the_data(place):
+def test_model_takes_sizes_actions_and_tasks_from_the_data(place):
     settings = read(steps(place / "tokenizer")[-1]).settings
     assert settings.model.dynamics.actions == (Categorical("move", 4),)
     assert settings.model.dynamics.tasks == 1
     assert settings.data.paths == (str(place / "data"),)
 
 
-def test_a_run_without_a_perceptual_network_says_so_in_log_and_configuration(place):
+def test_training_without_lpips_is_logged_and_configured(place):
     assert "mean square error alone" in (place / "tokenizer" / "log.txt").read_text()
     assert json.loads((place / "tokenizer" / "settings.json").read_text())["tokenizer"]["perceptual"] == "none"
 
 
-def test_a_later_phase_starts_from_an_earlier_one_and_goes_on_for_longer(place, capsys):
+def test_a_later_phase_starts_from_an_earlier_one_and_can_be_extended(place, capsys):
     assert train(place, "dynamics", "--init", str(place / "tokenizer")) == 0
     assert "done: step 2 of 2" in capsys.readouterr().err
     tokenizer, dynamics = (read(steps(place / phase)[-1]).weights for phase in ("tokenizer", "dynamics"))
@@ -83,7 +83,7 @@ def test_a_later_phase_starts_from_an_earlier_one_and_goes_on_for_longer(place, 
     assert main(again) == 0
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_resumes_from_the_start(place, tmp_path):
+def test_a_run_without_checkpoint_resumes_from_the_start(place, tmp_path):
     assert train(place, "tokenizer", run=tmp_path) == 0
     expected = toy.curve(tmp_path)
     for path in steps(tmp_path):
@@ -92,7 +92,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_resumes_from_the_star
     assert toy.curve(tmp_path) == expected
 
 
-def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(place, tmp_path, capsys):
+def test_a_dry_run_prints_the_configuration_and_writes_nothing(place, tmp_path, capsys):
     assert train(place, "tokenizer", "--dry-run", "--set", "steps=7", run=tmp_path / "r") == 0
     said = capsys.readouterr().out
     assert "steps = 7\n" in said
@@ -111,7 +111,7 @@ def test_a_run_is_never_overwritten(place, capsys):
     )
 
 
-def test_mistakes_are_sentences(place, tmp_path, capsys):
+def test_usage_errors_are_messages(place, tmp_path, capsys):
     data, mine, run = place / "data", place / "mine.toml", tmp_path / "run"
     assert "name datasets with --data" in refused(capsys, "tokenizer", mine, "--run", run)
     assert "no model is given" in refused(capsys, "tokenizer", "--data", data, "--run", run)
@@ -127,7 +127,7 @@ def test_mistakes_are_sentences(place, tmp_path, capsys):
     assert not run.exists()
 
 
-def test_data_that_the_model_was_not_made_for_are_refused(place, tmp_path, capsys):
+def test_data_that_do_not_fit_the_model_are_refused(place, tmp_path, capsys):
     other = record(tmp_path / "other", height=7)
     said = refused(capsys, "tokenizer", "--run", place / "tokenizer", "--resume", "--data", other)
     assert "the model is for frames of (6, 8, 3) (height, width, channels); those of" in said
@@ -140,15 +140,15 @@ def test_changed_widths_are_refused_when_weights_are_loaded(place, tmp_path, cap
     assert "use the configuration that the model was trained with" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_is_a_negative_result(place, tmp_path, capsys):
+def test_a_nan_loss_ends_with_status_1(place, tmp_path, capsys):
     assert train(place, "tokenizer", "--set", "optimiser.learning_rate=1e30", "--set", "steps=9", run=tmp_path) == 1
     assert "dreamer4-train: stopped in step" in capsys.readouterr().err
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
-def test_the_same_command_under_torchrun_comes_to_the_same_losses(place, tmp_path, engine):
-    """All phases, each from the one before."""
+def test_torchrun_gives_the_same_losses_as_one_process(place, tmp_path, engine):
+    """All phases, each started from the previous one."""
     init = []
     for phase in ("tokenizer", "dynamics", "agent", "imagine"):
         size = ["--set", "batches.size=4", "--set", "imagine.horizon=3", "--set", "imagine.context=2", *init]
@@ -162,7 +162,7 @@ def test_the_same_command_under_torchrun_comes_to_the_same_losses(place, tmp_pat
         init = ["--init", str(tmp_path / phase)]
 
 
-def test_help_teaches(capsys):
+def test_help_shows_examples_presets_and_exit_status(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0
