@@ -228,7 +228,12 @@ def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
     from dreamer4_conformance.run_report import run
     from dreamer4_conformance.threads import on_gpu, single_thread
 
-    arguments = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": _again(options)}
+    arguments = {
+        "profile": options.profile,
+        "seed": options.seed,
+        "require": options.require,
+        "rerun_command": _rerun_command(options),
+    }
     with ExitStack() as threads:
         threads.enter_context(single_thread(guest=False))
         subject = examine(load(options.adapter), device=options.device, dtype=options.dtype)
@@ -238,7 +243,7 @@ def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
             return run(subject, clauses, before=before, **arguments)
 
 
-def _again(options: argparse.Namespace) -> str:
+def _rerun_command(options: argparse.Namespace) -> str:
     words = ["dreamer4-conformance", "run", shlex.quote(options.adapter), "--clause", "{clause}"]
     if (options.profile, options.seed) != ("ci", 0):
         words += ["--profile", options.profile, "--seed", str(options.seed)]

@@ -106,8 +106,13 @@ def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged]
     """What a test calls: judges the clause, notes the verdict, and passes, fails, xfails or skips accordingly."""
 
     def judge() -> None:
-        again = _again(case, options, nodeid)
-        given = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": again}
+        rerun_command = _rerun_command(case, options, nodeid)
+        given = {
+            "profile": options.profile,
+            "seed": options.seed,
+            "require": options.require,
+            "rerun_command": rerun_command,
+        }
         with single_thread(options.device or case.adapter.device):
             report = run(_subject(case, options), [case.clause], **given)  # type: ignore[arg-type]
         note({"test": nodeid.partition("[")[0], **_judged(report)})
@@ -116,7 +121,7 @@ def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged]
     return judge
 
 
-def _again(case: Case, options: Options, nodeid: str) -> str:
+def _rerun_command(case: Case, options: Options, nodeid: str) -> str:
     words = ["pytest", shlex.quote(nodeid)]
     if case.target is not None:
         suite = "--pyargs dreamer4_conformance.suite"
@@ -129,7 +134,7 @@ def _again(case: Case, options: Options, nodeid: str) -> str:
 
 
 def _conclude(result: Result, report: Report) -> None:
-    text = failure_text(result, report.again)
+    text = failure_text(result, report.rerun_command)
     if result.status in UNDECIDED and report.missing:
         pytest.fail(f"{result.id} is required, but {result.status}: {result.message}", pytrace=False)
     if result.message.startswith(OWN_FAULT):

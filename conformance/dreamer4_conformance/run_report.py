@@ -35,7 +35,7 @@ def run(
     profile: Profile,
     seed: int,
     require: Sequence[int] = (),
-    again: str = "",
+    rerun_command: str = "",
     before: Callable[[Clause], None] = lambda clause: None,
 ) -> Report:
     """Judges every clause that has a check; `before` is called with each one."""
@@ -52,7 +52,7 @@ def run(
         len(clauses) - len(results),
         FALSE_ALARM * sum(check.decisions for check in deciding),
         {check.clause: _documentation(check) for check in deciding},
-        again,
+        rerun_command,
     )
 
 

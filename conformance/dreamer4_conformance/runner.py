@@ -16,7 +16,7 @@ from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
-from dreamer4_conformance.judging.diagnosis import Declared, behaves_like, candidate
+from dreamer4_conformance.judging.diagnosis import Declarations, behaves_like, candidate
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.threads import single_thread
@@ -83,13 +83,13 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
     )
     if result.status is Status.FAIL:
         operations = {name: None for check in checks_of(clause) for name in (*check.needs, *check.needs_one)}
-        alike, declared = behaves_like(subject, tuple(operations)), Declared.of(subject)
+        alike, declared = behaves_like(subject, tuple(operations)), Declarations.from_subject(subject)
         result.behaves_like = [name for name in alike if _explains(name, clause, declared)]
     return _against_expectation(subject.adapter, result)
 
 
 @cache
-def _explains(name: str, clause: Clause, declared: Declared) -> bool:
+def _explains(name: str, clause: Clause, declared: Declarations) -> bool:
     """Whether a mistake or an undeclared reading can be the cause: one with which the textbook passes the clause is not."""
     mistaken = candidate(name, declared)
     mistaken.readings = resolve(dict(declared.readings))

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import Part, arguments, run, together
+from dreamer4_conformance.instruments.black_box import Segment, combined_influences, example_inputs, run_black_box
 from dreamer4_conformance.instruments.dynamics import (
     DYNAMICS,
     MASK,
     TIME,
-    Found,
-    acts_after,
+    Influences,
+    action_delay,
     call_with,
     inputs_of_frames,
-    unmoved,
+    missing_influences,
 )
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -28,7 +28,7 @@ HEADS = ("mtp_heads", *DYNAMICS)
 
 def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: int) -> np.ndarray:
     """The agent's output (B, T, …) on an example. Inconclusive where there is none."""
-    found = run(subject, "dynamics", arguments(subject, "dynamics", seed, batch, time))
+    found = run_black_box(subject, "dynamics", example_inputs(subject, "dynamics", seed, batch, time))
     if "agent" not in found:
         trial.inconclusive("dynamics returns no agent output")
     return found["agent"]
@@ -38,17 +38,17 @@ def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: in
 def check_nothing_sees_the_agent_token(subject: Subject, trial: Trial) -> None:
     """The task moves the agent's outputs, and no number of z_hat."""
     agent_output(subject, trial, 0, 1, 1)
-    if arguments(subject, "dynamics", 0, 1, 1)["task"] is None:
+    if example_inputs(subject, "dynamics", 0, 1, 1)["task"] is None:
         trial.inconclusive("example has no task, by which the agent token could be changed")
-    task = Part("task")
+    task = Segment("task")
 
-    def complete(found: Found) -> bool:
+    def complete(found: Influences) -> bool:
         return bool(found[task].frames("agent").all())
 
-    moved = together(subject, "dynamics", [task], complete, seed=trial.seed, time=3)[task]
+    moved = combined_influences(subject, "dynamics", [task], complete, seed=trial.seed, time=3)[task]
     leaks = np.flatnonzero(moved.frames("z_hat"))
     sentence = f"frame {leaks[0] if leaks.size else ''} of z_hat changes with the task, which only agent tokens hold"
-    trial.require(not leaks.size, sentence, call=call_with(task, 3))
+    trial.fail_unless(not leaks.size, sentence, call=call_with(task, 3))
     blind = np.flatnonzero(~moved.frames("agent"))
     sentence = f"the agent's output in frame {blind[0] if blind.size else ''} does not change with the task"
     fail_unless_influence(trial, subject, not blind.size, sentence, call=call_with(task, 3))
@@ -59,12 +59,14 @@ def check_agent_token_sees_everything_up_to_its_frame(subject: Subject, trial: T
     """z, both labels and the actions of its frame, and of earlier ones inside the context."""
     agent_output(subject, trial, 0, 1, 1)
 
-    def complete(found: Found) -> bool:
-        return not list(unmoved(subject, found, "agent", TIME))
+    def complete(found: Influences) -> bool:
+        return not list(missing_influences(subject, found, "agent", TIME))
 
-    found = together(subject, "dynamics", inputs_of_frames(subject, TIME), complete, seed=trial.seed, time=TIME)
+    found = combined_influences(
+        subject, "dynamics", inputs_of_frames(subject, TIME), complete, seed=trial.seed, time=TIME
+    )
     trial.cases += 1
-    for part, frame in unmoved(subject, found, "agent", TIME):
+    for part, frame in missing_influences(subject, found, "agent", TIME):
         sentence = f"the agent's output in frame {frame} does not change with {part.path} of frame {part.index[0]}"
         fail_unless_influence(trial, subject, False, sentence, call=call_with(part, TIME))
 
@@ -83,18 +85,18 @@ def check_mask_hides_agent_tokens_and_nothing_from_them(subject: Subject, trial:
 def check_agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Trial) -> None:
     """Exact. Block t holds a_{t−1} or a_t (A32), the first label is a_t or a_{t+1} (A17); the action before it is seen."""
     agent_output(subject, trial, 0, 1, 1)
-    parts = [Part(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
+    parts = [Segment(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
 
-    def complete(found: Found) -> bool:
+    def complete(found: Influences) -> bool:
         return not list(_unseen(subject, found))
 
-    found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
+    found = combined_influences(subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
     for part, influence in _acted(found).items():
         block = int(part.index[0])
         leaks = np.flatnonzero(influence.frames("agent")[: max(block - _last_seen(subject), 0)])
         frame = leaks[0] if leaks.size else 0
         sentence = f"the agent's output in frame {frame} changes with the action of block {block}, which it predicts"
-        trial.require(not leaks.size, sentence + _as_declared(subject), call=call_with(part, TIME))
+        trial.fail_unless(not leaks.size, sentence + _as_declared(subject), call=call_with(part, TIME))
     _undecided_unless_label_could_show(found)
     for part, t in _unseen(subject, found):
         sentence = (
@@ -103,19 +105,19 @@ def check_agent_token_does_not_see_the_action_it_predicts(subject: Subject, tria
         fail_unless_influence(trial, subject, False, sentence + _as_declared(subject), call=call_with(part, TIME))
 
 
-def _acted(found: Found) -> Found:
+def _acted(found: Influences) -> Influences:
     return {part: influence for part, influence in found.items() if part.path == "actions"}
 
 
-def _unseen(subject: Subject, found: Found) -> Iterator[tuple[Part, int]]:
+def _unseen(subject: Subject, found: Influences) -> Iterator[tuple[Segment, int]]:
     """Actions, and the frame that comes after each, where it does not move: no label is among what led to it."""
     for part, influence in _acted(found).items():
-        t = int(part.index[0]) + acts_after(subject, part)
+        t = int(part.index[0]) + action_delay(subject, part)
         if t < TIME and not influence.frames("agent")[t]:
             yield part, t
 
 
-def _undecided_unless_label_could_show(found: Found) -> None:
+def _undecided_unless_label_could_show(found: Influences) -> None:
     """Inconclusive where the agent token sees nothing that a label could be among: dyn.agent-firewall rejects that."""
     acted = _acted(found)
     if not acted:
@@ -148,12 +150,12 @@ def check_every_distance_has_a_layer_of_its_own(subject: Subject, trial: Trial) 
     count = _distances(subject, heads.shape[2])
     call = f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
     sentence = f"mtp_heads returned {heads.shape[2]} distances; A17 = {subject.readings['A17']} has {count}"
-    trial.require(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
+    trial.fail_unless(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
     _undecided_unless_heads_move(_moved_by_frame(subject, trial.seed))
     for n in range(count):
         same = [m for m in range(n) if np.allclose(heads[:, :, n], heads[:, :, m], rtol=8 * subject.eps, atol=0)]
         sentence = f"the heads at distances number {same[0] if same else ''} and {n} of A17 give the same: one layer serves both"
-        trial.require(not same, sentence, call=call)
+        trial.fail_unless(not same, sentence, call=call)
 
 
 def _distances(subject: Subject, returned: int) -> int:
@@ -188,7 +190,7 @@ def check_each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: 
         sentence = f"the head at distance number {blind[0] if blind.size else ''} of A17 does not change with h_{t} in frame {t}"
         fail_unless_influence(trial, subject, not blind.size, sentence, call=call)
         others = np.delete(moved[t], t, axis=0).any() or moved[3].any()
-        trial.require(not others, f"heads change with h_{t} in another frame or another sequence", call=call)
+        trial.fail_unless(not others, f"heads change with h_{t} in another frame or another sequence", call=call)
 
 
 def _moved_by_frame(subject: Subject, seed: int) -> np.ndarray:
@@ -203,7 +205,7 @@ def _moved_by_frame(subject: Subject, seed: int) -> np.ndarray:
 
 
 def _agents(subject: Subject, seed: int) -> np.ndarray:
-    return run(subject, "dynamics", arguments(subject, "dynamics", seed, 4, 3))["agent"]
+    return run_black_box(subject, "dynamics", example_inputs(subject, "dynamics", seed, 4, 3))["agent"]
 
 
 @signature("mtp_heads")

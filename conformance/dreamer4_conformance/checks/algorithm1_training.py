@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import Part, influences, together
+from dreamer4_conformance.instruments.black_box import Segment, combined_influences, influences
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.instruments.training import lengths, marked, plan
+from dreamer4_conformance.instruments.training import batch_lengths, marked_sequences, training_plan
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.tail_bounds import count_bound
@@ -39,18 +39,18 @@ def long_batches(frames: np.ndarray) -> tuple[np.ndarray, int]:
 def check_short_batches_alternate_with_long_ones_before_long_ones_alone(subject: Subject, trial: Trial) -> None:
     """Short ones are in the majority, long ones occur (one in 600 is found), and the last sixty-fourth is long alone."""
     call = f"training_plan({trial.seed}, {STEPS})"
-    frames = lengths(subject, plan(subject, trial.seed, STEPS))
+    frames = batch_lengths(subject, training_plan(subject, trial.seed, STEPS))
     long, alone = long_batches(frames)
-    trial.require(
+    trial.fail_unless(
         alone > 0, f"every batch has {frames[0]} frames; it needs many short ones, and occasional long ones", call=call
     )
     sentence = f"the last {STEPS - alone} of {STEPS} batches are long; it needs long ones alone at the end, for {END} steps at least"
-    trial.require(STEPS - alone >= END, sentence, call=call, got=frames.tolist())
+    trial.fail_unless(STEPS - alone >= END, sentence, call=call, got=frames.tolist())
     mixed, share = long[:alone], float(long[:alone].mean())
     if not mixed.any():
-        more = long_batches(lengths(subject, plan(subject, trial.seed, RARE * STEPS)))
+        more = long_batches(batch_lengths(subject, training_plan(subject, trial.seed, RARE * STEPS)))
         sentence = "no long batch comes among the short ones; it needs an occasional one"
-        trial.require(more[0][: more[1]].any(), sentence, call=f"training_plan({trial.seed}, {RARE * STEPS})")
+        trial.fail_unless(more[0][: more[1]].any(), sentence, call=f"training_plan({trial.seed}, {RARE * STEPS})")
     p_value = count_bound(int(mixed.sum()), mixed.size, 0.5) if share > 0.5 else 1.0
     sentence = f"{share:.0%} of the batches before the last {STEPS - alone} are long; it needs many short, and occasional long ones"
     trial.reject_law(p_value, sentence, call=call, got=frames.tolist())
@@ -61,18 +61,18 @@ def check_long_batches_exceed_the_context(subject: Subject, trial: Trial) -> Non
     """Exact: T2 > C, as A30 counts C."""
     context, longest = (
         subject.adapter.context_frames,
-        int(lengths(subject, plan(subject, trial.seed, STEPS)).max()),
+        int(batch_lengths(subject, training_plan(subject, trial.seed, STEPS)).max()),
     )
     if context is None:
         trial.inconclusive("context_frames is None: no batch is longer than a context without a window")
     sentence = f"the longest batches have {longest} frames; it needs more than the context's {context}"
-    trial.require(longest > context, sentence, call=f"training_plan({trial.seed}, {STEPS})", got=longest)
+    trial.fail_unless(longest > context, sentence, call=f"training_plan({trial.seed}, {STEPS})", got=longest)
 
 
 @check("train.images", needs=("training_plan",), decisions=2)
 def check_three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) -> None:
     """Drawn video by video, a share off by 0.04 is found with certainty in batches of eight."""
-    rows = marked(subject, plan(subject, trial.seed, STEPS), "image")
+    rows = marked_sequences(subject, training_plan(subject, trial.seed, STEPS), "image")
     if not any(row.any() for row in rows) and max(map(len, rows)) <= FEW:
         trial.inconclusive(f"no batch has more than {FEW} videos: 30 % of them may be rounded to none")
     _judge_share(trial, rows, IMAGE_FRACTION, "videos", "separate images")
@@ -89,7 +89,7 @@ def check_three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Tri
 @check("train.data-mixture", needs=("training_plan",), decisions=1)
 def check_half_of_the_sequences_are_relevant(subject: Subject, trial: Trial) -> None:
     """In each batch or over all of them. Drawn one by one, a share off by 0.04 is found with certainty in batches of eight."""
-    rows = marked(subject, plan(subject, trial.seed, STEPS), "relevant")
+    rows = marked_sequences(subject, training_plan(subject, trial.seed, STEPS), "relevant")
     # Batches that are of one kind each are drawn as wholes.
     alike = all(row.all() or not row.any() for row in rows)
     _judge_share(trial, [row[:1] for row in rows] if alike else rows, RELEVANT_FRACTION, "sequences", "relevant")
@@ -118,24 +118,22 @@ TIME = 3
 @check("train.images", needs=("example", "image_dynamics"))
 def check_an_image_is_seen_by_no_other(subject: Subject, trial: Trial) -> None:
     """Exact, under both readings of A37: what one frame holds moves the output at that frame alone."""
-    parts = [Part("z", (frame,)) for frame in range(TIME)]
-    found = together(
+    parts = [Segment("z", (frame,)) for frame in range(TIME)]
+    found = combined_influences(
         subject, "image_dynamics", parts, lambda seen: _each_moves_its_own(seen.values()), seed=0, time=TIME
     )
     if not _each_moves_its_own(found.values()):
         trial.inconclusive("image_dynamics does not change with z: whether frames see each other cannot be seen")
     for seed in range(1, 4):
         for each in influences(subject, "image_dynamics", parts, seed=seed, time=TIME):
-            frame = each.part.index[0]
+            frame = each.segment.index[0]
             others = [other for other in np.flatnonzero(each.frames("z_hat")) if other != frame]
-            sentence = (
-                f"frame {others[:1]} of z_hat changes with {each.part}: the frames of a separate image see each other"
-            )
-            trial.require(not others, sentence, call=f"image_dynamics(**example({seed}, …, {TIME}))")
+            sentence = f"frame {others[:1]} of z_hat changes with {each.segment}: the frames of a separate image see each other"
+            trial.fail_unless(not others, sentence, call=f"image_dynamics(**example({seed}, …, {TIME}))")
 
 
 def _each_moves_its_own(found: Any) -> bool:
-    return all(each.frames("z_hat")[each.part.index[0]] for each in found)
+    return all(each.frames("z_hat")[each.segment.index[0]] for each in found)
 
 
 @signature("training_plan", tolerance=0.06)
@@ -145,15 +143,15 @@ def signature_what_batches_consist_of(subject: Subject) -> np.ndarray:
 
 
 def _statistics(subject: Subject) -> list[float]:
-    planned = plan(subject, 0, STEPS)
-    frames = lengths(subject, planned)
+    planned = training_plan(subject, 0, STEPS)
+    frames = batch_lengths(subject, planned)
     long, alone = long_batches(frames)
     context = subject.adapter.context_frames
     runs = [len(list(group)) for is_long, group in groupby(long) if is_long]
     shares = [
         value
         for key in ("image", "relevant")
-        for rows in [marked(subject, planned, key)]
+        for rows in [marked_sequences(subject, planned, key)]
         for value in (4 * float(np.concatenate(rows).mean()), 4 * float(np.mean([row.all() for row in rows])))
     ]
     exceeds = context is None or frames.max() > context or not alone
@@ -166,7 +164,7 @@ def signature_what_images_see(subject: Subject) -> np.ndarray:
     """Whether the first frame moves each of three."""
 
     def probe() -> np.ndarray:
-        found = influences(subject, "image_dynamics", [Part("z", (0,))], seed=0, time=TIME)
+        found = influences(subject, "image_dynamics", [Segment("z", (0,))], seed=0, time=TIME)
         return found[0].frames("z_hat").astype(np.float64)
 
     return attempt(probe, TIME)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
-from dreamer4_conformance.instruments.training import final, loading
+from dreamer4_conformance.instruments.training import final_state, load_checkpoint
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import OperationFailed
@@ -42,7 +42,11 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 @check("ckpt.complete", needs=("resume",))
 def check_a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
     """Bit for bit, or as closely as two uninterrupted runs and single precision allow."""
-    whole, again, stopped = final(subject, STEPS, None), final(subject, STEPS, None), final(subject, AT, None)
+    whole, again, stopped = (
+        final_state(subject, STEPS, None),
+        final_state(subject, STEPS, None),
+        final_state(subject, AT, None),
+    )
     spread, call = furthest(whole, again), f"resume(0, {STEPS}, {AT})"
     size = {name: float(np.abs(x).max(initial=0.0)) for name, x in whole.items()}
     bound = {name: 4 * spread[name] + ROUNDING * size[name] for name in whole}
@@ -51,7 +55,7 @@ def check_a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, t
         trial.inconclusive(
             "what a run ends with hardly moves after the interruption: what is lost there cannot be seen"
         )
-    resumed = final(subject, STEPS, AT)
+    resumed = final_state(subject, STEPS, AT)
     for name, distance in furthest(whole, resumed).items():
         what = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
         trial.compare(what, distance, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
@@ -65,20 +69,22 @@ def some(names: Sequence[str]) -> list[str]:
 @check("ckpt.tolerant", needs=("load_checkpoint",))
 def check_a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial: Trial) -> None:
     """Nothing is missing, nothing unexpected."""
-    whole = loading(subject)
+    whole = load_checkpoint(subject)
     for what, names in (("missing", whole.missing), ("unexpected", whole.unexpected)):
-        trial.require(not names, f"nothing is {what}, but {list(names)} is reported", call=whole.call, got=list(names))
+        trial.fail_unless(
+            not names, f"nothing is {what}, but {list(names)} is reported", call=whole.call, got=list(names)
+        )
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
 def check_a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Trial) -> None:
     """For a few parameters; the one that is missing may stand for anything."""
-    whole = loading(subject)
+    whole = load_checkpoint(subject)
     for name in some(list(whole.parameters)):
-        without = loading(subject, removed=name)
+        without = load_checkpoint(subject, removed=name)
         named = [said for said in without.missing if name in said]
         sentence = f"{name!r} was not in the checkpoint, and {list(without.missing)} is reported as missing"
-        trial.require(
+        trial.fail_unless(
             bool(named) and len(without.missing) == len(named), sentence, call=without.call, got=without.missing
         )
         lost = [
@@ -86,7 +92,7 @@ def check_a_missing_parameter_is_named_and_the_others_load(subject: Subject, tri
             for other, x in whole.parameters.items()
             if other != name and not _same(x, without.parameters.get(other))
         ]
-        trial.require(
+        trial.fail_unless(
             not lost, f"where {name!r} is missing, {lost[:3]} is not loaded either", call=without.call, got=lost
         )
 
@@ -94,12 +100,12 @@ def check_a_missing_parameter_is_named_and_the_others_load(subject: Subject, tri
 @check("ckpt.tolerant", needs=("load_checkpoint",))
 def check_an_unexpected_parameter_is_named(subject: Subject, trial: Trial) -> None:
     """Of a name that no model has; everything else loads."""
-    whole, more = loading(subject), loading(subject, added=FOREIGN)
+    whole, more = load_checkpoint(subject), load_checkpoint(subject, added=FOREIGN)
     sentence = f"the checkpoint holds {FOREIGN!r} besides, and {list(more.unexpected)} is reported as unexpected"
     named = len(more.unexpected) == 1 and FOREIGN in more.unexpected[0]
-    trial.require(named, sentence, call=more.call, got=more.unexpected)
+    trial.fail_unless(named, sentence, call=more.call, got=more.unexpected)
     lost = [name for name, x in whole.parameters.items() if not _same(x, more.parameters.get(name))]
-    trial.require(not lost, f"{lost[:3]} is not loaded where the checkpoint holds more", call=more.call, got=lost)
+    trial.fail_unless(not lost, f"{lost[:3]} is not loaded where the checkpoint holds more", call=more.call, got=lost)
 
 
 def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
@@ -109,10 +115,10 @@ def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
 @signature("resume")
 def signature_where_resuming_departs(subject: Subject) -> np.ndarray:
     """Whether a run differs after an interruption in the middle, and before the last step."""
-    whole = final(subject, STEPS, None)
+    whole = final_state(subject, STEPS, None)
 
     def probe(at: int) -> np.ndarray:
-        return np.array([max(furthest(whole, final(subject, STEPS, at)).values()) > 1e-6], np.float64)
+        return np.array([max(furthest(whole, final_state(subject, STEPS, at)).values()) > 1e-6], np.float64)
 
     return np.concatenate([attempt(lambda at=at: probe(at), 1) for at in (AT, STEPS - 1)])  # type: ignore[misc]
 
@@ -122,14 +128,14 @@ def signature_what_loading_reports(subject: Subject) -> np.ndarray:
     """Numbers of names, and of parameters that are not loaded: of the same model, without one, with one more."""
 
     def probe(**change: Any) -> list[float]:
-        whole, other = loading(subject).parameters, loading(subject, **change)
+        whole, other = load_checkpoint(subject).parameters, load_checkpoint(subject, **change)
         lost = sum(
             not _same(x, other.parameters.get(name)) for name, x in whole.items() if name != change.get("removed")
         )
         return [len(other.missing), len(other.unexpected), min(lost, 1)]
 
     def without_one() -> list[float]:
-        return probe(removed=next(iter(loading(subject).parameters)))
+        return probe(removed=next(iter(load_checkpoint(subject).parameters)))
 
     calls = (probe, without_one, lambda: probe(added=FOREIGN))
     return np.concatenate([attempt(each, 3) for each in calls])

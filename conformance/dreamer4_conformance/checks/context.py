@@ -13,10 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamer4_conformance.instruments.recorder import Call
-from dreamer4_conformance.instruments.sampler_trace import Denoising, SteadyNetwork, observe, setting, step_counts
+from dreamer4_conformance.instruments.sampler_trace import (
+    SamplerTrace,
+    SteadyNetwork,
+    accepted_step_counts,
+    draw_sampler_call,
+    trace_sampler,
+)
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
-from dreamer4_conformance.judging.tail_bounds import any_of, correlation, mean_square_bound, normal_tail, product_bound
+from dreamer4_conformance.judging.tail_bounds import (
+    correlation,
+    mean_square_bound,
+    normal_tail,
+    product_bound,
+    union_bound,
+)
 
 SAMPLER = ("sample_frame",)
 SHAPE = (16, 3, 16, 32)
@@ -49,13 +61,15 @@ class Passed:
         return self.z - self.level[:, None, None] * self.context
 
 
-def _observed(subject: Subject) -> Denoising:
-    return observe(subject, setting(subject, 3, SHAPE, step_counts(subject, 4)[-1], signs=True))
+def _observed(subject: Subject) -> SamplerTrace:
+    return trace_sampler(
+        subject, draw_sampler_call(subject, 3, SHAPE, accepted_step_counts(subject, 4)[-1], signs=True)
+    )
 
 
-def _handed(run: Denoising, trial: Trial) -> list[Passed]:
+def _handed(run: SamplerTrace, trial: Trial) -> list[Passed]:
     """Past frames in the denoising evaluations; where these have none, in passes over the whole context before them."""
-    context = run.setting.context
+    context = run.sampler_call.context
 
     def passed(call: Call, frames: int) -> Passed:
         return Passed(call.z[:, :frames], call.tau[:, :frames], call.d[:, :frames], context[:, -frames:])
@@ -63,7 +77,9 @@ def _handed(run: Denoising, trial: Trial) -> list[Passed]:
     found = [
         passed(call, call.z.shape[1] - 1) for call in run.evaluations if 1 < call.z.shape[1] <= context.shape[1] + 1
     ]
-    found = found or [passed(call, call.z.shape[1]) for call in run.others if call.z.shape[1] == context.shape[1]][:1]
+    found = (
+        found or [passed(call, call.z.shape[1]) for call in run.cache_passes if call.z.shape[1] == context.shape[1]][:1]
+    )
     if not found:
         trial.inconclusive("no call of the network carries the frames of the context")
     return found
@@ -75,7 +91,7 @@ def check_context_is_corrupted_as_declared_and_labelled_so(subject: Subject, tri
     every number's own; the d label under A11.
     """
     run = _observed(subject)
-    calls, call = _handed(run, trial), str(run.setting)
+    calls, call = _handed(run, trial), str(run.sampler_call)
     _judge_level(subject, trial, calls, call)
     if subject.readings["A9"] != "none":
         _judge_independence(trial, calls, call)
@@ -93,14 +109,14 @@ def _judge_level(subject: Subject, trial: Trial, calls: list[Passed], call: str)
     level, scale = (np.stack([getattr(one, name) for one in calls]) for name in ("level", "noise_scale"))
     if reading == "slight":
         sentence = "the context is not corrupted at all; without corruption, A9 = none is to be declared"
-        trial.require(bool((scale > 4 * subject.eps).all()), sentence, call=call, got=level.tolist())
+        trial.fail_unless(bool((scale > 4 * subject.eps).all()), sentence, call=call, got=level.tolist())
     beyond = _beyond(subject, level - expected)
     sentence = f"the context is at signal level {level.flat[np.argmax(beyond)]:.3g}; A9 = {reading} is {expected:g}"
     trial.reject_law(_unlikely(beyond, scale), sentence, call=call, got=level.tolist(), expected=expected)
     shares = (scale / np.maximum(np.abs(1 - level), subject.eps)) ** 2
     # A bf16 input adds rounding to the noise, and the level is an estimate: both move the share by less than 1 %.
     nearest = np.where(shares > 1, np.maximum(shares / 1.03, 1), np.minimum(shares * 1.03, 1))
-    bound = any_of(mean_square_bound(float(share), SHAPE[0] * SHAPE[2] * SHAPE[3]) for share in nearest.flat)
+    bound = union_bound(mean_square_bound(float(share), SHAPE[0] * SHAPE[2] * SHAPE[3]) for share in nearest.flat)
     sentence = (
         f"the noise of the context has scale {scale.flat[0]:.3g} at signal level {level.flat[0]:.3g}; it is 1 − level"
     )
@@ -114,7 +130,7 @@ AXES = ("sequences", "frames", "tokens", "channels")
 def _judge_independence(trial: Trial, calls: list[Passed], call: str) -> None:
     found = [(name, *correlation(one.noise, axis)) for one in calls for axis, name in enumerate(AXES)]
     name, worst, _ = max(found, key=lambda each: abs(each[1]))
-    bound = any_of(product_bound(value, pairs) for _, value, pairs in found if pairs)
+    bound = union_bound(product_bound(value, pairs) for _, value, pairs in found if pairs)
     sentence = f"the noise of neighbouring {name} of the context is correlated by {worst:.3g}"
     trial.reject_law(bound, sentence, call=call, got=worst, expected=0.0)
 
@@ -126,23 +142,23 @@ def _beyond(subject: Subject, gap: np.ndarray) -> np.ndarray:
 
 def _unlikely(beyond: np.ndarray, scale: np.ndarray) -> float:
     deviation = np.maximum(scale, 1e-9) / (SHAPE[0] * SHAPE[2] * SHAPE[3]) ** 0.5
-    return any_of(normal_tail(float(score)) for score in (beyond / deviation).flat)
+    return union_bound(normal_tail(float(score)) for score in (beyond / deviation).flat)
 
 
-def _judge_labels(subject: Subject, trial: Trial, run: Denoising, calls: list[Passed], call: str) -> None:
+def _judge_labels(subject: Subject, trial: Trial, run: SamplerTrace, calls: list[Passed], call: str) -> None:
     level, scale = (np.stack([getattr(one, name) for one in calls]) for name in ("level", "noise_scale"))
     label = np.stack([one.tau.mean(0) for one in calls])
     uneven = any(bool((one.tau != one.tau[:1]).any()) for one in calls)
-    trial.require(not uneven, "the label of the context differs between sequences of equal corruption", call=call)
+    trial.fail_unless(not uneven, "the label of the context differs between sequences of equal corruption", call=call)
     beyond = _beyond(subject, label - level)
     worst = int(np.argmax(beyond))
     sentence = f"the context is labelled τ = {label.flat[worst]:.4g}; its signal level is {level.flat[worst]:.4g}"
     trial.reject_law(_unlikely(beyond, scale), sentence, call=call, got=label.tolist(), expected=level.tolist())
     reading = subject.readings["A11"]
-    expected = subject.d_min if reading == "d_min" else 1 / run.setting.num_steps
+    expected = subject.d_min if reading == "d_min" else 1 / run.sampler_call.num_steps
     steps = sorted({float(d) for one in calls for d in one.d.flat})
     sentence = f"the context's step size is labelled {steps}; A11 = {reading} is {expected:g}"
-    trial.require(steps == [expected], sentence, call=call, got=steps, expected=expected)
+    trial.fail_unless(steps == [expected], sentence, call=call, got=steps, expected=expected)
 
 
 @check("ctx.fixed", needs=SAMPLER)
@@ -156,31 +172,31 @@ def check_context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial
     if reading == "evaluation":
         if bool((calls[0].noise_scale <= 4 * subject.eps).all()):
             trial.inconclusive("the context is not corrupted, so that nothing can be redrawn")
-        trial.require(
+        trial.fail_unless(
             not any(same),
             "the context is the same in two evaluations; A28 = evaluation redraws it",
-            call=str(run.setting),
+            call=str(run.sampler_call),
         )
         return
     sentence = f"the corrupted context changes between evaluations; A28 = {reading} keeps it"
-    trial.require(all(same), sentence, call=str(run.setting), got=same)
+    trial.fail_unless(all(same), sentence, call=str(run.sampler_call), got=same)
 
 
 @check("ctx.used", needs=SAMPLER)
 def check_sample_depends_on_the_context(subject: Subject, trial: Trial) -> None:
     """A network that adds earlier frames to its output: another context must give another frame."""
     network = SteadyNetwork(past=0.5)
-    for num_steps in step_counts(subject, 4):
-        given = setting(subject, 5, (2, 3, 2, 2), num_steps)
+    for num_steps in accepted_step_counts(subject, 4):
+        given = draw_sampler_call(subject, 5, (2, 3, 2, 2), num_steps)
         frames = [
             subject.sample_frame(network, context, num_steps, given.seed, given.actions)
             for context in (given.context, -given.context)
         ]
-        widest = max((call.z.shape[1] for call in observe(subject, given).evaluations), default=0)
+        widest = max((call.z.shape[1] for call in trace_sampler(subject, given).evaluations), default=0)
         carried = any(call.z.shape[1] == 3 for call in frames[0].calls)
         if widest == 1 and carried:
             trial.inconclusive(
                 "the evaluations see the context through a cache, which an analytic network does not have"
             )
         differ = not np.array_equal(frames[0].frame, frames[1].frame)
-        trial.require(differ, "the frame is the same for two contexts: history is not used", call=str(given))
+        trial.fail_unless(differ, "the frame is the same for two contexts: history is not used", call=str(given))

@@ -17,15 +17,14 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.instruments.call_roles import entries, students_per_row, students_with_gradient
-from dreamer4_conformance.instruments.inputs import ACTIONS, contents
+from dreamer4_conformance.instruments.call_roles import call_rows, students_per_row, students_with_gradient
+from dreamer4_conformance.instruments.inputs import ACTION_WIDTH, input_rng
 from dreamer4_conformance.instruments.recorder import CONSTANT
 from dreamer4_conformance.instruments.subject import Draw, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.tail_bounds import any_of, count_bound, mean_bound, uniform_bound
+from dreamer4_conformance.judging.tail_bounds import count_bound, mean_bound, uniform_bound, union_bound
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 from dreamer4_reference.eq04_grid import step_sizes
 
@@ -102,7 +101,7 @@ def _rows(subject: Subject, route: str, seed: int, time: int) -> Drawn:
     at_d_min = together.d == subject.d_min
     if subject.k_max == 1 or (at_d_min.any() and not at_d_min.all()):
         return together
-    time, rng = min(time * 2, LOSS_TIME) if time > 1 else 1, contents(seed)
+    time, rng = min(time * 2, LOSS_TIME) if time > 1 else 1, input_rng(seed)
     parts = [draw(subject, seed + 1 + part, time, 1) for part in range(CALLS)]
     rows = [int(rng.integers(len(part.d))) for part in parts]
     tau, d = (np.stack([getattr(p, name)[row] for p, row in zip(parts, rows, strict=True)]) for name in ("tau", "d"))
@@ -137,17 +136,17 @@ def _from_loss(subject: Subject, seed: int, time: int, rows: int) -> Drawn:
 def _student_labels(
     subject: Subject, seed: int, shape: tuple[int, int], *, by_gradient: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    rng = contents(seed)
-    z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((1, 1), (ACTIONS,)))
+    rng = input_rng(seed)
+    z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((1, 1), (ACTION_WIDTH,)))
     evaluation = subject.evaluate("dynamics_loss", CONSTANT, Draw(z1=z1, actions=actions, seed=seed))
     calls = evaluation.calls
     if by_gradient:
-        students = students_with_gradient(entries(calls), len(z1))
+        students = students_with_gradient(call_rows(calls), len(z1))
     else:
         students = students_per_row(calls, z1, actions, CONSTANT, d_min=subject.d_min, eps=subject.eps)
     # Several for each row where the flow and the bootstrap term have calls of their own over all rows.
     if not students or len(students) % len(z1) or any(student.tau.shape != (shape[1],) for student in students):
-        raise Inconclusive(f"the student's rows cannot be told apart in dynamics_loss; seen:\n{evaluation.seen}")
+        raise Inconclusive(f"the student's rows cannot be told apart in dynamics_loss; seen:\n{evaluation.call_log}")
     return np.stack([student.tau for student in students]), np.stack([student.d for student in students])
 
 
@@ -173,12 +172,12 @@ def check_every_step_size_occurs(subject: Subject, trial: Trial) -> None:
     for draw in drawn(subject, trial):
         strange = sorted(set(draw.d.ravel()) - set(ladder))
         sentence = f"d = {strange[0] if strange else 0:.9g} is drawn, which is not one of 1, 1/2, …, 1/{subject.k_max}"
-        trial.require(not strange, sentence, call=draw.call, got=strange[:8], expected=ladder)
+        trial.fail_unless(not strange, sentence, call=draw.call, got=strange[:8], expected=ladder)
         if subject.readings["A2"] == "split":
-            trial.require(bool((draw.d == subject.d_min).any()), "d = d_min never occurs", call=draw.call)
+            trial.fail_unless(bool((draw.d == subject.d_min).any()), "d = d_min never occurs", call=draw.call)
         d, sizes = _law_of_steps(subject, draw, trial)
         missing = [size for size in sizes if not (d == size).any()]
-        seldom = any_of(count_bound(0, max(d.size, 1), 1 / len(sizes)) for _ in sizes)
+        seldom = union_bound(count_bound(0, max(d.size, 1), 1 / len(sizes)) for _ in sizes)
         sentence = f"d = {', '.join(f'{size:g}' for size in missing)} never occurs among {d.size} draws"
         trial.reject_law(seldom if missing else 1.0, sentence, call=draw.call, got=sorted(set(d)), expected=ladder)
         if missing:
@@ -221,7 +220,7 @@ def check_noise_is_on_the_grid_and_clean_data_is_not(subject: Subject, trial: Tr
         _fail_unless_all(trial, draw, draw.tau + draw.d <= 1, "leads past clean data with its d")
         lowest = float(draw.tau.min())
         sentence = f"pure noise, τ = 0, never occurs; the lowest level is {lowest:g}"
-        trial.require(lowest == 0, sentence, call=draw.call, got=lowest, expected=0.0)
+        trial.fail_unless(lowest == 0, sentence, call=draw.call, got=lowest, expected=0.0)
 
 
 def _fail_unless_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) -> None:
@@ -229,7 +228,7 @@ def _fail_unless_all(trial: Trial, draw: Drawn, holds: np.ndarray, what: str) ->
     tau, d = float(draw.tau[row, column]), float(draw.d[row, column])
     place = f"row {row}, timestep {column} (signal levels)"
     sentence = f"τ = {tau:.9g} drawn with d = {d:.9g} {what}"
-    trial.require(bool(holds.all()), sentence, call=f"{draw.call}, {place}", got=[tau, d])
+    trial.fail_unless(bool(holds.all()), sentence, call=f"{draw.call}, {place}", got=[tau, d])
 
 
 @check("eq04.grid-law", needs_one=ROUTES, decisions=2)
@@ -249,7 +248,7 @@ def check_grid_points_are_equally_likely(subject: Subject, trial: Trial) -> None
                 if bounds[-1] == min(bounds):
                     shares = (counts / max(levels.size, 1)).round(4).tolist()
                     worst = f"given d = {float(size):g}, the {cells} equal parts of the grid have shares {shares}"
-        trial.reject_law(any_of(bounds), worst, call=draw.call)
+        trial.reject_law(union_bound(bounds), worst, call=draw.call)
 
 
 @check("eq04.granularity", needs_one=ROUTES, decisions=4)
@@ -274,7 +273,7 @@ def check_each_timestep_draws_its_own(subject: Subject, trial: Trial) -> None:
 def _judge_granularity_of_steps(subject: Subject, trial: Trial, draw: Drawn) -> None:
     constant = bool((draw.d == draw.d[:, :1]).all())
     if subject.readings["A3"] == "sequence":
-        trial.require(constant, "d differs within a sequence; declared is A3 = sequence", call=draw.call)
+        trial.fail_unless(constant, "d differs within a sequence; declared is A3 = sequence", call=draw.call)
         return
     rows = draw.d[draw.above_d_min(subject.d_min)] if subject.readings["A2"] == "split" else draw.d
     by_chance = min(1.0, 2.0 ** -(rows.shape[1] - 1)) ** len(rows)
@@ -300,7 +299,7 @@ def check_levels_do_not_depend_on_place_or_neighbours(subject: Subject, trial: T
         bounds = [_mean_bound(level[free[:, t], t], largest=3**0.5) for t in columns]
         means = [round(float(level[free[:, t], t].mean()), 3) if free[:, t].any() else 0.0 for t in columns]
         sentence = f"given d, the level depends on the timestep: in deviations from its mean, by timestep, {means}"
-        trial.reject_law(any_of(bounds), sentence, call=draw.call, got=means, expected=[0.0] * len(means))
+        trial.reject_law(union_bound(bounds), sentence, call=draw.call, got=means, expected=[0.0] * len(means))
         for name, one, other in _neighbours(level * free):
             products = (one * other)[(one != 0) & (other != 0)]
             correlation = float(products.mean()) if products.size else 0.0
@@ -336,11 +335,11 @@ def check_draws_follow_their_seed(subject: Subject, trial: Trial) -> None:
     call = f"sample_tau_d(7, {batch}, {time})"
     before = _global_states()
     first, again, other = (np.stack(subject.sample_tau_d(seed, batch, time)) for seed in (7, 7, 8))
-    trial.require(_global_states() == before, "the call leaves a global random state changed", call=call)
-    trial.require(np.array_equal(first, again), "the same seed gives two different draws", call=f"{call}, twice")
+    trial.fail_unless(_global_states() == before, "the call leaves a global random state changed", call=call)
+    trial.fail_unless(np.array_equal(first, again), "the same seed gives two different draws", call=f"{call}, twice")
     if subject.k_max > 1:
         differs = not np.array_equal(first, other)
-        trial.require(differs, "two seeds give the same draw", call=f"{call} and sample_tau_d(8, {batch}, {time})")
+        trial.fail_unless(differs, "two seeds give the same draw", call=f"{call} and sample_tau_d(8, {batch}, {time})")
 
 
 def _global_states() -> list[Any]:

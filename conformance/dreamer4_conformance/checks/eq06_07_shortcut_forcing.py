@@ -15,9 +15,9 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.call_roles import Entry, Match, entries
+from dreamer4_conformance.instruments.call_roles import CallRow, Match, call_rows
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
-from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.inputs import draw_inputs
 from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork, perfect
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -62,7 +62,7 @@ def every_evaluation(
     )
 
 
-def teachers(evaluation: Evaluation) -> Iterator[tuple[Match, Entry, Entry]]:
+def teachers(evaluation: Evaluation) -> Iterator[tuple[Match, CallRow, CallRow]]:
     """Student rows with a timestep above d_min and both of their teacher calls. Deviation where one is missing."""
     from dreamer4_conformance.verdicts import Deviation
 
@@ -72,7 +72,7 @@ def teachers(evaluation: Evaluation) -> Iterator[tuple[Match, Entry, Entry]]:
         if match.first is None or match.second is None:
             which = "at z̃" if match.first is None else "at z'"
             raise Deviation(
-                f"above d_min the network is not called as the teacher {which}; seen:\n{evaluation.seen}",
+                f"above d_min the network is not called as the teacher {which}; seen:\n{evaluation.call_log}",
                 call=evaluation.call,
             )
         yield match, match.first, match.second
@@ -91,7 +91,7 @@ def check_student_is_called_with_the_given_labels(subject: Subject, trial: Trial
         matches = evaluation.students
         for row in {match.row for match in matches}:
             labels = [(m.student.tau, m.student.d) for m in matches if m.row == row]
-            trial.require(
+            trial.fail_unless(
                 any(np.array_equal(tau, draw.tau[row]) and np.array_equal(d, draw.d[row]) for tau, d in labels),
                 f"the student's labels of row {row} are not the (τ, d) given",
                 call=evaluation.call,
@@ -122,7 +122,7 @@ def check_teacher_is_called_at_half_steps(subject: Subject, trial: Trial) -> Non
             tau, d = match.student.tau[match.bootstrap], match.student.d[match.bootstrap]
             for entry, level, name in ((first, tau, "first"), (second, tau + d / 2, "second")):
                 got, due = (entry.tau[match.bootstrap], entry.d[match.bootstrap]), (level, d / 2)
-                trial.require(
+                trial.fail_unless(
                     all(np.array_equal(*pair) for pair in zip(got, due, strict=True)),
                     f"the {name} teacher call is not labelled ({'τ' if name == 'first' else 'τ + d/2'}, d/2)",
                     call=evaluation.call,
@@ -172,7 +172,7 @@ def consistent(subject: Subject, trial: Trial, route: str, draw: Draw) -> None:
     assume(all(np.all((match.student.tau >= 0) & (match.student.tau < 1)) for match in students.students))
     noises = _noises(students)
     evaluation = subject.evaluate(route, perfect(draw.z1[0]), draw)
-    for entry in entries(evaluation.calls):
+    for entry in call_rows(evaluation.calls):
         label = np.where(entry.tau >= 1, 1 - subject.d_min, entry.tau)[:, None, None]
         for time in range(len(label)):
             _lies_at_its_label(subject, trial, evaluation, entry, time, label[time], noises)
@@ -190,7 +190,7 @@ def _lies_at_its_label(
     subject: Subject,
     trial: Trial,
     evaluation: Evaluation,
-    entry: Entry,
+    entry: CallRow,
     time: int,
     label: np.ndarray,
     noises: tuple[np.ndarray, np.ndarray],
@@ -241,7 +241,7 @@ def compare_where(subject: Subject, trial: Trial, evaluation: Evaluation, where_
         trial.compare("the loss", got[where], expected.timesteps[where], terms=expected.terms[where], **options)
     elif where.all():
         trial.compare("the loss", evaluation.mean, expected.loss, terms=expected.loss_terms, **options)
-    elif expected.gradient_seen is not None:
+    elif expected.observed_gradient is not None:
         compare_gradient(trial, expected, where, **options)
 
 
@@ -249,10 +249,10 @@ def compare_gradient(
     trial: Trial, expected: Expectation, where: np.ndarray, *, k: float, eps: float, call: str
 ) -> None:
     """d loss / d ẑ1 at the timesteps `where`."""
-    assert expected.gradient_seen is not None
+    assert expected.observed_gradient is not None
     trial.compare(
         "the gradient with respect to the student's output",
-        expected.gradient_seen[where],
+        expected.observed_gradient[where],
         expected.gradient(expected.error)[where],
         terms=expected.gradient(expected.magnitude)[where],
         k=k,
@@ -288,16 +288,16 @@ def check_data_enters_through_z_tilde_alone(subject: Subject, trial: Trial) -> N
 
     def judge(evaluation: Evaluation) -> None:
         expected = expect(subject, evaluation)
-        if expected.gradient_seen is None or not expected.bootstrap.any():
+        if expected.observed_gradient is None or not expected.bootstrap.any():
             return
         where = expected.bootstrap
         z1_hat = np.stack([match.student.output for match in evaluation.students])
         along = (z1_hat - evaluation.draw.z1[expected.rows])[where].ravel()
-        excess = (expected.gradient_seen - expected.gradient(expected.error))[where].ravel()
+        excess = (expected.observed_gradient - expected.gradient(expected.error))[where].ravel()
         assume(along.size >= 3)
         cosine = float(excess @ along / (np.linalg.norm(excess) * np.linalg.norm(along) + 1e-300))
         rounding = 32 * subject.eps * np.linalg.norm(expected.gradient(expected.magnitude)[where])
-        trial.require(
+        trial.fail_unless(
             np.linalg.norm(excess) <= rounding or cosine < 0.99,
             "above d_min the loss holds a flow term: its gradient points along ẑ1 − z1",
             call=evaluation.call,
@@ -315,7 +315,7 @@ def _other_data_behind_the_same_input(subject: Subject, trial: Trial) -> None:
         d = float(step)  # type: ignore[arg-type]
         tau = data.draw(st.integers(0, int(1 / d) - 1)) * d
         labels = np.full((1, 1), tau), np.full((1, 1), d)
-        draw = draw_contents(subject, seed, (1, 1, 2, 2), *labels)
+        draw = draw_inputs(subject, seed, (1, 1, 2, 2), *labels)
         assert draw.z0 is not None
         # Small whole numbers over 256 keep z̃ exactly the same in every dtype: z1 moves by (1 − τ) n/4, z0 by −τ n/4.
         move = np.random.default_rng(seed).integers(-2, 3, draw.z1.shape) / 4
@@ -358,7 +358,7 @@ def check_no_gradient_reaches_the_teacher(subject: Subject, trial: Trial) -> Non
         for match in evaluation.students:
             for entry, name in ((match.first, "first"), (match.second, "second")):
                 if entry is not None and not any(entry is student for student in students):
-                    trial.require(
+                    trial.fail_unless(
                         not entry.carries_gradient,
                         f"gradient flows through the {name} teacher call",
                         call=evaluation.call,
@@ -387,7 +387,7 @@ def check_teacher_is_the_network_itself(subject: Subject, trial: Trial) -> None:
 
     def judge(evaluation: Evaluation) -> None:
         for _, first, second in teachers(evaluation):
-            trial.require(
+            trial.fail_unless(
                 not (first.copied or second.copied) or subject.readings["A38"] == "average",
                 "the teacher is a copy of the network, not the network itself; where an averaged copy is meant, "
                 'declare it: readings = {"A38": "average"}',
@@ -411,7 +411,7 @@ def check_actions_condition_all_three_calls(subject: Subject, trial: Trial) -> N
                     and entry.actions is not None
                     and np.array_equal(match.student.actions, entry.actions)
                 )
-                trial.require(
+                trial.fail_unless(
                     same, f"the {name} teacher call does not receive the student's actions", call=evaluation.call
                 )
 
@@ -446,7 +446,7 @@ def check_perfect_predictor_has_zero_loss(subject: Subject, trial: Trial) -> Non
     if subject.provides("dynamics_loss_at"):
         for level, step in ((tau, d) for d in step_sizes(subject.k_max) for tau in signal_levels(d)):
             labels = np.full((1, 1), float(level)), np.full((1, 1), float(step))
-            draw = draw_contents(subject, trial.seed, (1, 1, 2, 3), *labels)
+            draw = draw_inputs(subject, trial.seed, (1, 1, 2, 3), *labels)
             zero_loss(subject, trial, subject.evaluate("dynamics_loss_at", perfect(draw.z1[0]), draw))
     _perfect_through_every_route(subject, trial)
 
@@ -466,11 +466,11 @@ def check_output_is_read_as_clean_data(subject: Subject, trial: Trial) -> None:
     def holds(seed: int) -> None:
         shape = (1, 1, 2, 3)
         tau = np.random.default_rng(seed).integers(0, subject.k_max, (1, 1)) / subject.k_max
-        draw = draw_contents(subject, seed, shape, tau, np.full((1, 1), subject.d_min))
+        draw = draw_inputs(subject, seed, shape, tau, np.full((1, 1), subject.d_min))
         assert draw.z0 is not None
         zero_loss(subject, trial, subject.evaluate("dynamics_loss_at", perfect(draw.z1[0]), draw))
         velocity = subject.evaluate("dynamics_loss_at", perfect((draw.z1 - draw.z0)[0]), draw)
-        trial.require(
+        trial.fail_unless(
             velocity.mean > 1e-3 * float((draw.z0**2).mean()),
             "the loss vanishes where the network returns the velocity z1 − z0",
             call=velocity.call,
@@ -490,7 +490,7 @@ def _perfect_where_all_is_at_d_min(subject: Subject, trial: Trial) -> None:
     """Above d_min a perfect predictor's loss is a matter of eq07.perfect: it hangs on the teacher as well."""
 
     def holds(seed: int) -> None:
-        draw = same_data(draw_contents(subject, seed, (1, 1, 2, 3)))
+        draw = same_data(draw_inputs(subject, seed, (1, 1, 2, 3)))
         seen = subject.evaluate("dynamics_loss", AFFINE, draw).students
         assume(all(np.all(match.student.d == subject.d_min) for match in seen))
         zero_loss(subject, trial, subject.evaluate("dynamics_loss", perfect(draw.z1[0]), draw))
@@ -503,17 +503,17 @@ def check_loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> No
     """Every (τ, d), τ = 1 − d included; through `dynamics_loss` a large batch of drawn ones."""
     pairs = [(float(level), float(step)) for step in step_sizes(subject.k_max) for level in signal_levels(step)]
     tau, d = (np.array(column)[:, None] for column in zip(*pairs, strict=True))
-    draw = draw_contents(subject, trial.seed, (len(pairs), 1, 2, 2), tau, d)
+    draw = draw_inputs(subject, trial.seed, (len(pairs), 1, 2, 2), tau, d)
     for route in subject.loss_routes():
         wide = (
             draw
             if route == "dynamics_loss_at"
-            else draw_contents(subject, trial.seed, (max(64, subject.adapter.min_batch), 4, 2, 2))
+            else draw_inputs(subject, trial.seed, (max(64, subject.adapter.min_batch), 4, 2, 2))
         )
         for network in NETWORKS:
             evaluation = subject.evaluate(route, network, wide)
             finite = np.isfinite(evaluation.loss).all()
-            trial.require(
+            trial.fail_unless(
                 bool(finite), "the loss is not finite", call=f"{route}(network, z1 of {wide.z1.shape}, the whole grid)"
             )
 
@@ -547,9 +547,9 @@ def check_no_shape_broadcasts_by_luck(subject: Subject, trial: Trial) -> None:
         for batch, time in ((2, 3), (3, 2), (3, 3), (3, 1), (1, 3), (1, 1)):
             batch = batch + fewest - 1
             for seed in range(4):
-                draw = draw_contents(subject, trial.seed + seed, (batch, time, 2, 3))
+                draw = draw_inputs(subject, trial.seed + seed, (batch, time, 2, 3))
                 compare_loss(subject, trial, subject.evaluate(route, AFFINE, draw))
-        square = draw_contents(subject, trial.seed, (max(fewest, 2), max(fewest, 2), 2, 2))
+        square = draw_inputs(subject, trial.seed, (max(fewest, 2), max(fewest, 2), 2, 2))
         compare_loss(subject, trial, subject.evaluate(route, AFFINE, square))
 
 
@@ -562,7 +562,7 @@ def check_nan_in_the_data_shows_in_the_loss(subject: Subject, trial: Trial) -> N
         z1.flat[draw.seed % z1.size] = np.nan
         evaluation = subject.evaluate(route, AFFINE, replace(draw, z1=z1))
         seen = not np.isfinite(evaluation.loss).all()
-        trial.require(
+        trial.fail_unless(
             seen, "a NaN in z1 leaves the loss finite", call=evaluation.call, got=evaluation.mean, expected="NaN"
         )
 
@@ -588,23 +588,23 @@ def trace(evaluation: Evaluation) -> np.ndarray:
     return np.array(values)
 
 
-def _mean_level(entry: Entry) -> float:
+def _mean_level(entry: CallRow) -> float:
     return float(entry.tau.mean())
 
 
-def _mean_step(entry: Entry) -> float:
+def _mean_step(entry: CallRow) -> float:
     return float(entry.d.mean()) + 2.0 * entry.copied
 
 
-def _mean_input(entry: Entry) -> float:
+def _mean_input(entry: CallRow) -> float:
     return float(entry.z.mean())
 
 
-def _leaked(entry: Entry) -> float:
+def _leaked(entry: CallRow) -> float:
     return 0.0 if entry.gradient is None else float(np.abs(entry.gradient).sum())
 
 
-def _conditioned(entry: Entry) -> float:
+def _conditioned(entry: CallRow) -> float:
     return float(entry.actions is not None)
 
 
@@ -619,8 +619,8 @@ def signature_calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
     """The trace at single (τ, d) and of two mixed batches, and whether a NaN shows."""
     pairs = [(tau, subject.d_min if d is None else d) for tau, d in PAIRS]
     pairs = [(tau, d) for tau, d in pairs if d >= subject.d_min and tau + d <= 1]
-    singles = [draw_contents(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d)) for tau, d in pairs]
-    mixed = [draw_contents(subject, 7, (2, 3, 2, 2)), draw_contents(subject, 8, (4, 4, 2, 2))]
+    singles = [draw_inputs(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d)) for tau, d in pairs]
+    mixed = [draw_inputs(subject, 7, (2, 3, 2, 2)), draw_inputs(subject, 8, (4, 4, 2, 2))]
     traces = [attempt(partial(_reproducible, subject, draw), TRACE) for draw in (*singles, *mixed)]
     poisoned = replace(mixed[0], z1=np.full_like(mixed[0].z1, np.nan))
     hidden = attempt(lambda: np.isfinite(subject.evaluate("dynamics_loss_at", AFFINE, poisoned).loss).all(), 1)
@@ -631,7 +631,7 @@ def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
     """Four evaluations of the loss with what they drew, recovered from their student calls, and their traces."""
     draws_seen, traces = [], []
     for seed in range(4):
-        given = draw_contents(subject, seed, (max(2, subject.adapter.min_batch), 3, 2, 2))
+        given = draw_inputs(subject, seed, (max(2, subject.adapter.min_batch), 3, 2, 2))
         evaluation = subject.evaluate("dynamics_loss", AFFINE, given)
         matches = evaluation.students
         rows = [match.row for match in matches]

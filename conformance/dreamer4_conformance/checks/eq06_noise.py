@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.inputs import draw_inputs
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.tail_bounds import (
-    any_of,
     mean_square_bound,
     normal_distance_bound,
     normal_tail,
     product_bound,
+    union_bound,
 )
 
 SHAPE = (64, 4, 8, 16)
@@ -23,7 +23,7 @@ SHAPE = (64, 4, 8, 16)
 
 def _draw(subject: Subject, seed: int) -> Evaluation:
     shape = (max(SHAPE[0], subject.adapter.min_batch), *SHAPE[1:])
-    return subject.evaluate("dynamics_loss", AFFINE, draw_contents(subject, seed, shape))
+    return subject.evaluate("dynamics_loss", AFFINE, draw_inputs(subject, seed, shape))
 
 
 def _noise(evaluation: Evaluation) -> np.ndarray:
@@ -90,7 +90,7 @@ def check_students_label_is_the_level_of_its_input(subject: Subject, trial: Tria
         gap = np.abs((match.student.z * z1).sum((1, 2)) / power - tau)
         scores.extend(np.maximum(gap - 4 * subject.eps, 0) * np.sqrt(power) / np.maximum(1 - tau, 1e-9))
     trial.reject_law(
-        any_of(normal_tail(score) for score in scores),
+        union_bound(normal_tail(score) for score in scores),
         "the student's label is not the signal level of its input",
         call=f"dynamics_loss(network, z1 of {'x'.join(map(str, evaluation.draw.z1.shape))}, seed={trial.seed})",
         got=f"{max(scores):.1f} standard deviations away",

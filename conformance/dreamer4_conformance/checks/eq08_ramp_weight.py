@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
-from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.inputs import draw_inputs
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import LOSSES, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -85,7 +85,7 @@ def _weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weight
     weighed: list[Weights] = []
     while len(weighed) < 6 or (len(weighed) < 30 and not any(len(one.seen) > 1 for one in weighed)):
         shape = (max(3, subject.adapter.min_batch), 4, 2, 3)
-        evaluation = subject.evaluate(route, AFFINE, draw_contents(subject, trial.seed + len(weighed), shape))
+        evaluation = subject.evaluate(route, AFFINE, draw_inputs(subject, trial.seed + len(weighed), shape))
         weighed.append(_weights_within(expect(subject, evaluation), evaluation, subject.eps))
     return weighed
 
@@ -99,11 +99,11 @@ def _weights_within(expected: Expectation, evaluation: Evaluation, eps: float) -
     slack = _relative_rounding(expected, eps)
     if evaluation.loss.ndim == 2:
         seen, along = evaluation.loss[expected.rows] / expected.unweighted, slack < 0.05
-    elif expected.gradient_seen is not None:
+    elif expected.observed_gradient is not None:
         due = expected.gradient(expected.error) / expected.weight[:, :, None, None]
         square = (due**2).sum((2, 3))
-        seen = (expected.gradient_seen * due).sum((2, 3)) / square
-        gap = ((expected.gradient_seen - seen[:, :, None, None] * due) ** 2).sum((2, 3))
+        seen = (expected.observed_gradient * due).sum((2, 3)) / square
+        gap = ((expected.observed_gradient - seen[:, :, None, None] * due) ** 2).sum((2, 3))
         along = (gap <= (0.01 * seen) ** 2 * square) & (slack < 0.05)
     else:
         return Weights(*np.empty((5, 0)))
@@ -117,7 +117,7 @@ def _weights_of_singles(subject: Subject, trial: Trial) -> Weights:
         tau = numerator / subject.k_max
         for d in {subject.d_min, min(1.0, 2 * subject.d_min)}:
             if tau % d == 0 and tau + d <= 1:
-                draw = draw_contents(subject, trial.seed, (1, 1, 2, 3), np.full((1, 1), tau), np.full((1, 1), d))
+                draw = draw_inputs(subject, trial.seed, (1, 1, 2, 3), np.full((1, 1), tau), np.full((1, 1), d))
                 evaluation = subject.evaluate("dynamics_loss_at", AFFINE, draw)
                 expected = expect(subject, evaluation)
                 seen, due = evaluation.mean / expected.unweighted.item(), expected.weight.item()

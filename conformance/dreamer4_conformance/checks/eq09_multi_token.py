@@ -54,10 +54,10 @@ def check_head_n_predicts_n_ahead(subject: Subject, trial: Trial) -> None:
         call = f"mtp_targets({x.tolist()}, {length})"
         targets, valid = _targets(subject, x, length)
         which = f"valid must be t + n < T at the distances {', '.join(map(str, _distances(subject, length)))}"
-        trial.require(np.array_equal(valid, inside), which, call=call, got=valid.tolist(), expected=inside.tolist())
+        trial.fail_unless(np.array_equal(valid, inside), which, call=call, got=valid.tolist(), expected=inside.tolist())
         same = np.array_equal(targets[inside], expected[inside])
         sentence = "the target at distance n of position t must be x_{t+n}"
-        trial.require(same, sentence, call=call, got=targets.tolist(), expected=expected.tolist())
+        trial.fail_unless(same, sentence, call=call, got=targets.tolist(), expected=expected.tolist())
 
     trial.for_all(_sequences(subject), st.integers(1, 8), body=holds)
 

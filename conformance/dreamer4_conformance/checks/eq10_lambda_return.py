@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from dreamer4_conformance.instruments.gradients import operation_gradients
 from dreamer4_conformance.instruments.heads import (
     Trajectory,
-    adapters_bins,
+    adapter_bins,
     compute_returns,
+    draw_trajectory,
     expected_returns,
-    magnitude,
-    trajectory,
+    returns_magnitude,
 )
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -29,13 +29,13 @@ from dreamer4_reference.twohot import log_softmax, softmax, symlog, twohot_encod
 
 @check("eq10.value", needs=("lambda_returns",))
 def check_returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
-    """Terms: see `magnitude`."""
+    """Terms: see `returns_magnitude`."""
 
-    @example(trajectory(subject, 0, (2, 1), 0.75, 0.5))
-    @example(trajectory(subject, 1, (3, 3), 0.75, 0.5))
+    @example(draw_trajectory(subject, 0, (2, 1), 0.75, 0.5))
+    @example(draw_trajectory(subject, 1, (3, 3), 0.75, 0.5))
     def holds(drawn: Trajectory) -> None:
         got, expected = compute_returns(subject, drawn), expected_returns(subject, drawn)
-        call, terms = f"lambda_returns({drawn})", magnitude(subject, drawn)
+        call, terms = f"lambda_returns({drawn})", returns_magnitude(subject, drawn)
         trial.compare("the return", got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
     trial.for_all(trajectories(subject), body=holds)
@@ -48,7 +48,7 @@ def check_lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject,
     def holds(drawn: Trajectory, whole: bool) -> None:
         drawn = replace(drawn, lam=float(whole))
         expected = _discounted_sum(subject, drawn) if whole else _one_step(subject, drawn)
-        got, terms = compute_returns(subject, drawn), magnitude(subject, drawn)
+        got, terms = compute_returns(subject, drawn), returns_magnitude(subject, drawn)
         what, call = f"the return at λ = {drawn.lam}", f"lambda_returns({drawn})"
         trial.compare(what, got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
@@ -106,7 +106,7 @@ class _Terminal:
     after: int
 
     def _compare(self, what: str, got: np.ndarray, expected: np.ndarray, other: Trajectory, rows: slice) -> None:
-        terms = magnitude(self.subject, self.ended) + magnitude(self.subject, other)
+        terms = returns_magnitude(self.subject, self.ended) + returns_magnitude(self.subject, other)
         call = f"lambda_returns({other}), beside lambda_returns({self.ended})"
         self.trial.compare(
             what, got[:, rows], expected[:, rows], terms=terms[:, rows], k=4, eps=self.subject.eps, call=call
@@ -140,16 +140,21 @@ def check_returns_are_linear(subject: Subject, trial: Trial) -> None:
     """R of a sum is the sum of the R; R of a multiple, from 2⁻¹⁰ to 2²⁰, is that multiple of R."""
 
     def holds(one: Trajectory, seed: int, scale: float) -> None:
-        other = replace(trajectory(subject, seed, one.reward.shape, one.gamma, one.lam), cont=one.cont)
+        other = replace(draw_trajectory(subject, seed, one.reward.shape, one.gamma, one.lam), cont=one.cont)
         # The sum is rounded before the operation sees it, so the second summand is what is left of it.
         total = _with(one, *(subject.round(a + b) for a, b in _pairs(one, other)))
         rest = _with(one, *(subject.round(a - b) for a, b in _pairs(total, one)))
         multiple = _with(one, scale * one.reward, scale * one.value)
         of_one, of_rest = compute_returns(subject, one), compute_returns(subject, rest)
-        terms = sum(magnitude(subject, part) for part in (total, one, rest))
+        terms = sum(returns_magnitude(subject, part) for part in (total, one, rest))
         rows = (
             ("the return of a sum", total, of_one + of_rest, terms),
-            (f"the return of {scale} times the same", multiple, scale * of_one, 2 * magnitude(subject, multiple)),
+            (
+                f"the return of {scale} times the same",
+                multiple,
+                scale * of_one,
+                2 * returns_magnitude(subject, multiple),
+            ),
         )
         for what, model, expected, sizes in rows:
             got, call = compute_returns(subject, model), f"lambda_returns({model})"
@@ -171,7 +176,7 @@ def _with(drawn: Trajectory, reward: np.ndarray, value: np.ndarray) -> Trajector
 @check("eq10.loss", needs=("value_loss", "twohot_bins"))
 def check_value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
     """Terms: |ln p|; the rounding of a two-hot weight by the spread of ln p. Without gradients the value alone."""
-    bins = adapters_bins(subject)
+    bins = adapter_bins(subject)
 
     def holds(seed: int, rows: int) -> None:
         case = _Head(subject, trial, bins, *_value_inputs(subject, bins, seed, rows))
@@ -223,7 +228,9 @@ class _Head:
     def gradients(self) -> None:
         of_logits, of_returns = operation_gradients(self.subject, "value_loss", (0, 1), self.logits, self.returns)
         sentence, nothing = "no gradient may reach the return", np.zeros_like(of_returns).tolist()
-        self.trial.require(not of_returns.any(), sentence, call=self.call, got=of_returns.tolist(), expected=nothing)
+        self.trial.fail_unless(
+            not of_returns.any(), sentence, call=self.call, got=of_returns.tolist(), expected=nothing
+        )
         target = twohot_encode(self.returns, self.bins, space=self.space)
         sizes = softmax(self.logits) * (1 + np.abs(log_softmax(self.logits))) + target
         beside = (target > 0) | (np.roll(target, 1, axis=1) > 0) | (np.roll(target, -1, axis=1) > 0)
@@ -275,7 +282,7 @@ def signature_advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
 @signature("value_loss")
 def signature_loss_of_a_sloping_head(subject: Subject) -> np.ndarray:
     """What the loss and its gradient are off by where ln p falls with the bins' values, whatever the bins are."""
-    bins = adapters_bins(subject)
+    bins = adapter_bins(subject)
     returns = np.array([-3.0, 0.4, 2.5])
     logits = np.repeat(-np.clip(bins, -8.0, 8.0)[None] / 4, 3, axis=0) + np.array([0.0, 1.0, 2.0])[:, None]
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.gradients import operation_gradients
-from dreamer4_conformance.instruments.heads import Trajectory, expected_returns, magnitude
+from dreamer4_conformance.instruments.heads import Trajectory, expected_returns, returns_magnitude
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -116,7 +116,7 @@ def check_advantage_is_return_minus_value(subject: Subject, trial: Trial) -> Non
     def holds(drawn: Trajectory) -> None:
         expected = expected_returns(subject, drawn) - drawn.value[:, :-1]
         got = subject.compute("advantages", *drawn.arguments, shape=expected.shape)
-        call, sizes = f"advantages({drawn})", magnitude(subject, drawn) + np.abs(drawn.value[:, :-1])
+        call, sizes = f"advantages({drawn})", returns_magnitude(subject, drawn) + np.abs(drawn.value[:, :-1])
         trial.compare("the advantage", got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
 
     trial.for_all(trajectories(subject), body=holds)
@@ -200,7 +200,7 @@ def check_zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> No
         trial.compare(what, got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
         if abs(policy_loss(*one.arguments) - policy_loss(*minus.arguments)) > 4 * K * subject.eps * sizes:
             sentence = "an advantage of −1 must change the loss where 1 stood"
-            trial.require(loss(subject, minus) != expected, sentence, call=f"policy_loss({minus})", got=expected)
+            trial.fail_unless(loss(subject, minus) != expected, sentence, call=f"policy_loss({minus})", got=expected)
 
     trial.for_all(states(subject, beta=0.0), st.integers(0, 8), body=holds)
 
@@ -256,7 +256,9 @@ def check_no_gradient_reaches_the_prior(subject: Subject, trial: Trial) -> None:
     def holds(drawn: States) -> None:
         (got,) = operation_gradients(subject, "policy_loss", (1,), *drawn.arguments)
         sentence = "the gradient with respect to the prior's logits must be 0"
-        trial.require(not got.any(), sentence, call=f"gradient of policy_loss({drawn})", got=got.tolist(), expected=0.0)
+        trial.fail_unless(
+            not got.any(), sentence, call=f"gradient of policy_loss({drawn})", got=got.tolist(), expected=0.0
+        )
 
     trial.for_all(states(subject, beta=0.5), body=holds)
 
@@ -299,7 +301,7 @@ def check_prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
     trial.compare(what, log_softmax(prior), log_softmax(before), terms=sizes, k=K, eps=subject.eps, call=call)
     sentence = "the update must leave the prior as it is"
     same = np.array_equal(prior, prior_after)
-    trial.require(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())
+    trial.fail_unless(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())
     if np.array_equal(before, after):
         trial.inconclusive(
             "the update did not move the policy: a prior that follows it cannot be told from a frozen one"

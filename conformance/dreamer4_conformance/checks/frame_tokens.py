@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.inputs import grid_pairs
+from dreamer4_conformance.instruments.inputs import draw_grid_pairs
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -81,11 +81,11 @@ def check_label_is_two_embeddings_side_by_side(subject: Subject, trial: Trial) -
         trial.inconclusive("with K_max = 1 there is one label")
     tables, call = _tables(subject), "label_token(tau, d) of every tau at d = 1/K_max, of every d at tau = 0"
     by_tau, by_d = (_differ(subject, rows, rows[:1]).any(0) for rows in (tables.levels, tables.steps))
-    trial.require(by_tau.any(), "no channel of the token depends on τ", call=call)
-    trial.require(by_d.any(), "no channel of the token depends on d", call=call)
+    trial.fail_unless(by_tau.any(), "no channel of the token depends on τ", call=call)
+    trial.fail_unless(by_d.any(), "no channel of the token depends on d", call=call)
     both = np.flatnonzero(by_tau & by_d)
     sentence = f"{len(both)} channels of the token depend on τ and on d; two embeddings side by side share none"
-    trial.require(not both.size, sentence, call=call, got=both.tolist(), expected=[])
+    trial.fail_unless(not both.size, sentence, call=call, got=both.tolist(), expected=[])
 
 
 @check("dyn.tokens", needs=("label_token",))
@@ -100,7 +100,7 @@ def check_different_labels_have_different_tokens(subject: Subject, trial: Trial)
             same = np.flatnonzero(~_differ(subject, rows[:index], row).any(-1)) if index else np.zeros(0, int)
             other = values[same[0]] if same.size else None
             sentence = f"{name} = {values[index]:g} has the token of {name} = {other}; every label has an embedding"
-            trial.require(not same.size, sentence, call="label_token(tau, d)")
+            trial.fail_unless(not same.size, sentence, call="label_token(tau, d)")
 
 
 @check("dyn.tokens", needs=("label_token",))
@@ -113,7 +113,7 @@ def check_equal_labels_have_equal_tokens(subject: Subject, trial: Trial) -> None
     @example(0, 3, 4)
     def holds(seed: int, batch: int, time: int) -> None:
         rng = np.random.default_rng(seed)
-        tau, d = grid_pairs(rng, subject.k_max, (batch, time), subject.readings["A3"])
+        tau, d = draw_grid_pairs(rng, subject.k_max, (batch, time), subject.readings["A3"])
         token, call = _grid_tokens(subject, tau, d), f"label_token({tau.tolist()}, {d.tolist()})"
         level, step = np.rint(tau * subject.k_max).astype(int), np.rint(-np.log2(d)).astype(int)
         for name, rows, channels in (("τ", tables.levels[level], by_tau), ("d", tables.steps[step], by_d)):
@@ -122,7 +122,7 @@ def check_equal_labels_have_equal_tokens(subject: Subject, trial: Trial) -> None
             sentence = (
                 f"the token of frame {t} of sequence {b} is not that of its {name}, {(tau, d)[name == 'd'][b, t]:g}"
             )
-            trial.require(not off.any(), sentence, call=call)
+            trial.fail_unless(not off.any(), sentence, call=call)
 
     trial.for_all(seeds(), st.integers(1, 4), st.integers(1, 4), body=holds)
 
@@ -139,12 +139,12 @@ def check_embeddings_are_looked_up(subject: Subject, trial: Trial) -> None:
         try:
             token = _tokens(subject, tau, np.full_like(tau, subject.d_min))[:, 0]
         except OperationFailed as failed:
-            trial.require(failed.__cause__ is not None, failed.message)
+            trial.fail_unless(failed.__cause__ is not None, failed.message)
             continue
         between = _differ(subject, token, grid[:-1]).any(-1) & _differ(subject, token, grid[1:]).any(-1)
         worst = tau[int(np.argmax(between)), 0] * count
         sentence = f"τ = {worst:g}/{count} has a token that no level of the grid has: the label is not discrete"
-        trial.require(not between.any(), sentence, call=f"label_token([[{worst / count}]], [[{1 / count}]])")
+        trial.fail_unless(not between.any(), sentence, call=f"label_token([[{worst / count}]], [[{1 / count}]])")
 
 
 @signature("label_token")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer4_conformance.instruments.dynamics import classes
+from dreamer4_conformance.instruments.dynamics import mouse_classes
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -68,7 +68,7 @@ def axes(subject: Subject) -> list[Axis]:
     x = sweep(subject)
     still = np.zeros_like(x)
     pairs = (np.stack([x, still], 1), np.stack([still, x], 1))
-    return [Axis(name, x, classes(subject, pair)) for name, pair in zip(AXES, pairs, strict=True)]
+    return [Axis(name, x, mouse_classes(subject, pair)) for name, pair in zip(AXES, pairs, strict=True)]
 
 
 @check("data.actions", needs=("mouse_class",))
@@ -78,15 +78,17 @@ def check_each_axis_of_the_mouse_has_eleven_mu_law_bins(subject: Subject, trial:
         call = f"mouse_class of movements along the {axis.name} axis, from −2¹⁶ to 2¹⁶"
         bins = axis.bins.tolist()
         in_order = len(set(bins)) == len(bins)
-        trial.require(in_order, f"the classes along the {axis.name} axis do not follow each other: {bins}", call=call)
+        trial.fail_unless(
+            in_order, f"the classes along the {axis.name} axis do not follow each other: {bins}", call=call
+        )
         sentence = f"the {axis.name} axis has {len(bins)} classes; it needs {MOUSE_BINS}"
-        trial.require(len(bins) == MOUSE_BINS, sentence, call=call, got=bins)
+        trial.fail_unless(len(bins) == MOUSE_BINS, sentence, call=call, got=bins)
         still = int(axis.seen[len(axis.x) // 2])
         sentence = f"no movement is class {bins.index(still) + 1} of {MOUSE_BINS} along the {axis.name} axis; it is the middle one"
-        trial.require(bins.index(still) == CENTRE, sentence, call=call)
+        trial.fail_unless(bins.index(still) == CENTRE, sentence, call=call)
         mirrored = np.abs(axis.changes + axis.changes[::-1] + 1 - (len(axis.x) - 1))
         sentence = f"opposite movements along the {axis.name} axis are not in opposite classes"
-        trial.require((mirrored <= 2).all(), sentence, call=call, got=axis.x[axis.changes].tolist())
+        trial.fail_unless((mirrored <= 2).all(), sentence, call=call, got=axis.x[axis.changes].tolist())
         _widen(trial, axis, call)
 
 
@@ -94,7 +96,7 @@ def _widen(trial: Trial, axis: Axis, call: str) -> None:
     ratios = axis.widths[1:] / axis.widths[:-1]
     shown = ratios.round(2).tolist()
     sentence = f"along the {axis.name} axis each bin is {shown} times as wide as the one before it; by a μ-law they widen by one factor above 1"
-    trial.require(
+    trial.fail_unless(
         ratios.min() > 1.05 and ratios.max() < 1.25 * ratios.min(), sentence, call=call, got=axis.edges.tolist()
     )
 
@@ -106,19 +108,21 @@ def check_the_class_is_the_pair_of_bins(subject: Subject, trial: Trial) -> None:
     x, y = (_middles(axis) for axis in (one, other))
     if len(x) != MOUSE_BINS or len(y) != MOUSE_BINS:
         trial.inconclusive(f"the axes have {len(x)} and {len(y)} classes, so pairs of them cannot be told")
-    table = classes(subject, np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)).reshape(MOUSE_BINS, -1)
+    table = mouse_classes(subject, np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)).reshape(
+        MOUSE_BINS, -1
+    )
     found = sorted(set(table.ravel().tolist()))
     sentence = f"{len(found)} classes from {found[0]} to {found[-1]} occur; 11 × 11 bins are {CLASSES}, from 0 to {CLASSES - 1}"
-    trial.require(found == list(range(CLASSES)), sentence, call="mouse_class, in the middle of each pair of bins")
+    trial.fail_unless(found == list(range(CLASSES)), sentence, call="mouse_class, in the middle of each pair of bins")
     rng = np.random.default_rng(0)
     i, j = rng.integers(len(one.x), size=(2, DIAGONAL))
     far = ~_beside_an_edge(one, i) & ~_beside_an_edge(other, j)
     movement = np.stack([one.x[i], other.x[j]], 1)[far]
     expected = table[np.searchsorted(one.changes, i[far]), np.searchsorted(other.changes, j[far])]
-    got = classes(subject, movement)
+    got = mouse_classes(subject, movement)
     worst = int(np.argmax(got != expected))
     sentence = f"movement {movement[worst].tolist()} is class {got[worst]}; its bins along the axes are class {expected[worst]}"
-    trial.require(np.array_equal(got, expected), sentence, call=f"mouse_class([{movement[worst].tolist()}])")
+    trial.fail_unless(np.array_equal(got, expected), sentence, call=f"mouse_class([{movement[worst].tolist()}])")
 
 
 def _middles(axis: Axis) -> np.ndarray:
@@ -141,7 +145,7 @@ def check_components_are_counted_as_in_the_paper(subject: Subject, trial: Trial)
     for name, value in counted.items():
         sentence = f"{name} is {value}; the paper has {COUNTS[name]}"
         got = float(subject.read("constants", value, ()))
-        trial.require(got == COUNTS[name], sentence, call=f"constants()[{name!r}]", got=got, expected=COUNTS[name])
+        trial.fail_unless(got == COUNTS[name], sentence, call=f"constants()[{name!r}]", got=got, expected=COUNTS[name])
     if not counted:
         trial.inconclusive(f"constants() lacks {' and '.join(COUNTS)}")
 
@@ -159,7 +163,7 @@ def signature_bins_of_the_mouse(subject: Subject) -> np.ndarray:
     def spread() -> np.ndarray:
         one, other = axes(subject)
         pairs = np.stack(np.meshgrid(_middles(one)[:16], _middles(other)[:16], indexing="ij"), -1).reshape(-1, 2)
-        found = classes(subject, pairs)
+        found = mouse_classes(subject, pairs)
         return np.array([len(set(found.tolist())), found.min(), found.max()]) / 50
 
     along = [attempt(lambda index=index: of_axis(axes(subject)[index]), 8) for index in (0, 1)]  # type: ignore[misc]

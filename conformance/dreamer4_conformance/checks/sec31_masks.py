@@ -8,14 +8,14 @@ from itertools import product
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import Part, a_few, arguments, influences
-from dreamer4_conformance.instruments.dynamics import mask
+from dreamer4_conformance.instruments.black_box import Segment, example_inputs, influences, spread_positions
+from dreamer4_conformance.instruments.dynamics import adapter_mask
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import (
-    fail_unless_each_moves_its_frame,
-    fail_unless_each_place_moves_z,
+    fail_unless_every_position_moves_z,
+    fail_unless_segments_move_their_frame,
 )
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.sec31_masks import Kind, decoder_may_attend, encoder_may_attend, modality_mask
@@ -28,7 +28,7 @@ FRAMES = 4
 def modalities(subject: Subject, kind: str) -> tuple[str, ...]:
     """Those that the adapter's mask knows: it raises where it has one modality only."""
     try:
-        mask(subject, kind, list(THREE), np.zeros(len(THREE), np.int64))
+        adapter_mask(subject, kind, list(THREE), np.zeros(len(THREE), np.int64))
     except OperationFailed:
         return ONE
     return THREE
@@ -64,13 +64,13 @@ def _follows_the_rule(subject: Subject, trial: Trial, kind: Kind) -> None:
 
 
 def _compare(subject: Subject, trial: Trial, kind: Kind, modality: list[str], frame: np.ndarray) -> None:
-    got, expected = mask(subject, kind, modality, frame), modality_mask(kind, modality, frame)
+    got, expected = adapter_mask(subject, kind, modality, frame), modality_mask(kind, modality, frame)
     behind = frame[:, None] - frame
     wrong = np.where(behind > 0, got & ~expected, got != expected)
     query, key = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
     call = f"modality_mask({kind!r}, {modality}, {frame.tolist()})[{query}, {key}]"
     sentence = _sentence(kind, modality[query], modality[key], int(behind[query, key]), sees=bool(got[query, key]))
-    trial.require(not wrong.any(), sentence, call=call, got=got.tolist(), expected=expected.tolist())
+    trial.fail_unless(not wrong.any(), sentence, call=call, got=got.tolist(), expected=expected.tolist())
 
 
 def _sentence(kind: str, query: str, key: str, behind: int, *, sees: bool) -> str:
@@ -85,20 +85,22 @@ def _sentence(kind: str, query: str, key: str, behind: int, *, sees: bool) -> st
 @check("tok.encoder-mask", needs=("encode", "example"))
 def check_latents_see_every_part_of_their_frame(subject: Subject, trial: Trial) -> None:
     """Nothing is hidden from them or cropped."""
-    fail_unless_each_place_moves_z(subject, trial)
+    fail_unless_every_position_moves_z(subject, trial)
 
 
 @check("tok.decoder-mask", needs=("decode", "example"))
 def check_video_is_made_of_every_latent(subject: Subject, trial: Trial) -> None:
     """Each of some latents, the first and the last among them, moves its frame of the video."""
-    tokens = arguments(subject, "decode", 0, 1, 2)["z"].shape[2]
-    fail_unless_each_moves_its_frame(subject, trial, "decode", [Part("z", (1, s)) for s in a_few(tokens)], "video")
+    tokens = example_inputs(subject, "decode", 0, 1, 2)["z"].shape[2]
+    fail_unless_segments_move_their_frame(
+        subject, trial, "decode", [Segment("z", (1, s)) for s in spread_positions(tokens)], "video"
+    )
 
 
 def _seen(subject: Subject, kind: str, names: tuple[str, ...]) -> np.ndarray:
     """What a mask says where that is not open: in a frame, of later frames, and of earlier frames against the rule."""
     rule = {"encoder": encoder_may_attend, "decoder": decoder_may_attend}[kind]
-    got = mask(subject, kind, [*names, *names], np.repeat([0, 1], len(names)))
+    got = adapter_mask(subject, kind, [*names, *names], np.repeat([0, 1], len(names)))
     first, second = got[: len(names)], got[len(names) :]
     forbidden = np.array([[not rule(query, key) for key in names] for query in names])
     parts = (
@@ -144,7 +146,7 @@ def signature_latents_that_move_the_video(subject: Subject) -> np.ndarray:
 
 
 def _any_and_all(subject: Subject, operation: str, source: str, output: str) -> np.ndarray:
-    axes = arguments(subject, operation, 0, 1, 2)[source].shape[2 : 4 if source == "video" else 3]
-    parts = [Part(source, (1, *place)) for place in product(*map(a_few, axes))]
+    axes = example_inputs(subject, operation, 0, 1, 2)[source].shape[2 : 4 if source == "video" else 3]
+    parts = [Segment(source, (1, *place)) for place in product(*map(spread_positions, axes))]
     moved = [each.frames(output)[-1] for each in influences(subject, operation, parts, seed=0, time=2)]
     return np.array([any(moved), all(moved)], np.float64)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import REPEATS, arguments
+from dreamer4_conformance.instruments.black_box import REPEATS, example_inputs
 from dreamer4_conformance.instruments.gradients import operation_gradients
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.instruments.tokenizer import dropout_masks
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.influence_verdicts import fail_unless_each_place_moves_z
+from dreamer4_conformance.judging.influence_verdicts import fail_unless_every_position_moves_z
 from dreamer4_conformance.judging.strategies import seeds
-from dreamer4_conformance.judging.tail_bounds import any_of, count_bound, distance_bound, mean_bound
+from dreamer4_conformance.judging.tail_bounds import count_bound, distance_bound, mean_bound, union_bound
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.constants import MAE_MAX
 from dreamer4_reference.sec31_patch_dropout import Draw, drop_count_law, replace_dropped
@@ -64,7 +64,7 @@ def check_images_lose_all_patches_as_often_as_they_should(subject: Subject, tria
     call = f"patch_dropout({seed}, {ROWS}, {TIME}, {FEW})"
     if subject.readings["A33"] == "count":
         sentence = f"{images} of {of} images drop all of {FEW} patches; a count of at most {MAE_MAX} of them leaves one (A33 = count)"
-        trial.require(images == 0, sentence, call=call, got=images, expected=0)
+        trial.fail_unless(images == 0, sentence, call=call, got=images, expected=0)
     else:
         sentence = f"{images} of {of} images drop all of {FEW} patches; drawn patch by patch {share * of:.0f} would"
         trial.reject_law(count_bound(images, of, share), sentence, call=call, got=images / of, expected=share)
@@ -113,7 +113,7 @@ def check_patches_of_an_image_are_alike(subject: Subject, trial: Trial) -> None:
         sentence = f"{what} {worst} are dropped in {excess[worst]:.3g} of the images more than chance gives"
         call = f"patch_dropout({seed}, {ROWS}, {TIME}, {MANY})"
         trial.reject_law(
-            any_of(bounds), sentence, call=call, got=excess.round(4).tolist(), expected=[0.0] * len(excess)
+            union_bound(bounds), sentence, call=call, got=excess.round(4).tolist(), expected=[0.0] * len(excess)
         )
 
 
@@ -151,20 +151,24 @@ def check_patches_follow_their_seed(subject: Subject, trial: Trial) -> None:
     """Exact: 512 images are never the same twice by chance."""
     call = f"patch_dropout(7, {ROWS}, 1, {MANY})"
     first, again, other = (dropout_masks(subject, seed, ROWS, 1, MANY) for seed in (7, 7, 8))
-    trial.require(np.array_equal(first, again), "the same seed drops different patches", call=f"{call}, twice")
-    trial.require(not np.array_equal(first, other), "two seeds drop the same patches", call=f"{call} and with seed 8")
+    trial.fail_unless(np.array_equal(first, again), "the same seed drops different patches", call=f"{call}, twice")
+    trial.fail_unless(
+        not np.array_equal(first, other), "two seeds drop the same patches", call=f"{call} and with seed 8"
+    )
 
 
 @check("tok.mae-law", needs=("patch_dropout", "encode", "example"))
 def check_nothing_is_dropped_at_inference(subject: Subject, trial: Trial) -> None:
     """Exact: encoding follows no random state."""
-    video = subject.native(arguments(subject, "encode", 0, 2, 3)["video"])
+    video = subject.native(example_inputs(subject, "encode", 0, 2, 3)["video"])
     encoded = {seed: _encoded(subject, video, seed) for seed in range(4)}
     sentence = "the same video is encoded to another z under another random state: something is drawn at inference"
     same = all(np.array_equal(encoded[0], other, equal_nan=True) for other in encoded.values())
     if not same and not all(_recurs(subject, video, seed, z) for seed, z in encoded.items()):
         trial.inconclusive("encode does not give the same twice under one random state: what it draws cannot be seen")
-    trial.require(same, sentence, call="encode(example(0, 2, 3)['video']) after other seeds of the global random state")
+    trial.fail_unless(
+        same, sentence, call="encode(example(0, 2, 3)['video']) after other seeds of the global random state"
+    )
 
 
 def _encoded(subject: Subject, video: object, seed: int) -> np.ndarray:
@@ -178,7 +182,7 @@ def _recurs(subject: Subject, video: object, seed: int, z: np.ndarray) -> bool:
 @check("tok.mae-embedding", needs=("mae_replace", "encode", "example"))
 def check_every_patch_is_seen_at_inference(subject: Subject, trial: Trial) -> None:
     """Nothing stands in the place of a patch: each of some places of a frame moves z."""
-    fail_unless_each_place_moves_z(subject, trial)
+    fail_unless_every_position_moves_z(subject, trial)
 
 
 @check("tok.mae-embedding", needs=("mae_replace",))
@@ -272,7 +276,7 @@ def signature_what_is_drawn_at_inference(subject: Subject) -> np.ndarray:
     """Whether a random state moves z."""
 
     def probe() -> float:
-        video = subject.native(arguments(subject, "encode", 0, 1, 2)["video"])
+        video = subject.native(example_inputs(subject, "encode", 0, 1, 2)["video"])
         one, other = (subject.read("encode", subject.call("encode", video, seeded=seed)) for seed in (0, 1))
         return float(not np.array_equal(one, other))
 

@@ -7,14 +7,21 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import Influence, Part, arguments, influences, run, together
+from dreamer4_conformance.instruments.black_box import (
+    Influence,
+    Segment,
+    combined_influences,
+    example_inputs,
+    influences,
+    run_black_box,
+)
 from dreamer4_conformance.instruments.layers import frames_past_the_window
-from dreamer4_conformance.instruments.stepwise import undecided_unless_window_is_left
+from dreamer4_conformance.instruments.stepwise import undecided_unless_window_is_exceeded
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
-from dreamer4_conformance.judging.output_comparison import close, relative_errors
+from dreamer4_conformance.judging.output_comparison import fail_unless_close, relative_errors
 from dreamer4_conformance.verdicts import OperationFailed
 
 BOXES = {"encode": ("video", "z"), "decode": ("z", "video"), "reconstruct": ("video", "video")}
@@ -30,7 +37,7 @@ SATURATED = 1e-3
 """Distance from ±1 within which a tanh passes on its way there, and a clamp hardly stops."""
 
 
-def frames_moved(found: Mapping[Part, Influence], output: str) -> np.ndarray:
+def frames_moved(found: Mapping[Segment, Influence], output: str) -> np.ndarray:
     """bool (T, T): row t, column u, whether frame u of the output moves with frame t of the input."""
     moved = np.zeros((FRAMES, FRAMES), bool)
     for part, each in found.items():
@@ -65,9 +72,9 @@ def check_no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> Non
 
 def _seen(subject: Subject, box: str) -> np.ndarray:
     source, output = BOXES[box]
-    parts = [Part(source, (t,)) for t in range(FRAMES)]
+    parts = [Segment(source, (t,)) for t in range(FRAMES)]
     return frames_moved(
-        together(
+        combined_influences(
             subject, box, parts, lambda found: _follows_its_past(frames_moved(found, output)), seed=0, time=FRAMES
         ),
         output,
@@ -83,7 +90,7 @@ def _forbid_later_frames(trial: Trial, box: str, moved: np.ndarray) -> None:
     earlier = np.argwhere(np.tril(moved, -1)).tolist()
     t, u = earlier[0] if earlier else (0, 0)
     sentence = f"frame {u} of {output} changes with {source} of frame {t}, which is later"
-    trial.require(not earlier, sentence, call=_call(box), got=moved.astype(int).tolist())
+    trial.fail_unless(not earlier, sentence, call=_call(box), got=moved.astype(int).tolist())
 
 
 def _fail_unless_own_and_last_frame(subject: Subject, trial: Trial, box: str, moved: np.ndarray) -> None:
@@ -102,16 +109,18 @@ def _fail_unless_own_and_last_frame(subject: Subject, trial: Trial, box: str, mo
 def check_frame_by_frame_equals_all_at_once(subject: Subject, trial: Trial) -> None:
     """Far beyond the window. The budgets are those of `output_comparison`."""
     time = min(2 * frames_past_the_window(subject), LONGEST)
-    z = arguments(subject, "decode", trial.seed, 2, time)["z"]
+    z = example_inputs(subject, "decode", trial.seed, 2, time)["z"]
     whole, call = decoded(subject, z), f"decode and decode_step of example({trial.seed}, 2, {time})['z']"
     what = "decoding frame by frame and all at once"
-    close(trial, subject, what, stepped(subject, z), whole, call, rounded=partial(decoded_again, subject, z))
-    undecided_unless_window_is_left(subject, time)
+    fail_unless_close(
+        trial, subject, what, stepped(subject, z), whole, call, rounded=partial(decoded_again, subject, z)
+    )
+    undecided_unless_window_is_exceeded(subject, time)
 
 
 def decoded(subject: Subject, z: np.ndarray) -> np.ndarray:
     """The video of z."""
-    return run(subject, "decode", {"z": z})["video"]
+    return run_black_box(subject, "decode", {"z": z})["video"]
 
 
 def decoded_again(subject: Subject, z: np.ndarray) -> np.ndarray:
@@ -142,20 +151,22 @@ def check_z_is_a_tanh(subject: Subject, trial: Trial) -> None:
     if np.ptp(z, axis=0).max() == 0:
         trial.inconclusive("z is the same for every video")
     largest = float(np.abs(z).max())
-    trial.require(largest <= 1, f"z reaches {largest:.4g}; a tanh stays within ±1", call=call, got=largest)
+    trial.fail_unless(largest <= 1, f"z reaches {largest:.4g}; a tanh stays within ±1", call=call, got=largest)
     one_sided = bool(z.min() >= 0) and z.shape[1] >= MANY_NUMBERS
-    trial.require(not one_sided, f"no number of z is negative among {z.size}; a tanh reaches below 0", call=call)
+    trial.fail_unless(not one_sided, f"no number of z is negative among {z.size}; a tanh reaches below 0", call=call)
     if subject.adapter.dtype != "bfloat16":
         sentence = f"z takes {np.unique(z).size} values in {len(z)} frames: it is quantised, and not a tanh"
-        trial.require(not quantised(z), sentence, call=call)
+        trial.fail_unless(not quantised(z), sentence, call=call)
         sentence = "numbers of z lie at exactly ±1 and hardly any just short of it: they are clamped, and not a tanh"
-        trial.require(not clamped(z), sentence, call=call)
+        trial.fail_unless(not clamped(z), sentence, call=call)
 
 
 def numbers(subject: Subject) -> np.ndarray:
     """(frames, S · D): z of some videos."""
-    videos = [arguments(subject, "encode", seed, BATCH, 2) for seed in range(VIDEOS)]
-    return np.concatenate([run(subject, "encode", video)["z"] for video in videos]).reshape(2 * BATCH * VIDEOS, -1)
+    videos = [example_inputs(subject, "encode", seed, BATCH, 2) for seed in range(VIDEOS)]
+    return np.concatenate([run_black_box(subject, "encode", video)["z"] for video in videos]).reshape(
+        2 * BATCH * VIDEOS, -1
+    )
 
 
 def clamped(z: np.ndarray) -> bool:
@@ -185,17 +196,17 @@ def quantised(z: np.ndarray) -> bool:
 @check("tok.bottleneck", needs=("encode", "decode", "reconstruct", "example"))
 def check_reconstruction_is_decoded_from_z_alone(subject: Subject, trial: Trial) -> None:
     """reconstruct = decode ∘ encode, by the budgets of `output_comparison`."""
-    given = arguments(subject, "reconstruct", trial.seed, 3, 4)
-    z, got = run(subject, "encode", given)["z"], run(subject, "reconstruct", given)["video"]
+    given = example_inputs(subject, "reconstruct", trial.seed, 3, 4)
+    z, got = run_black_box(subject, "encode", given)["z"], run_black_box(subject, "reconstruct", given)["video"]
     call, what = f"reconstruct(example({trial.seed}, 3, 4)['video'])", "reconstruct and decode(encode(video))"
-    close(trial, subject, what, got, decoded(subject, z), call, rounded=partial(decoded_again, subject, z))
+    fail_unless_close(trial, subject, what, got, decoded(subject, z), call, rounded=partial(decoded_again, subject, z))
 
 
 def _time(subject: Subject, box: str) -> np.ndarray:
     """Whether frames move earlier ones, themselves all, the next any, the next all; and whether that is seen over three frames."""
     source, output = BOXES[box]
-    found = influences(subject, box, [Part(source, (t,)) for t in range(FRAMES)], seed=0, time=FRAMES)
-    moved = frames_moved({each.part: each for each in found}, output)
+    found = influences(subject, box, [Segment(source, (t,)) for t in range(FRAMES)], seed=0, time=FRAMES)
+    moved = frames_moved({each.segment: each for each in found}, output)
     before, after = np.tril(moved, -1), moved.diagonal(1)
     return np.array(
         [before.any(), before.diagonal(-1).any(), moved.diagonal().all(), after.any(), after.all()], np.float64
@@ -230,8 +241,8 @@ def signature_what_passes_z_by(subject: Subject) -> np.ndarray:
     """Whether the reconstruction is that of z."""
 
     def probe() -> float:
-        given = arguments(subject, "reconstruct", 0, 2, 3)
-        got, z = run(subject, "reconstruct", given)["video"], run(subject, "encode", given)["z"]
+        given = example_inputs(subject, "reconstruct", 0, 2, 3)
+        got, z = run_black_box(subject, "reconstruct", given)["video"], run_black_box(subject, "encode", given)["z"]
         return float(relative_errors(got, decoded(subject, z)).max() > 0.2)
 
     return attempt(probe, 1)
@@ -242,7 +253,7 @@ def signature_where_steps_leave_the_whole(subject: Subject) -> np.ndarray:
     """Whether decoding frame by frame differs in the first frame, in the second, and beyond the window."""
 
     def probe() -> np.ndarray:
-        z = arguments(subject, "decode", 0, 1, min(2 * frames_past_the_window(subject), LONGEST))["z"]
+        z = example_inputs(subject, "decode", 0, 1, min(2 * frames_past_the_window(subject), LONGEST))["z"]
         apart = relative_errors(stepped(subject, z), decoded(subject, z)) > 0.05
         return np.array([apart[0], apart[1], apart[2:].any()], np.float64)
 

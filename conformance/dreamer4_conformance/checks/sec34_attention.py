@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.attention_case import (
     CAPS,
-    Attending,
-    attend,
+    AttentionCase,
+    attention_output,
+    backend_gradients,
     backends,
-    drawn,
-    everywhere,
-    gradients,
+    draw_attention_case,
+    outputs_by_backend,
 )
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import signature
-from dreamer4_conformance.judging.strategies import attendings, seeds
+from dreamer4_conformance.judging.strategies import attention_cases, seeds
 from dreamer4_conformance.verdicts import NotProvided
 from dreamer4_reference.sec34_attention import soft_cap
 
@@ -33,9 +33,9 @@ K = 4
 FEW_HEADS = ((4, 2), (2, 2))
 
 
-def _compare(subject: Subject, trial: Trial, case: Attending) -> None:
+def _compare(subject: Subject, trial: Trial, case: AttentionCase) -> None:
     expected, terms = case.expected, case.terms(subject.eps)
-    for backend, got in everywhere(subject, case):
+    for backend, got in outputs_by_backend(subject, case):
         trial.compare("the output", got, expected, terms=terms, k=K, eps=subject.eps, call=case.call(backend))
 
 
@@ -48,10 +48,10 @@ def _decide(trial: Trial, what: str) -> None:
 def check_attention_equals_the_reference(subject: Subject, trial: Trial) -> None:
     """Terms: see `Attending.terms`."""
 
-    def holds(case: Attending) -> None:
+    def holds(case: AttentionCase) -> None:
         _compare(subject, trial, case)
 
-    trial.for_all(attendings(subject), body=holds)
+    trial.for_all(attention_cases(subject), body=holds)
     _decide(trial, "of this check")
 
 
@@ -59,20 +59,20 @@ def check_attention_equals_the_reference(subject: Subject, trial: Trial) -> None
 def check_gradients_equal_the_reference(subject: Subject, trial: Trial) -> None:
     """Those of a weighted mean of the output; terms: see `Attending.gradient_terms`. Without gradients the value alone decides."""
 
-    def holds(case: Attending, seed: int) -> None:
+    def holds(case: AttentionCase, seed: int) -> None:
         weight = subject.round(np.random.default_rng(seed).standard_normal(case.q.shape))
         for backend in backends(subject):
             _compare_gradients(subject, trial, case, weight, backend)
 
-    trial.for_all(attendings(subject), seeds(), body=holds)
+    trial.for_all(attention_cases(subject), seeds(), body=holds)
     if trial.cases == 0:
         raise NotProvided("attention has no gradients")
 
 
 def _compare_gradients(
-    subject: Subject, trial: Trial, case: Attending, weight: np.ndarray, backend: str | None
+    subject: Subject, trial: Trial, case: AttentionCase, weight: np.ndarray, backend: str | None
 ) -> None:
-    found = gradients(subject, case, weight, backend)
+    found = backend_gradients(subject, case, weight, backend)
     if found is None:
         return
     d_out = weight / weight.size
@@ -102,10 +102,10 @@ def check_soft_cap_is_c_tanh_of_the_logit_over_c(subject: Subject, trial: Trial)
 def check_every_backend_caps_scaled_logits_before_the_mask(subject: Subject, trial: Trial) -> None:
     """Logits beyond the cap, and a cap so small that keys hidden before it keep a weight. Terms: see `Attending.terms`."""
 
-    def holds(case: Attending) -> None:
+    def holds(case: AttentionCase) -> None:
         _compare(subject, trial, case)
 
-    trial.for_all(attendings(subject, caps=CAPS[:2]), body=holds)
+    trial.for_all(attention_cases(subject, caps=CAPS[:2]), body=holds)
     _decide(trial, "with a cap")
 
 
@@ -113,16 +113,16 @@ def check_every_backend_caps_scaled_logits_before_the_mask(subject: Subject, tri
 def check_grouped_queries_equal_repeated_keys_and_values(subject: Subject, trial: Trial) -> None:
     """The operation against itself. Terms: see `Attending.terms`, for both."""
 
-    def holds(case: Attending) -> None:
+    def holds(case: AttentionCase) -> None:
         times = case.q.shape[2] // case.k.shape[2]
         full = replace(case, k=case.k.repeat(times, axis=2), v=case.v.repeat(times, axis=2))
-        for backend, got in everywhere(subject, case):
-            expected, terms = attend(subject, full, backend), 2 * case.terms(subject.eps)
+        for backend, got in outputs_by_backend(subject, case):
+            expected, terms = attention_output(subject, full, backend), 2 * case.terms(subject.eps)
             if expected is not None:
                 what, call = "the output, beside that for repeated heads,", case.call(backend)
                 trial.compare(what, got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
-    trial.for_all(attendings(subject, heads=((2, 1), (4, 2), (6, 2), (6, 3))), body=holds)
+    trial.for_all(attention_cases(subject, heads=((2, 1), (4, 2), (6, 2), (6, 3))), body=holds)
     _decide(trial, "with grouped heads")
 
 
@@ -152,26 +152,26 @@ def check_a_query_sees_the_keys_of_its_window_and_no_others(subject: Subject, tr
         raise NotProvided("attention raises NotImplementedError on every call with a window")
 
 
-def _level(subject: Subject, seed: int, length: int, heads: tuple[int, int], **options: Any) -> Attending:
+def _level(subject: Subject, seed: int, length: int, heads: tuple[int, int], **options: Any) -> AttentionCase:
     """A causal call in which no weight is so small that another value is rounded away."""
-    case = drawn(subject, seed, 1, length, heads, 8)
+    case = draw_attention_case(subject, seed, 1, length, heads, 8)
     return replace(case, q=case.q.clip(-1, 1), k=case.k.clip(-1, 1), causal=True, **options)
 
 
-def _sees_what_it_may(subject: Subject, trial: Trial, case: Attending) -> None:
+def _sees_what_it_may(subject: Subject, trial: Trial, case: AttentionCase) -> None:
     """In row j of a batch key and value j are replaced: no query moves that may not attend to j; with value j, every other does."""
     q, k, v = (np.repeat(x, case.q.shape[1], axis=0) for x in (case.q, case.k, case.v))
     base = replace(case, q=q, k=k, v=v)
     for backend in backends(subject):
-        before = attend(subject, base, backend)
-        both, value = (attend(subject, _replaced(base, names), backend) for names in ("kv", "v"))
+        before = attention_output(subject, base, backend)
+        both, value = (attention_output(subject, _replaced(base, names), backend) for names in ("kv", "v"))
         if before is not None and both is not None and value is not None:
             call = case.call(backend)
             _fail_unless_blind(trial, case, (before != both).any((2, 3)).T, call)
             _fail_unless_sight(trial, case, (before != value).any(3).all(2).T, call)
 
 
-def _replaced(base: Attending, names: str) -> Attending:
+def _replaced(base: AttentionCase, names: str) -> AttentionCase:
     """Row j with key or value j, or both, as large as a mask must hide."""
     other, rows = replace(base, k=base.k.copy(), v=base.v.copy()), np.arange(base.q.shape[1])
     for x in (getattr(other, name) for name in names):
@@ -179,32 +179,32 @@ def _replaced(base: Attending, names: str) -> Attending:
     return other
 
 
-def _fail_unless_blind(trial: Trial, case: Attending, moved: np.ndarray, call: str) -> None:
+def _fail_unless_blind(trial: Trial, case: AttentionCase, moved: np.ndarray, call: str) -> None:
     """moved bool (Lq, Lk): which key moved which query."""
     leaks = np.argwhere(moved & ~case.mask)
     for query, key in leaks[:1]:
         why = "later" if key > query else f"outside of its window of {case.window}"
         sentence = f"the output of query {query} changes with key {key}, which is {why}"
-        trial.require(False, sentence, call=call, got=moved.tolist(), expected=case.mask.tolist())
-    trial.require(not len(leaks), "no query sees what it may not")
+        trial.fail_unless(False, sentence, call=call, got=moved.tolist(), expected=case.mask.tolist())
+    trial.fail_unless(not len(leaks), "no query sees what it may not")
 
 
-def _fail_unless_sight(trial: Trial, case: Attending, moved: np.ndarray, call: str) -> None:
+def _fail_unless_sight(trial: Trial, case: AttentionCase, moved: np.ndarray, call: str) -> None:
     missed = np.argwhere(~moved & case.mask)
     for query, key in missed[:1]:
         sentence = f"the output of query {query} does not change with value {key}, to which it may attend"
-        trial.require(False, sentence, call=call, got=moved.tolist(), expected=case.mask.tolist())
-    trial.require(not len(missed), "every query sees what it may")
+        trial.fail_unless(False, sentence, call=call, got=moved.tolist(), expected=case.mask.tolist())
+    trial.fail_unless(not len(missed), "every query sees what it may")
 
 
 # Signatures
 
 
-def _fixed() -> Attending:
+def _fixed() -> AttentionCase:
     """Inputs of order one, exact in every dtype, their products not."""
     rng = np.random.default_rng(7)
     q, k, v = (rng.integers(-127, 128, (1, 5, heads, 4)) / 64 for heads in (4, 2, 2))
-    return Attending(4 * q, k, v)
+    return AttentionCase(4 * q, k, v)
 
 
 PROBES = (
@@ -226,7 +226,7 @@ def _furthest(found: list[np.ndarray], expected: np.ndarray) -> np.ndarray:
 @signature("attention", tolerance=2e-3)
 def signature_outputs_of_fixed_inputs(subject: Subject) -> np.ndarray:
     """Of the backend that is furthest from the reference, for each of `PROBES`."""
-    found = [_furthest([got for _, got in everywhere(subject, probe)], probe.expected) for probe in PROBES]
+    found = [_furthest([got for _, got in outputs_by_backend(subject, probe)], probe.expected) for probe in PROBES]
     return np.concatenate([output.ravel() for output in found])
 
 
@@ -237,9 +237,9 @@ def signature_gradients_of_fixed_inputs(subject: Subject) -> np.ndarray:
     return np.concatenate([_gradients_of(subject, probe, weight) for probe in PROBES[2:]])
 
 
-def _gradients_of(subject: Subject, probe: Attending, weight: np.ndarray) -> np.ndarray:
+def _gradients_of(subject: Subject, probe: AttentionCase, weight: np.ndarray) -> np.ndarray:
     expected = np.concatenate([x.ravel() for x in probe.expected_gradients(weight / weight.size)])
-    found = [gradients(subject, probe, weight, backend) for backend in backends(subject)]
+    found = [backend_gradients(subject, probe, weight, backend) for backend in backends(subject)]
     flat = [np.concatenate([x.ravel() for x in parts]) for parts in found if parts is not None]
     return weight.size * _furthest(flat, expected) / 4
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import Influence, Part, influences
+from dreamer4_conformance.instruments.black_box import Influence, Segment, influences
 from dreamer4_conformance.instruments.layers import (
-    LARGE,
-    SMALL,
-    heeds,
+    LARGE_FACTOR,
+    SMALL_FACTOR,
+    cross_token_response,
     layer_input,
     layer_output,
+    missing_token_influences,
     tokens_moved,
-    unmoved,
-    updates,
+    update_sizes,
 )
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -34,9 +34,9 @@ HEED = 1 / 4
 # Space and time apart
 
 
-def scattered(seed: int, rows: int, time: int, tokens: int) -> list[Part]:
+def scattered(seed: int, rows: int, time: int, tokens: int) -> list[Segment]:
     """One token for each row, in different frames and places."""
-    return [Part("x", ((seed + row) % time, (seed // time + 2 * row) % tokens)) for row in range(rows)]
+    return [Segment("x", ((seed + row) % time, (seed // time + 2 * row) % tokens)) for row in range(rows)]
 
 
 @check("net.factorised", needs=("example", "space_layer"))
@@ -46,11 +46,11 @@ def check_space_layers_mix_all_tokens_of_a_frame_and_no_frames(subject: Subject,
 
     def holds(seed: int, rows: int, time: int) -> None:
         for found in influences(subject, "space_layer", scattered(seed, rows, time, tokens), seed=seed, time=time):
-            _stays(trial, "space_layer", found, "frame", found.frames("x"), found.part.index[0])
+            _stays(trial, "space_layer", found, "frame", found.frames("x"), found.segment.index[0])
 
     trial.for_all(seeds(), st.integers(1, 5), st.integers(2, 5), body=holds)
     places = sorted({0, tokens // 2, tokens - 1})
-    parts, needed = [Part("x", (1, s)) for s in places], np.zeros((len(places), 2, tokens), bool)
+    parts, needed = [Segment("x", (1, s)) for s in places], np.zeros((len(places), 2, tokens), bool)
     needed[:, 1] = np.arange(tokens) != np.array(places)[:, None]
     fail_unless_tokens_move(subject, trial, "space_layer", parts, 2, needed)
 
@@ -62,7 +62,7 @@ def check_time_layers_mix_no_places(subject: Subject, trial: Trial) -> None:
 
     def holds(seed: int, rows: int, time: int) -> None:
         for found in influences(subject, "time_layer", scattered(seed, rows, time, tokens), seed=seed, time=time):
-            _stays(trial, "time_layer", found, "place", np.asarray(tokens_moved(found).any(0)), found.part.index[1])
+            _stays(trial, "time_layer", found, "place", np.asarray(tokens_moved(found).any(0)), found.segment.index[1])
 
     trial.for_all(seeds(), st.integers(1, 5), st.integers(2, 5), body=holds)
 
@@ -71,9 +71,9 @@ def _stays(trial: Trial, operation: str, found: Influence, axis: str, moved: np.
     """Only the `own` entry of `moved` may be set."""
     elsewhere = np.flatnonzero(moved & (np.arange(len(moved)) != own))
     other = elsewhere[0] if len(elsewhere) else own
-    sentence = f"{axis} {other} of {operation}'s output changes with {found.part} of {axis} {own}"
+    sentence = f"{axis} {other} of {operation}'s output changes with {found.segment} of {axis} {own}"
     shape = "x".join(map(str, found.moved["x"].shape))
-    trial.require(not len(elsewhere), sentence, call=f"{operation}(x) for rows of {shape} (T, S, D)")
+    trial.fail_unless(not len(elsewhere), sentence, call=f"{operation}(x) for rows of {shape} (T, S, D)")
 
 
 @check("net.factorised", needs=("layer_kinds",))
@@ -81,17 +81,17 @@ def check_a_quarter_of_the_layers_mixes_time(subject: Subject, trial: Trial) -> 
     """Each four layers in a row hold one, "time" or "both" (A25), the last of the four or another (A39)."""
     kinds = list(subject.call("layer_kinds"))
     mixing, absent = ("time", "both") if subject.readings["A25"] == "replaces" else ("both", "time")
-    trial.require(absent not in kinds, f"a layer is {absent!r}; a layer that mixes time is {mixing!r}", got=kinds)
+    trial.fail_unless(absent not in kinds, f"a layer is {absent!r}; a layer that mixes time is {mixing!r}", got=kinds)
     held = [kinds[first : first + 4].count(mixing) for first in range(max(1, len(kinds) - 3))]
     least, together = (1, 4) if len(kinds) >= 4 else (0, len(kinds))
     odd = next((n for n in held if not least <= n <= 1), None)
     sentence = f"{odd} of {together} layers in a row mix time; one in four does"
-    trial.require(odd is None, sentence, call="layer_kinds()", got=kinds)
+    trial.fail_unless(odd is None, sentence, call="layer_kinds()", got=kinds)
     if len(kinds) < 4:
         return
     index, last = kinds.index(mixing), subject.readings["A39"] == "last"
     sentence = f"layer {index} mixes time, counted from 0; it is {'the last' if last else 'not the last'} of four"
-    trial.require((index == 3) == last, sentence, call="layer_kinds()", got=kinds)
+    trial.fail_unless((index == 3) == last, sentence, call="layer_kinds()", got=kinds)
 
 
 # The residual
@@ -109,7 +109,7 @@ def check_a_block_that_adds_nothing_is_the_identity(subject: Subject, trial: Tri
         got, expected = y[row, frame, token], x[row, frame, token]
         sentence = f"token {token} of frame {frame} is not what it was, with attention and MLP zero"
         call = f"block_zeroed(x of {'x'.join(map(str, x.shape))} (B, T, S, D))"
-        trial.require(not len(changed), sentence, call=call, got=got.tolist(), expected=expected.tolist())
+        trial.fail_unless(not len(changed), sentence, call=call, got=got.tolist(), expected=expected.tolist())
 
     trial.for_all(seeds(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1.0, 1 / 8, 64.0]), body=holds)
 
@@ -128,10 +128,10 @@ def check_the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial
     reasons: list[str] = []
     for operation in offered(subject):
         for seed in range(3):
-            small, large, rounding = updates(subject, operation, seed)
+            small, large, rounding = update_sizes(subject, operation, seed)
             sentence = f"what {operation} adds to x grows from {small:.3g} to {large:.3g} where x grows fourfold; normalised first it is bounded"
-            call = f"{operation}({SMALL:g} x) − {SMALL:g} x and {operation}({LARGE:g} x) − {LARGE:g} x"
-            trial.require(large <= GROWTH * small + rounding, sentence, call=call)
+            call = f"{operation}({SMALL_FACTOR:g} x) − {SMALL_FACTOR:g} x and {operation}({LARGE_FACTOR:g} x) − {LARGE_FACTOR:g} x"
+            trial.fail_unless(large <= GROWTH * small + rounding, sentence, call=call)
             if not small > rounding:
                 reasons.append(f"what {operation} adds to x is lost beside x in {subject.adapter.dtype}")
     if reasons:
@@ -144,13 +144,13 @@ def check_a_token_is_seen_without_its_size(subject: Subject, trial: Trial) -> No
     reasons: list[str] = []
     for operation in offered(subject):
         for seed in range(3):
-            size, content, output = heeds(subject, operation, seed)
+            size, content, output = cross_token_response(subject, operation, seed)
             if not content > 8 * subject.eps * output:
                 reasons.append(f"{operation} mixes too little to see whether it is normalised first")
                 continue
-            sentence = f"a token moves by {size:.3g} where {operation} is given {SMALL:g} times the others; normalised first they are the same"
-            call = f"{operation}(x) and {operation}(x with the other tokens times {SMALL:g})"
-            trial.require(size <= HEED * content, sentence, call=call)
+            sentence = f"a token moves by {size:.3g} where {operation} is given {SMALL_FACTOR:g} times the others; normalised first they are the same"
+            call = f"{operation}(x) and {operation}(x with the other tokens times {SMALL_FACTOR:g})"
+            trial.fail_unless(size <= HEED * content, sentence, call=call)
     if reasons:
         trial.inconclusive(reasons[0])
 
@@ -160,13 +160,13 @@ def check_a_token_is_seen_without_its_size(subject: Subject, trial: Trial) -> No
 
 def growth(subject: Subject, operation: str) -> float:
     """Power of 4 with which the update grows: 0 where it is bounded."""
-    small, large, _ = updates(subject, operation, 0)
-    return float(np.round(np.log(large / small) / np.log(LARGE / SMALL)))
+    small, large, _ = update_sizes(subject, operation, 0)
+    return float(np.round(np.log(large / small) / np.log(LARGE_FACTOR / SMALL_FACTOR)))
 
 
 def heeds_size(subject: Subject, operation: str) -> bool:
     """Whether tokens are seen with their size."""
-    size, content, _ = heeds(subject, operation, 0)
+    size, content, _ = cross_token_response(subject, operation, 0)
     return size > HEED * content
 
 
@@ -174,7 +174,7 @@ def leaks(subject: Subject, operation: str, axis: int) -> bool:
     """Whether a token moves another frame (axis 0) or another place (axis 1)."""
     tokens = layer_input(subject, 0, 1, 2).shape[2]
     found = influences(subject, operation, scattered(0, 4, 3, tokens), seed=0, time=3)
-    return any(np.delete(tokens_moved(one), one.part.index[axis], axis).any() for one in found)
+    return any(np.delete(tokens_moved(one), one.segment.index[axis], axis).any() for one in found)
 
 
 def blind(subject: Subject) -> bool:
@@ -182,7 +182,11 @@ def blind(subject: Subject) -> bool:
     tokens = layer_input(subject, 0, 1, 2).shape[2]
     needed = np.zeros((2, 2, tokens), bool)
     needed[:, 1] = True
-    return bool(unmoved(subject, "space_layer", [Part("x", (1, 0)), Part("x", (1, tokens - 1))], 2, needed).any())
+    return bool(
+        missing_token_influences(
+            subject, "space_layer", [Segment("x", (1, 0)), Segment("x", (1, tokens - 1))], 2, needed
+        ).any()
+    )
 
 
 @signature("space_layer")

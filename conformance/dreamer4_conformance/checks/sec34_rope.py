@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.attention_case import WIDTHS, refused
+from dreamer4_conformance.instruments.attention_case import WIDTHS, is_not_implemented
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -58,7 +58,7 @@ def _turned(subject: Subject, seed: int, shift: int) -> _Turned | None:
     try:
         return _Turned(subject, seed, shift)
     except OperationFailed as failed:
-        if refused(failed) or (shift >= COVERED and failed.__cause__ is not None):
+        if is_not_implemented(failed) or (shift >= COVERED and failed.__cause__ is not None):
             return None
         raise
 
@@ -92,7 +92,7 @@ def check_scores_depend_on_the_difference_of_positions_alone(subject: Subject, t
         bound = _same_at_same_distance(subject, trial, near, near)
         spread = np.ptp(near.scores, axis=(1, 2)) / near.sizes
         sentence = f"the score is the same at every distance up to {near.distance.max()}"
-        trial.require((spread > bound).any(), sentence, call=near.call, got=near.scores.tolist())
+        trial.fail_unless((spread > bound).any(), sentence, call=near.call, got=near.scores.tolist())
         if far is not None:
             _same_at_same_distance(subject, trial, near, far)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import Part, influences
+from dreamer4_conformance.instruments.black_box import Segment, influences
 from dreamer4_conformance.instruments.layers import (
-    COARSE,
-    UNBOUNDED,
+    COARSE_EPS,
+    FRAMES_WITHOUT_WINDOW,
+    cross_token_response,
     frames_past_the_window,
-    heeds,
     layer_input,
     layer_output,
 )
@@ -34,12 +34,12 @@ def seen_frames(subject: Subject, time: int) -> np.ndarray:
     return np.asarray((later >= 0) & (later < (subject.window or time)))
 
 
-def whole_frames(*frames: int) -> list[Part]:
+def whole_frames(*frames: int) -> list[Segment]:
     """Each of them, replaced in a row of its own."""
-    return [Part("x", (frame,)) for frame in frames]
+    return [Segment("x", (frame,)) for frame in frames]
 
 
-def _fail_unless_frames_move(subject: Subject, trial: Trial, parts: list[Part], time: int) -> None:
+def _fail_unless_frames_move(subject: Subject, trial: Trial, parts: list[Segment], time: int) -> None:
     """Every frame inside the window of a part moves with it, at every place. A frame's own is not asked for: the residual moves it."""
     tokens = layer_input(subject, 0, 1, 1).shape[2]
     needed = seen_frames(subject, time)[[part.index[0] for part in parts]]
@@ -55,9 +55,9 @@ def check_time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject,
     def holds(seed: int, rows: int, time: int) -> None:
         parts = whole_frames(*((seed + row) % time for row in range(rows)))
         for found in influences(subject, "time_layer", parts, seed=seed, time=time):
-            frame, earlier = found.part.index[0], np.flatnonzero(found.frames("x")[: found.part.index[0]])
-            sentence = f"frame {earlier[:1].sum()} of time_layer's output changes with {found.part}, which is later"
-            trial.require(
+            frame, earlier = found.segment.index[0], np.flatnonzero(found.frames("x")[: found.segment.index[0]])
+            sentence = f"frame {earlier[:1].sum()} of time_layer's output changes with {found.segment}, which is later"
+            trial.fail_unless(
                 not len(earlier), sentence, call=f"time_layer(x of {rows}x{time} (B, T, S, D)), frame {frame} replaced"
             )
 
@@ -73,11 +73,11 @@ def check_time_layers_see_the_context_and_nothing_before(subject: Subject, trial
     parts = whole_frames(0, 1, 2)
     for seed in range(4):
         for found in influences(subject, "time_layer", parts, seed=seed, time=time):
-            frame = found.part.index[0]
+            frame = found.segment.index[0]
             late = np.flatnonzero(found.frames("x") & ~seen_frames(subject, time)[frame] & (np.arange(time) > frame))
             other = late[0] if len(late) else frame
-            sentence = f"frame {other} of time_layer's output changes with {found.part}, {other - frame} frames back; it sees {counted}"
-            trial.require(not len(late), sentence, call=f"time_layer(x) of {time} frames")
+            sentence = f"frame {other} of time_layer's output changes with {found.segment}, {other - frame} frames back; it sees {counted}"
+            trial.fail_unless(not len(late), sentence, call=f"time_layer(x) of {time} frames")
     _fail_unless_frames_move(subject, trial, parts, time)
 
 
@@ -106,10 +106,12 @@ def check_a_frame_sees_itself(subject: Subject, trial: Trial) -> None:
     repeated, other = copies_told_apart(subject, 0)
     if not other > 4 * DIFFERENT * subject.eps:
         trial.inconclusive("time_layer mixes too little to see whether a frame sees itself")
-    if repeated <= DIFFERENT * subject.eps and subject.eps > COARSE:
+    if repeated <= DIFFERENT * subject.eps and subject.eps > COARSE_EPS:
         trial.inconclusive(f"whether a frame sees itself is lost in the rounding of {subject.adapter.dtype}")
     sentence = "the output is the same after frames (A, B) and (A, A, B): frame B is hidden from itself"
-    trial.require(repeated > DIFFERENT * subject.eps, sentence, call="time_layer(x) at the last frame", got=repeated)
+    trial.fail_unless(
+        repeated > DIFFERENT * subject.eps, sentence, call="time_layer(x) at the last frame", got=repeated
+    )
 
 
 # Positions
@@ -166,12 +168,12 @@ def _fail_unless_equal(
 
 def _fail_unless_different(subject: Subject, trial: Trial, operation: str, difference: float, sentence: str) -> None:
     """Deviation unless a relative difference is more than rounding; inconclusive where nothing is mixed or rounding hides it."""
-    _, content, output = heeds(subject, operation, 0)
+    _, content, output = cross_token_response(subject, operation, 0)
     if not content > 4 * DIFFERENT * subject.eps * output:
         trial.inconclusive(f"{operation} mixes too little to see whether positions matter")
-    if difference <= DIFFERENT * subject.eps and subject.eps > COARSE:
+    if difference <= DIFFERENT * subject.eps and subject.eps > COARSE_EPS:
         trial.inconclusive(f"whether positions matter is lost in the rounding of {subject.adapter.dtype}")
-    trial.require(difference > DIFFERENT * subject.eps, sentence, call=f"{operation}(x)", got=difference)
+    trial.fail_unless(difference > DIFFERENT * subject.eps, sentence, call=f"{operation}(x)", got=difference)
 
 
 def shift(subject: Subject, seed: int, before: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
@@ -229,7 +231,7 @@ def check_space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial)
 def edges(subject: Subject) -> np.ndarray:
     """Whether a later frame is seen, and those C − 1, C and C + 1 back, as the adapter counts C; without a window, whether all are."""
     frames = subject.adapter.context_frames
-    time = UNBOUNDED if frames is None else max(3, frames + 2)
+    time = FRAMES_WITHOUT_WINDOW if frames is None else max(3, frames + 2)
     first, third = (one.frames("x") for one in influences(subject, "time_layer", whole_frames(0, 2), seed=0, time=time))
     far = (first[-1], False, False) if frames is None else first[frames - 1 : frames + 2]
     return np.array([third[:2].any(), *far], float)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.instruments.tokenizer import BOTTLENECK, DYNAMICS_SHAPE, MULTIPLES, grid, labelled_latents
+from dreamer4_conformance.instruments.tokenizer import (
+    BOTTLENECK,
+    DYNAMICS_SHAPE,
+    FRAME_MULTIPLES,
+    frame_grid,
+    labelled_latents,
+)
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.sec31_tokenizer import patch_grid, regroup
@@ -18,12 +24,14 @@ SIZES = {(360, 640): "360×640 padded to 384×640", (384, 640): "384×640", (256
 def check_frames_are_padded_to_whole_patches(subject: Subject, trial: Trial) -> None:
     """Exact, for the two sizes of the paper."""
     for (height, width), name in SIZES.items():
-        (rows, columns), expected = grid(subject, height, width), patch_grid(height, width)
+        (rows, columns), expected = frame_grid(subject, height, width), patch_grid(height, width)
         sentence = (
             f"a frame of {name} makes {rows}×{columns} patches; of 16×16 pixels it makes {expected[0]}×{expected[1]}"
         )
         call = f"patch_grid({height}, {width})"
-        trial.require((rows, columns) == expected, sentence, call=call, got=[rows, columns], expected=list(expected))
+        trial.fail_unless(
+            (rows, columns) == expected, sentence, call=call, got=[rows, columns], expected=list(expected)
+        )
 
 
 @check("tok.shapes", needs=("regroup",))
@@ -33,13 +41,13 @@ def check_neighbouring_tokens_go_side_by_side(subject: Subject, trial: Trial) ->
     got, call = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS_SHAPE)), "regroup(labelled_latents())"
     pairs = bool((got == regroup(z)).all())
     if subject.readings["A36"] == "pairs":
-        trial.require(pairs, _what_went_where(z, got), call=call)
+        trial.fail_unless(pairs, _what_went_where(z, got), call=call)
         return
-    trial.require(not pairs, "consecutive tokens go side by side; declared is A36 = other", call=call)
+    trial.fail_unless(not pairs, "consecutive tokens go side by side; declared is A36 = other", call=call)
     kept = bool((np.sort(got.reshape(4, -1)) == np.sort(z.reshape(4, -1))).all())
-    trial.require(kept, "the numbers of a frame are not those of the bottleneck in another order", call=call)
-    same = bool((got / MULTIPLES == got[0, 0]).all())
-    trial.require(same, "frames are not all put in the same order", call=call)
+    trial.fail_unless(kept, "the numbers of a frame are not those of the bottleneck in another order", call=call)
+    same = bool((got / FRAME_MULTIPLES == got[0, 0]).all())
+    trial.fail_unless(same, "frames are not all put in the same order", call=call)
 
 
 def _what_went_where(z: np.ndarray, got: np.ndarray) -> str:
@@ -52,7 +60,8 @@ def _what_went_where(z: np.ndarray, got: np.ndarray) -> str:
 @signature("patch_grid")
 def signature_grids_of_the_papers_frames(subject: Subject) -> np.ndarray:
     """In tens of patches."""
-    return np.concatenate([attempt(lambda size=size: np.array(grid(subject, *size)) / 10, 2) for size in SIZES])  # type: ignore[misc]
+    rows_and_columns = (attempt(lambda size=size: np.array(frame_grid(subject, *size)) / 10, 2) for size in SIZES)  # type: ignore[misc]
+    return np.concatenate(list(rows_and_columns))
 
 
 @signature("regroup")

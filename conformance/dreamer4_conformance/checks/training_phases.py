@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
-from dreamer4_conformance.instruments.training import DATA, RELEVANT, losses, reached
+from dreamer4_conformance.instruments.training import DATA, RELEVANT, agent_losses, components_with_gradient
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.algorithm1_training import FROZEN, TRAINED, Phase
@@ -30,13 +30,13 @@ def _fail_unless_gradient(
     """Every part gets one, in one step or another. A part that is left out is not judged."""
     seen: dict[str, bool] = {}
     for seed in range(SEEDS):
-        found, call = reached(subject, phase, seed, terms)
+        found, call = components_with_gradient(subject, phase, seed, terms)
         seen = {part: there or seen.get(part, False) for part, there in found.items()}
         if all(seen.get(part, True) for part in parts):
             break
     of = f"the term {terms[0]!r} of {phase!r} training" if terms else f"{phase!r} training"
     for part in parts:
-        trial.require(
+        trial.fail_unless(
             seen.get(part, True), f"no gradient of {of} reaches the part {part!r}, which it trains", call=call
         )
     _judged(trial, phase, parts, seen)
@@ -45,9 +45,9 @@ def _fail_unless_gradient(
 def _fail_unless_no_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str]) -> None:
     """None of the parts gets one. A part that is left out is not judged."""
     for seed in range(SEEDS):
-        found, call = reached(subject, phase, seed)
+        found, call = components_with_gradient(subject, phase, seed)
         for part in (part for part in parts if part in found):
-            trial.require(not found[part], f"a gradient of {phase!r} training reaches the part {part!r}", call=call)
+            trial.fail_unless(not found[part], f"a gradient of {phase!r} training reaches the part {part!r}", call=call)
     _judged(trial, phase, parts, found)
 
 
@@ -61,7 +61,7 @@ def _judged(trial: Trial, phase: Phase, parts: Sequence[str], found: Mapping[str
 def check_dynamics_training_sends_no_gradient_to_the_tokenizer(subject: Subject, trial: Trial) -> None:
     """Exact."""
     _fail_unless_no_gradient(subject, trial, "dynamics", FROZEN["dynamics"])
-    found, _ = reached(subject, "dynamics", 0)
+    found, _ = components_with_gradient(subject, "dynamics", 0)
     if not any(found.values()):
         trial.inconclusive("dynamics training sends a gradient nowhere: whether the tokenizer is frozen cannot be seen")
 
@@ -69,7 +69,7 @@ def check_dynamics_training_sends_no_gradient_to_the_tokenizer(subject: Subject,
 @check("train.freeze", needs=("training_gradients",))
 def check_imagination_sends_no_gradient_beyond_the_two_heads(subject: Subject, trial: Trial) -> None:
     """Exact, for every part that is named, whatever its name."""
-    found, _ = reached(subject, "imagine", 0)
+    found, _ = components_with_gradient(subject, "imagine", 0)
     others = [part for part in found if part not in TRAINED["imagine"]]
     _fail_unless_no_gradient(subject, trial, "imagine", list(dict.fromkeys([*FROZEN["imagine"], *others])))
 
@@ -103,7 +103,7 @@ def _term(trial: Trial, found: Mapping[str, float], name: str) -> float:
 @check("train.agent-finetune", needs=("agent_losses",))
 def check_heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
     """On the same sequences the terms of Eq. (9) change with the noise: exact, in one of a few steps."""
-    found, call = zip(*(losses(subject, seed, DATA) for seed in range(SEEDS)), strict=True)
+    found, call = zip(*(agent_losses(subject, seed, DATA) for seed in range(SEEDS)), strict=True)
     if len({_term(trial, each, "dynamics") for each in found}) == 1:
         trial.inconclusive(
             "agent_losses: 'dynamics' is the same at every seed, which the step's noise seems not to follow"
@@ -111,7 +111,7 @@ def check_heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
     for name in ("policy", "reward"):
         values = [_term(trial, each, name) for each in found if name in found[0] or name == "policy"]
         sentence = f"the term {name!r} is the same whatever noise is drawn: the heads read clean inputs"
-        trial.require(not values or len(set(values)) > 1, sentence, call=call[0], got=values)
+        trial.fail_unless(not values or len(set(values)) > 1, sentence, call=call[0], got=values)
 
 
 @check("train.data-mixture", needs=("agent_losses",))
@@ -130,15 +130,15 @@ def _learns_from(subject: Subject, trial: Trial, name: str, *, own: bool) -> Non
     """A term changes with the sequences that are relevant or not, as `own` says, and with no others."""
     kinds = {True: "relevant", False: "uniform"}
     for seed in range(SEEDS):
-        before, _ = losses(subject, seed, DATA)
-        others, call = losses(subject, seed, replaced(not own, seed))
+        before, _ = agent_losses(subject, seed, DATA)
+        others, call = agent_losses(subject, seed, replaced(not own, seed))
         got, kept = _term(trial, others, name), _term(trial, before, name)
         what = f"the term {name!r}, after the {kinds[not own]} sequences were replaced,"
         trial.compare(what, got, kept, terms=abs(kept), k=SAME, eps=max(subject.eps, EPS["float32"]), call=call)
-        mine, call = losses(subject, seed, replaced(own, seed))
+        mine, call = agent_losses(subject, seed, replaced(own, seed))
         if _term(trial, mine, name) != kept:
             return
-    trial.require(False, f"the term {name!r} does not change with the {kinds[own]} sequences", call=call)
+    trial.fail_unless(False, f"the term {name!r} does not change with the {kinds[own]} sequences", call=call)
 
 
 def replaced(kind: bool, seed: int) -> list[int]:
@@ -155,7 +155,7 @@ def signature_parts_with_a_gradient(subject: Subject) -> np.ndarray:
     parts = ("tokenizer", "transformer", "policy", "reward", "value", "prior")
 
     def probe(phase: Phase, terms: Sequence[str] | None = None) -> list[float]:
-        found, _ = reached(subject, phase, 0, terms)
+        found, _ = components_with_gradient(subject, phase, 0, terms)
         return [float(found.get(part, -1)) for part in parts]
 
     calls: list[tuple[Phase, Sequence[str] | None]] = [("dynamics", None), ("agent", None), ("imagine", None)]
@@ -171,7 +171,7 @@ def signature_what_terms_depend_on(subject: Subject) -> np.ndarray:
     """
 
     def changes(seed: int, data: Sequence[int], names: Sequence[str]) -> list[float]:
-        (one, _), (other, _) = losses(subject, 0, DATA), losses(subject, seed, data)
+        (one, _), (other, _) = agent_losses(subject, 0, DATA), agent_losses(subject, seed, data)
         tolerance = SAME * max(subject.eps, EPS["float32"])
         return [
             float(abs(one[name] - other[name]) > tolerance * abs(one[name])) if name in one else -1.0 for name in names

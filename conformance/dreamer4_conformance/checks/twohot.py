@@ -7,7 +7,7 @@ import copy
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.heads import adapters_bins
+from dreamer4_conformance.instruments.heads import adapter_bins
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -36,18 +36,18 @@ def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStra
 @check("twohot.encode", needs=("twohot_bins", "twohot_encode"))
 def check_encoding_is_two_adjacent_shares(subject: Subject, trial: Trial) -> None:
     """Up to rounding: a weight is a difference over a bin's width, good to 2 K eps where the bins are symlogs."""
-    bins = adapters_bins(subject)
+    bins = adapter_bins(subject)
     slack = min(2 * len(bins) * subject.eps, 1 / 16)
 
     def holds(x: np.ndarray) -> None:
         p = subject.compute("twohot_encode", x, shape=(len(x), len(bins)))
         call = f"twohot_encode({x.tolist()})"
         least, total, beside = p.min(1), p.sum(1), (p[:, :-1] + p[:, 1:]).max(1)
-        trial.require(np.all(least >= -slack), "no share may be negative", call=call, got=least.tolist())
+        trial.fail_unless(np.all(least >= -slack), "no share may be negative", call=call, got=least.tolist())
         together = np.all(np.abs(total - 1) <= slack)
-        trial.require(together, "the shares must add up to 1", call=call, got=total.tolist())
+        trial.fail_unless(together, "the shares must add up to 1", call=call, got=total.tolist())
         sentence = "two adjacent bins must hold everything"
-        trial.require(np.all(beside >= 1 - 2 * slack), sentence, call=call, got=beside.tolist())
+        trial.fail_unless(np.all(beside >= 1 - 2 * slack), sentence, call=call, got=beside.tolist())
 
     trial.for_all(values(subject, bins, beyond=True), body=holds)
 
@@ -60,7 +60,7 @@ def _logits(subject: Subject, p: np.ndarray) -> np.ndarray:
 @check("twohot.round-trip", needs=("twohot_bins", "twohot_encode", "twohot_decode"))
 def check_decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
     """Terms: the two bins beside x, each rounded; in symlog space the range of symlogs, by the slope 1 + |x|."""
-    bins = adapters_bins(subject)
+    bins = adapter_bins(subject)
 
     def holds(x: np.ndarray) -> None:
         p = np.maximum(subject.compute("twohot_encode", x, shape=(len(x), len(bins))), 0.0)
@@ -94,7 +94,7 @@ def _mixtures(draw: st.DrawFn, bins: np.ndarray) -> np.ndarray:
 @check("twohot.mean", needs=("twohot_bins", "twohot_decode"))
 def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
     """Terms: Σ p |b| (1 + |ln p|), because a logit is rounded before it is an exponent; in symlog space as above."""
-    bins, space = adapters_bins(subject), subject.readings["A23"]
+    bins, space = adapter_bins(subject), subject.readings["A23"]
 
     def holds(mixture: np.ndarray) -> None:
         logits = _logits(subject, mixture)
@@ -116,7 +116,7 @@ def check_uniform_logits_decode_to_zero(subject: Subject, trial: Trial) -> None:
     """In float64, against the mean size of the bins: between bins of 5e8 single precision would hide the centre."""
     double = _in_float64(subject, trial)
     try:
-        bins = adapters_bins(double)
+        bins = adapter_bins(double)
         got = [double.compute("twohot_decode", np.full((1, len(bins)), c), shape=(1,)) for c in (0.0, 1.0, -3.0)]
     except OperationFailed as failed:
         trial.inconclusive(f"decided in float64, which the adapter does not take: {failed.message}")
@@ -152,7 +152,7 @@ PROBES = np.array([-50.0, -3.0, 0.0, 0.4, 7.0, 200.0])
 @signature("twohot_encode")
 def signature_mean_of_the_encodings(subject: Subject) -> np.ndarray:
     """How far the means of raw values and of symlogs are off, a hundredfold; the largest shares, at the edge too."""
-    bins = adapters_bins(subject)
+    bins = adapter_bins(subject)
 
     def probe() -> np.ndarray:
         p = subject.compute("twohot_encode", np.append(PROBES, 2 * bins[-1]), shape=(len(PROBES) + 1, len(bins)))
@@ -165,7 +165,7 @@ def signature_mean_of_the_encodings(subject: Subject) -> np.ndarray:
 @signature("twohot_decode")
 def signature_decoded_mixtures(subject: Subject) -> np.ndarray:
     """Symlogs of decoded encodings, of a mixture of far values, and of uniform logits relative to the last bin."""
-    bins = adapters_bins(subject)
+    bins = adapter_bins(subject)
     p = twohot_encode(PROBES, bins)
     far = twohot_encode(symexp(np.array([-2.0, 5.0])), bins).mean(0, keepdims=True)
 

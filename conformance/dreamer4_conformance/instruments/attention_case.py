@@ -23,13 +23,13 @@ HEADS = ((1, 1), (2, 1), (3, 3), (4, 2), (6, 2), (6, 3))
 """Query and key/value heads."""
 WIDTHS = (8, 16, 24)
 CAPS = (2.0, 6.0, 50.0)
-"""Exact in every dtype, and so small that the logits of `drawn` reach them."""
+"""Exact in every dtype, and so small that the logits of `draw_attention_case` reach them."""
 STRENGTHS = (1.0, 3.0, 9.0)
 """Sizes of the queries: with the last most rows have one key that wins."""
 
 
 @dataclass(frozen=True)
-class Attending:
+class AttentionCase:
     """Arguments of `attention`: q (B, L, Hq, D), k, v (B, L, Hkv, D), and the options."""
 
     q: np.ndarray
@@ -139,9 +139,9 @@ class Attending:
         return np.asarray(x.reshape(batch, length, heads, -1, width).sum(3))
 
 
-def drawn(
+def draw_attention_case(
     subject: Subject, seed: int, batch: int, length: int, heads: tuple[int, int], width: int, strength: float = 1.0
-) -> Attending:
+) -> AttentionCase:
     """Inputs from `seed`: tokens of log-normal size, and a quarter of the queries so small that their logits hardly differ."""
     rng = np.random.default_rng(seed)
     q, k, v = (rng.standard_normal((batch, length, count, width)) for count in (heads[0], heads[1], heads[1]))
@@ -149,7 +149,7 @@ def drawn(
     k = k * np.exp(rng.standard_normal((batch, length, 1, 1)) / 2)
     q[rng.random(q.shape[:2]) < 1 / 4] *= 1e-3
     call = f"attention_case.drawn(subject, {seed}, {batch}, {length}, {heads}, {width}, {strength})"
-    return Attending(subject.round(q), subject.round(k), subject.round(v), drawn_by=call)
+    return AttentionCase(subject.round(q), subject.round(k), subject.round(v), drawn_by=call)
 
 
 def backends(subject: Subject) -> tuple[str | None, ...]:
@@ -157,35 +157,35 @@ def backends(subject: Subject) -> tuple[str | None, ...]:
     return tuple(subject.adapter.backends) or (None,)
 
 
-def _keywords(given: Attending, backend: str | None) -> dict[str, Any]:
+def _keywords(given: AttentionCase, backend: str | None) -> dict[str, Any]:
     return {**given.options, **({} if backend is None else {"backend": backend})}
 
 
-def refused(failed: OperationFailed) -> bool:
+def is_not_implemented(failed: OperationFailed) -> bool:
     """Whether the operation said with NotImplementedError that the call is outside of its contract."""
     return isinstance(failed.__cause__, NotImplementedError)
 
 
-def attend(subject: Subject, given: Attending, backend: str | None) -> np.ndarray | None:
+def attention_output(subject: Subject, given: AttentionCase, backend: str | None) -> np.ndarray | None:
     """What the operation returned; None where the backend refuses the call with NotImplementedError."""
     try:
         return subject.compute("attention", given.q, given.k, given.v, **_keywords(given, backend), shape=given.q.shape)
     except OperationFailed as failed:
-        if refused(failed):
+        if is_not_implemented(failed):
             return None
         raise OperationFailed(failed.message, call=given.call(backend)) from failed
 
 
-def everywhere(subject: Subject, given: Attending) -> Iterator[tuple[str | None, np.ndarray]]:
+def outputs_by_backend(subject: Subject, given: AttentionCase) -> Iterator[tuple[str | None, np.ndarray]]:
     """Every backend that covers the call, with what it returned."""
     for backend in backends(subject):
-        got = attend(subject, given, backend)
+        got = attention_output(subject, given, backend)
         if got is not None:
             yield backend, got
 
 
-def gradients(
-    subject: Subject, given: Attending, weight: np.ndarray, backend: str | None
+def backend_gradients(
+    subject: Subject, given: AttentionCase, weight: np.ndarray, backend: str | None
 ) -> tuple[np.ndarray, ...] | None:
     """dq, dk, dv of the mean of weight · output; None where the backend has no gradients.
 
@@ -204,7 +204,7 @@ def gradients(
     except (NotProvided, NotImplementedError):
         return None
     except OperationFailed as failed:
-        if refused(failed):
+        if is_not_implemented(failed):
             return None
         raise
     except RuntimeError as error:

@@ -16,11 +16,11 @@ import numpy as np
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
-ROWS = 16
+SEGMENTS_PER_RUN = 16
 """Parts that are replaced in one run, so that a large model stays within bounds."""
-SEARCHED = 12
+DONOR_EXAMPLES = 12
 """Examples that are searched for another value of a part."""
-EXAMPLES = 6
+INFLUENCE_EXAMPLES = 6
 """Examples in which an influence is looked for that has to be there."""
 
 REPEATS = 4
@@ -43,10 +43,10 @@ BLACK_BOXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Segment:
     """A part of the input: `path` into the example ("z", "actions.keys", "actions" for all of them), `index` behind the batch axis, () for all of it.
 
-    >>> print(Part("z", (2, 1)), Part("actions.0", (3,)), Part("task"))
+    >>> print(Segment("z", (2, 1)), Segment("actions.0", (3,)), Segment("task"))
     z[2, 1] actions.0[3] task
     """
 
@@ -62,7 +62,7 @@ class Part:
 class Influence:
     """What moved when `part` was replaced: output → bool array of that output's shape, without the batch axis."""
 
-    part: Part
+    segment: Segment
     moved: Mapping[str, np.ndarray]
 
     def frames(self, output: str) -> np.ndarray:
@@ -70,15 +70,15 @@ class Influence:
         moved = self.moved[output]
         return np.asarray(moved.reshape(len(moved), -1).any(1))
 
-    def or_in(self, other: Influence) -> Influence:
+    def union(self, other: Influence) -> Influence:
         """What moved here or there."""
-        return Influence(self.part, {name: moved | other.moved[name] for name, moved in self.moved.items()})
+        return Influence(self.segment, {name: moved | other.moved[name] for name, moved in self.moved.items()})
 
 
 # The black box and its inputs
 
 
-def arguments(subject: Subject, operation: str, seed: int, batch: int, time: int) -> dict[str, Tree]:
+def example_inputs(subject: Subject, operation: str, seed: int, batch: int, time: int) -> dict[str, Tree]:
     """The adapter's example, in NumPy, as far as the operation takes it; all clips are labelled where there are actions.
 
     `task` and `actions` are None where they are left out.
@@ -108,24 +108,24 @@ def _numpy(subject: Subject, name: str, tree: Tree) -> Tree:
     return None if tree is None else subject.read(name, tree)
 
 
-def native(subject: Subject, tree: Tree) -> Tree:
+def native_tree(subject: Subject, tree: Tree) -> Tree:
     """The tree in arrays of the adapter's framework."""
-    return mapped(subject.native, tree)
+    return map_leaves(subject.native, tree)
 
 
-def run(subject: Subject, operation: str, given: Mapping[str, Tree]) -> dict[str, np.ndarray]:
+def run_black_box(subject: Subject, operation: str, given: Mapping[str, Tree]) -> dict[str, np.ndarray]:
     """The outputs of a black box by name, (B, …); those that it leaves None are left out."""
     names, outputs = BLACK_BOXES[operation]
-    returned = subject.call(operation, *(native(subject, given[name]) for name in names), seeded=0)
+    returned = subject.call(operation, *(native_tree(subject, given[name]) for name in names), seeded=0)
     values = returned if len(outputs) > 1 else (returned,)
     if not isinstance(values, tuple | list) or len(values) != len(outputs):
         raise OperationFailed(
             f"{operation} returned {type(returned).__name__}; it needs a tuple ({', '.join(outputs)})"
         )
-    return read(subject, operation, dict(zip(outputs, values, strict=True)), len(given[names[0]]))
+    return read_outputs(subject, operation, dict(zip(outputs, values, strict=True)), len(given[names[0]]))
 
 
-def read(subject: Subject, operation: str, values: Mapping[str, Any], batch: int) -> dict[str, np.ndarray]:
+def read_outputs(subject: Subject, operation: str, values: Mapping[str, Any], batch: int) -> dict[str, np.ndarray]:
     """Outputs in NumPy, those of several that are None left out. OperationFailed where the first two axes cannot be batch and time."""
     found = {
         name: subject.read(f"{operation}: {name}", x) for name, x in values.items() if x is not None or len(values) == 1
@@ -152,41 +152,43 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
 
 def varies(subject: Subject, operation: str, name: str, batch: int, time: int) -> bool:
     """Whether an input differs between examples; not where it is left out, or holds nothing."""
-    trees = [arguments(subject, operation, 1009 * seed, batch, time)[name] for seed in range(EXAMPLES + 1)]
+    trees = [
+        example_inputs(subject, operation, 1009 * seed, batch, time)[name] for seed in range(INFLUENCE_EXAMPLES + 1)
+    ]
     first, *others = (dict(leaves(tree)) for tree in trees)
     return any(path not in other or not np.array_equal(x, other[path]) for other in others for path, x in first.items())
 
 
-def mapped(function: Callable[[np.ndarray], np.ndarray], tree: Tree) -> Tree:
+def map_leaves(function: Callable[[np.ndarray], np.ndarray], tree: Tree) -> Tree:
     """The tree with the function applied to each of its arrays."""
     if isinstance(tree, Mapping):
-        return {key: mapped(function, value) for key, value in tree.items()}
+        return {key: map_leaves(function, value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [mapped(function, value) for value in tree]
+        return [map_leaves(function, value) for value in tree]
     return None if tree is None else function(tree)
 
 
-def components(given: Mapping[str, Tree]) -> list[Part]:
+def action_components(given: Mapping[str, Tree]) -> list[Segment]:
     """Every action component: an array of a dict or list, or one channel of a single array (B, T, A)."""
     actions = given["actions"]
     if isinstance(actions, np.ndarray) and actions.ndim == 3:
-        return [Part("actions", (slice(None), channel)) for channel in range(actions.shape[2])]
-    return [Part(path) for path, _ in leaves(actions, "actions")]
+        return [Segment("actions", (slice(None), channel)) for channel in range(actions.shape[2])]
+    return [Segment(path) for path, _ in leaves(actions, "actions")]
 
 
-def at_frame(component: Part, frame: int) -> Part:
+def at_frame(component: Segment, frame: int) -> Segment:
     """One frame of an action component.
 
-    >>> print(at_frame(Part("actions", (slice(None), 1)), 2), at_frame(Part("actions.keys"), 0))
+    >>> print(at_frame(Segment("actions", (slice(None), 1)), 2), at_frame(Segment("actions.keys"), 0))
     actions[2, 1] actions.keys[0]
     """
-    return Part(component.path, (frame, *component.index[1:]))
+    return Segment(component.path, (frame, *component.index[1:]))
 
 
-def a_few(count: int) -> list[int]:
+def spread_positions(count: int) -> list[int]:
     """At most four of `count` places, the first and the last among them.
 
-    >>> a_few(3), a_few(256)
+    >>> spread_positions(3), spread_positions(256)
     ([0, 1, 2], [0, 85, 170, 255])
     """
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, 4))})
@@ -198,7 +200,7 @@ def a_few(count: int) -> list[int]:
 def influences(
     subject: Subject,
     operation: str,
-    parts: Sequence[Part],
+    parts: Sequence[Segment],
     *,
     seed: int,
     time: int,
@@ -209,26 +211,28 @@ def influences(
     `given` replaces inputs of the example before anything else, for all rows alike: arrays without the batch axis.
     """
     found: list[Influence] = []
-    for first in range(0, len(parts), ROWS):
-        found.extend(_influences(subject, operation, parts[first : first + ROWS], seed + first, time, given or {}))
+    for first in range(0, len(parts), SEGMENTS_PER_RUN):
+        found.extend(
+            _influences(subject, operation, parts[first : first + SEGMENTS_PER_RUN], seed + first, time, given or {})
+        )
     return found
 
 
-def together(
+def combined_influences(
     subject: Subject,
     operation: str,
-    parts: Sequence[Part],
-    enough: Callable[[Mapping[Part, Influence]], bool],
+    parts: Sequence[Segment],
+    enough: Callable[[Mapping[Segment, Influence]], bool],
     *,
     seed: int,
     time: int,
     given: Mapping[str, Tree] | None = None,
-) -> dict[Part, Influence]:
-    """What each part moves in one example or another: `EXAMPLES` of them, or as many as it takes until that is `enough`."""
-    found: dict[Part, Influence] = {}
-    for example in range(EXAMPLES):
+) -> dict[Segment, Influence]:
+    """What each part moves in one example or another: `INFLUENCE_EXAMPLES` of them, or as many as it takes until that is `enough`."""
+    found: dict[Segment, Influence] = {}
+    for example in range(INFLUENCE_EXAMPLES):
         for each in influences(subject, operation, parts, seed=seed + 7919 * example, time=time, given=given):
-            found[each.part] = each.or_in(found[each.part]) if each.part in found else each
+            found[each.segment] = each.union(found[each.segment]) if each.segment in found else each
         if enough(found):
             break
     if not found:
@@ -237,16 +241,16 @@ def together(
 
 
 def _influences(
-    subject: Subject, operation: str, parts: Sequence[Part], seed: int, time: int, given: Mapping[str, Tree]
+    subject: Subject, operation: str, parts: Sequence[Segment], seed: int, time: int, given: Mapping[str, Tree]
 ) -> list[Influence]:
     batch = len(parts) + 1
-    base = arguments(subject, operation, seed, batch, time)
-    base |= {name: mapped(lambda x: np.repeat(x[None], batch, 0), tree) for name, tree in given.items()}
-    touched = mapped(np.copy, base)
+    base = example_inputs(subject, operation, seed, batch, time)
+    base |= {name: map_leaves(lambda x: np.repeat(x[None], batch, 0), tree) for name, tree in given.items()}
+    touched = map_leaves(np.copy, base)
     replaced = _replace(subject, operation, base, touched, parts, seed, time)
     if not replaced:
         return []
-    before, after = run(subject, operation, base), run(subject, operation, touched)
+    before, after = run_black_box(subject, operation, base), run_black_box(subject, operation, touched)
     moved = {name: _moved(name, x, after.get(name)) for name, x in before.items()}
     if any(each[-1].any() for each in moved.values()):
         undecided_unless_repeatable(subject, operation, base, before)
@@ -270,14 +274,16 @@ def undecided_unless_repeatable(
 ) -> None:
     """Inconclusive where the call does not give what it gave `before`, bit for bit, each of a few times."""
     for _ in range(REPEATS):
-        again = run(subject, operation, given)
+        again = run_black_box(subject, operation, given)
         if any(_moved(name, x, again.get(name)).any() for name, x in before.items()):
             raise Inconclusive(
                 f"{operation} does not give the same twice: whether an input moves an output cannot be seen"
             )
 
 
-def undecided_unless_recurring(found: Mapping[Part, Influence], again: Callable[[], Mapping[Part, Influence]]) -> None:
+def undecided_unless_recurring(
+    found: Mapping[Segment, Influence], again: Callable[[], Mapping[Segment, Influence]]
+) -> None:
     """Inconclusive where an influence that must not be is not seen `again`, in the same examples, each of a few times."""
     for _ in range(REPEATS):
         seen = again()
@@ -293,17 +299,17 @@ def _replace(
     operation: str,
     base: Mapping[str, Tree],
     touched: Mapping[str, Tree],
-    parts: Sequence[Part],
+    parts: Sequence[Segment],
     seed: int,
     time: int,
-) -> list[tuple[int, Part]]:
+) -> list[tuple[int, Segment]]:
     """Row by row, a part becomes what the first other example holds in which it differs; the rows in which there was one."""
     waiting = dict(enumerate(parts))
     rows, targets = dict(leaves(dict(base))), dict(leaves(dict(touched)))
-    for shift in range(1, SEARCHED + 1):
+    for shift in range(1, DONOR_EXAMPLES + 1):
         if not waiting:
             break
-        other = dict(leaves(arguments(subject, operation, seed + 1009 * shift, len(parts) + 1, time)))
+        other = dict(leaves(example_inputs(subject, operation, seed + 1009 * shift, len(parts) + 1, time)))
         for row, part in list(waiting.items()):
             if _exchange(rows, targets, other, row, part):
                 del waiting[row]
@@ -315,14 +321,14 @@ def _exchange(
     targets: Mapping[str, np.ndarray],
     other: Mapping[str, np.ndarray],
     row: int,
-    part: Part,
+    segment: Segment,
 ) -> bool:
     """Whether some row of the other example differs in the part, which is then that row's."""
-    paths = [path for path in rows if path in other and f"{path}.".startswith(f"{part.path}.")]
+    paths = [path for path in rows if path in other and f"{path}.".startswith(f"{segment.path}.")]
     for donor in np.roll(np.arange(len(next(iter(rows.values())))), -row):
-        pairs = {path: (rows[path][(row, *part.index)], other[path][(donor, *part.index)]) for path in paths}
+        pairs = {path: (rows[path][(row, *segment.index)], other[path][(donor, *segment.index)]) for path in paths}
         if any(not np.array_equal(now, new) for now, new in pairs.values()):
             for path, (_, new) in pairs.items():
-                targets[path][(row, *part.index)] = new
+                targets[path][(row, *segment.index)] = new
             return True
     return False

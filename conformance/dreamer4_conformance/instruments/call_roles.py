@@ -20,7 +20,7 @@ those left.
     ...     tau, d = np.array([[tau]]), np.array([[d]])
     ...     return Call(z, tau, d, actions, CONSTANT(z, tau, d, actions))
     >>> calls = [call(z, 0.0, 0.25), call(z + 1, 0.25, 0.25), call(z, 0.0, 0.5)]
-    >>> [roles] = match(calls, z, actions, CONSTANT, d_min=0.25, eps=1e-16)
+    >>> [roles] = match_calls(calls, z, actions, CONSTANT, d_min=0.25, eps=1e-16)
     >>> roles.student.call, roles.first.call, roles.second.call
     (2, 0, 1)
 """
@@ -35,7 +35,7 @@ from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
 
 
 @dataclass(eq=False)
-class Entry:
+class CallRow:
     """One row of one call: z, output (T, S, D); tau, d (T,); actions (T, A); gradient as output, or None."""
 
     call: int
@@ -58,17 +58,17 @@ class Match:
     """A student row with the row b of the data that it belongs to, and its teacher calls where they were found."""
 
     row: int
-    student: Entry
-    first: Entry | None
-    second: Entry | None
+    student: CallRow
+    first: CallRow | None
+    second: CallRow | None
     bootstrap: np.ndarray
     """Timesteps (T,) where d > d_min: there the paper asks for teacher calls."""
 
 
-def entries(calls: list[Call]) -> list[Entry]:
+def call_rows(calls: list[Call]) -> list[CallRow]:
     """Every row of every call, in order."""
     return [
-        Entry(
+        CallRow(
             index,
             call.z[row],
             call.tau[row],
@@ -83,14 +83,14 @@ def entries(calls: list[Call]) -> list[Entry]:
     ]
 
 
-def _same_input(one: Entry, other: Entry, where: np.ndarray, tolerance: float) -> bool:
+def _same_input(one: CallRow, other: CallRow, where: np.ndarray, tolerance: float) -> bool:
     if one.z.shape != other.z.shape or not where.any():
         return False
     gap = np.abs(one.z[where] - other.z[where])
     return bool(np.all(gap <= tolerance * (1 + np.abs(one.z[where]))))
 
 
-def students_with_gradient(rows: list[Entry], expected: int) -> list[Entry]:
+def students_with_gradient(rows: list[CallRow], expected: int) -> list[CallRow]:
     """The rows that carry gradient where there are `expected` of them, else none (rule 1).
 
     As many as the data has rows are all students: coarse actions may make one row look like the teacher of another.
@@ -99,7 +99,7 @@ def students_with_gradient(rows: list[Entry], expected: int) -> list[Entry]:
     return carrying if len(carrying) == expected else []
 
 
-def _students(rows: list[Entry], d_min: float, tolerance: float, expected: int) -> list[Entry]:
+def _students(rows: list[CallRow], d_min: float, tolerance: float, expected: int) -> list[CallRow]:
     """The student's rows by rules 1 to 3."""
     with_gradient = students_with_gradient(rows, expected)
     if with_gradient:
@@ -113,7 +113,7 @@ def _students(rows: list[Entry], d_min: float, tolerance: float, expected: int) 
     half = np.all((d[:, None] == d / 2) | elsewhere, axis=2) & ~elsewhere.all(1)
     moved = np.all((tau[:, None] == tau + d / 2) | elsewhere, axis=2)
 
-    def explains(other: Entry, entry: Entry, has_moved: bool) -> bool:
+    def explains(other: CallRow, entry: CallRow, has_moved: bool) -> bool:
         same_row = entry.actions is not None and other.actions is not None and _same_actions(entry, other)
         return (has_moved and same_row) or _same_input(entry, other, other.d > d_min, tolerance)
 
@@ -125,7 +125,7 @@ def _students(rows: list[Entry], d_min: float, tolerance: float, expected: int) 
     return students if carrying else _apart_from_teachers_at_d_min(students, d_min)
 
 
-def _apart_from_teachers_at_d_min(students: list[Entry], d_min: float) -> list[Entry]:
+def _apart_from_teachers_at_d_min(students: list[CallRow], d_min: float) -> list[CallRow]:
     """Without gradient, and where a row at d_min goes through the teacher too (A4): of equal inputs the first.
 
     A row half a step on is none either.
@@ -135,7 +135,7 @@ def _apart_from_teachers_at_d_min(students: list[Entry], d_min: float) -> list[E
     twice = {i for i, _ in again}
     repeated = [flow[j] for j in sorted({j for _, j in again} - twice)]
 
-    def is_teacher(entry: Entry) -> bool:
+    def is_teacher(entry: CallRow) -> bool:
         if any(entry is flow[i] for i in twice):
             return True
         return any(one is not entry and one.actions is not None and _same_actions(one, entry) for one in repeated)
@@ -143,16 +143,16 @@ def _apart_from_teachers_at_d_min(students: list[Entry], d_min: float) -> list[E
     return [entry for entry in students if not (any(entry is one for one in flow) and is_teacher(entry))]
 
 
-def _same_call(one: Entry, other: Entry, tolerance: float) -> bool:
+def _same_call(one: CallRow, other: CallRow, tolerance: float) -> bool:
     same_labels = np.array_equal(one.tau, other.tau) and np.array_equal(one.d, other.d)
     return same_labels and _same_input(one, other, np.ones_like(one.d, bool), tolerance)
 
 
-def _same_actions(one: Entry, other: Entry) -> bool:
+def _same_actions(one: CallRow, other: CallRow) -> bool:
     return one.actions is None or other.actions is None or np.array_equal(one.actions, other.actions)
 
 
-def _row(entry: Entry, z1: np.ndarray, actions: np.ndarray, position: int | None) -> int | None:
+def _row(entry: CallRow, z1: np.ndarray, actions: np.ndarray, position: int | None) -> int | None:
     """Row b of the data: by its actions, else by how likely the noise is that the labels imply. None where two rows explain it."""
     if entry.actions is not None and entry.actions.shape == actions.shape[1:]:
         equal = np.flatnonzero(np.all(np.abs(entry.actions - actions) <= 1e-2 * (1 + np.abs(actions)), axis=(1, 2)))
@@ -168,7 +168,7 @@ def _row(entry: Entry, z1: np.ndarray, actions: np.ndarray, position: int | None
     return best if np.sort(surprise)[1] > surprise[best] + 30 else None
 
 
-def match(
+def match_calls(
     calls: list[Call],
     z1: np.ndarray,
     actions: np.ndarray,
@@ -181,7 +181,7 @@ def match(
 
     z1 (B, T, S, D), actions (B, T, A), as handed to the loss.
     """
-    rows = [entry for entry in entries(calls) if entry.z.shape == z1.shape[1:]]
+    rows = [entry for entry in call_rows(calls) if entry.z.shape == z1.shape[1:]]
     tolerance = 4 * eps
     students = _students(rows, d_min, tolerance, len(z1))
     if len(students) == 0:
@@ -203,16 +203,18 @@ def match(
 
 def students_per_row(
     calls: list[Call], z1: np.ndarray, actions: np.ndarray, network: AnalyticNetwork, *, d_min: float, eps: float
-) -> list[Entry]:
+) -> list[CallRow]:
     """The student's rows by rules 1 to 4; none where rows of the data cannot be distinguished. Arguments as of `match`."""
-    matches = match(calls, z1, actions, network, d_min=d_min, eps=eps) or []
-    if any(match.student.carries_gradient for match in matches):
-        return [match.student for match in matches]
-    finest_first = sorted(matches, key=lambda match: (match.student.d.sum(), -match.student.tau.sum()))
-    return list({match.row: match.student for match in finest_first}.values())
+    matches = match_calls(calls, z1, actions, network, d_min=d_min, eps=eps) or []
+    if any(match_calls.student.carries_gradient for match_calls in matches):
+        return [match_calls.student for match_calls in matches]
+    finest_first = sorted(
+        matches, key=lambda match_calls: (match_calls.student.d.sum(), -match_calls.student.tau.sum())
+    )
+    return list({match_calls.row: match_calls.student for match_calls in finest_first}.values())
 
 
-def _first_teacher(student: Entry, left: list[Entry], bootstrap: np.ndarray, tolerance: float) -> Entry | None:
+def _first_teacher(student: CallRow, left: list[CallRow], bootstrap: np.ndarray, tolerance: float) -> CallRow | None:
     """Of the rows with the student's own input where d > d_min the nearest; one labelled d/2 before any other.
 
     A call beyond the paper's three, made to log something, has that input as well.
@@ -231,7 +233,7 @@ def _first_teacher(student: Entry, left: list[Entry], bootstrap: np.ndarray, tol
     return left[min(alike, key=order)] if alike else None
 
 
-def _second_input(network: AnalyticNetwork, student: Entry) -> np.ndarray:
+def _second_input(network: AnalyticNetwork, student: CallRow) -> np.ndarray:
     """z' = z̃ + b' d/2 at whatever labels were used, on the grid or not."""
     given = None if student.actions is None else student.actions[None]
     z1_hat = network(student.z[None], student.tau[None], student.d[None] / 2, given)[0]
@@ -239,7 +241,7 @@ def _second_input(network: AnalyticNetwork, student: Entry) -> np.ndarray:
     return np.asarray(student.z + (z1_hat - student.z) / remaining * student.d[:, None, None] / 2)
 
 
-def _assign_second(matches: list[Match], left: list[Entry], network: AnalyticNetwork) -> None:
+def _assign_second(matches: list[Match], left: list[CallRow], network: AnalyticNetwork) -> None:
     """Gives every student with bootstrap timesteps the nearest of the rows left; the nearest pairs first."""
     if not left:
         return

@@ -30,7 +30,7 @@ class Expectation:
     magnitude: np.ndarray
     weight: np.ndarray
     share: np.ndarray
-    gradient_seen: np.ndarray | None
+    observed_gradient: np.ndarray | None
     norm: str
 
     def _norm(self, values: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
         ),
         weight=np.where(bootstrap & (subject.readings["A7"] == "flow"), 1.0, ramp_weight(tau)),
         share=_share(bootstrap, subject.readings["A27"]),
-        gradient_seen=_stack([match.student.gradient for match in matches]),
+        observed_gradient=_stack([match.student.gradient for match in matches]),
         norm=subject.readings["A8"],
     )
 

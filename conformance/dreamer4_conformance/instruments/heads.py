@@ -12,7 +12,7 @@ from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.eq10_lambda_return import lambda_returns
 
 
-def adapters_bins(subject: Subject) -> np.ndarray:
+def adapter_bins(subject: Subject) -> np.ndarray:
     """The adapter's bins (K,). OperationFailed where they do not increase."""
     bins = subject.compute("twohot_bins")
     if bins.ndim != 1 or len(bins) < 2 or not (np.isfinite(bins).all() and (np.diff(bins) > 0).all()):
@@ -20,7 +20,7 @@ def adapters_bins(subject: Subject) -> np.ndarray:
     return bins
 
 
-UNIT = 256
+DENOMINATOR = 256
 """γ, λ and c are multiples of 1/256, exact in every dtype."""
 
 
@@ -44,14 +44,14 @@ class Trajectory:
         return ", ".join(str(x.tolist()) if isinstance(x, np.ndarray) else str(x) for x in self.arguments)
 
 
-def trajectory(subject: Subject, seed: int, shape: tuple[int, int], gamma: float, lam: float) -> Trajectory:
+def draw_trajectory(subject: Subject, seed: int, shape: tuple[int, int], gamma: float, lam: float) -> Trajectory:
     """Rewards and values from `seed`; c is 1, 0 or in between.
 
     Under pairing "next" the last c is 1, because what follows past the end is open.
     """
     rng = np.random.default_rng(seed)
     reward, value = rng.standard_normal(shape), rng.standard_normal((shape[0], shape[1] + 1))
-    cont = np.clip(rng.integers(-UNIT // 2, 2 * UNIT, shape), 0, UNIT) / UNIT
+    cont = np.clip(rng.integers(-DENOMINATOR // 2, 2 * DENOMINATOR, shape), 0, DENOMINATOR) / DENOMINATOR
     if subject.readings["A15"] == "next":
         cont[:, -1] = 1.0
     return Trajectory(subject.round(reward), subject.round(value), cont, gamma, lam)
@@ -63,7 +63,7 @@ def expected_returns(subject: Subject, given_: Trajectory) -> np.ndarray:
     return np.asarray(lambda_returns(*given_.arguments, mixture=mixture, pairing=pairing))  # type: ignore[arg-type]
 
 
-def magnitude(subject: Subject, given_: Trajectory) -> np.ndarray:
+def returns_magnitude(subject: Subject, given_: Trajectory) -> np.ndarray:
     """|r| + γ c ((1 − λ)|v| + λ …), rounded once for each step left; |v_t| too: the sum of TD errors starts at it."""
     reward = np.abs(given_.reward) + np.abs(given_.value[:, :-1])
     sizes = expected_returns(subject, replace(given_, reward=reward, value=np.abs(given_.value)))

@@ -10,7 +10,7 @@ import numpy as np
 from dreamer4_conformance.verdicts import OperationFailed
 
 
-def floats(name: str, x: np.ndarray, *, finite: bool = True) -> np.ndarray:
+def as_floats(name: str, x: np.ndarray, *, finite: bool = True) -> np.ndarray:
     """x, refused unless it holds floats, finite ones where `finite`."""
     if x.dtype.kind != "f":
         raise OperationFailed(f"{name} returned {x.dtype} values; it needs floating-point ones")
@@ -19,14 +19,14 @@ def floats(name: str, x: np.ndarray, *, finite: bool = True) -> np.ndarray:
     return x
 
 
-def pair(name: str, returned: Any, needs: str) -> tuple[Any, Any]:
+def as_pair(name: str, returned: Any, needs: str) -> tuple[Any, Any]:
     """Both parts of what was returned, refused unless there are two."""
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise OperationFailed(f"{name} returned {type(returned).__name__}; it needs a pair ({needs})")
     return returned[0], returned[1]
 
 
-def dimensions(name: str, x: np.ndarray, needs: tuple[int | None, ...]) -> np.ndarray:
+def as_shape(name: str, x: np.ndarray, needs: tuple[int | None, ...]) -> np.ndarray:
     """x, refused unless it has the axes of `needs`; None leaves one free."""
     if x.ndim != len(needs) or any(n is not None and n != m for n, m in zip(needs, x.shape, strict=True)):
         wanted = ", ".join("any" if n is None else str(n) for n in needs)
@@ -34,7 +34,7 @@ def dimensions(name: str, x: np.ndarray, needs: tuple[int | None, ...]) -> np.nd
     return x
 
 
-def mapping(name: str, returned: Any) -> Mapping[str, Any]:
+def as_mapping(name: str, returned: Any) -> Mapping[str, Any]:
     """What was returned, refused unless it is a dict."""
     if not isinstance(returned, Mapping):
         raise OperationFailed(f"{name} returned {type(returned).__name__}; it needs a dict")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import ACTIONS, contents
+from dreamer4_conformance.instruments.inputs import ACTION_WIDTH, input_rng
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
@@ -42,7 +42,7 @@ LOUD = SteadyNetwork(keep=0.6, reach=8.0)
 
 
 @dataclass(frozen=True)
-class Setting:
+class SamplerCall:
     """One call of `sample_frame`: context (B, T, S, D), actions (B, T + 1, A)."""
 
     context: np.ndarray
@@ -57,15 +57,15 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Denoising:
+class SamplerTrace:
     """What a sampler did: the frame (B, S, D), its denoising evaluations, the other calls;
     all with the rows of the context.
     """
 
-    setting: Setting
+    sampler_call: SamplerCall
     frame: np.ndarray
     evaluations: list[Call]
-    others: list[Call]
+    cache_passes: list[Call]
 
     @property
     def inputs(self) -> list[np.ndarray]:
@@ -78,17 +78,17 @@ class Denoising:
         return [float(call.tau[0, -1]) for call in self.evaluations]
 
 
-def setting(
+def draw_sampler_call(
     subject: Subject, seed: int, shape: tuple[int, int, int, int], num_steps: int, *, signs: bool = False
-) -> Setting:
+) -> SamplerCall:
     """Context in [−1, 1], where a tanh leaves it, or of ±1; and actions."""
-    rng = contents(seed)
+    rng = input_rng(seed)
     context = subject.round(rng.uniform(-1, 1, shape))
-    actions = subject.round(rng.standard_normal((shape[0], shape[1] + 1, ACTIONS)))
-    return Setting(np.sign(context) if signs else context, actions, num_steps, seed)
+    actions = subject.round(rng.standard_normal((shape[0], shape[1] + 1, ACTION_WIDTH)))
+    return SamplerCall(np.sign(context) if signs else context, actions, num_steps, seed)
 
 
-def observe(subject: Subject, given: Setting, network: AnalyticNetwork = STEADY) -> Denoising:
+def trace_sampler(subject: Subject, given: SamplerCall, network: AnalyticNetwork = STEADY) -> SamplerTrace:
     """Samples once, then once more for every call. Inconclusive where calls have other rows than the context."""
     arguments = (network, given.context, given.num_steps, given.seed, given.actions)
     base = subject.sample_frame(*arguments)
@@ -106,12 +106,12 @@ def observe(subject: Subject, given: Setting, network: AnalyticNetwork = STEADY)
 
         changed = subject.sample_frame(*arguments, perturb=change).frame
         (still if np.array_equal(changed, base.frame) else moving).append(call)
-    return Denoising(given, base.frame, moving, still)
+    return SamplerTrace(given, base.frame, moving, still)
 
 
-def fewest_frames(subject: Subject) -> int:
+def min_context_frames(subject: Subject) -> int:
     """0, or 1 where the adapter says by NotProvided that its sampler needs a context."""
-    given = setting(subject, 0, (1, 0, 1, 1), step_counts(subject, subject.k_max)[0])
+    given = draw_sampler_call(subject, 0, (1, 0, 1, 1), accepted_step_counts(subject, subject.k_max)[0])
     try:
         subject.sample_frame(STEADY, given.context, given.num_steps, given.seed, given.actions)
     except NotProvided:
@@ -119,23 +119,23 @@ def fewest_frames(subject: Subject) -> int:
     return 0
 
 
-def every_step_count(subject: Subject) -> list[int]:
+def all_step_counts(subject: Subject) -> list[int]:
     """K in {1, 2, 4, …, K_max}."""
     return [2**power for power in range(subject.k_max.bit_length())]
 
 
-def step_counts(subject: Subject, largest: int) -> list[int]:
+def accepted_step_counts(subject: Subject, largest: int) -> list[int]:
     """K in {1, 2, 4, …}, up to K_max and to `largest`, that the sampler takes; all of them where it takes none.
 
     That it must take every K is for eq02.endpoint to say, and for no other clause.
     """
-    counts = [count for count in every_step_count(subject) if count <= largest]
-    return [count for count in counts if taken(subject, count)] or counts
+    counts = [count for count in all_step_counts(subject) if count <= largest]
+    return [count for count in counts if accepts_steps(subject, count)] or counts
 
 
-def taken(subject: Subject, num_steps: int) -> bool:
+def accepts_steps(subject: Subject, num_steps: int) -> bool:
     """Whether the sampler takes this number of steps."""
-    given = setting(subject, 0, (1, 1, 1, 1), num_steps)
+    given = draw_sampler_call(subject, 0, (1, 1, 1, 1), num_steps)
     try:
         subject.sample_frame(STEADY, given.context, num_steps, given.seed, given.actions)
     except OperationFailed:

@@ -11,25 +11,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer4_conformance.instruments.attention_case import Attending, everywhere
-from dreamer4_conformance.instruments.black_box import Tree, arguments, run
-from dreamer4_conformance.instruments.dynamics import classes
+from dreamer4_conformance.instruments.attention_case import AttentionCase, outputs_by_backend
+from dreamer4_conformance.instruments.black_box import Tree, example_inputs, run_black_box
+from dreamer4_conformance.instruments.dynamics import mouse_classes
 from dreamer4_conformance.instruments.recorder import AFFINE
-from dreamer4_conformance.instruments.result_types import dimensions, floats, mapping, pair
-from dreamer4_conformance.instruments.stepwise import rolled_out, unroll
+from dreamer4_conformance.instruments.result_types import as_floats, as_mapping, as_pair, as_shape
+from dreamer4_conformance.instruments.stepwise import rollout_frames, unroll
 from dreamer4_conformance.instruments.subject import Draw, Subject
-from dreamer4_conformance.instruments.tokenizer import DYNAMICS_SHAPE, dropout_masks, grid, labelled_latents
+from dreamer4_conformance.instruments.tokenizer import (
+    DYNAMICS_SHAPE,
+    dropout_masks,
+    frame_grid,
+    labelled_latents,
+)
 from dreamer4_conformance.instruments.training import (
     DATA,
     RELEVANT,
-    arrays,
-    final,
-    lengths,
-    loading,
-    losses,
-    marked,
-    plan,
-    reached,
+    agent_losses,
+    batch_lengths,
+    components_with_gradient,
+    final_state,
+    gradient_arrays,
+    load_checkpoint,
+    marked_sequences,
+    training_plan,
 )
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 
@@ -95,52 +100,52 @@ def _queries_and_keys(at: Occasion) -> tuple[np.ndarray, np.ndarray]:
 
 def _attention(at: Occasion) -> None:
     q, k = _queries_and_keys(at)
-    for backend, out in everywhere(at.subject, Attending(q, k, q, causal=True)):
-        floats("attention" if backend is None else f"attention with backend={backend!r}", out)
+    for backend, out in outputs_by_backend(at.subject, AttentionCase(q, k, q, causal=True)):
+        as_floats("attention" if backend is None else f"attention with backend={backend!r}", out)
 
 
 def _soft_cap(at: Occasion) -> None:
     logits = 4 * at.normal(at.batch, at.time)
-    floats("soft_cap", at.subject.compute("soft_cap", logits, 2.0, shape=logits.shape))
+    as_floats("soft_cap", at.subject.compute("soft_cap", logits, 2.0, shape=logits.shape))
 
 
 def _qk_norm(at: Occasion) -> None:
     given = _queries_and_keys(at)
-    returned = pair("qk_norm", at.subject.call("qk_norm", *map(at.subject.native, given)), "q, k")
+    returned = as_pair("qk_norm", at.subject.call("qk_norm", *map(at.subject.native, given)), "q, k")
     for name, x, normalised in zip("qk", given, returned, strict=True):
-        floats(f"qk_norm: {name}", at.subject.read(f"qk_norm: {name}", normalised, x.shape))
+        as_floats(f"qk_norm: {name}", at.subject.read(f"qk_norm: {name}", normalised, x.shape))
 
 
 def _rope(at: Occasion) -> None:
     x = _queries_and_keys(at)[0]
-    floats("rope", at.subject.compute("rope", x, np.arange(at.time), shape=x.shape))
+    as_floats("rope", at.subject.compute("rope", x, np.arange(at.time), shape=x.shape))
 
 
 def _rms_norm(at: Occasion) -> None:
     x = at.frames()
-    floats("rms_norm", at.subject.compute("rms_norm", x, at.normal(x.shape[-1]), 1e-5, shape=x.shape))
+    as_floats("rms_norm", at.subject.compute("rms_norm", x, at.normal(x.shape[-1]), 1e-5, shape=x.shape))
 
 
 def _swiglu(at: Occasion) -> None:
     x, hidden = at.frames(), 5
     width = x.shape[-1]
     weights = at.normal(width, hidden), at.normal(hidden, width).T.copy(), at.normal(hidden, width)
-    floats("swiglu", at.subject.compute("swiglu", x, *weights, shape=x.shape))
+    as_floats("swiglu", at.subject.compute("swiglu", x, *weights, shape=x.shape))
 
 
 # The dynamics
 
 
 def _inputs(at: Occasion) -> dict[str, Tree]:
-    return arguments(at.subject, "dynamics", 0, at.batch, at.time)
+    return example_inputs(at.subject, "dynamics", 0, at.batch, at.time)
 
 
 def _example(at: Occasion) -> None:
-    example = mapping("example", at.subject.call("example", 0, at.batch, at.time, seeded=0))
+    example = as_mapping("example", at.subject.call("example", 0, at.batch, at.time, seeded=0))
     for name in ("tau", "d"):
         if example.get(name) is not None:
             x = at.subject.read(f"example: {name}", example[name], (at.batch, at.time))
-            floats(f"example: {name}", x)
+            as_floats(f"example: {name}", x)
             if not ((x >= 0) & (x <= 1)).all():
                 raise OperationFailed(f"example: {name} lies in {x.min():g} … {x.max():g}; it needs numbers in [0, 1]")
 
@@ -148,8 +153,8 @@ def _example(at: Occasion) -> None:
 def _dynamics(at: Occasion) -> None:
     # How many tokens z_hat has is a clause.
     given = _inputs(at)
-    z_hat = _outputs("dynamics", at, run(at.subject, "dynamics", given), at.time)
-    dimensions("dynamics: z_hat", z_hat, (at.batch, at.time, None, given["z"].shape[-1]))
+    z_hat = _outputs("dynamics", at, run_black_box(at.subject, "dynamics", given), at.time)
+    as_shape("dynamics: z_hat", z_hat, (at.batch, at.time, None, given["z"].shape[-1]))
 
 
 def _dynamics_step(at: Occasion) -> None:
@@ -160,7 +165,7 @@ def _outputs(name: str, at: Occasion, found: dict[str, np.ndarray], time: int) -
     if "z_hat" not in found:
         raise OperationFailed(f"{name} returned None for z_hat; it needs ({at.batch}, {time}, S, D)")
     for output, x in found.items():
-        floats(f"{name}: {output}", x)
+        as_floats(f"{name}: {output}", x)
         if x.shape[1] != time:
             raise OperationFailed(f"{name}: {output} has shape {x.shape}; it needs ({at.batch}, {time}, …)")
     return found["z_hat"]
@@ -169,30 +174,30 @@ def _outputs(name: str, at: Occasion, found: dict[str, np.ndarray], time: int) -
 def _label_token(at: Occasion) -> None:
     tau, d = at.grid()
     token = at.subject.compute("label_token", at.subject.level(tau), d)
-    floats("label_token", dimensions("label_token", token, (at.batch, at.time, None)))
+    as_floats("label_token", as_shape("label_token", token, (at.batch, at.time, None)))
 
 
 def _action_tokens(at: Occasion) -> None:
     components = [at.normal(at.batch, at.time, TOKENS, CHANNELS), -at.normal(at.batch, at.time, TOKENS, CHANNELS)]
     labelled = np.arange(at.batch) % 2 == 0
     tokens = at.subject.compute("action_tokens", components, at.normal(TOKENS, CHANNELS), labelled)
-    floats("action_tokens", dimensions("action_tokens", tokens, (at.batch, at.time, TOKENS, CHANNELS)))
+    as_floats("action_tokens", as_shape("action_tokens", tokens, (at.batch, at.time, TOKENS, CHANNELS)))
 
 
 def _mtp_heads(at: Occasion) -> None:
     if not at.subject.provides("dynamics"):
         return
-    agent = run(at.subject, "dynamics", _inputs(at)).get("agent")
+    agent = run_black_box(at.subject, "dynamics", _inputs(at)).get("agent")
     if agent is not None:
         heads = at.subject.compute("mtp_heads", agent)
-        floats("mtp_heads", dimensions("mtp_heads", heads, (at.batch, at.time, None, None)))
+        as_floats("mtp_heads", as_shape("mtp_heads", heads, (at.batch, at.time, None, None)))
 
 
 def _rollout(at: Occasion) -> None:
-    given = arguments(at.subject, "rollout", 0, at.batch, at.time + 1)
+    given = example_inputs(at.subject, "rollout", 0, at.batch, at.time + 1)
     for cache in (False, True):
-        z = rolled_out(at.subject, given, at.time, seed=0, cache=cache, num_steps=min(4, at.subject.k_max))
-        floats("rollout", dimensions("rollout", z, (at.batch, 1, *given["z"].shape[2:])))
+        z = rollout_frames(at.subject, given, at.time, seed=0, cache=cache, num_steps=min(4, at.subject.k_max))
+        as_floats("rollout", as_shape("rollout", z, (at.batch, 1, *given["z"].shape[2:])))
 
 
 # The equations
@@ -200,20 +205,20 @@ def _rollout(at: Occasion) -> None:
 
 def _corrupt(at: Occasion) -> None:
     z0, z1 = at.frames(), at.frames()[::-1].copy()
-    floats("corrupt", at.subject.corrupt(z0, z1, at.grid()[0]))
+    as_floats("corrupt", at.subject.corrupt(z0, z1, at.grid()[0]))
 
 
 def _sample_tau_d(at: Occasion) -> None:
     drawn = at.subject.call("sample_tau_d", 0, at.batch, at.time, seeded=0)
-    for part, x in zip(("tau", "d"), pair("sample_tau_d", drawn, "tau, d"), strict=True):
-        floats(f"sample_tau_d: {part}", at.subject.read("sample_tau_d", x))
+    for part, x in zip(("tau", "d"), as_pair("sample_tau_d", drawn, "tau, d"), strict=True):
+        as_floats(f"sample_tau_d: {part}", at.subject.read("sample_tau_d", x))
     _, d = at.subject.sample_tau_d(0, at.batch, at.time)
     if not ((d > 0) & (d <= 1)).all():
         raise OperationFailed(f"sample_tau_d returned d from {d.min():g} to {d.max():g}; it needs step sizes in (0, 1]")
 
 
 def _ramp_weight(at: Occasion) -> None:
-    floats("ramp_weight", at.subject.ramp_weight(at.grid()[0]))
+    as_floats("ramp_weight", at.subject.ramp_weight(at.grid()[0]))
 
 
 def _dynamics_loss(at: Occasion) -> None:
@@ -230,7 +235,7 @@ def _loss(route: str, at: Occasion, *, finite: bool) -> None:
     z1 = at.frames()
     draw = Draw(z1, at.normal(at.batch, at.time, ACTIONS), 0, z1[::-1].copy(), tau, d)
     evaluation = at.subject.evaluate(route, AFFINE, draw)
-    floats(route, evaluation.loss, finite=finite)
+    as_floats(route, evaluation.loss, finite=finite)
     if not evaluation.calls:
         raise OperationFailed(f"{route} never called the network; it needs to call what it is given as the model")
 
@@ -238,14 +243,14 @@ def _loss(route: str, at: Occasion, *, finite: bool) -> None:
 def _sample_frame(at: Occasion) -> None:
     actions = at.normal(at.batch, at.time + 1, ACTIONS)
     sampled = at.subject.sample_frame(AFFINE, at.frames(), min(4, at.subject.k_max), 0, actions)
-    floats("sample_frame", sampled.frame)
+    as_floats("sample_frame", sampled.frame)
     if not sampled.calls:
         raise OperationFailed("sample_frame never called the network; it needs to call what it is given as the model")
 
 
 def _tokenizer_loss(at: Occasion) -> None:
     mse, lpips = np.array(0.5), np.array(0.25)
-    floats("tokenizer_loss", at.subject.compute("tokenizer_loss", mse, lpips, shape=()))
+    as_floats("tokenizer_loss", at.subject.compute("tokenizer_loss", mse, lpips, shape=()))
 
 
 def _loss_normalizer(at: Occasion) -> None:
@@ -258,15 +263,15 @@ def _loss_normalizer(at: Occasion) -> None:
         raise OperationFailed(f"loss_normalizer()('mse', 1.0) raised {type(error).__name__}: {error}") from error
     for value in divided:
         # Before the declared warm-up the estimate may still be anything.
-        floats("loss_normalizer()", at.subject.read("loss_normalizer()", value, ()), finite=False)
+        as_floats("loss_normalizer()", at.subject.read("loss_normalizer()", value, ()), finite=False)
 
 
 def _mtp_targets(at: Occasion) -> None:
     time = at.time + 12
     returned = at.subject.call("mtp_targets", at.subject.native(at.normal(at.batch, time)), 8)
-    targets, valid = (at.subject.read("mtp_targets", x) for x in pair("mtp_targets", returned, "targets, valid"))
-    dimensions("mtp_targets: targets", targets, (at.batch, time, None))
-    dimensions("mtp_targets: valid", valid, targets.shape)
+    targets, valid = (at.subject.read("mtp_targets", x) for x in as_pair("mtp_targets", returned, "targets, valid"))
+    as_shape("mtp_targets: targets", targets, (at.batch, time, None))
+    as_shape("mtp_targets: valid", valid, targets.shape)
     if valid.dtype != bool:
         raise OperationFailed(f"mtp_targets: valid holds {valid.dtype} values; it needs booleans")
 
@@ -277,11 +282,11 @@ def _mtp_loss(at: Occasion) -> None:
     valid = np.arange(time)[:, None] + np.array(distances) < time
     log_prob = -np.abs(at.normal(at.batch, time, len(distances)))
     loss = at.subject.compute("mtp_loss", log_prob, np.broadcast_to(valid, log_prob.shape).copy(), shape=())
-    floats("mtp_loss", loss)
+    as_floats("mtp_loss", loss)
 
 
 def _bins(at: Occasion) -> np.ndarray:
-    return dimensions("twohot_bins", at.subject.compute("twohot_bins"), (None,))
+    return as_shape("twohot_bins", at.subject.compute("twohot_bins"), (None,))
 
 
 def _number_of_bins(at: Occasion) -> int:
@@ -293,7 +298,7 @@ def _number_of_bins(at: Occasion) -> int:
 
 
 def _twohot_bins(at: Occasion) -> None:
-    bins = floats("twohot_bins", _bins(at))
+    bins = as_floats("twohot_bins", _bins(at))
     if len(bins) < 2 or not (np.diff(bins) > 0).all():
         raise OperationFailed(f"twohot_bins returned {len(bins)} values; it needs at least two, in ascending order")
 
@@ -301,17 +306,17 @@ def _twohot_bins(at: Occasion) -> None:
 def _twohot_encode(at: Occasion) -> None:
     bins = len(_bins(at)) if at.subject.provides("twohot_bins") else None
     encoded = at.subject.compute("twohot_encode", np.array([-0.5, 0.25, 0.5]))
-    floats("twohot_encode", dimensions("twohot_encode", encoded, (3, bins)))
+    as_floats("twohot_encode", as_shape("twohot_encode", encoded, (3, bins)))
 
 
 def _twohot_decode(at: Occasion) -> None:
     logits = at.normal(3, _number_of_bins(at))
-    floats("twohot_decode", at.subject.compute("twohot_decode", logits, shape=(3,)))
+    as_floats("twohot_decode", at.subject.compute("twohot_decode", logits, shape=(3,)))
 
 
 def _value_loss(at: Occasion) -> None:
     logits = at.normal(3, _number_of_bins(at))
-    floats("value_loss", at.subject.compute("value_loss", logits, np.array([-0.5, 0.25, 0.5]), shape=()))
+    as_floats("value_loss", at.subject.compute("value_loss", logits, np.array([-0.5, 0.25, 0.5]), shape=()))
 
 
 def _imagined(at: Occasion) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float]:
@@ -321,41 +326,41 @@ def _imagined(at: Occasion) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, 
 
 def _lambda_returns(at: Occasion) -> None:
     returns = at.subject.compute("lambda_returns", *_imagined(at), shape=(at.batch, at.time))
-    floats("lambda_returns", returns)
+    as_floats("lambda_returns", returns)
 
 
 def _advantages(at: Occasion) -> None:
-    floats("advantages", at.subject.compute("advantages", *_imagined(at), shape=(at.batch, at.time)))
+    as_floats("advantages", at.subject.compute("advantages", *_imagined(at), shape=(at.batch, at.time)))
 
 
 def _policy_loss(at: Occasion) -> None:
     logits, prior = at.normal(6, CLASSES), at.normal(CLASSES, 6).T.copy()
     action, advantage = np.arange(6) % CLASSES, np.array([1.0, -1.0, 0.5, -0.5, 2.0, -2.0])
     loss = at.subject.compute("policy_loss", logits, prior, action, advantage, 0.5, 0.3, shape=())
-    floats("policy_loss", loss)
+    as_floats("policy_loss", loss)
 
 
 def _policy_loss_factored(at: Occasion) -> None:
     logits, prior = ([at.normal(6, width) + shift for width in (3, 2)] for shift in (0.0, 0.5))
     action, advantage = np.arange(12).reshape(6, 2) % 2, np.array([1.0, -1.0, 0.5, -0.5, 2.0, -2.0])
     loss = at.subject.compute("policy_loss_factored", logits, prior, action, advantage, 0.5, 0.3, shape=())
-    floats("policy_loss_factored", loss)
+    as_floats("policy_loss_factored", loss)
 
 
 def _prior_start(at: Occasion) -> None:
-    returned = mapping("prior_start", at.subject.call("prior_start", 0, seeded=0))
+    returned = as_mapping("prior_start", at.subject.call("prior_start", 0, seeded=0))
     shapes = set()
     for key in ("policy", "prior", "policy_after", "prior_after"):
         if key not in returned:
             raise OperationFailed(f"prior_start returned the keys {sorted(map(str, returned))}; it needs {key!r} too")
         name = f"prior_start: {key}"
-        shapes.add(dimensions(name, floats(name, at.subject.read(name, returned[key])), (None, None)).shape)
+        shapes.add(as_shape(name, as_floats(name, at.subject.read(name, returned[key])), (None, None)).shape)
     if len(shapes) > 1:
         raise OperationFailed(f"prior_start returned logits of shapes {sorted(shapes)}; it needs one shape (N, A)")
 
 
 def _constants(at: Occasion) -> None:
-    for key, value in mapping("constants", at.subject.call("constants")).items():
+    for key, value in as_mapping("constants", at.subject.call("constants")).items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise OperationFailed(f"constants: {key!r} is {value!r}; it needs a number")
 
@@ -378,11 +383,11 @@ def _block_zeroed(at: Occasion) -> None:
 
 
 def _layer(operation: str, at: Occasion) -> None:
-    x = arguments(at.subject, "space_layer", 0, at.batch, at.time)["x"]
+    x = example_inputs(at.subject, "space_layer", 0, at.batch, at.time)["x"]
     if x.ndim != 4 or x.shape[:2] != (at.batch, at.time):
         raise OperationFailed(f"example returned x of shape {x.shape}; it needs ({at.batch}, {at.time}, S, D)")
-    floats("example: x", x)
-    floats(operation, at.subject.compute(operation, x, shape=x.shape))
+    as_floats("example: x", x)
+    as_floats(operation, at.subject.compute(operation, x, shape=x.shape))
 
 
 def _layer_kinds(at: Occasion) -> None:
@@ -399,8 +404,8 @@ def _layer_kinds(at: Occasion) -> None:
 
 
 def _encode(at: Occasion) -> None:
-    z = run(at.subject, "encode", arguments(at.subject, "encode", 0, at.batch, at.time))["z"]
-    floats("encode", dimensions("encode", z, (at.batch, at.time, None, None)))
+    z = run_black_box(at.subject, "encode", example_inputs(at.subject, "encode", 0, at.batch, at.time))["z"]
+    as_floats("encode", as_shape("encode", z, (at.batch, at.time, None, None)))
 
 
 def _decode(at: Occasion) -> None:
@@ -412,8 +417,8 @@ def _reconstruct(at: Occasion) -> None:
 
 
 def _video(operation: str, at: Occasion) -> np.ndarray:
-    video = run(at.subject, operation, arguments(at.subject, operation, 0, at.batch, at.time))["video"]
-    floats(operation, video)
+    video = run_black_box(at.subject, operation, example_inputs(at.subject, operation, 0, at.batch, at.time))["video"]
+    as_floats(operation, video)
     if video.shape[:2] != (at.batch, at.time):
         raise OperationFailed(f"{operation} returned shape {video.shape}; it needs ({at.batch}, {at.time}, …)")
     return video
@@ -422,10 +427,12 @@ def _video(operation: str, at: Occasion) -> np.ndarray:
 def _decode_step(at: Occasion) -> None:
     if not at.subject.provides("decode_init"):
         raise NotProvided
-    z = arguments(at.subject, "decode", 0, at.batch, at.time)["z"]
+    z = example_inputs(at.subject, "decode", 0, at.batch, at.time)["z"]
     state = at.subject.call("decode_init", at.batch)
-    video, _ = pair("decode_step", at.subject.call("decode_step", state, at.subject.native(z[:, :1])), "video, state")
-    frame = floats("decode_step", at.subject.read("decode_step", video))
+    video, _ = as_pair(
+        "decode_step", at.subject.call("decode_step", state, at.subject.native(z[:, :1])), "video, state"
+    )
+    frame = as_floats("decode_step", at.subject.read("decode_step", video))
     if frame.shape[:2] != (at.batch, 1):
         raise OperationFailed(f"decode_step returned shape {frame.shape}; it needs ({at.batch}, 1, …)")
 
@@ -445,65 +452,65 @@ def _patch_dropout(at: Occasion) -> None:
 def _mae_replace(at: Occasion) -> None:
     tokens, embedding = at.normal(at.batch, at.time, 5, CHANNELS), at.normal(CHANNELS)
     mask = np.arange(tokens[..., 0].size).reshape(tokens.shape[:3]) % 3 == 0
-    floats("mae_replace", at.subject.compute("mae_replace", tokens, mask, embedding, shape=tokens.shape))
+    as_floats("mae_replace", at.subject.compute("mae_replace", tokens, mask, embedding, shape=tokens.shape))
 
 
 def _patch_grid(at: Occasion) -> None:
-    grid(at.subject, 256, 256)
+    frame_grid(at.subject, 256, 256)
 
 
 def _regroup(at: Occasion) -> None:
     z = labelled_latents()
-    floats("regroup", at.subject.compute("regroup", z, shape=(*z.shape[:2], *DYNAMICS_SHAPE)))
+    as_floats("regroup", at.subject.compute("regroup", z, shape=(*z.shape[:2], *DYNAMICS_SHAPE)))
 
 
 def _mouse_class(at: Occasion) -> None:
-    classes(at.subject, at.normal(at.batch, 2))
+    mouse_classes(at.subject, at.normal(at.batch, 2))
 
 
 # Training and checkpoints
 
 
 def _training_plan(at: Occasion) -> None:
-    planned = plan(at.subject, 0, 8)
+    planned = training_plan(at.subject, 0, 8)
     for key in ("length", "image", "relevant"):
         try:
-            lengths(at.subject, planned) if key == "length" else marked(at.subject, planned, key)
+            batch_lengths(at.subject, planned) if key == "length" else marked_sequences(at.subject, planned, key)
         except Inconclusive:
             continue
 
 
 def _image_dynamics(at: Occasion) -> None:
-    given = arguments(at.subject, "image_dynamics", 0, at.batch, at.time)
-    z_hat = floats("image_dynamics", run(at.subject, "image_dynamics", given)["z_hat"])
+    given = example_inputs(at.subject, "image_dynamics", 0, at.batch, at.time)
+    z_hat = as_floats("image_dynamics", run_black_box(at.subject, "image_dynamics", given)["z_hat"])
     if z_hat.shape != given["z"].shape:
         raise OperationFailed(f"image_dynamics returned shape {z_hat.shape}; it needs {given['z'].shape}")
 
 
 def _training_gradients(at: Occasion) -> None:
-    reached(at.subject, "dynamics", 0)
+    components_with_gradient(at.subject, "dynamics", 0)
     found = at.subject.call("training_gradients", "dynamics", 0, seeded=0)
-    for part, value in mapping("training_gradients", found).items():
-        for gradient in arrays(value):
-            floats(f"training_gradients: {part}", at.subject.read("training_gradients", gradient))
+    for part, value in as_mapping("training_gradients", found).items():
+        for gradient in gradient_arrays(value):
+            as_floats(f"training_gradients: {part}", at.subject.read("training_gradients", gradient))
 
 
 def _agent_losses(at: Occasion) -> None:
-    losses(at.subject, 0, DATA)
+    agent_losses(at.subject, 0, DATA)
     found = at.subject.call("agent_losses", 0, list(DATA), list(RELEVANT), seeded=0)
-    for name, value in mapping("agent_losses", found).items():
+    for name, value in as_mapping("agent_losses", found).items():
         if value is not None:
-            floats(f"agent_losses: {name}", at.subject.read("agent_losses", value, ()))
+            as_floats(f"agent_losses: {name}", at.subject.read("agent_losses", value, ()))
 
 
 def _resume(at: Occasion) -> None:
-    for name, x in final(at.subject, 1, None).items():
-        floats(f"resume: {name}", x)
+    for name, x in final_state(at.subject, 1, None).items():
+        as_floats(f"resume: {name}", x)
 
 
 def _load_checkpoint(at: Occasion) -> None:
-    for name, x in loading(at.subject).parameters.items():
-        floats(f"load_checkpoint: {name}", x)
+    for name, x in load_checkpoint(at.subject).parameters.items():
+        as_floats(f"load_checkpoint: {name}", x)
 
 
 SMOKE_CALLS: dict[str, Callable[[Occasion], None]] = {

@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.adapter import Adapter, provides
-from dreamer4_conformance.instruments.call_roles import Match, match
+from dreamer4_conformance.instruments.call_roles import Match, match_calls
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call, Recorder
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
@@ -50,7 +50,7 @@ class Evaluation:
     network: AnalyticNetwork
     loss: np.ndarray
     calls: list[Call]
-    seen: str
+    call_log: str
     d_min: float
     eps: float
     has_gradients: bool
@@ -71,12 +71,12 @@ class Evaluation:
 
         Where two rows of the data explain a call equally well, Hypothesis is told to look for another example.
         """
-        matches = match(self.calls, self.draw.z1, self.draw.actions, self.network, d_min=self.d_min, eps=self.eps)
+        matches = match_calls(self.calls, self.draw.z1, self.draw.actions, self.network, d_min=self.d_min, eps=self.eps)
         if matches is None:
             raise UnsatisfiedAssumption
         if not matches:
             raise Deviation(
-                f"the calls of the network cannot be matched to the paper's student and teacher calls; seen:\n{self.seen}",
+                f"the calls of the network cannot be matched to the paper's student and teacher calls; seen:\n{self.call_log}",
                 call=self.call,
             )
         return matches

@@ -10,11 +10,11 @@ from dreamer4_conformance.verdicts import OperationFailed
 BOTTLENECK, DYNAMICS_SHAPE = (512, 16), (256, 32)
 
 
-MULTIPLES = 2.0 ** (32.0 * np.arange(4)).reshape(2, 2, 1, 1)
+FRAME_MULTIPLES = 2.0 ** (32.0 * np.arange(4)).reshape(2, 2, 1, 1)
 """Of the first frame that the others of `labelled_latents` are."""
 
 
-def grid(subject: Subject, height: int, width: int) -> tuple[int, int]:
+def frame_grid(subject: Subject, height: int, width: int) -> tuple[int, int]:
     """Rows and columns. OperationFailed where they are not two whole numbers."""
     returned = subject.call("patch_grid", height, width)
     if not isinstance(returned, tuple | list) or len(returned) != 2:
@@ -29,7 +29,7 @@ def labelled_latents() -> np.ndarray:
     """(2, 2, 512, 16), no two numbers the same, exact in every dtype; each frame is a multiple of the first."""
     place = np.arange(np.prod(BOTTLENECK))
     values = np.where(place < len(place) // 2, 1.0, -1.0) * (1 + place % 128 / 128) * 2.0 ** (place // 128 % 32 - 64)
-    return values.reshape(1, 1, *BOTTLENECK) * MULTIPLES
+    return values.reshape(1, 1, *BOTTLENECK) * FRAME_MULTIPLES
 
 
 def dropout_masks(subject: Subject, seed: int, batch: int, time: int, patches: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from dreamer4_reference.algorithm1_training import Phase
 Plan = Sequence[Mapping[str, Any]]
 
 
-def plan(subject: Subject, seed: int, steps: int) -> Plan:
+def training_plan(subject: Subject, seed: int, steps: int) -> Plan:
     """One mapping for each step. OperationFailed where it is anything else."""
     found = subject.call("training_plan", seed, steps, seeded=seed)
     if isinstance(found, Mapping | str) or not isinstance(found, Sequence):
@@ -26,7 +26,7 @@ def plan(subject: Subject, seed: int, steps: int) -> Plan:
     return found
 
 
-def lengths(subject: Subject, planned: Plan) -> np.ndarray:
+def batch_lengths(subject: Subject, planned: Plan) -> np.ndarray:
     """Frames of every batch, int (steps,)."""
     if not all("length" in step for step in planned):
         raise Inconclusive("training_plan leaves 'length' out")
@@ -36,7 +36,7 @@ def lengths(subject: Subject, planned: Plan) -> np.ndarray:
     return found
 
 
-def marked(subject: Subject, planned: Plan, key: str) -> list[np.ndarray]:
+def marked_sequences(subject: Subject, planned: Plan, key: str) -> list[np.ndarray]:
     """Which sequences of every batch are marked, bool (B,) each."""
     if not any(key in step for step in planned):
         raise Inconclusive(f"training_plan leaves {key!r} out")
@@ -52,7 +52,7 @@ RELEVANT = (False, True, False, True)
 """The batch that is judged: two uniform, two relevant sequences."""
 
 
-def reached(
+def components_with_gradient(
     subject: Subject, phase: Phase, seed: int, terms: Sequence[str] | None = None
 ) -> tuple[dict[str, bool], str]:
     """Whether each part gets a gradient that is not zero, and the call. OperationFailed where the answer cannot be read."""
@@ -61,10 +61,10 @@ def reached(
     found = subject.call("training_gradients", phase, seed, *given, seeded=seed)
     if not isinstance(found, Mapping):
         raise OperationFailed(f"training_gradients returned {type(found).__name__}; it needs a dict by part", call=call)
-    return {str(part): any(_nonzero(subject, x) for x in arrays(value)) for part, value in found.items()}, call
+    return {str(part): any(_nonzero(subject, x) for x in gradient_arrays(value)) for part, value in found.items()}, call
 
 
-def arrays(value: Any) -> list[Any]:
+def gradient_arrays(value: Any) -> list[Any]:
     """The gradients of one part, those that are there."""
     return [x for x in (value if isinstance(value, list | tuple) else [value]) if x is not None]
 
@@ -73,7 +73,7 @@ def _nonzero(subject: Subject, gradient: Any) -> bool:
     return bool((subject.read("training_gradients", gradient) != 0).any())
 
 
-def losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, float], str]:
+def agent_losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, float], str]:
     """The terms of agent finetuning on `RELEVANT`, those that are there, and the call."""
     call = f"agent_losses({seed}, {list(data)}, {list(RELEVANT)})"
     found = subject.call("agent_losses", seed, list(data), list(RELEVANT), seeded=seed)
@@ -86,7 +86,7 @@ def losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, 
 DATA = (11, 12, 13, 14)
 
 
-def final(subject: Subject, steps: int, at: int | None) -> dict[str, np.ndarray]:
+def final_state(subject: Subject, steps: int, at: int | None) -> dict[str, np.ndarray]:
     """What a run ends with. OperationFailed where it holds no arrays."""
     found = subject.call("resume", 0, steps, at, seeded=0)
     if not isinstance(found, Mapping) or not found:
@@ -95,7 +95,7 @@ def final(subject: Subject, steps: int, at: int | None) -> dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadedCheckpoint:
     """What loading said, and what the model then holds."""
 
     missing: tuple[str, ...]
@@ -104,7 +104,7 @@ class Loading:
     call: str
 
 
-def loading(subject: Subject, removed: str | None = None, added: str | None = None) -> Loading:
+def load_checkpoint(subject: Subject, removed: str | None = None, added: str | None = None) -> LoadedCheckpoint:
     """One checkpoint loaded. OperationFailed where the report cannot be read."""
     call = f"load_checkpoint({removed!r}, {added!r})"
     found = subject.call("load_checkpoint", removed, added)
@@ -118,4 +118,4 @@ def loading(subject: Subject, removed: str | None = None, added: str | None = No
         raise OperationFailed(f"load_checkpoint: parameters is {type(parameters).__name__}; it needs arrays by name")
     missing, unexpected = (tuple(map(str, found[key])) for key in ("missing", "unexpected"))
     read = {str(name): subject.read(f"load_checkpoint: {name}", x) for name, x in parameters.items()}
-    return Loading(missing, unexpected, read, call)
+    return LoadedCheckpoint(missing, unexpected, read, call)

@@ -100,7 +100,7 @@ class Trial:
 
         Args:
             strategies: one for each positional argument of `body`; `@example` on `body` adds examples.
-            body: raises Deviation, as `compare` and `require` do, where an example departs from the clause.
+            body: raises Deviation, as `compare` and `fail_unless` do, where an example departs from the clause.
         """
         configured = settings(
             max_examples=EXAMPLES[self.profile],
@@ -157,7 +157,7 @@ class Trial:
             with suppress(InvalidArgument):  # a kind that this example has reported already
                 target(ratio, label=what)
 
-    def require(
+    def fail_unless(
         self, holds: bool | np.bool_, sentence: str, *, call: str = "", got: Any = None, expected: Any = None
     ) -> None:
         """Deviation with `sentence` unless an exact fact holds."""

@@ -77,7 +77,7 @@ def behaves_like(subject: Subject, operations: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-class Declared(NamedTuple):
+class Declarations(NamedTuple):
     """What the implementation declares and a candidate therefore shares."""
 
     readings: tuple[tuple[str, str], ...]
@@ -86,7 +86,7 @@ class Declared(NamedTuple):
     d_min_share: float | None
 
     @classmethod
-    def of(cls, subject: Subject) -> Declared:
+    def from_subject(cls, subject: Subject) -> Declarations:
         """The declarations of a subject."""
         adapter = subject.adapter
         readings = tuple(sorted(adapter.readings.items()))
@@ -94,7 +94,7 @@ class Declared(NamedTuple):
 
 
 def _matching(subject: Subject, operation: str, where: str, sign: Signature) -> Iterator[str]:
-    declared = Declared.of(subject)
+    declared = Declarations.from_subject(subject)
     observed = _outcome(lambda: (None, sign.function(subject)) if sign.observe is None else sign.observe(subject))
     if observed is None:
         return
@@ -129,7 +129,7 @@ def _alike(one: np.ndarray | None, other: np.ndarray | None, tolerance: float) -
     return bool(np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
-def _names(operation: str, declared: Declared, drawn: bool) -> Iterator[str]:
+def _names(operation: str, declared: Declarations, drawn: bool) -> Iterator[str]:
     from dreamer4_conformance.zoo.mistakes import MISTAKES
 
     mistakes = [mistake for mistake in MISTAKES.values() if operation in mistake.operations]
@@ -149,11 +149,11 @@ def decided_by(operation: str) -> frozenset[str]:
 
 
 @cache
-def _cached(operation: str, where: str, name: str | None, declared: Declared) -> np.ndarray | None:
+def _cached(operation: str, where: str, name: str | None, declared: Declarations) -> np.ndarray | None:
     return _outcome(lambda: SIGNATURES[operation][where].function(candidate(name, declared)))
 
 
-def candidate(name: str | None, declared: Declared) -> Subject:
+def candidate(name: str | None, declared: Declarations) -> Subject:
     """The textbook with a mistake, with another reading, or as it stands, in float64."""
     from dreamer4_conformance.zoo.base import Book, Textbook
     from dreamer4_conformance.zoo.mistakes import MISTAKES

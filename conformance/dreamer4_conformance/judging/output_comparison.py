@@ -23,7 +23,7 @@ TOO_FAR = 0.5
 """A relative error of which nothing can be told any more."""
 
 
-def close(
+def fail_unless_close(
     trial: Trial,
     subject: Subject,
     what: str,

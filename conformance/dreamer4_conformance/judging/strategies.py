@@ -7,13 +7,20 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.attention_case import CAPS, HEADS, STRENGTHS, WIDTHS, Attending, drawn
-from dreamer4_conformance.instruments.heads import (
-    UNIT,
-    Trajectory,
-    trajectory,
+from dreamer4_conformance.instruments.attention_case import (
+    CAPS,
+    HEADS,
+    STRENGTHS,
+    WIDTHS,
+    AttentionCase,
+    draw_attention_case,
 )
-from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.heads import (
+    DENOMINATOR,
+    Trajectory,
+    draw_trajectory,
+)
+from dreamer4_conformance.instruments.inputs import draw_inputs
 from dreamer4_conformance.instruments.subject import Draw, Subject
 
 
@@ -36,21 +43,21 @@ def draws(
     fewest = subject.adapter.min_batch if route == "dynamics_loss" else 1
     batch = draw(st.integers(fewest, max(fewest, max_batch)))
     shape = (batch, draw(st.integers(min_time, max_time)), draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    return draw_contents(subject, draw(seeds()), shape)
+    return draw_inputs(subject, draw(seeds()), shape)
 
 
 @st.composite
-def attendings(
+def attention_cases(
     draw: st.DrawFn,
     subject: Subject,
     *,
     caps: tuple[float | None, ...] = (None, *CAPS),
     heads: tuple[tuple[int, int], ...] = HEADS,
-) -> Attending:
+) -> AttentionCase:
     """Lengths from 1 to 17, grouped heads, with and without mask, window and scale, and caps that are reached."""
     length = draw(st.integers(1, 17))
     shape = (draw(st.integers(1, 2)), length, draw(st.sampled_from(heads)), draw(st.sampled_from(WIDTHS)))
-    inputs = drawn(subject, draw(seeds()), *shape, draw(st.sampled_from(STRENGTHS)))
+    inputs = draw_attention_case(subject, draw(seeds()), *shape, draw(st.sampled_from(STRENGTHS)))
     causal = draw(st.booleans())
     window = draw(st.none() | st.integers(1, length + 2)) if causal else None
     softcap, scale = draw(st.sampled_from(caps)), draw(st.sampled_from((None, 1 / 8, 1 / 2)))
@@ -61,5 +68,7 @@ def attendings(
 def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None, shortest: int = 1) -> Trajectory:
     """Up to 3 rows and 9 steps."""
     shape = (draw(st.integers(1, 3)), draw(st.integers(shortest, 9)))
-    gamma = draw(st.integers(UNIT // 2, UNIT)) / UNIT
-    return trajectory(subject, draw(seeds()), shape, gamma, draw(st.integers(0, UNIT)) / UNIT if lam is None else lam)
+    gamma = draw(st.integers(DENOMINATOR // 2, DENOMINATOR)) / DENOMINATOR
+    return draw_trajectory(
+        subject, draw(seeds()), shape, gamma, draw(st.integers(0, DENOMINATOR)) / DENOMINATOR if lam is None else lam
+    )

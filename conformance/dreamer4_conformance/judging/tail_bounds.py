@@ -31,10 +31,10 @@ def _relative_entropy(share: float, probability: float) -> float:
     return share * math.log(share / probability) if probability > 0 else math.inf
 
 
-def any_of(bounds: Iterable[float]) -> float:
+def union_bound(bounds: Iterable[float]) -> float:
     """P(any of the events): n times the smallest bound.
 
-    >>> any_of([0.5, 0.01, 1.0])
+    >>> union_bound([0.5, 0.01, 1.0])
     0.03
     """
     listed = list(bounds)
@@ -47,7 +47,7 @@ def uniform_bound(counts: np.ndarray) -> float:
     >>> uniform_bound(np.array([25, 27, 23])), uniform_bound(np.array([75, 0, 0])) < 1e-9
     (1.0, True)
     """
-    return any_of(count_bound(float(count), int(counts.sum()), 1 / len(counts)) for count in counts)
+    return union_bound(count_bound(float(count), int(counts.sum()), 1 / len(counts)) for count in counts)
 
 
 def mean_bound(mean: float, draws: int, variance: float, largest: float) -> float:

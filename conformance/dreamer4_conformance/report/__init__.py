@@ -28,7 +28,7 @@ class Report:
         unchecked: clauses of the selection that no check verifies yet.
         false_alarm: bound on the probability that some statistical decision of the run rejects what is correct.
         laws: clause id → what its decision on a random draw finds with certainty.
-        again: the command that runs one clause again, with `{clause}` in its place.
+        rerun_command: the command that runs one clause again, with `{clause}` in its place.
     """
 
     adapter: dict[str, Any]
@@ -38,7 +38,7 @@ class Report:
     unchecked: int = 0
     false_alarm: float = 0.0
     laws: dict[str, str] = field(default_factory=dict)
-    again: str = field(default="", compare=False)
+    rerun_command: str = field(default="", compare=False)
 
     @property
     def conformance(self) -> list[Result]:

@@ -51,7 +51,7 @@ def to_html(report: Report) -> str:
     parts += [f"<dt>{escape(clause)}</dt><dd>{escape(finds)}</dd>" for clause, finds in report.laws.items()]
     parts += ["</dl>"] if report.laws else []
     for result in failures(report):
-        parts += _failure(result, report.again)
+        parts += _failure(result, report.rerun_command)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
     body = "\n".join(parts)
     page = f'<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body>\n</html>'
@@ -85,8 +85,8 @@ def _row(result: Result) -> str:
     return f"<tr><td><code>{name}</code></td>{verdict}{numbers}<td>{escape(remark(result))}</td></tr>"
 
 
-def _failure(result: Result, again: str) -> Iterator[str]:
+def _failure(result: Result, rerun_command: str) -> Iterator[str]:
     yield f'<section><h2 class="{escape(str(result.status))}">{escape(failure_title(result))}</h2><dl>'
-    for label, text in failure_fields(result, again):
+    for label, text in failure_fields(result, rerun_command):
         yield f"<dt>{escape(label)}</dt><dd><pre>{escape(text)}</pre></dd>"
     yield "</dl></section>"

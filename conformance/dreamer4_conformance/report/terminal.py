@@ -43,7 +43,7 @@ def print_report(report: Report, console: Console, *, in_full: bool = True) -> N
     for clause, finds in report.laws.items():
         console.print(Text(f"{clause}, from random draws: {finds}", style="dim"))
     for result in failures(report) if in_full else []:
-        console.print(Text(failure_text(result, report.again)), soft_wrap=True)
+        console.print(Text(failure_text(result, report.rerun_command)), soft_wrap=True)
         console.print()
     for line in summary_lines(report):
         console.print(Text(line))

@@ -88,7 +88,7 @@ def failure_title(result: Result) -> str:
     return f"{result.id} — {where}{result.status}{apart}"
 
 
-def failure_fields(result: Result, again: str = "") -> list[tuple[str, str]]:
+def failure_fields(result: Result, rerun_command: str = "") -> list[tuple[str, str]]:
     """What a reader needs to see a failure for themselves, as labelled lines; empty ones are left out."""
     clause = BY_ID.get(result.id)
     fields = [
@@ -100,7 +100,7 @@ def failure_fields(result: Result, again: str = "") -> list[tuple[str, str]]:
         ("expected", "" if result.expected is None else short(result.expected)),
         ("error", _error(result)),
         ("behaves like", ", ".join(result.behaves_like)),
-        ("run again", again.replace("{clause}", result.id)),
+        ("run again", rerun_command.replace("{clause}", result.id)),
     ]
     return [(label, text) for label, text in fields if text]
 
@@ -111,10 +111,10 @@ def _error(result: Result) -> str:
     return f"{result.worst_error:.3g}" + ("" if result.bound is None else f" (bound {result.bound:.3g})")
 
 
-def failure_text(result: Result, again: str = "") -> str:
+def failure_text(result: Result, rerun_command: str = "") -> str:
     """One failure in full, as plain text."""
     lines = [failure_title(result)]
-    for label, text in failure_fields(result, again):
+    for label, text in failure_fields(result, rerun_command):
         lines.append(f"  {label + ':':<14}" + text.replace("\n", "\n" + " " * 16))
     return "\n".join(lines)
 

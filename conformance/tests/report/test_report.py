@@ -57,7 +57,7 @@ EVERYTHING = report(
     unchecked=5,
     false_alarm=2e-8,
     laws={"eq04.step-law": "Found with certainty: ± 0.02."},
-    again="dreamer4-conformance run mine.py:Mine --clause {clause}",
+    rerun_command="dreamer4-conformance run mine.py:Mine --clause {clause}",
 )
 FORMS = {"text": to_text, "markdown": to_markdown, "html": to_html, "json": to_json}
 
@@ -151,7 +151,7 @@ def test_what_is_no_report_is_refused_in_a_sentence(text: str, sentence: str) ->
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("given", [EVERYTHING, report()], ids=["everything", "nothing"])
 def test_every_form_can_write_it_again_after_json(form: str, given: Report) -> None:
-    back = replace(from_json(to_json(given)), again=given.again)
+    back = replace(from_json(to_json(given)), rerun_command=given.rerun_command)
     assert FORMS[form](back) == FORMS[form](given)
 
 
