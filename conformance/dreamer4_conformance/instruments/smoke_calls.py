@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +90,18 @@ def _problem(call: Callable[[Occasion], None], occasion: Occasion) -> str | None
     return None
 
 
+def _computes(
+    operation: str, inputs: Callable[[Occasion], tuple[Any, ...]], *, scalar: bool = False
+) -> Callable[[Occasion], None]:
+    """The smoke call of an operation whose result is a scalar, or has the shape of the first input."""
+
+    def call(at: Occasion) -> None:
+        values = inputs(at)
+        floats(operation, at.subject.compute(operation, *values, shape=() if scalar else values[0].shape))
+
+    return call
+
+
 # Attention, its norms and its rotation
 
 HEADS, WIDTH = 2, 8
@@ -104,21 +118,11 @@ def _attention(at: Occasion) -> None:
         as_floats("attention" if backend is None else f"attention with backend={backend!r}", out)
 
 
-def _soft_cap(at: Occasion) -> None:
-    logits = 4 * at.normal(at.batch, at.time)
-    as_floats("soft_cap", at.subject.compute("soft_cap", logits, 2.0, shape=logits.shape))
-
-
 def _qk_norm(at: Occasion) -> None:
     given = _queries_and_keys(at)
     returned = as_pair("qk_norm", at.subject.call("qk_norm", *map(at.subject.native, given)), "q, k")
     for name, x, normalised in zip("qk", given, returned, strict=True):
         as_floats(f"qk_norm: {name}", at.subject.read(f"qk_norm: {name}", normalised, x.shape))
-
-
-def _rope(at: Occasion) -> None:
-    x = _queries_and_keys(at)[0]
-    as_floats("rope", at.subject.compute("rope", x, np.arange(at.time), shape=x.shape))
 
 
 def _rms_norm(at: Occasion) -> None:
@@ -221,15 +225,6 @@ def _ramp_weight(at: Occasion) -> None:
     as_floats("ramp_weight", at.subject.ramp_weight(at.grid()[0]))
 
 
-def _dynamics_loss(at: Occasion) -> None:
-    # What it draws inside may leave the domain; that the loss is finite there is a clause.
-    _loss("dynamics_loss", at, finite=False)
-
-
-def _dynamics_loss_at(at: Occasion) -> None:
-    _loss("dynamics_loss_at", at, finite=True)
-
-
 def _loss(route: str, at: Occasion, *, finite: bool) -> None:
     tau, d = at.grid()
     z1 = at.frames()
@@ -246,11 +241,6 @@ def _sample_frame(at: Occasion) -> None:
     as_floats("sample_frame", sampled.frame)
     if not sampled.calls:
         raise OperationFailed("sample_frame never called the network; it needs to call what it is given as the model")
-
-
-def _tokenizer_loss(at: Occasion) -> None:
-    mse, lpips = np.array(0.5), np.array(0.25)
-    as_floats("tokenizer_loss", at.subject.compute("tokenizer_loss", mse, lpips, shape=()))
 
 
 def _loss_normalizer(at: Occasion) -> None:
@@ -314,23 +304,9 @@ def _twohot_decode(at: Occasion) -> None:
     as_floats("twohot_decode", at.subject.compute("twohot_decode", logits, shape=(3,)))
 
 
-def _value_loss(at: Occasion) -> None:
-    logits = at.normal(3, _number_of_bins(at))
-    as_floats("value_loss", at.subject.compute("value_loss", logits, np.array([-0.5, 0.25, 0.5]), shape=()))
-
-
 def _imagined(at: Occasion) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float]:
     shape = (at.batch, at.time)
     return at.normal(*shape), at.normal(at.batch, at.time + 1), np.ones(shape), 0.997, 0.95
-
-
-def _lambda_returns(at: Occasion) -> None:
-    returns = at.subject.compute("lambda_returns", *_imagined(at), shape=(at.batch, at.time))
-    as_floats("lambda_returns", returns)
-
-
-def _advantages(at: Occasion) -> None:
-    as_floats("advantages", at.subject.compute("advantages", *_imagined(at), shape=(at.batch, at.time)))
 
 
 def _policy_loss(at: Occasion) -> None:
@@ -370,18 +346,6 @@ def _constants(at: Occasion) -> None:
 KINDS = {"space", "time", "both"}
 
 
-def _space_layer(at: Occasion) -> None:
-    _layer("space_layer", at)
-
-
-def _time_layer(at: Occasion) -> None:
-    _layer("time_layer", at)
-
-
-def _block_zeroed(at: Occasion) -> None:
-    _layer("block_zeroed", at)
-
-
 def _layer(operation: str, at: Occasion) -> None:
     x = example_inputs(at.subject, "space_layer", 0, at.batch, at.time)["x"]
     if x.ndim != 4 or x.shape[:2] != (at.batch, at.time):
@@ -408,20 +372,11 @@ def _encode(at: Occasion) -> None:
     as_floats("encode", as_shape("encode", z, (at.batch, at.time, None, None)))
 
 
-def _decode(at: Occasion) -> None:
-    _video("decode", at)
-
-
-def _reconstruct(at: Occasion) -> None:
-    _video("reconstruct", at)
-
-
-def _video(operation: str, at: Occasion) -> np.ndarray:
-    video = run_black_box(at.subject, operation, example_inputs(at.subject, operation, 0, at.batch, at.time))["video"]
-    as_floats(operation, video)
+def _video(operation: str, at: Occasion) -> None:
+    video = run(at.subject, operation, arguments(at.subject, operation, 0, at.batch, at.time))["video"]
+    floats(operation, video)
     if video.shape[:2] != (at.batch, at.time):
         raise OperationFailed(f"{operation} returned shape {video.shape}; it needs ({at.batch}, {at.time}, …)")
-    return video
 
 
 def _decode_step(at: Occasion) -> None:
@@ -515,9 +470,9 @@ def _load_checkpoint(at: Occasion) -> None:
 
 SMOKE_CALLS: dict[str, Callable[[Occasion], None]] = {
     "attention": _attention,
-    "soft_cap": _soft_cap,
+    "soft_cap": _computes("soft_cap", lambda at: (4 * at.normal(at.batch, at.time), 2.0)),
     "qk_norm": _qk_norm,
-    "rope": _rope,
+    "rope": _computes("rope", lambda at: (_queries_and_keys(at)[0], np.arange(at.time))),
     "rms_norm": _rms_norm,
     "swiglu": _swiglu,
     "example": _example,
@@ -530,30 +485,32 @@ SMOKE_CALLS: dict[str, Callable[[Occasion], None]] = {
     "corrupt": _corrupt,
     "sample_tau_d": _sample_tau_d,
     "ramp_weight": _ramp_weight,
-    "dynamics_loss": _dynamics_loss,
-    "dynamics_loss_at": _dynamics_loss_at,
+    "dynamics_loss": partial(_loss, "dynamics_loss", finite=False),  # it may draw beyond the domain: eq07.finite
+    "dynamics_loss_at": partial(_loss, "dynamics_loss_at", finite=True),
     "sample_frame": _sample_frame,
-    "tokenizer_loss": _tokenizer_loss,
+    "tokenizer_loss": _computes("tokenizer_loss", lambda at: (np.array(0.5), np.array(0.25)), scalar=True),
     "loss_normalizer": _loss_normalizer,
     "mtp_targets": _mtp_targets,
     "mtp_loss": _mtp_loss,
     "twohot_bins": _twohot_bins,
     "twohot_encode": _twohot_encode,
     "twohot_decode": _twohot_decode,
-    "value_loss": _value_loss,
-    "lambda_returns": _lambda_returns,
-    "advantages": _advantages,
+    "value_loss": _computes(
+        "value_loss", lambda at: (at.normal(3, _number_of_bins(at)), np.array([-0.5, 0.25, 0.5])), scalar=True
+    ),
+    "lambda_returns": _computes("lambda_returns", _imagined),
+    "advantages": _computes("advantages", _imagined),
     "policy_loss": _policy_loss,
     "policy_loss_factored": _policy_loss_factored,
     "prior_start": _prior_start,
     "constants": _constants,
-    "space_layer": _space_layer,
-    "time_layer": _time_layer,
-    "block_zeroed": _block_zeroed,
+    "space_layer": partial(_layer, "space_layer"),
+    "time_layer": partial(_layer, "time_layer"),
+    "block_zeroed": partial(_layer, "block_zeroed"),
     "layer_kinds": _layer_kinds,
     "encode": _encode,
-    "decode": _decode,
-    "reconstruct": _reconstruct,
+    "decode": partial(_video, "decode"),
+    "reconstruct": partial(_video, "reconstruct"),
     "decode_step": _decode_step,
     "modality_mask": _modality_mask,
     "patch_dropout": _patch_dropout,

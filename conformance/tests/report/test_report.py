@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 
@@ -20,6 +19,8 @@ from dreamer4_conformance.report.markdown import to_markdown
 from dreamer4_conformance.report.page import to_html
 from dreamer4_conformance.report.terminal import to_text
 from dreamer4_conformance.verdicts import Result, Status
+
+jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
 
 NASTY = "<script>alert('|*`')</script> [bold]τ[/bold]\nsecond line ```"
 ENVIRONMENT = {"python": "3.11.0", "k_max": 64, "device": "cpu", "dtype": "float32", "profile": "ci", "seed": 0}

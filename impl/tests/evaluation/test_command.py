@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import jsonschema
 import pytest
 
 from dreamer4_impl.evaluation.command import main
@@ -15,6 +14,8 @@ from dreamer4_impl.pmpo import frozen_prior
 from dreamer4_impl.training.checkpoint import Checkpoint, save
 from dreamer4_impl.training.options import ImagineOptions
 from dreamer4_impl.training.settings import Data, Settings
+
+jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
 
 FAST = ["--clips", "4", "--context", "3", "--horizons", "1,2,4", "--steps", "1,4", "--rollouts", "4", "--device", "cpu"]
 
