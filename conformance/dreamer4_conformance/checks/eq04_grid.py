@@ -1,9 +1,9 @@
 """Checks of Eq. (4): the step sizes and the grid of signal levels, and of Eq. (6): the levels are independent.
 
 Each check uses one fixed-seed draw through every provided route: `sample_tau_d`, and the labels with which
-`dynamics_loss` calls its student. Grid membership is exact: levels are dyadic fractions, whose quotients float64
-represents. Distributions are judged by bounds that also hold for stratified draws. If one random decision may apply to a
-whole batch, one row from each of many calls is judged instead: rows of different calls are independent.
+`dynamics_loss` calls its student. Grid membership is exact: levels are dyadic fractions, whose quotients are exact in
+float64. Distributions are judged by bounds that also hold for stratified draws. If one random decision may apply to
+a whole batch, one row from each of many calls is judged instead: rows of different calls are independent.
 """
 
 from __future__ import annotations
@@ -308,14 +308,14 @@ def check_levels_are_independent_of_timestep_and_neighbours(subject: Subject, tr
 
 
 def _standardised(draw: LevelDraw) -> tuple[np.ndarray, np.ndarray]:
-    """Levels minus their mean (1 − d)/2, over √((1 − d²)/12), and the mask d < 1; where d = 1 the level is fixed, 0."""
+    """Levels minus their mean (1 − d)/2, over √((1 − d²)/12), 0 where d = 1 fixes the level; and the mask d < 1."""
     free = draw.d < 1
     deviation = np.sqrt(np.where(free, 1 - draw.d**2, 1.0) / 12)
     return np.where(free, (draw.tau - (1 - draw.d) / 2) / deviation, 0.0), free
 
 
 def _neighbour_products(x: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Nonzero products of neighbouring timesteps, and of neighbouring rows, in disjoint pairs, which are independent."""
+    """Nonzero products of neighbouring timesteps and of neighbouring rows, in disjoint (independent) pairs."""
     rows, columns = (size // 2 * 2 for size in x.shape)
     products = [("timesteps", x[:, :columns:2] * x[:, 1:columns:2]), ("rows", x[:rows:2] * x[1:rows:2])]
     return [(name, product[product != 0]) for name, product in products]
