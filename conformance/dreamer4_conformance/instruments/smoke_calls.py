@@ -97,7 +97,7 @@ def _computes(
 
     def call(at: Occasion) -> None:
         values = inputs(at)
-        floats(operation, at.subject.compute(operation, *values, shape=() if scalar else values[0].shape))
+        as_floats(operation, at.subject.compute(operation, *values, shape=() if scalar else values[0].shape))
 
     return call
 
@@ -373,8 +373,8 @@ def _encode(at: Occasion) -> None:
 
 
 def _video(operation: str, at: Occasion) -> None:
-    video = run(at.subject, operation, arguments(at.subject, operation, 0, at.batch, at.time))["video"]
-    floats(operation, video)
+    video = run_black_box(at.subject, operation, example_inputs(at.subject, operation, 0, at.batch, at.time))["video"]
+    as_floats(operation, video)
     if video.shape[:2] != (at.batch, at.time):
         raise OperationFailed(f"{operation} returned shape {video.shape}; it needs ({at.batch}, {at.time}, …)")
 
