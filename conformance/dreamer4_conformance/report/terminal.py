@@ -39,7 +39,7 @@ def print_report(report: Report, console: Console, *, in_full: bool = True) -> N
     console.print(Text(f"{adapter['name']} {adapter['version']} ({adapter['level']} levels)", style="bold"))
     for title, results in (("Conformance", report.conformance), ("Quality (apart)", report.quality)):
         if results:
-            console.print(_table(title, results))
+            console.print(_table(title, results), "")
     for clause, finds in report.laws.items():
         console.print(Text(f"{clause}, from random draws: {finds}", style="dim"))
     for result in failures(report) if in_full else []:
