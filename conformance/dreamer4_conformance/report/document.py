@@ -20,7 +20,7 @@ SCHEMA = 1
 
 
 def to_document(report: Report) -> dict[str, Any]:
-    """The report as design.md has it, of JSON types alone."""
+    """The report as a document of JSON types, as `schema.json` describes it."""
     return {
         "schema": SCHEMA,
         "suite": installed(DISTRIBUTION) or "unknown",

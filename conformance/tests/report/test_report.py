@@ -221,6 +221,16 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere() -> None:
     assert "@import" not in to_html(EVERYTHING)
 
 
+def test_the_page_escapes_every_text() -> None:
+    spoiled = replace(EVERYTHING, laws={"eq04.step-law": NASTY}, rerun_command=NASTY)
+    spoiled.adapter = {"name": NASTY, "version": NASTY, "level": NASTY, "readings": {NASTY: NASTY}}
+    spoiled.environment = {**ENVIRONMENT, NASTY: NASTY}
+    spoiled.results = [replace(one, message=NASTY) for one in EVERYTHING.results]
+    page = to_html(spoiled)
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(&#39;|*`&#39;)&lt;/script&gt; [bold]τ[/bold]\nsecond line ```" in page
+
+
 def test_markdown_keeps_its_tables_and_fences_whatever_is_said() -> None:
     text = to_markdown(EVERYTHING)
     rows = [line for line in text.splitlines() if line.startswith("|")]
