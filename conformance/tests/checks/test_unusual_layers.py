@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamer4_conformance import Adapter
-from dreamer4_conformance.checks.sec34_layers import offered
+from dreamer4_conformance.checks.sec34_layers import provided_layers
 from dreamer4_conformance.checks.time_layers import check_a_frame_sees_itself
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
@@ -95,7 +95,7 @@ def test_a_layer_that_cannot_be_judged_does_not_hide_the_next() -> None:
         def time_layer(self, x: np.ndarray) -> np.ndarray:
             return x + np.cumsum(x, 1) @ MIXING[0]
 
-    assert offered(Subject(Idle())) == ["space_layer", "time_layer"]
+    assert provided_layers(Subject(Idle())) == ["space_layer", "time_layer"]
     assert verdict(Idle(), "net.prenorm").status is Status.FAIL
 
     class Still(Idle):
