@@ -70,9 +70,9 @@ class Training(Checkpoint, Plan):
     def parts(self, seed: int) -> dict[str, Tensor]:
         """Random matrices; the prior is a copy of the policy."""
         generator = torch.Generator().manual_seed(seed)
-        found = {name: torch.randn(s, generator=generator, dtype=torch.float64) / 2 for name, s in SHAPES.items()}
-        found["prior"] = found["policy"].clone()
-        return {name: part.requires_grad_() for name, part in found.items()}
+        parts = {name: torch.randn(s, generator=generator, dtype=torch.float64) / 2 for name, s in SHAPES.items()}
+        parts["prior"] = parts["policy"].clone()
+        return {name: matrix.requires_grad_() for name, matrix in parts.items()}
 
     def training_gradients(
         self, phase: str, seed: int, terms: Sequence[str] | None = None
@@ -81,10 +81,12 @@ class Training(Checkpoint, Plan):
         parts = self.parts(seed)
         losses = getattr(self, f"{phase}_terms")(parts, seed)
         loss = torch.stack([self.term_weights.get(name, 1.0) * losses[name] for name in terms or losses]).sum()
-        given = self.in_use(phase, parts)
-        found = dict(zip(given, torch.autograd.grad(loss, list(given.values()), allow_unused=True), strict=True))
-        output = [found.pop("output", None)]
-        return {name: [each, *(output if name == "transformer" else [])] for name, each in found.items()}
+        trained = self.in_use(phase, parts)
+        gradients = dict(
+            zip(trained, torch.autograd.grad(loss, list(trained.values()), allow_unused=True), strict=True)
+        )
+        output = [gradients.pop("output", None)]
+        return {name: [x, *(output if name == "transformer" else [])] for name, x in gradients.items()}
 
     def in_use(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         """The parts that require a gradient."""
@@ -102,8 +104,6 @@ class Training(Checkpoint, Plan):
         return (video @ parts["tokenizer"]).tanh().detach()
 
     def forcing_loss(self, parts: Parts, z1: Tensor, seed: int) -> Tensor:
-        """Eq. (4), (6)-(8)."""
-
         def network(z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None = None) -> Tensor:
             return self.transformed(parts, z).to(parts["output"]) @ parts["output"]
 
@@ -115,13 +115,13 @@ class Training(Checkpoint, Plan):
 
     def clips(self, data: Sequence[int]) -> dict[str, Tensor]:
         """One sequence for each number."""
-        found: dict[str, list[Tensor]] = {"video": [], "actions": [], "rewards": []}
+        rows: dict[str, list[Tensor]] = {"video": [], "actions": [], "rewards": []}
         for number in data:
             generator = torch.Generator().manual_seed(number)
-            found["video"].append(torch.randn(FRAMES, SPATIAL, 6, generator=generator, dtype=torch.float64))
-            found["actions"].append(torch.randint(5, (FRAMES,), generator=generator))
-            found["rewards"].append(torch.randn(FRAMES, generator=generator, dtype=torch.float64))
-        return {name: torch.stack(values) for name, values in found.items()}
+            rows["video"].append(torch.randn(FRAMES, SPATIAL, 6, generator=generator, dtype=torch.float64))
+            rows["actions"].append(torch.randint(5, (FRAMES,), generator=generator))
+            rows["rewards"].append(torch.randn(FRAMES, generator=generator, dtype=torch.float64))
+        return {name: torch.stack(values) for name, values in rows.items()}
 
     # Phase 2
 
@@ -173,7 +173,7 @@ class Training(Checkpoint, Plan):
 
     def imagine_terms(self, parts: Parts, seed: int) -> dict[str, Tensor]:
         """Eq. (10) and (11) on imagined states, horizon 1."""
-        frozen = {name: self.in_imagination(name, part) for name, part in parts.items()}
+        frozen = {name: self.in_imagination(name, matrix) for name, matrix in parts.items()}
         generator = torch.Generator().manual_seed(seed)
         z = torch.randn(IMAGINED, 1, SPATIAL, 3, generator=generator, dtype=torch.float64)
         h = self.transformed(frozen, z).mean((1, 2))
@@ -184,9 +184,9 @@ class Training(Checkpoint, Plan):
         policy = self.pmpo([logits], [prior], action[:, None], advantage, 0.5, 0.3)
         return {"policy": policy, "value": (value - self.return_constant(reward)).square().mean()}
 
-    def in_imagination(self, name: str, part: Tensor) -> Tensor:
+    def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
         """Policy and value head learn, nothing else."""
-        return part if name in ("policy", "value") else part.detach()
+        return matrix if name in ("policy", "value") else matrix.detach()
 
     def return_constant(self, returns: Tensor) -> Tensor:
         """The return is a constant."""

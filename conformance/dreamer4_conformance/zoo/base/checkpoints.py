@@ -24,7 +24,6 @@ class Run:
         self.step = 0
 
     def advance(self) -> None:
-        """One step."""
         self.step += 1
         for group in self.optimiser.param_groups:
             group["lr"] = 0.01 * min(1.0, self.step / 8)
@@ -51,7 +50,6 @@ class Run:
         )
 
     def load(self, state: dict[str, Any]) -> None:
-        """What is there."""
         if "parameters" in state:
             self.parameter.data = state["parameters"]
         if "optimiser" in state:
@@ -101,9 +99,9 @@ class Checkpoint:
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
         """What is there is loaded, and what is not is said."""
-        found = model.load_state_dict(state, strict=False)
+        mismatch = model.load_state_dict(state, strict=False)
         return {
-            "missing": list(found.missing_keys),
-            "unexpected": list(found.unexpected_keys),
+            "missing": list(mismatch.missing_keys),
+            "unexpected": list(mismatch.unexpected_keys),
             "parameters": model.state_dict(),
         }

@@ -41,7 +41,6 @@ class Sampler:
         return torch.randn_like(context.new_empty((context.shape[0], *context.shape[2:])))
 
     def count(self, num_steps: int) -> int:
-        """How many evaluations."""
         return num_steps
 
     def level_of_context(self) -> float:
@@ -73,7 +72,6 @@ class Sampler:
         return min(round(level * self.k_max), self.k_max - 1) / self.k_max
 
     def level_label(self, step: int, steps: int) -> float:
-        """The frame's level."""
         return step / steps
 
     def step_label(self, steps: int) -> float:
@@ -89,5 +87,4 @@ class Sampler:
         return z + (z1_hat - z) / (1 - tau) * d
 
     def finish(self, z: Tensor) -> Tensor:
-        """What is returned."""
         return z

@@ -22,7 +22,6 @@ class Schedule:
         return 1 - tau if self.level == "noise" else tau
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
-        """Eq. (1), (6)."""
         return self.mix(z0, z1, self.signal(tau)[..., None, None])
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
@@ -59,5 +58,4 @@ class Schedule:
         return (share * below.to(self.device)).floor().float()
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
-        """Eq. (8)."""
         return 0.9 * self.signal(tau) + 0.1

@@ -56,13 +56,13 @@ class ShortcutForcing:
         half = torch.where(d > 1 / self.k_max, d / 2, 0.0)
         teacher_d = self.teacher_step(d)
         teacher = self.teacher(network)
-        given = self.teacher_actions(actions)
+        teacher_actions = self.teacher_actions(actions)
         with self.teacher_context():
-            b_prime = self.velocity(self.evaluate(teacher, z, tau, teacher_d, given), z, tau)
+            b_prime = self.velocity(self.evaluate(teacher, z, tau, teacher_d, teacher_actions), z, tau)
             z_prime = self.second_input(z, z0, z1, tau, half, b_prime)
             tau_mid = self.second_label(tau, half)
             b_double_prime = self.velocity(
-                self.evaluate(teacher, z_prime, tau_mid, teacher_d, given), z_prime, tau + half
+                self.evaluate(teacher, z_prime, tau_mid, teacher_d, teacher_actions), z_prime, tau + half
             )
         return self.mean_velocity(b_prime, b_double_prime)
 
@@ -97,11 +97,9 @@ class ShortcutForcing:
         return (z1_hat - z) / (1 - tau)[..., None, None]
 
     def mean_velocity(self, b_prime: Tensor, b_double_prime: Tensor) -> Tensor:
-        """(b' + b'')/2."""
         return (b_prime + b_double_prime) / 2
 
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
-        """‖ẑ1 − z1‖²."""
         return self.norm(z1_hat - z1)
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:

@@ -35,7 +35,6 @@ class Returns:
         return cont if self.follows["A15"] == "t" else torch.cat([cont[:, 1:], torch.ones_like(cont[:, :1])], 1)
 
     def last_return(self, value: Tensor) -> Tensor:
-        """R_H = v_H."""
         return value[:, -1]
 
     def return_step(self, reward: Tensor, discount: Tensor, value: Tensor, following: Tensor, lam: float) -> Tensor:
@@ -51,7 +50,6 @@ class Returns:
         return self.lambda_returns(reward, value, cont, gamma, lam) - self.baseline(value)
 
     def baseline(self, value: Tensor) -> Tensor:
-        """v_t."""
         return value[:, :-1]
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:

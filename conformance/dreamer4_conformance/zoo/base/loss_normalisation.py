@@ -15,7 +15,6 @@ class Normaliser:
     decay: ClassVar[float] = 0.95
 
     def __init__(self) -> None:
-        """No estimate yet."""
         self.average: dict[str, float] = {}
         self.weight: dict[str, float] = {}
 
@@ -37,7 +36,6 @@ class Normaliser:
         return abs(number) < float("inf")
 
     def moment(self, key: str, number: float) -> float:
-        """What is averaged."""
         return number**2
 
     def divisor(self, key: str, number: float) -> float:
@@ -54,9 +52,7 @@ class Normalisation:
     normaliser: ClassVar[type[Normaliser]] = Normaliser
 
     def loss_normalizer(self) -> Normaliser:
-        """A fresh normaliser."""
         return self.normaliser()
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
-        """Eq. (5)."""
         return mse + self.lpips_weight * lpips

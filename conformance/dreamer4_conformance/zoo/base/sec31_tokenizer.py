@@ -21,7 +21,6 @@ class Tokenizer(Dynamics):
     height, width_in_pixels, colours, patch = 3, 4, 3, 2
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """A video besides."""
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (batch, time, self.height, self.width_in_pixels, self.colours)
         video = torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -66,7 +65,6 @@ class Tokenizer(Dynamics):
         return self.squashed(linear + self.parameter("bottleneck.bias", self.channels // 2) / 4)
 
     def squashed(self, x: Tensor) -> Tensor:
-        """Into (−1, 1)."""
         return torch.tanh(x)
 
     # From z to video
@@ -80,11 +78,9 @@ class Tokenizer(Dynamics):
         return self.decode(self.encode(video))
 
     def decode_init(self, batch: int) -> tuple[Past, int]:
-        """No frame seen."""
         return {}, 0
 
     def decode_step(self, state: tuple[Past, int], z: Tensor) -> tuple[Tensor, tuple[Past, int]]:
-        """One more frame."""
         past, start = state
         video, past = self.decoded(z.to(self.compute), past, start)
         return video.to(z.dtype), (past, start + z.shape[1])
@@ -142,9 +138,9 @@ class Tokenizer(Dynamics):
         batch, time = patches.shape[:2]
         rows, columns = self.grid(self.height, self.width_in_pixels, self.patch)
         folded = patches.reshape(batch, time, rows, columns, self.patch, self.patch, self.colours).transpose(3, 4)
-        whole = folded.reshape(batch, time, rows * self.patch, columns * self.patch, self.colours)
+        padded = folded.reshape(batch, time, rows * self.patch, columns * self.patch, self.colours)
         (top, _), (left, _) = self.margins()
-        return whole[:, :, top : top + self.height, left : left + self.width_in_pixels]
+        return padded[:, :, top : top + self.height, left : left + self.width_in_pixels]
 
     def regroup(self, z: Tensor) -> Tensor:
         """Consecutive tokens side by side; under A36 "other" the first half of them beside the second."""
@@ -198,7 +194,6 @@ class Tokenizer(Dynamics):
         return 0.9
 
     def share(self, generator: torch.Generator, *shape: int) -> Tensor:
-        """U(0, 1)."""
         return torch.rand(shape, generator=generator, device=self.device)
 
     def dropped(self, generator: torch.Generator, p: Tensor, patches: int) -> Tensor:

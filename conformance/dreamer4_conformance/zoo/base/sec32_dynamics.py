@@ -33,17 +33,17 @@ class Dynamics(Transformer):
                 self.device, getattr(torch, self.dtype)
             )
 
-        def whole(below: int, *shape: int) -> Tensor:
+        def integers(below: int, *shape: int) -> Tensor:
             return torch.randint(below, shape, generator=generator).to(self.device)
 
-        d = 0.5 ** whole(self.k_max.bit_length(), batch, 1 if self.follows["A3"] == "sequence" else time)
+        d = 0.5 ** integers(self.k_max.bit_length(), batch, 1 if self.follows["A3"] == "sequence" else time)
         tau = (torch.rand(batch, time, generator=generator).to(self.device) / d).floor() * d
         return {
             "z": normal(batch, time, self.spatial, self.channels),
             "tau": self.signal(tau).to(getattr(torch, self.dtype)),
             "d": d.expand(batch, time).to(getattr(torch, self.dtype)),
-            "actions": {"keys": whole(self.keys, batch, time), "mouse": normal(batch, time, 2)},
-            "task": whole(self.tasks, batch),
+            "actions": {"keys": integers(self.keys, batch, time), "mouse": normal(batch, time, 2)},
+            "task": integers(self.tasks, batch),
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "x": normal(batch, time, 5, self.width),
         }
@@ -66,13 +66,11 @@ class Dynamics(Transformer):
         return self.dynamics(z, tau, d, actions, None, labelled)[0]
 
     def dynamics_init(self, batch: int) -> Any:
-        """No frame seen."""
         return EMPTY
 
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """One more frame."""
         labelled = torch.ones(len(z), dtype=torch.bool, device=z.device)
         return self.predicted(z, tau, d, actions, task, labelled, state)
 
@@ -133,7 +131,6 @@ class Dynamics(Transformer):
         return (tau * self.k_max).round().long().clamp(0, self.k_max - 1)
 
     def step_index(self, d: Tensor) -> Tensor:
-        """log2(1/d)."""
         return -torch.log2(d).round().long()
 
     def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
@@ -150,7 +147,6 @@ class Dynamics(Transformer):
         return table[keys].reshape(*keys.shape, self.action_slots, self.width)
 
     def encoded_mouse(self, mouse: Tensor) -> Tensor:
-        """A linear map."""
         encoded = mouse.to(self.compute) @ self.parameter("mouse", 2, self.action_slots * self.width)
         return encoded.reshape(*mouse.shape[:2], self.action_slots, self.width)
 
@@ -196,7 +192,7 @@ class Dynamics(Transformer):
 
     def of_modality(self, modality: list[str], name: str) -> Tensor:
         """bool (N,): the tokens of this name."""
-        return torch.tensor([each == name for each in modality], dtype=torch.bool)
+        return torch.tensor([token == name for token in modality], dtype=torch.bool)
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         """Frames see themselves and the past."""
@@ -226,7 +222,7 @@ class Dynamics(Transformer):
             z, state = self.denoised(z, past, state, actions, num_steps)
             generated.append(z)
             fresh = self.committed(z, self.slightly_corrupt(z, generator), cache)
-            state = self.seen(state, fresh, actions, past.shape[1]) if cache else None
+            state = self.written(state, fresh, actions, past.shape[1]) if cache else None
             past = torch.cat([past, fresh], 1)
         return torch.cat(generated, 1)
 
@@ -246,20 +242,20 @@ class Dynamics(Transformer):
         tau = torch.full(z.shape[:2], levels[self.follows["A9"]], dtype=torch.float64)
         return self.signal(tau).to(z), torch.full(z.shape[:2], 1 / self.k_max).to(z)
 
-    def at(self, actions: Any, frames: slice) -> Any:
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         """The actions of some frames."""
         return {name: component[:, frames] for name, component in actions.items()}
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
         """The state after the context."""
-        return self.seen(self.dynamics_init(len(past)), past, actions, 0)
+        return self.written(self.dynamics_init(len(past)), past, actions, 0)
 
-    def seen(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+    def written(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
         """The state after these frames too."""
         labelled = torch.ones(len(z), dtype=torch.bool, device=z.device)
         if not z.shape[1]:
             return state
-        acted = self.at(actions, slice(start, start + z.shape[1]))
+        acted = self.actions_of(actions, slice(start, start + z.shape[1]))
         return self.predicted(z, *self.labels_in_cache(z), acted, None, labelled, state)[2]
 
     def labels_in_cache(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,11 +277,11 @@ class Dynamics(Transformer):
         """The last frame after those of the state, or after those of the past in full."""
         time, labelled = past.shape[1], torch.ones(len(z), dtype=torch.bool, device=z.device)
         if state is not None:
-            acted = self.at(actions, slice(time, time + 1))
+            acted = self.actions_of(actions, slice(time, time + 1))
             z1_hat, _, after = self.predicted(z, tau, d, acted, None, labelled, state)
             return z1_hat, after
         tau, d = (torch.cat(pair, 1) for pair in zip(self.context_labels(past), (tau, d), strict=True))
-        acted = self.at(actions, slice(time + 1))
+        acted = self.actions_of(actions, slice(time + 1))
         return self.predicted(torch.cat([past, z], 1), tau, d, acted, None, labelled)[0], None
 
     def kept_while_denoising(self, before: Any, after: Any) -> Any:

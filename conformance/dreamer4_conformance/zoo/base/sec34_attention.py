@@ -78,7 +78,6 @@ class Attention:
         return capped.masked_fill(~allow, -torch.inf).softmax(-1)
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
-        """c tanh(x/c)."""
         return cap * torch.tanh(logits / cap)
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,8 +98,8 @@ class Attention:
         compute = torch.promote_types(x.dtype, torch.float32)
         angle = self.rope_angles(self.rope_positions(positions), x.shape[-1] // 2)[:, None]
         cos, sin = angle.cos().to(compute), angle.sin().to(compute)
-        one, other = self.pairs(x.to(compute))
-        return self.from_pairs(*self.turned(one, other, cos, sin)).to(x.dtype)
+        first, second = self.pairs(x.to(compute))
+        return self.from_pairs(*self.turned(first, second, cos, sin)).to(x.dtype)
 
     rope_base = 10000.0
 
@@ -115,16 +114,16 @@ class Attention:
 
     def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Channel i goes with channel i + D/2."""
-        one, other = x.chunk(2, -1)
-        return one, other
+        first, second = x.chunk(2, -1)
+        return first, second
 
-    def from_pairs(self, one: Tensor, other: Tensor) -> Tensor:
+    def from_pairs(self, first: Tensor, second: Tensor) -> Tensor:
         """Back to where they were."""
-        return torch.cat([one, other], -1)
+        return torch.cat([first, second], -1)
 
-    def turned(self, one: Tensor, other: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def turned(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """The rotation of a plane."""
-        return one * cos - other * sin, other * cos + one * sin
+        return first * cos - second * sin, second * cos + first * sin
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """weight · x / √(mean(x²) + eps)."""
@@ -133,7 +132,6 @@ class Attention:
         return (weight.to(compute) * y * self.inverse_root(y.square().mean(-1, keepdim=True), eps)).to(x.dtype)
 
     def inverse_root(self, mean_square: Tensor, eps: float) -> Tensor:
-        """1/√(mean(x²) + eps)."""
         return (mean_square + eps).rsqrt()
 
     def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
@@ -141,5 +139,4 @@ class Attention:
         return self.gated(x @ w_gate, x @ w_up) @ w_down
 
     def gated(self, gate: Tensor, up: Tensor) -> Tensor:
-        """silu(gate) ⊙ up."""
         return torch.nn.functional.silu(gate) * up

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dreamer4_conformance.zoo.base.sec34_attention import Attention
 
-#: Keys and values (B·S, T, H, D) of the frames that each time layer has seen.
+#: Keys and values (B·S, T, H, D) of the frames that each time layer has stored.
 Past = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -65,9 +65,9 @@ class Transformer(Attention):
 
     def layer_kinds(self) -> list[str]:
         """Every fourth layer mixes time (A25, A39)."""
-        place = self.time_every() - 1 if self.follows["A39"] == "last" else 0
+        remainder = self.time_every() - 1 if self.follows["A39"] == "last" else 0
         time = "time" if self.follows["A25"] == "replaces" else "both"
-        return [time if index % self.time_every() == place else "space" for index in range(self.depth)]
+        return [time if index % self.time_every() == remainder else "space" for index in range(self.depth)]
 
     def time_every(self) -> int:
         """One in this many layers mixes time."""
@@ -107,7 +107,6 @@ class Transformer(Attention):
         return self.rms_norm(x, self.gain(name, x.shape[-1]), 1e-6)
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
-        """x + update."""
         return x + update
 
     def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
@@ -117,19 +116,19 @@ class Transformer(Attention):
 
     def hidden(self, x: Tensor, name: str) -> Tensor:
         """silu(x W_gate) ⊙ x W_up."""
-        gate, up = (self.parameter(f"{name}.{part}", self.width, self.mlp_width) for part in ("gate", "up"))
+        gate, up = (self.parameter(f"{name}.{role}", self.width, self.mlp_width) for role in ("gate", "up"))
         return torch.nn.functional.silu(x @ gate) * (x @ up)
 
     def projections(self, x: Tensor, name: str, positions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v (N, L, H, D) of x (N, L, width): normalised per head, then turned by their positions."""
         counts = {"q": self.heads, "k": self.kv_heads, "v": self.kv_heads}
         weights = {
-            part: self.parameter(f"{name}.{part}", self.width, n * self.head_width) for part, n in counts.items()
+            role: self.parameter(f"{name}.{role}", self.width, n * self.head_width) for role, n in counts.items()
         }
-        q, k, v = ((x @ weights[part]).reshape(*x.shape[:2], n, self.head_width) for part, n in counts.items())
+        q, k, v = ((x @ weights[role]).reshape(*x.shape[:2], n, self.head_width) for role, n in counts.items())
         q, k = (
-            y * self.gain(f"{name}.{part}_gain", self.head_width)
-            for part, y in zip(("q", "k"), self.qk_norm(q, k), strict=True)
+            y * self.gain(f"{name}.{role}_gain", self.head_width)
+            for role, y in zip(("q", "k"), self.qk_norm(q, k), strict=True)
         )
         return (q, k, v) if positions is None else (self.rope(q, positions), self.rope(k, positions), v)
 
@@ -138,8 +137,8 @@ class Transformer(Attention):
         batch, time, tokens, _ = x.shape
         turned = None if self.follows["A35"] == "time" else torch.arange(tokens, device=x.device)
         q, k, v = self.projections(self.frames_apart(x), name, turned)
-        seen = torch.ones(tokens, tokens, dtype=torch.bool) if allow is None else allow
-        out = self.attend(q, k, v, seen.to(x.device), self.cap)
+        visible = torch.ones(tokens, tokens, dtype=torch.bool) if allow is None else allow
+        out = self.attend(q, k, v, visible.to(x.device), self.cap)
         return self.frames_together(out.flatten(2), batch, time)
 
     def frames_apart(self, x: Tensor) -> Tensor:

@@ -71,5 +71,4 @@ class TwoHot:
         return mean if self.follows["A23"] == "raw" else symexp(mean)
 
     def bin_probabilities(self, logits: Tensor) -> Tensor:
-        """softmax."""
         return logits.softmax(1)

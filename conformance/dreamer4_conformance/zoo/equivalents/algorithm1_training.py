@@ -111,9 +111,11 @@ class PhasesNoGrad(TextbookTraining):
 
     def training_gradients(self, phase: str, seed: int, terms: Sequence[str] | None = None) -> dict[str, Any]:
         """One array for each part."""
-        found = {name: xs[0] for name, xs in super().training_gradients(phase, seed, terms).items()}
+        gradients = {name: xs[0] for name, xs in super().training_gradients(phase, seed, terms).items()}
         zeros = torch.zeros(3)
-        return {name: zeros if x is None and name == "prior" else x for name, x in found.items()} | {"continue": None}
+        return {name: zeros if x is None and name == "prior" else x for name, x in gradients.items()} | {
+            "continue": None
+        }
 
     def agent_losses(self, seed: int, data: Sequence[int], relevant: Sequence[bool]) -> dict[str, Tensor]:
         """Reward on all sequences; masks in place of selections, so that other sequences enter as zeros."""
@@ -134,9 +136,8 @@ class PhasesLatentsGiven(TextbookTraining):
     def training_gradients(
         self, phase: str, seed: int, terms: Sequence[str] | None = None
     ) -> dict[str, list[Tensor | None]]:
-        """Without the tokenizer."""
-        found = super().training_gradients(phase, seed, terms)
-        return {name: gradients for name, gradients in found.items() if name != "tokenizer"}
+        gradients = super().training_gradients(phase, seed, terms)
+        return {name: rows for name, rows in gradients.items() if name != "tokenizer"}
 
 
 @equivalent("checkpoint-single-precision")
@@ -144,7 +145,6 @@ class SinglePrecision(TextbookTraining):
     """The parameters of a checkpoint are stored in float32."""
 
     def saved(self, run: Run) -> dict[str, Any]:
-        """Rounded once."""
         state = copy.deepcopy(super().saved(run))
         return {**state, "parameters": state["parameters"].float().double()}
 
@@ -154,7 +154,6 @@ class InSentences(TextbookTraining):
     """Names are reported with a sentence each, and with the model's name before them; what is shaped alike is copied in place."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
-        """Parameter by parameter."""
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name in state:

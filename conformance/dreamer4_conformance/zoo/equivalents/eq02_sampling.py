@@ -97,8 +97,8 @@ class SamplerCropped(TextbookSampler):
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
         """The last two frames."""
-        given = None if actions is None else actions[:, -3:]
-        return super().sample_frame(network, context[:, -2:], num_steps, seed, given)
+        recent = None if actions is None else actions[:, -3:]
+        return super().sample_frame(network, context[:, -2:], num_steps, seed, recent)
 
 
 @equivalent("sampler-frame-by-frame-cache")

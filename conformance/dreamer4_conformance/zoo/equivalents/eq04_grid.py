@@ -46,7 +46,6 @@ class SchedulePerSequence(TorchAdapter):
     readings = {"A3": "sequence"}  # noqa: RUF012
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """Row by row."""
         steps = [2 ** random.randrange(self.k_max.bit_length()) for _ in range(batch)]
         tau = [[random.randrange(count) / count for _ in range(time)] for count in steps]
         return torch.tensor(tau), 1 / torch.tensor(steps, dtype=torch.float32)
@@ -147,5 +146,4 @@ class ScheduleInsideTheLoss(TorchAdapter):
     """Everything is drawn inside the loss, and nothing else is offered."""
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """By the textbook."""
         return TextbookEquations().dynamics_loss(network, z1, actions, seed)

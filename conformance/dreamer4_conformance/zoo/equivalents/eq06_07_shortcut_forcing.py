@@ -64,7 +64,6 @@ class LossUnreduced(TextbookLoss):
     """Returns the loss of every timestep."""
 
     def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:
-        """None."""
         return loss
 
 
@@ -90,7 +89,6 @@ class LossTeacherInInferenceMode(TextbookLoss):
     """The teacher runs under `torch.inference_mode`."""
 
     def teacher_context(self) -> torch.inference_mode:
-        """Faster than `no_grad`."""
         return torch.inference_mode()
 
     def mean_velocity(self, b_prime: Tensor, b_double_prime: Tensor) -> Tensor:
@@ -105,7 +103,6 @@ class _Rowwise(TextbookLoss):
         super().__init__(A3="sequence")
 
     def rows(self, d: Tensor) -> Tensor:
-        """Rows above d_min."""
         return d[:, 0] > 1 / self.k_max
 
     def half(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor) -> Tensor:
@@ -133,10 +130,10 @@ class LossRowsSplit(_Rowwise):
         total = torch.zeros((), dtype=z.dtype, device=z.device)
         for rows in (above, ~above):
             if rows.any():
-                given = (z[rows], tau[rows], d[rows], actions[rows])
-                goal = self.bootstrap_goal(network, *given) if rows is above else z1[rows]
-                error = self.norm(network(given[0], self.signal(given[1]), *given[2:]) - goal)
-                total = total + (self.loss_weight(given[1]) * error).sum()
+                inputs = (z[rows], tau[rows], d[rows], actions[rows])
+                goal = self.bootstrap_goal(network, *inputs) if rows is above else z1[rows]
+                error = self.norm(network(inputs[0], self.signal(inputs[1]), *inputs[2:]) - goal)
+                total = total + (self.loss_weight(inputs[1]) * error).sum()
         return total / tau.numel()
 
 
@@ -174,7 +171,6 @@ class LossPermutedRows(TextbookLoss):
     """The batch is shuffled before anything is computed, and τ, d, noise are drawn after it."""
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """In another order."""
         order = torch.randperm(len(z1))
         return super().dynamics_loss(network, z1[order], actions[order], seed)
 
@@ -238,7 +234,7 @@ class LossUnconditional(TorchAdapter):
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
         """The textbook with a network that drops them."""
-        return TextbookEquations().dynamics_loss(lambda z, tau, d, given: network(z, tau, d), z1, actions, seed)
+        return TextbookEquations().dynamics_loss(lambda z, tau, d, _: network(z, tau, d), z1, actions, seed)
 
 
 class _LossAlone(TorchAdapter):
@@ -246,7 +242,6 @@ class _LossAlone(TorchAdapter):
 
     @property
     def book(self) -> TextbookEquations:
-        """What computes it."""
         return TextbookEquations(self.level, **self.readings)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
@@ -338,9 +333,9 @@ class LossTwoTerms(TorchAdapter):
         for exponent in (torch.full(rows, finest), torch.randint(finest, rows)):
             steps = (2**exponent).expand(z1.shape[:2])
             tau, d = ((torch.rand(z1.shape[:2]) * steps).floor() / steps).to(z1), (1 / steps).to(z1)
-            given = (book.mix(z0, z1, tau[..., None, None]), tau, d, actions)
-            goal = z1 if exponent.eq(finest).all() else book.bootstrap_goal(network, *given)
-            total = total + (book.loss_weight(tau) * book.norm(network(*given) - goal)).mean()
+            inputs = (book.mix(z0, z1, tau[..., None, None]), tau, d, actions)
+            goal = z1 if exponent.eq(finest).all() else book.bootstrap_goal(network, *inputs)
+            total = total + (book.loss_weight(tau) * book.norm(network(*inputs) - goal)).mean()
         return total
 
 

@@ -22,7 +22,6 @@ class Rolled(TorchAdapter):
         return targets, valid[None].repeat(len(x), 1, 1)
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """The negative log-likelihood."""
         loss = log_prob.new_zeros(())
         for n in range(log_prob.shape[2]):
             inside = log_prob[..., n][valid[..., n]]
@@ -41,7 +40,6 @@ class Padded(Adapter):
         return targets, ~np.isnan(targets)
 
     def mtp_loss(self, log_prob: np.ndarray, valid: np.ndarray) -> np.floating:
-        """The negative log-likelihood."""
         weight = valid / np.maximum(valid.sum((0, 1), keepdims=True), 1)
         return -np.sum(log_prob * weight, dtype=np.float64)
 
@@ -59,5 +57,4 @@ class OneToEight(TorchAdapter):
         return padded[:, 1:].unfold(1, length, 1), valid[:, 1:].unfold(1, length, 1)
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """The negative log-likelihood."""
         return -log_prob.masked_fill(~valid, 0.0).mean()

@@ -18,7 +18,6 @@ class Distributions(TorchAdapter):
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """L."""
         return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -57,7 +56,6 @@ class CrossEntropy(TorchAdapter):
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """L."""
         with torch.no_grad():
             prior = prior_logits.log_softmax(-1)
             sign = torch.where(advantage < 0, -1, 1)
@@ -81,7 +79,6 @@ class NumPy(Adapter):
         alpha: float,
         beta: float,
     ) -> float:
-        """L."""
         log_pi, log_prior = (x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (logits, prior_logits))
         pi, taken = np.exp(log_pi), np.take_along_axis(log_pi, action[:, None], 1)[:, 0]
         good, bad = taken[advantage >= 0], taken[advantage < 0]

@@ -18,7 +18,6 @@ class TokenizerFused(TorchAdapter):
     """One fused operation."""
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
-        """L."""
         return torch.add(mse, lpips, alpha=0.2)
 
 

@@ -62,7 +62,6 @@ class InNumpy(Adapter):
         return (rng.random((images, patches)) < p[:, None]).reshape(batch, time, patches)
 
     def mae_replace(self, tokens: np.ndarray, mask: np.ndarray, embedding: np.ndarray) -> np.ndarray:
-        """By np.where."""
         return np.where(mask[:, :, :, None], embedding, tokens)
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:

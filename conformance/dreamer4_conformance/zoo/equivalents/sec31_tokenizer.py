@@ -45,15 +45,12 @@ class TokenizerOf(TorchAdapter):
         return self.book.decode(z)
 
     def reconstruct(self, video: Tensor) -> Tensor:
-        """Decoded from z."""
         return self.decode(self.encode(video))
 
     def decode_init(self, batch: int) -> Any:
-        """No frame seen."""
         return self.book.decode_init(batch)
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
-        """One more frame."""
         return self.book.decode_step(state, z)
 
 
@@ -97,7 +94,6 @@ class PerImage(TextbookModel):
     """Frames know nothing of each other."""
 
     def layer_kinds(self) -> list[str]:
-        """Space alone."""
         return ["space"] * self.depth
 
 
@@ -112,15 +108,13 @@ class RegroupsAlternately(TextbookModel):
     """The channels of a pair alternate."""
 
     def regroup(self, z: Tensor) -> Tensor:
-        """Channel by channel."""
         batch, time, tokens, channels = z.shape
         return z.reshape(batch, time, tokens // 2, 2, channels).transpose(3, 4).reshape(batch, time, tokens // 2, -1)
 
     def ungrouped(self, z: Tensor) -> Tensor:
-        """Apart again."""
         batch, time, tokens, channels = z.shape
-        apart = z.reshape(batch, time, tokens, channels // 2, 2).transpose(3, 4)
-        return apart.reshape(batch, time, 2 * tokens, channels // 2)
+        pairs = z.reshape(batch, time, tokens, channels // 2, 2).transpose(3, 4)
+        return pairs.reshape(batch, time, 2 * tokens, channels // 2)
 
 
 @equivalent("tokenizer-regrouped-otherwise")
@@ -140,7 +134,6 @@ class Recomputes(TokenizerOf):
     """Frame by frame every frame so far is decoded again: the cache holds z."""
 
     def decode_init(self, batch: int) -> Any:
-        """No frame seen."""
         return []
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
@@ -153,17 +146,18 @@ class RollingCache(TokenizerOf):
     """The cache holds the frames of the window and no more, and is changed in place."""
 
     def decode_init(self, batch: int) -> Any:
-        """Empty."""
         return {"past": {}, "seen": 0}
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
         """Older keys and values are dropped."""
         video, (past, state["seen"]) = self.book.decode_step((state["past"], state["seen"]), z)
-        kept: Past = {name: (k[:, -self.kept() :], v[:, -self.kept() :]) for name, (k, v) in past.items()}
-        state["past"] = kept
+        recent: Past = {
+            name: (k[:, -self.cache_length() :], v[:, -self.cache_length() :]) for name, (k, v) in past.items()
+        }
+        state["past"] = recent
         return video, state
 
-    def kept(self) -> int:
+    def cache_length(self) -> int:
         """Frames before the current one."""
         return (self.book.window() or 1) - 1
 
@@ -173,7 +167,6 @@ class OfBytes(TokenizerOf):
     """Channels before pixels, values from 0 to 255 in whole numbers; what is decoded is clamped to [0, 1]."""
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Bytes."""
         example = super().example(seed, batch, time)
         return {**example, "video": (255 * example["video"].float()).round().to(torch.uint8).movedim(-1, 2)}
 
@@ -251,7 +244,6 @@ class MasksOfOneFrame(TorchAdapter):
     """Masks of space layers: other frames are never seen in them. One modality only."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """Block-diagonal."""
         if kind == "dynamics":
             raise NotProvided("a tokenizer's masks")
         if set(modality) - {"latent", "image"}:

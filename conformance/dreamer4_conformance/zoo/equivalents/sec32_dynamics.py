@@ -57,7 +57,6 @@ class AgentFirst(World):
         return super().read_spatial(x[:, :, x.shape[2] - world :])
 
     def read_agent(self, x: Tensor) -> Tensor:
-        """The first token."""
         return super().read_agent(x[:, :, :1])
 
 
@@ -94,19 +93,15 @@ class WithoutAgent(World):
         return {name: example[name] for name in ("z", "tau", "d")}
 
     def encoded_actions(self, actions: Any) -> list[Tensor]:
-        """None."""
         return []
 
     def component_sum(self, components: list[Tensor]) -> Tensor:
-        """Nothing to add."""
         return torch.stack(components).sum(0) if components else torch.zeros(1, 1, 1, 1, dtype=self.compute)
 
     def action_embedding(self, batch: int, time: int) -> Tensor:
-        """In every frame."""
         return super().action_embedding(batch, time).expand(batch, time, -1, -1)
 
-    def at(self, actions: Any, frames: slice) -> Any:
-        """None."""
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         return None
 
 
@@ -118,17 +113,14 @@ class ActionsListed(World):
     """Components in a list, the keys as floats."""
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """[keys, mouse]."""
         example = super().example(seed, batch, time)
         keys, mouse = example["actions"]["keys"], example["actions"]["mouse"]
         return {**example, "actions": [keys.to(mouse), mouse]}
 
     def encoded_actions(self, actions: Any) -> list[Tensor]:
-        """In their order."""
         return [self.encoded_keys(actions[0].long()), self.encoded_mouse(actions[1])]
 
-    def at(self, actions: Any, frames: slice) -> Any:
-        """Each of them."""
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         return [component[:, frames] for component in actions]
 
 
@@ -137,7 +129,6 @@ class ActionsInOneArray(World):
     """Two numbers, each a component, in an array (B, T, 2)."""
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """The mouse alone."""
         example = super().example(seed, batch, time)
         return {**example, "actions": example["actions"]["mouse"]}
 
@@ -145,8 +136,7 @@ class ActionsInOneArray(World):
         """One projection of all of them: a sum already."""
         return [self.encoded_mouse(actions)]
 
-    def at(self, actions: Any, frames: slice) -> Any:
-        """Of some frames."""
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         return actions[:, frames]
 
 
@@ -184,11 +174,9 @@ class LabelBySines(World):
     """Fixed tables: sines of the index; a level between two is rounded down (A10)."""
 
     def level_index(self, tau: Tensor) -> Tensor:
-        """The level below."""
         return (tau * self.k_max).floor().long().clamp(0, self.k_max - 1)
 
     def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        """Of both indices."""
         frequency = 0.7 ** torch.arange(self.width // 2)
         level, step = self.level_index(self.signal(tau.double())), self.step_index(d.double())
         return tuple(2 * torch.sin(index[..., None] * frequency + 0.3).to(self.compute) for index in (level, step))  # type: ignore[return-value]
@@ -217,7 +205,6 @@ class RoundedThroughout(World):
     dtype = "bfloat16"
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
-        """Rounded twice."""
         return (x + update.bfloat16().to(x)).bfloat16().to(x)
 
 
@@ -236,7 +223,6 @@ class CacheTrimmed(World):
         return super().remembered(past, k, v)
 
     def next_state(self, past: Past, start: int, time: int, last: list[Tensor]) -> State:
-        """Laid out otherwise."""
         return super().next_state(
             {name: (k.transpose(1, 2), v.transpose(1, 2)) for name, (k, v) in past.items()}, start, time, last
         )
@@ -247,7 +233,6 @@ class CacheOfInputs(World):
     """No keys and values are kept: every frame is computed again from all inputs."""
 
     def dynamics_init(self, batch: int) -> Any:
-        """No inputs."""
         return []
 
     def dynamics_step(
@@ -256,7 +241,7 @@ class CacheOfInputs(World):
         """The last of all frames."""
         state = [*state, (z, tau, d, actions)]
         frames, taus, steps, acted = zip(*state, strict=True)
-        together = {name: torch.cat([each[name] for each in acted], 1) for name in actions}
+        together = {name: torch.cat([step_actions[name] for step_actions in acted], 1) for name in actions}
         labelled = torch.ones(len(z), dtype=torch.bool)
         inputs = (torch.cat(frames, 1), torch.cat(taus, 1), torch.cat(steps, 1), together, task, labelled)
         z_hat, agent = self.dynamics(*inputs)
@@ -284,7 +269,7 @@ class CacheInPlace(World):
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
         """Rollouts go on from keys and values."""
-        return self.seen(EMPTY, past, actions, 0)
+        return self.written(EMPTY, past, actions, 0)
 
 
 @equivalent("sequences-one-by-one")
@@ -295,15 +280,17 @@ class SequencesOneByOne(World):
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """A loop over the batch."""
-        found = []
+        rows = []
         for b in range(len(z)):
-            one = {name: component[b : b + 1] for name, component in actions.items()}
+            row_actions = {name: component[b : b + 1] for name, component in actions.items()}
             row = slice(b, b + 1)
-            found.append(
-                super().dynamics(z[row], tau[row], d[row], one, None if task is None else task[row], labelled[row])
+            rows.append(
+                super().dynamics(
+                    z[row], tau[row], d[row], row_actions, None if task is None else task[row], labelled[row]
+                )
             )
-        agents = [agent for _, agent in found if agent is not None]
-        return torch.cat([z_hat for z_hat, _ in found]), torch.cat(agents) if agents else None
+        agents = [agent for _, agent in rows if agent is not None]
+        return torch.cat([z_hat for z_hat, _ in rows]), torch.cat(agents) if agents else None
 
     def mtp_heads(self, agent: Tensor) -> Tensor:
         """All distances in one product."""
@@ -346,7 +333,6 @@ class DynamicsNumpy(Adapter):
         )
 
     def parameters(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Standard normal."""
         e, d = self.width, self.channels
         shapes = {"norm": (e,), "spatial_weight": (d, e), "spatial_bias": (e,), "registers": (2, e)}
         shapes |= {"tau_table": (8, e // 2), "d_table": (4, e // 2), "actions": (1, e)}

@@ -39,14 +39,14 @@ class OnlineSoftmax(AttentionAlone):
         out, total = torch.zeros_like(q), torch.zeros_like(q[..., 0])
         largest = torch.full_like(total, torch.finfo(q.dtype).min)
         for first in range(0, k.shape[1], BLOCK):
-            part = slice(first, first + BLOCK)
-            logits = torch.einsum("nihd,njhd->nihj", q, k[:, part]) * self.scaled(scale, q.shape[-1])
+            block = slice(first, first + BLOCK)
+            logits = torch.einsum("nihd,njhd->nihj", q, k[:, block]) * self.scaled(scale, q.shape[-1])
             logits = logits if softcap is None else self.soft_cap(logits, softcap)
-            logits = logits.masked_fill(~allow[:, None, part], -torch.inf)
+            logits = logits.masked_fill(~allow[:, None, block], -torch.inf)
             now = torch.maximum(largest, logits.amax(-1))
-            share, kept = (logits - now[..., None]).exp(), (largest - now).exp()
-            out = out * kept[..., None] + torch.einsum("nihj,njhd->nihd", share, v[:, part])
-            total, largest = total * kept + share.sum(-1), now
+            share, decay = (logits - now[..., None]).exp(), (largest - now).exp()
+            out = out * decay[..., None] + torch.einsum("nihj,njhd->nihd", share, v[:, block])
+            total, largest = total * decay + share.sum(-1), now
         return out / total[..., None]
 
 
@@ -65,7 +65,6 @@ class Library(TorchAdapter):
         softcap: float | None,
         scale: float | None = None,
     ) -> Tensor:
-        """By scaled_dot_product_attention."""
         if softcap is not None:
             raise NotImplementedError("scaled_dot_product_attention has no cap")
         allow = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool, device=q.device)
@@ -109,7 +108,6 @@ class HalfProducts(AttentionAlone):
         return self.attend(q, k, v, allow, softcap, scale, backend)
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
-        """exp(log p)."""
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
         return capped.masked_fill(~allow, -torch.inf).log_softmax(-1).exp()
 
@@ -181,7 +179,6 @@ class ForInference(AttentionAlone):
         scale: float | None = None,
         backend: str = "einsum",
     ) -> Tensor:
-        """Under no_grad."""
         if q.shape[2] != k.shape[2]:
             raise NotImplementedError("grouped queries")
         with torch.no_grad():
@@ -208,12 +205,12 @@ class InNumpy(Adapter):
         factor = 1 / np.sqrt(q.shape[-1], dtype=q.dtype) if scale is None else q.dtype.type(scale)
         for i in range(q.shape[1]):
             first = 0 if window is None else max(0, i + 1 - window)
-            seen = slice(first, i + 1 if causal else None)
+            visible = slice(first, i + 1 if causal else None)
             for head in range(q.shape[2]):
-                logits = (k[:, seen, head // group] @ q[:, i, head, :, None])[..., 0] * factor
+                logits = (k[:, visible, head // group] @ q[:, i, head, :, None])[..., 0] * factor
                 logits = logits if softcap is None else self.soft_cap(logits, softcap)
                 share = np.exp(logits - logits.max(-1, keepdims=True))
-                weighted = (share[..., None] * v[:, seen, head // group]).sum(1)
+                weighted = (share[..., None] * v[:, visible, head // group]).sum(1)
                 out[:, i, head] = weighted / share.sum(-1, keepdims=True)
         return out
 

@@ -39,7 +39,6 @@ class SandwichNorm(TextbookModel):
     """What a sublayer puts out is normalised too, before it is added."""
 
     def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-        """norm(x W)."""
         return self.before(super().output(x, name, zeroed), f"{name}.after")
 
 
@@ -60,23 +59,18 @@ class LayersOf(TorchAdapter):
         return book
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """x alone."""
         return {"x": self.book.example(seed, batch, time)["x"]}
 
     def space_layer(self, x: Tensor) -> Tensor:
-        """Of the model."""
         return self.book.space_layer(x)
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """Of the model."""
         return self.book.time_layer(x)
 
     def block_zeroed(self, x: Tensor) -> Tensor:
-        """Of the model."""
         return self.book.block_zeroed(x)
 
     def layer_kinds(self) -> list[str]:
-        """Of the model."""
         return self.book.layer_kinds()
 
 
@@ -143,7 +137,6 @@ class InterleavedRotation(LayersOf):
         """Even and odd channels in turn."""
 
         def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-            """As complex numbers."""
             pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
             frequency = 10000.0 ** -torch.linspace(0, 1, pairs.shape[-1] + 1, dtype=x.dtype)[:-1]
             angle = positions[:, None, None].to(x.dtype) * frequency
@@ -157,12 +150,12 @@ class ParallelSublayers(LayersOf):
     class model(TextbookModel):  # noqa: N801
         """x + attention(norm(x)) + mlp(norm(x))."""
 
-        def layer(self, x: Tensor, name: str, kind: str, **given: Any) -> Tensor:
+        def layer(self, x: Tensor, name: str, kind: str, **options: Any) -> Tensor:
             """Both sublayers side by side."""
-            normed, zeroed = self.before(x, f"{name}.norm"), given.get("zeroed", False)
-            past, start = given.get("past"), given.get("start", 0)
+            normed, zeroed = self.before(x, f"{name}.norm"), options.get("zeroed", False)
+            past, start = options.get("past"), options.get("start", 0)
             mixed = (
-                self.mixed_space(normed, name, given.get("allow"))
+                self.mixed_space(normed, name, options.get("allow"))
                 if kind == "space"
                 else self.mixed_time(normed, name, past, start)
             )
@@ -178,7 +171,6 @@ class AttentionOnly(LayersOf):
         """x + attention(norm(x))."""
 
         def hidden(self, x: Tensor, name: str) -> Tensor:
-            """Nothing."""
             return torch.zeros_like(super().hidden(x, name))
 
 
@@ -195,7 +187,6 @@ class CentredNorm(LayersOf):
             return nn.functional.layer_norm(x, (width,), self.gain(name, width), self.parameter(f"{name}.bias", width))
 
         def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-            """With a bias."""
             out = super().output(x, name, zeroed)
             return out if zeroed else out + self.parameter(f"{name}.bias", self.width)
 
@@ -208,7 +199,6 @@ class SmallUpdates(LayersOf):
         """A fiftieth of the usual update."""
 
         def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-            """0.02 x W."""
             return 0.02 * super().output(x, name, zeroed)
 
 
@@ -220,7 +210,6 @@ class LargeUpdates(LayersOf):
         """A hundred times the usual update."""
 
         def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-            """100 x W."""
             return 100 * super().output(x, name, zeroed)
 
 
@@ -244,7 +233,6 @@ class DenseMasks(LayersOf):
         """Every layer flattens (B, T, S, D) to (B, T·S, D)."""
 
         def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-            """The same frame."""
             time, tokens = x.shape[1:3]
             inside = torch.ones(tokens, tokens, dtype=torch.bool) if allow is None else allow
             allowed = torch.kron(torch.eye(time), inside.float()).bool()
@@ -267,7 +255,6 @@ class BoundToTheirTokens(LayersOf):
     """Layers that know how many tokens a frame has, and refuse another number."""
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """For 5 places."""
         return super().time_layer(x.view(*x.shape[:2], 5, -1))
 
 
@@ -294,8 +281,8 @@ class Block(nn.Module):
         """RoPE, its angles in float32."""
         half = x.shape[-1] // 2
         angle = torch.arange(x.shape[-2])[:, None] * 100.0 ** (-torch.arange(half) / half)
-        one, other = x.float().chunk(2, -1)
-        turned = torch.cat([one * angle.cos() - other * angle.sin(), other * angle.cos() + one * angle.sin()], -1)
+        first, second = x.float().chunk(2, -1)
+        turned = torch.cat([first * angle.cos() - second * angle.sin(), second * angle.cos() + first * angle.sin()], -1)
         return turned.to(x.dtype)
 
 
@@ -349,7 +336,6 @@ class ReferenceLayers(Adapter):
     context_frames = 3
 
     def parameters(self, seed: int, zeroed: bool = False) -> dict[str, np.ndarray]:
-        """Of one layer."""
         rng = np.random.default_rng(seed)
         shapes = layer_shapes(width=12, heads=4, kv_heads=2, head_width=6, mlp_width=20)
         values = {name: rng.standard_normal(shape) / shape[0] ** 0.5 for name, shape in shapes.items()}
@@ -361,13 +347,10 @@ class ReferenceLayers(Adapter):
         return {"x": np.random.default_rng(seed).standard_normal((batch, time, 4, 12)).astype(self.dtype)}
 
     def space_layer(self, x: np.ndarray) -> np.ndarray:
-        """Of the reference."""
         return residual_layer(x.astype(np.float64), self.parameters(0), "space").astype(x.dtype)
 
     def time_layer(self, x: np.ndarray) -> np.ndarray:
-        """Of the reference."""
         return residual_layer(x.astype(np.float64), self.parameters(1), "time", window=3).astype(x.dtype)
 
     def block_zeroed(self, x: np.ndarray) -> np.ndarray:
-        """Of the reference."""
         return residual_layer(x.astype(np.float64), self.parameters(0, zeroed=True), "space").astype(x.dtype)

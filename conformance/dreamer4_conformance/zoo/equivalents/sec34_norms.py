@@ -20,7 +20,6 @@ class L2(TorchAdapter):
     readings = {"A31": "l2"}  # noqa: RUF012
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """By F.normalize."""
         return functional.normalize(q, dim=-1), functional.normalize(k, dim=-1)
 
 
@@ -31,7 +30,6 @@ class Layer(TorchAdapter):
     readings = {"A31": "layernorm"}  # noqa: RUF012
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """By F.layer_norm."""
         return functional.layer_norm(q, q.shape[-1:]), functional.layer_norm(k, k.shape[-1:])
 
 
@@ -44,11 +42,9 @@ class Fused(TorchAdapter):
         return functional.rms_norm(q, q.shape[-1:], eps=1e-5), functional.rms_norm(k, k.shape[-1:], eps=1e-5)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """By F.rms_norm."""
         return functional.rms_norm(x, x.shape[-1:], weight, eps)
 
     def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
-        """One product, split."""
         gate, up = (x @ torch.cat([w_gate, w_up], 1)).chunk(2, -1)
         return (up * gate * gate.sigmoid()) @ w_down
 
@@ -58,11 +54,9 @@ class HalfNorms(AttentionAlone):
     """Nothing is computed wider than the inputs; queries and keys by their L2 norm times √D."""
 
     def normalised_head(self, x: Tensor) -> Tensor:
-        """√D x/‖x‖."""
         return functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """By a division."""
         return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -77,8 +71,8 @@ class InNumpy(Adapter):
 
     def qk_norm(self, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A list of both is a pair as well."""
-        one, other = (x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6)) for x in (q, k))
-        return one, other
+        q_normed, k_normed = (x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6)) for x in (q, k))
+        return q_normed, k_normed
 
     def rope(self, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Pairs 2i, 2i + 1."""

@@ -13,7 +13,6 @@ class Rotation(TorchAdapter):
     """RoPE alone, from `turn`."""
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """By the subclass."""
         return self.turn(x, positions[:, None, None])
 
     def turn(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -26,7 +25,6 @@ class Interleaved(Rotation):
     """Channels 2i and 2i + 1 are a pair, as complex numbers, turned by complex exponentials in float32."""
 
     def turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """z e^{ipθ}."""
         frequency = 10000.0 ** -(torch.arange(0, x.shape[-1], 2) / x.shape[-1])
         angle = positions * frequency
         numbers = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
@@ -42,8 +40,8 @@ class Partial(Rotation):
         turning, still = x[..., : x.shape[-1] // 4], x[..., x.shape[-1] // 4 :]
         exponent = torch.arange(0, turning.shape[-1], 2).repeat(2) / turning.shape[-1]
         angle = positions * 100.0**-exponent
-        one, other = turning.chunk(2, -1)
-        turned = turning * angle.cos().to(x.dtype) + torch.cat([-other, one], -1) * angle.sin().to(x.dtype)
+        real, imaginary = turning.chunk(2, -1)
+        turned = turning * angle.cos().to(x.dtype) + torch.cat([-imaginary, real], -1) * angle.sin().to(x.dtype)
         return torch.cat([turned, still], -1)
 
 
@@ -57,6 +55,6 @@ class Backwards(Rotation):
             raise NotImplementedError("positions from 1024 on")
         half = x.shape[-1] // 2
         table = -torch.arange(1024)[:, None] * 10000.0 ** -(torch.arange(half) / half) / 2
-        cos, sin = (part.to(x.dtype)[positions[:, 0]] for part in (table.cos(), table.sin()))
-        one, other = x.chunk(2, -1)
-        return torch.cat([one * cos - other * sin, one * sin + other * cos], -1)
+        cos, sin = (component.to(x.dtype)[positions[:, 0]] for component in (table.cos(), table.sin()))
+        real, imaginary = x.chunk(2, -1)
+        return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], -1)
