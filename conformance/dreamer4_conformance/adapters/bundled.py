@@ -53,7 +53,6 @@ class Bundled(BundledTraining):
         return torch.Generator(self.device).manual_seed(seed)
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
-        """Eq. (1), (6)."""
         return corrupt(z0, z1, tau)
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
@@ -62,7 +61,6 @@ class Bundled(BundledTraining):
         return tau.to(self.device), d.to(self.device)
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
-        """Eq. (8)."""
         return ramp_weight(tau)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
@@ -83,7 +81,6 @@ class Bundled(BundledTraining):
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """Eq. (2)."""
         generator = self.generator(seed)
         return sample_frame(network, context, num_steps, actions=actions, generator=generator, k_max=self.k_max)
 
@@ -97,41 +94,32 @@ class Bundled(BundledTraining):
         return RunningRMS(["mse", "lpips"]).to(self.device)
 
     def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Eq. (9)."""
         return multi_token_targets(x, length)
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """Eq. (9)."""
         return multi_token_loss(log_prob, valid)
 
     def twohot_bins(self) -> Tensor:
-        """Sec. 3.3."""
         return self.twohot.bins(torch.device(self.device), torch.float64)
 
     def twohot_encode(self, x: Tensor) -> Tensor:
-        """Sec. 3.3."""
         return self.twohot.encode(x)
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
-        """Sec. 3.3."""
         return self.twohot.decode(logits)
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """Eq. (10)."""
         return lambda_returns(reward, value, cont, gamma, lam)
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """Eq. (11)."""
         return advantages(reward, value, cont, gamma, lam)
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
-        """Eq. (10)."""
         return value_loss(logits, returns, self.twohot)
 
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """Eq. (11)."""
         return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -144,11 +132,11 @@ class Bundled(BundledTraining):
         beta: float,
     ) -> Tensor:
         """Eq. (11) over several action components, as the phase "imagine" has it."""
-        components = tuple(Categorical(f"action_{f}", each.shape[1]) for f, each in enumerate(logits))
+        components = tuple(Categorical(f"action_{f}", values.shape[1]) for f, values in enumerate(logits))
         names = [component.name for component in components]
         policy, prior = (Policy(components, dict(zip(names, x, strict=True))) for x in (logits, prior_logits))
         means = imagine.policy_means(policy, prior, dict(zip(names, action.unbind(1), strict=True)), advantage)
-        return imagine.policy_term({name: mean(part) for name, part in means.items()}, alpha, beta)
+        return imagine.policy_term({name: mean(partial) for name, partial in means.items()}, alpha, beta)
 
     def prior_start(self, seed: int) -> Mapping[str, Tensor]:
         """A linear head and its frozen copy, around one step along the gradient of Eq. (11)."""
@@ -165,7 +153,6 @@ class Bundled(BundledTraining):
         return before | {"policy_after": head(states), "prior_after": prior(states)}
 
     def constants(self) -> Mapping[str, Any]:
-        """The defaults."""
         return {
             "num_steps": constants.SAMPLING_STEPS,
             "gamma": constants.GAMMA,
@@ -185,9 +172,9 @@ def samples(batch: int) -> list[Key]:
     return [("dynamics", 0, sample) for sample in range(batch)]
 
 
-def mean(part: PartialMean) -> Tensor:
+def mean(partial: PartialMean) -> Tensor:
     """Of all values; 0 where there is none, as the loop has it."""
-    return part.total / torch.where(part.count > 0, part.count, 1)
+    return partial.total / torch.where(partial.count > 0, partial.count, 1)
 
 
 class BundledFlex(Bundled):

@@ -76,7 +76,6 @@ class BundledModel(TorchAdapter):
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer."""
         return self.placed(Tokenizer(self.config.tokenizer))
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
@@ -86,20 +85,19 @@ class BundledModel(TorchAdapter):
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator).to(self.device, getattr(torch, self.dtype))
 
-        def whole(below: int, *shape: int) -> Tensor:
+        def integers(below: int, *shape: int) -> Tensor:
             return torch.randint(below, shape, generator=generator).to(self.device)
 
         tau, d = sample_tau_d(batch, time, k_max=self.k_max, generator=generator)
         actions = {
-            part.name: whole(part.size if isinstance(part, Categorical) else 2, *part.shape(batch, time))
-            for part in config.actions
+            x.name: integers(x.size if isinstance(x, Categorical) else 2, *x.shape(batch, time)) for x in config.actions
         }
         return {
             "z": normal(batch, time, config.spatial_tokens, config.spatial_channels),
             "tau": tau.to(self.device, getattr(torch, self.dtype)),
             "d": d.to(self.device, getattr(torch, self.dtype)),
             "actions": actions,
-            "task": whole(config.tasks, batch),
+            "task": integers(config.tasks, batch),
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "video": normal(batch, time, frame.height, frame.width, frame.channels).sigmoid(),
             "x": normal(batch, time, config.tokens, config.transformer.width),
@@ -146,7 +144,6 @@ class BundledModel(TorchAdapter):
         return prepare(x[:, :, None], Preparation(None, 1e-6, still), "time")[:, :, 0]
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Half-split."""
         return rope(x, positions)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -166,7 +163,6 @@ class BundledModel(TorchAdapter):
         return self.world.transformer.layers[3](x)
 
     def layer_kinds(self) -> list[str]:
-        """Of the dynamics."""
         return list(self.config.dynamics.transformer.layer_kinds())
 
     def block_zeroed(self, x: Tensor) -> Tensor:
@@ -185,7 +181,6 @@ class BundledModel(TorchAdapter):
         return self.world(z, tau, d, actions, task, labelled)
 
     def dynamics_init(self, batch: int) -> Cache:
-        """An empty cache."""
         return self.world.empty_cache(batch)
 
     def dynamics_step(
@@ -200,7 +195,6 @@ class BundledModel(TorchAdapter):
         return rollout(self.world, context, actions, frames, num_steps, generator, cache=cache)
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
-        """Of the dynamics."""
         return self.world.label(tau, d)
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
@@ -231,11 +225,9 @@ class BundledModel(TorchAdapter):
         return self.tokenizer(video)
 
     def decode_init(self, batch: int) -> Cache:
-        """An empty cache."""
         return self.tokenizer.decoder_cache(batch)
 
     def decode_step(self, state: Cache, z: Tensor) -> tuple[Tensor, Cache]:
-        """One frame."""
         return self.tokenizer.decode(z, cache=state), state
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
@@ -256,5 +248,4 @@ class BundledModel(TorchAdapter):
         return regroup(z)
 
     def mouse_class(self, movement: Tensor) -> Tensor:
-        """In degrees."""
         return mouse_class(movement)

@@ -31,18 +31,18 @@ from dreamer4_impl.training.settings import Batches, Execution, Optimiser, Recor
 def clips(config: ModelConfig, data: Sequence[int], relevant: Sequence[bool], length: int) -> Batch:
     """A sequence for each number, as a `ClipSampler` would give it; without an action that led to its first frame."""
     rows = [_rows(config, number, length) for number in data]
-    found = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    names = [part.name for part in config.dynamics.actions]
+    stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    names = [component.name for component in config.dynamics.actions]
     labelled = torch.ones(len(data), length, dtype=torch.bool)
     return Batch(
-        video=found["video"],
+        video=stacked["video"],
         latents=None,
-        actions={name: found[name][:, :-1] for name in names} | {LABELLED: labelled & (torch.arange(length) > 0)},
-        taken={name: found[name][:, 1:] for name in names},
+        actions={name: stacked[name][:, :-1] for name in names} | {LABELLED: labelled & (torch.arange(length) > 0)},
+        taken={name: stacked[name][:, 1:] for name in names},
         taken_labelled=labelled,
-        rewards=found["rewards"],
+        rewards=stacked["rewards"],
         continues=labelled,
-        task=found["task"],
+        task=stacked["task"],
         relevant=torch.tensor(relevant),
     )
 
@@ -51,10 +51,10 @@ def _rows(config: ModelConfig, number: int, length: int) -> dict[str, Tensor]:
     generator, frame = keyed_generator(0, "clip", number), config.tokenizer
     pixels = (length, frame.height, frame.width, frame.channels)
     actions = {
-        part.name: torch.randint(
-            part.size if isinstance(part, Categorical) else 2, part.shape(1, length + 1)[1:], generator=generator
+        x.name: torch.randint(
+            x.size if isinstance(x, Categorical) else 2, x.shape(1, length + 1)[1:], generator=generator
         )
-        for part in config.dynamics.actions
+        for x in config.dynamics.actions
     }
     return actions | {
         "video": torch.randint(256, pixels, generator=generator, dtype=torch.uint8),
@@ -154,7 +154,7 @@ class BundledTraining(BundledModel):
             plan = trainer.phase.plan(0)
             batch = trainer.source.batch(0, range(plan.samples), plan.length, plan.relevant)
             trainer.gradients(0, [(batch.to(self.device), range(plan.samples))])
-            return {name: [p.grad for p in part.parameters()] for name, part in _parts(trainer).items()}
+            return {name: [p.grad for p in module.parameters()] for name, module in _parts(trainer).items()}
 
     def agent_losses(self, seed: int, data: Sequence[int], relevant: Sequence[bool]) -> dict[str, Tensor]:
         """The terms that the loop then normalises."""
@@ -165,12 +165,12 @@ class BundledTraining(BundledModel):
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
         """A run of agent finetuning, or one that begins with a checkpoint of such a run."""
         settings = self.settings("agent", seed, steps)
-        with self.trainer(settings) as whole:
-            whole.run()
+        with self.trainer(settings) as trainer:
+            trainer.run()
             if not at or at == steps:
-                return _ends_with(whole)
-            found = training().checkpoint.steps(whole.run_directory)[at - 1]
-            with self.trainer(settings, checkpoint=found) as rest:
+                return _ends_with(trainer)
+            path = training().checkpoint.steps(trainer.run_directory)[at - 1]
+            with self.trainer(settings, checkpoint=path) as rest:
                 rest.run()
                 return _ends_with(rest)
 

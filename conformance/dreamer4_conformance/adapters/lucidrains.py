@@ -67,7 +67,6 @@ class Crop(nn.Module):
     """Tokens as latents: the first `channels` numbers."""
 
     def __init__(self, channels: int) -> None:
-        """D."""
         super().__init__()
         self.channels = channels
 
@@ -83,7 +82,6 @@ class Seam(nn.Module):
     """
 
     def __init__(self, tokens: int, channels: int, actions: int) -> None:
-        """S, D, A."""
         super().__init__()
         self.network: Network | None = None
         self.tokens, self.channels, self.actions = tokens, channels, actions
@@ -123,7 +121,7 @@ def world_model(tokens: int, channels: int, actions: int, k_max: int, device: st
     return model.requires_grad_(False).to(device)
 
 
-class Given(nn.Module):
+class FixedLogits(nn.Module):
     """A head that returns given logits."""
 
     def __init__(self) -> None:
@@ -153,7 +151,7 @@ def agent(sizes: tuple[int, ...], reverse_kl: bool, device: str) -> Any:
         pmpo_use_magnitude_weighted_global_mean=False,
         pmpo_reverse_kl=reverse_kl,
     )
-    model.policy_head, model.value_head = Given(), Given()
+    model.policy_head, model.value_head = FixedLogits(), FixedLogits()
     with torch.no_grad():
         unembed = model.action_embedder.discrete_action_unembed
         unembed.zero_()[:, 0, :total] = torch.eye(total)
@@ -218,7 +216,6 @@ class Lucidrains(LucidrainsModel):
         return model
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
-        """Eq. (8)."""
         return library().ramp_weight(tau)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor | None, seed: int) -> Tensor:
@@ -256,11 +253,10 @@ class Lucidrains(LucidrainsModel):
 
     def loss_normalizer(self) -> Callable[[str, Tensor], Tensor]:
         """One of their normalisers for each term."""
-        of: dict[str, Any] = defaultdict(lambda: library().LossNormalizer().to(self.device))
-        return lambda name, value: of[name](value)[0]
+        normalisers: dict[str, Any] = defaultdict(lambda: library().LossNormalizer().to(self.device))
+        return lambda name, value: normalisers[name](value)[0]
 
     def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Eq. (9)."""
         targets, valid = library().create_multi_token_prediction_targets(x, length)
         return targets, valid
 
@@ -278,7 +274,6 @@ class Lucidrains(LucidrainsModel):
         return losses.discrete_actions.sum()
 
     def twohot_bins(self) -> Tensor:
-        """Their bins."""
         return self._twohot().bin_values
 
     def twohot_encode(self, x: Tensor) -> Tensor:
@@ -302,7 +297,6 @@ class Lucidrains(LucidrainsModel):
         return returns[:, :-1]
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
-        """Eq. (10)."""
         nothing = torch.zeros(len(logits), 2, device=self.device)
         _, loss = self._learn([nothing], [nothing], nothing[:, :1].long(), returns, logits)
         return loss
@@ -310,7 +304,6 @@ class Lucidrains(LucidrainsModel):
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """Eq. (11)."""
         return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -324,7 +317,7 @@ class Lucidrains(LucidrainsModel):
     ) -> Tensor:
         """Eq. (11). The prior is detached here, because they record it without gradient."""
         bins = torch.zeros(len(advantage), len(self.twohot_bins()), device=self.device)
-        prior = [one.detach() for one in prior_logits]
+        prior = [component.detach() for component in prior_logits]
         loss, _ = self._learn(logits, prior, action, advantage, bins, alpha, beta)
         return loss
 
@@ -340,13 +333,13 @@ class Lucidrains(LucidrainsModel):
     ) -> tuple[Tensor, Tensor]:
         """Their policy and value losses. Values are 0, so that returns are advantages too."""
         with self.seeded(0):
-            model = agent(tuple(one.shape[1] for one in logits), self.reverse_kl, self.device)
+            model = agent(tuple(component.shape[1] for component in logits), self.reverse_kl, self.device)
         model.pmpo_pos_to_neg_weight, model.pmpo_kl_div_loss_weight = alpha, beta
         together = torch.cat(logits, dim=1)
         unused = model.action_embedder.discrete_action_unembed.shape[-1] - together.shape[1]
         model.policy_head.logits, model.value_head.logits = pad(together, (0, unused))[:, None], value_logits[:, None]
-        given = experience(model, returns, action, torch.cat(prior, dim=1))
-        policy_loss, value_loss = model.learn_from_experience(given, objective="pmpo")
+        collected = experience(model, returns, action, torch.cat(prior, dim=1))
+        policy_loss, value_loss = model.learn_from_experience(collected, objective="pmpo")
         return policy_loss, value_loss
 
     def constants(self) -> Mapping[str, float]:

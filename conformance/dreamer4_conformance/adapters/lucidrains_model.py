@@ -26,10 +26,10 @@ KEYS, CONTINUOUS = {"key": 5, "button": 2}, ("pitch", "yaw")
 @contextmanager
 def received(module: nn.Module) -> Iterator[list[Tensor]]:
     """What the module is given first, call by call."""
-    given: list[Tensor] = []
-    hook = module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    calls: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0]))
     try:
-        yield given
+        yield calls
     finally:
         hook.remove()
 
@@ -60,7 +60,7 @@ class LucidrainsModel(TorchAdapter):
         for parameter in module.parameters():
             scale = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.5
             parameter.data = scale * torch.randn(parameter.shape, generator=generator)
-        for embedding in (part for part in module.modules() if isinstance(part, nn.Embedding)):
+        for embedding in (submodule for submodule in module.modules() if isinstance(submodule, nn.Embedding)):
             embedding.weight.data *= embedding.embedding_dim**0.5
         return module.eval().requires_grad_(False).to(self.device)
 
@@ -99,17 +99,17 @@ class LucidrainsModel(TorchAdapter):
         def uniform(*shape: int) -> Tensor:
             return torch.rand(shape, generator=generator).to(self.device)
 
-        def whole(below: int, *shape: int) -> Tensor:
+        def integers(below: int, *shape: int) -> Tensor:
             return torch.randint(below, shape, generator=generator).to(self.device)
 
-        d = 0.5 ** (1 + whole(self.k_max.bit_length() - 1, batch, 1)).expand(batch, time)
-        keys = {name: whole(choices, batch, time) for name, choices in KEYS.items()}
+        d = 0.5 ** (1 + integers(self.k_max.bit_length() - 1, batch, 1)).expand(batch, time)
+        keys = {name: integers(choices, batch, time) for name, choices in KEYS.items()}
         return {
             "z": 2 * uniform(batch, time, LATENTS, LATENT_WIDTH) - 1,
             "tau": (uniform(batch, time) / d).floor() * d,
             "d": d,
             "actions": keys | {name: 2 * uniform(batch, time) - 1 for name in CONTINUOUS},
-            "task": whole(TASKS, batch),
+            "task": integers(TASKS, batch),
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "video": uniform(batch, time, CHANNELS, SIDE, SIDE),
             "x": 4 * uniform(batch, time, LATENTS + REGISTERS, WIDTH) - 2,
@@ -149,7 +149,6 @@ class LucidrainsModel(TorchAdapter):
         return out.transpose(1, 2)
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
-        """Theirs."""
         capped: Tensor = self.library.softclamp(logits, cap)
         return capped
 
@@ -202,7 +201,6 @@ class LucidrainsModel(TorchAdapter):
         return out
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """The fourth."""
         out: Tensor = self.layer(time_every=1)(x)
         return out
 
@@ -226,8 +224,8 @@ class LucidrainsModel(TorchAdapter):
     ) -> tuple[Tensor, Tensor]:
         """Rows without actions in a call of their own: theirs takes actions for all of a batch or for none."""
         (z_hat, agent, _), (alone, agent_alone, _) = (
-            self._predicted(self.networks["dynamics"], z, tau, d, self._actions(given), task)
-            for given in (actions, None)
+            self._predicted(self.networks["dynamics"], z, tau, d, self._actions(inputs), task)
+            for inputs in (actions, None)
         )
         chosen = labelled[:, None, None, None]
         return torch.where(chosen, z_hat, alone), torch.where(chosen, agent, agent_alone)
@@ -238,7 +236,6 @@ class LucidrainsModel(TorchAdapter):
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Tensor | None
     ) -> tuple[Tensor, Tensor, Any]:
-        """With their cache."""
         return self._predicted(self.networks["dynamics"], z, tau, d, self._actions(actions), task, state)
 
     def _predicted(
@@ -273,14 +270,14 @@ class LucidrainsModel(TorchAdapter):
 
     def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
         """Their sampler. The action that leads to the first frame has no place in its interface."""
-        model, given = self.networks["dynamics"], self._actions(actions)
+        model, inputs = self.networks["dynamics"], self._actions(actions)
         generated: Tensor = model.generate(
             context.shape[1] + frames,
             num_steps=num_steps,
             batch_size=len(context),
             prompt_latents=context,
             use_time_cache=cache,
-            **{f"prompt_{kind}": x[:, 1:] for kind, x in given.items()},
+            **{f"prompt_{kind}": x[:, 1:] for kind, x in inputs.items()},
         )
         return generated[:, context.shape[1] :]
 
@@ -301,9 +298,11 @@ class LucidrainsModel(TorchAdapter):
         """
         numbers = torch.cat([component.flatten(2) for component in components], -1)
         batch, time, count = numbers.shape
-        width, of = embedding.numel(), {"num_latent_tokens": 1, "num_spatial_tokens": 1}
+        width, counts = embedding.numel(), {"num_latent_tokens": 1, "num_spatial_tokens": 1}
         with self.seeded(0):
-            model = self.library.DynamicsWorldModel(width, LATENT_WIDTH, **of, num_continuous_actions=count, depth=1)
+            model = self.library.DynamicsWorldModel(
+                width, LATENT_WIDTH, **counts, num_continuous_actions=count, depth=1
+            )
         places = torch.eye(width).repeat(count // width, 1)
         model.action_embedder.continuous_action_embed.weight = nn.Parameter(places)
         model.action_learned_embed = nn.Parameter(embedding.reshape(1, width))
@@ -372,6 +371,6 @@ class LucidrainsModel(TorchAdapter):
         encoder.encoder_transformer = Nothing(self.library.TransformerIntermediates(None))
         encoder.patch_to_tokens.register_forward_hook(lambda *_: tokens[:, :, None])
         video = torch.zeros(batch, 1, time, 1, patches, device=self.device)
-        with received(encoder.to(self.device).encoder_transformer) as found:
+        with received(encoder.to(self.device).encoder_transformer) as tokens_in:
             functional_call(encoder, {"mask_token": embedding}, video, {"return_latents": True, **masking})
-        return found[0][:, :, :patches]
+        return tokens_in[0][:, :, :patches]

@@ -91,7 +91,7 @@ class NicklasHansenModel(TorchAdapter):
         batch, time = z.shape[:2]
         agent = None if task is None else self.networks["tasks"](task, B=batch, T=time)
         with_actions, without = (
-            self.networks["dynamics"](given, step, signal, z, agent_tokens=agent) for given in (actions, None)
+            self.networks["dynamics"](inputs, step, signal, z, agent_tokens=agent) for inputs in (actions, None)
         )
         chosen = [torch.where(labelled[:, None, None, None], *pair) for pair in zip(with_actions, without, strict=True)]
         return chosen[0], None if task is None else chosen[1]
@@ -136,7 +136,6 @@ class NicklasHansenModel(TorchAdapter):
         return layer(x)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """Their RMSNorm."""
         norm = self.model.RMSNorm(x.shape[-1], eps)
         norm.scale = nn.Parameter(weight)
         return norm(x)
@@ -168,7 +167,6 @@ class NicklasHansenModel(TorchAdapter):
         return self.model.temporal_unpatchify(patches, SIDE, SIDE, CHANNELS, PATCH)
 
     def regroup(self, z: Tensor) -> Tensor:
-        """Their packing."""
         return self.model.pack_bottleneck_to_spatial(z, n_spatial=z.shape[2] // PACKING, k=PACKING)
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
@@ -179,21 +177,21 @@ class NicklasHansenModel(TorchAdapter):
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         """Their mask within a frame; it wants latents first. Other frames are left to time attention."""
         order = sorted(range(len(modality)), key=lambda i: modality[i] != "latent") if kind != "dynamics" else None
-        place = torch.tensor(order if order is not None else range(len(modality)), device=frame.device)
+        order_index = torch.tensor(order if order is not None else range(len(modality)), device=frame.device)
         ids = self._modalities(kind, modality)
-        identity = torch.tensor([int(ids[modality[i]]) for i in place.tolist()])
+        identity = torch.tensor([int(ids[modality[i]]) for i in order_index.tolist()])
         latents = sum(name == "latent" for name in modality) if kind != "dynamics" else 0
         mode = kind if kind != "dynamics" else "wm_agent_isolated"
         attention = self.model.SpaceSelfAttentionModality(HEADS, 1, identity, latents, mode, 0.0)
         allow = torch.empty(len(modality), len(modality), dtype=torch.bool, device=frame.device)
-        allow[place[:, None], place] = attention.attn_mask[0, 0].to(frame.device)
+        allow[order_index[:, None], order_index] = attention.attn_mask[0, 0].to(frame.device)
         return allow & (frame[:, None] == frame)
 
     def _modalities(self, kind: str, modality: list[str]) -> dict[str, int]:
         """Their number for each name, and for names that they lack numbers of their own: their mask only compares them."""
         theirs = self.model.Modality
-        known = {"image": theirs.IMAGE, "register": theirs.REGISTER, "label": theirs.SHORTCUT_SIGNAL}
-        known |= {"action": theirs.ACTION, "agent": theirs.AGENT}
-        known["latent"] = theirs.SPATIAL if kind == "dynamics" else theirs.LATENT
-        others = [name for name in dict.fromkeys(modality) if name not in known]
-        return known | {name: max(theirs) + n for n, name in enumerate(others, 1)}
+        numbers = {"image": theirs.IMAGE, "register": theirs.REGISTER, "label": theirs.SHORTCUT_SIGNAL}
+        numbers |= {"action": theirs.ACTION, "agent": theirs.AGENT}
+        numbers["latent"] = theirs.SPATIAL if kind == "dynamics" else theirs.LATENT
+        unknown = [name for name in dict.fromkeys(modality) if name not in numbers]
+        return numbers | {name: max(theirs) + n for n, name in enumerate(unknown, 1)}

@@ -43,12 +43,12 @@ def visiting(path: Path | None = None, stubs: Mapping[str, Mapping[str, Any]] | 
     A stub gives way to a module that is loaded already. Afterwards the search path, the modules of these names, the
     random state of torch and its TF32 switches are as they were.
     """
-    given = {name: attributes for name, attributes in (stubs or {}).items() if name not in sys.modules}
-    names = [*given, *(() if path is None else (file.stem for file in path.glob("*.py")))]
+    stubbed = {name: attributes for name, attributes in (stubs or {}).items() if name not in sys.modules}
+    names = [*stubbed, *(() if path is None else (file.stem for file in path.glob("*.py")))]
     loaded = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     search_path, switches = sys.path.copy(), (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     sys.path[:0] = [] if path is None else [str(path)]
-    for name, attributes in given.items():
+    for name, attributes in stubbed.items():
         sys.modules[name] = ModuleType(name)
         vars(sys.modules[name]).update(attributes)
     try:

@@ -40,16 +40,16 @@ def _refuse(adapter: Adapter, problems: list[str]) -> None:
 
 
 def _instance(adapter: Any, overrides: dict[str, str | None]) -> Adapter:
-    given = {name: value for name, value in overrides.items() if value is not None}
+    values = {name: value for name, value in overrides.items() if value is not None}
     if isinstance(adapter, type) and issubclass(adapter, Adapter):
-        overriding = type(adapter.__name__, (adapter,), {"__module__": adapter.__module__, **given})
+        overriding = type(adapter.__name__, (adapter,), {"__module__": adapter.__module__, **values})
         try:
             adapter = overriding()
         except Exception as error:
             raise AdapterError(f"{adapter.__name__}() raised {type(error).__name__}: {error}") from error
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"the adapter is {describe(adapter)}; it needs {NEEDED}")
-    for name, value in given.items():  # on an instance, and where the constructor has set its own
+    for name, value in values.items():  # on an instance, and where the constructor has set its own
         setattr(adapter, name, value)
     return adapter
 
@@ -63,14 +63,14 @@ def _declarations(adapter: Adapter) -> Iterator[str]:
             yield f"{name} is {getattr(adapter, name)!r}; it needs a string"
     if adapter.level not in ("signal", "noise"):
         yield f"level is {adapter.level!r}; it needs 'signal' (tau = 1 is clean) or 'noise' (tau = 1 is noise)"
-    if not _whole(adapter.k_max, 1) or adapter.k_max & (adapter.k_max - 1):
+    if not _is_integer(adapter.k_max, 1) or adapter.k_max & (adapter.k_max - 1):
         yield f"k_max is {adapter.k_max!r}; it needs a whole number that is a power of two"
     yield from _readings(adapter)
     yield from _expected_failures(adapter)
     yield from _numbers(adapter)
 
 
-def _whole(value: object, least: int) -> bool:
+def _is_integer(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -105,13 +105,13 @@ def _expected_failures(adapter: Adapter) -> Iterator[str]:
 
 
 def _numbers(adapter: Adapter) -> Iterator[str]:
-    if not _whole(adapter.min_batch, 1):
+    if not _is_integer(adapter.min_batch, 1):
         yield f"min_batch is {adapter.min_batch!r}; it needs a whole number of at least 1"
-    if not _whole(adapter.rms_warmup, 0):
+    if not _is_integer(adapter.rms_warmup, 0):
         yield f"rms_warmup is {adapter.rms_warmup!r}; it needs a whole number of at least 0"
     if isinstance(adapter.backends, str) or not all(isinstance(name, str) for name in adapter.backends):
         yield f"backends is {adapter.backends!r}; it needs a list of names, empty where attention has one way only"
-    if adapter.context_frames is not None and not _whole(adapter.context_frames, 1):
+    if adapter.context_frames is not None and not _is_integer(adapter.context_frames, 1):
         yield f"context_frames is {adapter.context_frames!r}; it needs a whole number of at least 1, or None without a window"
     share = adapter.d_min_share
     if share is not None and (not _number(share, 0, 1) or share in (0, 1)):
@@ -172,11 +172,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _arrays(adapter: Adapter) -> list[str]:
-    given = np.array([[0.5, -2.0, 0.0]])
+    values = np.array([[0.5, -2.0, 0.0]])
     try:
-        seen = adapter.to_numpy(adapter.to_native(given))
+        returned = adapter.to_numpy(adapter.to_native(values))
     except Exception as error:
         return [f"to_native or to_numpy raised {type(error).__name__}: {error}"]
-    if not isinstance(seen, np.ndarray) or seen.dtype != np.float64 or not np.array_equal(seen, given):
-        return [f"to_numpy(to_native(x)) is {seen!r} for x = {given.tolist()}; it needs x itself, in float64"]
+    if not isinstance(returned, np.ndarray) or returned.dtype != np.float64 or not np.array_equal(returned, values):
+        return [f"to_numpy(to_native(x)) is {returned!r} for x = {values.tolist()}; it needs x itself, in float64"]
     return []

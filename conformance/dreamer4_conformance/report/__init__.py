@@ -73,15 +73,15 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
     >>> counts([Result("eq08.value", 8, "must", Status.PASS)])["conforming"]
     1
     """
-    seen = Counter(result.status for result in results)
+    statuses = Counter(result.status for result in results)
     return {
-        "provided": seen.total() - seen[Status.NOT_PROVIDED],
-        "conforming": seen[Status.PASS],
-        "failed": seen[Status.FAIL],
-        "known_failures": seen[Status.KNOWN_FAILURE],
-        "unexpected_passes": seen[Status.UNEXPECTED_PASS],
-        "inconclusive": seen[Status.INCONCLUSIVE],
-        "not_provided": seen[Status.NOT_PROVIDED],
+        "provided": statuses.total() - statuses[Status.NOT_PROVIDED],
+        "conforming": statuses[Status.PASS],
+        "failed": statuses[Status.FAIL],
+        "known_failures": statuses[Status.KNOWN_FAILURE],
+        "unexpected_passes": statuses[Status.UNEXPECTED_PASS],
+        "inconclusive": statuses[Status.INCONCLUSIVE],
+        "not_provided": statuses[Status.NOT_PROVIDED],
     }
 
 
@@ -101,7 +101,7 @@ def describe_environment(adapter: Any, profile: str, seed: int) -> dict[str, Any
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        **{name: found for name, found in versions.items() if found is not None},
+        **{name: release for name, release in versions.items() if release is not None},
         "k_max": adapter.k_max,
         "device": adapter.device,
         "dtype": adapter.dtype,

@@ -54,8 +54,8 @@ def to_row(result: Result) -> dict[str, Any]:
 def from_row(row: dict[str, Any]) -> Result:
     """The verdict that `to_row` wrote; the numbers are numbers again, got and expected stay as they are written."""
     numbers = {name: None if row[name] is None else float(row[name]) for name in ("worst_error", "bound")}
-    known = {name.name: row[name.name] for name in fields(Result)}
-    return Result(**{**known, **numbers, "status": Status(row["status"])})
+    values = {field.name: row[field.name] for field in fields(Result)}
+    return Result(**{**values, **numbers, "status": Status(row["status"])})
 
 
 def plain(value: Any) -> Any:

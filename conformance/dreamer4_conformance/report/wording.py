@@ -48,7 +48,7 @@ def share_of_bound(result: Result) -> str:
 
 def remark(result: Result) -> str:
     """What a table's last column says."""
-    return "; ".join(part for part in (reading(result), _reason(result)) if part)
+    return "; ".join(text for text in (reading(result), _reason(result)) if text)
 
 
 def _reason(result: Result) -> str:
@@ -72,7 +72,7 @@ def groups(results: list[Result]) -> list[tuple[str, list[Result]]]:
     grouped: dict[int | None, list[Result]] = {}
     for result in results:
         grouped.setdefault(result.equation, []).append(result)
-    return [(heading(equation), found) for equation, found in grouped.items()]
+    return [(heading(equation), members) for equation, members in grouped.items()]
 
 
 def failures(report: Report) -> list[Result]:
@@ -84,8 +84,8 @@ def failure_title(result: Result) -> str:
     """Clause, place in the paper, verdict."""
     clause = BY_ID.get(result.id)
     where = "" if clause is None else f"{clause.where}: "
-    apart = " (quality, not part of conformance)" if result.kind == "quality" else ""
-    return f"{result.id} — {where}{result.status}{apart}"
+    note = " (quality, not part of conformance)" if result.kind == "quality" else ""
+    return f"{result.id} — {where}{result.status}{note}"
 
 
 def failure_fields(result: Result, rerun_command: str = "") -> list[tuple[str, str]]:
@@ -155,5 +155,5 @@ TALLIED = (
 
 
 def _tally(count: dict[str, int]) -> str:
-    rest = [f"{count[name]} {one if count[name] == 1 else several}" for name, one, several in TALLIED if count[name]]
+    rest = [f"{count[key]} {single if count[key] == 1 else plural}" for key, single, plural in TALLIED if count[key]]
     return ", ".join([f"{count['conforming']} of {count['provided']} provided clauses pass", *rest]) + "."
