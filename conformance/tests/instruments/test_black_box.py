@@ -97,7 +97,7 @@ def test_rows_that_are_mixed_are_a_deviation() -> None:
 
 
 def test_calls_that_do_not_repeat_decide_nothing() -> None:
-    with pytest.raises(Inconclusive, match="does not give the same twice"):
+    with pytest.raises(Inconclusive, match="is not repeatable"):
         moved(Restless(), Segment("z", (0,)))
 
 
