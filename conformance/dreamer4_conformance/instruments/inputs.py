@@ -11,9 +11,9 @@ ACTION_WIDTH = 3
 
 
 def input_rng(seed: int) -> np.random.Generator:
-    """The generator of data and actions.
+    """Generator of data and actions.
 
-    Its stream is the suite's own: an adapter that seeds NumPy from the same seed must not draw z1 as its noise.
+    Its stream is separate, so that an adapter that seeds NumPy with the same seed does not draw z1 as its noise.
     """
     return np.random.default_rng([seed, 2509, 24527])
 
@@ -21,7 +21,7 @@ def input_rng(seed: int) -> np.random.Generator:
 def draw_grid_pairs(
     rng: np.random.Generator, k_max: int, shape: tuple[int, int], per: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """tau and d of Eq. (4), both (B, T); d per "timestep" or per "sequence"."""
+    """Draw tau and d of Eq. (4), both (B, T); d per "timestep" or per "sequence"."""
     finest = int(np.log2(k_max))
     rows, columns = shape
     exponent = rng.integers(0, finest + 1, (rows, columns if per == "timestep" else 1))
@@ -36,7 +36,10 @@ def draw_inputs(
     tau: np.ndarray | None = None,
     d: np.ndarray | None = None,
 ) -> Draw:
-    """Data, noise and actions from `seed`; tau and d as given, else drawn by Eq. (4) as the adapter's reading A3 has it."""
+    """Draw data, noise and actions of shape (B, T, S, D) from `seed`.
+
+    Without tau and d, (B, T), they are drawn by Eq. (4) under the adapter's reading A3.
+    """
     rng = input_rng(seed)
     if tau is None or d is None:
         tau, d = draw_grid_pairs(rng, subject.k_max, shape[:2], subject.readings["A3"])
@@ -46,10 +49,10 @@ def draw_inputs(
 
 
 def moved_by_rounding(subject: Subject, x: np.ndarray) -> np.ndarray:
-    """x, moved by about a rounding."""
+    """x with a relative change of about one rounding error."""
     return subject.round(x * (1 + 2 * subject.eps))
 
 
 def fixed_values(*shape: int) -> np.ndarray:
-    """Eighths between −1 and 1, in no order."""
+    """Multiples of 1/8 in [−1, 1], unordered: exact in every dtype."""
     return np.asarray((np.arange(np.prod(shape)) * 7 % 17 - 8).reshape(shape) / 8)
