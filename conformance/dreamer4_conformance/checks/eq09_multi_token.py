@@ -45,7 +45,7 @@ def _sequences(draw: st.DrawFn, subject: Subject) -> np.ndarray:
 
 @check("eq09.offsets", needs=("mtp_targets",))
 def check_head_n_predicts_n_ahead(subject: Subject, trial: Trial) -> None:
-    """The target at position t and distance n is x_{t+n}, valid where t + n < T. Exact; invalid targets may be anything."""
+    """The target at position t and distance n is x_{t+n}, valid where t + n < T. Exact; invalid targets are free."""
 
     @example(np.arange(3)[None], 8)
     @example(np.arange(12)[None], 8)
