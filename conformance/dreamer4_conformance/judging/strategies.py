@@ -1,4 +1,4 @@
-"""Inputs that the checks draw: levels and steps on the grid, shapes small enough to read, contents from a seed."""
+"""Hypothesis strategies of the checks: levels and steps on the grid, small shapes, values from a seed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from dreamer4_conformance.instruments.subject import Draw, Subject
 
 
 def levels(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[np.ndarray]:
-    """Signal levels that are multiples of 1/256: exact in every dtype and in either convention."""
+    """Signal levels (N,) that are multiples of 1/256: exact in every dtype and both level conventions."""
     numerators = st.lists(st.integers(0, 256), min_size=min_size, max_size=max_size)
     return numerators.map(lambda values: np.array(values, np.float64) / 256)
 
 
 def seeds() -> st.SearchStrategy[int]:
-    """Seeds for contents and for the operations that take one."""
+    """Seeds of inputs and of operations."""
     return st.integers(0, 2**31 - 1)
 
 
@@ -39,7 +39,7 @@ def seeds() -> st.SearchStrategy[int]:
 def draws(
     draw: st.DrawFn, subject: Subject, route: str, *, max_batch: int = 3, min_time: int = 1, max_time: int = 4
 ) -> Draw:
-    """One loss evaluation through `route`, of random shape."""
+    """Arguments of one loss evaluation through `route`, of random shape."""
     fewest = subject.adapter.min_batch if route == "dynamics_loss" else 1
     batch = draw(st.integers(fewest, max(fewest, max_batch)))
     shape = (batch, draw(st.integers(min_time, max_time)), draw(st.integers(1, 3)), draw(st.integers(1, 3)))
@@ -54,7 +54,7 @@ def attention_cases(
     caps: tuple[float | None, ...] = (None, *CAPS),
     heads: tuple[tuple[int, int], ...] = HEADS,
 ) -> AttentionCase:
-    """Lengths from 1 to 17, grouped heads, with and without mask, window and scale, and caps that are reached."""
+    """Arguments of `attention`: lengths from 1 to 17, grouped heads, optional mask, window, scale and cap."""
     length = draw(st.integers(1, 17))
     shape = (draw(st.integers(1, 2)), length, draw(st.sampled_from(heads)), draw(st.sampled_from(WIDTHS)))
     inputs = draw_attention_case(subject, draw(seeds()), *shape, draw(st.sampled_from(STRENGTHS)))
@@ -66,7 +66,7 @@ def attention_cases(
 
 @st.composite
 def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None, shortest: int = 1) -> Trajectory:
-    """Up to 3 rows and 9 steps."""
+    """Trajectories of up to 3 rows and 9 steps."""
     shape = (draw(st.integers(1, 3)), draw(st.integers(shortest, 9)))
     gamma = draw(st.integers(DENOMINATOR // 2, DENOMINATOR)) / DENOMINATOR
     return draw_trajectory(
