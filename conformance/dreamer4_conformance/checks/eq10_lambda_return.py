@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ class _Terminal:
 
 @check("eq10.linear", needs=("lambda_returns",))
 def check_returns_are_linear(subject: Subject, trial: Trial) -> None:
-    """Returns of a sum are the sum of the returns; returns of a multiple, 2⁻¹⁰ to 2²⁰, are that multiple. As rounded."""
+    """Returns of a sum are the sum of the returns; scaling by 2⁻¹⁰ to 2²⁰ scales the returns. Within rounding."""
 
     def holds(first: Trajectory, seed: int, scale: float) -> None:
         random = replace(draw_trajectory(subject, seed, first.reward.shape, first.gamma, first.lam), cont=first.cont)
@@ -260,21 +261,19 @@ def _returned(subject: Subject, operation: str) -> np.ndarray:
     large = _with(_fixed(4), 32 * _fixed(4).reward, 32 * _fixed(4).value)
     probes = (_fixed(4), _fixed(1), large)
     scales = (1.0, 1.0, 1 / 32)
-    return np.concatenate(
-        [
-            scale * attempt(lambda probe=probe: subject.compute(operation, *probe.arguments), probe.reward.size)  # type: ignore[misc]
-            for scale, probe in zip(scales, probes, strict=True)
-        ]
-    )
+    results = [attempt(partial(subject.compute, operation, *probe.arguments), probe.reward.size) for probe in probes]
+    return np.concatenate([scale * result for scale, result in zip(scales, results, strict=True)])
 
 
 @signature("lambda_returns")
 def signature_returns_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+    """λ-returns as collected by `_returned`."""
     return _returned(subject, "lambda_returns")
 
 
 @signature("advantages")
 def signature_advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
+    """Advantages as collected by `_returned`."""
     return _returned(subject, "advantages")
 
 
