@@ -1,4 +1,4 @@
-"""A run that can be saved and resumed, and a model that loads what it finds, in plain PyTorch."""
+"""A training run that can be resumed and a model that loads incomplete checkpoints, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from dreamer4_conformance.zoo.base.loss_normalisation import Normaliser
 
 
 class Run:
-    """Linear regression on noise of its own: Adam with a warm-up, a normalised loss, and an average of the parameters."""
+    """Linear regression on random data: Adam with warm-up, normalised loss, average of the parameters."""
 
     def __init__(self, seed: int) -> None:
-        """At the first step."""
         self.generator = torch.Generator().manual_seed(seed)
         self.parameter = torch.randn(4, 3, generator=self.generator, dtype=torch.float64).requires_grad_()
         self.optimiser = torch.optim.Adam([self.parameter], lr=0.0)
@@ -37,7 +36,7 @@ class Run:
         self.average = 0.8 * self.average + 0.2 * self.parameter.detach()
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         return copy.deepcopy(
             {
                 "parameters": self.parameter.detach(),
@@ -75,7 +74,7 @@ class Checkpoint:
     """Saving, resuming and loading."""
 
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
-        """The parameters, and their average."""
+        """Final parameters and their average."""
         run = Run(seed)
         for step in range(steps):
             if step == at:
@@ -85,11 +84,11 @@ class Checkpoint:
         return {"parameters": run.parameter.detach(), "average": run.average}
 
     def saved(self, run: Run) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Contents of a checkpoint."""
         return run.state()
 
     def load_checkpoint(self, removed: str | None, added: str | None) -> dict[str, Any]:
-        """Of one model, into another."""
+        """Loads the parameters of one model into another."""
         state, model = dict(Model(0).state_dict()), Model(1)
         if removed is not None:
             del state[removed]
@@ -98,7 +97,7 @@ class Checkpoint:
         return self.loaded(model, state)
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
-        """What is there is loaded, and what is not is said."""
+        """Loads the parameters that exist and reports missing and unexpected names."""
         mismatch = model.load_state_dict(state, strict=False)
         return {
             "missing": list(mismatch.missing_keys),

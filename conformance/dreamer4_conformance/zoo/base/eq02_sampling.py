@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Sampler:
-    """The sampler. `network` is called in the adapter's own level; everything in between is in signal levels."""
+    """Sampler. `network` receives the adapter's levels; the arithmetic uses signal levels."""
 
     k_max: int
     context_level: float
@@ -49,12 +49,12 @@ class Sampler:
         return levels[self.follows["A9"]]
 
     def corrupt_context(self, context: Tensor) -> Tensor:
-        """Past frames with noise of their own."""
+        """Past frames, corrupted with independent noise."""
         level = context.new_full((context.shape[0], context.shape[1], 1, 1), self.level_of_context())
         return self.mix(torch.randn_like(context), context, level)
 
     def past_of(self, past: Tensor, context: Tensor, step: int) -> Tensor:
-        """The corrupted context of this evaluation: kept, or redrawn (A28)."""
+        """Corrupted context of this evaluation: the same in every evaluation, or drawn again (A28)."""
         return self.corrupt_context(context) if self.follows["A28"] == "evaluation" else past
 
     def labels(self, past: Tensor, step: int, steps: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class Sampler:
         return tau, d
 
     def context_label(self, step: int, steps: int) -> float:
-        """The grid level nearest to that of the context; of clean frames the last one or 1 (A12)."""
+        """Grid level nearest to that of the context; for clean frames the last grid level or 1 (A12)."""
         level = self.level_of_context()
         if level == 1 and self.follows["A12"] == "own":
             return 1.0

@@ -42,7 +42,7 @@ class Returns:
         return reward + discount * ((1 - lam) * value + lam * following)
 
     def finished_returns(self, returns: Tensor) -> Tensor:
-        """Nothing is done to the returns."""
+        """Returns as they are, without clipping or scaling."""
         return returns
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
@@ -58,5 +58,5 @@ class Returns:
         return -(target * logits.to(target.dtype).log_softmax(1)).sum(1).mean()
 
     def value_target(self, returns: Tensor) -> Tensor:
-        """The two-hot return, a constant."""
+        """Two-hot return, detached."""
         return self.twohot_encode(returns.detach())

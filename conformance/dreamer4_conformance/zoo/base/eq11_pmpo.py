@@ -51,7 +51,7 @@ class Policy:
         return self.likelihood_terms(of_positive, of_negative, alpha) + beta * kl.mean()
 
     def frozen_prior(self, prior_logits: Tensor) -> Tensor:
-        """The prior is a constant."""
+        """Prior logits, detached."""
         return prior_logits.detach()
 
     def over_components(self, parts: list[Tensor]) -> Tensor:
@@ -67,7 +67,7 @@ class Policy:
         return advantage >= 0, advantage < 0
 
     def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
-        """The size of the advantage does not enter."""
+        """Log-probabilities, unscaled: only the sign of the advantage matters."""
         return log_prob
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
