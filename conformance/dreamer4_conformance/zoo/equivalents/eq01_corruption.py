@@ -39,7 +39,7 @@ class CorruptNoiseLevel(TorchAdapter):
 
 @equivalent("corrupt-in-place-bfloat16")
 class CorruptInPlace(TorchAdapter):
-    """In place, on the tensors that were handed in, in bfloat16."""
+    """In place, on the input tensors, in bfloat16."""
 
     dtype = "bfloat16"
 

@@ -1,4 +1,4 @@
-"""Right ways to do Eq. (10)."""
+"""Equivalent ways to compute Eq. (10)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TdErrors(TorchAdapter):
 
 @equivalent("returns-mixture")
 class MixtureOfSums(Adapter):
-    """NumPy; the mixture of n-step returns written out, the last of them with the weight of all longer ones."""
+    """NumPy; explicit mixture of n-step returns, the last with the weight of all longer ones."""
 
     def lambda_returns(
         self, reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float
@@ -64,7 +64,7 @@ class LinearSystem(TorchAdapter):
 
 @equivalent("returns-as-printed")
 class AsPrinted(TorchAdapter):
-    """v_t in the mixture, c_{t+1} beside r_t, last row r + γ c v: the readings of the print, declared."""
+    """v_t in the mixture, c_{t+1} next to r_t, last row r + γ c v: the readings as printed, declared."""
 
     readings = {"A13": "v_same", "A14": "reward", "A15": "next"}  # noqa: RUF012
 

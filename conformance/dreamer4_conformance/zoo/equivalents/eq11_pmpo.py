@@ -1,4 +1,4 @@
-"""Right ways to do Eq. (11)."""
+"""Equivalent ways to compute Eq. (11)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("pmpo-distributions")
 class Distributions(TorchAdapter):
-    """torch.distributions for ln π and KL, boolean selection for the sets, an empty set left out; float32 inside."""
+    """torch.distributions for ln π and KL, boolean indexing for the sets, empty sets skipped; float32 inside."""
 
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
@@ -45,7 +45,7 @@ class Distributions(TorchAdapter):
 
 
 def wide(x: Tensor) -> Tensor:
-    """Float32 at least."""
+    """Casts to float32 at least."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -1,4 +1,4 @@
-"""Other ways to build the dynamics, its agent token and its cache."""
+"""Equivalent ways to build the dynamics, its agent token and its cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dreamer4_reference.sec34_layers import layer_shapes
 
 
 class World(Dynamics, Book):
-    """The dynamics alone; what it shares with the textbook's other parts is judged there."""
+    """The dynamics only; operations shared with the rest of the textbook are judged there."""
 
     corrupt = Adapter.corrupt
     sample_tau_d = Adapter.sample_tau_d
@@ -37,22 +37,19 @@ class World(Dynamics, Book):
 
 @equivalent("agent-first")
 class AgentFirst(World):
-    """The agent token comes first in its frame."""
+    """The agent token is the first of its frame."""
 
     def frame_tokens(
         self, z: Tensor, tau: Tensor, d: Tensor, components: list[Tensor], task: Any, labelled: Tensor
     ) -> Tensor:
-        """[agent | spatial | …]."""
         x = super().frame_tokens(z, tau, d, components, task, labelled)
         return x if task is None else x.roll(1, 2)
 
     def token_mask(self, agent: bool) -> Tensor:
-        """Its first row and column are the agent's."""
         allow = super().token_mask(agent)
         return allow.roll((1, 1), (0, 1)) if agent else allow
 
     def read_spatial(self, x: Tensor) -> Tensor:
-        """After the agent token, where there is one."""
         world = self.spatial + self.registers + 1 + self.action_slots
         return super().read_spatial(x[:, :, x.shape[2] - world :])
 
@@ -62,12 +59,11 @@ class AgentFirst(World):
 
 @equivalent("agent-stream")
 class AgentStream(World):
-    """No agent token among the others: the task looks at the tokens of each frame after the last layer."""
+    """No agent token in the layers: the task attends to the tokens of each frame after the last layer."""
 
     def predicted(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor, state: State = EMPTY
     ) -> tuple[Tensor, Tensor | None, State]:
-        """The world's tokens, then cross-attention to them."""
         z_hat, _, after = super().predicted(z, tau, d, actions, None, labelled, state)
         if task is None:
             return z_hat, None, after
@@ -76,7 +72,6 @@ class AgentStream(World):
         return z_hat, ((weights * self.seen_by_agent).sum(2) + query[:, :, 0]).to(z.dtype), after
 
     def read_spatial(self, x: Tensor) -> Tensor:
-        """And keep the tokens for the agent."""
         self.seen_by_agent = self.before(x, "agent.norm")
         return super().read_spatial(x)
 
@@ -88,7 +83,6 @@ class WithoutAgent(World):
     mtp_heads = Adapter.mtp_heads
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Frames and labels alone."""
         example = super().example(seed, batch, time)
         return {name: example[name] for name in ("z", "tau", "d")}
 
@@ -133,7 +127,6 @@ class ActionsInOneArray(World):
         return {**example, "actions": example["actions"]["mouse"]}
 
     def encoded_actions(self, actions: Any) -> list[Tensor]:
-        """One projection of all of them: a sum already."""
         return [self.encoded_mouse(actions)]
 
     def actions_of(self, actions: Any, frames: slice) -> Any:
@@ -142,19 +135,18 @@ class ActionsInOneArray(World):
 
 @equivalent("actions-as-taken")
 def actions_as_taken() -> Adapter:
-    """a_t is given with frame t and acts on the next (A32)."""
+    """a_t is passed with frame t and leads to the next frame (A32)."""
     return TextbookModel(A32="current")
 
 
 @equivalent("actions-as-taken-seen")
 class ActionsAsTakenSeen(World):
-    """Block t holds a_t, for the agent to see, and the heads start at a_{t+1} (A32, A17)."""
+    """Block t holds a_t, visible to the agent, and the heads start at a_{t+1} (A32, A17)."""
 
     def __init__(self) -> None:
         super().__init__(A32="current", A17="1..8")
 
     def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
-        """With the frame that they are given with."""
         return components
 
 
@@ -171,7 +163,7 @@ def steps_per_sequence() -> Adapter:
 
 @equivalent("label-by-sines")
 class LabelBySines(World):
-    """Fixed tables: sines of the index; a level between two is rounded down (A10)."""
+    """Fixed tables: sines of the index; levels between two grid points are rounded down (A10)."""
 
     def level_index(self, tau: Tensor) -> Tensor:
         return (tau * self.k_max).floor().long().clamp(0, self.k_max - 1)
@@ -179,12 +171,13 @@ class LabelBySines(World):
     def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         frequency = 0.7 ** torch.arange(self.width // 2)
         level, step = self.level_index(self.signal(tau.double())), self.step_index(d.double())
-        return tuple(2 * torch.sin(index[..., None] * frequency + 0.3).to(self.compute) for index in (level, step))  # type: ignore[return-value]
+        level, step = (2 * torch.sin(x[..., None] * frequency + 0.3).to(self.compute) for x in (level, step))
+        return level, step
 
 
 @equivalent("context-frames-exclusive")
 def context_frames_exclusive() -> Adapter:
-    """Context noise is redrawn for each generated frame (A28), and C counts past frames (A30), one of them."""
+    """Context noise is redrawn for each generated frame (A28); C counts past frames (A30) and is 1."""
     adapter = World(A30="exclusive", A28="generated")
     adapter.context_frames = 1
     return adapter
@@ -192,7 +185,7 @@ def context_frames_exclusive() -> Adapter:
 
 @equivalent("model-bfloat16")
 def model_bfloat16() -> Adapter:
-    """In bfloat16."""
+    """The textbook model in bfloat16."""
     adapter = World()
     adapter.dtype = "bfloat16"
     return adapter
@@ -200,7 +193,7 @@ def model_bfloat16() -> Adapter:
 
 @equivalent("model-rounded-throughout")
 class RoundedThroughout(World):
-    """In bfloat16, with every token rounded after every layer."""
+    """The textbook model in bfloat16, with every token rounded after every layer."""
 
     dtype = "bfloat16"
 
@@ -213,10 +206,9 @@ class RoundedThroughout(World):
 
 @equivalent("cache-trimmed")
 class CacheTrimmed(World):
-    """The cache holds the last C − 1 frames, laid out (B, H, T, D)."""
+    """The cache holds the last C − 1 frames in the layout (B, H, T, D)."""
 
     def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Turned around, and cut."""
         held = (self.window() or 1) - 1
         if past is not None:
             past = tuple(x[:, :, max(0, x.shape[2] - held) :].transpose(1, 2) for x in past)
@@ -230,7 +222,7 @@ class CacheTrimmed(World):
 
 @equivalent("cache-of-inputs")
 class CacheOfInputs(World):
-    """No keys and values are kept: every frame is computed again from all inputs."""
+    """No keys and values are cached: every frame is computed from all inputs again."""
 
     def dynamics_init(self, batch: int) -> Any:
         return []
@@ -238,7 +230,6 @@ class CacheOfInputs(World):
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """The last of all frames."""
         state = [*state, (z, tau, d, actions)]
         frames, taus, steps, acted = zip(*state, strict=True)
         together = {name: torch.cat([step_actions[name] for step_actions in acted], 1) for name in actions}
@@ -248,38 +239,33 @@ class CacheOfInputs(World):
         return z_hat[:, -1:], None if agent is None else agent[:, -1:], state
 
     def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
-        """Never with keys and values."""
         return super().rollout(context, actions, frames, num_steps, seed, cache=False)
 
 
 @equivalent("cache-in-place")
 class CacheInPlace(World):
-    """One buffer that is written in place; a state is how far it is filled."""
+    """One buffer that is written in place; the state is its filled length."""
 
     def dynamics_init(self, batch: int) -> Any:
-        """A dictionary of its own for each batch."""
         return {"state": EMPTY}
 
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """The same dictionary, changed."""
         z_hat, agent, state["state"] = super().dynamics_step(state["state"], z, tau, d, actions, task)
         return z_hat, agent, state
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
-        """Rollouts go on from keys and values."""
         return self.written(EMPTY, past, actions, 0)
 
 
 @equivalent("sequences-one-by-one")
 class SequencesOneByOne(World):
-    """Every sequence of a batch in a call of its own; the heads as one fused layer."""
+    """One call per sequence of the batch; the heads as one fused layer."""
 
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """A loop over the batch."""
         rows = []
         for b in range(len(z)):
             row_actions = {name: component[b : b + 1] for name, component in actions.items()}
@@ -293,14 +279,13 @@ class SequencesOneByOne(World):
         return torch.cat([z_hat for z_hat, _ in rows]), torch.cat(agents) if agents else None
 
     def mtp_heads(self, agent: Tensor) -> Tensor:
-        """All distances in one product."""
         weight = self.parameter("mtp", self.width, 9 * 2)
         return (agent.to(self.compute) @ weight).reshape(*agent.shape[:2], 9, 2).to(agent.dtype)
 
 
 @equivalent("dynamics-numpy")
 class DynamicsNumpy(Adapter):
-    """The reference, with parameters of its own: NumPy, in float64 and without a cache."""
+    """The reference with random parameters: NumPy, in float64 and without a cache."""
 
     dtype = "float64"
     dtypes = ("float64",)
@@ -309,7 +294,6 @@ class DynamicsNumpy(Adapter):
     width, spatial, channels, actions, kinds = 8, 3, 2, 2, ("space", "time", "space", "time")
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Two classes of action, and a task for every frame."""
         rng = np.random.default_rng([seed, batch, time])
         steps = 2 ** rng.integers(0, 4, (batch, time))
         return {
@@ -323,7 +307,6 @@ class DynamicsNumpy(Adapter):
     def dynamics(
         self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: Any, task: Any, labelled: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """sec32_dynamics, called with all it needs."""
         rng = np.random.default_rng(0)
         parameters = self.parameters(rng)
         components = [sec32_dynamics.embed_classes(actions, rng.standard_normal((self.actions, 5, 1, self.width)))]

@@ -1,4 +1,4 @@
-"""Right ways to normalise queries, keys and tokens (Sec. 3.4)."""
+"""Equivalent ways to normalise queries, keys and tokens (Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,6 @@ class Fused(TorchAdapter):
     """torch's own RMSNorm, epsilon included, for tokens and heads; gate and up from one product."""
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """By F.rms_norm, its epsilon 10⁻⁵."""
         return functional.rms_norm(q, q.shape[-1:], eps=1e-5), functional.rms_norm(k, k.shape[-1:], eps=1e-5)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -51,7 +50,7 @@ class Fused(TorchAdapter):
 
 @equivalent("norms-half")
 class HalfNorms(AttentionAlone):
-    """Nothing is computed wider than the inputs; queries and keys by their L2 norm times √D."""
+    """Computed in the dtype of the inputs; queries and keys by their L2 norm times √D."""
 
     def normalised_head(self, x: Tensor) -> Tensor:
         return functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5
@@ -60,22 +59,19 @@ class HalfNorms(AttentionAlone):
         return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Sine and cosine in the dtype of x."""
         angle = self.rope_angles(positions, x.shape[-1] // 2)[:, None].float()
         return self.from_pairs(*self.turned(*self.pairs(x), angle.cos().to(x.dtype), angle.sin().to(x.dtype)))
 
 
 @equivalent("norms-numpy")
 class InNumpy(Adapter):
-    """NumPy, in the dtype of the inputs; rotation by matrices of two by two."""
+    """NumPy, in the dtype of the inputs; rotation by 2×2 matrices."""
 
     def qk_norm(self, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A list of both is a pair as well."""
         q_normed, k_normed = (x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6)) for x in (q, k))
         return q_normed, k_normed
 
     def rope(self, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Pairs 2i, 2i + 1."""
         width = x.shape[-1]
         angle = np.outer(positions, 10000.0 ** (-np.arange(0, width, 2) / width))
         matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).astype(x.dtype)
@@ -83,10 +79,8 @@ class InNumpy(Adapter):
         return np.einsum("rclp,blhpc->blhpr", matrix, pairs).reshape(x.shape)
 
     def rms_norm(self, x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-        """In the dtype of x."""
         return np.asarray(x / np.sqrt(np.square(x).mean(-1, keepdims=True) + x.dtype.type(eps)) * weight)
 
     def swiglu(self, x: np.ndarray, w_gate: np.ndarray, w_up: np.ndarray, w_down: np.ndarray) -> np.ndarray:
-        """silu by tanh: x (1 + tanh(x/2))/2."""
         gate = x @ w_gate
         return np.asarray((gate * (1 + np.tanh(gate / 2)) / 2 * (x @ w_up)) @ w_down)

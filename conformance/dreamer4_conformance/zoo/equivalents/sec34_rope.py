@@ -1,4 +1,4 @@
-"""Rotations of queries and keys in other layouts, of a part of the channels, and backwards."""
+"""RoPE in other layouts, on a subset of the channels, and in the opposite direction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Rotation(TorchAdapter):
 
 @equivalent("rope-interleaved")
 class Interleaved(Rotation):
-    """Channels 2i and 2i + 1 are a pair, as complex numbers, turned by complex exponentials in float32."""
+    """Channels 2i and 2i + 1 form complex numbers, rotated by complex exponentials in float32."""
 
     def turn(self, x: Tensor, positions: Tensor) -> Tensor:
         frequency = 10000.0 ** -(torch.arange(0, x.shape[-1], 2) / x.shape[-1])
@@ -33,10 +33,9 @@ class Interleaved(Rotation):
 
 @equivalent("rope-partial")
 class Partial(Rotation):
-    """Another base, and only the first quarter of the channels turns."""
+    """Another base, and only the first quarter of the channels is rotated."""
 
     def turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """rotate_half on a part."""
         turning, still = x[..., : x.shape[-1] // 4], x[..., x.shape[-1] // 4 :]
         exponent = torch.arange(0, turning.shape[-1], 2).repeat(2) / turning.shape[-1]
         angle = positions * 100.0**-exponent
@@ -47,10 +46,9 @@ class Partial(Rotation):
 
 @equivalent("rope-backwards")
 class Backwards(Rotation):
-    """Angles run the other way and stretched, from a table of 1024 positions in the dtype of x."""
+    """Negative angles at half speed, from a table of 1024 positions in the dtype of x."""
 
     def turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """The table is looked up; beyond it there is nothing."""
         if positions.max() >= 1024:
             raise NotImplementedError("positions from 1024 on")
         half = x.shape[-1] // 2

@@ -1,4 +1,4 @@
-"""Right ways to do symexp two-hot and the loss over it."""
+"""Equivalent ways to compute symexp two-hot and its loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("twohot-kernel")
 class Kernel(TorchAdapter):
-    """41 bins between −10 and 10; a share falls linearly with the distance in bins; one matrix product decodes."""
+    """41 bins between −10 and 10; weights by triangular functions of the distance; decoding by one matrix product."""
 
     def twohot_bins(self) -> Tensor:
         half = torch.linspace(0, 10, 21).expm1()
@@ -38,13 +38,12 @@ class Kernel(TorchAdapter):
 
 @equivalent("twohot-symlog")
 class Symlog(TorchAdapter):
-    """Everything over symlog values (A23, declared): a fractional index rounded down and up, the symexp of the mean."""
+    """Computed on symlog values (A23, declared): a fractional index rounded down and up, symexp of the mean."""
 
     readings = {"A23": "symlog"}  # noqa: RUF012
     last = 127
 
     def points(self, like: Tensor) -> Tensor:
-        """Symlogs of the bins."""
         return torch.linspace(-20, 20, self.last + 1, dtype=torch.promote_types(like.dtype, torch.float32))
 
     def twohot_bins(self) -> Tensor:
