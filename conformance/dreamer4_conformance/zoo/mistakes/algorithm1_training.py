@@ -1,4 +1,4 @@
-"""Mistakes in what batches consist of."""
+"""Mistakes in the contents of batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes in generating frame by frame: with a cache it is not what it is without."""
+"""Mistakes in frame-by-frame generation: the result with a cache differs from the one without."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROLLOUT = ("rollout",)
 
 
 class Generating(Dynamics, Book):
-    """The dynamics alone, with one layer that mixes time."""
+    """The dynamics with one layer that mixes time."""
 
     depth = 4
 

@@ -16,8 +16,8 @@ RESUME = ("resume",)
 LOAD = ("load_checkpoint",)
 
 
-class Forgetful(TextbookTraining):
-    """A checkpoint that lacks something."""
+class Incomplete(TextbookTraining):
+    """A checkpoint without the entry `lost`."""
 
     lost: ClassVar[str]
 
@@ -26,42 +26,42 @@ class Forgetful(TextbookTraining):
 
 
 @mistake("resume-without-optimiser", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutOptimiser(Forgetful):
+class WithoutOptimiser(Incomplete):
     """The optimiser's moments are not restored."""
 
     lost = "optimiser"
 
 
 @mistake("resume-without-random-state", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutRandomState(Forgetful):
+class WithoutRandomState(Incomplete):
     """The random state is not restored: noise and data of the first steps are drawn a second time."""
 
     lost = "random state"
 
 
 @mistake("resume-without-rms", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutRMS(Forgetful):
+class WithoutRMS(Incomplete):
     """The running RMS of the loss terms is not restored."""
 
     lost = "running RMS"
 
 
 @mistake("resume-without-step", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutStep(Forgetful):
+class WithoutStep(Incomplete):
     """The step count is not restored, so the learning rate schedule restarts."""
 
     lost = "step"
 
 
 @mistake("resume-without-average", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutAverage(Forgetful):
+class WithoutAverage(Incomplete):
     """The running average of the parameters is not restored."""
 
     lost = "average"
 
 
 @mistake("resume-without-parameters", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutParameters(Forgetful):
+class WithoutParameters(Incomplete):
     """The parameters are not restored; everything else is."""
 
     lost = "parameters"

@@ -1,4 +1,4 @@
-"""Mistakes in Eq. (2): sampling, and the context that it is given."""
+"""Mistakes in Eq. (2): sampling and its context."""
 
 from __future__ import annotations
 

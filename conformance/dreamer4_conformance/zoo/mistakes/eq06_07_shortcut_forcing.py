@@ -1,4 +1,4 @@
-"""Mistakes in Eq. (6), (7) and (8) as the shortcut forcing loss makes them."""
+"""Mistakes in Eq. (6), (7) and (8): the shortcut forcing loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes in who sees whom in the tokenizer."""
+"""Mistakes in the attention masks of the tokenizer."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class LatentsOfOtherFrames(TextbookModel):
 
 
 class _Bidirectional(TextbookModel):
-    """A stack whose time layers see all frames."""
+    """A stack whose time layers attend to all frames."""
 
     stack = ""
     everywhere = False

@@ -1,4 +1,4 @@
-"""Mistakes in the dynamics: its conditions, its tokens, causality, the agent token and the heads that read it."""
+"""Mistakes in the dynamics: conditioning, tokens, causality, the agent token and its heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADS = ("mtp_heads",)
 
 
 class WholeSequences(Dynamics, Book):
-    """The dynamics alone, which generates nothing."""
+    """The dynamics without generation."""
 
     depth = 4
     dynamics_init = Adapter.dynamics_init
@@ -30,12 +30,12 @@ class WholeSequences(Dynamics, Book):
 
 
 def late(x: Tensor) -> Tensor:
-    """Each frame has what belongs to the one before; the first has zeros."""
+    """Shifts frames to the next one; the first gets zeros."""
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
 
 
 def early(x: Tensor) -> Tensor:
-    """Each frame has what belongs to the next; the last keeps its own."""
+    """Shifts frames to the previous one; the last keeps its own."""
     return torch.cat([x[:, 1:], x[:, -1:]], 1)
 
 

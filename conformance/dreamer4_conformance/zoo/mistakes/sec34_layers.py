@@ -1,4 +1,4 @@
-"""Mistakes in the layers: what they mix, how they are normalised, what is carried past them, where they place their tokens."""
+"""Mistakes in the layers: mixing of space and time, residuals, norms, windows, positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dreamer4_conformance.zoo.mistakes import mistake
 SIGNAL = ("signal",)
 SPACE, TIME, LAYERS = ("space_layer",), ("time_layer",), ("space_layer", "time_layer")
 
-# Space and time apart
+# Factorised attention
 
 
 @mistake("space-layer-of-all-frames", clause="net.factorised", operations=SPACE, levels=SIGNAL)
@@ -238,7 +238,7 @@ class NormOverTokens(TextbookModel):
         return x / size.sqrt() * self.gain(name, x.shape[-1])
 
 
-# The past and the window
+# Causality and window
 
 
 @mistake("causal-not-passed", clause="attn.causal", operations=TIME, levels=SIGNAL)

@@ -1,4 +1,4 @@
-"""Mistakes in RoPE."""
+"""Mistakes in rotary position embeddings (Sec. 3.4)."""
 
 from __future__ import annotations
 

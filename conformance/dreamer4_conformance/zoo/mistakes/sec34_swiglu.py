@@ -1,4 +1,4 @@
-"""Mistakes in SwiGLU."""
+"""Mistakes in SwiGLU (Sec. 3.4)."""
 
 from __future__ import annotations
 

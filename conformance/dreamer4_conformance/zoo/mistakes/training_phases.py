@@ -1,4 +1,4 @@
-"""Mistakes in what a phase of training trains."""
+"""Mistakes in which parameters and sequences a training phase uses."""
 
 from __future__ import annotations
 
