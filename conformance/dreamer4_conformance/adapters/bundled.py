@@ -1,6 +1,4 @@
-"""The bundled implementation, `dreamer4_impl`, as the suite sees it. Each operation is one call;
-this package alone may import it.
-"""
+"""Adapter of the bundled implementation, `dreamer4_impl`, which only this folder of the suite imports."""
 
 from __future__ import annotations
 
@@ -49,14 +47,14 @@ class Bundled(BundledTraining):
     twohot = TwoHot()
 
     def generator(self, seed: int) -> torch.Generator:
-        """Where the draws of one call come from."""
+        """Random generator for one call."""
         return torch.Generator(self.device).manual_seed(seed)
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
         return corrupt(z0, z1, tau)
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """Eq. (4), for sample after sample as training draws."""
+        """Eq. (4), drawn sample by sample as in training."""
         tau, d, _ = shortcut_draws(seed, samples(batch), (time, 1, 1), k_max=self.k_max)
         return tau.to(self.device), d.to(self.device)
 
@@ -64,7 +62,7 @@ class Bundled(BundledTraining):
         return ramp_weight(tau)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """Eq. (4), (6)-(8), as the phase "dynamics" has them."""
+        """Eq. (4), (6)-(8), as computed in the phase "dynamics"."""
         drawn = shortcut_draws(seed, samples(len(z1)), z1.shape[1:], k_max=self.k_max)  # type: ignore[arg-type]
         draws = ShortcutDraws(*(draw.to(z1) for draw in drawn))
         rows = (draws.d > 1 / self.k_max).any(1).nonzero()[:, 0].tolist() or [0]
@@ -85,7 +83,7 @@ class Bundled(BundledTraining):
         return sample_frame(network, context, num_steps, actions=actions, generator=generator, k_max=self.k_max)
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
-        """Eq. (5), as the phase "tokenizer" puts its terms together."""
+        """Eq. (5), as the phase "tokenizer" combines its terms."""
         phase = make_phase(Settings("tokenizer", self.config), torch.device(self.device))
         return phase.combine({"mse": mse, "lpips": lpips})
 
@@ -131,7 +129,7 @@ class Bundled(BundledTraining):
         alpha: float,
         beta: float,
     ) -> Tensor:
-        """Eq. (11) over several action components, as the phase "imagine" has it."""
+        """Eq. (11) over several action components, as computed in the phase "imagine"."""
         components = tuple(Categorical(f"action_{f}", values.shape[1]) for f, values in enumerate(logits))
         names = [component.name for component in components]
         policy, prior = (Policy(components, dict(zip(names, x, strict=True))) for x in (logits, prior_logits))
@@ -139,7 +137,7 @@ class Bundled(BundledTraining):
         return imagine.policy_term({name: mean(partial) for name, partial in means.items()}, alpha, beta)
 
     def prior_start(self, seed: int) -> Mapping[str, Tensor]:
-        """A linear head and its frozen copy, around one step along the gradient of Eq. (11)."""
+        """Logits of a linear head and its frozen copy before and after one gradient step of Eq. (11)."""
         states = torch.randn(6, 4, device=self.device)
         head = nn.Linear(4, 5, device=self.device)
         prior = frozen_prior(head)
@@ -168,36 +166,36 @@ class Bundled(BundledTraining):
 
 
 def samples(batch: int) -> list[Key]:
-    """What the draws of a batch belong to."""
+    """Keys of the random draws of each sample in a batch."""
     return [("dynamics", 0, sample) for sample in range(batch)]
 
 
 def mean(partial: PartialMean) -> Tensor:
-    """Of all values; 0 where there is none, as the loop has it."""
+    """Mean over all values, 0 without any, as in the training loop."""
     return partial.total / torch.where(partial.count > 0, partial.count, 1)
 
 
 class BundledFlex(Bundled):
-    """The same with FlexAttention, which is compiled for each of the suite's many shapes."""
+    """Bundled with FlexAttention, which is compiled for each of the suite's shapes."""
 
     backends: Sequence[str] = ("flex",)
     dtypes: Sequence[str] = ("float32", "bfloat16")
 
     def attention(self, *args: Tensor, **options: Any) -> Tensor:
-        """Without the limit at which torch takes so many shapes for a mistake."""
+        """Attention without torch's limit on recompilations, which the suite's many shapes exceed."""
         with torch._dynamo.config.patch(recompile_limit=2**30, accumulated_recompile_limit=2**30):
             return super().attention(*args, **options)
 
 
 class BundledTriton(Bundled):
-    """The same with the fused kernels, in attention and in every layer, whose heads are as wide as they need."""
+    """Bundled with the Triton kernels in attention and in every layer, with head widths that they support."""
 
     backends: Sequence[str] = ("triton",)
     dtypes: Sequence[str] = ("float32", "bfloat16")
 
     @cached_property
     def config(self) -> ModelConfig:
-        """The bundled adapter's, by another backend."""
+        """Configuration of `Bundled` with the backend "triton"."""
         config = super().config
         tokenizer, dynamics = config.tokenizer, config.dynamics
         tokenizer = replace(tokenizer, encoder=_in_triton(tokenizer.encoder), decoder=_in_triton(tokenizer.decoder))

@@ -1,4 +1,4 @@
-"""From ADAPTER as it is typed, `module:attr` or `file.py:attr`, to the adapter; every way to fail has its sentence."""
+"""Import of the adapter named on the command line, `module:attr` or `file.py:attr`, with clear messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ BUNDLED = "dreamer4_conformance.adapters.bundled:Bundled"
 
 
 def load(target: str) -> Adapter | type[Adapter]:
-    """The adapter named by `target`: an instance or a class of `Adapter`, or what a callable without arguments returns.
+    """Imports the adapter.
 
-    Raises AdapterError.
+    Args:
+        target: `module:attr` or `file.py:attr`; attr is an instance or a subclass of `Adapter`, or a callable without
+            arguments that returns one.
+
+    Returns:
+        The instance or the class.
+
+    Raises:
+        AdapterError: if the import fails or the attribute is no adapter.
 
     >>> load("dreamer4_conformance:TorchAdapter").__name__
     'TorchAdapter'
@@ -57,7 +65,7 @@ def _is_adapter(value: Any) -> bool:
 
 
 def describe(thing: object) -> str:
-    """What it is, for a sentence.
+    """Kind of an object, for messages.
 
     >>> describe(int), describe(3)
     ('the class int', 'of type int')

@@ -1,14 +1,14 @@
-"""lucidrains' `dreamer4` from PyPI, as the suite sees it: their code, with parts of an instance replaced.
+"""Adapter of lucidrains' `dreamer4` from PyPI: their code, with some modules of an instance replaced.
 
-Their world model turns labels, latents and actions into tokens, hands these to `transformer`, and reads the prediction
-off what comes back. With embeddings under which a label stands in its token as it is, and with the suite's network in
-the place of the transformer, their training loss and their sampler run as they stand. Their policy and value losses run
-on heads that return given logits. Their networks are used whole: see `lucidrains_model`.
+Their world model embeds labels, latents and actions as tokens, passes these to `transformer`, and reads the prediction
+from its output. With embeddings that store each label's value in its token, and the suite's network in place of the
+transformer, their training loss and their sampler run unchanged. Their policy and value losses run on heads with fixed
+logits. Their networks are used unchanged: see `lucidrains_model`.
 
-Where the library has an option for what the paper prints, it is taken, and named here: `objective="pmpo"`, no delight
-gating, no magnitude-weighted global mean, no entropy bonus, two-hot rewards. What has no seam is not provided:
-corruption, the loss at given labels, advantages, the tokenizer's loss, and the prior, which is the policy of the
-rollout.
+Options are chosen to match the paper where the library has them: `objective="pmpo"`, no delight gating, no
+magnitude-weighted global mean, no entropy bonus, two-hot rewards. Operations that cannot be called separately are not
+provided: corruption, the loss at given labels, advantages, the tokenizer's loss, and the prior, which is the policy of
+the rollout.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ TORCHVISION: Mapping[str, Mapping[str, Any]] = {
     "torchvision.models": {"VGG16_Weights": SimpleNamespace(DEFAULT=None)},
     "torchvision.transforms": {},
 }
-"""What their import asks of torchvision, for a perceptual loss that is not used here."""
+"""Attributes of torchvision that their import needs, for a perceptual loss that is not used here."""
 
 
 @cache
 def library() -> ModuleType:
-    """Their module. ModuleNotFoundError, with what to do, where it is not installed."""
+    """Their module. Raises ModuleNotFoundError, with the command to install it, if it is missing."""
     if importlib.util.find_spec("dreamer4") is None:
         raise ModuleNotFoundError(
             "dreamer4 is not installed; `nox -s peers` installs it from peers.txt", name="dreamer4"
@@ -51,10 +51,9 @@ def library() -> ModuleType:
 
 
 class Pad(nn.Module):
-    """Latents as tokens: followed by zeros, up to `width`."""
+    """Pads latents with zeros to tokens of `width` channels."""
 
     def __init__(self, width: int) -> None:
-        """Width of a token."""
         super().__init__()
         self.width = width
 
@@ -64,7 +63,7 @@ class Pad(nn.Module):
 
 
 class Crop(nn.Module):
-    """Tokens as latents: the first `channels` numbers."""
+    """Crops tokens to latents: the first `channels` channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class Crop(nn.Module):
 
 
 class Seam(nn.Module):
-    """Stands where their transformer stands: reads its tokens, answers with those of the network.
+    """Replaces their transformer: reads its tokens and returns those of the network.
 
     Tokens of a frame are one for the labels, S latents, one register, one for the actions, then others.
     """
@@ -103,7 +102,7 @@ SMALL = {"num_spatial_tokens": 1, "num_latent_tokens": 1, "depth": 1, "attn_head
 
 @cache
 def world_model(tokens: int, channels: int, actions: int, k_max: int, device: str) -> Any:
-    """Their world model with the seam in it: a label's embedding is the label itself, an action's the action."""
+    """Their world model with `Seam`: embeddings of labels and actions are their values."""
     width = 2 * max(1, (max(channels, actions) + 1) // 2)
     shape = {"num_latent_tokens": tokens, "num_spatial_tokens": tokens, "num_register_tokens": 1}
     model = library().DynamicsWorldModel(
@@ -122,21 +121,19 @@ def world_model(tokens: int, channels: int, actions: int, k_max: int, device: st
 
 
 class FixedLogits(nn.Module):
-    """A head that returns given logits."""
+    """A head that returns the logits assigned to it."""
 
     def __init__(self) -> None:
-        """Nothing is given yet."""
         super().__init__()
         self.logits: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor | None:
-        """The logits, whatever the input."""
         return self.logits
 
 
 @cache
 def agent(sizes: tuple[int, ...], reverse_kl: bool, device: str) -> Any:
-    """Their world model with heads that return given logits; `sizes` are those of the action components."""
+    """Their world model with `FixedLogits` as heads; `sizes` are the numbers of classes of the action components."""
     total = sum(sizes)
     width = 2 * ((max(2, -(-total // 4)) + 1) // 2)  # logits are as wide as four tokens
     model = library().DynamicsWorldModel(
@@ -159,7 +156,7 @@ def agent(sizes: tuple[int, ...], reverse_kl: bool, device: str) -> Any:
 
 
 def experience(model: Any, advantage: Tensor, action: Tensor, prior_logits: Tensor) -> Any:
-    """N imagined trajectories of one step whose returns are `advantage` and whose values are 0."""
+    """N imagined trajectories of one step with returns `advantage` and values 0."""
     lib, count, device = library(), len(advantage), advantage.device
     return lib.Experience(
         latents=torch.zeros(count, 1, 1, 1, 2, device=device),
@@ -180,16 +177,16 @@ def default(function: Callable[..., Any], argument: str) -> Any:
 
 
 class Lucidrains(LucidrainsModel):
-    """Eq. (2), (4), (6)-(11), with the library's defaults where the module's docstring names no other."""
+    """Eq. (2), (4), (6)-(11), with the library's defaults except for the options named in the module's docstring."""
 
     name = "lucidrains/dreamer4"
     level = "signal"
     k_max = 64
-    # One coin for a batch decides between d_min and larger steps, d is drawn per sequence, w multiplies the flow term.
+    # One random decision per batch between d_min and larger steps; d per sequence; w multiplies the flow term only.
     readings: Mapping[str, str] = {
         "A3": "sequence",
         "A7": "flow",
-        "A9": "none",  # of frames that are given; those that it generates become context at 10 % noise
+        "A9": "none",  # for input frames; generated frames become context at 10 % noise
         "A11": "current",
         "A17": "0..7",
         "A27": "per_term",
@@ -203,12 +200,12 @@ class Lucidrains(LucidrainsModel):
     reverse_kl = True  # their default
 
     def __init__(self) -> None:
-        """ModuleNotFoundError where the package is not installed."""
+        """Raises ModuleNotFoundError if the package is not installed."""
         self.library = library()
         self.version = version("dreamer4")
 
     def _world_model(self, network: Network, shape: tuple[int, ...], actions: Tensor | None) -> Any:
-        """Their model for latents (B, T, S, D), built aside from the random state that the operation draws from."""
+        """Their model for latents (B, T, S, D), built without changing the random state of the operation."""
         width = 0 if actions is None else actions.shape[-1]
         with self.seeded(0):
             model = world_model(shape[2], shape[3], width, self.k_max, self.device)
@@ -226,7 +223,7 @@ class Lucidrains(LucidrainsModel):
         return loss
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """What their loss draws: the labels of its first call."""
+        """Labels of the first call of their loss."""
         labels: list[tuple[Tensor, Tensor]] = []
 
         def network(z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
@@ -239,7 +236,7 @@ class Lucidrains(LucidrainsModel):
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """One frame without their cache. The action that leads to the first frame has no place in their interface."""
+        """One frame without their cache. Their interface lacks the action that leads to the first frame."""
         frames: Tensor = self._world_model(network, tuple(context.shape), actions).generate(
             context.shape[1] + 1,
             num_steps=num_steps,
@@ -252,7 +249,7 @@ class Lucidrains(LucidrainsModel):
         return frames[:, -1]
 
     def loss_normalizer(self) -> Callable[[str, Tensor], Tensor]:
-        """One of their normalisers for each term."""
+        """One of their normalisers per term."""
         normalisers: dict[str, Any] = defaultdict(lambda: library().LossNormalizer().to(self.device))
         return lambda name, value: normalisers[name](value)[0]
 
@@ -261,7 +258,7 @@ class Lucidrains(LucidrainsModel):
         return targets, valid
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """Eq. (9), through their training loss: its actions get these log-probabilities. `valid` it finds itself."""
+        """Eq. (9) by their training loss, whose actions get these log-probabilities; it computes `valid` itself."""
         batch, time, distances = log_prob.shape
         with self.seeded(0):
             model = library().DynamicsWorldModel(
@@ -281,14 +278,13 @@ class Lucidrains(LucidrainsModel):
         return self._twohot()(x)
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
-        """The mean of the bins."""
         return self._twohot().bins_to_scalar_value(logits)
 
     def _twohot(self) -> Any:
         return library().SymExpTwoHot().to(self.device)
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """Eq. (10). Theirs has a last node that carries the bootstrap value and no reward."""
+        """Eq. (10). Their function has a last node with the bootstrap value and without a reward."""
         learned = pad(torch.ones_like(reward), (0, 1)).bool()
         masks = pad(cont, (0, 1))
         returns: Tensor = library().calc_gae(
@@ -315,7 +311,7 @@ class Lucidrains(LucidrainsModel):
         alpha: float,
         beta: float,
     ) -> Tensor:
-        """Eq. (11). The prior is detached here, because they record it without gradient."""
+        """Eq. (11). The prior is detached here, because they record it without gradients."""
         bins = torch.zeros(len(advantage), len(self.twohot_bins()), device=self.device)
         prior = [component.detach() for component in prior_logits]
         loss, _ = self._learn(logits, prior, action, advantage, bins, alpha, beta)
@@ -343,7 +339,7 @@ class Lucidrains(LucidrainsModel):
         return policy_loss, value_loss
 
     def constants(self) -> Mapping[str, float]:
-        """Default arguments. None is the share of images."""
+        """Their default arguments, which do not include the share of images."""
         model, tokenizer = library().DynamicsWorldModel, library().VideoTokenizer
         return {
             "num_steps": default(model.generate, "num_steps"),
@@ -357,12 +353,12 @@ class Lucidrains(LucidrainsModel):
 
 
 class ForwardKL(Lucidrains):
-    """With the library's option for the divergence that Eq. (11) prints, KL[π ‖ π_prior]; its default is the other."""
+    """With the library's option for the divergence of Eq. (11), KL[π ‖ π_prior]; its default is the reverse."""
 
     reverse_kl = False
 
 
 class NormalisedQueries(Lucidrains):
-    """With the library's option for the QK-norm of the paper, queries normalised too; by default keys alone are."""
+    """With the library's option to normalise queries too, as in the paper; by default only keys are normalised."""
 
     query_norm = True

@@ -1,6 +1,6 @@
-"""Validation of an adapter before any clause is judged: declarations, device and dtype, then one smoke call per operation.
+"""Validation of an adapter before any clause is judged: declarations, device, dtype, one smoke call per operation.
 
-An operation is refused where it fails on the most ordinary input; what goes wrong on another one is a deviation.
+An adapter is rejected if an operation fails on ordinary input; failures on other input are deviations.
 """
 
 from __future__ import annotations
@@ -21,10 +21,18 @@ from dreamer4_conformance.verdicts import AdapterError
 
 
 def examine(adapter: Adapter | type[Adapter], *, device: str | None = None, dtype: str | None = None) -> Subject:
-    """The adapter bound to its readings, after every provided operation has answered once.
+    """Validates the adapter and binds it to its readings, with one smoke call per provided operation.
 
-    `device` and `dtype` override the adapter's own; a class is told before its constructor runs. Raises AdapterError,
-    with all that is wrong.
+    Args:
+        adapter: an instance or a subclass of `Adapter`.
+        device: overrides the adapter's `device`, for a class before its constructor runs.
+        dtype: overrides the adapter's `dtype` in the same way.
+
+    Returns:
+        The adapter with its readings resolved.
+
+    Raises:
+        AdapterError: with every problem that was found.
     """
     instance = _instance(adapter, {"device": device, "dtype": dtype})
     _refuse(instance, [*_declarations(instance), *_surroundings(instance)])
@@ -49,12 +57,12 @@ def _instance(adapter: Any, overrides: dict[str, str | None]) -> Adapter:
             raise AdapterError(f"{adapter.__name__}() raised {type(error).__name__}: {error}") from error
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"the adapter is {describe(adapter)}; it needs {NEEDED}")
-    for name, value in values.items():  # on an instance, and where the constructor has set its own
+    for name, value in values.items():  # an instance has had its constructor, and a constructor may set them
         setattr(adapter, name, value)
     return adapter
 
 
-# What the adapter declares
+# Declarations
 
 
 def _declarations(adapter: Adapter) -> Iterator[str]:
@@ -112,7 +120,8 @@ def _numbers(adapter: Adapter) -> Iterator[str]:
     if isinstance(adapter.backends, str) or not all(isinstance(name, str) for name in adapter.backends):
         yield f"backends is {adapter.backends!r}; it needs a list of names, empty where attention has one way only"
     if adapter.context_frames is not None and not _is_integer(adapter.context_frames, 1):
-        yield f"context_frames is {adapter.context_frames!r}; it needs a whole number of at least 1, or None without a window"
+        frames = f"context_frames is {adapter.context_frames!r}"
+        yield f"{frames}; it needs a whole number of at least 1, or None without a window"
     share = adapter.d_min_share
     if share is not None and (not _number(share, 0, 1) or share in (0, 1)):
         yield f"d_min_share is {share!r}; it needs a number between 0 and 1, both left out"
@@ -120,7 +129,7 @@ def _numbers(adapter: Adapter) -> Iterator[str]:
         yield f"context_level is {adapter.context_level!r}; it needs a signal level in [0, 1]"
 
 
-# Where the operations run
+# Device and dtype
 
 
 def _surroundings(adapter: Adapter) -> list[str]:
