@@ -19,7 +19,7 @@ from dreamer4_conformance.verdicts import Result
 
 
 def to_markdown(report: Report) -> str:
-    """Summary, tables, failures."""
+    """The report as Markdown: summary, tables, failures."""
     adapter = report.adapter
     title = escape(f"{adapter['name']} {adapter['version']}")
     lines = [f"# {title}", "", f"**{escape(conclusion(report))}**", ""]
@@ -50,7 +50,7 @@ def _failure(result: Result, rerun_command: str) -> list[str]:
 
 
 def escape(text: str) -> str:
-    r"""Text that Markdown shows as it is, on one line.
+    r"""Escapes text for one line of Markdown.
 
     >>> print(escape("a|b *c*"))
     a\|b \*c\*
