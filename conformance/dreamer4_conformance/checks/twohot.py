@@ -20,7 +20,7 @@ LOG_ZERO = -1e4
 
 
 def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStrategy[np.ndarray]:
-    """x (N,): 0, small values, bins, values between two bins, and with `beyond` values outside the range of the bins."""
+    """x (N,): 0, small values, bins, values between two bins, and with `beyond` values out of the bins' range."""
     low, high = float(bins[0]), float(bins[-1])
     index, share = st.integers(0, len(bins) - 2), st.floats(0, 1)
     inside = st.one_of(
@@ -102,7 +102,7 @@ def _mixtures(draw: st.DrawFn, bins: np.ndarray) -> np.ndarray:
 def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
     """Decoding logits gives the mean of the bins under their softmax.
 
-    Terms: Σ p |b| (1 + |ln p|), because logits are rounded; in symlog space Σ p |symlog b| (1 + |ln p|) times the slope.
+    Terms: Σ p |b| (1 + |ln p|), because logits are rounded; in symlog space of |symlog b|, times the slope 1 + |x|.
     """
     bins, space = adapter_bins(subject), subject.readings["A23"]
 
