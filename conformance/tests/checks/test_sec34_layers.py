@@ -69,7 +69,7 @@ def test_a_window_that_is_not_declared_is_found() -> None:
 
 def test_what_is_seen_beyond_the_window_is_named_with_its_distance() -> None:
     adapter = TextbookModel()
-    adapter.keys_seen = lambda length, causal, window: TextbookModel.keys_seen(adapter, length, causal, None)  # type: ignore[method-assign]
+    adapter.key_mask = lambda length, causal, window: TextbookModel.key_mask(adapter, length, causal, None)  # type: ignore[method-assign]
     assert sentence(WINDOW, adapter).endswith("3 frames back; the window is 3 frames, the current one included")
 
 

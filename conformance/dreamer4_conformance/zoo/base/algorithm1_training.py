@@ -81,14 +81,14 @@ class Training(Checkpoint, Plan):
         parts = self.parts(seed)
         losses = getattr(self, f"{phase}_terms")(parts, seed)
         loss = torch.stack([self.term_weights.get(name, 1.0) * losses[name] for name in terms or losses]).sum()
-        trained = self.in_use(phase, parts)
+        trained = self.trainable(phase, parts)
         gradients = dict(
             zip(trained, torch.autograd.grad(loss, list(trained.values()), allow_unused=True), strict=True)
         )
         output = [gradients.pop("output", None)]
         return {name: [x, *(output if name == "transformer" else [])] for name, x in gradients.items()}
 
-    def in_use(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    def trainable(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         """The components that are differentiated."""
         return parts
 
@@ -138,7 +138,7 @@ class Training(Checkpoint, Plan):
         """Eq. (7) on the uniform sequences, Eq. (9) on the relevant ones."""
         clips = self.clips(data)
         z1 = self.latents(parts, clips["video"])
-        h = self.read_by_heads(self.transformed(parts, self.seen_by_agent(z1, seed)).mean(2))
+        h = self.read_by_heads(self.transformed(parts, self.agent_inputs(z1, seed)).mean(2))
         cloned = self.cloned(relevant)
         return {
             "dynamics": self.forcing_loss(parts, z1[self.forced(relevant)], seed),
@@ -150,7 +150,7 @@ class Training(Checkpoint, Plan):
         """Cross-entropy at distance 0; the clauses of Eq. (9) judge the other distances."""
         return cross_entropy(logits.flatten(0, 1), actions.flatten())
 
-    def seen_by_agent(self, z1: Tensor, seed: int) -> Tensor:
+    def agent_inputs(self, z1: Tensor, seed: int) -> Tensor:
         """Frames corrupted at levels drawn by Eq. (4)."""
         tau, _ = self.sample_tau_d(seed, *z1.shape[:2])
         generator = torch.Generator().manual_seed(seed)

@@ -32,7 +32,7 @@ class Sampler:
         for step in range(steps):
             past = self.past_of(past, context, step)
             tau, d = self.labels(past, step, steps)
-            z1_hat = network(torch.cat([past, z[:, None]], 1), self.signal(tau), d, self.given_actions(actions, step))
+            z1_hat = network(torch.cat([past, z[:, None]], 1), self.signal(tau), d, self.actions_at_step(actions, step))
             z = self.move(z, z1_hat[:, -1], step / steps, 1 / steps, start)
         return self.finish(z)
 
@@ -78,7 +78,7 @@ class Sampler:
         """The frame's step size."""
         return 1 / steps
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         """The actions of this evaluation."""
         return actions
 

@@ -58,5 +58,5 @@ class Returns:
         return -(target * logits.to(target.dtype).log_softmax(1)).sum(1).mean()
 
     def value_target(self, returns: Tensor) -> Tensor:
-        """Two-hot return, detached."""
+        """Two-hot encoding of the return, detached."""
         return self.twohot_encode(returns.detach())

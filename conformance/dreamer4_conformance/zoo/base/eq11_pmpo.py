@@ -51,7 +51,7 @@ class Policy:
         return self.likelihood_terms(of_positive, of_negative, alpha) + beta * kl.mean()
 
     def frozen_prior(self, prior_logits: Tensor) -> Tensor:
-        """Prior logits, detached."""
+        """The logits of the prior, detached."""
         return prior_logits.detach()
 
     def over_components(self, parts: list[Tensor]) -> Tensor:

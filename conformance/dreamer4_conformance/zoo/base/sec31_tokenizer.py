@@ -62,9 +62,9 @@ class Tokenizer(Dynamics):
         """Linear to fewer channels, then tanh."""
         weight = 1.5 * self.parameter("bottleneck", self.width, self.channels // 2)
         linear = self.before(latents, "bottleneck.norm") @ weight
-        return self.squashed(linear + self.parameter("bottleneck.bias", self.channels // 2) / 4)
+        return self.squash(linear + self.parameter("bottleneck.bias", self.channels // 2) / 4)
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
     # From z to video
@@ -89,7 +89,7 @@ class Tokenizer(Dynamics):
     ) -> tuple[Tensor, Past]:
         """The video and the cache for the next frame. A mistake adds `side` to the patches."""
         rows, columns = self.grid(self.height, self.width_in_pixels, self.patch)
-        latents = self.latents_seen(self.ungrouped(z) @ self.parameter("latents.in", self.channels // 2, self.width))
+        latents = self.decoder_latents(self.ungrouped(z) @ self.parameter("latents.in", self.channels // 2, self.width))
         latents = latents + self.parameter("decoder.places", 16, self.width)[: latents.shape[2]]
         queries = self.parameter("queries", rows * columns, self.width) * (rows * columns) ** 0.5
         x = torch.cat([queries.expand(*z.shape[:2], -1, -1), latents], 2)
@@ -99,7 +99,7 @@ class Tokenizer(Dynamics):
         out = self.parameter("patch.out", self.width, self.patch**2 * self.colours)
         return self.unpatchified(self.before(patches, "patch.norm") @ out), past
 
-    def latents_seen(self, latents: Tensor) -> Tensor:
+    def decoder_latents(self, latents: Tensor) -> Tensor:
         """Latents that the decoder attends to: those of the same frame."""
         return latents
 
@@ -161,19 +161,19 @@ class Tokenizer(Dynamics):
         """Mask of encoder or decoder for the frame and earlier ones."""
         if kind == "dynamics":
             return super().modality_mask(kind, modality, frame)
-        sees = self.encoder_sees if kind == "encoder" else self.decoder_sees
+        sees = self.encoder_attends if kind == "encoder" else self.decoder_attends
         rule = [[sees(query, key) for key in modality] for query in modality]
-        return torch.tensor(rule, device=frame.device) & self.not_later(frame)
+        return torch.tensor(rule, device=frame.device) & self.causal_frames(frame)
 
-    def not_later(self, frame: Tensor) -> Tensor:
+    def causal_frames(self, frame: Tensor) -> Tensor:
         """True for keys whose frame is not later than the query's."""
         return frame[:, None] >= frame
 
-    def encoder_sees(self, query: str, key: str) -> bool:
+    def encoder_attends(self, query: str, key: str) -> bool:
         """Latents attend to every modality, each modality only to itself."""
         return query in ("latent", key)
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         """Each modality attends to itself and the latents, latents only to latents."""
         return key in ("latent", query)
 

@@ -60,7 +60,7 @@ class Dynamics(Transformer):
 
     def of_images(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
         """The dynamics of sequences without actions and task."""
-        actions = self.example(0, *tau.shape).get("actions")  # whose values nothing uses, unlabelled
+        actions = self.example(0, *tau.shape).get("actions")  # unlabelled: their values have no influence
         labelled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
         return self.dynamics(z, tau, d, actions, None, labelled)[0]
 
@@ -108,8 +108,8 @@ class Dynamics(Transformer):
         spatial = z @ self.parameter("z.in", self.channels, self.width)
         registers = self.parameter("registers", self.registers, self.width).expand(batch, time, -1, -1)
         label = self.label_token(tau, d)[:, :, None].to(self.compute)
-        acted = self.action_tokens(components, self.action_embedding(batch, time), labelled)
-        tokens = [spatial, registers, label, acted, *([] if task is None else [self.agent_token(task, batch, time)])]
+        action = self.action_tokens(components, self.action_embedding(batch, time), labelled)
+        tokens = [spatial, registers, label, action, *([] if task is None else [self.agent_token(task, batch, time)])]
         x = torch.cat(tokens, 2)
         return x + self.parameter("places", 16, self.width)[: x.shape[2]]
 
@@ -151,9 +151,9 @@ class Dynamics(Transformer):
 
     def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
         """Actions lead to the frame that they come with, or under A32 to the next one."""
-        return components if self.follows["A32"] == "previous" else self.a_block_late(components, before)
+        return components if self.follows["A32"] == "previous" else self.shifted_actions(components, before)
 
-    def a_block_late(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
+    def shifted_actions(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
         """Actions moved to the next frame; the first frame has none."""
         before = before or [torch.zeros_like(component[:, :1]) for component in components]
         return [torch.cat([last, now[:, :-1]], 1) for last, now in zip(before, components, strict=True)]
@@ -165,13 +165,13 @@ class Dynamics(Transformer):
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
         """Learned embedding plus, in labelled clips, the sum of the components."""
         total = self.component_sum(components)
-        return embedding.to(total) + self.where_labelled(total, labelled)
+        return embedding.to(total) + self.masked_by_label(total, labelled)
 
     def component_sum(self, components: list[Tensor]) -> Tensor:
         """Sum over the components."""
         return torch.stack(components).sum(0)
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         """The sum, set to 0 in clips without actions."""
         return torch.where(labelled[:, None, None, None], total, 0)
 
@@ -221,7 +221,7 @@ class Dynamics(Transformer):
             z, state = self.denoised(z, past, state, actions, num_steps)
             generated.append(z)
             fresh = self.committed(z, self.slightly_corrupt(z, generator), cache)
-            state = self.written(state, fresh, actions, past.shape[1]) if cache else None
+            state = self.append_frames(state, fresh, actions, past.shape[1]) if cache else None
             past = torch.cat([past, fresh], 1)
         return torch.cat(generated, 1)
 
@@ -247,15 +247,15 @@ class Dynamics(Transformer):
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
         """The state after the context."""
-        return self.written(self.dynamics_init(len(past)), past, actions, 0)
+        return self.append_frames(self.dynamics_init(len(past)), past, actions, 0)
 
-    def written(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+    def append_frames(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
         """State after these frames are appended to the cache."""
         labelled = torch.ones(len(z), dtype=torch.bool, device=z.device)
         if not z.shape[1]:
             return state
-        acted = self.actions_of(actions, slice(start, start + z.shape[1]))
-        return self.predicted(z, *self.labels_in_cache(z), acted, None, labelled, state)[2]
+        selected = self.actions_of(actions, slice(start, start + z.shape[1]))
+        return self.predicted(z, *self.labels_in_cache(z), selected, None, labelled, state)[2]
 
     def labels_in_cache(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Labels that frames have in the cache."""
@@ -266,7 +266,7 @@ class Dynamics(Transformer):
         for step in range(num_steps):
             tau, d = (torch.full(z.shape[:2], value).to(z) for value in (step / num_steps, 1 / num_steps))
             z1_hat, after = self.evaluated(z, self.signal(tau), d, past, state, actions)
-            state = self.kept_while_denoising(state, after)
+            state = self.state_after_denoising(state, after)
             z = z + (z1_hat[:, -1:] - z) / (1 - step / num_steps) / num_steps
         return z, state
 
@@ -276,13 +276,13 @@ class Dynamics(Transformer):
         """z_hat of the last frame, from the cache or from all past frames."""
         time, labelled = past.shape[1], torch.ones(len(z), dtype=torch.bool, device=z.device)
         if state is not None:
-            acted = self.actions_of(actions, slice(time, time + 1))
-            z1_hat, _, after = self.predicted(z, tau, d, acted, None, labelled, state)
+            selected = self.actions_of(actions, slice(time, time + 1))
+            z1_hat, _, after = self.predicted(z, tau, d, selected, None, labelled, state)
             return z1_hat, after
         tau, d = (torch.cat(pair, 1) for pair in zip(self.context_labels(past), (tau, d), strict=True))
-        acted = self.actions_of(actions, slice(time + 1))
-        return self.predicted(torch.cat([past, z], 1), tau, d, acted, None, labelled)[0], None
+        selected = self.actions_of(actions, slice(time + 1))
+        return self.predicted(torch.cat([past, z], 1), tau, d, selected, None, labelled)[0], None
 
-    def kept_while_denoising(self, before: Any, after: Any) -> Any:
+    def state_after_denoising(self, before: Any, after: Any) -> Any:
         """State after a denoising pass, which is not written to the cache."""
         return before

@@ -28,11 +28,11 @@ class Attention:
     ) -> Tensor:
         """softmax(mask(cap(scale q·k))) v, with k and v repeated for the query heads of a group."""
         compute = torch.promote_types(q.dtype, torch.float32)
-        allow = self.keys_seen(q.shape[1], causal, window).to(q.device)
+        allow = self.key_mask(q.shape[1], causal, window).to(q.device)
         out = self.attend(q.to(compute), k.to(compute), v.to(compute), allow, softcap, scale, backend)
         return out.to(q.dtype)
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
         """bool (L, L): query i attends to key j if j ≤ i and i − j < window."""
         behind = torch.arange(length)[:, None] - torch.arange(length)
         allow = behind >= 0 if causal else torch.ones(length, length, dtype=torch.bool)
@@ -82,9 +82,9 @@ class Attention:
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys, each head normalised separately."""
-        return self.normalised_head(q), self.normalised_head(k)
+        return self.normalise_head(q), self.normalise_head(k)
 
-    def normalised_head(self, x: Tensor) -> Tensor:
+    def normalise_head(self, x: Tensor) -> Tensor:
         """Normalises over the channels of one head, by the option of A31."""
         compute = torch.promote_types(x.dtype, torch.float32)
         y = x.to(compute)
@@ -99,7 +99,7 @@ class Attention:
         angle = self.rope_angles(self.rope_positions(positions), x.shape[-1] // 2)[:, None]
         cos, sin = angle.cos().to(compute), angle.sin().to(compute)
         first, second = self.pairs(x.to(compute))
-        return self.from_pairs(*self.turned(first, second, cos, sin)).to(x.dtype)
+        return self.from_pairs(*self.rotate_pairs(first, second, cos, sin)).to(x.dtype)
 
     rope_base = 10000.0
 
@@ -118,10 +118,10 @@ class Attention:
         return first, second
 
     def from_pairs(self, first: Tensor, second: Tensor) -> Tensor:
-        """Inverse of `pairs`."""
+        """Inverse operation of `pairs`."""
         return torch.cat([first, second], -1)
 
-    def turned(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Rotates each pair by its angle."""
         return first * cos - second * sin, second * cos + first * sin
 

@@ -135,17 +135,17 @@ class Transformer(Attention):
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
         """Attention among the tokens of each frame."""
         batch, time, tokens, _ = x.shape
-        turned = None if self.follows["A35"] == "time" else torch.arange(tokens, device=x.device)
-        q, k, v = self.projections(self.frames_apart(x), name, turned)
+        positions = None if self.follows["A35"] == "time" else torch.arange(tokens, device=x.device)
+        q, k, v = self.projections(self.split_frames(x), name, positions)
         visible = torch.ones(tokens, tokens, dtype=torch.bool) if allow is None else allow
         out = self.attend(q, k, v, visible.to(x.device), self.cap)
-        return self.frames_together(out.flatten(2), batch, time)
+        return self.join_frames(out.flatten(2), batch, time)
 
-    def frames_apart(self, x: Tensor) -> Tensor:
+    def split_frames(self, x: Tensor) -> Tensor:
         """(B, T, S, D) → (B·T, S, D)."""
         return x.flatten(0, 1)
 
-    def frames_together(self, x: Tensor, batch: int, time: int) -> Tensor:
+    def join_frames(self, x: Tensor, batch: int, time: int) -> Tensor:
         """(B·T, S, D) → (B, T, S, D)."""
         return x.reshape(batch, time, *x.shape[1:])
 
@@ -153,18 +153,18 @@ class Transformer(Attention):
         """Attention of each token position over the last C frames."""
         batch, time, tokens, _ = x.shape
         positions = self.frame_positions(start, time, tokens).to(x.device)
-        q, k, v = self.projections(self.places_apart(x), name, positions)
+        q, k, v = self.projections(self.split_positions(x), name, positions)
         if past is not None:
-            k, v = past[name] = self.remembered(past.get(name), k, v)
-        allow = self.frames_seen(k.shape[1])[-time:]
+            k, v = past[name] = self.extend_cache(past.get(name), k, v)
+        allow = self.time_mask(k.shape[1])[-time:]
         out = self.attend(q, k, v, allow.to(x.device), self.cap)
-        return self.places_together(out.flatten(2), batch, tokens)
+        return self.join_positions(out.flatten(2), batch, tokens)
 
-    def places_apart(self, x: Tensor) -> Tensor:
+    def split_positions(self, x: Tensor) -> Tensor:
         """(B, T, S, D) → (B·S, T, D)."""
         return x.transpose(1, 2).flatten(0, 1)
 
-    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+    def join_positions(self, x: Tensor, batch: int, tokens: int) -> Tensor:
         """(B·S, T, D) → (B, T, S, D)."""
         return x.reshape(batch, tokens, *x.shape[1:]).transpose(1, 2)
 
@@ -172,13 +172,13 @@ class Transformer(Attention):
         """Index of each frame in its sequence."""
         return start + torch.arange(time)
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of cached and new frames."""
         return (k, v) if past is None else (torch.cat([past[0], k], 1), torch.cat([past[1], v], 1))
 
-    def frames_seen(self, length: int) -> Tensor:
+    def time_mask(self, length: int) -> Tensor:
         """bool (T, T): causal mask with the window."""
-        return self.keys_seen(length, True, self.window())
+        return self.key_mask(length, True, self.window())
 
     def window(self) -> int | None:
         """Number of keys in a time layer's window, own frame included (A30)."""

@@ -114,7 +114,7 @@ class PhasesNoGrad(TextbookTraining):
         parts, kinds = self.parts(0), torch.tensor(relevant)
         clips = self.clips(data)
         z1 = self.latents(parts, clips["video"])
-        h = self.transformed(parts, self.seen_by_agent(z1, seed)).mean(2)
+        h = self.transformed(parts, self.agent_inputs(z1, seed)).mean(2)
         log_pi = (h @ parts["policy"]).log_softmax(-1).gather(-1, clips["actions"][..., None])[..., 0]
         reward = ((h @ parts["reward"])[..., 0] - clips["rewards"]).square().mean()
         policy = -(log_pi * kinds[:, None]).sum() / kinds.sum()

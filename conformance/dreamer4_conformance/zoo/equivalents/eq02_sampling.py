@@ -37,7 +37,7 @@ class SamplerClamped(TextbookSampler):
 class SamplerFirstActionEmpty(TextbookSampler):
     """The first frame of a sequence has no action, because the one before it is outside the sequence."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return None if actions is None else torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], dim=1)
 
 
@@ -124,7 +124,7 @@ def sampler_context_clean() -> Adapter:
 
 @equivalent("textbook-bfloat16")
 def textbook_bfloat16() -> Adapter:
-    """Everything in bfloat16."""
+    """The textbook sampler in bfloat16."""
     adapter = TextbookEquations()
     adapter.dtype = "bfloat16"
     return adapter

@@ -177,7 +177,7 @@ class OfBytes(TokenizerOf):
 class Saturates(TextbookModel):
     """Large values before the tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return torch.tanh(12 * x)
 
 
@@ -233,7 +233,7 @@ class MasksOfOneFrame(TorchAdapter):
         if kind == "dynamics":
             raise NotProvided("a tokenizer's masks")
         if set(modality) - {"latent", "image"}:
-            raise ValueError(f"modality holds {sorted(set(modality))}; there are latents and images alone")
+            raise ValueError(f"modality holds {sorted(set(modality))}; it supports latents and images only")
         latent = torch.tensor([name == "latent" for name in modality])
         rows, columns = latent[:, None], latent[None, :]
         allow = rows | ~columns if kind == "encoder" else ~rows | columns

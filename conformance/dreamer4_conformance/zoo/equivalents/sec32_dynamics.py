@@ -68,11 +68,11 @@ class AgentStream(World):
         if task is None:
             return z_hat, None, after
         query = self.agent_token(task, *z.shape[:2])
-        weights = (query * self.seen_by_agent).sum(-1, keepdim=True).softmax(2)
-        return z_hat, ((weights * self.seen_by_agent).sum(2) + query[:, :, 0]).to(z.dtype), after
+        weights = (query * self.agent_inputs).sum(-1, keepdim=True).softmax(2)
+        return z_hat, ((weights * self.agent_inputs).sum(2) + query[:, :, 0]).to(z.dtype), after
 
     def read_spatial(self, x: Tensor) -> Tensor:
-        self.seen_by_agent = self.before(x, "agent.norm")
+        self.agent_inputs = self.before(x, "agent.norm")
         return super().read_spatial(x)
 
 
@@ -208,11 +208,11 @@ class RoundedThroughout(World):
 class CacheTrimmed(World):
     """The cache holds the last C − 1 frames in the layout (B, H, T, D)."""
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         held = (self.window() or 1) - 1
         if past is not None:
             past = tuple(x[:, :, max(0, x.shape[2] - held) :].transpose(1, 2) for x in past)
-        return super().remembered(past, k, v)
+        return super().extend_cache(past, k, v)
 
     def next_state(self, past: Past, start: int, time: int, last: list[Tensor]) -> State:
         return super().next_state(
@@ -231,8 +231,8 @@ class CacheOfInputs(World):
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
     ) -> tuple[Tensor, Tensor | None, Any]:
         state = [*state, (z, tau, d, actions)]
-        frames, taus, steps, acted = zip(*state, strict=True)
-        together = {name: torch.cat([step_actions[name] for step_actions in acted], 1) for name in actions}
+        frames, taus, steps, selected = zip(*state, strict=True)
+        together = {name: torch.cat([step_actions[name] for step_actions in selected], 1) for name in actions}
         labelled = torch.ones(len(z), dtype=torch.bool)
         inputs = (torch.cat(frames, 1), torch.cat(taus, 1), torch.cat(steps, 1), together, task, labelled)
         z_hat, agent = self.dynamics(*inputs)
@@ -256,7 +256,7 @@ class CacheInPlace(World):
         return z_hat, agent, state
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
-        return self.written(EMPTY, past, actions, 0)
+        return self.append_frames(EMPTY, past, actions, 0)
 
 
 @equivalent("sequences-one-by-one")

@@ -102,7 +102,7 @@ class HalfProducts(AttentionAlone):
         scale: float | None = None,
         backend: str = "einsum",
     ) -> Tensor:
-        allow = self.keys_seen(q.shape[1], causal, window).to(q.device)
+        allow = self.key_mask(q.shape[1], causal, window).to(q.device)
         return self.attend(q, k, v, allow, softcap, scale, backend)
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:

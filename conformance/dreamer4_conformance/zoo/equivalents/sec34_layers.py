@@ -237,7 +237,7 @@ class DenseMasks(LayersOf):
 
         def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
             time, tokens = x.shape[1:3]
-            allowed = torch.kron(self.frames_seen(time).float(), torch.eye(tokens)).bool()
+            allowed = torch.kron(self.time_mask(time).float(), torch.eye(tokens)).bool()
             return self.dense(x, name, allowed, torch.arange(time).repeat_interleave(tokens))
 
         def dense(self, x: Tensor, name: str, allowed: Tensor, positions: Tensor) -> Tensor:
@@ -266,19 +266,21 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attention by `scaled_dot_product_attention`; mask bool (L, L), True = may attend."""
         heads = self.qkv(self.norm1(x)).reshape(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = (self.turned(nn.functional.normalize(y, dim=-1) * y.shape[-1] ** 0.5) for y in heads[:2])
+        q, k = (self.rotate_pairs(nn.functional.normalize(y, dim=-1) * y.shape[-1] ** 0.5) for y in heads[:2])
         mixed = nn.functional.scaled_dot_product_attention(q, k, heads[2], attn_mask=mask)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         update: Tensor = self.down(nn.functional.gelu(self.up(self.norm2(x))))
         return x + update
 
-    def turned(self, x: Tensor) -> Tensor:
+    def rotate_pairs(self, x: Tensor) -> Tensor:
         """RoPE with angles in float32."""
         half = x.shape[-1] // 2
         angle = torch.arange(x.shape[-2])[:, None] * 100.0 ** (-torch.arange(half) / half)
         first, second = x.float().chunk(2, -1)
-        turned = torch.cat([first * angle.cos() - second * angle.sin(), second * angle.cos() + first * angle.sin()], -1)
-        return turned.to(x.dtype)
+        rotated = torch.cat(
+            [first * angle.cos() - second * angle.sin(), second * angle.cos() + first * angle.sin()], -1
+        )
+        return rotated.to(x.dtype)
 
 
 @equivalent("layers-modules")

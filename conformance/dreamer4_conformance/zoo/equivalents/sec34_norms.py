@@ -52,7 +52,7 @@ class Fused(TorchAdapter):
 class HalfNorms(AttentionAlone):
     """Computed in the dtype of the inputs; queries and keys by their L2 norm times √D."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
+    def normalise_head(self, x: Tensor) -> Tensor:
         return functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -60,7 +60,7 @@ class HalfNorms(AttentionAlone):
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
         angle = self.rope_angles(positions, x.shape[-1] // 2)[:, None].float()
-        return self.from_pairs(*self.turned(*self.pairs(x), angle.cos().to(x.dtype), angle.sin().to(x.dtype)))
+        return self.from_pairs(*self.rotate_pairs(*self.pairs(x), angle.cos().to(x.dtype), angle.sin().to(x.dtype)))
 
 
 @equivalent("norms-numpy")

@@ -10,12 +10,12 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 
 class Rotation(TorchAdapter):
-    """RoPE alone, from `turn`."""
+    """RoPE alone, from `rotate`."""
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        return self.turn(x, positions[:, None, None])
+        return self.rotate(x, positions[:, None, None])
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """x (B, L, H, D), positions (L, 1, 1)."""
         raise NotImplementedError
 
@@ -24,7 +24,7 @@ class Rotation(TorchAdapter):
 class Interleaved(Rotation):
     """Channels 2i and 2i + 1 form complex numbers, rotated by complex exponentials in float32."""
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         frequency = 10000.0 ** -(torch.arange(0, x.shape[-1], 2) / x.shape[-1])
         angle = positions * frequency
         numbers = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
@@ -35,20 +35,20 @@ class Interleaved(Rotation):
 class Partial(Rotation):
     """Another base, and only the first quarter of the channels is rotated."""
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        turning, still = x[..., : x.shape[-1] // 4], x[..., x.shape[-1] // 4 :]
-        exponent = torch.arange(0, turning.shape[-1], 2).repeat(2) / turning.shape[-1]
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
+        rotating, still = x[..., : x.shape[-1] // 4], x[..., x.shape[-1] // 4 :]
+        exponent = torch.arange(0, rotating.shape[-1], 2).repeat(2) / rotating.shape[-1]
         angle = positions * 100.0**-exponent
-        real, imaginary = turning.chunk(2, -1)
-        turned = turning * angle.cos().to(x.dtype) + torch.cat([-imaginary, real], -1) * angle.sin().to(x.dtype)
-        return torch.cat([turned, still], -1)
+        real, imaginary = rotating.chunk(2, -1)
+        rotated = rotating * angle.cos().to(x.dtype) + torch.cat([-imaginary, real], -1) * angle.sin().to(x.dtype)
+        return torch.cat([rotated, still], -1)
 
 
 @equivalent("rope-backwards")
 class Backwards(Rotation):
     """Negative angles at half speed, from a table of 1024 positions in the dtype of x."""
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         if positions.max() >= 1024:
             raise NotImplementedError("positions from 1024 on")
         half = x.shape[-1] // 2

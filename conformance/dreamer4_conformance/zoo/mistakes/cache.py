@@ -39,18 +39,18 @@ class CacheDiffers(Generating):
 class CacheShort(Generating):
     """The cache holds one frame less than the window: C − 2 past frames and the current one."""
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         held = 0 if self.context_frames is None else self.context_frames - 2
         past = None if past is None else tuple(x[:, max(0, x.shape[1] - held) :] for x in past)
-        return super().remembered(past, k, v)
+        return super().extend_cache(past, k, v)
 
 
 @mistake("cache-of-values", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class CacheOneBehind(Generating):
     """Values are stored one slot away from their keys."""
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return super().remembered(past if past is None else (past[0], past[1].roll(1, 1)), k, v)
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return super().extend_cache(past if past is None else (past[0], past[1].roll(1, 1)), k, v)
 
 
 @mistake("cache-positions-restart", clause="net.incremental", operations=STEP, levels=SIGNAL)
@@ -125,7 +125,7 @@ class PrefilledClean(Generating):
 class CommitsEveryPass(Generating):
     """Every denoising pass writes one more frame to the cache."""
 
-    def kept_while_denoising(self, before: Any, after: Any) -> Any:
+    def state_after_denoising(self, before: Any, after: Any) -> Any:
         return after
 
 
@@ -133,16 +133,16 @@ class CommitsEveryPass(Generating):
 class NeverWritten(Generating):
     """Generated frames are not written to the cache; it stays as it was after the context."""
 
-    def written(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
-        return super().written(state, z, actions, start) if start == 0 else state
+    def append_frames(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+        return super().append_frames(state, z, actions, start) if start == 0 else state
 
 
 @mistake("cache-actions-behind", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class ActionsBehind(Generating):
     """Generated frames are written to the cache with the actions of the previous frame."""
 
-    def written(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
-        return super().written(state, z, actions, max(start - 1, 0))
+    def append_frames(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+        return super().append_frames(state, z, actions, max(start - 1, 0))
 
 
 @mistake("cache-labelled-as-drawn", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)

@@ -132,7 +132,7 @@ class StartZero(TextbookEquations):
 class ActionsOnce(TextbookEquations):
     """Actions are passed to the first evaluation only."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return actions if step == 0 or actions is None else torch.zeros_like(actions)
 
 
@@ -140,7 +140,7 @@ class ActionsOnce(TextbookEquations):
 class ActionsLate(TextbookEquations):
     """Every frame receives the action of the previous frame."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return None if actions is None else actions.roll(1, dims=1)
 
 
@@ -148,7 +148,7 @@ class ActionsLate(TextbookEquations):
 class ActionsPastDropped(TextbookEquations):
     """Actions are passed as classes, and those of past frames are dropped."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         if actions is None:
             return None
         classes = (actions[..., :1] > 0).to(actions) + 1
@@ -229,5 +229,5 @@ class ContextDropped(TextbookEquations):
     def corrupt_context(self, context: Tensor) -> Tensor:
         return context[:, :0]
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return None if actions is None else actions[:, -1:]

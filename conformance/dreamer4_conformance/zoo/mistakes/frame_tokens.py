@@ -135,7 +135,7 @@ class TokenZeroed(WholeSequences):
     """Clips without actions get zeros, without the learned embedding."""
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
-        return self.where_labelled(embedding.to(components[0]) + self.component_sum(components), labelled)
+        return self.masked_by_label(embedding.to(components[0]) + self.component_sum(components), labelled)
 
 
 @mistake("action-first-component", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
@@ -158,7 +158,7 @@ class ActionProduct(WholeSequences):
 class AlwaysLabelled(WholeSequences):
     """The placeholder actions of unlabelled clips are added as if they were real."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return total
 
 
@@ -166,5 +166,5 @@ class AlwaysLabelled(WholeSequences):
 class LabelsAlongTime(WholeSequences):
     """The flag of labelled clips is broadcast along time, which raises where B ≠ T."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return torch.where(labelled[None, :, None, None], total, 0)

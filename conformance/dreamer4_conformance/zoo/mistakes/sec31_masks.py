@@ -40,7 +40,7 @@ class MaskTransposed(TextbookModel):
 class MaskSeesFuture(TextbookModel):
     """The mask is not causal: its rule applies to later frames too."""
 
-    def not_later(self, frame: Tensor) -> Tensor:
+    def causal_frames(self, frame: Tensor) -> Tensor:
         return torch.ones(len(frame), len(frame), dtype=torch.bool, device=frame.device)
 
 
@@ -48,8 +48,8 @@ class MaskSeesFuture(TextbookModel):
 class MaskCausalOverTokens(TextbookModel):
     """The mask is causal over tokens: later tokens of the same frame are masked."""
 
-    def not_later(self, frame: Tensor) -> Tensor:
-        return super().not_later(frame).tril()
+    def causal_frames(self, frame: Tensor) -> Tensor:
+        return super().causal_frames(frame).tril()
 
 
 @mistake("mask-ignores-frames-before", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
@@ -64,7 +64,7 @@ class MaskOpenToThePast(TextbookModel):
 class EncoderModalitiesMixed(TextbookModel):
     """In the encoder, modalities attend to each other."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
+    def encoder_attends(self, query: str, key: str) -> bool:
         return query == "latent" or key != "latent"
 
 
@@ -72,15 +72,15 @@ class EncoderModalitiesMixed(TextbookModel):
 class EncoderPatchesSeeLatents(TextbookModel):
     """In the encoder, every modality attends to the latents too."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
-        return super().encoder_sees(query, key) or key == "latent"
+    def encoder_attends(self, query: str, key: str) -> bool:
+        return super().encoder_attends(query, key) or key == "latent"
 
 
 @mistake("encoder-full", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class EncoderFull(TextbookModel):
     """In the encoder, all tokens of a frame attend to each other."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
+    def encoder_attends(self, query: str, key: str) -> bool:
         return True
 
 
@@ -88,16 +88,16 @@ class EncoderFull(TextbookModel):
 class EncoderLatentsSeeImagesAlone(TextbookModel):
     """In the encoder, latents attend to image patches but to no further modality."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
-        return super().encoder_sees(query, key) and (query == key or key in ("latent", "image"))
+    def encoder_attends(self, query: str, key: str) -> bool:
+        return super().encoder_attends(query, key) and (query == key or key in ("latent", "image"))
 
 
 @mistake("encoder-latents-not-themselves", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class EncoderLatentsNotThemselves(TextbookModel):
     """In the encoder, latents attend to the modalities but not to latents."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
-        return key != "latent" and super().encoder_sees(query, key)
+    def encoder_attends(self, query: str, key: str) -> bool:
+        return key != "latent" and super().encoder_attends(query, key)
 
 
 @mistake("encoder-crops", clause="tok.encoder-mask", operations=("encode",), levels=SIGNAL)
@@ -113,15 +113,15 @@ class EncoderCrops(TextbookModel):
 class DecoderLatentsSeePatches(TextbookModel):
     """In the decoder, latents attend to the patches too."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
-        return query == "latent" or super().decoder_sees(query, key)
+    def decoder_attends(self, query: str, key: str) -> bool:
+        return query == "latent" or super().decoder_attends(query, key)
 
 
 @mistake("decoder-modalities-mixed", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
 class DecoderModalitiesMixed(TextbookModel):
     """In the decoder, modalities attend to each other."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return key == "latent" or query != "latent"
 
 
@@ -129,7 +129,7 @@ class DecoderModalitiesMixed(TextbookModel):
 class DecoderCrossAttentionAlone(TextbookModel):
     """In the decoder, a modality attends to the latents but not to itself."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return key == "latent"
 
 
@@ -137,7 +137,7 @@ class DecoderCrossAttentionAlone(TextbookModel):
 class DecoderPatchesBlind(TextbookModel):
     """In the decoder, each modality attends to itself but not to the latents."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return query == key
 
 
@@ -145,7 +145,7 @@ class DecoderPatchesBlind(TextbookModel):
 class DecoderImagesAloneSeeLatents(TextbookModel):
     """In the decoder, image patches attend to the latents, and further modalities do not."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return query == key or (query == "image" and key == "latent")
 
 
@@ -153,5 +153,5 @@ class DecoderImagesAloneSeeLatents(TextbookModel):
 class DecoderHalfTheLatents(TextbookModel):
     """The decoder uses only the first half of the latents."""
 
-    def latents_seen(self, latents: Tensor) -> Tensor:
+    def decoder_latents(self, latents: Tensor) -> Tensor:
         return latents[:, :, : latents.shape[2] // 2]

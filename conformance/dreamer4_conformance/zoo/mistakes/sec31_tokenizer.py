@@ -18,7 +18,7 @@ SIGNAL = ("signal",)
 class LatentsOfOtherFrames(TextbookModel):
     """In the decoder, patches also attend to the latents of the next frame."""
 
-    def latents_seen(self, latents: Tensor) -> Tensor:
+    def decoder_latents(self, latents: Tensor) -> Tensor:
         return torch.cat([latents, latents.roll(-1, dims=1)], 2)
 
 
@@ -32,8 +32,8 @@ class _Bidirectional(TextbookModel):
         self.everywhere = name.startswith(self.stack)
         return super().mixed_time(x, name, past, start)
 
-    def frames_seen(self, length: int) -> Tensor:
-        return torch.ones(length, length, dtype=torch.bool) if self.everywhere else super().frames_seen(length)
+    def time_mask(self, length: int) -> Tensor:
+        return torch.ones(length, length, dtype=torch.bool) if self.everywhere else super().time_mask(length)
 
 
 @mistake("encoder-not-causal", clause="tok.causal", operations=("encode",), levels=SIGNAL)
@@ -62,9 +62,9 @@ class EncoderNormalisesClips(TextbookModel):
 class EncoderFramesInPairs(TextbookModel):
     """Frames are encoded in pairs, independent of all others."""
 
-    def frames_seen(self, length: int) -> Tensor:
+    def time_mask(self, length: int) -> Tensor:
         pair = torch.arange(length) // 2
-        return super().frames_seen(length) & (pair[:, None] == pair)
+        return super().time_mask(length) & (pair[:, None] == pair)
 
 
 @mistake("encoder-one-frame-late", clause="tok.causal", operations=("encode",), levels=SIGNAL)
@@ -123,7 +123,7 @@ class DecoderCacheUnused(TextbookModel):
 class TanhMissing(TextbookModel):
     """The bottleneck has no tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return x
 
 
@@ -131,7 +131,7 @@ class TanhMissing(TextbookModel):
 class BottleneckClipped(TextbookModel):
     """z is clamped to ±1 instead of passed through tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return x.clamp(-1, 1)
 
 
@@ -139,7 +139,7 @@ class BottleneckClipped(TextbookModel):
 class BottleneckSigmoid(TextbookModel):
     """The bottleneck uses a sigmoid instead of tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
 
 
@@ -147,7 +147,7 @@ class BottleneckSigmoid(TextbookModel):
 class BottleneckQuantised(TextbookModel):
     """z is rounded to multiples of 1/4."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return (4 * torch.tanh(x)).round() / 4
 
 
@@ -155,7 +155,7 @@ class BottleneckQuantised(TextbookModel):
 class BottleneckNormalised(TextbookModel):
     """z is normalised over its channels after the tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         z = torch.tanh(x)
         return z / z.square().mean(-1, keepdim=True).sqrt()
 

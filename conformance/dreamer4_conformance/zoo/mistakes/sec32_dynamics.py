@@ -121,7 +121,7 @@ class SequencesNumbered(WholeSequences):
 class UnlabelledSeen(WholeSequences):
     """The placeholder actions of unlabelled clips are used as if they were real."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return total
 
 
@@ -129,7 +129,7 @@ class UnlabelledSeen(WholeSequences):
 class UnlabelledMean(WholeSequences):
     """Unlabelled clips use the mean over time of their placeholder actions."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return torch.where(labelled[:, None, None, None], total, total.mean(1, keepdim=True))
 
 
@@ -137,24 +137,24 @@ class UnlabelledMean(WholeSequences):
 class UnlabelledAny(WholeSequences):
     """If one clip of the batch is labelled, all are treated as labelled."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
-        return super().where_labelled(total, labelled.any().expand_as(labelled))
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().masked_by_label(total, labelled.any().expand_as(labelled))
 
 
 @mistake("unlabelled-all", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
 class UnlabelledAll(WholeSequences):
     """If one clip of the batch is unlabelled, all are treated as unlabelled."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
-        return super().where_labelled(total, labelled.all().expand_as(labelled))
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().masked_by_label(total, labelled.all().expand_as(labelled))
 
 
 @mistake("unlabelled-inverted", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
 class UnlabelledInverted(WholeSequences):
     """The flag is inverted: True is interpreted as "without actions"."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
-        return super().where_labelled(total, ~labelled)
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().masked_by_label(total, ~labelled)
 
 
 # Tokens
@@ -261,8 +261,10 @@ class PastOfZAlone(WholeSequences):
         rows = []
         for t in range(z.shape[1]):
             tau_t, d_t = (torch.cat([torch.ones_like(x[:, :t]) / 2, x[:, t : t + 1]], 1) for x in (tau, d))
-            acted = {name: torch.cat([torch.zeros_like(x[:, :t]), x[:, t : t + 1]], 1) for name, x in actions.items()}
-            rows.append(super().dynamics(z[:, : t + 1], tau_t, d_t, acted, task, labelled))
+            selected = {
+                name: torch.cat([torch.zeros_like(x[:, :t]), x[:, t : t + 1]], 1) for name, x in actions.items()
+            }
+            rows.append(super().dynamics(z[:, : t + 1], tau_t, d_t, selected, task, labelled))
         agents = [agent[:, -1:] for _, agent in rows if agent is not None]
         return torch.cat([z_hat[:, -1:] for z_hat, _ in rows], 1), torch.cat(agents, 1) if agents else None
 
@@ -299,8 +301,8 @@ class AgentMaskTurned(TextbookModel):
 class AgentVisibleInTime(WholeSequences):
     """The agent token is masked in space layers but not in time layers."""
 
-    def places_apart(self, x: Tensor) -> Tensor:
-        return super().places_apart(x + x[:, :, -1:])
+    def split_positions(self, x: Tensor) -> Tensor:
+        return super().split_positions(x + x[:, :, -1:])
 
 
 @mistake("agent-visible-later", clause="dyn.agent-firewall", operations=MASK, levels=SIGNAL)
@@ -375,8 +377,8 @@ class AgentSeesItsLabel(WholeSequences):
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         z_hat, agent = super().dynamics(z, tau, d, actions, task, labelled)
-        acted = self.component_sum([early(component) for component in self.encoded_actions(actions)])
-        return z_hat, None if agent is None else agent + acted.mean(2).to(agent)
+        selected = self.component_sum([early(component) for component in self.encoded_actions(actions)])
+        return z_hat, None if agent is None else agent + selected.mean(2).to(agent)
 
 
 @mistake("agent-misses-its-action", clause="eq09.no-leak", operations=MODEL, levels=SIGNAL)
@@ -384,7 +386,7 @@ class AgentMissesItsAction(WholeSequences):
     """Actions reach the model one frame late, without declaring reading A32."""
 
     def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
-        return self.a_block_late(components, before)
+        return self.shifted_actions(components, before)
 
 
 # The heads

@@ -67,9 +67,9 @@ class SoftmaxPlusOne(TextbookModel):
     """1 is added to the softmax's denominator, so weights sum to less than 1."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
-        nothing = torch.nn.functional.pad(logits, (0, 1))
+        padded = torch.nn.functional.pad(logits, (0, 1))
         visible = torch.nn.functional.pad(allow, (0, 1), value=True)
-        return super().weights(nothing, visible, softcap, backend)[..., :-1]
+        return super().weights(padded, visible, softcap, backend)[..., :-1]
 
 
 @mistake("attention-half-inside", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
@@ -206,7 +206,7 @@ class FirstHeadOnly(TextbookModel):
 class NotCausal(TextbookModel):
     """Queries attend to later keys: there is no causal mask."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
         return torch.ones(length, length, dtype=torch.bool)
 
 
@@ -214,8 +214,8 @@ class NotCausal(TextbookModel):
 class OneAhead(TextbookModel):
     """The mask is off by one: each query also attends to the next key."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        allow = super().keys_seen(length, causal, window)
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        allow = super().key_mask(length, causal, window)
         return allow | torch.ones_like(allow).tril(1).triu(1)
 
 
@@ -223,8 +223,8 @@ class OneAhead(TextbookModel):
 class Strict(TextbookModel):
     """A query does not attend to its own key, except the first, which has no other."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        allow = super().keys_seen(length, causal, window)
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        allow = super().key_mask(length, causal, window)
         return allow & (torch.ones_like(allow).tril(-1) | (allow.sum(-1, keepdim=True) == 1)) if causal else allow
 
 
@@ -232,8 +232,8 @@ class Strict(TextbookModel):
 class Reversed(TextbookModel):
     """The mask is transposed: a query attends to itself and to later keys."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        return super().keys_seen(length, causal, window).T
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        return super().key_mask(length, causal, window).T
 
 
 @mistake("causal-masked-with-zero", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
@@ -249,8 +249,8 @@ class MaskedWithZero(TextbookModel):
 class FirstForgotten(TextbookModel):
     """The first key is masked as padding for all queries but its own."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        allow = super().keys_seen(length, causal, window)
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        allow = super().key_mask(length, causal, window)
         if causal:
             allow[1:, 0] = False
         return allow

@@ -21,13 +21,13 @@ SPACE, TIME, LAYERS = ("space_layer",), ("time_layer",), ("space_layer", "time_l
 class SpaceLayerOfAllFrames(TextbookModel):
     """A space layer attends to the T·S tokens of all frames."""
 
-    def frames_apart(self, x: Tensor) -> Tensor:
+    def split_frames(self, x: Tensor) -> Tensor:
         return x.flatten(1, 2)
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-        once = None if allow is None else allow.repeat(x.shape[1], x.shape[1])
-        q, k, v = self.projections(self.frames_apart(x), name, torch.arange(x.shape[1] * x.shape[2]))
-        visible = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool) if once is None else once
+        tiled = None if allow is None else allow.repeat(x.shape[1], x.shape[1])
+        q, k, v = self.projections(self.split_frames(x), name, torch.arange(x.shape[1] * x.shape[2]))
+        visible = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool) if tiled is None else tiled
         return self.attend(q, k, v, visible, self.cap).flatten(2).reshape(*x.shape[:3], -1)
 
 
@@ -35,7 +35,7 @@ class SpaceLayerOfAllFrames(TextbookModel):
 class SpaceLayerOfTheBatch(TextbookModel):
     """The output of the space layer is (T, B) instead of (B, T), which shows only where both exceed 1."""
 
-    def frames_together(self, x: Tensor, batch: int, time: int) -> Tensor:
+    def join_frames(self, x: Tensor, batch: int, time: int) -> Tensor:
         return x.reshape(time, batch, *x.shape[1:]).transpose(0, 1)
 
 
@@ -72,10 +72,10 @@ class WindowInSpace(TextbookModel):
 class TimeLayerNotTransposed(TextbookModel):
     """(B, T, S, D) is reshaped to (B·S, T, D) without a transpose, which mixes tokens and frames."""
 
-    def places_apart(self, x: Tensor) -> Tensor:
+    def split_positions(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0] * x.shape[2], x.shape[1], -1)
 
-    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+    def join_positions(self, x: Tensor, batch: int, tokens: int) -> Tensor:
         return x.reshape(batch, x.shape[1], tokens, -1)
 
 
@@ -83,7 +83,7 @@ class TimeLayerNotTransposed(TextbookModel):
 class TimeLayerOfTheBatch(TextbookModel):
     """The output of the time layer is (S, B) instead of (B, S), which shows only where B exceeds 1."""
 
-    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+    def join_positions(self, x: Tensor, batch: int, tokens: int) -> Tensor:
         return x.reshape(tokens, batch, *x.shape[1:]).permute(1, 2, 0, 3)
 
 
@@ -96,7 +96,7 @@ class TimeLayerOfAllPlaces(TextbookModel):
             return super().mixed_time(x, name, past, start)
         time, tokens = x.shape[1:3]
         q, k, v = self.projections(x.flatten(1, 2), name, torch.arange(time).repeat_interleave(tokens))
-        allow = self.frames_seen(time).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+        allow = self.time_mask(time).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
         return self.attend(q, k, v, allow, self.cap).flatten(2).reshape(*x.shape[:3], -1)
 
 
@@ -245,40 +245,40 @@ class NormOverTokens(TextbookModel):
 class CausalNotPassed(TextbookModel):
     """A time layer calls attention without causal=True, so every frame attends to all frames."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return self.keys_seen(length, False, None)
+    def time_mask(self, length: int) -> Tensor:
+        return self.key_mask(length, False, None)
 
 
 @mistake("only-the-frame-before", clause="attn.causal", operations=TIME, levels=SIGNAL)
 class OnlyTheFrameBefore(TextbookModel):
     """A frame attends to itself and the previous frame only, whatever the context length."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return self.keys_seen(length, True, 2)
+    def time_mask(self, length: int) -> Tensor:
+        return self.key_mask(length, True, 2)
 
 
 @mistake("window-not-passed", clause="attn.window", operations=TIME, levels=SIGNAL)
 class WindowNotPassed(TextbookModel):
     """A time layer calls attention without the window, so all earlier frames are visible."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return self.keys_seen(length, True, None)
+    def time_mask(self, length: int) -> Tensor:
+        return self.key_mask(length, True, None)
 
 
 @mistake("window-first-frame-kept", clause="attn.window", operations=TIME, levels=SIGNAL)
 class WindowFirstFrameKept(TextbookModel):
     """The first frame of the sequence remains visible outside the window."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return super().frames_seen(length) | (torch.arange(length) == 0)
+    def time_mask(self, length: int) -> Tensor:
+        return super().time_mask(length) | (torch.arange(length) == 0)
 
 
 @mistake("frame-hidden-from-itself", clause="attn.window", operations=TIME, levels=SIGNAL)
 class FrameHiddenFromItself(TextbookModel):
     """A frame attends to earlier frames but not to itself; the first attends to no frame."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return super().frames_seen(length) & ~torch.eye(length, dtype=torch.bool)
+    def time_mask(self, length: int) -> Tensor:
+        return super().time_mask(length) & ~torch.eye(length, dtype=torch.bool)
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         return super().weights(logits, allow, softcap, backend).nan_to_num(0.0)
@@ -336,6 +336,6 @@ class RopeMissingInSpace(TextbookModel):
     """Space layers do not apply RoPE, without declaring reading A35."""
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-        q, k, v = self.projections(self.frames_apart(x), name, None)
+        q, k, v = self.projections(self.split_frames(x), name, None)
         visible = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool) if allow is None else allow
-        return self.frames_together(self.attend(q, k, v, visible, self.cap).flatten(2), *x.shape[:2])
+        return self.join_frames(self.attend(q, k, v, visible, self.cap).flatten(2), *x.shape[:2])

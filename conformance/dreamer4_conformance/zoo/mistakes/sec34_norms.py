@@ -17,7 +17,7 @@ class KeysOnly(TextbookModel):
     """Keys are normalised, queries are not."""
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        return q, self.normalised_head(k)
+        return q, self.normalise_head(k)
 
 
 @mistake("qknorm-queries-only", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
@@ -25,30 +25,30 @@ class QueriesOnly(TextbookModel):
     """Queries are normalised, keys are not."""
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        return self.normalised_head(q), k
+        return self.normalise_head(q), k
 
 
 @mistake("qknorm-all-heads", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class AllHeads(TextbookModel):
     """The norm runs over all heads of a token instead of over each head."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
-        return super().normalised_head(x.flatten(-2)).reshape(x.shape)
+    def normalise_head(self, x: Tensor) -> Tensor:
+        return super().normalise_head(x.flatten(-2)).reshape(x.shape)
 
 
 @mistake("qknorm-over-time", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class OverTime(TextbookModel):
     """The norm runs over the sequence instead of over the channels: the axes of another layout."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
-        return super().normalised_head(x.movedim(1, -1)).movedim(-1, 1)
+    def normalise_head(self, x: Tensor) -> Tensor:
+        return super().normalise_head(x.movedim(1, -1)).movedim(-1, 1)
 
 
 @mistake("qknorm-root-missing", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class RootMissing(TextbookModel):
     """Queries and keys are divided by their mean square instead of by its root."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
+    def normalise_head(self, x: Tensor) -> Tensor:
         return (x / x.square().mean(-1, keepdim=True)).to(x.dtype)
 
 
@@ -56,7 +56,7 @@ class RootMissing(TextbookModel):
 class SharedSize(TextbookModel):
     """The RMS is taken over the whole tensor instead of over each head."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
+    def normalise_head(self, x: Tensor) -> Tensor:
         return x / x.square().mean().sqrt()
 
 

@@ -23,15 +23,15 @@ class NotTurned(TextbookModel):
 class Scales(TextbookModel):
     """Sine and cosine are scaled as for extended contexts, so lengths change."""
 
-    def turned(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        return super().turned(first, second, 1.25 * cos, 1.25 * sin)
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        return super().rotate_pairs(first, second, 1.25 * cos, 1.25 * sin)
 
 
 @mistake("rope-layouts-mixed", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class LayoutsMixed(TextbookModel):
     """Angles of the interleaved layout are applied to the pairs of the half-split layout."""
 
-    def turned(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         (cos_first, cos_second), (sin_first, sin_second) = (x.repeat_interleave(2, -1).chunk(2, -1) for x in (cos, sin))
         return first * cos_first - second * sin_first, second * cos_second + first * sin_second
 
@@ -40,7 +40,7 @@ class LayoutsMixed(TextbookModel):
 class OneSided(TextbookModel):
     """The second channel of a pair is computed from the already rotated first channel."""
 
-    def turned(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         first = first * cos - second * sin
         return first, second * cos + first * sin
 
@@ -49,7 +49,7 @@ class OneSided(TextbookModel):
 class Added(TextbookModel):
     """Sine and cosine of the position are added, like absolute position embeddings."""
 
-    def turned(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         return first + cos, second + sin
 
 

@@ -29,7 +29,7 @@ class TokenizerTrained(TextbookTraining):
 class TransformerFrozen(TextbookTraining):
     """The heads are trained on a frozen transformer."""
 
-    def in_use(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    def trainable(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         if phase == "agent":
             parts["transformer"], parts["output"] = (torch.zeros(1, requires_grad=True) for _ in range(2))
         return parts
@@ -61,7 +61,7 @@ class RewardUntrained(TextbookTraining):
 class CleanInputs(TextbookTraining):
     """The agent token is trained on clean frames."""
 
-    def seen_by_agent(self, z1: Tensor, seed: int) -> Tensor:
+    def agent_inputs(self, z1: Tensor, seed: int) -> Tensor:
         return z1
 
 
