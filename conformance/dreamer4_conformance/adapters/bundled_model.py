@@ -139,8 +139,8 @@ class BundledModel(TorchAdapter):
         return self._prepared(q), self._prepared(k)
 
     def _prepared(self, x: Tensor) -> Tensor:
-        still = rotation(torch.zeros(x.shape[1], dtype=torch.int64, device=x.device), x.shape[-1])
-        return prepare(x[:, :, None], Preparation(None, 1e-6, still), "time")[:, :, 0]
+        identity = rotation(torch.zeros(x.shape[1], dtype=torch.int64, device=x.device), x.shape[-1])
+        return prepare(x[:, :, None], Preparation(None, 1e-6, identity), "time")[:, :, 0]
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
         return rope(x, positions)

@@ -86,7 +86,7 @@ class Seam(nn.Module):
         self.tokens, self.channels, self.actions = tokens, channels, actions
 
     def forward(self, x: Tensor, cache: object = None, return_intermediates: bool = False) -> tuple[Tensor, Any]:
-        """(B, T, tokens, width) → the same with the latents predicted, and nothing else to report."""
+        """(B, T, tokens, width) → the same with predicted latents, and empty intermediates."""
         assert self.network is not None
         first, after = 1, 1 + self.tokens
         labels, width = x[:, :, 0], x.shape[-1]
@@ -293,8 +293,8 @@ class Lucidrains(LucidrainsModel):
         return returns[:, :-1]
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
-        nothing = torch.zeros(len(logits), 2, device=self.device)
-        _, loss = self._learn([nothing], [nothing], nothing[:, :1].long(), returns, logits)
+        zeros = torch.zeros(len(logits), 2, device=self.device)
+        _, loss = self._learn([zeros], [zeros], zeros[:, :1].long(), returns, logits)
         return loss
 
     def policy_loss(

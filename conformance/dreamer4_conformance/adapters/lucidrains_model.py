@@ -221,12 +221,12 @@ class LucidrainsModel(TorchAdapter):
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Tensor | None, labelled: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Unlabelled rows in a separate call, because their model takes actions for the whole batch or for none."""
-        (z_hat, agent, _), (alone, agent_alone, _) = (
+        (z_hat, agent, _), (z_hat_unlabelled, agent_unlabelled, _) = (
             self._predicted(self.networks["dynamics"], z, tau, d, self._actions(inputs), task)
             for inputs in (actions, None)
         )
         chosen = labelled[:, None, None, None]
-        return torch.where(chosen, z_hat, alone), torch.where(chosen, agent, agent_alone)
+        return torch.where(chosen, z_hat, z_hat_unlabelled), torch.where(chosen, agent, agent_unlabelled)
 
     def dynamics_init(self, batch: int) -> None:
         """Their cache is initially None."""
