@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ("adapter",)
+MODULES = ("adapter", "pytest_items", "runner")
 
 
 def _public_functions(source: ast.AST) -> Iterator[ast.FunctionDef]:
@@ -30,8 +30,9 @@ def test_public_functions_document_arguments_result_and_exceptions(module: str) 
     path = Path(str(importlib.util.find_spec(f"dreamer4_conformance.{module}").origin))  # type: ignore[union-attr]
     missing = []
     for function in _public_functions(ast.parse(path.read_text(encoding="utf-8"))):
-        docstring = ast.get_docstring(function) or ""
-        arguments = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)} - {"self"}
+        docstring, signature = ast.get_docstring(function) or "", function.args
+        variadic = [argument for argument in (signature.vararg, signature.kwarg) if argument is not None]
+        arguments = {argument.arg for argument in [*signature.args, *signature.kwonlyargs, *variadic]} - {"self"}
         raised = {ast.unparse(n.exc).split("(")[0] for n in ast.walk(function) if isinstance(n, ast.Raise) and n.exc}
         absent = arguments - _entries(docstring, "Args") | raised - _entries(docstring, "Raises")
         if ast.unparse(function.returns or ast.Constant(None)) != "None" and not _entries(docstring, "Returns"):
