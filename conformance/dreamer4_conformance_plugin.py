@@ -32,10 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--dreamer4-eq", metavar="7,8", type=_numbers, help="only the clauses of these equations")
     option("--dreamer4-clause", metavar="ID,…", type=_names, help="only these clauses; 'eq07.*' works too")
     option("--dreamer4-require", metavar="4,7", type=_numbers, default=[], help="equations that must be decided")
-    option("--dreamer4-profile", choices=("dev", "ci", "nightly"), default="ci", help="ci: the same inputs every time")
-    option("--dreamer4-seed", type=int, help="seed of what is random (default: 0 in profile ci, else a new one)")
-    option("--dreamer4-device", metavar="cpu|cuda", help="where the operations run (default: what the adapter says)")
-    option("--dreamer4-dtype", choices=("float64", "float32", "bfloat16"), help="in what they run")
+    option(
+        "--dreamer4-profile", choices=("dev", "ci", "nightly"), default="ci", help="ci: the same inputs in every run"
+    )
+    option("--dreamer4-seed", type=int, help="seed of everything random (default: 0 for ci, else a random one)")
+    option("--dreamer4-device", metavar="cpu|cuda", help="device of the operations (default: the adapter's)")
+    option("--dreamer4-dtype", choices=("float64", "float32", "bfloat16"), help="their dtype (default: the adapter's)")
     option("--dreamer4-json", metavar="FILE", type=Path, help="write the report as JSON")
 
 

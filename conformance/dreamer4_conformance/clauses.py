@@ -254,7 +254,7 @@ _SECTIONS: dict[tuple[int | None, str, str | None], dict[str, str | _Marked]] = 
     },
     (None, "not in the paper", None): {
         "ckpt.tolerant": _quality(
-            "A checkpoint from before a parameter existed loads, and says which keys were missing."
+            "A checkpoint from before a parameter existed loads, and reports which keys were missing."
         ),
         "ckpt.complete": _quality("A resumed run continues as if it had not stopped."),
     },

@@ -54,7 +54,7 @@ class Expectation:
 
     @property
     def loss(self) -> float:
-        """Averaged loss."""
+        """Loss averaged over all timesteps (A27)."""
         return float((self.share * self.timesteps).sum())
 
     @property

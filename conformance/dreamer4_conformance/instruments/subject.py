@@ -112,7 +112,7 @@ class Subject:
 
     @property
     def d_min(self) -> float:
-        """Finest step size."""
+        """Finest step size, 1 / K_max."""
         return 1.0 / self.adapter.k_max
 
     @property
