@@ -69,7 +69,7 @@ def check_a_frame_takes_k_labelled_evaluations(subject: Subject, trial: Trial) -
         expected = [step / count for step in range(count)]
         sentence = f"{len(run.evaluations)} evaluations of the network change the frame; it needs K = {count}"
         trial.fail_unless(len(run.evaluations) == count, sentence, call=call, got=run.labels, expected=expected)
-        taus, steps = (np.stack([getattr(made, name)[:, -1] for made in run.evaluations]) for name in ("tau", "d"))
+        taus, steps = (np.stack([getattr(c, name)[:, -1] for c in run.evaluations]) for name in ("tau", "d"))
         sentence = f"the frame is labelled τ = {run.labels}; its signal levels are {expected}"
         same = np.all(taus == np.array(expected)[:, None])
         trial.fail_unless(same, sentence, call=call, got=run.labels, expected=expected)
