@@ -537,7 +537,7 @@ def check_nan_in_the_data_makes_the_loss_nan(subject: Subject, trial: Trial) -> 
 
 
 PAIRS = ((0.0, 1.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.0, None), (0.5, None))
-"""(τ, d) of the signature; None stands for d_min."""
+"""(τ, d) of the signature; None means d_min."""
 TRACE = 13
 """Length of `trace`."""
 
