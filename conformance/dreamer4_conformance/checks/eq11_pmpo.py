@@ -289,8 +289,8 @@ def check_an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
         except NotProvided:
             return
         name, call, sizes = "the gradient with respect to the logits", f"gradient of {call}", _gradient_terms(one_sided)
-        expected = policy_loss_gradient(*one_sided.arguments)
-        trial.compare(name, gradient, expected, terms=sizes, k=2 * K, eps=subject.eps, call=call)
+        exact = policy_loss_gradient(*one_sided.arguments)
+        trial.compare(name, gradient, exact, terms=sizes, k=2 * K, eps=subject.eps, call=call)
 
     trial.for_all(states(subject, beta=0.0), st.sampled_from([1.0, -1.0]), st.booleans(), body=holds)
 
