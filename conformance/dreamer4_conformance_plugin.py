@@ -1,4 +1,4 @@
-"""Options, fixture and report of the conformance suite for pytest; imports nothing else before a test asks for it."""
+"""pytest plugin of the conformance suite: options, fixture and report. It imports the suite only if a test uses it."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ CHOSEN = pytest.StashKey["Options"]()
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return [int(number) for number in text.split(",")]
 
 
 def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
+    return [name.strip() for name in text.split(",")]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the command `dreamer4-conformance run`, under --dreamer4."""
+    """Add the options of the command `dreamer4-conformance run`, prefixed by --dreamer4."""
     group = parser.getgroup("dreamer4", "conformance to Dreamer 4")
     option = group.addoption
     option("--dreamer4", metavar="ADAPTER", help="module:attr or file.py:attr (default: the bundled implementation)")
     option("--dreamer4-eq", metavar="7,8", type=_numbers, help="only the clauses of these equations")
     option("--dreamer4-clause", metavar="ID,…", type=_names, help="only these clauses; 'eq07.*' works too")
     option("--dreamer4-require", metavar="4,7", type=_numbers, default=[], help="equations that must be decided")
-    option("--dreamer4-profile", choices=("dev", "ci", "nightly"), default="ci", help="ci: the same inputs every time")
-    option("--dreamer4-seed", type=int, help="seed of what is random (default: 0 in profile ci, else a new one)")
-    option("--dreamer4-device", metavar="cpu|cuda", help="where the operations run (default: what the adapter says)")
-    option("--dreamer4-dtype", choices=("float64", "float32", "bfloat16"), help="in what they run")
+    option(
+        "--dreamer4-profile", choices=("dev", "ci", "nightly"), default="ci", help="ci: the same inputs in every run"
+    )
+    option("--dreamer4-seed", type=int, help="seed of everything random (default: 0 for ci, else a random one)")
+    option("--dreamer4-device", metavar="cpu|cuda", help="device of the operations (default: the adapter's)")
+    option("--dreamer4-dtype", choices=("float64", "float32", "bfloat16"), help="their dtype (default: the adapter's)")
     option("--dreamer4-json", metavar="FILE", type=Path, help="write the report as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In the process that reports: chooses the seed for all workers, and collects their verdicts."""
+    """Choose the seed for all workers and register the collector of verdicts, in the process that reports."""
     if hasattr(config, "workerinput"):
         config.option.dreamer4_seed = config.workerinput["dreamer4_seed"]
         return
@@ -51,38 +53,35 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """With pytest-xdist: hands the seed to a worker, whose own options are parsed anew and do not hold it."""
+    """Send the seed to a pytest-xdist worker, which parses its options itself."""
     node.workerinput["dreamer4_seed"] = node.config.option.dreamer4_seed
 
 
 def _cases(items: list[pytest.Item]) -> list[tuple[pytest.Item, Any]]:
-    found: list[tuple[pytest.Item, Any]] = []
-    for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-            case = item.callspec.params.get("dreamer4_clause")
-            found += [] if case is None else [(item, case)]
-    return found
+    parametrised = [item for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    pairs = [(item, item.callspec.params.get("dreamer4_clause")) for item in parametrised]
+    return [(item, case) for item, case in pairs if case is not None]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects the clauses that the options leave out."""
+    """Deselect the clauses that the options exclude."""
     eq, patterns, require = (config.getoption(f"dreamer4_{name}") for name in ("eq", "clause", "require"))
-    offered = _cases(items) if eq or patterns or require else []
-    if not offered:
+    collected = _cases(items) if eq or patterns or require else []
+    if not collected:
         return
     from dreamer4_conformance.pytest_items import selected
 
     try:
-        left_out = [item for item, case in offered if not selected(case, eq, patterns, require)]
+        excluded = [item for item, case in collected if not selected(case, eq, patterns, require)]
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in excluded]
+    config.hook.pytest_deselected(items=excluded)
 
 
 @pytest.fixture
 def dreamer4_clause(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """Judges one clause when it is called; parametrised by `parametrize_with_checks` or by the suite."""
+    """Function that judges one clause; parametrised by `parametrize_with_checks` or by the suite."""
     if not hasattr(request, "param"):
         pytest.fail("dreamer4_clause needs @parametrize_with_checks(adapter) on the test that takes it", pytrace=False)
     from dreamer4_conformance.pytest_items import judgement, properties
@@ -105,7 +104,7 @@ def _options(config: pytest.Config) -> Options:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: object) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Puts the verdict into the report of the test, which pytest-xdist carries from its workers."""
+    """Attach the verdict to the test's report, which pytest-xdist sends from its workers."""
     report = yield
     if report.when == "call" and JUDGED in item.stash:
         report.dreamer4 = item.stash[JUDGED]  # type: ignore[attr-defined]
@@ -113,10 +112,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: object) -> Generator[None
 
 
 class Verdicts:
-    """What was judged, and what becomes of it at the end."""
+    """Collector of verdicts; writes the reports at the end of the session."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Nothing has been judged."""
         self.path: Path | None = config.getoption("dreamer4_json")
         self.chosen = config.getoption("dreamer4_eq"), config.getoption("dreamer4_clause")
         self.judged: list[dict[str, Any]] = []
@@ -124,26 +122,26 @@ class Verdicts:
             raise pytest.UsageError(f"--dreamer4-json: cannot write {self.path}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collects the verdict that a test has left."""
+        """Collect the verdict attached to a test's report."""
         self.judged += [report.dreamer4] if hasattr(report, "dreamer4") else []
 
     def pytest_sessionfinish(self) -> None:
-        """Writes the JSON report; with several adapters one file each, numbered before the suffix."""
+        """Write the JSON report; several adapters get one file each, numbered before the suffix."""
         if self.path is None or not self.judged:
             return
         from dreamer4_conformance.pytest_items import reports
         from dreamer4_conformance.report.document import to_json
         from dreamer4_conformance.report.files import reserved
 
-        found = reports(self.judged, *self.chosen)
-        names = [f"{self.path.stem}-{place}{self.path.suffix}" for place in range(1, len(found) + 1)]
-        paths = [self.path.with_name(name) for name in names] if len(found) > 1 else [self.path]
+        written = reports(self.judged, *self.chosen)
+        names = [f"{self.path.stem}-{number}{self.path.suffix}" for number in range(1, len(written) + 1)]
+        paths = [self.path.with_name(name) for name in names] if len(written) > 1 else [self.path]
         with reserved(paths) as files:
-            for file, report in zip(files, found, strict=True):
+            for file, report in zip(files, written, strict=True):
                 file.write(to_json(report))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Prints one table for each adapter."""
+        """Print one table per adapter."""
         if not self.judged:
             return
         from dreamer4_conformance.pytest_items import reports

@@ -1,10 +1,10 @@
-"""The conformance suite: holds any implementation of Dreamer 4 to the paper, clause by clause.
+"""Conformance suite: judge any implementation of Dreamer 4 by the paper, clause by clause.
 
-Write an adapter (`Adapter`, `TorchAdapter`, `JaxAdapter`), then use one of the doors to the same checks: the command
-`dreamer4-conformance`, the decorator `parametrize_with_checks`, `pytest --pyargs dreamer4_conformance.suite`, or the
-function `check_implementation`.
+Write an adapter (`Adapter`, `TorchAdapter`, `JaxAdapter`), then run the checks by the command `dreamer4-conformance`,
+the decorator `parametrize_with_checks`, `pytest --pyargs dreamer4_conformance.suite`, or the function
+`check_implementation`.
 
-Importing the package imports neither torch nor Hypothesis: a name is loaded when it is first used.
+Importing the package imports neither torch nor Hypothesis: public names are loaded on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m dreamer4_conformance`: the command, where the package is on the path and not installed."""
+"""`python -m dreamer4_conformance`: the command line without an installed package."""
 
 import sys
 

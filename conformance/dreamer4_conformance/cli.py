@@ -1,4 +1,4 @@
-"""The command `dreamer4-conformance`: run, list, explain, compare."""
+"""Command line `dreamer4-conformance`: run, list, explain, compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dreamer4_conformance.report import Report
 
 DESCRIPTION = """\
-Holds an implementation of Dreamer 4 (arXiv:2509.24527) to the paper, clause by clause.
+Judges an implementation of Dreamer 4 by the paper (arXiv:2509.24527), clause by clause.
 
   dreamer4-conformance run                          the bundled implementation
   dreamer4-conformance run my_adapter.py:Mine       yours; the adapter is a few lines, see `run --help`
@@ -30,9 +30,9 @@ Holds an implementation of Dreamer 4 (arXiv:2509.24527) to the paper, clause by 
 
 RUN = """\
 Runs the checks and prints a report: a verdict per clause, and for every deviation the smallest call that
-shows it, what came out, what the paper gives, and the known mistake that behaves the same.
+shows it, the result, the value required by the paper, and known mistakes that behave the same.
 
-An adapter names what your code offers; what it leaves out is reported as not provided:
+An adapter overrides the operations that your code has; all others are reported as not provided:
 
   # my_adapter.py
   from dreamer4_conformance import TorchAdapter
@@ -53,7 +53,7 @@ exit status:
   0  everything provided conforms, and everything required is provided and decided; known failures and
      quality clauses, which are not in the paper, do not count
   1  a deviation, an expected failure that passes, or something required that is not provided or inconclusive
-  2  a mistake in the command line, or an adapter that cannot be used
+  2  invalid arguments, or an adapter that cannot be used
 """
 
 COMPARE = """\
@@ -62,12 +62,19 @@ Prints the verdicts of several JSON reports side by side, oldest first, and what
 exit status:
   0  nothing deviates in the last report that passed in an earlier one
   1  something does (quality clauses, which are not in the paper, do not count)
-  2  a file that is no report
+  2  a file that is not a report
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
+    """Run the command.
+
+    Args:
+        argv: arguments; None for those of the process.
+
+    Returns:
+        The exit status.
+    """
     options = _parser().parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
@@ -87,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class UsageError(ValueError):
-    """What was typed cannot be done; the message is a sentence."""
+    """Invalid arguments; the message is shown to the user."""
 
 
 @contextmanager
@@ -98,7 +105,7 @@ def _usage() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-# What is typed
+# Parsing
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,7 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(_command(commands, "run", _run, "judge an implementation", RUN, EXIT))
     _add_selection(_command(commands, "list", _list, "print the clauses", "Prints every clause with its requirement."))
-    explain = _command(commands, "explain", _explain, "explain a clause", "Prints what is known about a clause.")
+    explain = _command(
+        commands,
+        "explain",
+        _explain,
+        "explain a clause",
+        "Prints the requirement, equation, readings, checks and rejected mistakes of a clause.",
+    )
     explain.add_argument("clause", metavar="CLAUSE", help="for example eq07.teacher-state; `list` prints them all")
     compare = _command(commands, "compare", _compare, "compare JSON reports", COMPARE)
     compare.add_argument("reports", metavar="REPORT.json", nargs="+", type=Path, help="written by `run --json`")
@@ -117,10 +130,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _version() -> str:
-    """From a checkout on the path the command works too."""
     try:
         return version("dreamer4-conformance")
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # a checkout on the path
         return "not installed"
 
 
@@ -149,60 +161,63 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="ADAPTER",
         nargs="?",
         default=BUNDLED,
-        help="module:attr or file.py:attr, where attr is an adapter, its class, or a function that makes one "
+        help="module:attr or file.py:attr, where attr is an adapter, its class, or a function that returns one "
         "(default: the bundled implementation)",
     )
     _add_selection(parser)
-    required = "equations whose clauses, as far as they are selected, must be provided and decided"
+    required = "equations whose selected clauses must be provided and decided"
     parser.add_argument("--require", metavar="4,7", type=equations, default=(), help=required)
-    parser.add_argument("--seed", type=seed, help="seed of what is random (default: 0 in profile ci, else a new one)")
+    parser.add_argument("--seed", type=seed, help="seed of everything random (default: 0 for ci, else a random one)")
     parser.add_argument(
         "--profile",
         choices=("dev", "ci", "nightly"),
         default="ci",
-        help="ci: the same inputs every time (default); dev: new ones from the seed; nightly: as dev, and longer",
+        help="ci: the same inputs in every run (default); dev: inputs from the seed; nightly: ten times as many",
     )
-    own = "(default: what the adapter says)"
-    parser.add_argument("--device", metavar="cpu|cuda", help=f"where the operations run {own}")
-    parser.add_argument("--dtype", choices=("float64", "float32", "bfloat16"), help=f"in what they run {own}")
+    default = "(default: the adapter's)"
+    parser.add_argument("--device", metavar="cpu|cuda", help=f"device of the operations {default}")
+    parser.add_argument("--dtype", choices=("float64", "float32", "bfloat16"), help=f"their dtype {default}")
     forms = {"json": "JSON, for `compare`", "markdown": "Markdown, for a CI summary", "html": "an HTML page"}
     for form, text in forms.items():
         parser.add_argument(f"--{form}", metavar="FILE", type=Path, help=f"also write the report as {text}")
 
 
 def equations(text: str) -> list[int]:
-    """A list of equation numbers.
+    """Parse a list of equation numbers.
 
-    >>> equations("7,8")
-    [7, 8]
+    Example:
+        >>> equations("7,8")
+        [7, 8]
     """
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(number) for number in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of equation numbers such as 7,8") from None
 
 
 def names(text: str) -> list[str]:
-    """A list of clause ids or patterns.
+    """Parse a list of clause ids or patterns.
 
-    >>> names("eq08.value, eq07.*")
-    ['eq08.value', 'eq07.*']
+    Example:
+        >>> names("eq08.value, eq07.*")
+        ['eq08.value', 'eq07.*']
     """
-    return [part.strip() for part in text.split(",")]
+    return [name.strip() for name in text.split(",")]
 
 
 def seed(text: str) -> int:
-    """A seed that every random generator takes.
+    """Parse a seed that all random generators accept.
 
-    >>> seed("7")
-    7
+    Example:
+        >>> seed("7")
+        7
     """
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2147483647")
     return int(text)
 
 
-# What is done
+# Commands
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -228,7 +243,12 @@ def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
     from dreamer4_conformance.run_report import run
     from dreamer4_conformance.threads import on_gpu, single_thread
 
-    arguments = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": _again(options)}
+    arguments = {
+        "profile": options.profile,
+        "seed": options.seed,
+        "require": options.require,
+        "rerun_command": _rerun_command(options),
+    }
     with ExitStack() as threads:
         threads.enter_context(single_thread(guest=False))
         subject = examine(load(options.adapter), device=options.device, dtype=options.dtype)
@@ -238,7 +258,7 @@ def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
             return run(subject, clauses, before=before, **arguments)
 
 
-def _again(options: argparse.Namespace) -> str:
+def _rerun_command(options: argparse.Namespace) -> str:
     words = ["dreamer4-conformance", "run", shlex.quote(options.adapter), "--clause", "{clause}"]
     if (options.profile, options.seed) != ("ci", 0):
         words += ["--profile", options.profile, "--seed", str(options.seed)]

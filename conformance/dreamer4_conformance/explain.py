@@ -1,6 +1,6 @@
-"""What `list` and `explain` print: a clause with its equation, its readings, its checks, and the mistakes it rejects.
+"""Text of the commands `list` and `explain`: a clause with its equation, readings, checks and rejected mistakes.
 
-Nothing here imports PyTorch, so mistakes are listed from the catalogue of the zoo.
+Nothing here imports PyTorch: mistakes come from the zoo's catalogue.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ WIDTH = 80
 WRAPPER = textwrap.TextWrapper(
     WIDTH, initial_indent="    ", subsequent_indent="        ", break_long_words=False, break_on_hyphens=False
 )
-"""Names of checks are longer than a line, and are copied."""
+"""Names of checks may exceed a line; they are not broken, so that they can be copied."""
 
 
 def listing(clauses: Iterable[Clause]) -> Iterator[str]:
-    """One line for each clause, with its kind and the number of its checks."""
+    """Yield lines for each clause: id, kind, number of checks, location in the paper, and the requirement."""
     for clause in clauses:
         checks = sum(check.clause == clause.id for check in CHECKS.values())
         checked = f"{checks} check{'s' if checks > 1 else ''}" if checks else "no check yet"
@@ -34,12 +34,12 @@ def listing(clauses: Iterable[Clause]) -> Iterator[str]:
 
 
 def explanation(clause: Clause) -> Iterator[str]:
-    """Everything about one clause."""
+    """Yield lines that explain one clause."""
     yield f"{clause.id} ({clause.kind}), {clause.where}"
     yield ""
     yield from textwrap.wrap(clause.requirement, WIDTH)
     if clause.kind == "quality":
-        yield "Quality: not in the paper, reported apart, never part of conforming."
+        yield "Quality: not in the paper, reported separately, never part of conformance."
     if clause.module is not None:
         yield f"\nReference: dreamer4_reference.{clause.module}"
         yield textwrap.indent(equation(clause.module), "    ")
@@ -49,18 +49,17 @@ def explanation(clause: Clause) -> Iterator[str]:
     yield f"\nRun it: dreamer4-conformance run ADAPTER --clause {clause.id}"
 
 
-def _section(title: str, lines: Iterator[str], otherwise: str) -> Iterator[str]:
-    found = list(lines)
-    yield f"\n{title}:" if found else f"\n{title}: {otherwise}"
-    for line in found:
-        yield from WRAPPER.wrap(line)
+def _section(title: str, lines: Iterator[str], placeholder: str) -> Iterator[str]:
+    wrapped = [row for line in lines for row in WRAPPER.wrap(line)]
+    yield f"\n{title}:" if wrapped else f"\n{title}: {placeholder}"
+    yield from wrapped
 
 
 def _readings(clause: Clause) -> Iterator[str]:
     for reading in READINGS:
         if reading.clause == clause.id:
-            others = ", ".join(reading.options[1:])
-            yield f"{reading.id}: {reading.question}. Default {reading.default}; or {others}"
+            alternatives = ", ".join(reading.options[1:])
+            yield f"{reading.id}: {reading.question}. Default {reading.default}; or {alternatives}"
 
 
 def _checks(clause: Clause) -> Iterator[str]:
@@ -78,5 +77,5 @@ def _mistakes(clause: Clause) -> Iterator[str]:
 
 
 def equation(module: str) -> str:
-    """The docstring of a reference module: the equation, how it is read, its symbols."""
+    """Docstring of a reference module: the equation, its reading and its symbols."""
     return inspect.getdoc(import_module(f"dreamer4_reference.{module}")) or ""

@@ -1,4 +1,4 @@
-"""The checks as pytest items, one for each clause; the plugin `dreamer4_conformance_plugin` holds options and hooks.
+"""Checks as pytest items, one per clause; the plugin `dreamer4_conformance_plugin` has the options and hooks.
 
     from dreamer4_conformance import parametrize_with_checks
 
@@ -6,9 +6,9 @@
     def test_conforms(dreamer4_clause):
         dreamer4_clause()
 
-A clause that passes is a passed test, a deviation a failed one; a known failure is xfailed, an expected failure that
-passes fails. What is not provided or not decided is skipped with the reason, and fails where its equation is required.
-A quality clause that fails is xfailed, so that it never decides the exit status, as in the command.
+A test passes if its clause passes and fails for a deviation. A known failure is xfailed; an expected failure that
+passes fails. A clause that is not provided or inconclusive is skipped with the reason, and fails if its equation is
+required. A quality clause that fails is xfailed, so that it never affects the exit status, as in the command.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import OWN_FAULT, AdapterError, Result, Status
 
 Judged = dict[str, Any]
-"""What a worker hands to the process that reports: the report of one clause, of JSON types alone."""
+"""Report of one clause in JSON types, sent from a worker to the process that reports."""
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One clause against one adapter; `target` is the adapter as it was typed, None where it came from a test file."""
+    """One clause of one adapter; `target` is the value of `--dreamer4`, None for an adapter of a test file."""
 
     adapter: Adapter | type[Adapter]
     clause: Clause
@@ -48,7 +48,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of the plugin."""
+    """Options of the plugin, as in `run_report.run` and `adapters.validation.examine`."""
 
     profile: Profile
     seed: int
@@ -60,17 +60,28 @@ class Options:
 def parametrize_with_checks(
     adapters: Adapter | type[Adapter] | Iterable[Adapter | type[Adapter]],
 ) -> pytest.MarkDecorator:
-    """Turns a test that takes `dreamer4_clause`, and calls it, into one test for each clause that has a check.
+    """Parametrise a test with one case for each clause that has a check.
 
     Args:
-        adapters: an adapter, its class, or several of them.
+        adapters: an adapter, its class, or an iterable of them.
+
+    Returns:
+        A decorator for a test that takes the fixture `dreamer4_clause` and calls it without arguments.
     """
-    several = [adapters] if isinstance(adapters, Adapter | type) else list(adapters)
-    return pytest.mark.parametrize("dreamer4_clause", cases(several), indirect=True)
+    adapter_list = [adapters] if isinstance(adapters, Adapter | type) else list(adapters)
+    return pytest.mark.parametrize("dreamer4_clause", cases(adapter_list), indirect=True)
 
 
 def cases(adapters: list[Adapter | type[Adapter]], target: str | None = None) -> list[Any]:
-    """The parameters: the id is the clause, after the adapter's name where there are several."""
+    """Create the parameters of a test for adapters and clauses.
+
+    Args:
+        adapters: adapters or their classes.
+        target: the adapter's location as typed, for the command that runs a clause again; None for a test file.
+
+    Returns:
+        One `pytest.param` per adapter and clause; its id is the clause's, after the adapter's name if several.
+    """
     return [
         pytest.param(
             Case(adapter, clause, target), id=f"{adapter.name}-{clause.id}" if len(adapters) > 1 else clause.id
@@ -81,7 +92,20 @@ def cases(adapters: list[Adapter | type[Adapter]], target: str | None = None) ->
 
 
 def selected(case: Case, eq: list[int] | None, patterns: list[str] | None, require: list[int]) -> bool:
-    """Whether the options choose the case. ValueError, in a sentence, where they choose nothing at all."""
+    """Check whether the options select a case.
+
+    Args:
+        case: the case.
+        eq: equation numbers; None for all.
+        patterns: glob patterns of clause ids; None for all.
+        require: equation numbers that must be selected.
+
+    Returns:
+        True if the case's clause is selected.
+
+    Raises:
+        ValueError: if the options select nothing, or leave a required equation out.
+    """
     return case.clause in selection(eq, patterns, require)
 
 
@@ -89,34 +113,49 @@ _subjects: dict[tuple[int, str | None, str | None], Subject | AdapterError] = {}
 
 
 def _subject(case: Case, options: Options) -> Subject:
-    # Cases keep their adapter alive, so that its identity stays its own.
+    # Cases keep their adapter alive, so an id is not reused.
     key = (id(case.adapter), options.device, options.dtype)
     if key not in _subjects:
         try:
             _subjects[key] = examine(case.adapter, device=options.device, dtype=options.dtype)
         except AdapterError as error:
             _subjects[key] = error
-    found = _subjects[key]
-    if isinstance(found, AdapterError):
-        pytest.fail(str(found), pytrace=False)
-    return found
+    subject = _subjects[key]
+    if isinstance(subject, AdapterError):
+        pytest.fail(str(subject), pytrace=False)
+    return subject
 
 
 def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged], None]) -> Callable[[], None]:
-    """What a test calls: judges the clause, notes the verdict, and passes, fails, xfails or skips accordingly."""
+    """Create the value of the fixture `dreamer4_clause`.
+
+    Args:
+        case: clause and adapter.
+        options: of the plugin.
+        nodeid: of the test, for the command that runs it again.
+        note: called with the report of the clause.
+
+    Returns:
+        A function that judges the clause, then passes, fails, xfails or skips the test.
+    """
 
     def judge() -> None:
-        again = _again(case, options, nodeid)
-        given = {"profile": options.profile, "seed": options.seed, "require": options.require, "again": again}
         with single_thread(options.device or case.adapter.device):
-            report = run(_subject(case, options), [case.clause], **given)  # type: ignore[arg-type]
+            report = run(
+                _subject(case, options),
+                [case.clause],
+                profile=options.profile,
+                seed=options.seed,
+                require=options.require,
+                rerun_command=_rerun_command(case, options, nodeid),
+            )
         note({"test": nodeid.partition("[")[0], **_judged(report)})
         _conclude(report.results[0], report)
 
     return judge
 
 
-def _again(case: Case, options: Options, nodeid: str) -> str:
+def _rerun_command(case: Case, options: Options, nodeid: str) -> str:
     words = ["pytest", shlex.quote(nodeid)]
     if case.target is not None:
         suite = "--pyargs dreamer4_conformance.suite"
@@ -129,7 +168,7 @@ def _again(case: Case, options: Options, nodeid: str) -> str:
 
 
 def _conclude(result: Result, report: Report) -> None:
-    text = failure_text(result, report.again)
+    text = failure_text(result, report.rerun_command)
     if result.status in UNDECIDED and report.missing:
         pytest.fail(f"{result.id} is required, but {result.status}: {result.message}", pytrace=False)
     if result.message.startswith(OWN_FAULT):
@@ -155,33 +194,49 @@ def _judged(report: Report) -> Judged:
 
 
 def properties(judged: Judged) -> list[tuple[str, str]]:
-    """What JUnit shows beside a test."""
+    """List the properties of a test in a JUnit file.
+
+    Args:
+        judged: report of the clause.
+
+    Returns:
+        Pairs (name, value): clause, equation, kind, status and reading.
+    """
     row = judged["row"]
-    found = {"clause": row["id"], "equation": row["equation"], "kind": row["kind"], "status": row["status"]}
-    return [(name, str(value)) for name, value in {**found, "reading": _reading(row)}.items()]
-
-
-def _reading(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {option}" for name, option in row["reading"].items()) or "default"
+    reading = ", ".join(f"{name} = {option}" for name, option in row["reading"].items()) or "default"
+    return [
+        ("clause", row["id"]),
+        *((key, str(row[key])) for key in ("equation", "kind", "status")),
+        ("reading", reading),
+    ]
 
 
 def reports(judged: list[Judged], eq: list[int] | None, patterns: list[str] | None) -> list[Report]:
-    """One report for each test function and adapter, its clauses in their usual order."""
-    chosen = selection(eq, patterns)
-    unchecked = len(chosen) - len(checkable(chosen))
+    """Combine the reports of clauses.
+
+    Args:
+        judged: reports of clauses, from any workers in any order.
+        eq: equation numbers that the options select; None for all.
+        patterns: glob patterns of clause ids that the options select; None for all.
+
+    Returns:
+        One report per test function and adapter, with the clauses in the order of `CLAUSES`.
+    """
+    clauses = selection(eq, patterns)
+    unchecked = len(clauses) - len(checkable(clauses))
     grouped: dict[str, list[Judged]] = {}
-    for one in judged:
-        grouped.setdefault(repr((one["test"], one["adapter"], one["environment"])), []).append(one)
+    for item in judged:
+        grouped.setdefault(repr((item["test"], item["adapter"], item["environment"])), []).append(item)
     order = list(BY_ID)
     return [
         Report(
             group[0]["adapter"],
             group[0]["environment"],
-            sorted((from_row(one["row"]) for one in group), key=lambda result: order.index(result.id)),
+            sorted((from_row(item["row"]) for item in group), key=lambda result: order.index(result.id)),
             tuple(group[0]["required"]),
             unchecked,
-            sum(one["false_alarm"] for one in group),
-            {clause: finds for one in group for clause, finds in one["laws"].items()},
+            sum(item["false_alarm"] for item in group),
+            {clause: finds for item in group for clause, finds in item["laws"].items()},
         )
         for group in grouped.values()
     ]

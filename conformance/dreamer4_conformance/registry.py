@@ -1,4 +1,4 @@
-"""Registration by decorator: the key of the registries, and the import that fills them."""
+"""Registration by decorators: the key of the registries, and the import that runs the decorators."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable
 
 
 def qualified_name(registered: Callable[..., object]) -> str:
-    """Module and qualified name of a class or function: the key of the registries.
+    """Key of a class or function in the registries: module and qualified name.
 
-    A module that is imported twice, as pytest does for doctests, then registers nothing twice.
+    With names as keys, a module that is imported twice, as by pytest for doctests, registers nothing twice.
 
-    >>> qualified_name(import_submodules)
-    'dreamer4_conformance.registry.import_submodules'
+    Example:
+        >>> qualified_name(import_submodules)
+        'dreamer4_conformance.registry.import_submodules'
     """
     return f"{registered.__module__}.{registered.__qualname__}"
 
 
 def import_submodules(package: str, path: Iterable[str]) -> None:
-    """Imports every module of a package, so that its decorators run.
+    """Import every module of a package, so that its decorators run.
 
     Args:
         package: dotted name of the package.

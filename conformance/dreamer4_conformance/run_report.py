@@ -1,11 +1,11 @@
-"""A run for whoever reads it: which clauses, what is required of them, and the report that comes of it."""
+"""One run: selection of clauses, default seed, and the report."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
-from dreamer4_conformance.clauses import Clause, select
+from dreamer4_conformance.clauses import BY_ID, Clause, select
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import FALSE_ALARM, Check, Profile
 from dreamer4_conformance.report import Report, describe_adapter, describe_environment
@@ -14,17 +14,29 @@ from dreamer4_conformance.verdicts import Result
 
 
 def selection(eq: list[int] | None, clause: list[str] | None, require: Iterable[int] = ()) -> list[Clause]:
-    """The clauses that match. ValueError where a pattern or an equation has none or a required equation is left out."""
+    """Select clauses.
+
+    Args:
+        eq: equation numbers; None for all.
+        clause: glob patterns of clause ids; None for all.
+        require: equation numbers that the selection must contain.
+
+    Returns:
+        The selected clauses in the order of `CLAUSES`.
+
+    Raises:
+        ValueError: if a pattern or an equation selects nothing, or a required equation is not selected.
+    """
     clauses = select(clause, eq)
     for equation in require:
         select(None, [equation])
-        if not any(chosen.equation == equation for chosen in clauses):
+        if not any(selected.equation == equation for selected in clauses):
             raise ValueError(f"equation {equation} is required, but the selection leaves it out")
     return clauses
 
 
 def default_seed(profile: Profile) -> int:
-    """0 where runs are to be the same, else a new one, which the report names."""
+    """Seed 0 in the profile "ci", whose runs are equal; else a random seed in [0, 2³¹), which the report shows."""
     return 0 if profile == "ci" else secrets.randbelow(2**31)
 
 
@@ -35,10 +47,23 @@ def run(
     profile: Profile,
     seed: int,
     require: Sequence[int] = (),
-    again: str = "",
+    rerun_command: str = "",
     before: Callable[[Clause], None] = lambda clause: None,
 ) -> Report:
-    """Judges every clause that has a check; `before` is called with each one."""
+    """Judge every clause that has a check.
+
+    Args:
+        subject: the adapter, validated.
+        clauses: clauses to judge; those without a check are counted in the report.
+        profile: as in `check_implementation`.
+        seed: of everything random.
+        require: equation numbers that must be provided and decided.
+        rerun_command: command that runs one clause again, with `{clause}` for its id.
+        before: called with each clause before it is judged.
+
+    Returns:
+        The report.
+    """
     results = []
     for clause in checkable(clauses):
         before(clause)
@@ -52,14 +77,13 @@ def run(
         len(clauses) - len(results),
         FALSE_ALARM * sum(check.decisions for check in deciding),
         {check.clause: _documentation(check) for check in deciding},
-        again,
+        rerun_command,
     )
 
 
 def _deciding(subject: Subject, results: list[Result]) -> list[Check]:
-    """The checks that could run and take statistical decisions."""
-    judged = {result.id for result in results}
-    checks = [check for clause in checkable() if clause.id in judged for check in checks_of(clause)]
+    """The checks of these results that can run and take statistical decisions."""
+    checks = [check for result in results for check in checks_of(BY_ID[result.id])]
     return [check for check in checks if check.decisions and check.missing(subject) is None]
 
 

@@ -1,4 +1,4 @@
-"""Runs the registered checks against an adapter and turns what they say into one result per clause."""
+"""Run the registered checks against an adapter; one result per clause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
-from dreamer4_conformance.judging.diagnosis import Declared, behaves_like, candidate
+from dreamer4_conformance.judging.diagnosis import Declarations, behaves_like, candidate
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.threads import single_thread
@@ -26,12 +26,26 @@ SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
 
 
 def checks_of(clause: Clause) -> list[Check]:
-    """The registered checks that verify the clause."""
+    """Registered checks of a clause.
+
+    Args:
+        clause: the clause.
+
+    Returns:
+        Its checks in the order of registration; empty if it has none.
+    """
     return [check for check in CHECKS.values() if check.clause == clause.id]
 
 
 def checkable(clauses: Iterable[Clause] = CLAUSES) -> list[Clause]:
-    """The clauses that have a check."""
+    """Clauses that have a check.
+
+    Args:
+        clauses: clauses to filter.
+
+    Returns:
+        Those with at least one check, in the same order.
+    """
     return [clause for clause in clauses if checks_of(clause)]
 
 
@@ -43,17 +57,30 @@ def check_implementation(
     seed: int = 0,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Holds an implementation to the paper: one result per clause that has a check. The door that needs no pytest.
+    """Judge an implementation by the paper, without pytest.
+
+    On a CPU, torch runs in one thread meanwhile, unless `OMP_NUM_THREADS` or the caller sets another number.
 
     Args:
-        adapter: an instance or a class of `Adapter`.
-        clauses: which of `CLAUSES`; None for every clause that has a check.
-        profile: "ci" derandomised, "dev" from `seed`, "nightly" from `seed` and longer.
-        on_result: called with each result as soon as it is there.
+        adapter: an instance or a subclass of `Adapter`.
+        clauses: clauses of `CLAUSES` to judge; None for all. Clauses without a check are skipped.
+        profile: "ci" for the same inputs in every run, "dev" for inputs from `seed`, "nightly" for ten times as many.
+        seed: of everything random, in [0, 2³¹).
+        on_result: called with each result as soon as its clause is judged.
 
-    On a CPU torch runs in one thread meanwhile, unless `OMP_NUM_THREADS` or the caller has chosen a count.
+    Returns:
+        One result per clause that has a check.
 
-    Raises AdapterError, with a sentence for its author, where the adapter is unusable.
+    Raises:
+        AdapterError: if the adapter is unusable; the message tells its author what to change.
+
+    Example:
+        >>> from dreamer4_conformance import Adapter
+        >>> class Mine(Adapter):
+        ...     def ramp_weight(self, tau):
+        ...         return 0.9 * tau + 0.1
+        >>> [str(result.status) for result in check_implementation(Mine, [clause_named("eq08.value")])]
+        ['pass']
     """
     results = []
     with single_thread(getattr(adapter, "device", "cpu")):
@@ -66,9 +93,17 @@ def check_implementation(
 
 
 def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: int = 0, minimal: bool = True) -> Result:
-    """The verdict on one clause: the worst of its checks, set against what the adapter expects.
+    """Judge one clause: the worst verdict of its checks, compared with the adapter's expected failures.
 
-    Without `minimal`, a counterexample is the first that was found.
+    Args:
+        subject: the adapter, validated by `adapters.validation.examine`.
+        clause: a clause that has a check.
+        profile: as in `check_implementation`.
+        seed: of everything random, in [0, 2³¹).
+        minimal: whether Hypothesis shrinks a counterexample; without, the first one is reported.
+
+    Returns:
+        The result.
     """
     start = time.perf_counter()
     outcomes = [_run(subject, clause, check, Trial(profile, seed, minimal)) for check in checks_of(clause)]
@@ -83,14 +118,14 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
     )
     if result.status is Status.FAIL:
         operations = {name: None for check in checks_of(clause) for name in (*check.needs, *check.needs_one)}
-        alike, declared = behaves_like(subject, tuple(operations)), Declared.of(subject)
-        result.behaves_like = [name for name in alike if _explains(name, clause, declared)]
+        names, declared = behaves_like(subject, tuple(operations)), Declarations.from_subject(subject)
+        result.behaves_like = [name for name in names if _explains(name, clause, declared)]
     return _against_expectation(subject.adapter, result)
 
 
 @cache
-def _explains(name: str, clause: Clause, declared: Declared) -> bool:
-    """Whether a mistake or an undeclared reading can be the cause: one with which the textbook passes the clause is not."""
+def _explains(name: str, clause: Clause, declared: Declarations) -> bool:
+    """True if a mistake or an undeclared reading can be the cause: the textbook with it fails the clause."""
     mistaken = candidate(name, declared)
     mistaken.readings = resolve(dict(declared.readings))
     return any(_run(mistaken, clause, check, Trial(minimal=False)).status is Status.FAIL for check in checks_of(clause))
@@ -106,7 +141,7 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Deviation as deviation:
         result = _failed(result, deviation)
     except Flaky as flaky:
-        result = _not_the_same_twice(result, check, flaky)
+        result = _not_reproduced(result, check, flaky)
     except NotProvided as reason:
         result = replace(result, status=Status.NOT_PROVIDED, message=str(reason))
     except (Unsatisfiable, UnsatisfiedAssumption):
@@ -122,20 +157,20 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     return replace(result, cases=trial.cases, **bounds)  # type: ignore[arg-type]
 
 
-def _not_the_same_twice(result: Result, check: Check, flaky: Flaky) -> Result:
-    """Fail where a deviation that was seen did not recur; nothing is decided where it is of bits, which have to recur to be compared."""
-    seen = [error for error in _inner(flaky) if isinstance(error, Deviation | Inconclusive)]
-    undecided = [error for error in seen if isinstance(error, Inconclusive) or _of_bits(check, error)]
-    if undecided or not seen:
+def _not_reproduced(result: Result, check: Check, flaky: Flaky) -> Result:
+    """Fail for a deviation that did not recur; inconclusive if the deviation presupposes repeatable outputs."""
+    verdicts = [error for error in _inner(flaky) if isinstance(error, Deviation | Inconclusive)]
+    undecided = [error for error in verdicts if isinstance(error, Inconclusive) or _is_bitwise(check, error)]
+    if undecided or not verdicts:
         reason = f"not the same on every run: {undecided[0] if undecided else flaky}"
         return replace(result, status=Status.INCONCLUSIVE, message=reason)
-    result = _failed(result, seen[0])  # type: ignore[arg-type]
+    result = _failed(result, verdicts[0])  # type: ignore[arg-type]
     result.message += " (not the same on every run: the operation does not follow its seed)"
     return result
 
 
-def _of_bits(check: Check, deviation: Deviation) -> bool:
-    """Whether it says what moved in a black box, rather than by how much."""
+def _is_bitwise(check: Check, deviation: Deviation) -> bool:
+    """True for a bitwise comparison of a black box's outputs, which has no error and no bound."""
     return deviation.error is None and type(deviation) is Deviation and not BLACK_BOXES.keys().isdisjoint(check.needs)
 
 
@@ -172,7 +207,17 @@ def _against_expectation(adapter: Adapter, result: Result) -> Result:
 
 
 def clause_named(name: str) -> Clause:
-    """The clause with this id. ValueError with the closest ids where there is none."""
+    """Look up a clause.
+
+    Args:
+        name: its id, for example "eq08.value".
+
+    Returns:
+        The clause.
+
+    Raises:
+        ValueError: if there is none; the message suggests the closest ids.
+    """
     if name in BY_ID:
         return BY_ID[name]
     from difflib import get_close_matches

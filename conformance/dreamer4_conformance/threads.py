@@ -1,7 +1,7 @@
-"""The number of threads that torch computes in while the suite judges.
+"""Number of torch's CPU threads while the suite runs.
 
-The suite's tensors are tiny. With more threads than one, most of the CPU time is threads that wait for each other: next to
-two busy processes on two cores, several times the time of the computation itself.
+The suite's tensors are tiny. With several threads, most of the CPU time is spent on synchronisation: next to two busy
+processes on two cores, several times the time of the computation itself.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def single_thread(device: str = "cpu", *, guest: bool = True) -> Iterator[None]:
-    """Run torch in one thread, and restore the count of threads afterwards.
+    """Run torch in one thread, and restore the number of threads afterwards.
 
-    Leaves the count alone where `OMP_NUM_THREADS` is set or the device is not a CPU. A count that the user's code sets
-    inside, at the import of an adapter for example, stays.
+    The number is unchanged if `OMP_NUM_THREADS` is set or the device is not a CPU. A number that the user's code sets
+    inside the context, for example when an adapter is imported, stays.
 
     Args:
-        device: where the operations run, as in `Adapter.device`.
-        guest: whether the user's code may have run before; a count that differs from torch's default is then the user's
-            and stays.
+        device: device of the operations, as in `Adapter.device`.
+        guest: whether the user's code may have run before; a number that differs from torch's default is then the
+            user's choice and stays.
     """
     import torch
 
@@ -38,16 +38,17 @@ def single_thread(device: str = "cpu", *, guest: bool = True) -> Iterator[None]:
 
 
 def on_gpu(device: str) -> bool:
-    """Whether operations on this device do not compute in torch's CPU threads.
+    """True if operations on this device do not use torch's CPU threads.
 
-    >>> on_gpu("cpu"), on_gpu("cuda:1")
-    (False, True)
+    Example:
+        >>> on_gpu("cpu"), on_gpu("cuda:1")
+        (False, True)
     """
     return device.partition(":")[0] != "cpu"
 
 
 def _is_default(count: int) -> bool:
-    """Whether torch takes this count by itself: every physical core, or those that the process may use."""
+    """True for torch's own choices: the number of physical cores, or of the cores that the process may use."""
     import torch
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,4 +1,4 @@
-"""What a check can say: a deviation, no decision, or nothing; and the result that the runner makes of it."""
+"""Verdicts: the exceptions by which checks and operations report them, and the result per clause."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Any
 
 OWN_FAULT = "a fault of this suite, not of the implementation; please report it:"
-"""How the message of a result begins whose check itself raised. It is inconclusive, and never skipped over in silence."""
+"""Prefix of the message of a result whose check raised an unexpected exception; such a result is inconclusive."""
 
 
 class Status(StrEnum):
-    """Verdict on one clause. Only PASS counts as conforming."""
+    """Verdict on one clause; only PASS counts as conforming."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -22,7 +22,16 @@ class Status(StrEnum):
 
 
 class Deviation(AssertionError):
-    """The implementation departs from the clause; carries the smallest call that shows it."""
+    """The implementation violates the clause.
+
+    Args:
+        message: what deviates.
+        call: the smallest call that shows it, as Python.
+        got: result of the implementation.
+        expected: result of the reference.
+        error: largest error.
+        bound: its bound.
+    """
 
     def __init__(
         self,
@@ -35,35 +44,29 @@ class Deviation(AssertionError):
         bound: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.call, self.got, self.expected, self.error, self.bound = (
-            message,
-            call,
-            got,
-            expected,
-            error,
-            bound,
-        )
+        self.message, self.call, self.got, self.expected = message, call, got, expected
+        self.error, self.bound = error, bound
 
 
 class OperationFailed(Deviation):
-    """An operation raised, or returned something of another shape, on a valid call."""
+    """An operation raised on valid arguments, or returned a result of the wrong type or shape."""
 
 
 class NotProvided(Exception):
-    """The adapter does not offer what the check needs; an operation may raise it with its reason."""
+    """The adapter does not provide what a check needs; operations may raise it with the reason as message."""
 
 
 class Inconclusive(Exception):
-    """The clause does not apply to this adapter or cannot be decided for it; the reason is the message."""
+    """The clause does not apply to this adapter or cannot be decided for it; the message is the reason."""
 
 
 class AdapterError(Exception):
-    """The adapter itself is unusable; the message is a sentence for whoever wrote it."""
+    """The adapter is unusable; the message tells its author what to change."""
 
 
 @dataclass
 class Result:
-    """Verdict on one clause, with what a reader needs to see it for themselves."""
+    """Verdict on one clause with the evidence: call, values, error and bound."""
 
     id: str
     equation: int | None

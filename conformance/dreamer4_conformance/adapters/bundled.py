@@ -1,6 +1,4 @@
-"""The bundled implementation, `dreamer4_impl`, as the suite sees it. Each operation is one call;
-this package alone may import it.
-"""
+"""Adapter of the bundled implementation, `dreamer4_impl`, which only this folder of the suite imports."""
 
 from __future__ import annotations
 
@@ -49,24 +47,22 @@ class Bundled(BundledTraining):
     twohot = TwoHot()
 
     def generator(self, seed: int) -> torch.Generator:
-        """Where the draws of one call come from."""
+        """Random generator for one call."""
         return torch.Generator(self.device).manual_seed(seed)
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
-        """Eq. (1), (6)."""
         return corrupt(z0, z1, tau)
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """Eq. (4), for sample after sample as training draws."""
+        """Eq. (4), drawn sample by sample as in training."""
         tau, d, _ = shortcut_draws(seed, samples(batch), (time, 1, 1), k_max=self.k_max)
         return tau.to(self.device), d.to(self.device)
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
-        """Eq. (8)."""
         return ramp_weight(tau)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """Eq. (4), (6)-(8), as the phase "dynamics" has them."""
+        """Eq. (4), (6)-(8), as computed in the phase "dynamics"."""
         drawn = shortcut_draws(seed, samples(len(z1)), z1.shape[1:], k_max=self.k_max)  # type: ignore[arg-type]
         draws = ShortcutDraws(*(draw.to(z1) for draw in drawn))
         rows = (draws.d > 1 / self.k_max).any(1).nonzero()[:, 0].tolist() or [0]
@@ -83,12 +79,11 @@ class Bundled(BundledTraining):
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """Eq. (2)."""
         generator = self.generator(seed)
         return sample_frame(network, context, num_steps, actions=actions, generator=generator, k_max=self.k_max)
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
-        """Eq. (5), as the phase "tokenizer" puts its terms together."""
+        """Eq. (5), as the phase "tokenizer" combines its terms."""
         phase = TokenizerPhase.create(TrainingSettings("tokenizer", self.config), torch.device(self.device))
         return phase.combine({"mse": mse, "lpips": lpips})
 
@@ -97,41 +92,32 @@ class Bundled(BundledTraining):
         return RunningRMS(["mse", "lpips"]).to(self.device)
 
     def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Eq. (9)."""
         return multi_token_targets(x, length)
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """Eq. (9)."""
         return multi_token_loss(log_prob, valid)
 
     def twohot_bins(self) -> Tensor:
-        """Sec. 3.3."""
         return self.twohot.bins(torch.device(self.device), torch.float64)
 
     def twohot_encode(self, x: Tensor) -> Tensor:
-        """Sec. 3.3."""
         return self.twohot.encode(x)
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
-        """Sec. 3.3."""
         return self.twohot.decode(logits)
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """Eq. (10)."""
         return lambda_returns(reward, value, cont, gamma, lam)
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """Eq. (11)."""
         return advantages(reward, value, cont, gamma, lam)
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
-        """Eq. (10)."""
         return value_loss(logits, returns, self.twohot)
 
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """Eq. (11)."""
         return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -143,15 +129,15 @@ class Bundled(BundledTraining):
         alpha: float,
         beta: float,
     ) -> Tensor:
-        """Eq. (11) over several action components, as the phase "imagine" has it."""
-        components = tuple(Categorical(f"action_{f}", each.shape[1]) for f, each in enumerate(logits))
+        """Eq. (11) over several action components, as computed in the phase "imagine"."""
+        components = tuple(Categorical(f"action_{f}", values.shape[1]) for f, values in enumerate(logits))
         names = [component.name for component in components]
         policy, prior = (Policy(components, dict(zip(names, x, strict=True))) for x in (logits, prior_logits))
         means = imagine.policy_means(policy, prior, dict(zip(names, action.unbind(1), strict=True)), advantage)
-        return imagine.policy_term({name: mean(part) for name, part in means.items()}, alpha, beta)
+        return imagine.policy_term({name: mean(partial) for name, partial in means.items()}, alpha, beta)
 
     def prior_start(self, seed: int) -> Mapping[str, Tensor]:
-        """A linear head and its frozen copy, around one step along the gradient of Eq. (11)."""
+        """Logits of a linear head and its frozen copy before and after one gradient step of Eq. (11)."""
         states = torch.randn(6, 4, device=self.device)
         head = nn.Linear(4, 5, device=self.device)
         prior = frozen_prior(head)
@@ -165,7 +151,6 @@ class Bundled(BundledTraining):
         return before | {"policy_after": head(states), "prior_after": prior(states)}
 
     def constants(self) -> Mapping[str, Any]:
-        """The defaults."""
         return {
             "num_steps": constants.SAMPLING_STEPS,
             "gamma": constants.GAMMA,
@@ -181,36 +166,36 @@ class Bundled(BundledTraining):
 
 
 def samples(batch: int) -> list[Key]:
-    """What the draws of a batch belong to."""
+    """Keys of the random draws of each sample in a batch."""
     return [("dynamics", 0, sample) for sample in range(batch)]
 
 
-def mean(part: PartialMean) -> Tensor:
-    """Of all values; 0 where there is none, as the loop has it."""
-    return part.total / torch.where(part.count > 0, part.count, 1)
+def mean(partial: PartialMean) -> Tensor:
+    """Mean over all values, 0 without any, as in the training loop."""
+    return partial.total / torch.where(partial.count > 0, partial.count, 1)
 
 
 class BundledFlex(Bundled):
-    """The same with FlexAttention, which is compiled for each of the suite's many shapes."""
+    """Bundled with FlexAttention, which is compiled for each of the suite's shapes."""
 
     backends: Sequence[str] = ("flex",)
     dtypes: Sequence[str] = ("float32", "bfloat16")
 
     def attention(self, *args: Tensor, **options: Any) -> Tensor:
-        """Without the limit at which torch takes so many shapes for a mistake."""
+        """Attention without torch's limit on recompilations, which the suite's many shapes exceed."""
         with torch._dynamo.config.patch(recompile_limit=2**30, accumulated_recompile_limit=2**30):
             return super().attention(*args, **options)
 
 
 class BundledTriton(Bundled):
-    """The same with the fused kernels, in attention and in every layer, whose heads are as wide as they need."""
+    """Bundled with the Triton kernels in attention and in every layer, with head widths that they support."""
 
     backends: Sequence[str] = ("triton",)
     dtypes: Sequence[str] = ("float32", "bfloat16")
 
     @cached_property
     def config(self) -> ModelConfig:
-        """The bundled adapter's, by another backend."""
+        """Configuration of `Bundled` with the backend "triton"."""
         config = super().config
         tokenizer, dynamics = config.tokenizer, config.dynamics
         tokenizer = replace(tokenizer, encoder=_in_triton(tokenizer.encoder), decoder=_in_triton(tokenizer.decoder))

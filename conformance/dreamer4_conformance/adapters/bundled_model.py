@@ -1,4 +1,4 @@
-"""The models of `dreamer4_impl`, as the suite sees them: the smallest preset, every parameter random."""
+"""Adapter of the models of `dreamer4_impl`: the smallest preset with random parameters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from dreamer4_impl.models.transformer import Layer
 
 
 def randomised(module: nn.Module) -> nn.Module:
-    """The module at inference with values of order one in every place, those that start at zero included."""
+    """The module in inference mode with random parameters of order one, including those initialised to zero."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in module.named_parameters():
         values, last = torch.randn(parameter.shape, generator=generator), name.rpartition(".")[2]
@@ -55,16 +55,16 @@ class BundledModel(TorchAdapter):
 
     @property
     def context_frames(self) -> int:  # type: ignore[override]
-        """C of the dynamics."""
+        """Context length of the dynamics in frames."""
         return self.config.dynamics.transformer.context
 
     @cached_property
     def config(self) -> ModelConfig:
-        """The preset with the adapter's K_max."""
+        """Preset `tiny` with the adapter's K_max."""
         return replace(tiny(), dynamics=replace(tiny().dynamics, k_max=self.k_max))
 
     def placed(self, module: nn.Module) -> Any:
-        """Randomised, in the adapter's dtype, on its device."""
+        """The module with random parameters, in the adapter's dtype and on its device."""
         return randomised(module).to(self.device, getattr(torch, self.dtype))
 
     @cached_property
@@ -74,30 +74,28 @@ class BundledModel(TorchAdapter):
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer."""
         return self.placed(Tokenizer(self.config.tokenizer))
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Normal representations, labels of Eq. (4), actions of every component, a task for each row."""
+        """Normal latents, labels by Eq. (4), actions of every component, a task for each row."""
         generator, frame, config = torch.Generator().manual_seed(seed), self.config.tokenizer, self.config.dynamics
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator).to(self.device, getattr(torch, self.dtype))
 
-        def whole(below: int, *shape: int) -> Tensor:
+        def integers(below: int, *shape: int) -> Tensor:
             return torch.randint(below, shape, generator=generator).to(self.device)
 
         tau, d = sample_tau_d(batch, time, k_max=self.k_max, generator=generator)
         actions = {
-            part.name: whole(part.size if isinstance(part, Categorical) else 2, *part.shape(batch, time))
-            for part in config.actions
+            x.name: integers(x.size if isinstance(x, Categorical) else 2, *x.shape(batch, time)) for x in config.actions
         }
         return {
             "z": normal(batch, time, config.spatial_tokens, config.spatial_channels),
             "tau": tau.to(self.device, getattr(torch, self.dtype)),
             "d": d.to(self.device, getattr(torch, self.dtype)),
             "actions": actions,
-            "task": whole(config.tasks, batch),
+            "task": integers(config.tasks, batch),
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "video": normal(batch, time, frame.height, frame.width, frame.channels).sigmoid(),
             "x": normal(batch, time, config.tokens, config.transformer.width),
@@ -117,7 +115,7 @@ class BundledModel(TorchAdapter):
         scale: float | None = None,
         backend: str = "eager",
     ) -> Tensor:
-        """Over the time axis, at one place."""
+        """Attention over the time axis at one token position."""
         out = attention(
             q[:, :, None],
             k[:, :, None],
@@ -132,27 +130,23 @@ class BundledModel(TorchAdapter):
         return out[:, :, 0]
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
-        """The cap of the backend "eager"."""
         return soft_cap(logits, cap)
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """What prepares them, with gains of 1, at position 0, where nothing turns."""
+        """QK preparation with gains of 1 at position 0, where the rotation is the identity."""
         return self._prepared(q), self._prepared(k)
 
     def _prepared(self, x: Tensor) -> Tensor:
-        still = rotation(torch.zeros(x.shape[1], dtype=torch.int64, device=x.device), x.shape[-1])
-        return prepare(x[:, :, None], Preparation(None, 1e-6, still), "time")[:, :, 0]
+        identity = rotation(torch.zeros(x.shape[1], dtype=torch.int64, device=x.device), x.shape[-1])
+        return prepare(x[:, :, None], Preparation(None, 1e-6, identity), "time")[:, :, 0]
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Half-split."""
         return rope(x, positions)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """The norm of every layer."""
         return rms_norm(x, weight, eps)
 
     def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
-        """The feed-forward part of every layer."""
         return swiglu(x, w_gate, w_up, w_down)
 
     def space_layer(self, x: Tensor) -> Tensor:
@@ -160,11 +154,10 @@ class BundledModel(TorchAdapter):
         return self.world.transformer.layers[0](x)
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """The fourth layer of the dynamics."""
+        """Fourth layer of the dynamics."""
         return self.world.transformer.layers[3](x)
 
     def layer_kinds(self) -> list[str]:
-        """Of the dynamics."""
         return list(self.config.dynamics.transformer.layer_kinds())
 
     def block_zeroed(self, x: Tensor) -> Tensor:
@@ -179,30 +172,24 @@ class BundledModel(TorchAdapter):
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """All frames at once."""
         return self.world(z, tau, d, actions, task, labelled)
 
     def dynamics_init(self, batch: int) -> Cache:
-        """An empty cache."""
         return self.world.empty_cache(batch)
 
     def dynamics_step(
         self, state: Cache, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
     ) -> tuple[Tensor, Tensor | None, Cache]:
-        """One frame, committed to the cache."""
         return *self.world(z, tau, d, actions, task, cache=state), state
 
     def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
-        """Frames of the dynamics."""
         generator = torch.Generator(self.device).manual_seed(seed)
         return rollout(self.world, context, actions, frames, num_steps, generator, cache=cache)
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
-        """Of the dynamics."""
         return self.world.label(tau, d)
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
-        """The sum over encoded components."""
         batch, time = components[0].shape[:2]
         return sum_action_tokens(components, embedding.expand(batch, time, -1, -1), labelled)
 
@@ -211,48 +198,39 @@ class BundledModel(TorchAdapter):
         return self.placed(MultiTokenHead(agent.shape[-1], 16, 5, constants.MTP_LENGTH))(agent)
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """The space layers' mask within a frame; other frames are seen by time layers alone."""
+        """Mask of the space layers within a frame; only time layers attend to other frames."""
         return space_mask(kind, modality, self.device) & (frame[:, None] == frame)  # type: ignore[arg-type]
 
     # Sec. 3.1 and 4
 
     def encode(self, video: Tensor) -> Tensor:
-        """No patch is dropped."""
         return self.tokenizer.encode(video)
 
     def decode(self, z: Tensor) -> Tensor:
-        """All frames at once."""
         return self.tokenizer.decode(z)
 
     def reconstruct(self, video: Tensor) -> Tensor:
-        """From end to end."""
         return self.tokenizer(video)
 
     def decode_init(self, batch: int) -> Cache:
-        """An empty cache."""
         return self.tokenizer.decoder_cache(batch)
 
     def decode_step(self, state: Cache, z: Tensor) -> tuple[Tensor, Cache]:
-        """One frame."""
         return self.tokenizer.decode(z, cache=state), state
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
-        """For sample after sample as training draws."""
+        """Masks drawn sample by sample as in training."""
         keys = [("tokenizer", 0, sample) for sample in range(batch)]
         return dropout_draws(seed, keys, time, patches).to(self.device)
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
-        """What the encoder does to its patches."""
         return replace_dropped(tokens, mask, embedding)
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patches of 16×16 pixels."""
         return patch_grid(height, width)
 
     def regroup(self, z: Tensor) -> Tensor:
-        """Pairs of consecutive latents."""
         return regroup(z)
 
     def mouse_class(self, movement: Tensor) -> Tensor:
-        """In degrees."""
         return mouse_class(movement)

@@ -1,6 +1,6 @@
-"""The training of `dreamer4_impl`, as the suite sees it: its phases, its loop and its checkpoints on the smallest preset.
+"""Adapter of the training of `dreamer4_impl`: phases, loop and checkpoints on the smallest preset.
 
-Whatever is judged is what `dreamer4-train` runs: a `Trainer` computes the losses and gradients, saves and resumes.
+The code under test is that of `dreamer4-train`: a `Trainer` computes losses and gradients, saves and resumes.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from dreamer4_impl.training.sample_groups import SampleGroup
 
 
 def clips(config: ModelConfig, data: Sequence[int], relevant: Sequence[bool], length: int) -> Batch:
-    """A sequence for each number, as a `ClipSampler` would give it; without an action that led to its first frame."""
+    """Batch of one random sequence per seed, like a `ClipSampler`'s; the first frame has no action."""
     rows = [_rows(config, number, length) for number in data]
-    found = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    names = [part.name for part in config.dynamics.actions]
+    stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    names = [component.name for component in config.dynamics.actions]
     labelled = torch.ones(len(data), length, dtype=torch.bool)
     return Batch(
-        video=found["video"],
+        video=stacked["video"],
         latents=None,
-        actions={name: found[name][:, :-1] for name in names} | {LABELLED: labelled & (torch.arange(length) > 0)},
-        taken={name: found[name][:, 1:] for name in names},
+        actions={name: stacked[name][:, :-1] for name in names} | {LABELLED: labelled & (torch.arange(length) > 0)},
+        taken={name: stacked[name][:, 1:] for name in names},
         taken_labelled=labelled,
-        rewards=found["rewards"],
+        rewards=stacked["rewards"],
         continues=labelled,
-        task=found["task"],
+        task=stacked["task"],
         relevant=torch.tensor(relevant),
     )
 
@@ -51,10 +51,10 @@ def _rows(config: ModelConfig, number: int, length: int) -> dict[str, Tensor]:
     generator, frame = keyed_generator(0, "clip", number), config.tokenizer
     pixels = (length, frame.height, frame.width, frame.channels)
     actions = {
-        part.name: torch.randint(
-            part.size if isinstance(part, Categorical) else 2, part.shape(1, length + 1)[1:], generator=generator
+        x.name: torch.randint(
+            x.size if isinstance(x, Categorical) else 2, x.shape(1, length + 1)[1:], generator=generator
         )
-        for part in config.dynamics.actions
+        for x in config.dynamics.actions
     }
     return actions | {
         "video": torch.randint(256, pixels, generator=generator, dtype=torch.uint8),
@@ -64,7 +64,7 @@ def _rows(config: ModelConfig, number: int, length: int) -> dict[str, Tensor]:
 
 
 class Clips:
-    """The `Source` of a run: sample i of step s is a clip of its own."""
+    """`Source` of a run: each sample of each step is a different clip."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -75,7 +75,7 @@ class Clips:
 
 
 class SomeTerms:
-    """A phase of which some terms alone make the loss."""
+    """A phase whose loss consists of some of its terms."""
 
     def __init__(self, phase: Any, terms: Sequence[str]) -> None:
         self._phase, self._terms = phase, terms
@@ -84,7 +84,7 @@ class SomeTerms:
         return getattr(self._phase, name)
 
     def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The phase's loss with the others at 0."""
+        """The phase's loss with all other terms set to 0."""
         loss: Tensor = self._phase.combine(
             {name: x if name in self._terms else torch.zeros_like(x) for name, x in terms.items()}
         )
@@ -95,7 +95,7 @@ class BundledTraining(BundledModel):
     """Every phase of Algorithm 1 but the tokenizer's."""
 
     def settings(self, phase: Any, seed: int, steps: int = 8, size: int = 4) -> TrainingSettings:
-        """Of a small run that shows all that a checkpoint has to hold, on the adapter's device."""
+        """Settings of a small run whose checkpoint needs every component, on the adapter's device."""
         return TrainingSettings(
             phase,
             self.config,
@@ -112,7 +112,7 @@ class BundledTraining(BundledModel):
     def trainer(
         self, settings: TrainingSettings, terms: Sequence[str] | None = None, checkpoint: Path | None = None
     ) -> Iterator[Any]:
-        """The loop, of a model with random parameters or from a checkpoint, in a directory of its own."""
+        """Trainer with random parameters or from a checkpoint, in a temporary directory."""
         modules = training()
         device = torch.device(settings.execution.device)
         phase = PHASES[settings.phase](settings, device)
@@ -130,7 +130,7 @@ class BundledTraining(BundledModel):
             )
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
-        """Lengths and images of the phase "dynamics", the mixture of the phase "agent", with their default shares."""
+        """Lengths and images of the phase "dynamics", mixture of the phase "agent", with the default shares."""
         phases = [
             PHASES[name](self.settings(name, seed, steps, size=Batches().size), torch.device("cpu"))
             for name in ("dynamics", "agent")
@@ -142,40 +142,40 @@ class BundledTraining(BundledModel):
         ]
 
     def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
-        """As the part of a batch whose frames are images."""
+        """Dynamics of the part of a batch whose frames are images."""
         images = SampleGroup(tuple(range(len(z))), images=True)
         return self.world(images.take(z), images.take(tau), images.take(d), None, None)[0].reshape(z.shape)
 
     def training_gradients(
         self, phase: str, seed: int, terms: Sequence[str] | None = None
     ) -> dict[str, list[Tensor | None]]:
-        """What the loop leaves in the parameters."""
+        """Gradients that the training loop accumulates in the parameters."""
         with self.trainer(self.settings(phase, seed), terms) as trainer:
             plan = trainer.phase.plan(0)
             batch = trainer.source.batch(0, range(plan.samples), plan.length, plan.relevant)
             trainer.gradients(0, [(batch.to(self.device), range(plan.samples))])
-            return {name: [p.grad for p in part.parameters()] for name, part in _parts(trainer).items()}
+            return {name: [p.grad for p in module.parameters()] for name, module in _parts(trainer).items()}
 
     def agent_losses(self, seed: int, data: Sequence[int], relevant: Sequence[bool]) -> dict[str, Tensor]:
-        """The terms that the loop then normalises."""
+        """Loss terms before normalisation."""
         with self.trainer(self.settings("agent", seed, size=len(data))) as trainer:
             batch = clips(self.config, data, relevant, self.config.short_length)
             return dict(trainer.gradients(0, [(batch.to(self.device), range(len(data)))]).terms)
 
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
-        """A run of agent finetuning, or one that begins with a checkpoint of such a run."""
+        """Agent finetuning in one run, or resumed from a checkpoint."""
         settings = self.settings("agent", seed, steps)
-        with self.trainer(settings) as whole:
-            whole.run()
+        with self.trainer(settings) as trainer:
+            trainer.run()
             if not at or at == steps:
-                return _ends_with(whole)
-            found = training().checkpoint.steps(whole.run_directory)[at - 1]
-            with self.trainer(settings, checkpoint=found) as rest:
+                return _ends_with(trainer)
+            path = training().checkpoint.steps(trainer.run_directory)[at - 1]
+            with self.trainer(settings, checkpoint=path) as rest:
                 rest.run()
                 return _ends_with(rest)
 
     def load_checkpoint(self, removed: str | None, added: str | None) -> dict[str, Any]:
-        """By the function that evaluation and play load with."""
+        """Loads with the function that evaluation and play use."""
         checkpoint, settings = training().checkpoint, self.settings("agent", 0)
         weights = dict(randomised(Dreamer4(settings.model)).state_dict())
         if removed is not None:
@@ -190,7 +190,7 @@ class BundledTraining(BundledModel):
 
 
 def training() -> Any:
-    """The modules of the training loop; NotProvided, with what to install, where a package of its extra is missing."""
+    """Modules of the training loop. Raises NotProvided, with the extra to install, if a package is missing."""
     try:
         from dreamer4_impl.checkpoints import checkpoint
         from dreamer4_impl.training import distributed, log, loop
@@ -206,7 +206,7 @@ def _parts(trainer: Any) -> dict[str, nn.Module]:
 
 
 def _ends_with(trainer: Any) -> dict[str, Tensor]:
-    """The trained parameters and their running average, each as one array."""
+    """Trained parameters and their running average, each as one array."""
     trained = dict(trainer.phase.trained(trainer.state.model))
     average = trainer.state.average.full()
     return {

@@ -1,4 +1,4 @@
-"""From ADAPTER as it is typed, `module:attr` or `file.py:attr`, to the adapter; every way to fail has its sentence."""
+"""Import of the adapter named on the command line, `module:attr` or `file.py:attr`, with clear messages."""
 
 from __future__ import annotations
 
@@ -17,31 +17,39 @@ BUNDLED = "dreamer4_conformance.adapters.bundled:Bundled"
 
 
 def load(target: str) -> Adapter | type[Adapter]:
-    """The adapter named by `target`: an instance or a class of `Adapter`, or what a callable without arguments returns.
+    """Imports the adapter.
 
-    Raises AdapterError.
+    Args:
+        target: `module:attr` or `file.py:attr`; attr is an instance or a subclass of `Adapter`, or a callable without
+            arguments that returns one.
+
+    Returns:
+        The instance or the class.
+
+    Raises:
+        AdapterError: if the import fails or the attribute is no adapter.
 
     >>> load("dreamer4_conformance:TorchAdapter").__name__
     'TorchAdapter'
     """
-    place, colon, name = target.rpartition(":")
-    if not (colon and place and name):
+    module_name, colon, name = target.rpartition(":")
+    if not (colon and module_name and name):
         raise AdapterError(f"ADAPTER is {target!r}; it needs the form module:attr or file.py:attr")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    module = _from_file(Path(module_name)) if module_name.endswith(".py") else _from_name(module_name)
     if not hasattr(module, name):
         close = get_close_matches(name, vars(module), n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise AdapterError(f"{place} has no attribute {name!r}{hint}")
+        raise AdapterError(f"{module_name} has no attribute {name!r}{hint}")
     return _resolve(target, getattr(module, name))
 
 
-def _resolve(target: str, found: Any) -> Adapter | type[Adapter]:
-    if _is_adapter(found):
-        return found
-    if isinstance(found, type) or not callable(found):
-        raise AdapterError(f"{target} is {describe(found)}; it needs {NEEDED}")
+def _resolve(target: str, value: Any) -> Adapter | type[Adapter]:
+    if _is_adapter(value):
+        return value
+    if isinstance(value, type) or not callable(value):
+        raise AdapterError(f"{target} is {describe(value)}; it needs {NEEDED}")
     try:
-        made = found()
+        made = value()
     except Exception as error:
         raise AdapterError(f"{target}() raised {type(error).__name__}: {error}") from error
     if not _is_adapter(made):
@@ -52,12 +60,12 @@ def _resolve(target: str, found: Any) -> Adapter | type[Adapter]:
 NEEDED = "an instance or a subclass of Adapter, TorchAdapter or JaxAdapter"
 
 
-def _is_adapter(found: Any) -> bool:
-    return isinstance(found, Adapter) or (isinstance(found, type) and issubclass(found, Adapter))
+def _is_adapter(value: Any) -> bool:
+    return isinstance(value, Adapter) or (isinstance(value, type) and issubclass(value, Adapter))
 
 
 def describe(thing: object) -> str:
-    """What it is, for a sentence.
+    """Kind of an object, for messages.
 
     >>> describe(int), describe(3)
     ('the class int', 'of type int')

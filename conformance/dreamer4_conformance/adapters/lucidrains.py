@@ -1,14 +1,14 @@
-"""lucidrains' `dreamer4` from PyPI, as the suite sees it: their code, with parts of an instance replaced.
+"""Adapter of lucidrains' `dreamer4` from PyPI: their code, with some modules of an instance replaced.
 
-Their world model turns labels, latents and actions into tokens, hands these to `transformer`, and reads the prediction
-off what comes back. With embeddings under which a label stands in its token as it is, and with the suite's network in
-the place of the transformer, their training loss and their sampler run as they stand. Their policy and value losses run
-on heads that return given logits. Their networks are used whole: see `lucidrains_model`.
+Their world model embeds labels, latents and actions as tokens, passes these to `transformer`, and reads the prediction
+from its output. With embeddings that store each label's value in its token, and the suite's network in place of the
+transformer, their training loss and their sampler run unchanged. Their policy and value losses run on heads with fixed
+logits. Their networks are used unchanged: see `lucidrains_model`.
 
-Where the library has an option for what the paper prints, it is taken, and named here: `objective="pmpo"`, no delight
-gating, no magnitude-weighted global mean, no entropy bonus, two-hot rewards. What has no seam is not provided:
-corruption, the loss at given labels, advantages, the tokenizer's loss, and the prior, which is the policy of the
-rollout.
+Options are chosen to match the paper where the library has them: `objective="pmpo"`, no delight gating, no
+magnitude-weighted global mean, no entropy bonus, two-hot rewards. Operations that cannot be called separately are not
+provided: corruption, the loss at given labels, advantages, the tokenizer's loss, and the prior, which is the policy of
+the rollout.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ TORCHVISION: Mapping[str, Mapping[str, Any]] = {
     "torchvision.models": {"VGG16_Weights": SimpleNamespace(DEFAULT=None)},
     "torchvision.transforms": {},
 }
-"""What their import asks of torchvision, for a perceptual loss that is not used here."""
+"""Attributes of torchvision that their import needs, for a perceptual loss that is not used here."""
 
 
 @cache
 def library() -> ModuleType:
-    """Their module. ModuleNotFoundError, with what to do, where it is not installed."""
+    """Their module. Raises ModuleNotFoundError, with the command to install it, if it is missing."""
     if importlib.util.find_spec("dreamer4") is None:
         raise ModuleNotFoundError(
             "dreamer4 is not installed; `nox -s peers` installs it from peers.txt", name="dreamer4"
@@ -51,10 +51,9 @@ def library() -> ModuleType:
 
 
 class Pad(nn.Module):
-    """Latents as tokens: followed by zeros, up to `width`."""
+    """Pads latents with zeros to tokens of `width` channels."""
 
     def __init__(self, width: int) -> None:
-        """Width of a token."""
         super().__init__()
         self.width = width
 
@@ -64,10 +63,9 @@ class Pad(nn.Module):
 
 
 class Crop(nn.Module):
-    """Tokens as latents: the first `channels` numbers."""
+    """Crops tokens to latents: the first `channels` channels."""
 
     def __init__(self, channels: int) -> None:
-        """D."""
         super().__init__()
         self.channels = channels
 
@@ -77,19 +75,18 @@ class Crop(nn.Module):
 
 
 class Seam(nn.Module):
-    """Stands where their transformer stands: reads its tokens, answers with those of the network.
+    """Replaces their transformer: reads its tokens and returns those of the network.
 
     Tokens of a frame are one for the labels, S latents, one register, one for the actions, then others.
     """
 
     def __init__(self, tokens: int, channels: int, actions: int) -> None:
-        """S, D, A."""
         super().__init__()
         self.network: Network | None = None
         self.tokens, self.channels, self.actions = tokens, channels, actions
 
     def forward(self, x: Tensor, cache: object = None, return_intermediates: bool = False) -> tuple[Tensor, Any]:
-        """(B, T, tokens, width) → the same with the latents predicted, and nothing else to report."""
+        """(B, T, tokens, width) → the same with predicted latents, and empty intermediates."""
         assert self.network is not None
         first, after = 1, 1 + self.tokens
         labels, width = x[:, :, 0], x.shape[-1]
@@ -105,7 +102,7 @@ SMALL = {"num_spatial_tokens": 1, "num_latent_tokens": 1, "depth": 1, "attn_head
 
 @cache
 def world_model(tokens: int, channels: int, actions: int, k_max: int, device: str) -> Any:
-    """Their world model with the seam in it: a label's embedding is the label itself, an action's the action."""
+    """Their world model with `Seam`: embeddings of labels and actions are their values."""
     width = 2 * max(1, (max(channels, actions) + 1) // 2)
     shape = {"num_latent_tokens": tokens, "num_spatial_tokens": tokens, "num_register_tokens": 1}
     model = library().DynamicsWorldModel(
@@ -123,22 +120,20 @@ def world_model(tokens: int, channels: int, actions: int, k_max: int, device: st
     return model.requires_grad_(False).to(device)
 
 
-class Given(nn.Module):
-    """A head that returns given logits."""
+class FixedLogits(nn.Module):
+    """A head that returns the logits assigned to it."""
 
     def __init__(self) -> None:
-        """Nothing is given yet."""
         super().__init__()
         self.logits: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor | None:
-        """The logits, whatever the input."""
         return self.logits
 
 
 @cache
 def agent(sizes: tuple[int, ...], reverse_kl: bool, device: str) -> Any:
-    """Their world model with heads that return given logits; `sizes` are those of the action components."""
+    """Their world model with `FixedLogits` as heads; `sizes` are the numbers of classes of the action components."""
     total = sum(sizes)
     width = 2 * ((max(2, -(-total // 4)) + 1) // 2)  # logits are as wide as four tokens
     model = library().DynamicsWorldModel(
@@ -153,7 +148,7 @@ def agent(sizes: tuple[int, ...], reverse_kl: bool, device: str) -> Any:
         pmpo_use_magnitude_weighted_global_mean=False,
         pmpo_reverse_kl=reverse_kl,
     )
-    model.policy_head, model.value_head = Given(), Given()
+    model.policy_head, model.value_head = FixedLogits(), FixedLogits()
     with torch.no_grad():
         unembed = model.action_embedder.discrete_action_unembed
         unembed.zero_()[:, 0, :total] = torch.eye(total)
@@ -161,7 +156,7 @@ def agent(sizes: tuple[int, ...], reverse_kl: bool, device: str) -> Any:
 
 
 def experience(model: Any, advantage: Tensor, action: Tensor, prior_logits: Tensor) -> Any:
-    """N imagined trajectories of one step whose returns are `advantage` and whose values are 0."""
+    """N imagined trajectories of one step with returns `advantage` and values 0."""
     lib, count, device = library(), len(advantage), advantage.device
     return lib.Experience(
         latents=torch.zeros(count, 1, 1, 1, 2, device=device),
@@ -182,16 +177,16 @@ def default(function: Callable[..., Any], argument: str) -> Any:
 
 
 class Lucidrains(LucidrainsModel):
-    """Eq. (2), (4), (6)-(11), with the library's defaults where the module's docstring names no other."""
+    """Eq. (2), (4), (6)-(11), with the library's defaults except for the options named in the module's docstring."""
 
     name = "lucidrains/dreamer4"
     level = "signal"
     k_max = 64
-    # One coin for a batch decides between d_min and larger steps, d is drawn per sequence, w multiplies the flow term.
+    # One random decision per batch between d_min and larger steps; d per sequence; w multiplies the flow term only.
     readings: Mapping[str, str] = {
         "A3": "sequence",
         "A7": "flow",
-        "A9": "none",  # of frames that are given; those that it generates become context at 10 % noise
+        "A9": "none",  # for input frames; generated frames become context at 10 % noise
         "A11": "current",
         "A17": "0..7",
         "A27": "per_term",
@@ -205,12 +200,12 @@ class Lucidrains(LucidrainsModel):
     reverse_kl = True  # their default
 
     def __init__(self) -> None:
-        """ModuleNotFoundError where the package is not installed."""
+        """Raises ModuleNotFoundError if the package is not installed."""
         self.library = library()
         self.version = version("dreamer4")
 
     def _world_model(self, network: Network, shape: tuple[int, ...], actions: Tensor | None) -> Any:
-        """Their model for latents (B, T, S, D), built aside from the random state that the operation draws from."""
+        """Their model for latents (B, T, S, D), built without changing the random state of the operation."""
         width = 0 if actions is None else actions.shape[-1]
         with self.seeded(0):
             model = world_model(shape[2], shape[3], width, self.k_max, self.device)
@@ -218,7 +213,6 @@ class Lucidrains(LucidrainsModel):
         return model
 
     def ramp_weight(self, tau: Tensor) -> Tensor:
-        """Eq. (8)."""
         return library().ramp_weight(tau)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor | None, seed: int) -> Tensor:
@@ -229,7 +223,7 @@ class Lucidrains(LucidrainsModel):
         return loss
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """What their loss draws: the labels of its first call."""
+        """Labels of the first call of their loss."""
         labels: list[tuple[Tensor, Tensor]] = []
 
         def network(z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
@@ -242,7 +236,7 @@ class Lucidrains(LucidrainsModel):
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """One frame without their cache. The action that leads to the first frame has no place in their interface."""
+        """One frame without their cache. Their interface lacks the action that leads to the first frame."""
         frames: Tensor = self._world_model(network, tuple(context.shape), actions).generate(
             context.shape[1] + 1,
             num_steps=num_steps,
@@ -255,17 +249,16 @@ class Lucidrains(LucidrainsModel):
         return frames[:, -1]
 
     def loss_normalizer(self) -> Callable[[str, Tensor], Tensor]:
-        """One of their normalisers for each term."""
-        of: dict[str, Any] = defaultdict(lambda: library().LossNormalizer().to(self.device))
-        return lambda name, value: of[name](value)[0]
+        """One of their normalisers per term."""
+        normalisers: dict[str, Any] = defaultdict(lambda: library().LossNormalizer().to(self.device))
+        return lambda name, value: normalisers[name](value)[0]
 
     def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Eq. (9)."""
         targets, valid = library().create_multi_token_prediction_targets(x, length)
         return targets, valid
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """Eq. (9), through their training loss: its actions get these log-probabilities. `valid` it finds itself."""
+        """Eq. (9) by their training loss, whose actions get these log-probabilities; it computes `valid` itself."""
         batch, time, distances = log_prob.shape
         with self.seeded(0):
             model = library().DynamicsWorldModel(
@@ -278,7 +271,6 @@ class Lucidrains(LucidrainsModel):
         return losses.discrete_actions.sum()
 
     def twohot_bins(self) -> Tensor:
-        """Their bins."""
         return self._twohot().bin_values
 
     def twohot_encode(self, x: Tensor) -> Tensor:
@@ -286,14 +278,13 @@ class Lucidrains(LucidrainsModel):
         return self._twohot()(x)
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
-        """The mean of the bins."""
         return self._twohot().bins_to_scalar_value(logits)
 
     def _twohot(self) -> Any:
         return library().SymExpTwoHot().to(self.device)
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """Eq. (10). Theirs has a last node that carries the bootstrap value and no reward."""
+        """Eq. (10). Their function has a last node with the bootstrap value and without a reward."""
         learned = pad(torch.ones_like(reward), (0, 1)).bool()
         masks = pad(cont, (0, 1))
         returns: Tensor = library().calc_gae(
@@ -302,15 +293,13 @@ class Lucidrains(LucidrainsModel):
         return returns[:, :-1]
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
-        """Eq. (10)."""
-        nothing = torch.zeros(len(logits), 2, device=self.device)
-        _, loss = self._learn([nothing], [nothing], nothing[:, :1].long(), returns, logits)
+        zeros = torch.zeros(len(logits), 2, device=self.device)
+        _, loss = self._learn([zeros], [zeros], zeros[:, :1].long(), returns, logits)
         return loss
 
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """Eq. (11)."""
         return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -322,9 +311,9 @@ class Lucidrains(LucidrainsModel):
         alpha: float,
         beta: float,
     ) -> Tensor:
-        """Eq. (11). The prior is detached here, because they record it without gradient."""
+        """Eq. (11). The prior is detached here, because they record it without gradients."""
         bins = torch.zeros(len(advantage), len(self.twohot_bins()), device=self.device)
-        prior = [one.detach() for one in prior_logits]
+        prior = [component.detach() for component in prior_logits]
         loss, _ = self._learn(logits, prior, action, advantage, bins, alpha, beta)
         return loss
 
@@ -340,17 +329,17 @@ class Lucidrains(LucidrainsModel):
     ) -> tuple[Tensor, Tensor]:
         """Their policy and value losses. Values are 0, so that returns are advantages too."""
         with self.seeded(0):
-            model = agent(tuple(one.shape[1] for one in logits), self.reverse_kl, self.device)
+            model = agent(tuple(component.shape[1] for component in logits), self.reverse_kl, self.device)
         model.pmpo_pos_to_neg_weight, model.pmpo_kl_div_loss_weight = alpha, beta
         together = torch.cat(logits, dim=1)
         unused = model.action_embedder.discrete_action_unembed.shape[-1] - together.shape[1]
         model.policy_head.logits, model.value_head.logits = pad(together, (0, unused))[:, None], value_logits[:, None]
-        given = experience(model, returns, action, torch.cat(prior, dim=1))
-        policy_loss, value_loss = model.learn_from_experience(given, objective="pmpo")
+        collected = experience(model, returns, action, torch.cat(prior, dim=1))
+        policy_loss, value_loss = model.learn_from_experience(collected, objective="pmpo")
         return policy_loss, value_loss
 
     def constants(self) -> Mapping[str, float]:
-        """Default arguments. None is the share of images."""
+        """Their default arguments, which do not include the share of images."""
         model, tokenizer = library().DynamicsWorldModel, library().VideoTokenizer
         return {
             "num_steps": default(model.generate, "num_steps"),
@@ -364,12 +353,12 @@ class Lucidrains(LucidrainsModel):
 
 
 class ForwardKL(Lucidrains):
-    """With the library's option for the divergence that Eq. (11) prints, KL[π ‖ π_prior]; its default is the other."""
+    """With the library's option for the divergence of Eq. (11), KL[π ‖ π_prior]; its default is the reverse."""
 
     reverse_kl = False
 
 
 class NormalisedQueries(Lucidrains):
-    """With the library's option for the QK-norm of the paper, queries normalised too; by default keys alone are."""
+    """With the library's option to normalise queries too, as in the paper; by default only keys are normalised."""
 
     query_norm = True

@@ -1,7 +1,8 @@
-"""The networks of lucidrains' `dreamer4`, as the suite sees them: small, every parameter random, otherwise as their defaults have them.
+"""Adapter of the networks of lucidrains' `dreamer4`: small, with random parameters, otherwise with their defaults.
 
-Their decoder is taken without flow steps, and their queries in groups. Attention has no window; frames are neither padded nor are latents
-regrouped: spatial tokens are pooled from them by learned queries; a decoder has no cache; d is one for a sequence, and below 1.
+Their decoder is used without flow steps, and their queries in groups. Their attention has no window and their decoder
+no cache. Frames are not padded and latents not regrouped: learned queries pool them into spatial tokens. There is one d
+per sequence, below 1.
 """
 
 from __future__ import annotations
@@ -25,48 +26,46 @@ KEYS, CONTINUOUS = {"key": 5, "button": 2}, ("pitch", "yaw")
 
 @contextmanager
 def received(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What the module is given first, call by call."""
-    given: list[Tensor] = []
-    hook = module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    """First argument of every call of the module."""
+    calls: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0]))
     try:
-        yield given
+        yield calls
     finally:
         hook.remove()
 
 
 class Nothing(nn.Module):
-    """Stands where a transformer stands, and leaves its tokens as they are."""
+    """Replaces a transformer and returns its tokens unchanged."""
 
     def __init__(self, intermediates: Any) -> None:
-        """What the transformer reports besides."""
         super().__init__()
         self.intermediates = intermediates
 
     def forward(self, x: Tensor, **_: object) -> tuple[Tensor, Any]:
-        """The tokens, and the report."""
         return x, self.intermediates
 
 
 class LucidrainsModel(TorchAdapter):
-    """`library` is their module."""
+    """Networks of `library`, their module."""
 
     library: ModuleType
     query_norm = False
-    """Their default: keys alone are normalised."""
+    """Their default: only keys are normalised."""
 
     def randomised(self, module: nn.Module) -> Any:
-        """With random weights and biases, those that start at zero included, in inference mode."""
+        """The module in inference mode with random weights and biases, including those initialised to zero."""
         generator = torch.Generator().manual_seed(0)
         for parameter in module.parameters():
             scale = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.5
             parameter.data = scale * torch.randn(parameter.shape, generator=generator)
-        for embedding in (part for part in module.modules() if isinstance(part, nn.Embedding)):
+        for embedding in (submodule for submodule in module.modules() if isinstance(submodule, nn.Embedding)):
             embedding.weight.data *= embedding.embedding_dim**0.5
         return module.eval().requires_grad_(False).to(self.device)
 
     @property
     def options(self) -> dict[str, Any]:
-        """What their attention is made with everywhere."""
+        """Options of every attention."""
         return {"query_heads": HEADS, "rmsnorm_query": self.query_norm}
 
     @cached_property
@@ -93,23 +92,23 @@ class LucidrainsModel(TorchAdapter):
         return self.randomised(nn.ModuleDict({"dynamics": dynamics, "tokenizer": tokenizer}))
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Labels on their grid, one d below 1 for each sequence; two categorical actions and two continuous ones."""
+        """Labels on their grid, one d below 1 per sequence; two categorical and two continuous actions."""
         generator = torch.Generator().manual_seed(seed)
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(shape, generator=generator).to(self.device)
 
-        def whole(below: int, *shape: int) -> Tensor:
+        def integers(below: int, *shape: int) -> Tensor:
             return torch.randint(below, shape, generator=generator).to(self.device)
 
-        d = 0.5 ** (1 + whole(self.k_max.bit_length() - 1, batch, 1)).expand(batch, time)
-        keys = {name: whole(choices, batch, time) for name, choices in KEYS.items()}
+        d = 0.5 ** (1 + integers(self.k_max.bit_length() - 1, batch, 1)).expand(batch, time)
+        keys = {name: integers(choices, batch, time) for name, choices in KEYS.items()}
         return {
             "z": 2 * uniform(batch, time, LATENTS, LATENT_WIDTH) - 1,
             "tau": (uniform(batch, time) / d).floor() * d,
             "d": d,
             "actions": keys | {name: 2 * uniform(batch, time) - 1 for name in CONTINUOUS},
-            "task": whole(TASKS, batch),
+            "task": integers(TASKS, batch),
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "video": uniform(batch, time, CHANNELS, SIDE, SIDE),
             "x": 4 * uniform(batch, time, LATENTS + REGISTERS, WIDTH) - 2,
@@ -119,7 +118,7 @@ class LucidrainsModel(TorchAdapter):
 
     @property
     def backends(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What their factory chooses from."""
+        """Backends that their factory selects from."""
         return ("naive", "flex")
 
     def attention(
@@ -134,7 +133,7 @@ class LucidrainsModel(TorchAdapter):
         scale: float | None = None,
         backend: str = "naive",
     ) -> Tensor:
-        """What their factory returns for these lengths."""
+        """Attention function that their factory returns for these lengths."""
         if window is not None:
             raise NotImplementedError("their attention has no window")
         attend = self.library.get_attend_fn(
@@ -149,7 +148,6 @@ class LucidrainsModel(TorchAdapter):
         return out.transpose(1, 2)
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
-        """Theirs."""
         capped: Tensor = self.library.softclamp(logits, cap)
         return capped
 
@@ -161,14 +159,14 @@ class LucidrainsModel(TorchAdapter):
         return q.transpose(1, 2), k.transpose(1, 2)
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Their rotations, made for each position by itself."""
+        """Their rotations, computed for each position separately."""
         rotary = self.library.Rotary1D(x.shape[-1]).to(x.device)
         angles = torch.cat([rotary(1, offset=position) for position in positions.tolist()])
         rotated: Tensor = self.library.apply_rotations(angles, x.transpose(1, 2))
         return rotated.transpose(1, 2)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """What they normalise with, PyTorch's."""
+        """PyTorch's RMSNorm, which they use."""
         normalised: Tensor = functional_call(self.library.RMSNorm(x.shape[-1], eps=eps), {"weight": weight}, x)
         return normalised
 
@@ -181,7 +179,7 @@ class LucidrainsModel(TorchAdapter):
         return out
 
     def layer(self, *, time_every: int) -> Any:
-        """One layer, in which all tokens see each other."""
+        """One layer in which all tokens of a frame attend to each other."""
         with self.seeded(0):
             layer = self.library.AxialSpaceTimeTransformer(
                 WIDTH,
@@ -197,17 +195,15 @@ class LucidrainsModel(TorchAdapter):
         return self.randomised(layer)
 
     def space_layer(self, x: Tensor) -> Tensor:
-        """One of three in four."""
+        """One of their layers without time attention."""
         out: Tensor = self.layer(time_every=4)(x)
         return out
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """The fourth."""
         out: Tensor = self.layer(time_every=1)(x)
         return out
 
     def layer_kinds(self) -> list[str]:
-        """As their transformer lists them."""
         return ["time" if time else "space" for time in self.networks["dynamics"].transformer.is_time]
 
     def block_zeroed(self, x: Tensor) -> Tensor:
@@ -224,21 +220,20 @@ class LucidrainsModel(TorchAdapter):
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Tensor | None, labelled: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Rows without actions in a call of their own: theirs takes actions for all of a batch or for none."""
-        (z_hat, agent, _), (alone, agent_alone, _) = (
-            self._predicted(self.networks["dynamics"], z, tau, d, self._actions(given), task)
-            for given in (actions, None)
+        """Unlabelled rows in a separate call, because their model takes actions for the whole batch or for none."""
+        (z_hat, agent, _), (z_hat_unlabelled, agent_unlabelled, _) = (
+            self._predicted(self.networks["dynamics"], z, tau, d, self._actions(inputs), task)
+            for inputs in (actions, None)
         )
         chosen = labelled[:, None, None, None]
-        return torch.where(chosen, z_hat, alone), torch.where(chosen, agent, agent_alone)
+        return torch.where(chosen, z_hat, z_hat_unlabelled), torch.where(chosen, agent, agent_unlabelled)
 
     def dynamics_init(self, batch: int) -> None:
-        """Their cache starts as none."""
+        """Their cache is initially None."""
 
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Tensor | None
     ) -> tuple[Tensor, Tensor, Any]:
-        """With their cache."""
         return self._predicted(self.networks["dynamics"], z, tau, d, self._actions(actions), task, state)
 
     def _predicted(
@@ -251,7 +246,7 @@ class LucidrainsModel(TorchAdapter):
         task: Tensor | None = None,
         state: Any = None,
     ) -> tuple[Tensor, Tensor, Any]:
-        """Clean frames carry the last level, as their sampler labels them."""
+        """Prediction with clean frames labelled as the last level, as in their sampler."""
         predicted, (embeds, cache) = model(
             latents=z,
             signal_levels=(tau * self.k_max).round().long().clamp(max=self.k_max - 1),
@@ -272,20 +267,20 @@ class LucidrainsModel(TorchAdapter):
         return {kind: torch.stack([actions[name] for name in names], -1) for kind, names in kinds.items()}
 
     def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
-        """Their sampler. The action that leads to the first frame has no place in its interface."""
-        model, given = self.networks["dynamics"], self._actions(actions)
+        """Their sampler, whose interface lacks the action that leads to the first frame."""
+        model, inputs = self.networks["dynamics"], self._actions(actions)
         generated: Tensor = model.generate(
             context.shape[1] + frames,
             num_steps=num_steps,
             batch_size=len(context),
             prompt_latents=context,
             use_time_cache=cache,
-            **{f"prompt_{kind}": x[:, 1:] for kind, x in given.items()},
+            **{f"prompt_{kind}": x[:, 1:] for kind, x in inputs.items()},
         )
         return generated[:, context.shape[1] :]
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
-        """The first token of each frame, each in a call of its own: theirs has one d for a sequence."""
+        """First token of each frame, one call per frame, because their model has one d per sequence."""
         model, latents = (
             self.networks["dynamics"],
             torch.zeros(tau.numel(), 1, LATENTS, LATENT_WIDTH, device=tau.device),
@@ -295,15 +290,17 @@ class LucidrainsModel(TorchAdapter):
         return tokens[0][:, 0, 0].reshape(*tau.shape, -1)
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
-        """The last token but one, where every number is a continuous action embedded in its own place.
+        """The second-last token; every number is a continuous action with a one-hot embedding.
 
-        Theirs is one; S_a of them are one that is S_a times as wide.
+        Their model has one action token; S_a tokens are represented by one that is S_a times as wide.
         """
         numbers = torch.cat([component.flatten(2) for component in components], -1)
         batch, time, count = numbers.shape
-        width, of = embedding.numel(), {"num_latent_tokens": 1, "num_spatial_tokens": 1}
+        width, counts = embedding.numel(), {"num_latent_tokens": 1, "num_spatial_tokens": 1}
         with self.seeded(0):
-            model = self.library.DynamicsWorldModel(width, LATENT_WIDTH, **of, num_continuous_actions=count, depth=1)
+            model = self.library.DynamicsWorldModel(
+                width, LATENT_WIDTH, **counts, num_continuous_actions=count, depth=1
+            )
         places = torch.eye(width).repeat(count // width, 1)
         model.action_embedder.continuous_action_embed.weight = nn.Parameter(places)
         model.action_learned_embed = nn.Parameter(embedding.reshape(1, width))
@@ -323,21 +320,18 @@ class LucidrainsModel(TorchAdapter):
     # The tokenizer
 
     def encode(self, video: Tensor) -> Tensor:
-        """Theirs has channels before time."""
         z: Tensor = self.networks["tokenizer"].tokenize(video.transpose(1, 2))
         return z
 
     def decode(self, z: Tensor) -> Tensor:
-        """Back to time before channels."""
         return self.networks["tokenizer"].decode(z).transpose(1, 2)
 
     def reconstruct(self, video: Tensor) -> Tensor:
-        """Their training pass, in inference mode."""
         _, made = self.networks["tokenizer"](video.transpose(1, 2), return_intermediates=True)
         return made.recon.transpose(1, 2)
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """Theirs is between special tokens, which stand last, and all others. Other frames are left to time attention."""
+        """Their mask separates special tokens, which come last, from all others. Time layers handle other frames."""
         if kind != "dynamics" and set(modality) - {"latent", "image"}:
             raise NotImplementedError("their tokenizers have one modality each")
         special = ["agent" if kind == "dynamics" else "latent"] * len(modality)
@@ -355,16 +349,16 @@ class LucidrainsModel(TorchAdapter):
         return allow.to(frame.device) & (frame[:, None] == frame)
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
-        """Where a mask token of ones stands among patches of zeros."""
+        """Positions of a mask token of ones among patches of zeros."""
         tokens = torch.zeros(batch, time, patches, 2, device=self.device)
         return self._masked(tokens, torch.ones(2, device=self.device), mask_patches=True)[..., 0] == 1
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
-        """What their encoder's transformer is given for patches."""
+        """Patches at the input of their encoder's transformer."""
         return self._masked(tokens, embedding, patch_mask=mask[:, :, None])
 
     def _masked(self, tokens: Tensor, embedding: Tensor, **masking: Any) -> Tensor:
-        """Their encoder up to its transformer, on one row of patches, which are these tokens."""
+        """Their encoder up to its transformer, with `tokens` in place of the patches."""
         batch, time, patches, width = tokens.shape
         state = torch.random.get_rng_state()
         encoder = self.library.VideoTokenizer(width, 2, 1, num_latent_tokens=1, lpips_loss_weight=0.0, channels=1)
@@ -372,6 +366,6 @@ class LucidrainsModel(TorchAdapter):
         encoder.encoder_transformer = Nothing(self.library.TransformerIntermediates(None))
         encoder.patch_to_tokens.register_forward_hook(lambda *_: tokens[:, :, None])
         video = torch.zeros(batch, 1, time, 1, patches, device=self.device)
-        with received(encoder.to(self.device).encoder_transformer) as found:
+        with received(encoder.to(self.device).encoder_transformer) as tokens_in:
             functional_call(encoder, {"mask_token": embedding}, video, {"return_latents": True, **masking})
-        return found[0][:, :, :patches]
+        return tokens_in[0][:, :, :patches]

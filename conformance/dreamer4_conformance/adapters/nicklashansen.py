@@ -1,8 +1,8 @@
-"""nicklashansen/dreamer4, a checkout at `$DREAMER4_PEERS/nicklashansen/dreamer4`, as the suite sees it.
+"""Adapter of nicklashansen/dreamer4, a checkout at `$DREAMER4_PEERS/nicklashansen/dreamer4`.
 
-Its training loss and its sampler take any callable as the model, so that both are called as they stand. What has no
-seam is not provided: corruption and ramp weight are inline in the loss, the tokenizer's loss is inline in its training
-loop, and there are no rewards, no policy and no value.
+Its training loss and its sampler take any callable as the model, so both are called unchanged. Not provided is what
+cannot be called separately: corruption and ramp weight are inline in the loss, the tokenizer's loss in its training
+loop. There are no rewards, no policy and no value.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from dreamer4_conformance.adapters.peers import checkout, git_blob, visiting
 
 PROJECT = "nicklashansen/dreamer4"
 COMMIT, ITS_LOSS = "bdeddfe2058c1025344424d1dbcdb743d9228fc9", "639ab62ef499811fa5d0e57964378a5b9d58b53f"
-"""The commit that this adapter was written for, and its train_dynamics.py as git names it."""
+"""The commit that this adapter was written for, and the blob hash of its train_dynamics.py."""
 SELF_FRACTION = 0.25
 """Their default share of rows above d_min."""
 
 
 @cache
 def train_dynamics() -> ModuleType:
-    """Their module. It switches TF32 on when imported, and imports wandb, of which nothing here is used."""
+    """Their module. It switches TF32 on when imported, and imports wandb, which is not used here."""
     with visiting(checkout(PROJECT) / "dreamer4", stubs={"wandb": {}}):
         return importlib.import_module("train_dynamics")
 
 
 @cache
 def model() -> ModuleType:
-    """Their networks."""
+    """The module of their networks."""
     with visiting(checkout(PROJECT) / "dreamer4"):
         return importlib.import_module("model")
 
 
 class NicklasHansen(NicklasHansenModel):
-    """Eq. (2), (4), (6)-(8) and the networks, with the defaults of its command line."""
+    """Eq. (2), (4), (6)-(8) and the networks, with the defaults of their command line."""
 
     name = PROJECT
     level = "signal"
@@ -49,17 +49,17 @@ class NicklasHansen(NicklasHansenModel):
     # Rows at d_min come first and rows above it last; context frames are clean; time attention is part of space layers.
     readings: Mapping[str, str] = {"A2": "split", "A9": "none", "A25": "adds"}
     d_min_share = 1 - SELF_FRACTION
-    min_batch = 3  # below it their rounding leaves no row above d_min
-    dtypes = ("float32", "bfloat16")  # the loss is computed in float32, whatever it is given
+    min_batch = 3  # smaller batches have no row above d_min, by rounding
+    dtypes = ("float32", "bfloat16")  # the loss is computed in float32, whatever the input
 
     def __init__(self) -> None:
-        """FileNotFoundError where there is no checkout."""
+        """Raises FileNotFoundError if there is no checkout."""
         self.code, self.model = train_dynamics(), model()
         blob = git_blob(checkout(PROJECT) / "dreamer4" / "train_dynamics.py")
         self.version = COMMIT[:7] if blob == ITS_LOSS else f"with train_dynamics.py {blob[:7]}"
 
     def _model(self, network: Network) -> Callable[..., tuple[Tensor, None]]:
-        """The network where their code expects a model: labels as indices, and a second output for agent tokens."""
+        """Wraps the network as their code expects a model: labels as indices, and a second output for agent tokens."""
 
         def model(
             actions: Tensor | None, step_index: Tensor, signal_index: Tensor, z: Tensor, **_: object
@@ -69,7 +69,7 @@ class NicklasHansen(NicklasHansenModel):
         return model
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor | None, seed: int) -> Tensor:
-        """Past its warm-up, in which rows above d_min count for nothing."""
+        """Their loss after its warm-up, during which rows above d_min have no weight."""
         rows = len(z1)
         bootstrap = max(0, min(rows - 1, round(SELF_FRACTION * rows)))  # as their training loop computes it
         loss: Tensor = self.code.dynamics_pretrain_loss(
@@ -85,7 +85,7 @@ class NicklasHansen(NicklasHansenModel):
         return loss
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """What their loss draws: the labels of its first call."""
+        """Labels of the first call of their loss."""
         labels: list[tuple[Tensor, Tensor]] = []
 
         def network(z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:

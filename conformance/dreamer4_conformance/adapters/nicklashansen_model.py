@@ -1,7 +1,7 @@
-"""The networks of nicklashansen/dreamer4, as the suite sees them: small, every parameter random, otherwise as their command line has them.
+"""Adapter of the networks of nicklashansen/dreamer4: small, with random parameters, otherwise with their defaults.
 
-There is no seam for attention itself, no RoPE, no QK-norm, no soft cap, no window and no cache. τ and d are two tokens. A mask of dropped
-patches is drawn and applied in one call.
+Attention cannot be called separately; there is no RoPE, QK-norm, soft cap, window or cache. τ and d are two tokens. The
+mask of dropped patches is drawn and applied in one call.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ TIME_EVERY = 1
 
 
 class NicklasHansenModel(TorchAdapter):
-    """`model` is their module."""
+    """Networks of `model`, their module."""
 
     model: ModuleType
 
     def randomised(self, module: nn.Module) -> Any:
-        """With random weights and biases, those that start at zero included, and without dropout."""
+        """The module without dropout and with random weights and biases, including those initialised to zero."""
         generator = torch.Generator().manual_seed(0)
         for name, parameter in module.named_parameters():
             values = torch.randn(parameter.shape, generator=generator)
@@ -85,19 +85,19 @@ class NicklasHansenModel(TorchAdapter):
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None, task: Tensor | None, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Rows without actions in a call of their own: theirs takes actions for all of a batch or for none."""
+        """Unlabelled rows in a separate call, because their model takes actions for the whole batch or for none."""
         signal = (tau.double() * self.k_max).round().long()
         step = -torch.log2(d.double()).round().long()
         batch, time = z.shape[:2]
         agent = None if task is None else self.networks["tasks"](task, B=batch, T=time)
         with_actions, without = (
-            self.networks["dynamics"](given, step, signal, z, agent_tokens=agent) for given in (actions, None)
+            self.networks["dynamics"](inputs, step, signal, z, agent_tokens=agent) for inputs in (actions, None)
         )
         chosen = [torch.where(labelled[:, None, None, None], *pair) for pair in zip(with_actions, without, strict=True)]
         return chosen[0], None if task is None else chosen[1]
 
     def layer(self, *, time_every: int) -> Any:
-        """One layer of the dynamics in which all tokens see each other."""
+        """One layer of the dynamics in which all tokens attend to each other."""
         tokens = LATENTS // PACKING + REGISTERS + 4
         layer = self.model.BlockCausalLayer(
             d_model=WIDTH,
@@ -136,7 +136,6 @@ class NicklasHansenModel(TorchAdapter):
         return layer(x)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """Their RMSNorm."""
         norm = self.model.RMSNorm(x.shape[-1], eps)
         norm.scale = nn.Parameter(weight)
         return norm(x)
@@ -156,44 +155,41 @@ class NicklasHansenModel(TorchAdapter):
         return self.regroup(latents)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Back to patches, and to frames."""
         latents = self.model.unpack_spatial_to_bottleneck(z, k=PACKING)
         return self._frames(self.networks["tokenizer"].decoder(latents))
 
     def reconstruct(self, video: Tensor) -> Tensor:
-        """Their tokenizer from end to end."""
         return self._frames(self.networks["tokenizer"](self.model.temporal_patchify(video, PATCH))[0])
 
     def _frames(self, patches: Tensor) -> Tensor:
         return self.model.temporal_unpatchify(patches, SIDE, SIDE, CHANNELS, PATCH)
 
     def regroup(self, z: Tensor) -> Tensor:
-        """Their packing."""
         return self.model.pack_bottleneck_to_spatial(z, n_spatial=z.shape[2] // PACKING, k=PACKING)
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
-        """What their replacement reports as dropped, under their defaults."""
+        """Mask that their replacement returns, with their defaults."""
         replacer = self.model.MAEReplacer(1, p_min=0.0, p_max=0.9).to(self.device)
         return replacer(torch.zeros(batch, time, patches, 1, device=self.device))[1][..., 0]
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """Their mask within a frame; it wants latents first. Other frames are left to time attention."""
+        """Their mask within a frame, which needs latents first. Time attention handles other frames."""
         order = sorted(range(len(modality)), key=lambda i: modality[i] != "latent") if kind != "dynamics" else None
-        place = torch.tensor(order if order is not None else range(len(modality)), device=frame.device)
+        order_index = torch.tensor(order if order is not None else range(len(modality)), device=frame.device)
         ids = self._modalities(kind, modality)
-        identity = torch.tensor([int(ids[modality[i]]) for i in place.tolist()])
+        identity = torch.tensor([int(ids[modality[i]]) for i in order_index.tolist()])
         latents = sum(name == "latent" for name in modality) if kind != "dynamics" else 0
         mode = kind if kind != "dynamics" else "wm_agent_isolated"
         attention = self.model.SpaceSelfAttentionModality(HEADS, 1, identity, latents, mode, 0.0)
         allow = torch.empty(len(modality), len(modality), dtype=torch.bool, device=frame.device)
-        allow[place[:, None], place] = attention.attn_mask[0, 0].to(frame.device)
+        allow[order_index[:, None], order_index] = attention.attn_mask[0, 0].to(frame.device)
         return allow & (frame[:, None] == frame)
 
     def _modalities(self, kind: str, modality: list[str]) -> dict[str, int]:
-        """Their number for each name, and for names that they lack numbers of their own: their mask only compares them."""
+        """Their number for each name, and new numbers for names that they lack: their mask only compares them."""
         theirs = self.model.Modality
-        known = {"image": theirs.IMAGE, "register": theirs.REGISTER, "label": theirs.SHORTCUT_SIGNAL}
-        known |= {"action": theirs.ACTION, "agent": theirs.AGENT}
-        known["latent"] = theirs.SPATIAL if kind == "dynamics" else theirs.LATENT
-        others = [name for name in dict.fromkeys(modality) if name not in known]
-        return known | {name: max(theirs) + n for n, name in enumerate(others, 1)}
+        numbers = {"image": theirs.IMAGE, "register": theirs.REGISTER, "label": theirs.SHORTCUT_SIGNAL}
+        numbers |= {"action": theirs.ACTION, "agent": theirs.AGENT}
+        numbers["latent"] = theirs.SPATIAL if kind == "dynamics" else theirs.LATENT
+        unknown = [name for name in dict.fromkeys(modality) if name not in numbers]
+        return numbers | {name: max(theirs) + n for n, name in enumerate(unknown, 1)}

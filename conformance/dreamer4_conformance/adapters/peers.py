@@ -1,4 +1,4 @@
-"""Other people's code, as it is: where a checkout lies, what version it is, and imports that leave nothing behind."""
+"""Unmodified code of other projects: location and version of a checkout, and imports without side effects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHECKOUTS = "DREAMER4_PEERS"
 
 
 def checkout(project: str) -> Path:
-    """`$DREAMER4_PEERS/<owner>/<name>`. FileNotFoundError where there is none."""
+    """Path `$DREAMER4_PEERS/<owner>/<name>`. Raises FileNotFoundError if it does not exist."""
     root = os.environ.get(CHECKOUTS)
     if not root:
         raise FileNotFoundError(
@@ -31,24 +31,24 @@ def checkout(project: str) -> Path:
 
 
 def git_blob(path: Path) -> str:
-    """The name that git gives to a file's contents: a checkout without its history still tells which commit it is."""
+    """Git's blob hash of a file, which identifies the version of a checkout without history."""
     contents = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(contents) + contents).hexdigest()
 
 
 @contextmanager
 def visiting(path: Path | None = None, stubs: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[None]:
-    """Imports inside find the modules of `path` first, and an empty module with these attributes for each of `stubs`.
+    """Imports inside find the modules of `path` first, and a stub module with these attributes for each of `stubs`.
 
-    A stub gives way to a module that is loaded already. Afterwards the search path, the modules of these names, the
-    random state of torch and its TF32 switches are as they were.
+    Modules that are already loaded are not replaced by stubs. Afterwards the search path, the modules of these names,
+    the random state of torch and its TF32 switches are restored.
     """
-    given = {name: attributes for name, attributes in (stubs or {}).items() if name not in sys.modules}
-    names = [*given, *(() if path is None else (file.stem for file in path.glob("*.py")))]
+    stubbed = {name: attributes for name, attributes in (stubs or {}).items() if name not in sys.modules}
+    names = [*stubbed, *(() if path is None else (file.stem for file in path.glob("*.py")))]
     loaded = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     search_path, switches = sys.path.copy(), (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     sys.path[:0] = [] if path is None else [str(path)]
-    for name, attributes in given.items():
+    for name, attributes in stubbed.items():
         sys.modules[name] = ModuleType(name)
         vars(sys.modules[name]).update(attributes)
     try:

@@ -1,6 +1,6 @@
-"""Validation of an adapter before any clause is judged: declarations, device and dtype, then one smoke call per operation.
+"""Validation of an adapter before any clause is judged: declarations, device, dtype, one smoke call per operation.
 
-An operation is refused where it fails on the most ordinary input; what goes wrong on another one is a deviation.
+An adapter is rejected if an operation fails on ordinary input; failures on other input are deviations.
 """
 
 from __future__ import annotations
@@ -21,10 +21,18 @@ from dreamer4_conformance.verdicts import AdapterError
 
 
 def examine(adapter: Adapter | type[Adapter], *, device: str | None = None, dtype: str | None = None) -> Subject:
-    """The adapter bound to its readings, after every provided operation has answered once.
+    """Validates the adapter and binds it to its readings, with one smoke call per provided operation.
 
-    `device` and `dtype` override the adapter's own; a class is told before its constructor runs. Raises AdapterError,
-    with all that is wrong.
+    Args:
+        adapter: an instance or a subclass of `Adapter`.
+        device: overrides the adapter's `device`, for a class before its constructor runs.
+        dtype: overrides the adapter's `dtype` in the same way.
+
+    Returns:
+        The adapter with its readings resolved.
+
+    Raises:
+        AdapterError: with every problem that was found.
     """
     instance = _instance(adapter, {"device": device, "dtype": dtype})
     _refuse(instance, [*_declarations(instance), *_surroundings(instance)])
@@ -40,21 +48,21 @@ def _refuse(adapter: Adapter, problems: list[str]) -> None:
 
 
 def _instance(adapter: Any, overrides: dict[str, str | None]) -> Adapter:
-    given = {name: value for name, value in overrides.items() if value is not None}
+    values = {name: value for name, value in overrides.items() if value is not None}
     if isinstance(adapter, type) and issubclass(adapter, Adapter):
-        overriding = type(adapter.__name__, (adapter,), {"__module__": adapter.__module__, **given})
+        overriding = type(adapter.__name__, (adapter,), {"__module__": adapter.__module__, **values})
         try:
             adapter = overriding()
         except Exception as error:
             raise AdapterError(f"{adapter.__name__}() raised {type(error).__name__}: {error}") from error
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"the adapter is {describe(adapter)}; it needs {NEEDED}")
-    for name, value in given.items():  # on an instance, and where the constructor has set its own
+    for name, value in values.items():  # an instance has had its constructor, and a constructor may set them
         setattr(adapter, name, value)
     return adapter
 
 
-# What the adapter declares
+# Declarations
 
 
 def _declarations(adapter: Adapter) -> Iterator[str]:
@@ -63,14 +71,14 @@ def _declarations(adapter: Adapter) -> Iterator[str]:
             yield f"{name} is {getattr(adapter, name)!r}; it needs a string"
     if adapter.level not in ("signal", "noise"):
         yield f"level is {adapter.level!r}; it needs 'signal' (tau = 1 is clean) or 'noise' (tau = 1 is noise)"
-    if not _whole(adapter.k_max, 1) or adapter.k_max & (adapter.k_max - 1):
+    if not _is_integer(adapter.k_max, 1) or adapter.k_max & (adapter.k_max - 1):
         yield f"k_max is {adapter.k_max!r}; it needs a whole number that is a power of two"
     yield from _readings(adapter)
     yield from _expected_failures(adapter)
     yield from _numbers(adapter)
 
 
-def _whole(value: object, least: int) -> bool:
+def _is_integer(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -105,14 +113,15 @@ def _expected_failures(adapter: Adapter) -> Iterator[str]:
 
 
 def _numbers(adapter: Adapter) -> Iterator[str]:
-    if not _whole(adapter.min_batch, 1):
+    if not _is_integer(adapter.min_batch, 1):
         yield f"min_batch is {adapter.min_batch!r}; it needs a whole number of at least 1"
-    if not _whole(adapter.rms_warmup, 0):
+    if not _is_integer(adapter.rms_warmup, 0):
         yield f"rms_warmup is {adapter.rms_warmup!r}; it needs a whole number of at least 0"
     if isinstance(adapter.backends, str) or not all(isinstance(name, str) for name in adapter.backends):
         yield f"backends is {adapter.backends!r}; it needs a list of names, empty where attention has one way only"
-    if adapter.context_frames is not None and not _whole(adapter.context_frames, 1):
-        yield f"context_frames is {adapter.context_frames!r}; it needs a whole number of at least 1, or None without a window"
+    if adapter.context_frames is not None and not _is_integer(adapter.context_frames, 1):
+        frames = f"context_frames is {adapter.context_frames!r}"
+        yield f"{frames}; it needs a whole number of at least 1, or None without a window"
     share = adapter.d_min_share
     if share is not None and (not _number(share, 0, 1) or share in (0, 1)):
         yield f"d_min_share is {share!r}; it needs a number between 0 and 1, both left out"
@@ -120,7 +129,7 @@ def _numbers(adapter: Adapter) -> Iterator[str]:
         yield f"context_level is {adapter.context_level!r}; it needs a signal level in [0, 1]"
 
 
-# Where the operations run
+# Device and dtype
 
 
 def _surroundings(adapter: Adapter) -> list[str]:
@@ -172,11 +181,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _arrays(adapter: Adapter) -> list[str]:
-    given = np.array([[0.5, -2.0, 0.0]])
+    values = np.array([[0.5, -2.0, 0.0]])
     try:
-        seen = adapter.to_numpy(adapter.to_native(given))
+        returned = adapter.to_numpy(adapter.to_native(values))
     except Exception as error:
         return [f"to_native or to_numpy raised {type(error).__name__}: {error}"]
-    if not isinstance(seen, np.ndarray) or seen.dtype != np.float64 or not np.array_equal(seen, given):
-        return [f"to_numpy(to_native(x)) is {seen!r} for x = {given.tolist()}; it needs x itself, in float64"]
+    if not isinstance(returned, np.ndarray) or returned.dtype != np.float64 or not np.array_equal(returned, values):
+        return [f"to_numpy(to_native(x)) is {returned!r} for x = {values.tolist()}; it needs x itself, in float64"]
     return []

@@ -1,4 +1,4 @@
-"""Checks of the agent token, which sees and is not seen, and of the heads that read it."""
+"""Checks of the agent token, which attends to all tokens and is hidden from them, and of the heads on its output."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import Part, arguments, run, together
+from dreamer4_conformance.instruments.black_box import Segment, combined_influences, example_inputs, run_black_box
 from dreamer4_conformance.instruments.dynamics import (
     DYNAMICS,
     MASK,
     TIME,
-    Found,
-    acts_after,
+    Influences,
+    action_delay,
     call_with,
     inputs_of_frames,
-    unmoved,
+    missing_influences,
 )
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -27,113 +27,117 @@ HEADS = ("mtp_heads", *DYNAMICS)
 
 
 def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: int) -> np.ndarray:
-    """The agent's output (B, T, …) on an example. Inconclusive where there is none."""
-    found = run(subject, "dynamics", arguments(subject, "dynamics", seed, batch, time))
-    if "agent" not in found:
+    """The agent's output (B, T, …) for an example. Inconclusive if dynamics returns none."""
+    outputs = run_black_box(subject, "dynamics", example_inputs(subject, "dynamics", seed, batch, time))
+    if "agent" not in outputs:
         trial.inconclusive("dynamics returns no agent output")
-    return found["agent"]
+    return outputs["agent"]
 
 
 @check("dyn.agent-firewall", needs=DYNAMICS)
-def check_nothing_sees_the_agent_token(subject: Subject, trial: Trial) -> None:
-    """The task moves the agent's outputs, and no number of z_hat."""
+def check_no_token_attends_to_the_agent_token(subject: Subject, trial: Trial) -> None:
+    """The task, which only agent tokens hold, is replaced: z_hat does not change, the agent's outputs do. Exact."""
     agent_output(subject, trial, 0, 1, 1)
-    if arguments(subject, "dynamics", 0, 1, 1)["task"] is None:
-        trial.inconclusive("example has no task, by which the agent token could be changed")
-    task = Part("task")
+    if example_inputs(subject, "dynamics", 0, 1, 1)["task"] is None:
+        trial.inconclusive("example has no task, the only input that changes the agent token alone")
+    task = Segment("task")
 
-    def complete(found: Found) -> bool:
-        return bool(found[task].frames("agent").all())
+    def complete(results: Influences) -> bool:
+        return bool(results[task].frames("agent").all())
 
-    moved = together(subject, "dynamics", [task], complete, seed=trial.seed, time=3)[task]
-    leaks = np.flatnonzero(moved.frames("z_hat"))
-    sentence = f"frame {leaks[0] if leaks.size else ''} of z_hat changes with the task, which only agent tokens hold"
-    trial.require(not leaks.size, sentence, call=call_with(task, 3))
-    blind = np.flatnonzero(~moved.frames("agent"))
-    sentence = f"the agent's output in frame {blind[0] if blind.size else ''} does not change with the task"
-    fail_unless_influence(trial, subject, not blind.size, sentence, call=call_with(task, 3))
+    influence = combined_influences(subject, "dynamics", [task], complete, seed=trial.seed, time=3)[task]
+    leaks, missing = np.flatnonzero(influence.frames("z_hat")), np.flatnonzero(~influence.frames("agent"))
+    sentence = f"frame {leaks[:1].sum()} of z_hat changes with the task, which only agent tokens hold"
+    trial.fail_unless(not leaks.size, sentence, call=call_with(task, 3))
+    sentence = f"the agent's output in frame {missing[:1].sum()} does not change with the task"
+    fail_unless_influence(trial, subject, not missing.size, sentence, call=call_with(task, 3))
 
 
 @check("dyn.agent-firewall", needs=DYNAMICS)
-def check_agent_token_sees_everything_up_to_its_frame(subject: Subject, trial: Trial) -> None:
-    """z, both labels and the actions of its frame, and of earlier ones inside the context."""
+def check_agent_token_depends_on_all_inputs_up_to_its_frame(subject: Subject, trial: Trial) -> None:
+    """z, τ, d or the actions of a frame are replaced: the agent's outputs of it and of later frames must change.
+
+    Later frames are those inside the context.
+    """
     agent_output(subject, trial, 0, 1, 1)
+    segments = inputs_of_frames(subject, TIME)
 
-    def complete(found: Found) -> bool:
-        return not list(unmoved(subject, found, "agent", TIME))
+    def complete(results: Influences) -> bool:
+        return not list(missing_influences(subject, results, "agent", TIME))
 
-    found = together(subject, "dynamics", inputs_of_frames(subject, TIME), complete, seed=trial.seed, time=TIME)
+    results = combined_influences(subject, "dynamics", segments, complete, seed=trial.seed, time=TIME)
     trial.cases += 1
-    for part, frame in unmoved(subject, found, "agent", TIME):
-        sentence = f"the agent's output in frame {frame} does not change with {part.path} of frame {part.index[0]}"
-        fail_unless_influence(trial, subject, False, sentence, call=call_with(part, TIME))
+    for segment, frame in missing_influences(subject, results, "agent", TIME):
+        source = f"{segment.path} of frame {segment.index[0]}"
+        sentence = f"the agent's output in frame {frame} does not change with {source}"
+        fail_unless_influence(trial, subject, False, sentence, call=call_with(segment, TIME))
 
 
 @check("dyn.agent-firewall", needs=MASK)
-def check_mask_hides_agent_tokens_and_nothing_from_them(subject: Subject, trial: Trial) -> None:
-    """Within a frame; and of earlier frames none is seen either."""
-    names = ("latent", "label", "action", "agent")
-    fail_unless_mask_follows_reference(subject, trial, names, ("agent",))
+def check_mask_hides_the_agent_token_and_nothing_from_it(subject: Subject, trial: Trial) -> None:
+    """Agent tokens attend to all tokens of their frame; no token of it or of a later frame attends to them. Exact."""
+    fail_unless_mask_follows_reference(subject, trial, ("latent", "label", "action", "agent"), ("agent",))
 
 
 # Eq. (9)
 
 
 @check("eq09.no-leak", needs=DYNAMICS)
-def check_agent_token_does_not_see_the_action_it_predicts(subject: Subject, trial: Trial) -> None:
-    """Exact. Block t holds a_{t−1} or a_t (A32), the first label is a_t or a_{t+1} (A17); the action before it is seen."""
+def check_agent_token_does_not_depend_on_the_action_it_predicts(subject: Subject, trial: Trial) -> None:
+    """An action is replaced: h_t does not change with its first label or a later action, and changes with a_{t−1}.
+
+    Exact. Block t holds a_{t−1} or a_t (A32); the first label is a_t or a_{t+1} (A17).
+    """
     agent_output(subject, trial, 0, 1, 1)
-    parts = [Part(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
+    segments = [Segment(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
 
-    def complete(found: Found) -> bool:
-        return not list(_unseen(subject, found))
+    def complete(results: Influences) -> bool:
+        return not list(_missing_actions(subject, results))
 
-    found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
-    for part, influence in _acted(found).items():
-        block = int(part.index[0])
-        leaks = np.flatnonzero(influence.frames("agent")[: max(block - _last_seen(subject), 0)])
-        frame = leaks[0] if leaks.size else 0
-        sentence = f"the agent's output in frame {frame} changes with the action of block {block}, which it predicts"
-        trial.require(not leaks.size, sentence + _as_declared(subject), call=call_with(part, TIME))
-    _undecided_unless_label_could_show(found)
-    for part, t in _unseen(subject, found):
-        sentence = (
-            f"the agent's output in frame {t} does not change with the action of block {part.index[0]}, a_{t - 1}"
-        )
-        fail_unless_influence(trial, subject, False, sentence + _as_declared(subject), call=call_with(part, TIME))
+    results = combined_influences(subject, "dynamics", segments, complete, seed=trial.seed, time=TIME)
+    for segment, influence in _of_actions(results).items():
+        block, call = int(segment.index[0]), call_with(segment, TIME)
+        leaks = np.flatnonzero(influence.frames("agent")[: max(block - _last_visible_block(subject), 0)])
+        changes = f"the agent's output in frame {leaks[:1].sum()} changes with the action of block {block}"
+        trial.fail_unless(not leaks.size, f"{changes}, which it predicts{_readings(subject)}", call=call)
+    _undecided_unless_a_leak_could_show(results)
+    for segment, t in _missing_actions(subject, results):
+        action = f"the action of block {segment.index[0]}, a_{t - 1}{_readings(subject)}"
+        sentence = f"the agent's output in frame {t} does not change with {action}"
+        fail_unless_influence(trial, subject, False, sentence, call=call_with(segment, TIME))
 
 
-def _acted(found: Found) -> Found:
-    return {part: influence for part, influence in found.items() if part.path == "actions"}
+def _of_actions(results: Influences) -> Influences:
+    return {segment: influence for segment, influence in results.items() if segment.path == "actions"}
 
 
-def _unseen(subject: Subject, found: Found) -> Iterator[tuple[Part, int]]:
-    """Actions, and the frame that comes after each, where it does not move: no label is among what led to it."""
-    for part, influence in _acted(found).items():
-        t = int(part.index[0]) + acts_after(subject, part)
+def _missing_actions(subject: Subject, results: Influences) -> Iterator[tuple[Segment, int]]:
+    """Actions, and the frame t that each leads to, for which h_t does not change: none of its labels holds them."""
+    for segment, influence in _of_actions(results).items():
+        t = int(segment.index[0]) + action_delay(subject, segment)
         if t < TIME and not influence.frames("agent")[t]:
-            yield part, t
+            yield segment, t
 
 
-def _undecided_unless_label_could_show(found: Found) -> None:
-    """Inconclusive where the agent token sees nothing that a label could be among: dyn.agent-firewall rejects that."""
-    acted = _acted(found)
-    if not acted:
-        raise Inconclusive("every example has the same actions, or none: whether the agent token sees a label is open")
-    frame = any(each.frames("agent")[part.index[0]] for part, each in found.items() if part not in acted)
-    action = any(each.frames("agent").any() for each in acted.values())
-    unseen = "z of its own frame" if not frame else "any action"
-    if not (frame and action):
-        raise Inconclusive(f"the agent's output does not change with {unseen}: that it leaks no label says nothing")
+def _undecided_unless_a_leak_could_show(results: Influences) -> None:
+    """Inconclusive if the agent token ignores z of its frame or all actions, which dyn.agent-firewall rejects."""
+    actions = _of_actions(results)
+    if not actions:
+        raise Inconclusive("every example has the same actions, or none: a leak of a label cannot be observed")
+    z = any(influence.frames("agent")[s.index[0]] for s, influence in results.items() if s not in actions)
+    action = any(influence.frames("agent").any() for influence in actions.values())
+    missing = "any action" if z else "z of its own frame"
+    if not (z and action):
+        raise Inconclusive(f"the agent's output does not change with {missing}: the absence of a leak shows nothing")
 
 
-def _last_seen(subject: Subject) -> int:
-    """h_t may see the action blocks up to t plus this: those before the first that holds a label."""
+def _last_visible_block(subject: Subject) -> int:
+    """The last action block that h_t may depend on, relative to t: the one before the first that holds a label."""
     nearest = int(subject.readings["A17"] == "1..8")
     return nearest - (subject.readings["A32"] == "current")
 
 
-def _as_declared(subject: Subject) -> str:
+def _readings(subject: Subject) -> str:
     return f" (A32 = {subject.readings['A32']}, A17 = {subject.readings['A17']})"
 
 
@@ -141,23 +145,25 @@ def _as_declared(subject: Subject) -> str:
 
 
 @check("mtp.heads", needs=HEADS)
-def check_every_distance_has_a_layer_of_its_own(subject: Subject, trial: Trial) -> None:
-    """As many outputs as A17 has distances (see `_distances`), no two of them equal."""
+def check_every_distance_has_its_own_layer(subject: Subject, trial: Trial) -> None:
+    """The heads return one output per distance of A17, see `_distances`, and no two outputs are equal."""
     agent = agent_output(subject, trial, trial.seed, 2, 3)
     heads = _heads(subject, agent)
-    count = _distances(subject, heads.shape[2])
-    call = f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
+    count, call = _distances(subject, heads.shape[2]), f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
     sentence = f"mtp_heads returned {heads.shape[2]} distances; A17 = {subject.readings['A17']} has {count}"
-    trial.require(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
-    _undecided_unless_heads_move(_moved_by_frame(subject, trial.seed))
+    trial.fail_unless(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
+    _undecided_unless_heads_depend_on_agent(_moved_by_frame(subject, trial.seed))
     for n in range(count):
-        same = [m for m in range(n) if np.allclose(heads[:, :, n], heads[:, :, m], rtol=8 * subject.eps, atol=0)]
-        sentence = f"the heads at distances number {same[0] if same else ''} and {n} of A17 give the same: one layer serves both"
-        trial.require(not same, sentence, call=call)
+        equal = [m for m in range(n) if np.allclose(heads[:, :, n], heads[:, :, m], rtol=8 * subject.eps, atol=0)]
+        sentence = f"the heads of A17's distances number {sum(equal[:1])} and {n} are equal; each needs its own layer"
+        trial.fail_unless(not equal, sentence, call=call)
 
 
 def _distances(subject: Subject, returned: int) -> int:
-    """Distances of A17 with the L of `constants`. Where that is not given, L is taken for the paper's 8 if so many, or one, are returned."""
+    """Number of A17's distances for the L of `constants`.
+
+    Without it L is the paper's 8 if the number of distances that is returned is 1, 8 or 9, else as returned.
+    """
     from_zero = subject.readings["A17"] == "0..8"
     declared = subject.call("constants") if subject.provides("constants") else None
     if isinstance(declared, Mapping) and "mtp_length" in declared:
@@ -165,50 +171,53 @@ def _distances(subject: Subject, returned: int) -> int:
     return 8 + from_zero if returned in (1, 8, 9) else returned
 
 
-def _undecided_unless_heads_move(moved: np.ndarray) -> None:
+def _undecided_unless_heads_depend_on_agent(moved: np.ndarray) -> None:
     if not moved.any():
         raise Inconclusive("mtp_heads does not change with the agent tokens at all: are its parameters random?")
 
 
 def _heads(subject: Subject, agent: np.ndarray) -> np.ndarray:
-    """(B, T, N, K)."""
+    """Outputs of `mtp_heads`, (B, T, N, K)."""
     heads = subject.compute("mtp_heads", agent)
     return heads.reshape(*agent.shape[:2], *(heads.shape[2:] if heads.ndim == 4 else (-1, 1)))
 
 
 @check("mtp.heads", needs=HEADS)
-def check_each_head_reads_the_agent_token_of_its_frame(subject: Subject, trial: Trial) -> None:
-    """Bit for bit: h_t of one sequence, and neither neighbours in time nor other sequences."""
+def check_each_head_depends_on_the_agent_token_of_its_frame_only(subject: Subject, trial: Trial) -> None:
+    """h_t of one sequence is replaced: every head of that frame changes, no other frame or sequence does. Exact."""
     agent_output(subject, trial, 0, 1, 1)
     moved = _moved_by_frame(subject, trial.seed)
-    _undecided_unless_heads_move(moved)
+    _undecided_unless_heads_depend_on_agent(moved)
     call = "mtp_heads(agent), with one frame of another example"
     for t in range(3):
-        blind = np.flatnonzero(~moved[t, t])
-        sentence = f"the head at distance number {blind[0] if blind.size else ''} of A17 does not change with h_{t} in frame {t}"
-        fail_unless_influence(trial, subject, not blind.size, sentence, call=call)
-        others = np.delete(moved[t], t, axis=0).any() or moved[3].any()
-        trial.require(not others, f"heads change with h_{t} in another frame or another sequence", call=call)
+        missing = np.flatnonzero(~moved[t, t])
+        sentence = f"the head of A17's distance number {missing[:1].sum()} does not change with h_{t} in frame {t}"
+        fail_unless_influence(trial, subject, not missing.size, sentence, call=call)
+        leaks = np.delete(moved[t], t, axis=0).any() or moved[3].any()
+        trial.fail_unless(not leaks, f"heads change with h_{t} in another frame or another sequence", call=call)
 
 
 def _moved_by_frame(subject: Subject, seed: int) -> np.ndarray:
-    """bool (4, 3, N): what moves where frame t of sequence t is another, and nothing of sequence 3. Inconclusive where heads do not repeat."""
-    base, other = (_agents(subject, seed + shift) for shift in (0, 1009))
-    touched = base.copy()
-    touched[range(3), range(3)] = other[range(3), range(3)]
-    before, after = _heads(subject, base), _heads(subject, touched)
-    if not all(np.array_equal(_heads(subject, x), y, equal_nan=True) for x, y in ((base, before), (touched, after))):
-        raise Inconclusive("mtp_heads does not give the same twice: nothing can be told from what moves")
+    """bool (4, 3, N): which heads change when frame t of sequence t is replaced and sequence 3 is not.
+
+    Inconclusive if `mtp_heads` is not repeatable.
+    """
+    base, donor = (_agents(subject, seed + shift) for shift in (0, 1009))
+    replaced = base.copy()
+    replaced[range(3), range(3)] = donor[range(3), range(3)]
+    before, after = _heads(subject, base), _heads(subject, replaced)
+    if not all(np.array_equal(_heads(subject, x), y, equal_nan=True) for x, y in ((base, before), (replaced, after))):
+        raise Inconclusive("mtp_heads is not repeatable: its influences cannot be observed")
     return np.asarray((before != after).any(3))
 
 
 def _agents(subject: Subject, seed: int) -> np.ndarray:
-    return run(subject, "dynamics", arguments(subject, "dynamics", seed, 4, 3))["agent"]
+    return run_black_box(subject, "dynamics", example_inputs(subject, "dynamics", seed, 4, 3))["agent"]
 
 
 @signature("mtp_heads")
-def signature_what_the_heads_read(subject: Subject) -> np.ndarray:
-    """Whether heads differ, whether they are those of A17, and what moves with which frame: itself, earlier, later, others."""
+def signature_inputs_of_the_heads(subject: Subject) -> np.ndarray:
+    """Whether heads differ and are as many as A17 has distances; which change with their own, later, earlier frames."""
 
     def probe() -> np.ndarray:
         heads, moved = _heads(subject, _agents(subject, 6)), _moved_by_frame(subject, 6)

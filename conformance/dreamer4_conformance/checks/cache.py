@@ -7,14 +7,22 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import EXAMPLES, Tree, arguments, leaves, mapped, run, varies
-from dreamer4_conformance.instruments.inputs import rounded
-from dreamer4_conformance.instruments.stepwise import rolled_out, undecided_unless_window_is_left, unroll
+from dreamer4_conformance.instruments.black_box import (
+    INFLUENCE_EXAMPLES,
+    Tree,
+    example_inputs,
+    leaves,
+    map_leaves,
+    run_black_box,
+    varies,
+)
+from dreamer4_conformance.instruments.inputs import moved_by_rounding
+from dreamer4_conformance.instruments.stepwise import rollout_frames, undecided_unless_window_is_exceeded, unroll
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
-from dreamer4_conformance.judging.output_comparison import BUDGET, close, relative_errors
+from dreamer4_conformance.judging.output_comparison import BUDGET, fail_unless_close, relative_errors
 from dreamer4_conformance.verdicts import Deviation, OperationFailed
 
 STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")
@@ -34,20 +42,20 @@ def _window(subject: Subject) -> int:
 def check_one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
     """Beyond three windows, or as far as `LONGEST` goes; with the task, and without it where that is possible."""
     time = min(3 * _window(subject) + 2, LONGEST[trial.profile])
-    given = arguments(subject, "dynamics", trial.seed, 2, time)
+    given = example_inputs(subject, "dynamics", trial.seed, 2, time)
     missing = _judge_unrolled(subject, trial, given)
     if _goes_without_task(subject, given):
         missing |= _judge_unrolled(subject, trial, {**given, "task": None})
     if missing:
         trial.inconclusive(f"the cached step returns no {' and no '.join(sorted(missing))} output, which dynamics does")
-    undecided_unless_window_is_left(subject, time)
+    undecided_unless_window_is_exceeded(subject, time)
 
 
 def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
     if given["task"] is None:
         return False
     try:
-        run(subject, "dynamics", {**given, "task": None})
+        run_black_box(subject, "dynamics", {**given, "task": None})
     except OperationFailed:  # this model always has a task
         return False
     return True
@@ -56,7 +64,7 @@ def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
 def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -> set[str]:
     """Judges what the step returns; the outputs of dynamics, but for z_hat, that it does not."""
     batch, time = given["z"].shape[:2]
-    expected, got = run(subject, "dynamics", given), unroll(subject, given, time)
+    expected, got = run_black_box(subject, "dynamics", given), unroll(subject, given, time)
     told = "" if given["task"] is not None else ", without a task"
     call = f"dynamics_step, {time} times, and dynamics of example({trial.seed}, {batch}, {time}){told}"
     if "z_hat" not in got:
@@ -64,10 +72,10 @@ def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -
     for name in (name for name in expected if name in got):
 
         def again(name: str = name) -> np.ndarray:
-            return run(subject, "dynamics", {**given, "z": rounded(subject, given["z"])})[name]
+            return run_black_box(subject, "dynamics", {**given, "z": moved_by_rounding(subject, given["z"])})[name]
 
         what = f"{name} one frame at a time and all at once"
-        close(trial, subject, what, got[name], expected[name], call, rounded=again)
+        fail_unless_close(trial, subject, what, got[name], expected[name], call, rounded=again)
     return expected.keys() - got.keys()
 
 
@@ -79,16 +87,16 @@ def check_rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: T
     call = f"rollout(z of example, frames={without.shape[1]}, cache=True) and cache=False, after {context} frames"
 
     def again() -> np.ndarray:
-        return generate({**given, "z": rounded(subject, given["z"])}, cache=False)
+        return generate({**given, "z": moved_by_rounding(subject, given["z"])}, cache=False)
 
     try:
         what = "frames generated with a cache and without"
-        close(trial, subject, what, generate(given, cache=True), without, call, rounded=again)
+        fail_unless_close(trial, subject, what, generate(given, cache=True), without, call, rounded=again)
     except Deviation as deviation:
         if subject.readings["A28"] == "frame":
             raise
         trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may be another")
-    undecided_unless_window_is_left(subject, context + without.shape[1])
+    undecided_unless_window_is_exceeded(subject, context + without.shape[1])
 
 
 def _rollouts(
@@ -96,8 +104,8 @@ def _rollouts(
 ) -> tuple[Callable[..., np.ndarray], int, dict[str, Tree]]:
     """What generates, from how many frames, and the example: the window is full, so that the frames leave it behind."""
     context = min(_window(subject), LONGEST[profile])
-    given = arguments(subject, "rollout", seed, 2, context + frames)
-    generate = partial(rolled_out, subject, context=context, seed=seed, num_steps=min(2, subject.k_max))
+    given = example_inputs(subject, "rollout", seed, 2, context + frames)
+    generate = partial(rollout_frames, subject, context=context, seed=seed, num_steps=min(2, subject.k_max))
     return generate, context, given
 
 
@@ -121,8 +129,8 @@ def _moved_frames(
 ) -> np.ndarray:
     """bool (frames,): the generated frames that move with an input, in one example or in as many as it takes to move all."""
     moved = np.zeros(frames.shape[1], bool)
-    for seed in range(1, EXAMPLES + 1):
-        other = arguments(subject, "rollout", 1009 * seed, *given["z"].shape[:2])
+    for seed in range(1, INFLUENCE_EXAMPLES + 1):
+        other = example_inputs(subject, "rollout", 1009 * seed, *given["z"].shape[:2])
         moved |= (generate({**given, name: other[name]}) != frames).any((0, 2, 3))
         if moved.all():
             break
@@ -141,8 +149,8 @@ def signature_frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
     def probe() -> np.ndarray:
         window = _window(subject)
         time = min(3 * window, LONGEST["ci"])
-        given = arguments(subject, "dynamics", 7, 2, time)
-        same = _same(subject, unroll(subject, given, time)["z_hat"], run(subject, "dynamics", given)["z_hat"])
+        given = example_inputs(subject, "dynamics", 7, 2, time)
+        same = _same(subject, unroll(subject, given, time)["z_hat"], run_black_box(subject, "dynamics", given)["z_hat"])
         spans = (same[:1], same[1:2], same[2:window], same[window : window + 1], same[window + 1 :])
         return np.array([span.all() for span in spans], float)
 
@@ -166,10 +174,10 @@ def _two_frames(subject: Subject) -> np.ndarray:
 
 def _with_row(subject: Subject, given: Mapping[str, Tree], name: str, row: int) -> Tree:
     """An input with one sequence of another example."""
-    others = leaves(arguments(subject, "rollout", 1009, *given["z"].shape[:2])[name])
+    others = leaves(example_inputs(subject, "rollout", 1009, *given["z"].shape[:2])[name])
 
     def replaced(x: np.ndarray) -> np.ndarray:
         _, other = next(others)
         return np.concatenate([x[:row], other[row : row + 1], x[row + 1 :]])
 
-    return mapped(replaced, given[name])
+    return map_leaves(replaced, given[name])

@@ -1,135 +1,144 @@
-"""Checks of checkpoints: a run goes on from one as if it had not stopped, and an older one is loaded, with a report.
+"""Checks of checkpoints: a resumed run continues like an uninterrupted one, and older checkpoints load with a report.
 
-How far a resumed run may be off is measured: by two runs that were not interrupted, which on most devices are the same bit for bit.
+The tolerance of a resumed run is measured as the difference between two uninterrupted runs, which is zero on most
+devices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
-from dreamer4_conformance.instruments.training import final, loading
+from dreamer4_conformance.instruments.training import LoadedCheckpoint, final_state, load_checkpoint
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import OperationFailed
 
-STEPS, AT = 4, 2
-"""Steps of a run, and after how many it is interrupted: early, while averages and warm-ups still move."""
+STEPS, INTERRUPTION = 4, 2
+"""Steps of a run, and the step after which it is interrupted: early, while averages and warm-ups still change."""
 ROUNDING = 16 * EPS["float32"]
-"""Of the largest value: what is stored in single precision may be rounded once, and what follows is a few steps away."""
+"""Relative to the largest value: a state stored in float32 is rounded once, and a few steps follow."""
 VISIBLE = 8.0
-"""Times the bound by which the steps after the interruption have to move something, for a verdict."""
+"""Factor on the bound by which some value must change after the interruption for a verdict."""
 FOREIGN = "not_a_parameter_of_this_model"
 
 
-def furthest(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """By name, how far two runs are apart; infinitely where shapes differ or a value is not finite."""
-    if one.keys() != other.keys():
-        raise OperationFailed(f"resume returned {sorted(one)}, then {sorted(other)}; it needs the same names each time")
-    return {name: _apart(x, other[name]) for name, x in one.items()}
+def largest_differences(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Largest difference of two final states by name; infinite if shapes differ or a value is not finite."""
+    if left.keys() != right.keys():
+        raise OperationFailed(
+            f"resume returned {sorted(left)}, then {sorted(right)}; it needs the same names each time"
+        )
+    return {name: _largest_difference(x, right[name]) for name, x in left.items()}
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    if one.shape != other.shape:
+def _largest_difference(left: np.ndarray, right: np.ndarray) -> float:
+    if left.shape != right.shape:
         return np.inf
-    difference = np.abs(one - other)
+    difference = np.abs(left - right)
     return float(np.where(np.isfinite(difference), difference, np.inf).max(initial=0.0))
 
 
 @check("ckpt.complete", needs=("resume",))
 def check_a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
-    """Bit for bit, or as closely as two uninterrupted runs and single precision allow."""
-    whole, again, stopped = final(subject, STEPS, None), final(subject, STEPS, None), final(subject, AT, None)
-    spread, call = furthest(whole, again), f"resume(0, {STEPS}, {AT})"
-    size = {name: float(np.abs(x).max(initial=0.0)) for name, x in whole.items()}
-    bound = {name: 4 * spread[name] + ROUNDING * size[name] for name in whole}
-    moved = {name: _apart(whole[name], x) for name, x in stopped.items() if name in whole}
+    """A run interrupted after `INTERRUPTION` steps ends in the same state as an uninterrupted run.
+
+    Up to 4 times the difference of two uninterrupted runs, and `ROUNDING`.
+    """
+    steps = (STEPS, STEPS, INTERRUPTION)
+    uninterrupted, repeated, stopped = (final_state(subject, count, None) for count in steps)
+    spread, call = largest_differences(uninterrupted, repeated), f"resume(0, {STEPS}, {INTERRUPTION})"
+    size = {name: float(np.abs(x).max(initial=0.0)) for name, x in uninterrupted.items()}
+    bound = {name: 4 * spread[name] + ROUNDING * size[name] for name in uninterrupted}
+    moved = {name: _largest_difference(uninterrupted[name], x) for name, x in stopped.items() if name in uninterrupted}
     if not any(distance > VISIBLE * bound[name] for name, distance in moved.items()):
-        trial.inconclusive(
-            "what a run ends with hardly moves after the interruption: what is lost there cannot be seen"
-        )
-    resumed = final(subject, STEPS, AT)
-    for name, distance in furthest(whole, resumed).items():
-        what = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
-        trial.compare(what, distance, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
+        trial.inconclusive("the state hardly changes after the interruption, so a loss of state cannot be detected")
+    resumed = final_state(subject, STEPS, INTERRUPTION)
+    for name, difference in largest_differences(uninterrupted, resumed).items():
+        quantity = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
+        trial.compare(quantity, difference, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
 
 
-def some(names: Sequence[str]) -> list[str]:
-    """The first, the middle one and the last."""
+def probed_names(names: Sequence[str]) -> list[str]:
+    """The first, the middle and the last name."""
     return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
-def check_a_checkpoint_of_the_same_model_loads_without_remark(subject: Subject, trial: Trial) -> None:
-    """Nothing is missing, nothing unexpected."""
-    whole = loading(subject)
-    for what, names in (("missing", whole.missing), ("unexpected", whole.unexpected)):
-        trial.require(not names, f"nothing is {what}, but {list(names)} is reported", call=whole.call, got=list(names))
+def check_a_checkpoint_of_the_same_model_loads_completely(subject: Subject, trial: Trial) -> None:
+    """No parameter of a checkpoint of the same model is reported as missing or unexpected."""
+    loaded = load_checkpoint(subject)
+    for kind, names in (("missing", loaded.missing), ("unexpected", loaded.unexpected)):
+        sentence = f"{list(names)} is reported as {kind} in a checkpoint of the same model"
+        trial.fail_unless(not names, sentence, call=loaded.call, got=list(names))
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
 def check_a_missing_parameter_is_named_and_the_others_load(subject: Subject, trial: Trial) -> None:
-    """For a few parameters; the one that is missing may stand for anything."""
-    whole = loading(subject)
-    for name in some(list(whole.parameters)):
-        without = loading(subject, removed=name)
-        named = [said for said in without.missing if name in said]
-        sentence = f"{name!r} was not in the checkpoint, and {list(without.missing)} is reported as missing"
-        trial.require(
-            bool(named) and len(without.missing) == len(named), sentence, call=without.call, got=without.missing
-        )
-        lost = [
-            other
-            for other, x in whole.parameters.items()
-            if other != name and not _same(x, without.parameters.get(other))
-        ]
-        trial.require(
-            not lost, f"where {name!r} is missing, {lost[:3]} is not loaded either", call=without.call, got=lost
-        )
+    """If a parameter is removed from the checkpoint, it alone is reported as missing, and all others load.
+
+    Judged for three parameters; the value of the missing one is free.
+    """
+    complete = load_checkpoint(subject)
+    for name in probed_names(list(complete.parameters)):
+        loaded = load_checkpoint(subject, removed=name)
+        named = [report for report in loaded.missing if name in report]
+        sentence = f"{name!r} is not in the checkpoint, and {list(loaded.missing)} is reported as missing"
+        correct = bool(named) and len(loaded.missing) == len(named)
+        trial.fail_unless(correct, sentence, call=loaded.call, got=loaded.missing)
+        lost = [lost_name for lost_name in _not_loaded(complete, loaded) if lost_name != name]
+        sentence = f"{lost[:3]} is not loaded from a checkpoint without {name!r}; all other parameters need to load"
+        trial.fail_unless(not lost, sentence, call=loaded.call, got=lost)
 
 
 @check("ckpt.tolerant", needs=("load_checkpoint",))
 def check_an_unexpected_parameter_is_named(subject: Subject, trial: Trial) -> None:
-    """Of a name that no model has; everything else loads."""
-    whole, more = loading(subject), loading(subject, added=FOREIGN)
-    sentence = f"the checkpoint holds {FOREIGN!r} besides, and {list(more.unexpected)} is reported as unexpected"
-    named = len(more.unexpected) == 1 and FOREIGN in more.unexpected[0]
-    trial.require(named, sentence, call=more.call, got=more.unexpected)
-    lost = [name for name, x in whole.parameters.items() if not _same(x, more.parameters.get(name))]
-    trial.require(not lost, f"{lost[:3]} is not loaded where the checkpoint holds more", call=more.call, got=lost)
+    """If the checkpoint has a parameter that the model lacks, it is reported as unexpected, and all others load."""
+    complete, loaded = load_checkpoint(subject), load_checkpoint(subject, added=FOREIGN)
+    sentence = f"{FOREIGN!r} was added to the checkpoint, and {list(loaded.unexpected)} is reported as unexpected"
+    named = len(loaded.unexpected) == 1 and FOREIGN in loaded.unexpected[0]
+    trial.fail_unless(named, sentence, call=loaded.call, got=loaded.unexpected)
+    lost = _not_loaded(complete, loaded)
+    sentence = f"{lost[:3]} is not loaded from a checkpoint with {FOREIGN!r}; all parameters of the model need to load"
+    trial.fail_unless(not lost, sentence, call=loaded.call, got=lost)
 
 
-def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
-    return other is not None and np.array_equal(one, other, equal_nan=True)
+def _not_loaded(complete: LoadedCheckpoint, loaded: LoadedCheckpoint) -> list[str]:
+    """Names of parameters whose values differ between two loads."""
+    values = loaded.parameters
+    return [
+        name
+        for name, x in complete.parameters.items()
+        if name not in values or not np.array_equal(x, values[name], equal_nan=True)
+    ]
 
 
 @signature("resume")
 def signature_where_resuming_departs(subject: Subject) -> np.ndarray:
     """Whether a run differs after an interruption in the middle, and before the last step."""
-    whole = final(subject, STEPS, None)
+    uninterrupted = final_state(subject, STEPS, None)
 
-    def probe(at: int) -> np.ndarray:
-        return np.array([max(furthest(whole, final(subject, STEPS, at)).values()) > 1e-6], np.float64)
+    def probe(interruption: int) -> np.ndarray:
+        differences = largest_differences(uninterrupted, final_state(subject, STEPS, interruption))
+        return np.array([max(differences.values()) > 1e-6], np.float64)
 
-    return np.concatenate([attempt(lambda at=at: probe(at), 1) for at in (AT, STEPS - 1)])  # type: ignore[misc]
+    return np.concatenate([attempt(partial(probe, step), 1) for step in (INTERRUPTION, STEPS - 1)])
 
 
 @signature("load_checkpoint")
 def signature_what_loading_reports(subject: Subject) -> np.ndarray:
-    """Numbers of names, and of parameters that are not loaded: of the same model, without one, with one more."""
+    """Numbers of reported names, and whether parameters are lost: complete, one removed, one added."""
 
-    def probe(**change: Any) -> list[float]:
-        whole, other = loading(subject).parameters, loading(subject, **change)
-        lost = sum(
-            not _same(x, other.parameters.get(name)) for name, x in whole.items() if name != change.get("removed")
-        )
-        return [len(other.missing), len(other.unexpected), min(lost, 1)]
+    def probe(removed: str | None = None, added: str | None = None) -> list[float]:
+        complete, loaded = load_checkpoint(subject), load_checkpoint(subject, removed, added)
+        lost = [name for name in _not_loaded(complete, loaded) if name != removed]
+        return [len(loaded.missing), len(loaded.unexpected), min(len(lost), 1)]
 
-    def without_one() -> list[float]:
-        return probe(removed=next(iter(loading(subject).parameters)))
+    def probe_removed() -> list[float]:
+        return probe(removed=next(iter(load_checkpoint(subject).parameters)))
 
-    calls = (probe, without_one, lambda: probe(added=FOREIGN))
-    return np.concatenate([attempt(each, 3) for each in calls])
+    probes = (probe, probe_removed, partial(probe, added=FOREIGN))
+    return np.concatenate([attempt(call, 3) for call in probes])

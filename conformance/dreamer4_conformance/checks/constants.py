@@ -23,7 +23,7 @@ PAPER: dict[str, float] = {
     "lpips_weight": constants.LPIPS_WEIGHT,
     "image_fraction": constants.IMAGE_FRACTION,
 }
-"""By the keys of `Adapter.constants`."""
+"""The paper's values by the keys of `Adapter.constants`."""
 
 
 def _declared(subject: Subject) -> dict[str, Any]:
@@ -35,18 +35,18 @@ def _declared(subject: Subject) -> dict[str, Any]:
 
 @check("const.values", needs=("constants",))
 def check_defaults_are_the_papers(subject: Subject, trial: Trial) -> None:
-    """To single precision, in which a default may be stored."""
+    """Each default value is the paper's, up to float32 precision, in which it may be stored."""
     declared = _declared(subject)
     for name, value in declared.items():
         trial.compare(name, value, PAPER[name], terms=PAPER[name], k=1, eps=2.0**-20, call=f"constants()[{name!r}]")
     missing = [name for name in PAPER if name not in declared]
     if missing:
-        trial.inconclusive(f"constants() lacks {', '.join(missing)}")
+        trial.inconclusive(f"constants() omits {', '.join(missing)}")
 
 
 @signature("constants")
 def signature_declared_constants(subject: Subject) -> np.ndarray:
-    """How far each is off, in per cent, in the order of `PAPER`; NaN where one is missing."""
+    """Relative error of each value in per cent, in the order of `PAPER`; NaN if it is missing."""
 
     def probe() -> np.ndarray:
         declared = _declared(subject)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ TERMS = st.integers(0, 1024).map(lambda numerator: numerator / 64)
 
 @check("eq05.combination", needs=("tokenizer_loss",))
 def check_terms_are_added_with_their_weight(subject: Subject, trial: Trial) -> None:
-    """One product and one sum, each rounded once, and the rounding of 0.2."""
+    """L is MSE + 0.2 · LPIPS. Within the rounding of one product, one sum and the constant 0.2."""
 
     def holds(mse: float, lpips: float) -> None:
         mse, lpips = (float(subject.round(np.array(x))) for x in (mse, lpips))
@@ -28,7 +30,7 @@ def check_terms_are_added_with_their_weight(subject: Subject, trial: Trial) -> N
 
 @signature("tokenizer_loss")
 def signature_loss_of_each_term(subject: Subject) -> np.ndarray:
-    """L for each term alone."""
+    """L at MSE = 1, LPIPS = 0 and at MSE = 0, LPIPS = 1."""
     pairs = ((1.0, 0.0), (0.0, 1.0))
-    values = [attempt(lambda: subject.compute("tokenizer_loss", *map(np.array, pair)), 1) for pair in pairs]  # noqa: B023
-    return np.concatenate(values)
+    probes = [partial(subject.compute, "tokenizer_loss", *map(np.array, pair)) for pair in pairs]
+    return np.concatenate([attempt(probe, 1) for probe in probes])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,11 @@ from hypothesis import strategies as st
 from dreamer4_conformance.instruments.gradients import operation_gradients
 from dreamer4_conformance.instruments.heads import (
     Trajectory,
-    adapters_bins,
+    adapter_bins,
     compute_returns,
+    draw_trajectory,
     expected_returns,
-    magnitude,
-    trajectory,
+    returns_magnitude,
 )
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -29,13 +31,13 @@ from dreamer4_reference.twohot import log_softmax, softmax, symlog, twohot_encod
 
 @check("eq10.value", needs=("lambda_returns",))
 def check_returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
-    """Terms: see `magnitude`."""
+    """Returns follow R_t = r_t + γ c_t ((1 − λ) v_{t+1} + λ R_{t+1}) under A13 and A15. Terms: `returns_magnitude`."""
 
-    @example(trajectory(subject, 0, (2, 1), 0.75, 0.5))
-    @example(trajectory(subject, 1, (3, 3), 0.75, 0.5))
-    def holds(drawn: Trajectory) -> None:
-        got, expected = compute_returns(subject, drawn), expected_returns(subject, drawn)
-        call, terms = f"lambda_returns({drawn})", magnitude(subject, drawn)
+    @example(draw_trajectory(subject, 0, (2, 1), 0.75, 0.5))
+    @example(draw_trajectory(subject, 1, (3, 3), 0.75, 0.5))
+    def holds(trajectory: Trajectory) -> None:
+        got, expected = compute_returns(subject, trajectory), expected_returns(subject, trajectory)
+        call, terms = f"lambda_returns({trajectory})", returns_magnitude(subject, trajectory)
         trial.compare("the return", got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
     trial.for_all(trajectories(subject), body=holds)
@@ -43,61 +45,68 @@ def check_returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
 
 @check("eq10.limits", needs=("lambda_returns",))
 def check_lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
-    """Written out, not as the recursion: Σ of discounted rewards and v_H; r_t + γ c_t v_{t+1} (v_t under "v_same")."""
+    """λ = 1 gives the discounted sum of rewards and v_H, λ = 0 gives r_t + γ c_t v_{t+1} (v_t under "v_same").
 
-    def holds(drawn: Trajectory, whole: bool) -> None:
-        drawn = replace(drawn, lam=float(whole))
-        expected = _discounted_sum(subject, drawn) if whole else _one_step(subject, drawn)
-        got, terms = compute_returns(subject, drawn), magnitude(subject, drawn)
-        what, call = f"the return at λ = {drawn.lam}", f"lambda_returns({drawn})"
-        trial.compare(what, got, expected, terms=terms, k=4, eps=subject.eps, call=call)
+    Compared with these closed forms, not with the recursion. Terms: `returns_magnitude`.
+    """
+
+    def holds(trajectory: Trajectory, monte_carlo: bool) -> None:
+        trajectory = replace(trajectory, lam=float(monte_carlo))
+        expected = _discounted_sum(subject, trajectory) if monte_carlo else _one_step(subject, trajectory)
+        got, terms = compute_returns(subject, trajectory), returns_magnitude(subject, trajectory)
+        name, call = f"the return at λ = {trajectory.lam}", f"lambda_returns({trajectory})"
+        trial.compare(name, got, expected, terms=terms, k=4, eps=subject.eps, call=call)
 
     trial.for_all(trajectories(subject, lam=1.0, shortest=2), st.booleans(), body=holds)
 
 
-def _discount(subject: Subject, drawn: Trajectory) -> np.ndarray:
-    """γ c_t, or γ c_{t+1} (A15)."""
-    late = np.append(drawn.cont[:, 1:], np.ones((len(drawn.cont), 1)), axis=1)
-    return drawn.gamma * (drawn.cont if subject.readings["A15"] == "t" else late)
+def _discount(subject: Subject, trajectory: Trajectory) -> np.ndarray:
+    """Discounts (B, H): γ c_t or γ c_{t+1} (A15)."""
+    late = np.append(trajectory.cont[:, 1:], np.ones((len(trajectory.cont), 1)), axis=1)
+    return trajectory.gamma * (trajectory.cont if subject.readings["A15"] == "t" else late)
 
 
-def _discounted_sum(subject: Subject, drawn: Trajectory) -> np.ndarray:
-    discount, ahead = _discount(subject, drawn), np.append(drawn.reward, drawn.value[:, -1:], axis=1)
-    horizon = drawn.reward.shape[1]
+def _discounted_sum(subject: Subject, trajectory: Trajectory) -> np.ndarray:
+    discount, ahead = _discount(subject, trajectory), np.append(trajectory.reward, trajectory.value[:, -1:], axis=1)
+    horizon = trajectory.reward.shape[1]
     factors = [np.cumprod(np.insert(discount[:, t:], 0, 1.0, axis=1), axis=1) for t in range(horizon)]
     return np.stack([(factor * ahead[:, t:]).sum(1) for t, factor in enumerate(factors)], axis=1)
 
 
-def _one_step(subject: Subject, drawn: Trajectory) -> np.ndarray:
-    value = drawn.value[:, 1:] if subject.readings["A13"] == "v_next" else drawn.value[:, :-1]
-    return np.asarray(drawn.reward + _discount(subject, drawn) * value)
+def _one_step(subject: Subject, trajectory: Trajectory) -> np.ndarray:
+    value = trajectory.value[:, 1:] if subject.readings["A13"] == "v_next" else trajectory.value[:, :-1]
+    return np.asarray(trajectory.reward + _discount(subject, trajectory) * value)
 
 
 @check("eq10.terminal", needs=("lambda_returns",))
-def check_an_end_cuts_what_follows_and_nothing_before(subject: Subject, trial: Trial) -> None:
-    """The operation against itself; before the end by its response to the last reward: 1, and γ c λ a step back."""
+def check_episode_end_separates_returns_before_and_after(subject: Subject, trial: Trial) -> None:
+    """c = 0 removes later rewards and values from earlier returns, and changes neither later returns nor discounts.
 
-    def holds(drawn: Trajectory, place: int) -> None:
-        ended, after = _ended(subject, drawn, place)
+    Returns are compared with those of a changed trajectory. Before the end, a change of the last reward must change the
+    returns by 1 at that step and by γ c λ times as much one step earlier.
+    """
+
+    def holds(trajectory: Trajectory, index: int) -> None:
+        ended, after = _ended(subject, trajectory, index)
         end = _Terminal(subject, trial, ended, compute_returns(subject, ended), after)
-        end.nothing_after_matters()
-        end.nothing_after_is_cut(drawn)
-        end.everything_before_counts()
+        end.fail_if_later_steps_affect_earlier_returns()
+        end.fail_if_end_affects_later_returns(trajectory)
+        end.fail_unless_last_reward_reaches_earlier_returns()
 
     trial.for_all(trajectories(subject, shortest=2), st.integers(0, 7), body=holds)
 
 
-def _ended(subject: Subject, drawn: Trajectory, place: int) -> tuple[Trajectory, int]:
-    """`drawn` with c = 0 on the last step before row `after`, and c > 0 elsewhere."""
-    after = 1 + place % (drawn.reward.shape[1] - 1)
-    cont = np.maximum(drawn.cont, 1 / 2)
+def _ended(subject: Subject, trajectory: Trajectory, index: int) -> tuple[Trajectory, int]:
+    """Set c = 0 on the last step before step `after`, and c > 0 elsewhere; returns the trajectory and `after`."""
+    after = 1 + index % (trajectory.reward.shape[1] - 1)
+    cont = np.maximum(trajectory.cont, 1 / 2)
     cont[:, after - 1 if subject.readings["A15"] == "t" else after] = 0.0
-    return replace(drawn, cont=cont), after
+    return replace(trajectory, cont=cont), after
 
 
 @dataclass(frozen=True)
 class _Terminal:
-    """A trajectory that ends before row `after`, and its returns."""
+    """A trajectory that ends before step `after`, and its returns (B, H)."""
 
     subject: Subject
     trial: Trial
@@ -105,88 +114,88 @@ class _Terminal:
     returns: np.ndarray
     after: int
 
-    def _compare(self, what: str, got: np.ndarray, expected: np.ndarray, other: Trajectory, rows: slice) -> None:
-        terms = magnitude(self.subject, self.ended) + magnitude(self.subject, other)
-        call = f"lambda_returns({other}), beside lambda_returns({self.ended})"
-        self.trial.compare(
-            what, got[:, rows], expected[:, rows], terms=terms[:, rows], k=4, eps=self.subject.eps, call=call
-        )
+    def _compare(self, name: str, got: np.ndarray, expected: np.ndarray, changed: Trajectory, steps: slice) -> None:
+        terms = returns_magnitude(self.subject, self.ended) + returns_magnitude(self.subject, changed)
+        call = f"lambda_returns({changed}), compared with lambda_returns({self.ended})"
+        got, expected, terms = (x[:, steps] for x in (got, expected, terms))
+        self.trial.compare(name, got, expected, terms=terms, k=4, eps=self.subject.eps, call=call)
 
-    def nothing_after_matters(self) -> None:
+    def fail_if_later_steps_affect_earlier_returns(self) -> None:
         reward, value = self.ended.reward.copy(), self.ended.value.copy()
         reward[:, self.after :] = 64 - 8 * reward[:, self.after :]
         value[:, self.after :] = 128 + 8 * value[:, self.after :]
-        other = _with(self.ended, self.subject.round(reward), self.subject.round(value))
-        got = compute_returns(self.subject, other)
-        self._compare("the return before the end, after another future,", got, self.returns, other, slice(self.after))
+        changed = _with(self.ended, self.subject.round(reward), self.subject.round(value))
+        got, steps = compute_returns(self.subject, changed), slice(self.after)
+        self._compare("the return before the end, with other later steps,", got, self.returns, changed, steps)
 
-    def nothing_after_is_cut(self, drawn: Trajectory) -> None:
-        other = replace(drawn, cont=np.maximum(drawn.cont, 1 / 2))
-        got = compute_returns(self.subject, other)
-        self._compare("the return after the end, without that end,", got, self.returns, other, slice(self.after, None))
+    def fail_if_end_affects_later_returns(self, trajectory: Trajectory) -> None:
+        changed = replace(trajectory, cont=np.maximum(trajectory.cont, 1 / 2))
+        got, steps = compute_returns(self.subject, changed), slice(self.after, None)
+        self._compare("the return after the end, without that end,", got, self.returns, changed, steps)
 
-    def everything_before_counts(self) -> None:
+    def fail_unless_last_reward_reaches_earlier_returns(self) -> None:
         reward = self.ended.reward.copy()
         reward[:, self.after - 1] = self.subject.round(reward[:, self.after - 1] + 4)
-        other = replace(self.ended, reward=reward)
-        change = _with(self.ended, reward - self.ended.reward, np.zeros_like(self.ended.value))
-        got = compute_returns(self.subject, other) - self.returns
-        expected = expected_returns(self.subject, change)
-        self._compare("the response of the return to the last reward", got, expected, other, slice(self.after))
+        changed = replace(self.ended, reward=reward)
+        difference = _with(self.ended, reward - self.ended.reward, np.zeros_like(self.ended.value))
+        got = compute_returns(self.subject, changed) - self.returns
+        expected = expected_returns(self.subject, difference)
+        name = "the change of the return with the last reward before the end"
+        self._compare(name, got, expected, changed, slice(self.after))
 
 
 @check("eq10.linear", needs=("lambda_returns",))
 def check_returns_are_linear(subject: Subject, trial: Trial) -> None:
-    """R of a sum is the sum of the R; R of a multiple, from 2⁻¹⁰ to 2²⁰, is that multiple of R."""
+    """Returns of a sum are the sum of the returns; scaling by 2⁻¹⁰ to 2²⁰ scales the returns. Within rounding."""
 
-    def holds(one: Trajectory, seed: int, scale: float) -> None:
-        other = replace(trajectory(subject, seed, one.reward.shape, one.gamma, one.lam), cont=one.cont)
-        # The sum is rounded before the operation sees it, so the second summand is what is left of it.
-        total = _with(one, *(subject.round(a + b) for a, b in _pairs(one, other)))
-        rest = _with(one, *(subject.round(a - b) for a, b in _pairs(total, one)))
-        multiple = _with(one, scale * one.reward, scale * one.value)
-        of_one, of_rest = compute_returns(subject, one), compute_returns(subject, rest)
-        terms = sum(magnitude(subject, part) for part in (total, one, rest))
-        rows = (
-            ("the return of a sum", total, of_one + of_rest, terms),
-            (f"the return of {scale} times the same", multiple, scale * of_one, 2 * magnitude(subject, multiple)),
-        )
-        for what, model, expected, sizes in rows:
-            got, call = compute_returns(subject, model), f"lambda_returns({model})"
-            trial.compare(what, got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
+    def holds(first: Trajectory, seed: int, scale: float) -> None:
+        random = replace(draw_trajectory(subject, seed, first.reward.shape, first.gamma, first.lam), cont=first.cont)
+        # The sum is rounded before the operation reads it, so the second summand is the difference after rounding.
+        total = _with(first, *(subject.round(a + b) for a, b in _pairs(first, random)))
+        second = _with(first, *(subject.round(a - b) for a, b in _pairs(total, first)))
+        multiple = _with(first, scale * first.reward, scale * first.value)
+        first_returns, second_returns = compute_returns(subject, first), compute_returns(subject, second)
+        terms = sum(returns_magnitude(subject, summand) for summand in (total, first, second))
+        multiple_terms = 2 * returns_magnitude(subject, multiple)
+        for name, trajectory, expected, sizes in (
+            ("the return of a sum", total, first_returns + second_returns, terms),
+            (f"the return of {scale} times the same", multiple, scale * first_returns, multiple_terms),
+        ):
+            got, call = compute_returns(subject, trajectory), f"lambda_returns({trajectory})"
+            trial.compare(name, got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
 
-    trial.for_all(
-        trajectories(subject, shortest=2), seeds(), st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20]), body=holds
-    )
-
-
-def _pairs(one: Trajectory, other: Trajectory) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    return (one.reward, other.reward), (one.value, other.value)
+    scales = st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20])
+    trial.for_all(trajectories(subject, shortest=2), seeds(), scales, body=holds)
 
 
-def _with(drawn: Trajectory, reward: np.ndarray, value: np.ndarray) -> Trajectory:
-    return replace(drawn, reward=reward, value=value)
+def _pairs(left: Trajectory, right: Trajectory) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    return (left.reward, right.reward), (left.value, right.value)
+
+
+def _with(trajectory: Trajectory, reward: np.ndarray, value: np.ndarray) -> Trajectory:
+    return replace(trajectory, reward=reward, value=value)
 
 
 @check("eq10.loss", needs=("value_loss", "twohot_bins"))
 def check_value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial: Trial) -> None:
-    """Terms: |ln p|; the rounding of a two-hot weight by the spread of ln p. Without gradients the value alone."""
-    bins = adapters_bins(subject)
+    """The loss is the cross-entropy to the two-hot return, its gradient too, and no gradient reaches the return.
+
+    Terms: |ln p|, and the rounding of a two-hot weight times the range of ln p. Without gradients, the value only.
+    """
+    bins = adapter_bins(subject)
 
     def holds(seed: int, rows: int) -> None:
         case = _Head(subject, trial, bins, *_value_inputs(subject, bins, seed, rows))
-        case.value()
-        try:
-            case.gradients()
-        except NotProvided:
-            return
+        case.compare_value()
+        with suppress(NotProvided):
+            case.compare_gradients()
 
     trial.for_all(seeds(), st.integers(1, 4), body=holds)
 
 
 @dataclass(frozen=True)
 class _Head:
-    """logits (N, K) of a value head and the returns (N,) that it is to predict."""
+    """Logits (N, K) of a value head over `bins` (K,), and its targets, the returns (N,)."""
 
     subject: Subject
     trial: Trial
@@ -209,28 +218,28 @@ class _Head:
         points, x = (self.bins, self.returns) if raw else (symlog(self.bins), symlog(self.returns))
         k = np.clip(np.searchsorted(points, x, side="right") - 1, 0, len(points) - 2)
         below, above = points[k], points[k + 1]
-        # Where x lies among evenly spaced symlogs may be computed as an index, which is rounded on the scale of them all.
+        # Evenly spaced symlogs allow to compute the bin's index directly, which is rounded on the scale of their range.
         size = np.abs(x) + np.abs(below) + np.abs(above) if raw else np.ptp(points)
         return np.asarray(size / (above - below))
 
-    def value(self) -> None:
+    def compare_value(self) -> None:
         sizes = np.abs(log_softmax(self.logits)).max(1) + np.abs(self.logits).max(1)
         terms = (sizes + self.weight_error * np.ptp(self.logits, axis=1)).mean()
         expected = value_loss(self.logits, self.returns, self.bins, space=self.space)
         got = self.subject.compute("value_loss", self.logits, self.returns, shape=())
         self.trial.compare("the loss", got, expected, terms=terms, k=4, eps=self.subject.eps, call=self.call)
 
-    def gradients(self) -> None:
-        of_logits, of_returns = operation_gradients(self.subject, "value_loss", (0, 1), self.logits, self.returns)
-        sentence, nothing = "no gradient may reach the return", np.zeros_like(of_returns).tolist()
-        self.trial.require(not of_returns.any(), sentence, call=self.call, got=of_returns.tolist(), expected=nothing)
+    def compare_gradients(self) -> None:
+        got, leak = operation_gradients(self.subject, "value_loss", (0, 1), self.logits, self.returns)
+        sentence, zeros = "the gradient with respect to the returns must be 0", np.zeros_like(leak).tolist()
+        self.trial.fail_unless(not leak.any(), sentence, call=self.call, got=leak.tolist(), expected=zeros)
         target = twohot_encode(self.returns, self.bins, space=self.space)
         sizes = softmax(self.logits) * (1 + np.abs(log_softmax(self.logits))) + target
-        beside = (target > 0) | (np.roll(target, 1, axis=1) > 0) | (np.roll(target, -1, axis=1) > 0)
-        terms = (sizes + beside * self.weight_error[:, None]) / len(self.logits)
+        adjacent = (target > 0) | (np.roll(target, 1, axis=1) > 0) | (np.roll(target, -1, axis=1) > 0)
+        terms = (sizes + adjacent * self.weight_error[:, None]) / len(self.logits)
         expected = value_loss_gradient(self.logits, self.returns, self.bins, space=self.space)
-        what, call = "the gradient with respect to the logits", f"gradient of {self.call}"
-        self.trial.compare(what, of_logits, expected, terms=terms, k=4, eps=self.subject.eps, call=call)
+        name, call = "the gradient with respect to the logits", f"gradient of {self.call}"
+        self.trial.compare(name, got, expected, terms=terms, k=4, eps=self.subject.eps, call=call)
 
 
 def _value_inputs(subject: Subject, bins: np.ndarray, seed: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -240,7 +249,7 @@ def _value_inputs(subject: Subject, bins: np.ndarray, seed: int, rows: int) -> t
 
 
 def _fixed(horizon: int) -> Trajectory:
-    """A trajectory on which mistakes and readings differ; for the signatures."""
+    """Trajectory of H ≤ 4 steps on which mistakes and readings differ; for the signatures."""
     reward = np.array([[0.5, -1.0, 0.25, 1.5], [1.0, 0.0, -0.5, 0.75]])[:, :horizon]
     value = np.array([[1.25, 0.5, -0.75, 2.0, 1.0], [-1.0, 0.5, 1.5, -0.25, 3.0]])[:, : horizon + 1]
     cont = np.array([[1.0, 0.5, 1.0, 1.0], [0.75, 0.0, 1.0, 0.25]])[:, :horizon]
@@ -248,44 +257,40 @@ def _fixed(horizon: int) -> Trajectory:
 
 
 def _returned(subject: Subject, operation: str) -> np.ndarray:
-    """At horizons 4 and 1, and at 32 times the size."""
+    """Results of an operation at horizons 4 and 1, and at 32 times the size of rewards and values."""
     large = _with(_fixed(4), 32 * _fixed(4).reward, 32 * _fixed(4).value)
     probes = (_fixed(4), _fixed(1), large)
     scales = (1.0, 1.0, 1 / 32)
-    return np.concatenate(
-        [
-            scale * attempt(lambda probe=probe: subject.compute(operation, *probe.arguments), probe.reward.size)  # type: ignore[misc]
-            for scale, probe in zip(scales, probes, strict=True)
-        ]
-    )
+    results = [attempt(partial(subject.compute, operation, *probe.arguments), probe.reward.size) for probe in probes]
+    return np.concatenate([scale * result for scale, result in zip(scales, results, strict=True)])
 
 
 @signature("lambda_returns")
 def signature_returns_of_fixed_trajectories(subject: Subject) -> np.ndarray:
-    """See `_returned`."""
+    """λ-returns as collected by `_returned`."""
     return _returned(subject, "lambda_returns")
 
 
 @signature("advantages")
 def signature_advantages_of_fixed_trajectories(subject: Subject) -> np.ndarray:
-    """See `_returned`."""
+    """Advantages as collected by `_returned`."""
     return _returned(subject, "advantages")
 
 
 @signature("value_loss")
 def signature_loss_of_a_sloping_head(subject: Subject) -> np.ndarray:
-    """What the loss and its gradient are off by where ln p falls with the bins' values, whatever the bins are."""
-    bins = adapters_bins(subject)
+    """Errors of the loss and its gradients for logits that decrease with the values of the bins."""
+    bins = adapter_bins(subject)
     returns = np.array([-3.0, 0.4, 2.5])
     logits = np.repeat(-np.clip(bins, -8.0, 8.0)[None] / 4, 3, axis=0) + np.array([0.0, 1.0, 2.0])[:, None]
 
     def probe() -> np.ndarray:
-        off = subject.compute("value_loss", logits, returns, shape=()) - value_loss(logits, returns, bins)
-        of_logits = operation_gradients(subject, "value_loss", (0,), logits, returns)[0]
-        off_gradient = of_logits - value_loss_gradient(logits, returns, bins)
-        return np.array([10 * off, np.abs(off_gradient).sum()])
+        error = subject.compute("value_loss", logits, returns, shape=()) - value_loss(logits, returns, bins)
+        gradient = operation_gradients(subject, "value_loss", (0,), logits, returns)[0]
+        gradient_error = gradient - value_loss_gradient(logits, returns, bins)
+        return np.array([10 * error, np.abs(gradient_error).sum()])
 
-    def of_returns() -> np.ndarray:
+    def returns_gradient() -> np.ndarray:
         return operation_gradients(subject, "value_loss", (1,), logits, returns)[0]
 
-    return np.concatenate([attempt(probe, 2), attempt(of_returns, 3)])
+    return np.concatenate([attempt(probe, 2), attempt(returns_gradient, 3)])

@@ -1,16 +1,17 @@
-"""Checks of Eq. (11): advantages, the loss of the policy head, and its prior."""
+"""Checks of Eq. (11): advantages, the policy loss, and the behavioural prior."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.gradients import operation_gradients
-from dreamer4_conformance.instruments.heads import Trajectory, expected_returns, magnitude
+from dreamer4_conformance.instruments.heads import Trajectory, expected_returns, returns_magnitude
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -44,7 +45,7 @@ class States:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """In the order of the operation."""
+        """Positional arguments of the operation."""
         return self.logits, self.prior, self.action, self.advantage, self.alpha, self.beta
 
     @property
@@ -55,12 +56,12 @@ class States:
         return [(self.logits, np.asarray(self.prior))]
 
     def rows(self, index: np.ndarray) -> States:
-        """The states `index`, of a single action component."""
+        """Select states by `index`, for a single action component."""
         logits, prior = np.asarray(self.logits)[index], np.asarray(self.prior)[index]
         return replace(self, logits=logits, prior=prior, action=self.action[index], advantage=self.advantage[index])
 
     def __str__(self) -> str:
-        """As a reader would write them."""
+        """Format the arguments for the call in a report."""
         tail = f"{self.advantage.tolist()}, {self.alpha}, {self.beta}"
         shapes = ", ".join(str(logits.shape) for logits, _ in self.components)
         return f"logits, prior_logits of {shapes}, {self.action.tolist()}, {tail}"
@@ -68,7 +69,7 @@ class States:
 
 @st.composite
 def states(draw: st.DrawFn, subject: Subject, *, sizes: tuple[int, ...] = (), beta: float | None = None) -> States:
-    """Two to nine states, both sets inhabited, no advantage 0, α not 0.5; `sizes` of the components."""
+    """Two to nine states with positive and negative advantages, none 0; α ≠ 0.5; `sizes` of the action components."""
     rng = np.random.default_rng(draw(seeds()))
     count = draw(st.integers(2, 9))
     widths = sizes or (draw(st.integers(2, 5)),)
@@ -77,10 +78,10 @@ def states(draw: st.DrawFn, subject: Subject, *, sizes: tuple[int, ...] = (), be
     sign = np.append([1.0, -1.0], rng.choice([1.0, -1.0], count - 2))
     advantage = subject.round(rng.permutation(sign) * rng.uniform(0.01, 3.0, count))
     alpha = draw(st.sampled_from([0, 32, 64, 96, 160, 192, 224, 256])) / 256
-    given_beta = draw(st.integers(0, 512)) / 256 if beta is None else beta
+    kl_weight = draw(st.integers(0, 512)) / 256 if beta is None else beta
     if sizes:
-        return States(logits, prior, action, advantage, alpha, given_beta)
-    return States(logits[0], prior[0], action[:, 0], advantage, alpha, given_beta)
+        return States(logits, prior, action, advantage, alpha, kl_weight)
+    return States(logits[0], prior[0], action[:, 0], advantage, alpha, kl_weight)
 
 
 def _size(logits: np.ndarray) -> np.ndarray:
@@ -88,21 +89,21 @@ def _size(logits: np.ndarray) -> np.ndarray:
     return np.asarray(1 + np.abs(logits).max(-1) + np.abs(log_softmax(logits)).max(-1))
 
 
-def terms(drawn: States) -> float:
-    """Σ of the three terms' absolute values, each with the rounding of its ln π."""
+def terms(case: States) -> float:
+    """Sum of the absolute values of the three terms, each times the rounding of its ln π."""
     total = 0.0
-    for logits, prior in drawn.components:
+    for logits, prior in case.components:
         log_ratio = np.abs(log_softmax(logits) - log_softmax(prior))
         divergence = (softmax(logits) * (1 + log_ratio)).sum(1) * (_size(logits) + _size(prior))
-        total += (np.abs(log_prob_weight(drawn.advantage, drawn.alpha)) * _size(logits)).sum()
-        total += drawn.beta * divergence.mean()
+        total += (np.abs(log_prob_weight(case.advantage, case.alpha)) * _size(logits)).sum()
+        total += case.beta * divergence.mean()
     return float(total)
 
 
-def loss(subject: Subject, drawn: States) -> float:
-    """What the operation returned."""
-    name = "policy_loss_factored" if isinstance(drawn.logits, list) else "policy_loss"
-    return float(subject.compute(name, *drawn.arguments, shape=()))
+def loss(subject: Subject, case: States) -> float:
+    """The loss that the operation returns."""
+    name = "policy_loss_factored" if isinstance(case.logits, list) else "policy_loss"
+    return float(subject.compute(name, *case.arguments, shape=()))
 
 
 K = 2
@@ -111,12 +112,12 @@ K = 2
 
 @check("eq11.advantage", needs=("advantages",))
 def check_advantage_is_return_minus_value(subject: Subject, trial: Trial) -> None:
-    """Terms: those of the return, which hold |v_t|."""
+    """The advantage is R_t − v_t, with R_t of Eq. (10). Terms: those of the return and |v_t|."""
 
-    def holds(drawn: Trajectory) -> None:
-        expected = expected_returns(subject, drawn) - drawn.value[:, :-1]
-        got = subject.compute("advantages", *drawn.arguments, shape=expected.shape)
-        call, sizes = f"advantages({drawn})", magnitude(subject, drawn) + np.abs(drawn.value[:, :-1])
+    def holds(case: Trajectory) -> None:
+        expected = expected_returns(subject, case) - case.value[:, :-1]
+        got = subject.compute("advantages", *case.arguments, shape=expected.shape)
+        call, sizes = f"advantages({case})", returns_magnitude(subject, case) + np.abs(case.value[:, :-1])
         trial.compare("the advantage", got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
 
     trial.for_all(trajectories(subject), body=holds)
@@ -124,107 +125,116 @@ def check_advantage_is_return_minus_value(subject: Subject, trial: Trial) -> Non
 
 @check("eq11.value", needs=("policy_loss",))
 def check_loss_is_the_three_terms(subject: Subject, trial: Trial) -> None:
-    """Both sets inhabited and no advantage 0: those cases are clauses of their own."""
+    """The loss is the sum of the positive, the negative and the prior term. Terms: `terms`.
 
-    def holds(drawn: States) -> None:
-        got, expected = loss(subject, drawn), policy_loss(*drawn.arguments)
-        trial.compare("the loss", got, expected, terms=terms(drawn), k=K, eps=subject.eps, call=f"policy_loss({drawn})")
+    Both sets have states and no advantage is 0: eq11.empty-set and eq11.zero-advantage judge these cases.
+    """
+
+    def holds(case: States) -> None:
+        got, expected = loss(subject, case), policy_loss(*case.arguments)
+        trial.compare("the loss", got, expected, terms=terms(case), k=K, eps=subject.eps, call=f"policy_loss({case})")
 
     trial.for_all(states(subject), body=holds)
 
 
 @check("eq11.gradient", needs=("policy_loss",))
 def check_gradient_is_that_of_the_three_terms(subject: Subject, trial: Trial) -> None:
-    """Terms: |w|(onehot + π) and β/N π (|ln π/π_prior| + KL), each with the rounding of its ln π."""
+    """d loss / d logits is that of the three terms.
 
-    def holds(drawn: States) -> None:
-        (got,) = operation_gradients(subject, "policy_loss", (0,), *drawn.arguments)
-        what, call = "the gradient with respect to the logits", f"gradient of policy_loss({drawn})"
-        expected, sizes = policy_loss_gradient(*drawn.arguments), _gradient_terms(drawn)
-        trial.compare(what, got, expected, terms=sizes, k=2 * K, eps=subject.eps, call=call)
+    Terms: |w|(onehot + π) and β/N π (|ln π/π_prior| + KL), each times the rounding of its ln π.
+    """
+
+    def holds(case: States) -> None:
+        (got,) = operation_gradients(subject, "policy_loss", (0,), *case.arguments)
+        name, call = "the gradient with respect to the logits", f"gradient of policy_loss({case})"
+        expected, sizes = policy_loss_gradient(*case.arguments), _gradient_terms(case)
+        trial.compare(name, got, expected, terms=sizes, k=2 * K, eps=subject.eps, call=call)
 
     trial.for_all(states(subject), body=holds)
 
 
-def _gradient_terms(drawn: States) -> np.ndarray:
-    ((logits, prior),) = drawn.components
+def _gradient_terms(case: States) -> np.ndarray:
+    ((logits, prior),) = case.components
     pi, log_ratio = softmax(logits), np.abs(log_softmax(logits) - log_softmax(prior))
-    likelihood = np.abs(log_prob_weight(drawn.advantage, drawn.alpha))[:, None] * (
-        np.eye(pi.shape[1])[drawn.action] + pi
-    )
+    likelihood = np.abs(log_prob_weight(case.advantage, case.alpha))[:, None] * (np.eye(pi.shape[1])[case.action] + pi)
     mean_ratio = (pi * log_ratio).sum(1, keepdims=True)
     divergence = pi * (1 + log_ratio + mean_ratio) * (_size(logits) + _size(prior))[:, None]
-    return np.asarray(likelihood * _size(logits)[:, None] + drawn.beta / len(pi) * divergence)
+    return np.asarray(likelihood * _size(logits)[:, None] + case.beta / len(pi) * divergence)
 
 
 @check("eq11.sign-only", needs=("policy_loss",))
 def check_size_of_the_advantage_is_irrelevant(subject: Subject, trial: Trial) -> None:
-    """Each advantage by its own power of two, 2⁻⁴⁰ to 2¹⁰."""
+    """Scaling each advantage by its own power of two, 2⁻⁴⁰ to 2¹⁰, leaves the loss unchanged. Within rounding."""
 
-    def holds(drawn: States, seed: int) -> None:
-        factors = 2.0 ** np.random.default_rng(seed).integers(-40, 11, len(drawn.advantage))
-        rescaled = replace(drawn, advantage=factors * drawn.advantage)
-        got, expected = loss(subject, rescaled), loss(subject, drawn)
-        call = f"policy_loss({rescaled}), beside advantages {drawn.advantage.tolist()}"
-        what = "the loss after a positive rescaling"
-        trial.compare(what, got, expected, terms=terms(drawn), k=K, eps=subject.eps, call=call)
+    def holds(case: States, seed: int) -> None:
+        factors = 2.0 ** np.random.default_rng(seed).integers(-40, 11, len(case.advantage))
+        rescaled = replace(case, advantage=factors * case.advantage)
+        got, expected = loss(subject, rescaled), loss(subject, case)
+        call = f"policy_loss({rescaled}), compared with advantages {case.advantage.tolist()}"
+        name = "the loss after scaling the advantages by positive factors"
+        trial.compare(name, got, expected, terms=terms(case), k=K, eps=subject.eps, call=call)
 
     trial.for_all(states(subject), seeds(), body=holds)
 
 
 @check("eq11.per-set-mean", needs=("policy_loss",))
 def check_duplicating_a_set_changes_nothing(subject: Subject, trial: Trial) -> None:
-    """At β = 0, because duplicates weigh in the mean of the KL."""
+    """Repeating all states of one set leaves the loss unchanged, within rounding.
 
-    def holds(drawn: States, positive: bool, times: int) -> None:
-        repeats = np.where((drawn.advantage >= 0) == positive, times, 1)
-        duplicated = drawn.rows(np.repeat(np.arange(len(repeats)), repeats))
-        got, expected = loss(subject, duplicated), loss(subject, drawn)
-        what = f"the loss with {'D⁺' if positive else 'D⁻'} {times} times over"
-        call = f"policy_loss({duplicated}), beside policy_loss({drawn})"
-        trial.compare(what, got, expected, terms=2 * terms(drawn), k=K, eps=subject.eps, call=call)
+    β = 0, because repeated states change the mean of the KL.
+    """
+
+    def holds(case: States, positive: bool, times: int) -> None:
+        repeats = np.where((case.advantage >= 0) == positive, times, 1)
+        duplicated = case.rows(np.repeat(np.arange(len(repeats)), repeats))
+        got, expected = loss(subject, duplicated), loss(subject, case)
+        name = f"the loss with the states of {'D⁺' if positive else 'D⁻'} repeated {times} times"
+        call = f"policy_loss({duplicated}), compared with policy_loss({case})"
+        trial.compare(name, got, expected, terms=2 * terms(case), k=K, eps=subject.eps, call=call)
 
     trial.for_all(states(subject, beta=0.0), st.booleans(), st.integers(2, 4), body=holds)
 
 
 @check("eq11.zero-advantage", needs=("policy_loss",))
 def check_zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> None:
-    """0 is as good as 1; −1 in its place makes a difference, which shows that the state matters at all."""
+    """An advantage of 0 gives the same loss as 1. An advantage of −1 gives another, so the state is not ignored."""
 
-    def holds(drawn: States, place: int) -> None:
-        # One state more than the two sets need, so that neither is empty whatever its sign.
-        zero, one, minus = (_with_extra(drawn, place, sign) for sign in (0.0, 1.0, -1.0))
-        got, expected = loss(subject, zero), loss(subject, one)
-        call, sizes = f"policy_loss({zero})", terms(one) + terms(minus)
-        what = "the loss with an advantage of 0"
-        trial.compare(what, got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
-        if abs(policy_loss(*one.arguments) - policy_loss(*minus.arguments)) > 4 * K * subject.eps * sizes:
-            sentence = "an advantage of −1 must change the loss where 1 stood"
-            trial.require(loss(subject, minus) != expected, sentence, call=f"policy_loss({minus})", got=expected)
+    def holds(case: States, index: int) -> None:
+        # The state is added to the others, so that neither set is empty whatever its sign.
+        zero, positive, negative = (_with_extra(case, index, sign) for sign in (0.0, 1.0, -1.0))
+        got, expected = loss(subject, zero), loss(subject, positive)
+        call, sizes = f"policy_loss({zero})", terms(positive) + terms(negative)
+        trial.compare("the loss with an advantage of 0", got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
+        if abs(policy_loss(*positive.arguments) - policy_loss(*negative.arguments)) > 4 * K * subject.eps * sizes:
+            sentence, call = "the loss must change if an advantage of 1 becomes −1", f"policy_loss({negative})"
+            trial.fail_unless(loss(subject, negative) != expected, sentence, call=call, got=expected)
 
     trial.for_all(states(subject, beta=0.0), st.integers(0, 8), body=holds)
 
 
-def _with_extra(drawn: States, place: int, advantage: float) -> States:
-    """State `place` a second time, with its neighbour's action and this advantage."""
-    count = len(drawn.action)
-    more = drawn.rows(np.append(np.arange(count), place % count))
-    action, signs = more.action.copy(), more.advantage.copy()
-    action[-1], signs[-1] = drawn.action[(place + 1) % count], advantage
-    return replace(more, action=action, advantage=signs)
+def _with_extra(case: States, index: int, advantage: float) -> States:
+    """Append a copy of state `index`, with the action of the next state and this advantage."""
+    count = len(case.action)
+    extended = case.rows(np.append(np.arange(count), index % count))
+    action, signs = extended.action.copy(), extended.advantage.copy()
+    action[-1], signs[-1] = case.action[(index + 1) % count], advantage
+    return replace(extended, action=action, advantage=signs)
 
 
 @check("eq11.kl-direction", needs=("policy_loss",))
 def check_prior_term_is_kl_from_policy_to_prior(subject: Subject, trial: Trial) -> None:
-    """The prior term alone: what the loss loses when the policy is its own prior. Policy and prior are far apart."""
+    """The prior term is the mean of KL(π ‖ π_prior), judged as the loss minus the loss with prior = policy.
 
-    def holds(drawn: States) -> None:
-        ((logits, prior),) = drawn.components
-        drawn = replace(drawn, prior=subject.round(3 * prior))
-        without = replace(drawn, prior=logits)
-        got = loss(subject, drawn) - loss(subject, without)
-        expected = kl_to_prior(logits, np.asarray(drawn.prior)).mean()
-        call, sizes = f"policy_loss({drawn})", terms(drawn) + terms(without)
+    Within rounding. Policy and prior differ enough that the reverse KL has another value.
+    """
+
+    def holds(case: States) -> None:
+        ((logits, prior),) = case.components
+        case = replace(case, prior=subject.round(3 * prior))
+        without = replace(case, prior=logits)
+        got = loss(subject, case) - loss(subject, without)
+        expected = kl_to_prior(logits, np.asarray(case.prior)).mean()
+        call, sizes = f"policy_loss({case})", terms(case) + terms(without)
         trial.compare("the prior term", got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
 
     trial.for_all(states(subject, beta=1.0), body=holds)
@@ -232,45 +242,45 @@ def check_prior_term_is_kl_from_policy_to_prior(subject: Subject, trial: Trial) 
 
 @check("eq11.factored", needs=("policy_loss_factored",))
 def check_components_are_added_up(subject: Subject, trial: Trial) -> None:
-    """One to three components of different sizes; a single one is as good as `policy_loss`."""
+    """Log-probabilities and KLs of one to three action components add up; one component gives `policy_loss`."""
 
-    def holds(drawn: States) -> None:
-        got, sizes, call = loss(subject, drawn), terms(drawn), f"policy_loss_factored({drawn})"
-        expected = policy_loss_factored(*drawn.arguments)
+    def holds(case: States) -> None:
+        got, sizes, call = loss(subject, case), terms(case), f"policy_loss_factored({case})"
+        expected = policy_loss_factored(*case.arguments)
         trial.compare("the loss", got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
-        if len(drawn.logits) == 1 and subject.provides("policy_loss"):
-            single = replace(drawn, logits=drawn.logits[0], prior=drawn.prior[0], action=drawn.action[:, 0])
-            what = "the loss of one component"
-            trial.compare(what, got, loss(subject, single), terms=sizes, k=K, eps=subject.eps, call=call)
+        if len(case.logits) == 1 and subject.provides("policy_loss"):
+            single = replace(case, logits=case.logits[0], prior=case.prior[0], action=case.action[:, 0])
+            expected = loss(subject, single)
+            trial.compare("the loss of one component", got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
 
-    trial.for_all(
-        st.sampled_from([(3,), (2, 5), (4, 2, 3), (2, 2)]).flatmap(lambda sizes: states(subject, sizes=sizes)),
-        body=holds,
-    )
+    sizes = st.sampled_from([(3,), (2, 5), (4, 2, 3), (2, 2)])
+    trial.for_all(sizes.flatmap(lambda sizes: states(subject, sizes=sizes)), body=holds)
 
 
 @check("eq11.prior-frozen", needs=("policy_loss",))
 def check_no_gradient_reaches_the_prior(subject: Subject, trial: Trial) -> None:
-    """Exact; β is not 0."""
+    """The gradient with respect to the prior's logits is exactly 0, at β ≠ 0."""
 
-    def holds(drawn: States) -> None:
-        (got,) = operation_gradients(subject, "policy_loss", (1,), *drawn.arguments)
+    def holds(case: States) -> None:
+        (got,) = operation_gradients(subject, "policy_loss", (1,), *case.arguments)
         sentence = "the gradient with respect to the prior's logits must be 0"
-        trial.require(not got.any(), sentence, call=f"gradient of policy_loss({drawn})", got=got.tolist(), expected=0.0)
+        trial.fail_unless(
+            not got.any(), sentence, call=f"gradient of policy_loss({case})", got=got.tolist(), expected=0.0
+        )
 
     trial.for_all(states(subject, beta=0.5), body=holds)
 
 
 @check("eq11.empty-set", needs=("policy_loss",))
 def check_an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
-    """All advantages of one sign, down to a single state; the gradient too, in which a NaN may outlive the value.
+    """If all advantages have one sign, even of a single state, the term of the other set is 0, and its gradient too.
 
-    At β = 0, because the prior term is another clause's.
+    The gradient is compared as well, because it may be NaN where the loss is finite. β = 0 removes the prior term.
     """
 
-    def holds(drawn: States, sign: float, alone: bool) -> None:
-        some = drawn.rows(np.arange(1 if alone else len(drawn.action)))
-        one_sided = replace(some, advantage=sign * np.abs(some.advantage))
+    def holds(case: States, sign: float, single: bool) -> None:
+        selected = case.rows(np.arange(1 if single else len(case.action)))
+        one_sided = replace(selected, advantage=sign * np.abs(selected.advantage))
         got, expected = loss(subject, one_sided), policy_loss(*one_sided.arguments)
         call = f"policy_loss({one_sided})"
         trial.compare("the loss", got, expected, terms=terms(one_sided), k=K, eps=subject.eps, call=call)
@@ -278,9 +288,9 @@ def check_an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
             (gradient,) = operation_gradients(subject, "policy_loss", (0,), *one_sided.arguments)
         except NotProvided:
             return
-        what, sizes = "the gradient with respect to the logits", _gradient_terms(one_sided)
-        wanted = policy_loss_gradient(*one_sided.arguments)
-        trial.compare(what, gradient, wanted, terms=sizes, k=2 * K, eps=subject.eps, call=f"gradient of {call}")
+        name, call, sizes = "the gradient with respect to the logits", f"gradient of {call}", _gradient_terms(one_sided)
+        exact = policy_loss_gradient(*one_sided.arguments)
+        trial.compare(name, gradient, exact, terms=sizes, k=2 * K, eps=subject.eps, call=call)
 
     trial.for_all(states(subject, beta=0.0), st.sampled_from([1.0, -1.0]), st.booleans(), body=holds)
 
@@ -290,74 +300,78 @@ START = ("policy", "prior", "policy_after", "prior_after")
 
 @check("rl.prior-start", needs=("prior_start",))
 def check_prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
-    """KL = 0 is equality of the log-probabilities, within rounding; the frozen prior is the same bit for bit."""
+    """The prior's log-probabilities equal the policy's before the first update, and do not change with the update.
+
+    Equal within rounding before the update; the prior before and after the update is equal bit for bit.
+    """
     seed = trial.seed
     before, prior, after, prior_after = _start(subject, seed)
     call = f"prior_start({seed})"
     sizes = (_size(before) + _size(prior))[..., None]
-    what = "the prior's log-probability before the first update"
-    trial.compare(what, log_softmax(prior), log_softmax(before), terms=sizes, k=K, eps=subject.eps, call=call)
-    sentence = "the update must leave the prior as it is"
+    name = "the prior's log-probability before the first update"
+    trial.compare(name, log_softmax(prior), log_softmax(before), terms=sizes, k=K, eps=subject.eps, call=call)
+    sentence = "the update must not change the prior"
     same = np.array_equal(prior, prior_after)
-    trial.require(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())
+    trial.fail_unless(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())
     if np.array_equal(before, after):
-        trial.inconclusive(
-            "the update did not move the policy: a prior that follows it cannot be told from a frozen one"
-        )
+        trial.inconclusive("the update does not change the policy, so a prior that follows it cannot be distinguished")
 
 
 def _start(subject: Subject, seed: int) -> list[np.ndarray]:
-    """The four arrays (N, A). OperationFailed where one is missing or of another shape."""
+    """The four arrays (N, A) of `START`. OperationFailed if one is missing or the shapes differ."""
     returned = subject.call("prior_start", seed, seeded=seed)
     if not isinstance(returned, Mapping) or not set(START) <= set(returned):
-        seen = sorted(returned) if isinstance(returned, Mapping) else type(returned).__name__
-        raise OperationFailed(f"prior_start returned {seen}; it needs the keys {', '.join(START)}")
+        got = sorted(returned) if isinstance(returned, Mapping) else type(returned).__name__
+        raise OperationFailed(f"prior_start returned {got}; it needs the keys {', '.join(START)}")
     arrays = [subject.read("prior_start", returned[name]) for name in START]
     if arrays[0].ndim != 2 or any(array.shape != arrays[0].shape for array in arrays):
-        raise OperationFailed(f"prior_start returned shapes {[a.shape for a in arrays]}; it needs (N, A) four times")
+        raise OperationFailed(f"prior_start returned shapes {[a.shape for a in arrays]}; it needs four arrays (N, A)")
     return arrays
 
 
 def _fixed(advantage: tuple[float, ...]) -> States:
     """Five states on which mistakes differ; for the signatures."""
-    place = np.arange(15.0).reshape(5, 3)
-    logits, prior = np.round(2 * np.cos(place) * 64) / 64, np.round(2 * np.sin(3 * place) * 64) / 64
+    angle = np.arange(15.0).reshape(5, 3)
+    logits, prior = np.round(2 * np.cos(angle) * 64) / 64, np.round(2 * np.sin(3 * angle) * 64) / 64
     return States(logits, prior, np.array([0, 2, 1, 1, 0]), np.array(advantage), 0.25, 0.5)
 
 
 SIGNS = ((1.0, -2.0, 0.5, 3.0, -0.25), (0.0, -2.0, 0.0, 3.0, -0.25), (1.0,) * 5, (-1.0,) * 5)
-"""Both sets; with zeros; all positive; all negative."""
+"""Advantages of both signs, with zeros, all positive, all negative."""
 
 
 @signature("policy_loss")
 def signature_loss_of_five_states(subject: Subject) -> np.ndarray:
-    """The loss at `SIGNS`; its gradient for policy and prior, and for the policy where a set is empty."""
+    """The loss at `SIGNS`; its gradient for policy and prior, and for the policy if a set is empty."""
 
-    def gradient(which: int, signs: tuple[float, ...] = SIGNS[0]) -> np.ndarray:
-        return operation_gradients(subject, "policy_loss", (which,), *_fixed(signs).arguments)[0]
+    def value(signs: tuple[float, ...]) -> np.ndarray:
+        return np.array(loss(subject, _fixed(signs)))
 
-    values = [attempt(lambda signs=signs: np.array(loss(subject, _fixed(signs))), 1) for signs in SIGNS]  # type: ignore[misc]
-    gradients = [attempt(lambda which=which: gradient(which), 15) for which in (0, 1)]  # type: ignore[misc]
-    return np.concatenate([*values, *gradients, attempt(lambda: gradient(0, SIGNS[2]), 15)])
+    def gradient(argument: int, signs: tuple[float, ...]) -> np.ndarray:
+        return operation_gradients(subject, "policy_loss", (argument,), *_fixed(signs).arguments)[0]
+
+    values = [attempt(partial(value, signs), 1) for signs in SIGNS]
+    gradients = [attempt(partial(gradient, *case), 15) for case in ((0, SIGNS[0]), (1, SIGNS[0]), (0, SIGNS[2]))]
+    return np.concatenate([*values, *gradients])
 
 
 @signature("policy_loss_factored")
 def signature_loss_of_two_components(subject: Subject) -> np.ndarray:
-    """The loss at `SIGNS`, over two components."""
+    """The loss of two components at `SIGNS`."""
 
     def probe(signs: tuple[float, ...]) -> np.ndarray:
-        one = _fixed(signs)
-        logits, prior = np.asarray(one.logits), np.asarray(one.prior)
-        action = np.stack([one.action, np.array([1, 0, 0, 1, 1])], axis=1)
-        both = replace(one, logits=[logits, 2 * logits[::-1, :2]], prior=[prior, prior[::-1, 1:]], action=action)
-        return np.array(loss(subject, both))
+        single = _fixed(signs)
+        logits, prior = np.asarray(single.logits), np.asarray(single.prior)
+        action = np.stack([single.action, np.array([1, 0, 0, 1, 1])], axis=1)
+        factored = replace(single, logits=[logits, 2 * logits[::-1, :2]], prior=[prior, prior[::-1, 1:]], action=action)
+        return np.array(loss(subject, factored))
 
-    return np.concatenate([attempt(lambda signs=signs: probe(signs), 1) for signs in SIGNS])  # type: ignore[misc]
+    return np.concatenate([attempt(partial(probe, signs), 1) for signs in SIGNS])
 
 
 @signature("prior_start")
 def signature_how_the_prior_starts_and_moves(subject: Subject) -> np.ndarray:
-    """Whether it starts as the policy, stays, and follows the policy."""
+    """Whether the prior starts as the policy, stays the same, and follows the policy."""
 
     def probe() -> np.ndarray:
         before, prior, after, prior_after = _start(subject, 0)

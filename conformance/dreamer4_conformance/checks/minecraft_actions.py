@@ -1,17 +1,18 @@
 """Checks of Minecraft's actions: 23 binaries, and the mouse in 121 = 11 × 11 μ-law classes.
 
-The unit of a movement is the adapter's own, and so is the numbering of the classes: each axis is swept over 28 powers of two, and the bins of an axis
-are known by the class of a movement along it. Edges between bins are found to a sixty-fourth of a doubling.
+The unit of a movement and the numbering of classes are the adapter's. Each axis is therefore swept over 28 powers of
+two; the classes along it are its bins, with edges to the accuracy of 1/64 octave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.instruments.dynamics import classes
+from dreamer4_conformance.instruments.dynamics import mouse_classes
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -21,154 +22,159 @@ AXES = ("first", "second")
 CLASSES = MOUSE_BINS**2
 CENTRE = MOUSE_BINS // 2
 STEPS = 64
-"""Steps of a sweep to a doubling."""
+"""Steps of a sweep per octave."""
 DIAGONAL = 400
-"""Movements along both axes."""
+"""Number of movements along both axes that are judged."""
 COUNTS = {"binary_actions": BINARIES, "mouse_classes": CLASSES}
-"""Keys of `constants` and what they count."""
+"""Keys of `constants` and the paper's values."""
 
 
 def sweep(subject: Subject) -> np.ndarray:
-    """Movements along an axis, ascending and symmetric, from 2⁻¹² to 2¹⁶ and 0."""
+    """Movements along an axis in ascending order: 0 and ±2⁻¹² to ±2¹⁶."""
     size = 2.0 ** (np.arange(-12 * STEPS, 16 * STEPS) / STEPS)
     return subject.round(np.concatenate([-size[::-1], [0.0], size]))
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: the movements along it, the class of each, and the classes in the order in which they are met."""
+    """One axis of the mouse: `x` are the movements along it, in ascending order, `classes` the class of each."""
 
     name: str
     x: np.ndarray
-    seen: np.ndarray
+    classes: np.ndarray
 
     @property
     def changes(self) -> np.ndarray:
-        """Places after which the class is another."""
-        return np.flatnonzero(np.diff(self.seen))
+        """Indices of the movements after which the class changes."""
+        return np.flatnonzero(np.diff(self.classes))
 
     @property
-    def bins(self) -> np.ndarray:
+    def bins(self) -> list[int]:
         """Class of each bin, from the most negative movement to the most positive."""
-        return self.seen[np.append(self.changes, len(self.seen) - 1)]
+        return [int(index) for index in self.classes[np.append(self.changes, len(self.classes) - 1)]]
+
+    @property
+    def centre(self) -> int:
+        """Index of the bin of no movement; of the first bin with its class."""
+        return self.bins.index(int(self.classes[len(self.x) // 2]))
 
     @property
     def edges(self) -> np.ndarray:
-        """Those of the positive side."""
+        """Positive edges between bins."""
         return np.asarray(self.x[self.changes[len(self.changes) // 2 :] + 1])
 
-    @property
-    def widths(self) -> np.ndarray:
-        """Of the bins between the edges, from the one next to the centre outwards; the last has no end."""
-        return np.diff(self.edges)
 
-
-def axes(subject: Subject) -> list[Axis]:
-    """Both."""
+def mouse_axes(subject: Subject) -> list[Axis]:
+    """Both axes of the mouse, swept one at a time."""
     x = sweep(subject)
-    still = np.zeros_like(x)
-    pairs = (np.stack([x, still], 1), np.stack([still, x], 1))
-    return [Axis(name, x, classes(subject, pair)) for name, pair in zip(AXES, pairs, strict=True)]
+    zeros = np.zeros_like(x)
+    pairs = (np.stack([x, zeros], 1), np.stack([zeros, x], 1))
+    return [Axis(name, x, mouse_classes(subject, pair)) for name, pair in zip(AXES, pairs, strict=True)]
 
 
 @check("data.actions", needs=("mouse_class",))
 def check_each_axis_of_the_mouse_has_eleven_mu_law_bins(subject: Subject, trial: Trial) -> None:
-    """In order, symmetric about no movement, and wider outwards by a factor that is the same from bin to bin, within a quarter."""
-    for axis in axes(subject):
-        call = f"mouse_class of movements along the {axis.name} axis, from −2¹⁶ to 2¹⁶"
-        bins = axis.bins.tolist()
-        in_order = len(set(bins)) == len(bins)
-        trial.require(in_order, f"the classes along the {axis.name} axis do not follow each other: {bins}", call=call)
+    """Each axis has 11 classes in order, symmetric about no movement, whose widths grow outwards by a constant factor.
+
+    Ratios of neighbouring widths exceed 1.05 and agree within a quarter; edges are symmetric within two steps.
+    """
+    for axis in mouse_axes(subject):
+        call, bins = f"mouse_class of movements along the {axis.name} axis, from −2¹⁶ to 2¹⁶", axis.bins
+        sentence = f"a class occurs in two separate ranges of the {axis.name} axis: {bins}"
+        trial.fail_unless(len(set(bins)) == len(bins), sentence, call=call)
         sentence = f"the {axis.name} axis has {len(bins)} classes; it needs {MOUSE_BINS}"
-        trial.require(len(bins) == MOUSE_BINS, sentence, call=call, got=bins)
-        still = int(axis.seen[len(axis.x) // 2])
-        sentence = f"no movement is class {bins.index(still) + 1} of {MOUSE_BINS} along the {axis.name} axis; it is the middle one"
-        trial.require(bins.index(still) == CENTRE, sentence, call=call)
-        mirrored = np.abs(axis.changes + axis.changes[::-1] + 1 - (len(axis.x) - 1))
-        sentence = f"opposite movements along the {axis.name} axis are not in opposite classes"
-        trial.require((mirrored <= 2).all(), sentence, call=call, got=axis.x[axis.changes].tolist())
-        _widen(trial, axis, call)
+        trial.fail_unless(len(bins) == MOUSE_BINS, sentence, call=call, got=bins)
+        sentence = f"no movement is in bin {axis.centre} of the {axis.name} axis, counted from 0; it needs bin {CENTRE}"
+        trial.fail_unless(axis.centre == CENTRE, sentence, call=call)
+        asymmetry = np.abs(axis.changes + axis.changes[::-1] + 1 - (len(axis.x) - 1))
+        sentence = f"opposite movements along the {axis.name} axis are not in opposite bins"
+        trial.fail_unless((asymmetry <= 2).all(), sentence, call=call, got=axis.x[axis.changes].tolist())
+        _fail_unless_widths_grow(trial, axis, call)
 
 
-def _widen(trial: Trial, axis: Axis, call: str) -> None:
-    ratios = axis.widths[1:] / axis.widths[:-1]
-    shown = ratios.round(2).tolist()
-    sentence = f"along the {axis.name} axis each bin is {shown} times as wide as the one before it; by a μ-law they widen by one factor above 1"
-    trial.require(
-        ratios.min() > 1.05 and ratios.max() < 1.25 * ratios.min(), sentence, call=call, got=axis.edges.tolist()
-    )
+def _fail_unless_widths_grow(trial: Trial, axis: Axis, call: str) -> None:
+    widths = np.diff(axis.edges)
+    ratios = widths[1:] / widths[:-1]
+    growth = f"from the centre of the {axis.name} axis the widths of bins grow by {ratios.round(2).tolist()}"
+    constant = ratios.min() > 1.05 and ratios.max() < 1.25 * ratios.min()
+    sentence = f"{growth}; by a μ-law they grow by a constant factor above 1"
+    trial.fail_unless(constant, sentence, call=call, got=axis.edges.tolist())
 
 
 @check("data.actions", needs=("mouse_class",))
 def check_the_class_is_the_pair_of_bins(subject: Subject, trial: Trial) -> None:
-    """Exact: 121 pairs of bins are 121 classes, 0 to 120; other movements have the class of their pair, away from the edges."""
-    one, other = axes(subject)
-    x, y = (_middles(axis) for axis in (one, other))
-    if len(x) != MOUSE_BINS or len(y) != MOUSE_BINS:
-        trial.inconclusive(f"the axes have {len(x)} and {len(y)} classes, so pairs of them cannot be told")
-    table = classes(subject, np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)).reshape(MOUSE_BINS, -1)
-    found = sorted(set(table.ravel().tolist()))
-    sentence = f"{len(found)} classes from {found[0]} to {found[-1]} occur; 11 × 11 bins are {CLASSES}, from 0 to {CLASSES - 1}"
-    trial.require(found == list(range(CLASSES)), sentence, call="mouse_class, in the middle of each pair of bins")
-    rng = np.random.default_rng(0)
-    i, j = rng.integers(len(one.x), size=(2, DIAGONAL))
-    far = ~_beside_an_edge(one, i) & ~_beside_an_edge(other, j)
-    movement = np.stack([one.x[i], other.x[j]], 1)[far]
-    expected = table[np.searchsorted(one.changes, i[far]), np.searchsorted(other.changes, j[far])]
-    got = classes(subject, movement)
+    """The 121 pairs of bins are the classes 0 to 120, and a movement has the class of its pair of bins.
+
+    Exact, at the middles of the bins and at random movements that are not next to an edge.
+    """
+    axes = mouse_axes(subject)
+    middles = [_middles(axis) for axis in axes]
+    counts = [len(middle) for middle in middles]
+    if counts != [MOUSE_BINS] * 2:
+        trial.inconclusive(f"the axes have {counts[0]} and {counts[1]} bins; pairs need {MOUSE_BINS} bins on each axis")
+    table = mouse_classes(subject, _pairs(*middles)).reshape(MOUSE_BINS, -1)
+    classes = sorted(set(table.ravel().tolist()))
+    sentence = f"{len(classes)} classes from {classes[0]} to {classes[-1]} occur; 11 × 11 bins are classes 0 to 120"
+    trial.fail_unless(classes == list(range(CLASSES)), sentence, call="mouse_class, in the middle of each pair of bins")
+    indices = np.random.default_rng(0).integers(len(axes[0].x), size=(2, DIAGONAL))
+    indices = indices[:, ~np.any([_next_to_an_edge(*pair) for pair in zip(axes, indices, strict=True)], 0)]
+    movement = np.stack([axis.x[i] for axis, i in zip(axes, indices, strict=True)], 1)
+    expected = table[tuple(np.searchsorted(axis.changes, i) for axis, i in zip(axes, indices, strict=True))]
+    got = mouse_classes(subject, movement)
     worst = int(np.argmax(got != expected))
-    sentence = f"movement {movement[worst].tolist()} is class {got[worst]}; its bins along the axes are class {expected[worst]}"
-    trial.require(np.array_equal(got, expected), sentence, call=f"mouse_class([{movement[worst].tolist()}])")
+    sentence = f"movement {movement[worst].tolist()} has class {got[worst]}; its bins have class {expected[worst]}"
+    trial.fail_unless(np.array_equal(got, expected), sentence, call=f"mouse_class([{movement[worst].tolist()}])")
 
 
 def _middles(axis: Axis) -> np.ndarray:
-    """A movement in each bin."""
+    """A movement in the middle of each bin."""
     ends = np.concatenate([[0], axis.changes + 1, [len(axis.x)]])
-    middle = (ends[:-1] + ends[1:]) // 2
-    return np.asarray(axis.x[middle])
+    return np.asarray(axis.x[(ends[:-1] + ends[1:]) // 2])
 
 
-def _beside_an_edge(axis: Axis, places: np.ndarray) -> np.ndarray:
-    """Whether a change of class follows a place or comes just before it."""
-    return np.isin(places, axis.changes) | np.isin(places - 1, axis.changes)
+def _pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Every movement (N, 2) of a first coordinate with a second one."""
+    return np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
+
+
+def _next_to_an_edge(axis: Axis, indices: np.ndarray) -> np.ndarray:
+    """Whether the class changes directly before or after each indexed movement of an axis."""
+    return np.isin(indices, axis.changes) | np.isin(indices - 1, axis.changes)
 
 
 @check("data.actions", needs=("mouse_class", "constants"))
 def check_components_are_counted_as_in_the_paper(subject: Subject, trial: Trial) -> None:
-    """Where `constants` counts them."""
+    """The numbers of binary actions and mouse classes in `constants` are 23 and 121. Exact."""
     returned = subject.call("constants")
-    counted = {name: returned[name] for name in COUNTS if isinstance(returned, Mapping) and name in returned}
-    for name, value in counted.items():
+    declared = {name: returned[name] for name in COUNTS if isinstance(returned, Mapping) and name in returned}
+    for name, value in declared.items():
         sentence = f"{name} is {value}; the paper has {COUNTS[name]}"
         got = float(subject.read("constants", value, ()))
-        trial.require(got == COUNTS[name], sentence, call=f"constants()[{name!r}]", got=got, expected=COUNTS[name])
-    if not counted:
+        trial.fail_unless(got == COUNTS[name], sentence, call=f"constants()[{name!r}]", got=got, expected=COUNTS[name])
+    if not declared:
         trial.inconclusive(f"constants() lacks {' and '.join(COUNTS)}")
 
 
 @signature("mouse_class")
 def signature_bins_of_the_mouse(subject: Subject) -> np.ndarray:
-    """Number of bins, place of the centre, ratios of widths, order, and how many classes there are, on movements along the axes and between."""
+    """Number of bins and classes, central bin and edges of each axis; number and range of the classes of pairs."""
 
-    def of_axis(axis: Axis) -> np.ndarray:
-        bins = axis.bins.tolist()
+    def bins_of(index: int) -> np.ndarray:
+        axis = mouse_axes(subject)[index]
         edges = np.log2(axis.edges[:5]) / 4 if len(axis.edges) == 5 else np.full(5, -9.0)
-        place = bins.index(axis.seen[len(axis.x) // 2])
-        return np.array([len(bins) / 10, len(set(bins)) / 10, place / 10, *(edges - edges[0])])
+        return np.array([len(axis.bins) / 10, len(set(axis.bins)) / 10, axis.centre / 10, *(edges - edges[0])])
 
-    def spread() -> np.ndarray:
-        one, other = axes(subject)
-        pairs = np.stack(np.meshgrid(_middles(one)[:16], _middles(other)[:16], indexing="ij"), -1).reshape(-1, 2)
-        found = classes(subject, pairs)
-        return np.array([len(set(found.tolist())), found.min(), found.max()]) / 50
+    def classes_of_pairs() -> np.ndarray:
+        classes = mouse_classes(subject, _pairs(*(_middles(axis)[:16] for axis in mouse_axes(subject))))
+        return np.array([len(set(classes.tolist())), classes.min(), classes.max()]) / 50
 
-    along = [attempt(lambda index=index: of_axis(axes(subject)[index]), 8) for index in (0, 1)]  # type: ignore[misc]
-    return np.concatenate([*along, attempt(spread, 3)])
+    along = [attempt(partial(bins_of, index), 8) for index in (0, 1)]
+    return np.concatenate([*along, attempt(classes_of_pairs, 3)])
 
 
 @signature("constants")
 def signature_counted_components(subject: Subject) -> np.ndarray:
-    """How far each is off; 0 where it is not counted."""
+    """The deviation of each count from the paper's; 0 if `constants` lacks it."""
 
     def probe() -> np.ndarray:
         returned = subject.call("constants")

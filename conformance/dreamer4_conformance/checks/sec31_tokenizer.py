@@ -1,4 +1,4 @@
-"""Checks of the tokenizer as black boxes: causal in time, and nothing but z between encoder and decoder."""
+"""Checks of the tokenizer as black boxes: causal in time, and only z between encoder and decoder."""
 
 from __future__ import annotations
 
@@ -7,86 +7,91 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import Influence, Part, arguments, influences, run, together
+from dreamer4_conformance.instruments.black_box import (
+    Influence,
+    Segment,
+    combined_influences,
+    example_inputs,
+    influences,
+    run_black_box,
+)
 from dreamer4_conformance.instruments.layers import frames_past_the_window
-from dreamer4_conformance.instruments.stepwise import undecided_unless_window_is_left
+from dreamer4_conformance.instruments.stepwise import undecided_unless_window_is_exceeded
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
-from dreamer4_conformance.judging.output_comparison import close, relative_errors
+from dreamer4_conformance.judging.output_comparison import fail_unless_close, relative_errors
 from dreamer4_conformance.verdicts import OperationFailed
 
 BOXES = {"encode": ("video", "z"), "decode": ("z", "video"), "reconstruct": ("video", "video")}
-"""Input and output of each box."""
+"""Input and output of each black box."""
 FRAMES = 5
 LONGEST = 64
-"""Frames that are decoded one by one, at most."""
+"""Largest number of frames that are decoded one by one."""
 BATCH, VIDEOS = 16, 4
-"""Videos of two frames in one call, and calls, over which the numbers of z are looked at."""
+"""Videos of two frames per call, and calls, from which the values of z are taken."""
 MANY_NUMBERS = 16
-"""Numbers of a frame's z that are not all positive by chance."""
+"""Numbers in a frame's z that are too many to be all positive by chance."""
 SATURATED = 1e-3
-"""Distance from ±1 within which a tanh passes on its way there, and a clamp hardly stops."""
+"""Distance from ±1 within which a tanh has values on its way to ±1, and a clamp hardly any."""
 
 
-def frames_moved(found: Mapping[Part, Influence], output: str) -> np.ndarray:
-    """bool (T, T): row t, column u, whether frame u of the output moves with frame t of the input."""
+def frames_moved(results: Mapping[Segment, Influence], output: str) -> np.ndarray:
+    """bool (T, T): row t, column u, whether frame u of the output changes with frame t of the input.
+
+    OperationFailed if the output has another number of frames.
+    """
     moved = np.zeros((FRAMES, FRAMES), bool)
-    for part, each in found.items():
-        frames = each.frames(output)
+    for segment, influence in results.items():
+        frames = influence.frames(output)
         if len(frames) != FRAMES:
             raise OperationFailed(f"the output has {len(frames)} frames; it needs {FRAMES}, as many as its input")
-        moved[part.index[0]] = frames
+        moved[segment.index[0]] = frames
     return moved
-
-
-def _follows_its_past(moved: np.ndarray) -> bool:
-    return bool(moved.diagonal().all() and moved.diagonal(1).all())
 
 
 @check("tok.causal", needs=("example",), needs_one=tuple(BOXES))
 def check_no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
-    """Exact. Each frame depends on itself and, where frames depend on earlier ones at all, on the one before it.
+    """One frame of the input is replaced: no earlier frame of the output changes, its own does. Exact.
 
-    Whether a tokenizer has time layers is decided by that; how far back they reach is open, and one that has none is causal, but not over time.
+    If any frame depends on earlier ones, each one must depend on the frame before it; how far back time layers reach is
+    open. Inconclusive without such a dependence: a tokenizer without time layers is trivially causal.
     """
-    seen = {box: _seen(subject, box) for box in BOXES if subject.provides(box)}
-    for box, moved in seen.items():
-        _forbid_later_frames(trial, box, moved)
-    for box, moved in seen.items():
-        _fail_unless_own_and_last_frame(subject, trial, box, moved)
-    without = [box for box, moved in seen.items() if not np.triu(moved, 1).any()]
+    influenced = {box: _influenced_frames(subject, box) for box in BOXES if subject.provides(box)}
+    for box, moved in influenced.items():
+        _fail_unless_causal(trial, box, moved)
+    for box, moved in influenced.items():
+        _fail_unless_own_and_previous_frame(subject, trial, box, moved)
+    without = [box for box, moved in influenced.items() if not np.triu(moved, 1).any()]
     if without:
-        trial.inconclusive(
-            f"no frame depends on an earlier one in {', '.join(without)}: there is no time to be causal in"
-        )
+        trial.inconclusive(f"no frame depends on an earlier one in {', '.join(without)}: no time layer to judge")
 
 
-def _seen(subject: Subject, box: str) -> np.ndarray:
+def _influenced_frames(subject: Subject, box: str) -> np.ndarray:
     source, output = BOXES[box]
-    parts = [Part(source, (t,)) for t in range(FRAMES)]
-    return frames_moved(
-        together(
-            subject, box, parts, lambda found: _follows_its_past(frames_moved(found, output)), seed=0, time=FRAMES
-        ),
-        output,
-    )
+    segments = [Segment(source, (t,)) for t in range(FRAMES)]
+
+    def complete(results: Mapping[Segment, Influence]) -> bool:
+        moved = frames_moved(results, output)
+        return bool(moved.diagonal().all() and moved.diagonal(1).all())
+
+    return frames_moved(combined_influences(subject, box, segments, complete, seed=0, time=FRAMES), output)
 
 
 def _call(box: str) -> str:
     return f"{box}(**example(0, {FRAMES + 1}, {FRAMES}))"
 
 
-def _forbid_later_frames(trial: Trial, box: str, moved: np.ndarray) -> None:
+def _fail_unless_causal(trial: Trial, box: str, moved: np.ndarray) -> None:
     source, output = BOXES[box]
-    earlier = np.argwhere(np.tril(moved, -1)).tolist()
-    t, u = earlier[0] if earlier else (0, 0)
+    leaks = np.argwhere(np.tril(moved, -1)).tolist()
+    t, u = leaks[0] if leaks else (0, 0)
     sentence = f"frame {u} of {output} changes with {source} of frame {t}, which is later"
-    trial.require(not earlier, sentence, call=_call(box), got=moved.astype(int).tolist())
+    trial.fail_unless(not leaks, sentence, call=_call(box), got=moved.astype(int).tolist())
 
 
-def _fail_unless_own_and_last_frame(subject: Subject, trial: Trial, box: str, moved: np.ndarray) -> None:
+def _fail_unless_own_and_previous_frame(subject: Subject, trial: Trial, box: str, moved: np.ndarray) -> None:
     source, output = BOXES[box]
     if not moved.any():
         trial.inconclusive(f"{box} does not depend on its input at all")
@@ -94,33 +99,35 @@ def _fail_unless_own_and_last_frame(subject: Subject, trial: Trial, box: str, mo
         sentence = f"frame {t} of {output} does not change with {source} of frame {t}"
         fail_unless_influence(trial, subject, moved[t, t], sentence, call=_call(box))
     for t in range(1, FRAMES) if np.triu(moved, 1).any() else ():
-        sentence = f"frame {t} of {output} does not change with {source} of frame {t - 1}, while other frames depend on earlier ones"
+        sentence = (
+            f"frame {t} of {output} does not change with {source} of frame {t - 1}; other frames depend on the past"
+        )
         fail_unless_influence(trial, subject, moved[t - 1, t], sentence, call=_call(box))
 
 
 @check("tok.causal", needs=("decode", "decode_init", "decode_step", "example"))
-def check_frame_by_frame_equals_all_at_once(subject: Subject, trial: Trial) -> None:
-    """Far beyond the window. The budgets are those of `output_comparison`."""
+def check_frame_by_frame_decoding_equals_decoding_at_once(subject: Subject, trial: Trial) -> None:
+    """`decode_step`, frame by frame, gives the video of `decode`, beyond the window. Budgets: `output_comparison`."""
     time = min(2 * frames_past_the_window(subject), LONGEST)
-    z = arguments(subject, "decode", trial.seed, 2, time)["z"]
-    whole, call = decoded(subject, z), f"decode and decode_step of example({trial.seed}, 2, {time})['z']"
-    what = "decoding frame by frame and all at once"
-    close(trial, subject, what, stepped(subject, z), whole, call, rounded=partial(decoded_again, subject, z))
-    undecided_unless_window_is_left(subject, time)
+    z = example_inputs(subject, "decode", trial.seed, 2, time)["z"]
+    got, expected = decoded_by_frame(subject, z), decoded(subject, z)
+    name, call = "decoding frame by frame and all at once", f"decode_step of example({trial.seed}, 2, {time})['z']"
+    fail_unless_close(trial, subject, name, got, expected, call, rounded=partial(decoded_rounded, subject, z))
+    undecided_unless_window_is_exceeded(subject, time)
 
 
 def decoded(subject: Subject, z: np.ndarray) -> np.ndarray:
-    """The video of z."""
-    return run(subject, "decode", {"z": z})["video"]
+    """The video that `decode` returns for z."""
+    return run_black_box(subject, "decode", {"z": z})["video"]
 
 
-def decoded_again(subject: Subject, z: np.ndarray) -> np.ndarray:
-    """The video of z moved by about a rounding."""
+def decoded_rounded(subject: Subject, z: np.ndarray) -> np.ndarray:
+    """The video for z changed by about one rounding."""
     return decoded(subject, subject.round(z * (1 + 2 * subject.eps)))
 
 
-def stepped(subject: Subject, z: np.ndarray) -> np.ndarray:
-    """The video of z, decoded frame by frame."""
+def decoded_by_frame(subject: Subject, z: np.ndarray) -> np.ndarray:
+    """The video for z, decoded frame by frame. OperationFailed if a step does not return a pair."""
     state, frames = subject.call("decode_init", len(z)), []
     for t in range(z.shape[1]):
         returned = subject.call("decode_step", state, subject.native(z[:, t : t + 1]))
@@ -133,47 +140,48 @@ def stepped(subject: Subject, z: np.ndarray) -> np.ndarray:
 
 @check("tok.bottleneck", needs=("encode", "example"))
 def check_z_is_a_tanh(subject: Subject, trial: Trial) -> None:
-    """Exact: within ±1, on both sides of 0, on its way to ±1 everywhere and not in steps.
+    """z looks like the values of a tanh: within ±1, on both sides of 0, neither clamped nor quantised. Exact.
 
-    In bfloat16 a tanh itself ends in ±1 and in steps. That its channels are fewer than the encoder's cannot be seen from outside.
+    In bfloat16, in which a tanh reaches ±1 and takes few values, the last two are not judged. That z has fewer channels
+    than the encoder is not observable.
     """
-    z = numbers(subject)
-    call = f"encode(example(0 … {VIDEOS - 1}, {BATCH}, 2)['video'])"
+    z, call = latent_values(subject), f"encode(example(0 … {VIDEOS - 1}, {BATCH}, 2)['video'])"
     if np.ptp(z, axis=0).max() == 0:
         trial.inconclusive("z is the same for every video")
     largest = float(np.abs(z).max())
-    trial.require(largest <= 1, f"z reaches {largest:.4g}; a tanh stays within ±1", call=call, got=largest)
+    trial.fail_unless(largest <= 1, f"z reaches {largest:.4g}; a tanh stays within ±1", call=call, got=largest)
     one_sided = bool(z.min() >= 0) and z.shape[1] >= MANY_NUMBERS
-    trial.require(not one_sided, f"no number of z is negative among {z.size}; a tanh reaches below 0", call=call)
+    trial.fail_unless(not one_sided, f"none of {z.size} numbers of z is negative; a tanh takes both signs", call=call)
     if subject.adapter.dtype != "bfloat16":
-        sentence = f"z takes {np.unique(z).size} values in {len(z)} frames: it is quantised, and not a tanh"
-        trial.require(not quantised(z), sentence, call=call)
-        sentence = "numbers of z lie at exactly ±1 and hardly any just short of it: they are clamped, and not a tanh"
-        trial.require(not clamped(z), sentence, call=call)
+        sentence = f"z takes {np.unique(z).size} values in {len(z)} frames: it is quantised; a tanh is continuous"
+        trial.fail_unless(not quantised(z), sentence, call=call)
+        sentence = "many numbers of z are exactly ±1 and hardly any are close to it: z is clamped; a tanh saturates"
+        trial.fail_unless(not clamped(z), sentence, call=call)
 
 
-def numbers(subject: Subject) -> np.ndarray:
-    """(frames, S · D): z of some videos."""
-    videos = [arguments(subject, "encode", seed, BATCH, 2) for seed in range(VIDEOS)]
-    return np.concatenate([run(subject, "encode", video)["z"] for video in videos]).reshape(2 * BATCH * VIDEOS, -1)
+def latent_values(subject: Subject) -> np.ndarray:
+    """z of some videos, (frames, S · D)."""
+    videos = [example_inputs(subject, "encode", seed, BATCH, 2) for seed in range(VIDEOS)]
+    z = np.concatenate([run_black_box(subject, "encode", video)["z"] for video in videos])
+    return z.reshape(2 * BATCH * VIDEOS, -1)
 
 
 def clamped(z: np.ndarray) -> bool:
-    """Whether places that reach ±1 in some frames and stay away in a fifth as many hardly ever come close.
+    """Whether numbers of z that are ±1 in some frames, and farther off in others, are hardly ever close to ±1.
 
     >>> x = np.random.default_rng(0).standard_normal((200, 8))
     >>> clamped(np.clip(x, -1, 1)), clamped(np.tanh(x)), clamped(np.tanh(30 * x).astype(np.float32))
     (True, False, False)
     """
-    short = 1 - np.abs(z)
-    at_one, inside = short == 0, short > SATURATED
-    both = at_one.any(0) & inside.any(0)
-    ones, insides, close_by = (int(x[:, both].sum()) for x in (at_one, inside, ~at_one & ~inside))
-    return ones >= 10 and insides >= ones / 5 and close_by < ones / 20
+    margin = 1 - np.abs(z)
+    at_bound, inside = margin == 0, margin > SATURATED
+    columns = at_bound.any(0) & inside.any(0)
+    bounds, insides, close = (int(x[:, columns].sum()) for x in (at_bound, inside, ~at_bound & ~inside))
+    return bounds >= 10 and insides >= bounds / 5 and close < bounds / 20
 
 
 def quantised(z: np.ndarray) -> bool:
-    """Whether there are fewer values than frames.
+    """Whether z takes fewer values than it has different frames.
 
     >>> x = np.random.default_rng(0).standard_normal((200, 8))
     >>> quantised(np.round(4 * np.tanh(x)) / 4), quantised(np.tanh(x))
@@ -184,66 +192,66 @@ def quantised(z: np.ndarray) -> bool:
 
 @check("tok.bottleneck", needs=("encode", "decode", "reconstruct", "example"))
 def check_reconstruction_is_decoded_from_z_alone(subject: Subject, trial: Trial) -> None:
-    """reconstruct = decode ∘ encode, by the budgets of `output_comparison`."""
-    given = arguments(subject, "reconstruct", trial.seed, 3, 4)
-    z, got = run(subject, "encode", given)["z"], run(subject, "reconstruct", given)["video"]
-    call, what = f"reconstruct(example({trial.seed}, 3, 4)['video'])", "reconstruct and decode(encode(video))"
-    close(trial, subject, what, got, decoded(subject, z), call, rounded=partial(decoded_again, subject, z))
+    """The reconstruction is decode(encode(video)): nothing bypasses the bottleneck. Budgets: `output_comparison`."""
+    inputs = example_inputs(subject, "reconstruct", trial.seed, 3, 4)
+    z, got = run_black_box(subject, "encode", inputs)["z"], run_black_box(subject, "reconstruct", inputs)["video"]
+    call, name = f"reconstruct(example({trial.seed}, 3, 4)['video'])", "reconstruct and decode(encode(video))"
+    rounded = partial(decoded_rounded, subject, z)
+    fail_unless_close(trial, subject, name, got, decoded(subject, z), call, rounded=rounded)
 
 
-def _time(subject: Subject, box: str) -> np.ndarray:
-    """Whether frames move earlier ones, themselves all, the next any, the next all; and whether that is seen over three frames."""
+def _time_influences(subject: Subject, box: str) -> np.ndarray:
+    """Whether a frame changes any earlier one, any previous one, always itself, any next one, every next one."""
     source, output = BOXES[box]
-    found = influences(subject, box, [Part(source, (t,)) for t in range(FRAMES)], seed=0, time=FRAMES)
-    moved = frames_moved({each.part: each for each in found}, output)
-    before, after = np.tril(moved, -1), moved.diagonal(1)
-    return np.array(
-        [before.any(), before.diagonal(-1).any(), moved.diagonal().all(), after.any(), after.all()], np.float64
-    )
+    segments = [Segment(source, (t,)) for t in range(FRAMES)]
+    results = influences(subject, box, segments, seed=0, time=FRAMES)
+    moved = frames_moved({influence.segment: influence for influence in results}, output)
+    earlier, own, following = np.tril(moved, -1), moved.diagonal(), moved.diagonal(1)
+    return np.array([earlier.any(), earlier.diagonal(-1).any(), own.all(), following.any(), following.all()], float)
 
 
 @signature("encode")
 def signature_frames_that_move_z(subject: Subject) -> np.ndarray:
-    """See `_time`."""
-    return attempt(lambda: _time(subject, "encode"), 5)
+    """Influences of frames of the video on frames of z, see `_time_influences`."""
+    return attempt(lambda: _time_influences(subject, "encode"), 5)
 
 
 @signature("decode")
 def signature_frames_that_move_the_video(subject: Subject) -> np.ndarray:
-    """See `_time`."""
-    return attempt(lambda: _time(subject, "decode"), 5)
+    """Influences of frames of z on frames of the video, see `_time_influences`."""
+    return attempt(lambda: _time_influences(subject, "decode"), 5)
 
 
 @signature("encode")
 def signature_squashing_of_z(subject: Subject) -> np.ndarray:
-    """Whether z leaves ±1, lies on one side of 0, is clamped, or in steps."""
+    """Whether z exceeds ±1, is never negative, is clamped, is quantised."""
 
     def probe() -> np.ndarray:
-        z = numbers(subject)
+        z = latent_values(subject)
         return np.array([np.abs(z).max() > 1, z.min() >= 0, clamped(z), quantised(z)], np.float64)
 
     return attempt(probe, 4)
 
 
 @signature("reconstruct")
-def signature_what_passes_z_by(subject: Subject) -> np.ndarray:
-    """Whether the reconstruction is that of z."""
+def signature_bypass_of_the_bottleneck(subject: Subject) -> np.ndarray:
+    """Whether the reconstruction differs from decode(encode(video))."""
 
     def probe() -> float:
-        given = arguments(subject, "reconstruct", 0, 2, 3)
-        got, z = run(subject, "reconstruct", given)["video"], run(subject, "encode", given)["z"]
+        inputs = example_inputs(subject, "reconstruct", 0, 2, 3)
+        got, z = run_black_box(subject, "reconstruct", inputs)["video"], run_black_box(subject, "encode", inputs)["z"]
         return float(relative_errors(got, decoded(subject, z)).max() > 0.2)
 
     return attempt(probe, 1)
 
 
 @signature("decode_step")
-def signature_where_steps_leave_the_whole(subject: Subject) -> np.ndarray:
-    """Whether decoding frame by frame differs in the first frame, in the second, and beyond the window."""
+def signature_frames_in_which_decode_step_differs(subject: Subject) -> np.ndarray:
+    """Whether decoding frame by frame differs in the first frame, in the second, in any later one."""
 
     def probe() -> np.ndarray:
-        z = arguments(subject, "decode", 0, 1, min(2 * frames_past_the_window(subject), LONGEST))["z"]
-        apart = relative_errors(stepped(subject, z), decoded(subject, z)) > 0.05
-        return np.array([apart[0], apart[1], apart[2:].any()], np.float64)
+        z = example_inputs(subject, "decode", 0, 1, min(2 * frames_past_the_window(subject), LONGEST))["z"]
+        differs = relative_errors(decoded_by_frame(subject, z), decoded(subject, z)) > 0.05
+        return np.array([differs[0], differs[1], differs[2:].any()], np.float64)
 
     return attempt(probe, 3)

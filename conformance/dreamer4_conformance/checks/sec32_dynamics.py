@@ -1,4 +1,4 @@
-"""Checks of the dynamics as a black box: what its prediction depends on, and what it must not depend on."""
+"""Checks of the dynamics as a black box, Sec. 3.2: the inputs that its outputs must and must not depend on."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from itertools import product
 import numpy as np
 
 from dreamer4_conformance.instruments.black_box import (
-    EXAMPLES,
+    INFLUENCE_EXAMPLES,
     Influence,
-    Part,
+    Segment,
     Tree,
-    a_few,
-    arguments,
+    action_components,
     at_frame,
-    components,
+    combined_influences,
+    example_inputs,
     influences,
-    mapped,
-    run,
-    together,
+    map_leaves,
+    run_black_box,
+    spread_positions,
     undecided_unless_recurring,
     undecided_unless_repeatable,
     varies,
@@ -29,22 +29,22 @@ from dreamer4_conformance.instruments.dynamics import (
     DYNAMICS,
     MASK,
     TIME,
-    WORLD,
-    Found,
-    acts_after,
+    WORLD_TOKENS,
+    Influences,
+    action_delay,
+    adapter_mask,
     call_with,
     inputs_of_frames,
-    mask,
-    outputs,
+    missing_influences,
+    output_names,
     undecided_unless_z_hat_moves,
-    unmoved,
 )
-from dreamer4_conformance.instruments.inputs import rounded
+from dreamer4_conformance.instruments.inputs import moved_by_rounding
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence, fail_unless_mask_follows_reference
-from dreamer4_conformance.judging.output_comparison import close
+from dreamer4_conformance.judging.output_comparison import fail_unless_close
 from dreamer4_conformance.verdicts import Inconclusive
 
 # Sec. 3.4: causality
@@ -52,155 +52,155 @@ from dreamer4_conformance.verdicts import Inconclusive
 
 @check("attn.causal", needs=DYNAMICS)
 def check_no_frame_depends_on_a_later_one(subject: Subject, trial: Trial) -> None:
-    """Exact, for every input and output; and every frame of z_hat depends on every earlier one inside the context.
+    """An input of one frame is replaced: no earlier frame of any output changes, each later frame of z_hat does. Exact.
 
-    What the agent token sees of earlier frames is dyn.agent-firewall's.
+    Later frames are those inside the context. Earlier frames that the agent token must depend on are judged by
+    dyn.agent-firewall.
     """
-    parts = inputs_of_frames(subject, TIME)
+    segments = inputs_of_frames(subject, TIME)
 
-    def complete(found: Found) -> bool:
-        return not list(unmoved(subject, found, "z_hat", TIME))
+    def complete(results: Influences) -> bool:
+        return not list(missing_influences(subject, results, "z_hat", TIME))
 
-    look = partial(together, subject, "dynamics", parts, complete, seed=trial.seed, time=TIME)
-    found = look()
-    undecided_unless_z_hat_moves(found)
-    for output, (part, influence) in product(outputs(found), found.items()):
-        early = np.flatnonzero(influence.frames(output)[: part.index[0]])
-        if early.size:
-            undecided_unless_recurring(found, look)
-        frame = early[0] if early.size else 0
-        sentence = f"frame {frame} of {output} changes with {part.path} of frame {part.index[0]}, which is later"
-        trial.require(not early.size, sentence, call=call_with(part, TIME))
-    missing = [(part, frame) for part, frame in unmoved(subject, found, "z_hat", TIME) if frame > part.index[0]]
-    for part, frame in missing:
-        back = f"frame {part.index[0]}, which is inside its context"
-        sentence = f"frame {frame} of z_hat does not change with {part.path} of {back}"
-        fail_unless_influence(trial, subject, False, sentence, call=call_with(part, TIME))
+    observe = partial(combined_influences, subject, "dynamics", segments, complete, seed=trial.seed, time=TIME)
+    results = observe()
+    undecided_unless_z_hat_moves(results)
+    for output, (segment, influence) in product(output_names(results), results.items()):
+        leaks = np.flatnonzero(influence.frames(output)[: segment.index[0]])
+        if leaks.size:
+            undecided_unless_recurring(results, observe)
+        changes = f"frame {leaks[:1].sum()} of {output} changes with {segment.path} of frame {segment.index[0]}"
+        trial.fail_unless(not leaks.size, f"{changes}, which is later", call=call_with(segment, TIME))
+    for segment, frame in missing_influences(subject, results, "z_hat", TIME):
+        if frame > segment.index[0]:
+            source = f"{segment.path} of frame {segment.index[0]}, which is inside its context"
+            sentence = f"frame {frame} of z_hat does not change with {source}"
+            fail_unless_influence(trial, subject, False, sentence, call=call_with(segment, TIME))
 
 
 # Sec. 3.2: labels and actions
 
 
-def conditions(subject: Subject, time: int) -> list[Part]:
-    """τ, d and all actions of each frame; then each action component, in the last frame that it can act on."""
-    d = [Part("d")] if subject.readings["A3"] == "sequence" else [Part("d", (t,)) for t in range(time)]
-    labels = [*(Part("tau", (t,)) for t in range(time)), *d, *(Part("actions", (t,)) for t in range(time))]
-    last = time - 1 - acts_after(subject, Part("actions"))
-    given = arguments(subject, "dynamics", 0, 1, time)
-    return [*labels, *(at_frame(component, last) for component in components(given))]
+def conditions(subject: Subject, time: int) -> list[Segment]:
+    """τ, d and the actions of each frame, then each action component in the last frame in which it has an effect."""
+    d = [Segment("d")] if subject.readings["A3"] == "sequence" else [Segment("d", (t,)) for t in range(time)]
+    labels = [*(Segment("tau", (t,)) for t in range(time)), *d, *(Segment("actions", (t,)) for t in range(time))]
+    last = time - 1 - action_delay(subject, Segment("actions"))
+    inputs = example_inputs(subject, "dynamics", 0, 1, time)
+    return [*labels, *(at_frame(component, last) for component in action_components(inputs))]
 
 
-def conditioned(subject: Subject, part: Part, influence: Influence) -> bool:
-    """Whether the part moves its own frame; the next will do for an action that is given with this one (A32)."""
+def moves_its_frame(subject: Subject, segment: Segment, influence: Influence) -> bool:
+    """Whether a segment changes z_hat of its frame; of the next one for an action that leads to it (A32)."""
     moved = influence.frames("z_hat")
-    if not part.index:
+    if not segment.index:
         return bool(moved.all())
-    t, late = int(part.index[0]), acts_after(subject, part)
-    return bool(moved[t : t + 1 + late].any()) or t + late >= len(moved)
+    t, delay = int(segment.index[0]), action_delay(subject, segment)
+    return bool(moved[t : t + 1 + delay].any()) or t + delay >= len(moved)
 
 
 @check("dyn.conditioning", needs=DYNAMICS)
 def check_prediction_depends_on_every_label_and_action(subject: Subject, trial: Trial) -> None:
-    """Each frame on its own. Inconclusive for what is the same in every example."""
-    parts = [*conditions(subject, 3), Part("z", (0, 0))]
+    """τ, d, the actions or one action component of a frame is replaced: z_hat of that frame must change.
 
-    def complete(found: Found) -> bool:
-        return all(conditioned(subject, part, influence) for part, influence in found.items())
+    Inconclusive for what is the same in every example.
+    """
+    segments = [*conditions(subject, 3), Segment("z", (0, 0))]
 
-    found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=3)
-    _undecided_unless_mixed(found)
-    for part in found:
-        where = f"frame {part.index[0]} of z_hat" if part.index else "z_hat"
-        sentence = f"{where} does not change with {part}"
-        fail_unless_influence(
-            trial, subject, conditioned(subject, part, found[part]), sentence, call=call_with(part, 3)
-        )
-    fixed = [str(part) for part in parts if part not in found and not part.path.startswith("actions")]
-    fixed += [] if _has_actions(subject) == _varies(found) else ["actions"]
+    def complete(results: Influences) -> bool:
+        return all(moves_its_frame(subject, segment, influence) for segment, influence in results.items())
+
+    results = combined_influences(subject, "dynamics", segments, complete, seed=trial.seed, time=3)
+    _undecided_unless_mixed(results)
+    for segment, influence in results.items():
+        output = f"frame {segment.index[0]} of z_hat" if segment.index else "z_hat"
+        sentence, moves = f"{output} does not change with {segment}", moves_its_frame(subject, segment, influence)
+        fail_unless_influence(trial, subject, moves, sentence, call=call_with(segment, 3))
+    fixed = [str(segment) for segment in segments if segment not in results and not _is_action(segment)]
+    fixed += [] if _has_actions(subject) == any(map(_is_action, results)) else ["actions"]
     if fixed:
-        trial.inconclusive(f"every example is the same at {', '.join(fixed)}, whose influence cannot be seen")
+        trial.inconclusive(f"every example has the same {', '.join(fixed)}: no influence can be observed")
 
 
 def _has_actions(subject: Subject) -> bool:
-    return bool(components(arguments(subject, "dynamics", 0, 1, 3)))
+    return bool(action_components(example_inputs(subject, "dynamics", 0, 1, 3)))
 
 
-def _varies(found: Found) -> bool:
-    return any(part.path.startswith("actions") for part in found)
+def _is_action(segment: Segment) -> bool:
+    return segment.path.startswith("actions")
 
 
-def _undecided_unless_mixed(found: Found) -> None:
-    """Inconclusive where no token of z_hat depends on another token: output layers of attention may be zero."""
-    token = found.get(Part("z", (0, 0)))
-    beyond = False if token is None else _tokens_moved(token)[1:].any() or token.frames("z_hat")[1:].any()
-    if not beyond and not any(each.moved["z_hat"].any() for part, each in found.items() if part.path != "z"):
-        raise Inconclusive("no token of z_hat depends on another token: are the parameters random, all of them?")
+def _undecided_unless_mixed(results: Influences) -> None:
+    """Inconclusive if no token of z_hat depends on another token: output projections of attention may be zero."""
+    token = results.get(Segment("z", (0, 0)))
+    mixed = token is not None and (_tokens_moved(token)[1:].any() or token.frames("z_hat")[1:].any())
+    if not mixed and not any(result.moved["z_hat"].any() for segment, result in results.items() if segment.path != "z"):
+        raise Inconclusive("no token of z_hat depends on another token: are all of the parameters random?")
 
 
 def _tokens_moved(influence: Influence, frame: int = 0) -> np.ndarray:
-    """bool (S,): the tokens of one frame of z_hat in which anything moved."""
+    """bool (S,): the tokens of one frame of z_hat in which anything changed."""
     moved = influence.moved["z_hat"][frame]
     return np.asarray(moved.reshape(len(moved), -1).any(1))
 
 
 @check("dyn.conditioning", needs=DYNAMICS)
 def check_each_sequence_has_its_own_labels(subject: Subject, trial: Trial) -> None:
-    """Permuting the batch permutes the outputs: B ≠ T, B = T, and one sequence alone."""
+    """Permuting the batch permutes the outputs, for B ≠ T and B = T. Budgets: `output_comparison`."""
     for batch, time in ((3, 2), (3, 3), (2, 3)):
-        given = arguments(subject, "dynamics", trial.seed, batch, time)
-        order = np.roll(np.arange(batch), 1)
-        moved = mapped(lambda x, order=order: x[order], given)  # type: ignore[misc]
-        one, other = run(subject, "dynamics", given), run(subject, "dynamics", moved)
-        for name, expected in one.items():
-            what, call = f"{name} of a permuted batch", f"dynamics(**example({trial.seed}, {batch}, {time}))"
-            close(
-                trial,
-                subject,
-                what,
-                other[name],
-                expected[order],
-                call,
-                rounded=partial(_again, subject, given, name, order),
-            )
+        inputs, order = example_inputs(subject, "dynamics", trial.seed, batch, time), np.roll(np.arange(batch), 1)
+        outputs = run_black_box(subject, "dynamics", inputs)
+        permuted = run_black_box(subject, "dynamics", map_leaves(partial(np.take, indices=order, axis=0), inputs))
+        call = f"dynamics(**example({trial.seed}, {batch}, {time}))"
+        for output, expected in outputs.items():
+            name, rounded = f"{output} of a permuted batch", partial(_rounded, subject, inputs, output, order)
+            fail_unless_close(trial, subject, name, permuted[output], expected[order], call, rounded=rounded)
 
 
-def _again(subject: Subject, given: Mapping[str, Tree], output: str, order: np.ndarray) -> np.ndarray:
-    return run(subject, "dynamics", {**given, "z": rounded(subject, given["z"])})[output][order]
+def _rounded(subject: Subject, inputs: Mapping[str, Tree], output: str, order: np.ndarray) -> np.ndarray:
+    """An output, permuted, for z changed by about one rounding."""
+    return run_black_box(subject, "dynamics", {**inputs, "z": moved_by_rounding(subject, inputs["z"])})[output][order]
 
 
 @check("dyn.unlabelled", needs=DYNAMICS)
 def check_without_actions_their_values_are_irrelevant(subject: Subject, trial: Trial) -> None:
-    """Bit for bit in clips without labels, alone and beside labelled ones, which do depend on theirs."""
+    """The actions are replaced: the outputs of unlabelled clips do not change, z_hat of labelled clips does. Exact.
+
+    For unlabelled clips only, and for both kinds in one batch.
+    """
     if not _has_actions(subject):
         trial.inconclusive("example has no actions")
     if not varies(subject, "dynamics", "actions", 3, 3):
-        trial.inconclusive("every example has the same actions, whose influence cannot be seen")
-    for labelled in ([False, False, False], [True, False, True]):
-        call = f"dynamics(**example, labelled={labelled}), with two sets of actions"
-        moved = _moved_by_actions(subject, np.array(labelled), trial.seed)
+        trial.inconclusive("every example has the same actions: no influence can be observed")
+    for labelled in (np.array([False, False, False]), np.array([True, False, True])):
+        call = f"dynamics(**example, labelled={labelled.tolist()}), with two sets of actions"
+        moved = _moved_by_actions(subject, labelled, trial.seed)
         for name, rows in moved.items():
-            leaks = bool((rows & ~np.array(labelled)).any())
-            trial.require(not leaks, f"{name} of a clip without actions changes with the values of actions", call=call)
-        seen = not (np.array(labelled) & ~moved["z_hat"]).any()
-        fail_unless_influence(trial, subject, seen, "z_hat of a clip with actions does not change with them", call=call)
+            sentence = f"{name} of a clip without actions changes with the values of actions"
+            trial.fail_unless(not (rows & ~labelled).any(), sentence, call=call)
+        follows, sentence = moved["z_hat"][labelled].all(), "z_hat of a clip with actions does not change with them"
+        fail_unless_influence(trial, subject, follows, sentence, call=call)
 
 
 def _moved_by_actions(subject: Subject, labelled: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Which rows of each output move with other actions: in one example, or in as many as it takes to move all labelled ones."""
-    given = {**arguments(subject, "dynamics", seed, len(labelled), 3), "labelled": labelled}
-    before = run(subject, "dynamics", given)
+    """bool (B,) for each output: the clips that change with the actions in one of `INFLUENCE_EXAMPLES` examples.
+
+    Stops when all labelled clips or an unlabelled one have changed; inconclusive if the latter is not repeatable.
+    """
+    inputs = {**example_inputs(subject, "dynamics", seed, len(labelled), 3), "labelled": labelled}
+    before = run_black_box(subject, "dynamics", inputs)
     moved = {name: np.zeros(len(labelled), bool) for name in before}
-    for example in range(EXAMPLES):
-        other = arguments(subject, "dynamics", seed + 1009 * (example + 1), len(labelled), 3)["actions"]
-        others = {**given, "actions": other}
-        after = run(subject, "dynamics", others)
+    for shift in range(1009, 1009 * (INFLUENCE_EXAMPLES + 1), 1009):
+        actions = example_inputs(subject, "dynamics", seed + shift, len(labelled), 3)["actions"]
+        replaced = {**inputs, "actions": actions}
+        after = run_black_box(subject, "dynamics", replaced)
         for name, x in before.items():
             moved[name] |= (x != after[name]).reshape(len(labelled), -1).any(1)
         if any((rows & ~labelled).any() for rows in moved.values()):
-            undecided_unless_repeatable(subject, "dynamics", given, before)
-            undecided_unless_repeatable(subject, "dynamics", others, after)
+            undecided_unless_repeatable(subject, "dynamics", inputs, before)
+            undecided_unless_repeatable(subject, "dynamics", replaced, after)
             break
-        if not (labelled & ~moved["z_hat"]).any():
+        if moved["z_hat"][labelled].all():
             break
     return moved
 
@@ -209,35 +209,37 @@ def _moved_by_actions(subject: Subject, labelled: np.ndarray, seed: int) -> dict
 
 
 @check("net.space-full", needs=DYNAMICS)
-def check_every_token_of_a_frame_sees_every_other(subject: Subject, trial: Trial) -> None:
-    """One frame: each of a few spatial tokens, the label and the actions move every token of z_hat."""
-    parts, late = _of_one_frame(subject), subject.readings["A32"] == "current"
-    parts = [part for part in parts if not (late and part.path == "actions")]
+def check_every_token_of_a_frame_depends_on_every_other(subject: Subject, trial: Trial) -> None:
+    """A spatial token, τ, d or the actions of a single frame is replaced: every token of z_hat must change."""
+    delayed = subject.readings["A32"] == "current"
+    segments = [segment for segment in _inputs_of_one_frame(subject) if not (delayed and segment.path == "actions")]
 
-    def complete(found: Found) -> bool:
-        return all(_tokens_moved(influence).all() for influence in found.values())
+    def complete(results: Influences) -> bool:
+        return all(_tokens_moved(influence).all() for influence in results.values())
 
-    found = together(subject, "dynamics", parts, complete, seed=trial.seed, time=1)
-    _undecided_unless_mixed(found)
-    for part, influence in found.items():
-        blind = np.flatnonzero(~_tokens_moved(influence))
-        sentence = f"token {blind[0] if blind.size else ''} of z_hat does not change with {part} of its frame"
-        fail_unless_influence(trial, subject, not blind.size, sentence, call=call_with(part, 1))
+    results = combined_influences(subject, "dynamics", segments, complete, seed=trial.seed, time=1)
+    _undecided_unless_mixed(results)
+    for segment, influence in results.items():
+        missing = np.flatnonzero(~_tokens_moved(influence))
+        sentence = f"token {missing[:1].sum()} of z_hat does not change with {segment} of its frame"
+        fail_unless_influence(trial, subject, not missing.size, sentence, call=call_with(segment, 1))
 
 
-def _of_one_frame(subject: Subject) -> list[Part]:
-    tokens = arguments(subject, "dynamics", 0, 1, 1)["z"].shape[2]
-    return [*(Part("z", (0, s)) for s in a_few(tokens)), *(Part(name, (0,)) for name in ("tau", "d", "actions"))]
+def _inputs_of_one_frame(subject: Subject) -> list[Segment]:
+    """Some tokens of z, τ, d and the actions of frame 0."""
+    tokens = example_inputs(subject, "dynamics", 0, 1, 1)["z"].shape[2]
+    spatial = [Segment("z", (0, s)) for s in spread_positions(tokens)]
+    return [*spatial, *(Segment(name, (0,)) for name in ("tau", "d", "actions"))]
 
 
 @check("dyn.registers", needs=DYNAMICS)
 def check_prediction_has_the_shape_of_z(subject: Subject, trial: Trial) -> None:
-    """Spatial tokens and nothing else, whatever the batch and the length."""
+    """z_hat holds the spatial tokens only, so it has the shape of z, for two batch sizes and lengths. Exact."""
     for batch, time in ((1, 1), (2, 3)):
-        given = arguments(subject, "dynamics", trial.seed, batch, time)
-        got, expected = run(subject, "dynamics", given)["z_hat"].shape, given["z"].shape
+        inputs = example_inputs(subject, "dynamics", trial.seed, batch, time)
+        got, expected = run_black_box(subject, "dynamics", inputs)["z_hat"].shape, inputs["z"].shape
         sentence = f"z_hat has shape {got}; it needs that of z, {expected}: its spatial tokens and nothing else"
-        trial.require(got == expected, sentence, call=f"dynamics(**example({trial.seed}, {batch}, {time}))")
+        trial.fail_unless(got == expected, sentence, call=f"dynamics(**example({trial.seed}, {batch}, {time}))")
 
 
 # The mask of the dynamics
@@ -245,38 +247,38 @@ def check_prediction_has_the_shape_of_z(subject: Subject, trial: Trial) -> None:
 
 @check("net.space-full", needs=MASK)
 def check_mask_joins_all_tokens_of_a_frame(subject: Subject, trial: Trial) -> None:
-    """Spatial tokens, label and actions."""
+    """Within a frame spatial tokens, label and actions attend to each other. Exact."""
     names = ("latent", "label", "action")
     fail_unless_mask_follows_reference(subject, trial, names, names)
 
 
 @check("dyn.registers", needs=MASK)
 def check_mask_joins_registers_to_their_frame(subject: Subject, trial: Trial) -> None:
-    """They see and are seen by all of it."""
-    fail_unless_mask_follows_reference(subject, trial, WORLD, ("register",))
+    """Within a frame registers attend to all tokens, and all tokens to registers. Exact."""
+    fail_unless_mask_follows_reference(subject, trial, WORLD_TOKENS, ("register",))
 
 
 @check("attn.causal", needs=MASK)
 def check_mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
-    """From every token."""
+    """No token attends to a later frame. Exact."""
     fail_unless_mask_follows_reference(subject, trial, ("latent", "label", "action"), (), later=True)
 
 
-# What mistakes and readings differ in
+# Signatures
 
 
 @signature("dynamics")
-def signature_who_influences_whom(subject: Subject) -> np.ndarray:
-    """Over three frames: which frames of each output z, τ, d, the actions and the task move."""
-    names = [(name, t) for t in range(3) for name in ("z", "tau", "d", "actions")]
-    parts = [*(Part(name, (t,)) for name, t in names), Part("task")]
+def signature_frames_that_inputs_move(subject: Subject) -> np.ndarray:
+    """Which of three frames of z_hat and agent change with z, τ, d and the actions of each frame, and with the task."""
+    segments = [Segment(name, (t,)) for t in range(3) for name in ("z", "tau", "d", "actions")] + [Segment("task")]
 
     def probe() -> np.ndarray:
-        found = {each.part: each for each in influences(subject, "dynamics", parts, seed=1, time=3)}
-        rows = [_frames_moved(found.get(part), output) for part in parts for output in ("z_hat", "agent")]
-        return np.concatenate(rows)
+        results = {result.segment: result for result in influences(subject, "dynamics", segments, seed=1, time=3)}
+        return np.concatenate(
+            [_frames_moved(results.get(s), output) for s in segments for output in ("z_hat", "agent")]
+        )
 
-    return attempt(probe, 6 * len(parts))
+    return attempt(probe, 6 * len(segments))
 
 
 def _frames_moved(influence: Influence | None, output: str) -> np.ndarray:
@@ -286,42 +288,39 @@ def _frames_moved(influence: Influence | None, output: str) -> np.ndarray:
 
 
 @signature("dynamics")
-def signature_who_is_left_out(subject: Subject) -> np.ndarray:
-    """Whether every component counts, every token sees every other, clips without actions are blind, z_hat is shaped as z, rows apart."""
-    return np.concatenate(
-        [attempt(lambda: _tokens_and_components(subject), 2), attempt(lambda: _three_clips(subject), 5)]
-    )
+def signature_tokens_components_and_clips(subject: Subject) -> np.ndarray:
+    """The flags of `_tokens_and_components` and of `_three_clips`."""
+    flags = attempt(lambda: _tokens_and_components(subject), 2)
+    return np.concatenate([flags, attempt(lambda: _three_clips(subject), 5)])
 
 
 def _tokens_and_components(subject: Subject) -> np.ndarray:
-    """Whether each spatial token of the first frame moves all of them, and each component of its action any frame."""
-    spatial = [part for part in _of_one_frame(subject) if part.path == "z"]
-    acted = [at_frame(each, 0) for each in components(arguments(subject, "dynamics", 0, 1, 2))]
-    found = influences(subject, "dynamics", [*spatial, *acted], seed=2, time=2)
-    seen = [_tokens_moved(each).all() for each in found if each.part in spatial]
-    return np.array([all(seen), all(each.moved["z_hat"].any() for each in found if each.part in acted)], float)
+    """Whether each spatial token of frame 0 changes all its tokens, and each action component of frame 0 any frame."""
+    spatial = [segment for segment in _inputs_of_one_frame(subject) if segment.path == "z"]
+    components = action_components(example_inputs(subject, "dynamics", 0, 1, 2))
+    actions = [at_frame(component, 0) for component in components]
+    results = influences(subject, "dynamics", [*spatial, *actions], seed=2, time=2)
+    full = all(_tokens_moved(result).all() for result in results if result.segment in spatial)
+    return np.array([full, all(result.moved["z_hat"].any() for result in results if result.segment in actions)], float)
 
 
 def _three_clips(subject: Subject) -> np.ndarray:
-    """Of three frames each, the middle one without actions: which move with the values of actions; the shape; the order reversed."""
-    given = {**arguments(subject, "dynamics", 4, 3, 3), "labelled": np.array([True, False, True])}
-    others = {**given, "actions": arguments(subject, "dynamics", 1013, 3, 3)["actions"]}
-    reverse = mapped(lambda x: x[::-1].copy(), given)
-    z_hat, acted, back = (run(subject, "dynamics", each)["z_hat"] for each in (given, others, reverse))
-    moved = (z_hat != acted).reshape(3, -1).any(1)
-    return np.array(
-        [*moved, z_hat.shape == given["z"].shape, np.allclose(back[::-1], z_hat, rtol=0.1, atol=0.1)], float
-    )
+    """Which of three clips, the second unlabelled, change with the actions; the shape of z_hat; its reversed batch."""
+    inputs = {**example_inputs(subject, "dynamics", 4, 3, 3), "labelled": np.array([True, False, True])}
+    replaced = {**inputs, "actions": example_inputs(subject, "dynamics", 1013, 3, 3)["actions"]}
+    reversed_inputs = map_leaves(lambda x: x[::-1].copy(), inputs)
+    z_hat, after, back = (run_black_box(subject, "dynamics", x)["z_hat"] for x in (inputs, replaced, reversed_inputs))
+    moved, reversible = (z_hat != after).reshape(3, -1).any(1), np.allclose(back[::-1], z_hat, rtol=0.1, atol=0.1)
+    return np.array([*moved, z_hat.shape == inputs["z"].shape, reversible], float)
 
 
 @signature("modality_mask")
 def signature_mask_of_two_frames(subject: Subject) -> np.ndarray:
-    """The mask of the dynamics where that is not open: within the first frame, and of the second for the first."""
-    modality = [*WORLD, "agent"] * 2
+    """Entries of the dynamics mask that the paper decides: from the first frame, and its agent for the second frame."""
+    modality = [*WORLD_TOKENS, "agent"] * 2
 
     def probe() -> np.ndarray:
-        got = mask(subject, "dynamics", modality, np.repeat([0, 1], 5))
-        past = got[5:9, 4]
-        return np.concatenate([got[:5].ravel(), past]).astype(float)
+        got = adapter_mask(subject, "dynamics", modality, np.repeat([0, 1], 5))
+        return np.concatenate([got[:5].ravel(), got[5:9, 4]]).astype(float)
 
     return attempt(probe, 54)

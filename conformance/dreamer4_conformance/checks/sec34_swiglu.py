@@ -1,4 +1,4 @@
-"""Checks of SwiGLU against its formula."""
+"""Checks of `swiglu` against its formula, Sec. 3.4."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ def _swiglu_inputs(subject: Subject, seed: int) -> tuple[np.ndarray, ...]:
 
 @check("net.swiglu", needs=("swiglu",))
 def check_swiglu_equals_its_formula(subject: Subject, trial: Trial) -> None:
-    """Terms: those of both products, passed on through silu (slope ≤ 1.1), the gate and W_down."""
+    """swiglu equals (silu(x W_gate) ⊙ x W_up) W_down.
+
+    Terms: those of both products, propagated through silu (slope at most 1.1), the gate and W_down.
+    """
 
     def holds(seed: int) -> None:
-        x, w_gate, w_up, w_down = given_ = _swiglu_inputs(subject, seed)
+        x, w_gate, w_up, w_down = inputs = _swiglu_inputs(subject, seed)
         gate, up = silu(x @ w_gate), x @ w_up
-        of_gate, of_up = (np.abs(x) @ np.abs(w) for w in (w_gate, w_up))
-        of_hidden = (1.1 * of_gate + np.abs(gate)) * np.abs(up) + np.abs(gate) * of_up
-        terms, expected = of_hidden @ np.abs(w_down), swiglu(x, w_gate, w_up, w_down)
-        call = f"swiglu({', '.join(str(part.tolist()) for part in given_)})"
-        got = subject.compute("swiglu", *given_, shape=x.shape)
+        gate_terms, up_terms = (np.abs(x) @ np.abs(w) for w in (w_gate, w_up))
+        hidden_terms = (1.1 * gate_terms + np.abs(gate)) * np.abs(up) + np.abs(gate) * up_terms
+        terms, expected = hidden_terms @ np.abs(w_down), swiglu(*inputs)
+        call = f"swiglu({', '.join(str(array.tolist()) for array in inputs)})"
+        got = subject.compute("swiglu", *inputs, shape=x.shape)
         trial.compare("the output", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
     trial.for_all(seeds(), body=holds)
@@ -41,6 +44,6 @@ def check_swiglu_equals_its_formula(subject: Subject, trial: Trial) -> None:
 
 @signature("swiglu")
 def signature_outputs_of_fixed_weights(subject: Subject) -> np.ndarray:
-    """Three tokens."""
-    given_ = (2 * fixed_values(3, 4), fixed_values(4, 5), fixed_values(5, 4).T.copy(), fixed_values(5, 4))
-    return attempt(lambda: subject.compute("swiglu", *given_), 12)
+    """Outputs for three tokens and one set of weights."""
+    inputs = (2 * fixed_values(3, 4), fixed_values(4, 5), fixed_values(5, 4).T.copy(), fixed_values(5, 4))
+    return attempt(lambda: subject.compute("swiglu", *inputs), 12)

@@ -1,16 +1,18 @@
-"""Checks of what a layer's attention sees: the past alone, inside the window (A30), by differences of position (A35)."""
+"""Checks of attention inside layers: causal, within the window (A30), dependent on differences of position (A35)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import Part, influences
+from dreamer4_conformance.instruments.black_box import Segment, influences
 from dreamer4_conformance.instruments.layers import (
-    COARSE,
-    UNBOUNDED,
+    COARSE_EPS,
+    FRAMES_WITHOUT_WINDOW,
+    cross_token_response,
     frames_past_the_window,
-    heeds,
     layer_input,
     layer_output,
 )
@@ -23,169 +25,164 @@ from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 
 SAME = {**BUDGET, "float64": BUDGET["float32"]}
-"""Relative error at which two outputs are the same: that of float32 in float64 too, where angles may still be float32."""
+"""Relative error within which two outputs are equal; float64 has the budget of float32, as angles may be float32."""
 DIFFERENT = 8.0
-"""Relative L2 norm of a difference, in eps, above which two outputs are not the same up to rounding."""
+"""Relative L2 norm of a difference, in eps, above which two outputs differ by more than rounding."""
 
 
-def seen_frames(subject: Subject, time: int) -> np.ndarray:
-    """bool (T, T): row t, column u, whether frame u depends on frame t."""
+def influenced_frames(subject: Subject, time: int) -> np.ndarray:
+    """bool (T, T): row t, column u, whether frame u of the output depends on frame t of the input."""
     later = np.arange(time) - np.arange(time)[:, None]
     return np.asarray((later >= 0) & (later < (subject.window or time)))
 
 
-def whole_frames(*frames: int) -> list[Part]:
-    """Each of them, replaced in a row of its own."""
-    return [Part("x", (frame,)) for frame in frames]
+def frame_segments(frames: Iterable[int]) -> list[Segment]:
+    """One segment of x per frame, all its tokens."""
+    return [Segment("x", (frame,)) for frame in frames]
 
 
-def _fail_unless_frames_move(subject: Subject, trial: Trial, parts: list[Part], time: int) -> None:
-    """Every frame inside the window of a part moves with it, at every place. A frame's own is not asked for: the residual moves it."""
+def _fail_unless_frames_move(subject: Subject, trial: Trial, frames: range, time: int) -> None:
+    """Deviation unless all tokens of the later frames whose window holds a replaced frame change with it.
+
+    The replaced frame itself is left out: the residual changes it.
+    """
     tokens = layer_input(subject, 0, 1, 1).shape[2]
-    needed = seen_frames(subject, time)[[part.index[0] for part in parts]]
-    needed[range(len(parts)), [part.index[0] for part in parts]] = False
-    everywhere = np.repeat(needed[:, :, None], tokens, axis=2)
-    fail_unless_tokens_move(subject, trial, "time_layer", parts, time, everywhere)
+    needed = np.repeat(np.triu(influenced_frames(subject, time), 1)[frames, :, None], tokens, axis=2)
+    fail_unless_tokens_move(subject, trial, "time_layer", frame_segments(frames), time, needed)
 
 
 @check("attn.causal", needs=("example", "time_layer"))
-def check_time_layers_see_no_later_frame_and_every_earlier_one(subject: Subject, trial: Trial) -> None:
-    """Inside the context; a whole frame changes."""
+def check_time_layers_attend_to_all_earlier_frames_and_no_later_one(subject: Subject, trial: Trial) -> None:
+    """One frame of the input is replaced: no earlier frame changes, and every later one inside the window. Exact."""
 
     def holds(seed: int, rows: int, time: int) -> None:
-        parts = whole_frames(*((seed + row) % time for row in range(rows)))
-        for found in influences(subject, "time_layer", parts, seed=seed, time=time):
-            frame, earlier = found.part.index[0], np.flatnonzero(found.frames("x")[: found.part.index[0]])
-            sentence = f"frame {earlier[:1].sum()} of time_layer's output changes with {found.part}, which is later"
-            trial.require(
-                not len(earlier), sentence, call=f"time_layer(x of {rows}x{time} (B, T, S, D)), frame {frame} replaced"
-            )
+        segments = frame_segments((seed + row) % time for row in range(rows))
+        for influence in influences(subject, "time_layer", segments, seed=seed, time=time):
+            segment, frame = influence.segment, influence.segment.index[0]
+            leaks = np.flatnonzero(influence.frames("x")[:frame])
+            sentence = f"frame {leaks[:1].sum()} of time_layer's output changes with {segment}, which is later"
+            call = f"time_layer(x of {rows}x{time} (B, T, S, D)), frame {frame} replaced"
+            trial.fail_unless(not len(leaks), sentence, call=call)
 
     trial.for_all(seeds(), st.integers(1, 5), st.integers(2, 6), body=holds)
     time = min(frames_past_the_window(subject), 6)
-    _fail_unless_frames_move(subject, trial, whole_frames(*range(time - 1)), time)
+    _fail_unless_frames_move(subject, trial, range(time - 1), time)
 
 
 @check("attn.window", needs=("example", "time_layer"))
-def check_time_layers_see_the_context_and_nothing_before(subject: Subject, trial: Trial) -> None:
-    """C frames, or C + 1 (A30); every earlier one where there is no window."""
-    time, counted = frames_past_the_window(subject), f"{subject.window} frames, the current one included"
-    parts = whole_frames(0, 1, 2)
+def check_time_layers_attend_to_the_frames_of_the_window_only(subject: Subject, trial: Trial) -> None:
+    """A frame of the output changes with the C or C + 1 latest frames (A30) and no earlier one; with all if C is None.
+
+    Exact. One of the first three frames is replaced, in sequences longer than the window.
+    """
+    time, frames = frames_past_the_window(subject), range(3)
+    window = f"the window is {subject.window} frames, the current one included"
     for seed in range(4):
-        for found in influences(subject, "time_layer", parts, seed=seed, time=time):
-            frame = found.part.index[0]
-            late = np.flatnonzero(found.frames("x") & ~seen_frames(subject, time)[frame] & (np.arange(time) > frame))
-            other = late[0] if len(late) else frame
-            sentence = f"frame {other} of time_layer's output changes with {found.part}, {other - frame} frames back; it sees {counted}"
-            trial.require(not len(late), sentence, call=f"time_layer(x) of {time} frames")
-    _fail_unless_frames_move(subject, trial, parts, time)
+        for influence in influences(subject, "time_layer", frame_segments(frames), seed=seed, time=time):
+            segment, frame = influence.segment, influence.segment.index[0]
+            outside = ~influenced_frames(subject, time)[frame] & (np.arange(time) > frame)
+            leaks = np.flatnonzero(influence.frames("x") & outside)
+            leak = leaks[0] if len(leaks) else frame
+            change = f"frame {leak} of time_layer's output changes with {segment}, {leak - frame} frames back"
+            trial.fail_unless(not len(leaks), f"{change}; {window}", call=f"time_layer(x) of {time} frames")
+    _fail_unless_frames_move(subject, trial, frames, time)
 
 
-def relative(one: np.ndarray, other: np.ndarray) -> float:
-    """‖one − other‖ / ‖other‖."""
-    return float(np.linalg.norm(one - other) / np.linalg.norm(other))
+def relative_difference(got: np.ndarray, expected: np.ndarray) -> float:
+    """‖got − expected‖ / ‖expected‖."""
+    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 
 
-def copies_told_apart(subject: Subject, seed: int) -> tuple[float, float]:
-    """Of frames A, B: how the last output of (A, A, B), and of (B, B), differs from that of (A, B).
+def repetition_response(subject: Subject, seed: int) -> tuple[float, float]:
+    """Relative differences of the last output of frames (A, A, B), and of (B, B), from that of (A, B).
 
-    A layer that hides a frame from itself gives (A, B) and (A, A, B) the same: it mixes copies of A alone.
+    The first is 0 if a frame is hidden from itself: the output then mixes copies of A only.
     """
     a, b = np.split(layer_input(subject, seed, 8, 2), 2, axis=1)
-    once, twice, other = (
+    base, repeated, replaced = (
         layer_output(subject, "time_layer", np.concatenate(frames, 1))[:, -1] for frames in ((a, b), (a, a, b), (b, b))
     )
-    return relative(twice, once), relative(other, once)
+    return relative_difference(repeated, base), relative_difference(replaced, base)
 
 
 @check("attn.window", needs=("example", "time_layer"))
-def check_a_frame_sees_itself(subject: Subject, trial: Trial) -> None:
-    """Its own share of the attention falls where an earlier frame is there twice."""
+def check_a_frame_attends_to_itself(subject: Subject, trial: Trial) -> None:
+    """Repeating an earlier frame changes the output of a frame, as it reduces the frame's attention to itself.
+
+    The change must be more than `DIFFERENT` roundings.
+    """
     if (subject.window or 3) < 3:
-        trial.inconclusive("a window of fewer than 3 frames does not show whether a frame sees itself")
-    repeated, other = copies_told_apart(subject, 0)
-    if not other > 4 * DIFFERENT * subject.eps:
-        trial.inconclusive("time_layer mixes too little to see whether a frame sees itself")
-    if repeated <= DIFFERENT * subject.eps and subject.eps > COARSE:
-        trial.inconclusive(f"whether a frame sees itself is lost in the rounding of {subject.adapter.dtype}")
-    sentence = "the output is the same after frames (A, B) and (A, A, B): frame B is hidden from itself"
-    trial.require(repeated > DIFFERENT * subject.eps, sentence, call="time_layer(x) at the last frame", got=repeated)
+        trial.inconclusive("a window of fewer than 3 frames does not show whether a frame attends to itself")
+    repeated, replaced = repetition_response(subject, 0)
+    if not replaced > 4 * DIFFERENT * subject.eps:
+        trial.inconclusive("time_layer mixes frames too little to decide whether a frame attends to itself")
+    if repeated <= DIFFERENT * subject.eps and subject.eps > COARSE_EPS:
+        trial.inconclusive(f"the rounding of {subject.adapter.dtype} hides whether a frame attends to itself")
+    sentence = "the last output is the same for frames (A, B) and (A, A, B): frame B is hidden from itself"
+    changes, call = repeated > DIFFERENT * subject.eps, "time_layer(x) at the last frame"
+    trial.fail_unless(changes, sentence, call=call, got=repeated)
 
 
 # Positions
 
 
 @check("attn.rope", needs=("example", "time_layer"))
-def check_time_layers_see_frames_by_their_distance(subject: Subject, trial: Trial) -> None:
-    """Where a frame stands does not matter, which of two earlier frames is nearer does, and how many places there are does not.
+def check_time_layers_depend_on_differences_of_position(subject: Subject, trial: Trial) -> None:
+    """Frames before the window and the number of tokens per frame change nothing; the order of earlier frames does.
 
-    The first shows only through a window; the last is left out where the layer takes no other number of places.
+    Equal outputs agree within `SAME`. Frames are shifted only if there is a window, tokens are removed only if the
+    layer accepts fewer.
     """
-    case = _Positions(subject, trial)
+    window = subject.window
 
     def holds(seed: int, before: int) -> None:
-        case.shifted(seed, before)
-        case.fewer_places(seed)
+        if window is not None:
+            name = f"the last frame, with {before} frames before its window,"
+            pair = shifted_outputs(subject, seed, before, window)
+            _fail_unless_equal(subject, trial, name, *pair, "time_layer(x)[:, −1]")
+        pair = outputs_with_fewer_tokens(subject, seed)
+        if pair is not None:
+            name = "the output for all tokens but the last"
+            _fail_unless_equal(subject, trial, name, *pair, "time_layer(x[:, :, :−1])")
 
     trial.for_all(seeds(), st.integers(1, 6), body=holds)
-    case.reordered()
-
-
-class _Positions:
-    """A time layer, and what it makes of frames elsewhere."""
-
-    def __init__(self, subject: Subject, trial: Trial) -> None:
-        self.subject, self.trial, self.window = subject, trial, subject.window
-
-    def shifted(self, seed: int, before: int) -> None:
-        if self.window is None:
-            return
-        last, alone = shift(self.subject, seed, before, self.window)
-        what, call = f"the last frame, after {before} frames that it does not see,", "time_layer(x)[:, −1]"
-        _fail_unless_equal(self.subject, self.trial, what, last, alone, call)
-
-    def fewer_places(self, seed: int) -> None:
-        both = part_of_the_places(self.subject, seed)
-        if both is not None:
-            what = "the output of all places but the last, given alone,"
-            _fail_unless_equal(self.subject, self.trial, what, *both, "time_layer(x[:, :, :−1])")
-
-    def reordered(self) -> None:
-        if (self.window or 3) >= 3:
-            sentence = "the last frame's output is the same where earlier frames change places: their scores do not depend on position"
-            _fail_unless_different(self.subject, self.trial, "time_layer", reorder(self.subject, 0), sentence)
+    if (window or 3) >= 3:
+        sentence = "the last frame's output is the same with earlier frames reversed: it does not depend on position"
+        _fail_unless_different(subject, trial, "time_layer", reversal_response(subject, 0), sentence)
 
 
 def _fail_unless_equal(
-    subject: Subject, trial: Trial, what: str, got: np.ndarray, expected: np.ndarray, call: str
+    subject: Subject, trial: Trial, name: str, got: np.ndarray, expected: np.ndarray, call: str
 ) -> None:
-    """Deviation where one number is off by more than `SAME` of the largest."""
+    """Deviation if an element is off by more than `SAME` of the largest."""
     size, k = np.abs(expected).max(), SAME[subject.adapter.dtype] / subject.eps
-    trial.compare(what, got, expected, terms=size, k=k, eps=subject.eps, call=call)
+    trial.compare(name, got, expected, terms=size, k=k, eps=subject.eps, call=call)
 
 
 def _fail_unless_different(subject: Subject, trial: Trial, operation: str, difference: float, sentence: str) -> None:
-    """Deviation unless a relative difference is more than rounding; inconclusive where nothing is mixed or rounding hides it."""
-    _, content, output = heeds(subject, operation, 0)
+    """Deviation unless a relative difference exceeds rounding; inconclusive if mixing is too weak to show one."""
+    _, content, output = cross_token_response(subject, operation, 0)
     if not content > 4 * DIFFERENT * subject.eps * output:
-        trial.inconclusive(f"{operation} mixes too little to see whether positions matter")
-    if difference <= DIFFERENT * subject.eps and subject.eps > COARSE:
-        trial.inconclusive(f"whether positions matter is lost in the rounding of {subject.adapter.dtype}")
-    trial.require(difference > DIFFERENT * subject.eps, sentence, call=f"{operation}(x)", got=difference)
+        trial.inconclusive(f"{operation} mixes too little to decide whether it depends on position")
+    if difference <= DIFFERENT * subject.eps and subject.eps > COARSE_EPS:
+        trial.inconclusive(f"the rounding of {subject.adapter.dtype} hides whether {operation} depends on position")
+    trial.fail_unless(difference > DIFFERENT * subject.eps, sentence, call=f"{operation}(x)", got=difference)
 
 
-def shift(subject: Subject, seed: int, before: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
-    """The last frame's output, (B, 1, S, D): after `before` frames and those that are `seen`, and without the former."""
-    x = layer_input(subject, seed, 2, seen + before)
-    return tuple(layer_output(subject, "time_layer", y)[:, -1:] for y in (x, x[:, before:]))  # type: ignore[return-value]
+def shifted_outputs(subject: Subject, seed: int, before: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last frame's output, (B, 1, S, D), with `before` frames ahead of its window and without them."""
+    x = layer_input(subject, seed, 2, window + before)
+    shifted, alone = (layer_output(subject, "time_layer", y)[:, -1:] for y in (x, x[:, before:]))
+    return shifted, alone
 
 
-def part_of_the_places(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The output of all places but the last: given alone, and among all. None where the layer takes no other number."""
+def outputs_with_fewer_tokens(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The output for all tokens but the last, computed without it and with it; None if fewer tokens are refused."""
     x = layer_input(subject, seed, 1, min(frames_past_the_window(subject), 6))
     if x.shape[2] < 2:
         return None
-    if x.shape[1] % x.shape[2] == 0:  # a layer bound to S places would take its tokens, flattened, for fewer frames
+    # A layer for a fixed S that flattens its input could regroup T · (S − 1) tokens into fewer frames of S.
+    if x.shape[1] % x.shape[2] == 0:
         x = x[:, 1:]
     try:
         return layer_output(subject, "time_layer", x[:, :, :-1]), layer_output(subject, "time_layer", x)[:, :, :-1]
@@ -193,16 +190,15 @@ def part_of_the_places(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndar
         return None
 
 
-def reorder(subject: Subject, seed: int) -> float:
-    """How the last output differs where the frames before it come in reverse."""
+def reversal_response(subject: Subject, seed: int) -> float:
+    """Relative difference of the last output after reversing the frames before it."""
     x = layer_input(subject, seed, 8, min(subject.window or 4, 4))
     reverse = np.concatenate([x[:, -2::-1], x[:, -1:]], 1)
-    usual, other = (layer_output(subject, "time_layer", y)[:, -1] for y in (x, reverse))
-    return relative(other, usual)
+    return relative_difference(*(layer_output(subject, "time_layer", y)[:, -1] for y in (reverse, x)))
 
 
-def permute(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The output of a space layer for tokens in another order, and the output in that order."""
+def permuted_outputs(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The output of a space layer for permuted tokens, and the permuted output."""
     x = layer_input(subject, seed, 4, 2)
     order = np.random.default_rng(seed).permutation(x.shape[2] - 1) + 1
     order = np.append(order, 0)
@@ -210,62 +206,67 @@ def permute(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @check("attn.rope", needs=("example", "space_layer"))
-def check_space_layers_see_tokens_by_their_place(subject: Subject, trial: Trial) -> None:
-    """Where they rotate (A35), tokens in another order are not the same; where time alone has positions, they are."""
+def check_space_layers_depend_on_the_order_of_tokens(subject: Subject, trial: Trial) -> None:
+    """Tokens are permuted: the permuted output must differ if space has positions (A35 = both), else be the same."""
     if layer_input(subject, 0, 1, 1).shape[2] < 2:
         trial.inconclusive("one token has no order")
     call = "space_layer(x[:, :, order]) and space_layer(x)[:, :, order]"
     if subject.readings["A35"] == "both":
-        sentence = "the output only changes places with its tokens: space has no positions"
-        _fail_unless_different(subject, trial, "space_layer", relative(*permute(subject, 0)), sentence)
+        sentence = "permuting the tokens only permutes the output: space has no positions; A35 = both needs them"
+        difference = relative_difference(*permuted_outputs(subject, 0))
+        _fail_unless_different(subject, trial, "space_layer", difference, sentence)
         return
     for seed in range(3):
-        _fail_unless_equal(subject, trial, "the output for tokens in another order", *permute(subject, seed), call)
+        _fail_unless_equal(subject, trial, "the output for permuted tokens", *permuted_outputs(subject, seed), call)
 
 
-# What an implementation looks like, whatever its sizes
+# Signatures
 
 
-def edges(subject: Subject) -> np.ndarray:
-    """Whether a later frame is seen, and those C − 1, C and C + 1 back, as the adapter counts C; without a window, whether all are."""
+def window_edges(subject: Subject) -> np.ndarray:
+    """Whether a later frame has an influence, and the frames C − 1, C and C + 1 back, C as the adapter declares it.
+
+    Without a window: whether the first frame influences the last.
+    """
     frames = subject.adapter.context_frames
-    time = UNBOUNDED if frames is None else max(3, frames + 2)
-    first, third = (one.frames("x") for one in influences(subject, "time_layer", whole_frames(0, 2), seed=0, time=time))
+    time = FRAMES_WITHOUT_WINDOW if frames is None else max(3, frames + 2)
+    results = influences(subject, "time_layer", frame_segments((0, 2)), seed=0, time=time)
+    first, third = (influence.frames("x") for influence in results)
     far = (first[-1], False, False) if frames is None else first[frames - 1 : frames + 2]
     return np.array([third[:2].any(), *far], float)
 
 
-def moves_in_time(subject: Subject) -> bool:
-    """Whether the output depends on where in the sequence frames stand, however C is counted: six places, and each window alone."""
+def depends_on_absolute_time(subject: Subject) -> bool:
+    """Whether the last output of C + 1 frames depends on their position, at six positions in a longer sequence."""
     frames = subject.adapter.context_frames
     if frames is None:
         return False
     x = layer_input(subject, 0, 2, frames + 7)
     windows = np.stack([x[:, n : n + frames + 1] for n in range(1, 7)], axis=1)
-    among = layer_output(subject, "time_layer", x)[:, frames + 1 :]
-    alone = layer_output(subject, "time_layer", windows.reshape(-1, *windows.shape[2:]))[:, -1].reshape(among.shape)
-    return relative(among, alone) > SAME[subject.adapter.dtype]
+    got = layer_output(subject, "time_layer", x)[:, frames + 1 :]
+    expected = layer_output(subject, "time_layer", windows.reshape(-1, *windows.shape[2:]))[:, -1].reshape(got.shape)
+    return relative_difference(got, expected) > SAME[subject.adapter.dtype]
 
 
-def counts_places(subject: Subject) -> bool:
-    """Whether the output depends on how many places there are."""
-    both = part_of_the_places(subject, 0)
-    return both is not None and relative(*both) > SAME[subject.adapter.dtype]
+def depends_on_token_count(subject: Subject) -> bool:
+    """Whether the output depends on the number of tokens per frame."""
+    pair = outputs_with_fewer_tokens(subject, 0)
+    return pair is not None and relative_difference(*pair) > SAME[subject.adapter.dtype]
 
 
 @signature("time_layer")
-def signature_what_a_time_layer_sees(subject: Subject) -> np.ndarray:
-    """Later frames, the edge of the window, itself, and whether positions matter by their differences."""
+def signature_frames_a_time_layer_attends_to(subject: Subject) -> np.ndarray:
+    """Influence of later frames, at the edge of the window and of the frame itself, and dependence on positions."""
     positions = pattern(
-        lambda: copies_told_apart(subject, 0)[0] > DIFFERENT * subject.eps,
-        lambda: moves_in_time(subject),
-        lambda: counts_places(subject),
-        lambda: reorder(subject, 0) > DIFFERENT * subject.eps,
+        lambda: repetition_response(subject, 0)[0] > DIFFERENT * subject.eps,
+        lambda: depends_on_absolute_time(subject),
+        lambda: depends_on_token_count(subject),
+        lambda: reversal_response(subject, 0) > DIFFERENT * subject.eps,
     )
-    return np.concatenate([attempt(lambda: edges(subject), 4), positions])
+    return np.concatenate([attempt(lambda: window_edges(subject), 4), positions])
 
 
 @signature("space_layer")
-def signature_whether_space_has_positions(subject: Subject) -> np.ndarray:
-    """Whether tokens in another order give another output."""
-    return pattern(lambda: relative(*permute(subject, 0)) > DIFFERENT * subject.eps)
+def signature_positions_of_space_layers(subject: Subject) -> np.ndarray:
+    """Whether permuting the tokens does more than permute the output."""
+    return pattern(lambda: relative_difference(*permuted_outputs(subject, 0)) > DIFFERENT * subject.eps)

@@ -1,181 +1,184 @@
-"""Checks of what each phase of training trains: which parts a gradient reaches, and which sequences and noise a loss depends on.
+"""Checks of the training phases: which components get gradients, and on which sequences and noise the losses depend.
 
-Parts are told by name, and a gradient is there or not: exact. Losses are those of batches whose sequences are replaced one kind at a time, while
-what the step draws stays the same.
+Components are identified by name, and whether their gradient is zero is exact. Losses are compared between batches that
+differ in their relevant or uniform sequences, at the same seed, so that the random draws of the step stay the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
-from dreamer4_conformance.instruments.training import DATA, RELEVANT, losses, reached
+from dreamer4_conformance.instruments.training import DATA, RELEVANT, agent_losses, components_with_gradient
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.algorithm1_training import FROZEN, TRAINED, Phase
 
 SEEDS = 4
-"""Steps in which an effect is looked for that has to be there."""
+"""Number of training steps in which a required effect may occur."""
 TERMS = ("dynamics", "policy", "reward")
-"""Of agent finetuning, under the keys of `agent_losses`."""
+"""Loss terms of agent finetuning, keys of `Adapter.agent_losses`."""
 SAME = 4.0
-"""Roundings, in eps of the loss, by which it may change with sequences that are not its own and count as 0."""
+"""Roundings by which a term may change with sequences on which it does not depend."""
 
 
 def _fail_unless_gradient(
-    subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str], terms: Sequence[str] | None = None
+    subject: Subject, trial: Trial, phase: Phase, components: Sequence[str], terms: Sequence[str] | None = None
 ) -> None:
-    """Every part gets one, in one step or another. A part that is left out is not judged."""
-    seen: dict[str, bool] = {}
+    """Deviation unless each component has a gradient in some step. Inconclusive if the adapter omits a component."""
+    reached: dict[str, bool] = {}
     for seed in range(SEEDS):
-        found, call = reached(subject, phase, seed, terms)
-        seen = {part: there or seen.get(part, False) for part, there in found.items()}
-        if all(seen.get(part, True) for part in parts):
+        gradients, call = components_with_gradient(subject, phase, seed, terms)
+        reached = {name: nonzero or reached.get(name, False) for name, nonzero in gradients.items()}
+        if all(reached.get(name, True) for name in components):
             break
-    of = f"the term {terms[0]!r} of {phase!r} training" if terms else f"{phase!r} training"
-    for part in parts:
-        trial.require(
-            seen.get(part, True), f"no gradient of {of} reaches the part {part!r}, which it trains", call=call
-        )
-    _judged(trial, phase, parts, seen)
+    source = f"the term {terms[0]!r} of {phase!r} training" if terms else f"{phase!r} training"
+    for name in components:
+        sentence = f"no gradient of {source} reaches {name!r}, which it trains"
+        trial.fail_unless(reached.get(name, True), sentence, call=call)
+    _undecided_unless_present(trial, phase, components, reached)
 
 
-def _fail_unless_no_gradient(subject: Subject, trial: Trial, phase: Phase, parts: Sequence[str]) -> None:
-    """None of the parts gets one. A part that is left out is not judged."""
+def _fail_unless_no_gradient(subject: Subject, trial: Trial, phase: Phase, components: Sequence[str]) -> None:
+    """Deviation if a component has a gradient in some step. Inconclusive if the adapter omits a component."""
     for seed in range(SEEDS):
-        found, call = reached(subject, phase, seed)
-        for part in (part for part in parts if part in found):
-            trial.require(not found[part], f"a gradient of {phase!r} training reaches the part {part!r}", call=call)
-    _judged(trial, phase, parts, found)
+        gradients, call = components_with_gradient(subject, phase, seed)
+        for name in (name for name in components if name in gradients):
+            sentence = f"a gradient of {phase!r} training reaches {name!r}, which must stay frozen"
+            trial.fail_unless(not gradients[name], sentence, call=call)
+    _undecided_unless_present(trial, phase, components, gradients)
 
 
-def _judged(trial: Trial, phase: Phase, parts: Sequence[str], found: Mapping[str, bool]) -> None:
-    missing = [part for part in parts if part not in found]
+def _undecided_unless_present(
+    trial: Trial, phase: Phase, components: Sequence[str], gradients: Mapping[str, bool]
+) -> None:
+    missing = [name for name in components if name not in gradients]
     if missing:
-        trial.inconclusive(f"training_gradients({phase!r}, …) leaves out {', '.join(map(repr, missing))}")
+        trial.inconclusive(f"training_gradients({phase!r}, …) omits {', '.join(map(repr, missing))}")
 
 
 @check("train.frozen-tokenizer", needs=("training_gradients",))
 def check_dynamics_training_sends_no_gradient_to_the_tokenizer(subject: Subject, trial: Trial) -> None:
-    """Exact."""
+    """The gradient of dynamics training with respect to the tokenizer is exactly zero."""
     _fail_unless_no_gradient(subject, trial, "dynamics", FROZEN["dynamics"])
-    found, _ = reached(subject, "dynamics", 0)
-    if not any(found.values()):
-        trial.inconclusive("dynamics training sends a gradient nowhere: whether the tokenizer is frozen cannot be seen")
+    gradients, _ = components_with_gradient(subject, "dynamics", 0)
+    if not any(gradients.values()):
+        trial.inconclusive("all gradients of dynamics training are zero, so a frozen tokenizer cannot be distinguished")
 
 
 @check("train.freeze", needs=("training_gradients",))
-def check_imagination_sends_no_gradient_beyond_the_two_heads(subject: Subject, trial: Trial) -> None:
-    """Exact, for every part that is named, whatever its name."""
-    found, _ = reached(subject, "imagine", 0)
-    others = [part for part in found if part not in TRAINED["imagine"]]
-    _fail_unless_no_gradient(subject, trial, "imagine", list(dict.fromkeys([*FROZEN["imagine"], *others])))
+def check_imagination_trains_only_policy_and_value(subject: Subject, trial: Trial) -> None:
+    """The gradients of all components but policy and value are exactly zero, whatever names the adapter returns."""
+    gradients, _ = components_with_gradient(subject, "imagine", 0)
+    untrained = [name for name in gradients if name not in TRAINED["imagine"]]
+    _fail_unless_no_gradient(subject, trial, "imagine", list(dict.fromkeys([*FROZEN["imagine"], *untrained])))
 
 
 @check("train.freeze", needs=("training_gradients",))
 def check_imagination_trains_policy_and_value(subject: Subject, trial: Trial) -> None:
-    """In one of a few steps, each gets a gradient."""
+    """Policy and value each have a gradient that is not zero in at least one of `SEEDS` steps."""
     _fail_unless_gradient(subject, trial, "imagine", TRAINED["imagine"])
 
 
 @check("train.agent-finetune", needs=("training_gradients",))
 def check_finetuning_trains_transformer_and_heads(subject: Subject, trial: Trial) -> None:
-    """All terms together."""
+    """The sum of all terms has gradients in the transformer and in both heads, in at least one of `SEEDS` steps."""
     _fail_unless_gradient(subject, trial, "agent", TRAINED["agent"])
 
 
 @check("train.agent-finetune", needs=("training_gradients",))
 def check_every_term_of_finetuning_trains_the_transformer(subject: Subject, trial: Trial) -> None:
-    """Eq. (7) is there, and each sum of Eq. (9) reaches the transformer through its head."""
+    """Eq. (7) has a gradient in the transformer, and each sum of Eq. (9) in its head and in the transformer."""
     for term in TERMS:
         heads = [term] if term in TRAINED["agent"] else []
         _fail_unless_gradient(subject, trial, "agent", ["transformer", *heads], [term])
 
 
-def _term(trial: Trial, found: Mapping[str, float], name: str) -> float:
-    if name not in found:
-        trial.inconclusive(f"agent_losses leaves {name!r} out")
-    return found[name]
+def _term(trial: Trial, terms: Mapping[str, float], name: str) -> float:
+    if name not in terms:
+        trial.inconclusive(f"agent_losses omits {name!r}")
+    return terms[name]
 
 
 @check("train.agent-finetune", needs=("agent_losses",))
 def check_heads_read_noisy_inputs(subject: Subject, trial: Trial) -> None:
-    """On the same sequences the terms of Eq. (9) change with the noise: exact, in one of a few steps."""
-    found, call = zip(*(losses(subject, seed, DATA) for seed in range(SEEDS)), strict=True)
-    if len({_term(trial, each, "dynamics") for each in found}) == 1:
-        trial.inconclusive(
-            "agent_losses: 'dynamics' is the same at every seed, which the step's noise seems not to follow"
-        )
+    """On the same sequences the terms of Eq. (9) change with the noise. Exact, over `SEEDS` seeds."""
+    terms, calls = zip(*(agent_losses(subject, seed, DATA) for seed in range(SEEDS)), strict=True)
+    if len({_term(trial, by_name, "dynamics") for by_name in terms}) == 1:
+        trial.inconclusive("agent_losses: 'dynamics' is the same at every seed, so its noise seems to be fixed")
     for name in ("policy", "reward"):
-        values = [_term(trial, each, name) for each in found if name in found[0] or name == "policy"]
-        sentence = f"the term {name!r} is the same whatever noise is drawn: the heads read clean inputs"
-        trial.require(not values or len(set(values)) > 1, sentence, call=call[0], got=values)
+        values = [_term(trial, by_name, name) for by_name in terms if name in terms[0] or name == "policy"]
+        sentence = f"the term {name!r} does not change with the noise: its head reads clean inputs"
+        trial.fail_unless(not values or len(set(values)) > 1, sentence, call=calls[0], got=values)
 
 
 @check("train.data-mixture", needs=("agent_losses",))
-def check_cloning_learns_from_relevant_sequences_alone(subject: Subject, trial: Trial) -> None:
-    """The uniform sequences are replaced, then the relevant ones; the noise stays the same."""
-    _learns_from(subject, trial, "policy", own=True)
+def check_cloning_learns_only_from_relevant_sequences(subject: Subject, trial: Trial) -> None:
+    """The policy term changes with the relevant sequences and, up to rounding, not with the uniform ones.
+
+    The seed, and with it the noise, stays the same.
+    """
+    _fail_unless_learned_from(subject, trial, "policy", relevant=True)
 
 
 @check("train.data-mixture", needs=("agent_losses",))
-def check_dynamics_learn_from_uniform_sequences_alone(subject: Subject, trial: Trial) -> None:
-    """The relevant sequences are replaced, then the uniform ones; the noise stays the same."""
-    _learns_from(subject, trial, "dynamics", own=False)
+def check_dynamics_learn_only_from_uniform_sequences(subject: Subject, trial: Trial) -> None:
+    """The dynamics term changes with the uniform sequences and, up to rounding, not with the relevant ones.
+
+    The seed, and with it the noise, stays the same.
+    """
+    _fail_unless_learned_from(subject, trial, "dynamics", relevant=False)
 
 
-def _learns_from(subject: Subject, trial: Trial, name: str, *, own: bool) -> None:
-    """A term changes with the sequences that are relevant or not, as `own` says, and with no others."""
+def _fail_unless_learned_from(subject: Subject, trial: Trial, name: str, *, relevant: bool) -> None:
+    """Deviation unless a term depends on the relevant (or else on the uniform) sequences, and only on these."""
     kinds = {True: "relevant", False: "uniform"}
     for seed in range(SEEDS):
-        before, _ = losses(subject, seed, DATA)
-        others, call = losses(subject, seed, replaced(not own, seed))
-        got, kept = _term(trial, others, name), _term(trial, before, name)
-        what = f"the term {name!r}, after the {kinds[not own]} sequences were replaced,"
-        trial.compare(what, got, kept, terms=abs(kept), k=SAME, eps=max(subject.eps, EPS["float32"]), call=call)
-        mine, call = losses(subject, seed, replaced(own, seed))
-        if _term(trial, mine, name) != kept:
+        before, _ = agent_losses(subject, seed, DATA)
+        unrelated, call = agent_losses(subject, seed, replace_sequences(not relevant, seed))
+        got, expected = _term(trial, unrelated, name), _term(trial, before, name)
+        quantity = f"the term {name!r}, after the {kinds[not relevant]} sequences were replaced,"
+        eps = max(subject.eps, EPS["float32"])
+        trial.compare(quantity, got, expected, terms=abs(expected), k=SAME, eps=eps, call=call)
+        related, call = agent_losses(subject, seed, replace_sequences(relevant, seed))
+        if _term(trial, related, name) != expected:
             return
-    trial.require(False, f"the term {name!r} does not change with the {kinds[own]} sequences", call=call)
+    trial.fail_unless(False, f"the term {name!r} does not change with the {kinds[relevant]} sequences", call=call)
 
 
-def replaced(kind: bool, seed: int) -> list[int]:
-    """`DATA` with other sequences of this kind."""
-    return [
-        number + 100 * (seed + 1) if relevant is kind else number
-        for number, relevant in zip(DATA, RELEVANT, strict=True)
-    ]
+def replace_sequences(relevant: bool, seed: int) -> list[int]:
+    """`DATA` with other contents of the relevant, or else of the uniform, sequences."""
+    return [x + 100 * (seed + 1) if flag is relevant else x for x, flag in zip(DATA, RELEVANT, strict=True)]
 
 
 @signature("training_gradients")
-def signature_parts_with_a_gradient(subject: Subject) -> np.ndarray:
-    """By phase, and by term of agent finetuning: whether each part gets one; −1 where it is left out."""
-    parts = ("tokenizer", "transformer", "policy", "reward", "value", "prior")
+def signature_components_with_a_gradient(subject: Subject) -> np.ndarray:
+    """Whether each component has a gradient, by phase and by term of agent finetuning; −1 if it is omitted."""
+    components = ("tokenizer", "transformer", "policy", "reward", "value", "prior")
 
-    def probe(phase: Phase, terms: Sequence[str] | None = None) -> list[float]:
-        found, _ = reached(subject, phase, 0, terms)
-        return [float(found.get(part, -1)) for part in parts]
+    def probe(phase: Phase, terms: Sequence[str] | None) -> list[float]:
+        gradients, _ = components_with_gradient(subject, phase, 0, terms)
+        return [float(gradients.get(name, -1)) for name in components]
 
     calls: list[tuple[Phase, Sequence[str] | None]] = [("dynamics", None), ("agent", None), ("imagine", None)]
     calls += [("agent", [term]) for term in TERMS]
-    return np.concatenate([attempt(lambda each=each: probe(*each), len(parts)) for each in calls])  # type: ignore[misc]
+    return np.concatenate([attempt(partial(probe, *arguments), len(components)) for arguments in calls])
 
 
 @signature("agent_losses")
-def signature_what_terms_depend_on(subject: Subject) -> np.ndarray:
-    """Whether terms change with the noise, with uniform and with relevant sequences; −1 where one is left out.
+def signature_dependence_of_terms(subject: Subject) -> np.ndarray:
+    """Whether terms change with the noise, with uniform and with relevant sequences; −1 if one is omitted.
 
-    For which sequences the reward is learned is open.
+    The reward term is only compared between noises: from which sequences it learns is open.
     """
 
     def changes(seed: int, data: Sequence[int], names: Sequence[str]) -> list[float]:
-        (one, _), (other, _) = losses(subject, 0, DATA), losses(subject, seed, data)
+        (base, _), (new, _) = agent_losses(subject, 0, DATA), agent_losses(subject, seed, data)
         tolerance = SAME * max(subject.eps, EPS["float32"])
-        return [
-            float(abs(one[name] - other[name]) > tolerance * abs(one[name])) if name in one else -1.0 for name in names
-        ]
+        return [float(abs(base[n] - new[n]) > tolerance * abs(base[n])) if n in base else -1.0 for n in names]
 
-    calls = [(1, DATA, TERMS), *((0, replaced(kind, 0), TERMS[:2]) for kind in (False, True))]
-    return np.concatenate([attempt(lambda each=each: changes(*each), len(each[2])) for each in calls])  # type: ignore[misc]
+    calls = [(1, DATA, TERMS), *((0, replace_sequences(relevant, 0), TERMS[:2]) for relevant in (False, True))]
+    return np.concatenate([attempt(partial(changes, *arguments), len(arguments[2])) for arguments in calls])

@@ -1,4 +1,4 @@
-"""Checks of symexp two-hot: encoding, decoding, and the mean of a mixture (reading A23)."""
+"""Checks of symexp two-hot: encoding, decoding, and the mean of a distribution over bins (reading A23)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.heads import adapters_bins
+from dreamer4_conformance.instruments.heads import adapter_bins
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -15,18 +15,18 @@ from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.twohot import log_softmax, symexp, symlog, twohot_decode, twohot_encode
 
-NOWHERE = -1e4
-"""Stands for ln 0: finite, and exp of it is 0 in every dtype."""
+LOG_ZERO = -1e4
+"""In place of ln 0: finite, and exp(LOG_ZERO) is 0 in every dtype."""
 
 
 def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStrategy[np.ndarray]:
-    """x (N,): 0, tiny, on a bin, between two, and `beyond` the edges."""
+    """x (N,): 0, small values, bins, values between two bins, and with `beyond` values out of the bins' range."""
     low, high = float(bins[0]), float(bins[-1])
     index, share = st.integers(0, len(bins) - 2), st.floats(0, 1)
     inside = st.one_of(
         st.sampled_from([0.0, 1e-6, -1e-3, 1.0]),
         index.map(lambda k: float(bins[k])),
-        st.builds(lambda k, part: float(bins[k] + part * (bins[k + 1] - bins[k])), index, share),
+        st.builds(lambda k, weight: float(bins[k] + weight * (bins[k + 1] - bins[k])), index, share),
     )
     drawn = st.one_of(inside, st.sampled_from([low, high, 2 * low, 2 * high])) if beyond else inside
     limit = (-np.inf, np.inf) if beyond else (low, high)
@@ -34,33 +34,39 @@ def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStra
 
 
 @check("twohot.encode", needs=("twohot_bins", "twohot_encode"))
-def check_encoding_is_two_adjacent_shares(subject: Subject, trial: Trial) -> None:
-    """Up to rounding: a weight is a difference over a bin's width, good to 2 K eps where the bins are symlogs."""
-    bins = adapters_bins(subject)
+def check_encoding_has_two_adjacent_weights(subject: Subject, trial: Trial) -> None:
+    """Weights are not negative, add up to 1 and are 0 outside two adjacent bins.
+
+    Up to rounding: a weight is a difference over a bin's width, accurate to 2 K eps if the bins are symlogs.
+    """
+    bins = adapter_bins(subject)
     slack = min(2 * len(bins) * subject.eps, 1 / 16)
 
     def holds(x: np.ndarray) -> None:
         p = subject.compute("twohot_encode", x, shape=(len(x), len(bins)))
         call = f"twohot_encode({x.tolist()})"
-        least, total, beside = p.min(1), p.sum(1), (p[:, :-1] + p[:, 1:]).max(1)
-        trial.require(np.all(least >= -slack), "no share may be negative", call=call, got=least.tolist())
-        together = np.all(np.abs(total - 1) <= slack)
-        trial.require(together, "the shares must add up to 1", call=call, got=total.tolist())
-        sentence = "two adjacent bins must hold everything"
-        trial.require(np.all(beside >= 1 - 2 * slack), sentence, call=call, got=beside.tolist())
+        least, total, adjacent = p.min(1), p.sum(1), (p[:, :-1] + p[:, 1:]).max(1)
+        trial.fail_unless(np.all(least >= -slack), "weights must not be negative", call=call, got=least.tolist())
+        normalised = np.all(np.abs(total - 1) <= slack)
+        trial.fail_unless(normalised, "weights must add up to 1", call=call, got=total.tolist())
+        sentence = "weights must be 0 outside two adjacent bins, whose weights add up to 1"
+        trial.fail_unless(np.all(adjacent >= 1 - 2 * slack), sentence, call=call, got=adjacent.tolist())
 
     trial.for_all(values(subject, bins, beyond=True), body=holds)
 
 
 def _logits(subject: Subject, p: np.ndarray) -> np.ndarray:
-    """ln p as the adapter's dtype has it."""
-    return subject.round(np.where(p > 0, np.log(np.where(p > 0, p, 1.0)), NOWHERE))
+    """ln p, rounded to the adapter's dtype; `LOG_ZERO` where p = 0."""
+    return subject.round(np.where(p > 0, np.log(np.where(p > 0, p, 1.0)), LOG_ZERO))
 
 
 @check("twohot.round-trip", needs=("twohot_bins", "twohot_encode", "twohot_decode"))
 def check_decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
-    """Terms: the two bins beside x, each rounded; in symlog space the range of symlogs, by the slope 1 + |x|."""
-    bins = adapters_bins(subject)
+    """Decoding ln of the encoding of x gives x, within the range of the bins.
+
+    Terms: x and its two bins, each rounded; in symlog space the range of symlogs times the slope 1 + |x|.
+    """
+    bins = adapter_bins(subject)
 
     def holds(x: np.ndarray) -> None:
         p = np.maximum(subject.compute("twohot_encode", x, shape=(len(x), len(bins))), 0.0)
@@ -73,16 +79,17 @@ def check_decoding_undoes_encoding(subject: Subject, trial: Trial) -> None:
 
 
 def _two_bins(x: np.ndarray, bins: np.ndarray, space: str) -> np.ndarray:
+    """Scale (N,) of the rounding error of decoding x from two bins."""
     k = np.clip(np.searchsorted(bins, x, side="right") - 1, 0, len(bins) - 2)
     if space == "raw":
         return np.asarray(np.abs(x) + np.abs(bins[k]) + np.abs(bins[k + 1]))
-    # Where x lies among evenly spaced symlogs may be computed as an index, which is rounded on the scale of them all.
+    # Evenly spaced symlogs allow to compute the bin's index directly, which is rounded on the scale of their range.
     return np.asarray((1 + np.abs(x)) * (1 + np.ptp(symlog(bins))))
 
 
 @st.composite
 def _mixtures(draw: st.DrawFn, bins: np.ndarray) -> np.ndarray:
-    """p (N, K): a few bins anywhere, or every bin a little."""
+    """p (N, K): one to four bins at random, in some examples with a small weight in every bin."""
     rng = np.random.default_rng(draw(seeds()))
     rows, few, spread = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.sampled_from([0.0, 0.0, 1.0]))
     p = spread * rng.random((rows, len(bins))) / len(bins)
@@ -93,8 +100,11 @@ def _mixtures(draw: st.DrawFn, bins: np.ndarray) -> np.ndarray:
 
 @check("twohot.mean", needs=("twohot_bins", "twohot_decode"))
 def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
-    """Terms: Σ p |b| (1 + |ln p|), because a logit is rounded before it is an exponent; in symlog space as above."""
-    bins, space = adapters_bins(subject), subject.readings["A23"]
+    """Decoding logits gives the mean of the bins under their softmax.
+
+    Terms: Σ p |b| (1 + |ln p|), because logits are rounded; in symlog space of |symlog b|, times the slope 1 + |x|.
+    """
+    bins, space = adapter_bins(subject), subject.readings["A23"]
 
     def holds(mixture: np.ndarray) -> None:
         logits = _logits(subject, mixture)
@@ -104,8 +114,8 @@ def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
         terms = (p * (1 + np.abs(log_p)) * np.abs(bins if space == "raw" else symlog(bins))).sum(1)
         terms = terms if space == "raw" else (1 + np.abs(expected)) * (1 + terms)
         got = subject.compute("twohot_decode", logits, shape=expected.shape)
-        what = {int(k): float(p[0, k]) for k in np.argsort(-p[0])[:4] if p[0, k] > 0}
-        call = f"twohot_decode(log p), p of {p.shape}, its first row {what}"
+        largest = {int(k): float(p[0, k]) for k in np.argsort(-p[0])[:4] if p[0, k] > 0}
+        call = f"twohot_decode(log p), p of {p.shape}, largest p of row 0 by bin: {largest}"
         trial.compare("the decoded mean", got, expected, terms=terms, k=16, eps=subject.eps, call=call)
 
     trial.for_all(_mixtures(bins), body=holds)
@@ -113,15 +123,18 @@ def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
 
 @check("twohot.centre", needs=("twohot_bins", "twohot_decode"))
 def check_uniform_logits_decode_to_zero(subject: Subject, trial: Trial) -> None:
-    """In float64, against the mean size of the bins: between bins of 5e8 single precision would hide the centre."""
+    """Uniform logits decode to 0 if the bins are symmetric about 0.
+
+    Judged in float64, relative to the mean size of the bins: with bins up to 5e8, float32 rounding would hide an error.
+    """
     double = _in_float64(subject, trial)
     try:
-        bins = adapters_bins(double)
+        bins = adapter_bins(double)
         got = [double.compute("twohot_decode", np.full((1, len(bins)), c), shape=(1,)) for c in (0.0, 1.0, -3.0)]
     except OperationFailed as failed:
-        trial.inconclusive(f"decided in float64, which the adapter does not take: {failed.message}")
+        trial.inconclusive(f"judged in float64, which the adapter does not accept: {failed.message}")
     if np.any(np.abs(bins + bins[::-1]) > 64 * double.eps * np.abs(bins)):
-        trial.inconclusive("the bins are not symmetric about 0, or only within single precision")
+        trial.inconclusive("the bins are not symmetric about 0, or only to float32 precision")
     sizes = np.abs(bins if subject.readings["A23"] == "raw" else symlog(bins)).mean()
     for offset, value in zip((0.0, 1.0, -3.0), got, strict=True):
         call = f"twohot_decode(full((1, {len(bins)}), {offset})) in float64"
@@ -130,15 +143,15 @@ def check_uniform_logits_decode_to_zero(subject: Subject, trial: Trial) -> None:
 
 def _in_float64(subject: Subject, trial: Trial) -> Subject:
     if "float64" not in subject.adapter.dtypes:
-        trial.inconclusive("decided in float64, which the adapter's framework does not offer")
+        trial.inconclusive("judged in float64, which the adapter's framework does not offer")
     adapter = copy.copy(subject.adapter)
     adapter.dtype = "float64"
     return Subject(adapter)
 
 
 def _precision(double: Subject, bins: np.ndarray) -> float:
-    """eps of what decoding computes in: code that works in float32 whatever it is given is judged by that."""
-    logits = np.full((1, len(bins)), NOWHERE)
+    """eps of the dtype in which decoding computes: float32 for code that casts float64 inputs."""
+    logits = np.full((1, len(bins)), LOG_ZERO)
     logits[0, :2] = (0.0, 1 / 3)
     expected = twohot_decode(np.exp(log_softmax(logits)), bins, space=double.readings["A23"])  # type: ignore[arg-type]
     error = np.abs(double.compute("twohot_decode", logits, shape=(1,)) - expected)
@@ -146,13 +159,13 @@ def _precision(double: Subject, bins: np.ndarray) -> float:
 
 
 PROBES = np.array([-50.0, -3.0, 0.0, 0.4, 7.0, 200.0])
-"""Values that every usable range of bins holds."""
+"""Values inside every usable range of bins."""
 
 
 @signature("twohot_encode")
 def signature_mean_of_the_encodings(subject: Subject) -> np.ndarray:
-    """How far the means of raw values and of symlogs are off, a hundredfold; the largest shares, at the edge too."""
-    bins = adapters_bins(subject)
+    """Errors of the means of raw values and of symlogs, times 100; the largest weight, also of a value out of range."""
+    bins = adapter_bins(subject)
 
     def probe() -> np.ndarray:
         p = subject.compute("twohot_encode", np.append(PROBES, 2 * bins[-1]), shape=(len(PROBES) + 1, len(bins)))
@@ -164,8 +177,8 @@ def signature_mean_of_the_encodings(subject: Subject) -> np.ndarray:
 
 @signature("twohot_decode")
 def signature_decoded_mixtures(subject: Subject) -> np.ndarray:
-    """Symlogs of decoded encodings, of a mixture of far values, and of uniform logits relative to the last bin."""
-    bins = adapters_bins(subject)
+    """Symlogs of decoded encodings and of a mixture of two distant values; uniform logits relative to the last bin."""
+    bins = adapter_bins(subject)
     p = twohot_encode(PROBES, bins)
     far = twohot_encode(symexp(np.array([-2.0, 5.0])), bins).mean(0, keepdims=True)
 

@@ -1,4 +1,4 @@
-"""One call of `attention`: its inputs, what the reference makes of them, and how far rounding may move that."""
+"""One call of `attention`: its inputs, the reference's outputs, and bounds of their rounding errors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from dreamer4_reference.sec34_attention import (
 )
 
 HEADS = ((1, 1), (2, 1), (3, 3), (4, 2), (6, 2), (6, 3))
-"""Query and key/value heads."""
+"""Numbers of query heads and key/value heads."""
 WIDTHS = (8, 16, 24)
 CAPS = (2.0, 6.0, 50.0)
-"""Exact in every dtype, and so small that the logits of `drawn` reach them."""
+"""Exact in every dtype; small enough that the logits of `draw_attention_case` reach them."""
 STRENGTHS = (1.0, 3.0, 9.0)
-"""Sizes of the queries: with the last most rows have one key that wins."""
+"""Scales of the queries: with the largest, one key dominates most rows."""
 
 
 @dataclass(frozen=True)
-class Attending:
-    """Arguments of `attention`: q (B, L, Hq, D), k, v (B, L, Hkv, D), and the options."""
+class AttentionCase:
+    """Arguments of `attention`: q (B, L, Hq, D), k and v (B, L, Hkv, D), and the options."""
 
     q: np.ndarray
     k: np.ndarray
@@ -43,11 +43,11 @@ class Attending:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options as keywords."""
+        """Keyword arguments of the call."""
         return {"causal": self.causal, "window": self.window, "softcap": self.softcap, "scale": self.scale}
 
     def call(self, backend: str | None) -> str:
-        """As a reader would write it."""
+        """The call as Python."""
         shapes = [f"{name} {'x'.join(map(str, x.shape))}" for name, x in (("q", self.q), ("k, v", self.k))]
         chosen = {**self.options, **({} if backend is None else {"backend": backend})}
         options = ", ".join(f"{name}={value!r}" for name, value in chosen.items())
@@ -55,24 +55,24 @@ class Attending:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """bool (L, L): who sees whom."""
+        """Mask (L, L): rows are queries, columns are keys, True = may attend."""
         length = self.q.shape[1]
         return np.asarray(attention_mask(length, length, causal=self.causal, window=self.window))
 
     @property
-    def _given(self) -> dict[str, Any]:
+    def _reference_options(self) -> dict[str, Any]:
         return {"mask": self.mask, "softcap": self.softcap, "scale": self.scale}
 
     @property
     def expected(self) -> np.ndarray:
-        """The reference."""
-        return np.asarray(attention(self.q, self.k, self.v, **self._given))
+        """Output of the reference, (B, L, Hq, D)."""
+        return np.asarray(attention(self.q, self.k, self.v, **self._reference_options))
 
     def expected_gradients(self, d_out: np.ndarray) -> tuple[np.ndarray, ...]:
-        """dq, dk, dv of the reference."""
-        return attention_gradients(self.q, self.k, self.v, d_out, **self._given)
+        """Gradients dq, dk and dv of the reference for the output gradient d_out (B, L, Hq, D)."""
+        return attention_gradients(self.q, self.k, self.v, d_out, **self._reference_options)
 
-    # How far rounding may move them, in eps: first order, for logits, cap, weights and sums rounded one after the other
+    # Rounding errors in units of eps: first order, with logits, cap, weights and sums rounded one after the other
 
     @property
     def _factor(self) -> float:
@@ -86,7 +86,7 @@ class Attending:
 
     @cached_property
     def _p(self) -> np.ndarray:
-        return np.asarray(attention_weights(self.q, self.k, **self._given))
+        return np.asarray(attention_weights(self.q, self.k, **self._reference_options))
 
     @cached_property
     def _logit(self) -> np.ndarray:
@@ -99,25 +99,25 @@ class Attending:
 
     @cached_property
     def _size(self) -> np.ndarray:
-        """Terms of the logit before the cap."""
+        """Sum of the absolute terms of each logit before the cap."""
         return self._pairs(np.abs(self.q), np.abs(self.k)) * abs(self._factor)
 
-    def _of_weights(self, eps: float) -> np.ndarray:
-        """Of p, relative: a logit moves it by what the other keys leave; tanh, exp and the sum are taken in float32 at least."""
+    def _weight_terms(self, eps: float) -> np.ndarray:
+        """Relative error of the weights p. tanh, exp and the sum are computed in float32 or wider."""
         inside = min(1.0, EPS["float32"] / eps)
         of_logit = self._slope * self._size + np.abs(self._logit) + (self.softcap or 0.0) * inside
-        others = (self._p * of_logit).sum(-1, keepdims=True) - self._p * of_logit
+        of_competing_keys = (self._p * of_logit).sum(-1, keepdims=True) - self._p * of_logit
         entropy = -np.log(np.maximum(self._p, np.finfo(np.float64).tiny))
         total = np.abs(np.where(self.mask, self._logit, 0)).max(-1, keepdims=True)
-        return 1 + (1 - self._p) * of_logit + others + entropy + (1 + total) * inside
+        return 1 + (1 - self._p) * of_logit + of_competing_keys + entropy + (1 + total) * inside
 
     def terms(self, eps: float) -> np.ndarray:
-        """Of the output."""
-        return np.einsum("bhij,bjhd->bihd", self._p * self._of_weights(eps), self._repeated(np.abs(self.v)))
+        """Error of the output, (B, L, Hq, D)."""
+        return np.einsum("bhij,bjhd->bihd", self._p * self._weight_terms(eps), self._repeated(np.abs(self.v)))
 
     def gradient_terms(self, d_out: np.ndarray, eps: float) -> tuple[np.ndarray, ...]:
-        """Of dq, dk, dv."""
-        p, of_p = self._p, self._of_weights(eps)
+        """Errors of dq, dk and dv for the output gradient d_out (B, L, Hq, D)."""
+        p, of_p = self._p, self._weight_terms(eps)
         size, dp = self._pairs(np.abs(d_out), np.abs(self.v)), self._pairs(d_out, self.v)
         ds = np.abs(dp - (p * dp).sum(-1, keepdims=True))
         of_ds = self._slope * (of_p * ds + size + (p * of_p * size).sum(-1, keepdims=True)) + self._of_slope * ds
@@ -139,75 +139,75 @@ class Attending:
         return np.asarray(x.reshape(batch, length, heads, -1, width).sum(3))
 
 
-def drawn(
+def draw_attention_case(
     subject: Subject, seed: int, batch: int, length: int, heads: tuple[int, int], width: int, strength: float = 1.0
-) -> Attending:
-    """Inputs from `seed`: tokens of log-normal size, and a quarter of the queries so small that their logits hardly differ."""
+) -> AttentionCase:
+    """Draw inputs from `seed`: log-normal token norms, and a quarter of the queries with almost equal logits."""
     rng = np.random.default_rng(seed)
     q, k, v = (rng.standard_normal((batch, length, count, width)) for count in (heads[0], heads[1], heads[1]))
     q = q * strength * np.exp(rng.standard_normal((batch, length, 1, 1)) / 2)
     k = k * np.exp(rng.standard_normal((batch, length, 1, 1)) / 2)
     q[rng.random(q.shape[:2]) < 1 / 4] *= 1e-3
     call = f"attention_case.drawn(subject, {seed}, {batch}, {length}, {heads}, {width}, {strength})"
-    return Attending(subject.round(q), subject.round(k), subject.round(v), drawn_by=call)
+    return AttentionCase(subject.round(q), subject.round(k), subject.round(v), drawn_by=call)
 
 
 def backends(subject: Subject) -> tuple[str | None, ...]:
-    """The declared backends; None alone where there is one way only."""
+    """The declared backends; (None,) if the adapter declares none."""
     return tuple(subject.adapter.backends) or (None,)
 
 
-def _keywords(given: Attending, backend: str | None) -> dict[str, Any]:
-    return {**given.options, **({} if backend is None else {"backend": backend})}
+def _keywords(case: AttentionCase, backend: str | None) -> dict[str, Any]:
+    return {**case.options, **({} if backend is None else {"backend": backend})}
 
 
-def refused(failed: OperationFailed) -> bool:
-    """Whether the operation said with NotImplementedError that the call is outside of its contract."""
+def is_not_implemented(failed: OperationFailed) -> bool:
+    """True if the operation raised NotImplementedError: it does not support these arguments."""
     return isinstance(failed.__cause__, NotImplementedError)
 
 
-def attend(subject: Subject, given: Attending, backend: str | None) -> np.ndarray | None:
-    """What the operation returned; None where the backend refuses the call with NotImplementedError."""
+def attention_output(subject: Subject, case: AttentionCase, backend: str | None) -> np.ndarray | None:
+    """Output (B, L, Hq, D) of the operation; None if the backend raises NotImplementedError."""
     try:
-        return subject.compute("attention", given.q, given.k, given.v, **_keywords(given, backend), shape=given.q.shape)
+        return subject.compute("attention", case.q, case.k, case.v, **_keywords(case, backend), shape=case.q.shape)
     except OperationFailed as failed:
-        if refused(failed):
+        if is_not_implemented(failed):
             return None
-        raise OperationFailed(failed.message, call=given.call(backend)) from failed
+        raise OperationFailed(failed.message, call=case.call(backend)) from failed
 
 
-def everywhere(subject: Subject, given: Attending) -> Iterator[tuple[str | None, np.ndarray]]:
-    """Every backend that covers the call, with what it returned."""
+def outputs_by_backend(subject: Subject, case: AttentionCase) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Yield each backend that supports the call, with its output."""
     for backend in backends(subject):
-        got = attend(subject, given, backend)
+        got = attention_output(subject, case, backend)
         if got is not None:
             yield backend, got
 
 
-def gradients(
-    subject: Subject, given: Attending, weight: np.ndarray, backend: str | None
+def backend_gradients(
+    subject: Subject, case: AttentionCase, weight: np.ndarray, backend: str | None
 ) -> tuple[np.ndarray, ...] | None:
-    """dq, dk, dv of the mean of weight · output; None where the backend has no gradients.
+    """Gradients dq, dk and dv of the mean of weight · output; None if the backend has no gradients.
 
-    That no gradient comes back at all, to no input, is how an attention for inference alone looks.
+    All gradients zero counts as no gradients: an attention for inference only behaves like that.
     """
     factor = subject.native(weight)
 
     def loss(q: Any, k: Any, v: Any) -> Any:
-        out = subject.call("attention", q, k, v, **_keywords(given, backend))
+        out = subject.call("attention", q, k, v, **_keywords(case, backend))
         if isinstance(out, int | float | np.generic | np.ndarray):
             raise NotProvided(f"attention returns {type(out).__name__}, which carries no gradient")
         return out * factor
 
     try:
-        found = subject.adapter.gradients(loss, *map(subject.native, (given.q, given.k, given.v)))
+        gradients = subject.adapter.gradients(loss, *map(subject.native, (case.q, case.k, case.v)))
     except (NotProvided, NotImplementedError):
         return None
     except OperationFailed as failed:
-        if refused(failed):
+        if is_not_implemented(failed):
             return None
         raise
     except RuntimeError as error:
-        message = f"attention: its gradient raised {type(error).__name__}: {error}"
-        raise OperationFailed(message, call=given.call(backend)) from error
-    return tuple(found) if any(gradient.any() for gradient in found) else None
+        message = f"attention: the gradient raised {type(error).__name__}: {error}"
+        raise OperationFailed(message, call=case.call(backend)) from error
+    return tuple(gradients) if any(gradient.any() for gradient in gradients) else None

@@ -1,8 +1,9 @@
-"""Who influences whom: parts of a black box's input are replaced, and the outputs that move are seen.
+"""Influence tests of black boxes: replace a segment of the input and observe which outputs change.
 
-A part is replaced in one row of a batch by what another example holds there, so that every input stays valid; row by row the outputs are then
-compared with those of the batch as it was, bit for bit. Shapes are the same in both runs, so what does not depend on a part does not move at all.
-One more row is left as it was: where it moves too, calls do not repeat, and nothing can be told, or the rows of a batch are mixed.
+Row i of a batch has segment i replaced by the values of another example, so that every input stays valid. The outputs
+are compared bit for bit with those of the original batch. Shapes are the same in both runs, so an output that does not
+depend on the segment does not change at all. The last row is not replaced: if its output changes, calls are not
+repeatable and nothing can be decided, or the model mixes the rows of a batch.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ import numpy as np
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
-ROWS = 16
-"""Parts that are replaced in one run, so that a large model stays within bounds."""
-SEARCHED = 12
-"""Examples that are searched for another value of a part."""
-EXAMPLES = 6
-"""Examples in which an influence is looked for that has to be there."""
-
+SEGMENTS_PER_RUN = 16
+"""Segments that are replaced in one run; it bounds the memory that a large model needs."""
+DONOR_EXAMPLES = 12
+"""Examples that are searched for another value of a segment."""
+INFLUENCE_EXAMPLES = 6
+"""Examples in which a required influence is searched for."""
 REPEATS = 4
-"""Times that a call is repeated before its outputs are said to move with what must not move them."""
+"""Repetitions of a call before a forbidden influence is reported."""
 
 Tree = Any
 """An array, None, or a dict, list or tuple of such."""
@@ -39,14 +39,17 @@ BLACK_BOXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "time_layer": (("x",), ("x",)),
     "rollout": (("z", "actions"), ("z",)),
 }
-"""The arguments that the example gives to every black box, and its outputs."""
+"""Black box → (its arguments in `example`, its outputs)."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of the input: `path` into the example ("z", "actions.keys", "actions" for all of them), `index` behind the batch axis, () for all of it.
+class Segment:
+    """A segment of the input.
 
-    >>> print(Part("z", (2, 1)), Part("actions.0", (3,)), Part("task"))
+    `path` leads into the example: "z", "actions.keys", or "actions" for all actions. `index` selects from the axes
+    after the batch axis; () selects everything.
+
+    >>> print(Segment("z", (2, 1)), Segment("actions.0", (3,)), Segment("task"))
     z[2, 1] actions.0[3] task
     """
 
@@ -54,50 +57,50 @@ class Part:
     index: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
-        shown = (":" if isinstance(place, slice) else str(place) for place in self.index)
-        return self.path + (f"[{', '.join(shown)}]" if self.index else "")
+        indices = (":" if isinstance(i, slice) else str(i) for i in self.index)
+        return self.path + (f"[{', '.join(indices)}]" if self.index else "")
 
 
 @dataclass(frozen=True)
 class Influence:
-    """What moved when `part` was replaced: output → bool array of that output's shape, without the batch axis."""
+    """What changes when `segment` is replaced: output → bool array of the output's shape without the batch axis."""
 
-    part: Part
+    segment: Segment
     moved: Mapping[str, np.ndarray]
 
     def frames(self, output: str) -> np.ndarray:
-        """bool (T,): the frames of an output in which anything moved."""
+        """Mask (T,) of the frames of an output in which any value changes."""
         moved = self.moved[output]
         return np.asarray(moved.reshape(len(moved), -1).any(1))
 
-    def or_in(self, other: Influence) -> Influence:
-        """What moved here or there."""
-        return Influence(self.part, {name: moved | other.moved[name] for name, moved in self.moved.items()})
+    def union(self, second: Influence) -> Influence:
+        """Combine the changes of two examples."""
+        return Influence(self.segment, {name: moved | second.moved[name] for name, moved in self.moved.items()})
 
 
 # The black box and its inputs
 
 
-def arguments(subject: Subject, operation: str, seed: int, batch: int, time: int) -> dict[str, Tree]:
-    """The adapter's example, in NumPy, as far as the operation takes it; all clips are labelled where there are actions.
+def example_inputs(subject: Subject, operation: str, seed: int, batch: int, time: int) -> dict[str, Tree]:
+    """Inputs of a black box in NumPy, taken from the adapter's `example`.
 
-    `task` and `actions` are None where they are left out.
+    `task` and `actions` are None if the example omits them. All clips are labelled if there are actions.
     """
     names, _ = BLACK_BOXES[operation]
     example = subject.call("example", seed, batch, time, seeded=seed)
     if not isinstance(example, Mapping):
         raise OperationFailed(f"example returned {type(example).__name__}; it needs a dict")
-    found = {name: _numpy(subject, f"example: {name}", example[name]) for name in names if name in example}
-    for path, leaf in leaves(found):
+    inputs = {name: _numpy(subject, f"example: {name}", example[name]) for name in names if name in example}
+    for path, leaf in leaves(inputs):
         if leaf.shape[:1] != (batch,):
             raise OperationFailed(
                 f"example: {path} has shape {leaf.shape}; its first axis needs to be the batch, {batch}"
             )
-    missing = [name for name in names if found.get(name) is None and name not in ("task", "actions", "labelled")]
+    missing = [name for name in names if inputs.get(name) is None and name not in ("task", "actions", "labelled")]
     if missing:
         raise OperationFailed(f"example has no {' and no '.join(map(repr, missing))}, which {operation} takes")
-    acted = any(True for _ in leaves(found.get("actions")))
-    return {name: np.full(batch, acted) if name == "labelled" else found.get(name) for name in names}
+    labelled = np.full(batch, any(True for _ in leaves(inputs.get("actions"))))
+    return {name: labelled if name == "labelled" else inputs.get(name) for name in names}
 
 
 def _numpy(subject: Subject, name: str, tree: Tree) -> Tree:
@@ -108,36 +111,39 @@ def _numpy(subject: Subject, name: str, tree: Tree) -> Tree:
     return None if tree is None else subject.read(name, tree)
 
 
-def native(subject: Subject, tree: Tree) -> Tree:
-    """The tree in arrays of the adapter's framework."""
-    return mapped(subject.native, tree)
+def native_tree(subject: Subject, tree: Tree) -> Tree:
+    """The tree with arrays of the adapter's framework."""
+    return map_leaves(subject.native, tree)
 
 
-def run(subject: Subject, operation: str, given: Mapping[str, Tree]) -> dict[str, np.ndarray]:
-    """The outputs of a black box by name, (B, …); those that it leaves None are left out."""
+def run_black_box(subject: Subject, operation: str, inputs: Mapping[str, Tree]) -> dict[str, np.ndarray]:
+    """Outputs of a black box by name, (B, T, …), without those that are None."""
     names, outputs = BLACK_BOXES[operation]
-    returned = subject.call(operation, *(native(subject, given[name]) for name in names), seeded=0)
+    returned = subject.call(operation, *(native_tree(subject, inputs[name]) for name in names), seeded=0)
     values = returned if len(outputs) > 1 else (returned,)
     if not isinstance(values, tuple | list) or len(values) != len(outputs):
         raise OperationFailed(
             f"{operation} returned {type(returned).__name__}; it needs a tuple ({', '.join(outputs)})"
         )
-    return read(subject, operation, dict(zip(outputs, values, strict=True)), len(given[names[0]]))
+    return read_outputs(subject, operation, dict(zip(outputs, values, strict=True)), len(inputs[names[0]]))
 
 
-def read(subject: Subject, operation: str, values: Mapping[str, Any], batch: int) -> dict[str, np.ndarray]:
-    """Outputs in NumPy, those of several that are None left out. OperationFailed where the first two axes cannot be batch and time."""
-    found = {
-        name: subject.read(f"{operation}: {name}", x) for name, x in values.items() if x is not None or len(values) == 1
-    }
-    for name, x in found.items():
+def read_outputs(subject: Subject, operation: str, values: Mapping[str, Any], batch: int) -> dict[str, np.ndarray]:
+    """Outputs in NumPy; of several outputs, those that are None are omitted.
+
+    Raises:
+        OperationFailed: if the first two axes cannot be batch and time.
+    """
+    present = {name: x for name, x in values.items() if x is not None or len(values) == 1}
+    outputs = {name: subject.read(f"{operation}: {name}", x) for name, x in present.items()}
+    for name, x in outputs.items():
         if x.ndim < 2 or len(x) != batch:
             raise OperationFailed(f"{operation}: {name} has shape {x.shape}; it needs ({batch}, T, …)")
-    return found
+    return outputs
 
 
 def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of a tree with their paths.
+    """Yield the arrays of a tree with their paths.
 
     >>> [path for path, _ in leaves({"keys": np.zeros(2), "mouse": [np.ones(1), None]}, "actions")]
     ['actions.keys', 'actions.mouse.0']
@@ -151,45 +157,47 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
 
 
 def varies(subject: Subject, operation: str, name: str, batch: int, time: int) -> bool:
-    """Whether an input differs between examples; not where it is left out, or holds nothing."""
-    trees = [arguments(subject, operation, 1009 * seed, batch, time)[name] for seed in range(EXAMPLES + 1)]
-    first, *others = (dict(leaves(tree)) for tree in trees)
-    return any(path not in other or not np.array_equal(x, other[path]) for other in others for path, x in first.items())
+    """True if an input differs between examples; False if it is omitted or empty."""
+    trees = [
+        example_inputs(subject, operation, 1009 * seed, batch, time)[name] for seed in range(INFLUENCE_EXAMPLES + 1)
+    ]
+    first, *rest = (dict(leaves(tree)) for tree in trees)
+    return any(path not in tree or not np.array_equal(x, tree[path]) for tree in rest for path, x in first.items())
 
 
-def mapped(function: Callable[[np.ndarray], np.ndarray], tree: Tree) -> Tree:
-    """The tree with the function applied to each of its arrays."""
+def map_leaves(function: Callable[[np.ndarray], np.ndarray], tree: Tree) -> Tree:
+    """Apply a function to each array of a tree."""
     if isinstance(tree, Mapping):
-        return {key: mapped(function, value) for key, value in tree.items()}
+        return {key: map_leaves(function, value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [mapped(function, value) for value in tree]
+        return [map_leaves(function, value) for value in tree]
     return None if tree is None else function(tree)
 
 
-def components(given: Mapping[str, Tree]) -> list[Part]:
+def action_components(inputs: Mapping[str, Tree]) -> list[Segment]:
     """Every action component: an array of a dict or list, or one channel of a single array (B, T, A)."""
-    actions = given["actions"]
+    actions = inputs["actions"]
     if isinstance(actions, np.ndarray) and actions.ndim == 3:
-        return [Part("actions", (slice(None), channel)) for channel in range(actions.shape[2])]
-    return [Part(path) for path, _ in leaves(actions, "actions")]
+        return [Segment("actions", (slice(None), channel)) for channel in range(actions.shape[2])]
+    return [Segment(path) for path, _ in leaves(actions, "actions")]
 
 
-def at_frame(component: Part, frame: int) -> Part:
+def at_frame(component: Segment, frame: int) -> Segment:
     """One frame of an action component.
 
-    >>> print(at_frame(Part("actions", (slice(None), 1)), 2), at_frame(Part("actions.keys"), 0))
+    >>> print(at_frame(Segment("actions", (slice(None), 1)), 2), at_frame(Segment("actions.keys"), 0))
     actions[2, 1] actions.keys[0]
     """
-    return Part(component.path, (frame, *component.index[1:]))
+    return Segment(component.path, (frame, *component.index[1:]))
 
 
-def a_few(count: int) -> list[int]:
-    """At most four of `count` places, the first and the last among them.
+def spread_positions(count: int) -> list[int]:
+    """At most four of `count` positions, with the first and the last.
 
-    >>> a_few(3), a_few(256)
+    >>> spread_positions(3), spread_positions(256)
     ([0, 1, 2], [0, 85, 170, 255])
     """
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, 4))})
+    return sorted({round(position) for position in np.linspace(0, count - 1, min(count, 4))})
 
 
 # Influences
@@ -198,64 +206,65 @@ def a_few(count: int) -> list[int]:
 def influences(
     subject: Subject,
     operation: str,
-    parts: Sequence[Part],
+    segments: Sequence[Segment],
     *,
     seed: int,
     time: int,
-    given: Mapping[str, Tree] | None = None,
 ) -> list[Influence]:
-    """What each part moves. Parts that are the same in every example, or are not there, are left out.
+    """What each segment changes, without segments that are absent or the same in every example."""
+    chunks = range(0, len(segments), SEGMENTS_PER_RUN)
+    return [
+        influence
+        for first in chunks
+        for influence in _influences(subject, operation, segments[first : first + SEGMENTS_PER_RUN], seed + first, time)
+    ]
 
-    `given` replaces inputs of the example before anything else, for all rows alike: arrays without the batch axis.
-    """
-    found: list[Influence] = []
-    for first in range(0, len(parts), ROWS):
-        found.extend(_influences(subject, operation, parts[first : first + ROWS], seed + first, time, given or {}))
-    return found
 
-
-def together(
+def combined_influences(
     subject: Subject,
     operation: str,
-    parts: Sequence[Part],
-    enough: Callable[[Mapping[Part, Influence]], bool],
+    segments: Sequence[Segment],
+    enough: Callable[[Mapping[Segment, Influence]], bool],
     *,
     seed: int,
     time: int,
-    given: Mapping[str, Tree] | None = None,
-) -> dict[Part, Influence]:
-    """What each part moves in one example or another: `EXAMPLES` of them, or as many as it takes until that is `enough`."""
-    found: dict[Part, Influence] = {}
-    for example in range(EXAMPLES):
-        for each in influences(subject, operation, parts, seed=seed + 7919 * example, time=time, given=given):
-            found[each.part] = each.or_in(found[each.part]) if each.part in found else each
-        if enough(found):
+) -> dict[Segment, Influence]:
+    """What each segment changes in any of `INFLUENCE_EXAMPLES` examples; fewer, once the result is `enough`.
+
+    Raises:
+        Inconclusive: if all examples are the same at all segments.
+    """
+    combined: dict[Segment, Influence] = {}
+    for example in range(INFLUENCE_EXAMPLES):
+        for influence in influences(subject, operation, segments, seed=seed + 7919 * example, time=time):
+            segment = influence.segment
+            combined[segment] = influence.union(combined[segment]) if segment in combined else influence
+        if enough(combined):
             break
-    if not found:
-        raise Inconclusive(f"every example is the same at {', '.join(map(str, parts))}: no influence can be seen")
-    return found
+    if not combined:
+        raise Inconclusive(
+            f"every example is the same at {', '.join(map(str, segments))}: no influence can be observed"
+        )
+    return combined
 
 
-def _influences(
-    subject: Subject, operation: str, parts: Sequence[Part], seed: int, time: int, given: Mapping[str, Tree]
-) -> list[Influence]:
-    batch = len(parts) + 1
-    base = arguments(subject, operation, seed, batch, time)
-    base |= {name: mapped(lambda x: np.repeat(x[None], batch, 0), tree) for name, tree in given.items()}
-    touched = mapped(np.copy, base)
-    replaced = _replace(subject, operation, base, touched, parts, seed, time)
+def _influences(subject: Subject, operation: str, segments: Sequence[Segment], seed: int, time: int) -> list[Influence]:
+    batch = len(segments) + 1
+    base = example_inputs(subject, operation, seed, batch, time)
+    touched = map_leaves(np.copy, base)
+    replaced = _replace(subject, operation, base, touched, segments, seed, time)
     if not replaced:
         return []
-    before, after = run(subject, operation, base), run(subject, operation, touched)
+    before, after = run_black_box(subject, operation, base), run_black_box(subject, operation, touched)
     moved = {name: _moved(name, x, after.get(name)) for name, x in before.items()}
-    if any(each[-1].any() for each in moved.values()):
+    if any(rows[-1].any() for rows in moved.values()):
         undecided_unless_repeatable(subject, operation, base, before)
         undecided_unless_repeatable(subject, operation, touched, after)
         raise Deviation(
             f"the outputs of one sequence change with the inputs of other sequences of the batch of {batch}",
-            call=f"{operation}(**example({seed}, {batch}, {time})), the last row unchanged and the others not",
+            call=f"{operation}(**example({seed}, {batch}, {time})), every row replaced except the last",
         )
-    return [Influence(part, {name: each[row] for name, each in moved.items()}) for row, part in replaced]
+    return [Influence(segment, {name: rows[row] for name, rows in moved.items()}) for row, segment in replaced]
 
 
 def _moved(name: str, before: np.ndarray, after: np.ndarray | None) -> np.ndarray:
@@ -266,26 +275,32 @@ def _moved(name: str, before: np.ndarray, after: np.ndarray | None) -> np.ndarra
 
 
 def undecided_unless_repeatable(
-    subject: Subject, operation: str, given: Mapping[str, Tree], before: Mapping[str, np.ndarray]
+    subject: Subject, operation: str, inputs: Mapping[str, Tree], outputs: Mapping[str, np.ndarray]
 ) -> None:
-    """Inconclusive where the call does not give what it gave `before`, bit for bit, each of a few times."""
+    """Repeat a call `REPEATS` times.
+
+    Raises:
+        Inconclusive: if a repetition does not return `outputs` bit for bit.
+    """
     for _ in range(REPEATS):
-        again = run(subject, operation, given)
-        if any(_moved(name, x, again.get(name)).any() for name, x in before.items()):
-            raise Inconclusive(
-                f"{operation} does not give the same twice: whether an input moves an output cannot be seen"
-            )
+        repeated = run_black_box(subject, operation, inputs)
+        if any(_moved(name, x, repeated.get(name)).any() for name, x in outputs.items()):
+            raise Inconclusive(f"{operation} is not repeatable: two equal calls return different outputs")
 
 
-def undecided_unless_recurring(found: Mapping[Part, Influence], again: Callable[[], Mapping[Part, Influence]]) -> None:
-    """Inconclusive where an influence that must not be is not seen `again`, in the same examples, each of a few times."""
+def undecided_unless_recurring(
+    influences_before: Mapping[Segment, Influence], repeat: Callable[[], Mapping[Segment, Influence]]
+) -> None:
+    """Repeat an experiment `REPEATS` times on the same examples.
+
+    Raises:
+        Inconclusive: if a repetition does not observe the same influences.
+    """
     for _ in range(REPEATS):
-        seen = again()
-        for part, influence in found.items():
-            if any((x != seen[part].moved[name]).any() for name, x in influence.moved.items()):
-                raise Inconclusive(
-                    f"what {part} moves is not the same twice: whether it has an influence cannot be seen"
-                )
+        repeated = repeat()
+        for segment, influence in influences_before.items():
+            if any((x != repeated[segment].moved[name]).any() for name, x in influence.moved.items()):
+                raise Inconclusive(f"repeated calls disagree on what {segment} changes")
 
 
 def _replace(
@@ -293,36 +308,36 @@ def _replace(
     operation: str,
     base: Mapping[str, Tree],
     touched: Mapping[str, Tree],
-    parts: Sequence[Part],
+    segments: Sequence[Segment],
     seed: int,
     time: int,
-) -> list[tuple[int, Part]]:
-    """Row by row, a part becomes what the first other example holds in which it differs; the rows in which there was one."""
-    waiting = dict(enumerate(parts))
+) -> list[tuple[int, Segment]]:
+    """Replace segment i in row i of `touched`; return the rows for which an example with different values was found."""
+    waiting = dict(enumerate(segments))
     rows, targets = dict(leaves(dict(base))), dict(leaves(dict(touched)))
-    for shift in range(1, SEARCHED + 1):
+    for shift in range(1, DONOR_EXAMPLES + 1):
         if not waiting:
             break
-        other = dict(leaves(arguments(subject, operation, seed + 1009 * shift, len(parts) + 1, time)))
-        for row, part in list(waiting.items()):
-            if _exchange(rows, targets, other, row, part):
+        donor = dict(leaves(example_inputs(subject, operation, seed + 1009 * shift, len(segments) + 1, time)))
+        for row, segment in list(waiting.items()):
+            if _exchange(rows, targets, donor, row, segment):
                 del waiting[row]
-    return [(row, part) for row, part in enumerate(parts) if row not in waiting]
+    return [(row, segment) for row, segment in enumerate(segments) if row not in waiting]
 
 
 def _exchange(
     rows: Mapping[str, np.ndarray],
     targets: Mapping[str, np.ndarray],
-    other: Mapping[str, np.ndarray],
+    donor: Mapping[str, np.ndarray],
     row: int,
-    part: Part,
+    segment: Segment,
 ) -> bool:
-    """Whether some row of the other example differs in the part, which is then that row's."""
-    paths = [path for path in rows if path in other and f"{path}.".startswith(f"{part.path}.")]
-    for donor in np.roll(np.arange(len(next(iter(rows.values())))), -row):
-        pairs = {path: (rows[path][(row, *part.index)], other[path][(donor, *part.index)]) for path in paths}
-        if any(not np.array_equal(now, new) for now, new in pairs.values()):
+    """Copy the segment from the first donor row in which it differs; return whether there is one."""
+    paths = [path for path in rows if path in donor and f"{path}.".startswith(f"{segment.path}.")]
+    for donor_row in np.roll(np.arange(len(next(iter(rows.values())))), -row):
+        pairs = {path: (rows[path][(row, *segment.index)], donor[path][(donor_row, *segment.index)]) for path in paths}
+        if any(not np.array_equal(old, new) for old, new in pairs.values()):
             for path, (_, new) in pairs.items():
-                targets[path][(row, *part.index)] = new
+                targets[path][(row, *segment.index)] = new
             return True
     return False

@@ -1,4 +1,4 @@
-"""The dynamics as a black box: which frames an input has to reach, and the adapter's mask of its tokens."""
+"""The dynamics model as a black box: which frames an input must influence, and the adapter's token mask."""
 
 from __future__ import annotations
 
@@ -6,81 +6,83 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import Influence, Part
+from dreamer4_conformance.instruments.black_box import Influence, Segment
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
 DYNAMICS = ("dynamics", "example")
-
-
-Found = Mapping[Part, Influence]
-
-
+MASK = ("modality_mask",)
+WORLD_TOKENS = ("latent", "register", "label", "action")
 TIME = 4
-"""Frames of the sequences in which influences are looked for."""
+"""Frames of the sequences in which influences are observed."""
+Influences = Mapping[Segment, Influence]
 
 
-def reach(subject: Subject) -> int:
-    """How many frames back the context goes (A30)."""
+def past_frames(subject: Subject) -> int:
+    """Number of past frames in the context (A30)."""
     return TIME if subject.window is None else subject.window - 1
 
 
-def acts_after(subject: Subject, part: Part) -> int:
-    """Frames after which an input has to be seen: an action that is given with frame t may act on the next (A32)."""
-    return int(part.path.startswith("actions") and subject.readings["A32"] == "current")
+def action_delay(subject: Subject, segment: Segment) -> int:
+    """Frames until an input must have an effect: with A32 "current", action t may affect frame t + 1 first."""
+    return int(segment.path.startswith("actions") and subject.readings["A32"] == "current")
 
 
-def inputs_of_frames(subject: Subject, time: int) -> list[Part]:
-    """z, τ, d and the actions of every frame; d where it is drawn for each (A3)."""
+def inputs_of_frames(subject: Subject, time: int) -> list[Segment]:
+    """z, τ, d and the actions of every frame, without d if it is drawn per sequence (A3)."""
     names = ("z", "tau", "actions") if subject.readings["A3"] == "sequence" else ("z", "tau", "d", "actions")
-    return [Part(name, (t,)) for t in range(time) for name in names]
+    return [Segment(name, (t,)) for t in range(time) for name in names]
 
 
-def in_context(subject: Subject, part: Part, time: int) -> range:
-    """The frames that a part of frame t has to influence."""
-    t = int(part.index[0])
-    return range(t + acts_after(subject, part), min(time, t + reach(subject) + 1))
+def influenced_frames(subject: Subject, segment: Segment, time: int) -> range:
+    """The frames that a segment of frame t must influence."""
+    t = int(segment.index[0])
+    return range(t + action_delay(subject, segment), min(time, t + past_frames(subject) + 1))
 
 
-def unmoved(subject: Subject, found: Found, output: str, time: int) -> Iterator[tuple[Part, int]]:
-    """Parts of a frame, and frames of the output that they should have moved."""
-    for part, influence in found.items():
+def missing_influences(
+    subject: Subject, influences: Influences, output: str, time: int
+) -> Iterator[tuple[Segment, int]]:
+    """Yield segments with the frames of an output that they must influence but do not."""
+    for segment, influence in influences.items():
         moved = influence.frames(output)
-        yield from ((part, t) for t in in_context(subject, part, time) if not moved[t])
+        yield from ((segment, t) for t in influenced_frames(subject, segment, time) if not moved[t])
 
 
-def call_with(part: Part, time: int) -> str:
-    """What a reader would type."""
-    return f"dynamics(**example(seed, batch, {time})), and with {part} of another example"
+def call_with(segment: Segment, time: int) -> str:
+    """Description of the two calls that are compared."""
+    return f"dynamics(**example(seed, batch, {time})), and with {segment} of another example"
 
 
-def outputs(found: Found) -> list[str]:
-    """Of `dynamics`: z_hat, and agent where there is one."""
-    return list(next(iter(found.values())).moved)
+def output_names(influences: Influences) -> list[str]:
+    """Outputs of `dynamics`: z_hat, and agent if there is one."""
+    return list(next(iter(influences.values())).moved)
 
 
-def undecided_unless_z_hat_moves(found: Found) -> None:
-    """Inconclusive where z_hat moves with no input that was replaced: the parameters are not random."""
-    moved = [influence.moved["z_hat"] for influence in found.values()]
-    if not any(each.any() for each in moved):
-        raise Inconclusive("z_hat moves with nothing: are the parameters random, zero-initialised ones too?")
+def undecided_unless_z_hat_moves(influences: Influences) -> None:
+    """Require that some replaced input changes z_hat.
 
-
-WORLD = ("latent", "register", "label", "action")
-
-
-MASK = ("modality_mask",)
+    Raises:
+        Inconclusive: if none does, because the parameters are not random.
+    """
+    if not any(influence.moved["z_hat"].any() for influence in influences.values()):
+        raise Inconclusive("z_hat depends on no input: are all parameters random, zero-initialised ones included?")
 
 
 def dynamics_mask(subject: Subject, names: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Modality and frame of the tokens, two of each modality in two frames, and the adapter's mask.
+    """Tokens of two frames, two per modality (one label and one agent token), and the adapter's mask of them.
 
-    Not provided where it raises ValueError: not every model has all of these tokens, and a mask may be the tokenizer's alone.
+    Returns:
+        Modality and frame of each of the N tokens, and the mask (N, N).
+
+    Raises:
+        NotProvided: if the operation raises ValueError: it does not have these tokens, or has a tokenizer's mask only.
+        Inconclusive: if it raises anything else.
     """
     modality = [name for name in names for _ in range(1 if name in ("label", "agent") else 2)] * 2
     frame = np.repeat([0, 1], len(modality) // 2)
     try:
-        return modality, frame, mask(subject, "dynamics", modality, frame)
+        return modality, frame, adapter_mask(subject, "dynamics", modality, frame)
     except OperationFailed as failed:
         if failed.__cause__ is None:
             raise
@@ -90,17 +92,25 @@ def dynamics_mask(subject: Subject, names: tuple[str, ...]) -> tuple[list[str], 
         raise Inconclusive(reason) from failed
 
 
-def mask(subject: Subject, kind: str, modality: list[str], frame: np.ndarray) -> np.ndarray:
-    """bool (N, N) of the adapter. OperationFailed where it holds anything else."""
-    got = subject.compute("modality_mask", kind, modality, frame, shape=(len(modality),) * 2)
-    if got.dtype != bool:
-        raise OperationFailed(f"modality_mask returned {got.dtype} values; it needs booleans, True = may attend")
-    return got
+def adapter_mask(subject: Subject, kind: str, modality: list[str], frame: np.ndarray) -> np.ndarray:
+    """The adapter's `modality_mask`, bool (N, N).
+
+    Raises:
+        OperationFailed: if the result is not boolean.
+    """
+    mask = subject.compute("modality_mask", kind, modality, frame, shape=(len(modality),) * 2)
+    if mask.dtype != bool:
+        raise OperationFailed(f"modality_mask returned {mask.dtype} values; it needs booleans, True = may attend")
+    return mask
 
 
-def classes(subject: Subject, movement: np.ndarray) -> np.ndarray:
-    """int (N,). OperationFailed where they are not whole numbers."""
-    got = subject.compute("mouse_class", movement, shape=(len(movement),))
-    if got.dtype.kind not in "iu":
-        raise OperationFailed(f"mouse_class returned {got.dtype} values; it needs whole numbers")
-    return got
+def mouse_classes(subject: Subject, movement: np.ndarray) -> np.ndarray:
+    """The adapter's classes of mouse movements (N, 2), int (N,).
+
+    Raises:
+        OperationFailed: if they are not integers.
+    """
+    classes = subject.compute("mouse_class", movement, shape=(len(movement),))
+    if classes.dtype.kind not in "iu":
+        raise OperationFailed(f"mouse_class returned {classes.dtype} values; it needs whole numbers")
+    return classes

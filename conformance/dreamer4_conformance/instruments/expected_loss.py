@@ -1,4 +1,4 @@
-"""What Eq. (7) and (8) demand of one recorded loss evaluation, computed from the student's own calls in float64."""
+"""The loss that Eq. (7) and (8) require for one recorded evaluation, computed from the student's calls in float64."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dreamer4_reference.eq08_ramp_weight import ramp_weight
 class Expectation:
     """The paper's loss on M student rows: arrays (M, T) and (M, T, S, D).
 
-    `error` is ẑ1 minus its x-space target (z1, or z̃ + (1 − τ)(b' + b'')/2 above d_min); `magnitude` the sum of the absolute values of its terms,
-    the scale that rounding errors are measured against. `share` is each timestep's part in the average (A27).
+    `error` is ẑ1 minus its x-space target: z1, or z̃ + (1 − τ)(b' + b'')/2 above d_min. `magnitude` is the sum of the
+    absolute values of its terms, the scale of rounding errors. `share` is each timestep's weight in the average (A27).
     """
 
     tau: np.ndarray
@@ -30,7 +30,7 @@ class Expectation:
     magnitude: np.ndarray
     weight: np.ndarray
     share: np.ndarray
-    gradient_seen: np.ndarray | None
+    observed_gradient: np.ndarray | None
     norm: str
 
     def _norm(self, values: np.ndarray) -> np.ndarray:
@@ -39,33 +39,33 @@ class Expectation:
 
     @property
     def unweighted(self) -> np.ndarray:
-        """‖·‖² of every timestep, before w."""
+        """Squared error of every timestep before the ramp weight, (M, T)."""
         return self._norm(self.error)
 
     @property
     def timesteps(self) -> np.ndarray:
-        """The loss of every timestep, w included."""
+        """Loss of every timestep with the ramp weight, (M, T)."""
         return self.weight * self.unweighted
 
     @property
     def terms(self) -> np.ndarray:
-        """What rounding errors of `timesteps` are measured against."""
+        """Scale of the rounding errors of `timesteps`, (M, T)."""
         return self.weight * self._norm(self.magnitude)
 
     @property
     def loss(self) -> float:
-        """The loss as one number."""
+        """Loss averaged over all timesteps (A27)."""
         return float((self.share * self.timesteps).sum())
 
     @property
     def loss_terms(self) -> float:
-        """What the rounding error of `loss` is measured against."""
+        """Scale of the rounding error of `loss`."""
         return float((self.share * self.terms).sum())
 
-    def gradient(self, of: np.ndarray) -> np.ndarray:
-        """d loss / d ẑ1 for `error`, or what its rounding error is measured against for `magnitude`."""
+    def gradient(self, error: np.ndarray) -> np.ndarray:
+        """d loss / d ẑ1 for `self.error`; the scale of its rounding errors for `self.magnitude`. (M, T, S, D)."""
         elements = 1 if self.norm == "sum" else self.error.shape[2] * self.error.shape[3]
-        return 2 * (self.weight * self.share)[:, :, None, None] * of / elements
+        return 2 * (self.weight * self.share)[:, :, None, None] * error / elements
 
 
 def _magnitude(
@@ -74,32 +74,37 @@ def _magnitude(
     z1_hat: np.ndarray,
     tau: np.ndarray,
     d: np.ndarray,
-    given: np.ndarray | None,
+    actions: np.ndarray | None,
 ) -> np.ndarray:
-    """|ẑ1| + |z̃| + (1 − τ)(|b'| + |b''|)/2 with every term of b' and b'' by its absolute value."""
-    left, half = (1 - tau)[:, :, None, None], (d / 2)[:, :, None, None]
-    first = np.abs(network(z, tau, d / 2, given)) + np.abs(z)
-    second_input = np.abs(z) + first / left * half
-    gain, offset = network.coefficients(tau + d / 2, d / 2, given, z.shape)
+    """|ẑ1| + |z̃| + (1 − τ)(|b'| + |b''|)/2 with the absolute value of every term of b' and b''."""
+    remaining, half = (1 - tau)[:, :, None, None], (d / 2)[:, :, None, None]
+    first = np.abs(network(z, tau, d / 2, actions)) + np.abs(z)
+    second_input = np.abs(z) + first / remaining * half
+    gain, offset = network.coefficients(tau + d / 2, d / 2, actions, z.shape)
     second = np.abs(gain) * second_input + np.abs(offset) + second_input
-    return np.asarray(np.abs(z1_hat) + np.abs(z) + (first + second * left / (left - half)) / 2)
+    return np.asarray(np.abs(z1_hat) + np.abs(z) + (first + second * remaining / (remaining - half)) / 2)
 
 
 def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
-    """What the paper demands under the adapter's readings. Inconclusive where the student's labels leave the domain of Eq. (7)."""
+    """Compute the loss that the paper requires under the adapter's readings.
+
+    Raises:
+        Deviation: if the calls cannot be matched to the student and the teacher.
+        Inconclusive: if the student's labels leave the domain of Eq. (7).
+    """
     matches = evaluation.students
     z, z1_hat, tau, d = (
         np.stack([getattr(match.student, name) for match in matches]) for name in ("z", "output", "tau", "d")
     )
-    given = _stack([match.student.actions for match in matches])
+    actions = _stack([match.student.actions for match in matches])
     rows = np.array([match.row for match in matches])
-    _check_domain(tau, d, subject.k_max)
+    _undecided_unless_in_domain(tau, d, subject.k_max)
     bootstrap = d > subject.d_min
-    b_prime, _, b_double_prime = bootstrap_target(evaluation.network, z, tau, d, given, k_max=subject.k_max)
+    b_prime, _, b_double_prime = bootstrap_target(evaluation.network, z, tau, d, actions, k_max=subject.k_max)
     target = z + (1 - tau)[:, :, None, None] * (b_prime + b_double_prime) / 2
     z1 = evaluation.draw.z1[rows]
     above = bootstrap[:, :, None, None]
-    # Timesteps at d_min take no part in the magnitude of the bootstrap term: any labels inside its domain will do.
+    # `np.where` discards the bootstrap term at d_min; its labels only need to be inside the domain.
     labels = np.where(bootstrap, tau, 0.0), np.where(bootstrap, d, 0.5)
     return Expectation(
         tau=tau,
@@ -108,11 +113,11 @@ def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
         bootstrap=bootstrap,
         error=z1_hat - np.where(above, target, z1),
         magnitude=np.where(
-            above, _magnitude(evaluation.network, z, z1_hat, *labels, given), np.abs(z1_hat) + np.abs(z1)
+            above, _magnitude(evaluation.network, z, z1_hat, *labels, actions), np.abs(z1_hat) + np.abs(z1)
         ),
         weight=np.where(bootstrap & (subject.readings["A7"] == "flow"), 1.0, ramp_weight(tau)),
         share=_share(bootstrap, subject.readings["A27"]),
-        gradient_seen=_stack([match.student.gradient for match in matches]),
+        observed_gradient=_stack([match.student.gradient for match in matches]),
         norm=subject.readings["A8"],
     )
 
@@ -122,12 +127,11 @@ def _stack(arrays: list[np.ndarray | None]) -> np.ndarray | None:
     return np.stack(present) if len(present) == len(arrays) else None
 
 
-def _check_domain(tau: np.ndarray, d: np.ndarray, k_max: int) -> None:
+def _undecided_unless_in_domain(tau: np.ndarray, d: np.ndarray, k_max: int) -> None:
     on_ladder = np.isin(d, [float(step) for step in step_sizes(k_max)])
     if not (on_ladder.all() and np.all((tau >= 0) & (tau + d <= 1))):
-        raise Inconclusive(
-            "the student is called with labels outside τ ≥ 0, τ + d ≤ 1, d in {1, 1/2, …, 1/K_max}, where alone Eq. (7) is defined"
-        )
+        domain = "τ ≥ 0, τ + d ≤ 1, d in {1, 1/2, …, 1/K_max}"
+        raise Inconclusive(f"the student is called with labels outside the domain of Eq. (7): {domain}")
 
 
 def _share(bootstrap: np.ndarray, averaging: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The gradient of an operation, for the checks: whatever goes wrong in it is the operation's doing, in a sentence."""
+"""Gradients of operations for the checks; exceptions during differentiation become deviations of the operation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,28 @@ from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 
 
 def operation_gradients(subject: Subject, operation: str, wrt: tuple[int, ...], *args: Any) -> list[np.ndarray]:
-    """Gradient of a scalar operation with respect to its positional arguments `wrt`, in float64.
+    """Differentiate a scalar operation with respect to some of its positional arguments.
 
-    Zeros where it does not depend on one. NotProvided where the framework has no gradients or the operation returns a
-    plain number, OperationFailed where it raises.
+    Args:
+        subject: the adapter whose operation is differentiated.
+        operation: its name.
+        wrt: indices in `args` of the floating-point arguments to differentiate with respect to.
+        args: arguments as NumPy arrays and numbers.
+
+    Returns:
+        One float64 gradient per index of `wrt`, zeros if the operation does not depend on that argument.
+
+    Raises:
+        NotProvided: if the framework has no gradients or the operation returns a plain number.
+        OperationFailed: if the operation or its differentiation raises.
     """
     native = [subject.native(x) for x in args]
 
     def loss(*leaves: Any) -> Any:
-        given = list(native)
+        arguments = list(native)
         for position, leaf in zip(wrt, leaves, strict=True):
-            given[position] = leaf
-        value = subject.call(operation, *given)
+            arguments[position] = leaf
+        value = subject.call(operation, *arguments)
         if isinstance(value, int | float | np.generic | np.ndarray):
             raise NotProvided(f"{operation} returns {type(value).__name__}, which carries no gradient")
         return value
@@ -30,4 +40,4 @@ def operation_gradients(subject: Subject, operation: str, wrt: tuple[int, ...], 
     try:
         return subject.adapter.gradients(loss, *(native[position] for position in wrt))
     except RuntimeError as error:
-        raise OperationFailed(f"{operation}: its gradient raised {type(error).__name__}: {error}") from error
+        raise OperationFailed(f"{operation}: the gradient raised {type(error).__name__}: {error}") from error

@@ -6,20 +6,22 @@ import numpy as np
 
 from dreamer4_conformance.instruments.subject import Draw, Subject
 
-ACTIONS = 3
+ACTION_WIDTH = 3
 """Width of the action vectors that the suite passes."""
 
 
-def contents(seed: int) -> np.random.Generator:
-    """The generator of data and actions.
+def input_rng(seed: int) -> np.random.Generator:
+    """Generator of data and actions.
 
-    Its stream is the suite's own: an adapter that seeds NumPy from the same seed must not draw z1 as its noise.
+    Its stream is separate, so that an adapter that seeds NumPy with the same seed does not draw z1 as its noise.
     """
     return np.random.default_rng([seed, 2509, 24527])
 
 
-def grid_pairs(rng: np.random.Generator, k_max: int, shape: tuple[int, int], per: str) -> tuple[np.ndarray, np.ndarray]:
-    """tau and d of Eq. (4), both (B, T); d per "timestep" or per "sequence"."""
+def draw_grid_pairs(
+    rng: np.random.Generator, k_max: int, shape: tuple[int, int], per: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw tau and d of Eq. (4), both (B, T); d per "timestep" or per "sequence"."""
     finest = int(np.log2(k_max))
     rows, columns = shape
     exponent = rng.integers(0, finest + 1, (rows, columns if per == "timestep" else 1))
@@ -27,27 +29,30 @@ def grid_pairs(rng: np.random.Generator, k_max: int, shape: tuple[int, int], per
     return rng.integers(0, steps) / steps, 1.0 / steps
 
 
-def draw_contents(
+def draw_inputs(
     subject: Subject,
     seed: int,
     shape: tuple[int, int, int, int],
     tau: np.ndarray | None = None,
     d: np.ndarray | None = None,
 ) -> Draw:
-    """Data, noise and actions from `seed`; tau and d as given, else drawn by Eq. (4) as the adapter's reading A3 has it."""
-    rng = contents(seed)
+    """Draw data, noise and actions of shape (B, T, S, D) from `seed`.
+
+    Without tau and d, (B, T), they are drawn by Eq. (4) under the adapter's reading A3.
+    """
+    rng = input_rng(seed)
     if tau is None or d is None:
-        tau, d = grid_pairs(rng, subject.k_max, shape[:2], subject.readings["A3"])
+        tau, d = draw_grid_pairs(rng, subject.k_max, shape[:2], subject.readings["A3"])
     z1, z0 = (subject.round(rng.standard_normal(shape)) for _ in range(2))
-    actions = subject.round(rng.standard_normal((*shape[:2], ACTIONS)))
+    actions = subject.round(rng.standard_normal((*shape[:2], ACTION_WIDTH)))
     return Draw(z1=z1, actions=actions, seed=seed, z0=z0, tau=tau, d=d)
 
 
-def rounded(subject: Subject, x: np.ndarray) -> np.ndarray:
-    """x, moved by about a rounding."""
+def moved_by_rounding(subject: Subject, x: np.ndarray) -> np.ndarray:
+    """x with a relative change of about one rounding error."""
     return subject.round(x * (1 + 2 * subject.eps))
 
 
 def fixed_values(*shape: int) -> np.ndarray:
-    """Eighths between −1 and 1, in no order."""
+    """Multiples of 1/8 in [−1, 1], unordered: exact in every dtype."""
     return np.asarray((np.arange(np.prod(shape)) * 7 % 17 - 8).reshape(shape) / 8)

@@ -1,7 +1,7 @@
-"""The network is the instrument: an analytic network that notes every call that a loss or a sampler makes.
+"""The recorder: an analytic network that records every call that a loss or a sampler makes.
 
-From the calls of one evaluation the suite reads τ and d, recovers the noise, and computes what the paper demands of them, with no change to the
-code under test.
+From the calls of one evaluation the suite reads τ and d, recovers the noise, and computes what the paper requires,
+without changes to the code under test.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dreamer4_conformance.verdicts import OperationFailed
 class AnalyticNetwork:
     """A network in closed form: gain(τ, d) z + offset(τ, d, position, actions) + past Σ earlier frames.
 
-    *perfect* is gain 0 with the data as offset, *constant* in z keeps the offset alone, *affine* has coefficients that
-    differ at every (τ, d). The offset of *constant* differs at every (τ, d) too: one that does
-    not would be at peace with itself, and carry no gradient above d_min.
-    `base` (broadcast to (N, T, S, D)) replaces the analytic offset.
+    `perfect` has gain 0 and the data as offset; `CONSTANT` has gain 0, so that its output does not depend on z;
+    `AFFINE` has coefficients that differ at every (τ, d). The offset of `CONSTANT` differs at every (τ, d) too:
+    otherwise student and teacher would agree, and the loss would carry no gradient above d_min. `base` broadcasts to
+    (N, T, S, D) and replaces the analytic offset.
     """
 
     slope: float = 1.0
@@ -35,19 +35,19 @@ class AnalyticNetwork:
     def coefficients(
         self, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None, shape: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """gain (N, T, 1, 1) and offset (N, T, S, D) at the labels tau, d (N, T) in signal levels."""
+        """Gain (N, T, 1, 1) and offset (N, T, S, D) at the labels tau and d (N, T), in signal levels."""
         phase = 3.0 * tau - 1.7 * np.log2(np.where(d > 0, d, 1e-3))
         gain = self.slope * (0.3 + 0.5 * np.sin(1.0 + 1.3 * phase))[:, :, None, None]
         if self.base is not None:
             return gain, np.broadcast_to(self.base, shape)
-        place = 0.7 * np.arange(shape[2])[:, None] + 1.3 * np.arange(shape[3])
-        offset = np.cos(2.0 + phase[:, :, None, None] + place)
+        position = 0.7 * np.arange(shape[2])[:, None] + 1.3 * np.arange(shape[3])
+        offset = np.cos(2.0 + phase[:, :, None, None] + position)
         if actions is not None:
             offset = offset + self.action_gain * actions.sum(-1)[:, :, None, None]
         return gain, self.scale * offset
 
     def __call__(self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
-        """The same network in float64 NumPy: the oracle's view of it."""
+        """Evaluate the network in float64 NumPy, (N, T, S, D)."""
         gain, offset = self.coefficients(tau, d, actions, z.shape)
         output: np.ndarray = gain * z + offset + self.past * z[:, :-1].sum(1)[:, None]
         return output
@@ -58,16 +58,16 @@ AFFINE = AnalyticNetwork()
 
 
 def perfect(z1: np.ndarray) -> AnalyticNetwork:
-    """Returns the clean data; z1 (T, S, D) is the same in every row, so that no row can be taken for another."""
+    """A network that returns the clean data z1, (T, S, D), the same in every row so that rows cannot be confused."""
     return AnalyticNetwork(slope=0.0, base=z1)
 
 
 @dataclass
 class Call:
-    """One evaluation of the network, in float64 and signal levels: z, output (N, T, S, D); tau, d (N, T); actions (N, T, A).
+    """One recorded call in float64 and signal levels: z, output (N, T, S, D); tau, d (N, T); actions (N, T, A).
 
-    `gradient` is that of the mean loss with respect to the output, None where the framework has no gradients. `copied`: made on a copy of the
-    network rather than on the one handed in.
+    `gradient` is the gradient of the mean loss with respect to the output, None if the framework has no gradients.
+    `copied` is True for a call of a copy of the network.
     """
 
     z: np.ndarray
@@ -81,7 +81,11 @@ class Call:
 
 @dataclass
 class Recorder:
-    """`network(z, tau, d, actions=None) -> z_hat` in the adapter's own arrays and level. A deep copy of it records into the same list."""
+    """`network(z, tau, d, actions=None) -> z_hat` in the adapter's arrays and level.
+
+    A deep copy records into the same list. `probe` is applied to each output; `perturb(call, offset)` is added to each
+    offset.
+    """
 
     network: AnalyticNetwork
     adapter: Adapter
@@ -91,14 +95,14 @@ class Recorder:
     copied: bool = False
 
     def __call__(self, z: Any, tau: Any, d: Any, actions: Any = None) -> Any:
-        """Evaluates the network and notes the call."""
-        signal, step, given = self._labels(z, tau, d, actions)
-        gain, offset = self.network.coefficients(signal, step, given, tuple(z.shape))
+        """Evaluate the network and record the call."""
+        signal, step, read_actions = self._labels(z, tau, d, actions)
+        gain, offset = self.network.coefficients(signal, step, read_actions, tuple(z.shape))
         if self.perturb is not None:
             offset = offset + self.perturb(len(self.calls), offset)
         output = self.adapter.affine(z, gain, offset, np.asarray(self.network.past))
-        call = Call(self.adapter.to_numpy(z), signal, step, given, self.adapter.to_numpy(output), self.copied)
-        self.calls.append(call)
+        arrays = self.adapter.to_numpy(z), signal, step, read_actions, self.adapter.to_numpy(output)
+        self.calls.append(Call(*arrays, self.copied))
         return self.probe(output)
 
     def _labels(self, z: Any, tau: Any, d: Any, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -116,14 +120,14 @@ class Recorder:
         try:
             return np.broadcast_to(label, shape).copy()
         except ValueError:
-            message = f"the network was called with {name} of shape {label.shape} beside z of {shape}; it needs (N, T)"
+            message = f"the network was called with {name} of shape {label.shape}; it needs (N, T) = {shape}"
             raise OperationFailed(message) from None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
         return Recorder(self.network, self.adapter, self.probe, self.perturb, self.calls, copied=True)
 
     def describe(self) -> str:
-        """What was seen, call by call."""
+        """Describe the recorded calls, one line each."""
         if not self.calls:
             return "the network was never called"
         lines = []

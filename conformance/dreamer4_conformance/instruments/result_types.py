@@ -1,4 +1,4 @@
-"""Types and shapes of what an operation returned: OperationFailed with what it needs."""
+"""Types and shapes of results: each function returns the result or raises OperationFailed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 from dreamer4_conformance.verdicts import OperationFailed
 
 
-def floats(name: str, x: np.ndarray, *, finite: bool = True) -> np.ndarray:
-    """x, refused unless it holds floats, finite ones where `finite`."""
+def as_floats(name: str, x: np.ndarray, *, finite: bool = True) -> np.ndarray:
+    """Require floating-point values, and finite ones if `finite`.
+
+    Raises:
+        OperationFailed: if x holds others; `name` is the operation in its message.
+    """
     if x.dtype.kind != "f":
         raise OperationFailed(f"{name} returned {x.dtype} values; it needs floating-point ones")
     if finite and not np.isfinite(x).all():
@@ -19,23 +23,35 @@ def floats(name: str, x: np.ndarray, *, finite: bool = True) -> np.ndarray:
     return x
 
 
-def pair(name: str, returned: Any, needs: str) -> tuple[Any, Any]:
-    """Both parts of what was returned, refused unless there are two."""
+def as_pair(name: str, returned: Any, needs: str) -> tuple[Any, Any]:
+    """Require a pair; `needs` describes it in the message.
+
+    Raises:
+        OperationFailed: if the result is not a tuple or list of two.
+    """
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise OperationFailed(f"{name} returned {type(returned).__name__}; it needs a pair ({needs})")
     return returned[0], returned[1]
 
 
-def dimensions(name: str, x: np.ndarray, needs: tuple[int | None, ...]) -> np.ndarray:
-    """x, refused unless it has the axes of `needs`; None leaves one free."""
+def as_shape(name: str, x: np.ndarray, needs: tuple[int | None, ...]) -> np.ndarray:
+    """Require a shape; None in `needs` allows any size of that axis.
+
+    Raises:
+        OperationFailed: if x has another shape.
+    """
     if x.ndim != len(needs) or any(n is not None and n != m for n, m in zip(needs, x.shape, strict=True)):
-        wanted = ", ".join("any" if n is None else str(n) for n in needs)
-        raise OperationFailed(f"{name} returned shape {x.shape}; it needs ({wanted})")
+        sizes = ", ".join("any" if n is None else str(n) for n in needs)
+        raise OperationFailed(f"{name} returned shape {x.shape}; it needs ({sizes})")
     return x
 
 
-def mapping(name: str, returned: Any) -> Mapping[str, Any]:
-    """What was returned, refused unless it is a dict."""
+def as_mapping(name: str, returned: Any) -> Mapping[str, Any]:
+    """Require a mapping.
+
+    Raises:
+        OperationFailed: if the result is anything else.
+    """
     if not isinstance(returned, Mapping):
         raise OperationFailed(f"{name} returned {type(returned).__name__}; it needs a dict")
     return returned

@@ -1,8 +1,7 @@
-"""Which recorded calls of a sampler are denoising evaluations: those whose output moves the frame.
+"""Recorded calls of a sampler: denoising evaluations, whose output changes the frame, and cache passes.
 
-They are found by changing the output of one call at a time, on the frame that is generated, under the same seed. A
-call whose output changes nothing that is returned is a prefill or commit pass of a cache; it is not counted among the
-evaluations.
+The sampler runs once more per call under the same seed, with that call's output at the generated frame changed. A call
+whose output does not affect the result is a prefill or commit pass of a cache, not a denoising evaluation.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import ACTIONS, contents
+from dreamer4_conformance.instruments.inputs import ACTION_WIDTH, input_rng
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
@@ -19,10 +18,10 @@ from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFa
 
 @dataclass(frozen=True)
 class SteadyNetwork(AnalyticNetwork):
-    """Keeps a share of its input at every label, so that every evaluation, the first too, reaches the frame.
+    """Analytic network with the same gain at every label, so that every evaluation affects the frame.
 
-    With `keep` = 0.1 and noise below 8 its outputs stay inside (−1, 1), where a tanh leaves data: there a sampler that
-    clamps does what one does that does not.
+    With gain `keep` = 0.1 and noise below 8, its outputs stay inside (−1, 1), the range of a tanh: there, a sampler
+    that clamps equals one that does not.
     """
 
     keep: float = 0.1
@@ -31,19 +30,19 @@ class SteadyNetwork(AnalyticNetwork):
     def coefficients(
         self, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None, shape: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """gain (N, T, 1, 1), the same everywhere, and the offset of the analytic network, squashed."""
+        """Constant gain (N, T, 1, 1) and the analytic network's offset (N, T, S, D), bounded by `reach`."""
         gain, offset = super().coefficients(tau, d, actions, shape)
         return np.full_like(gain, self.keep), self.reach * np.tanh(offset / self.reach)
 
 
 STEADY = SteadyNetwork()
 LOUD = SteadyNetwork(keep=0.6, reach=8.0)
-"""Tells start noises and predictions further apart; its outputs leave (−1, 1)."""
+"""Separates start noises and predictions more clearly; its outputs leave (−1, 1)."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One call of `sample_frame`: context (B, T, S, D), actions (B, T + 1, A)."""
+class SamplerCall:
+    """Arguments of `sample_frame`: context (B, T, S, D), actions (B, T + 1, A), K and the seed."""
 
     context: np.ndarray
     actions: np.ndarray
@@ -51,93 +50,95 @@ class Setting:
     seed: int
 
     def __str__(self) -> str:
-        """The call as a reader would write it."""
+        """The call as Python."""
         shape = "x".join(map(str, self.context.shape))
         return f"sample_frame(network, context of {shape} (B, T, S, D), {self.num_steps}, {self.seed}, actions)"
 
 
 @dataclass(frozen=True)
-class Denoising:
-    """What a sampler did: the frame (B, S, D), its denoising evaluations, the other calls;
-    all with the rows of the context.
-    """
+class SamplerTrace:
+    """One run of a sampler: the frame (B, S, D), its denoising evaluations, and its cache passes."""
 
-    setting: Setting
+    sampler_call: SamplerCall
     frame: np.ndarray
     evaluations: list[Call]
-    others: list[Call]
+    cache_passes: list[Call]
 
     @property
     def inputs(self) -> list[np.ndarray]:
-        """The generated frame (B, S, D) as each evaluation received it."""
+        """Generated frame (B, S, D) in the input of each evaluation."""
         return [call.z[:, -1] for call in self.evaluations]
 
     @property
     def labels(self) -> list[float]:
-        """The signal level at which each evaluation was told that the frame is, in the first row."""
+        """Signal-level label of the generated frame in each evaluation, in the first row."""
         return [float(call.tau[0, -1]) for call in self.evaluations]
 
 
-def setting(
+def draw_sampler_call(
     subject: Subject, seed: int, shape: tuple[int, int, int, int], num_steps: int, *, signs: bool = False
-) -> Setting:
-    """Context in [−1, 1], where a tanh leaves it, or of ±1; and actions."""
-    rng = contents(seed)
+) -> SamplerCall:
+    """Draw a context (B, T, S, D) in [−1, 1], or of ±1 with `signs`, and actions."""
+    rng = input_rng(seed)
     context = subject.round(rng.uniform(-1, 1, shape))
-    actions = subject.round(rng.standard_normal((shape[0], shape[1] + 1, ACTIONS)))
-    return Setting(np.sign(context) if signs else context, actions, num_steps, seed)
+    actions = subject.round(rng.standard_normal((shape[0], shape[1] + 1, ACTION_WIDTH)))
+    return SamplerCall(np.sign(context) if signs else context, actions, num_steps, seed)
 
 
-def observe(subject: Subject, given: Setting, network: AnalyticNetwork = STEADY) -> Denoising:
-    """Samples once, then once more for every call. Inconclusive where calls have other rows than the context."""
-    arguments = (network, given.context, given.num_steps, given.seed, given.actions)
+def trace_sampler(subject: Subject, call: SamplerCall, network: AnalyticNetwork = STEADY) -> SamplerTrace:
+    """Run the sampler once, then once more for every recorded call.
+
+    Raises:
+        Inconclusive: if the network is called with a batch size different from the context's.
+    """
+    arguments = (network, call.context, call.num_steps, call.seed, call.actions)
     base = subject.sample_frame(*arguments)
-    if any(len(call.z) != len(given.context) for call in base.calls):
-        rows = [len(call.z) for call in base.calls]
-        raise Inconclusive(f"the network is called with {rows} rows for a context of {len(given.context)}")
-    moving: list[Call] = []
-    still: list[Call] = []
-    for index, call in enumerate(base.calls):
+    rows = [len(recorded.z) for recorded in base.calls]
+    if any(count != len(call.context) for count in rows):
+        raise Inconclusive(f"the network is called with {rows} rows for a context of {len(call.context)}")
+    evaluations: list[Call] = []
+    cache_passes: list[Call] = []
+    for index, recorded in enumerate(base.calls):
 
         def change(current: int, offset: np.ndarray, index: int = index) -> np.ndarray:
             moved = np.zeros_like(offset)
-            moved[:, -1] = 8.0 * given.num_steps * (current == index)
+            moved[:, -1] = 8.0 * call.num_steps * (current == index)
             return moved
 
         changed = subject.sample_frame(*arguments, perturb=change).frame
-        (still if np.array_equal(changed, base.frame) else moving).append(call)
-    return Denoising(given, base.frame, moving, still)
+        (cache_passes if np.array_equal(changed, base.frame) else evaluations).append(recorded)
+    return SamplerTrace(call, base.frame, evaluations, cache_passes)
 
 
-def fewest_frames(subject: Subject) -> int:
-    """0, or 1 where the adapter says by NotProvided that its sampler needs a context."""
-    given = setting(subject, 0, (1, 0, 1, 1), step_counts(subject, subject.k_max)[0])
+def min_context_frames(subject: Subject) -> int:
+    """0, or 1 if the sampler raises NotProvided for an empty context."""
+    call = draw_sampler_call(subject, 0, (1, 0, 1, 1), accepted_step_counts(subject, subject.k_max)[0])
     try:
-        subject.sample_frame(STEADY, given.context, given.num_steps, given.seed, given.actions)
+        subject.sample_frame(STEADY, call.context, call.num_steps, call.seed, call.actions)
     except NotProvided:
         return 1
     return 0
 
 
-def every_step_count(subject: Subject) -> list[int]:
+def all_step_counts(subject: Subject) -> list[int]:
     """K in {1, 2, 4, …, K_max}."""
     return [2**power for power in range(subject.k_max.bit_length())]
 
 
-def step_counts(subject: Subject, largest: int) -> list[int]:
-    """K in {1, 2, 4, …}, up to K_max and to `largest`, that the sampler takes; all of them where it takes none.
+def accepted_step_counts(subject: Subject, largest: int) -> list[int]:
+    """K in {1, 2, 4, …} up to K_max and `largest` that the sampler accepts; all of them if it accepts none.
 
-    That it must take every K is for eq02.endpoint to say, and for no other clause.
+    Only eq02.endpoint requires that it accepts every K.
     """
-    counts = [count for count in every_step_count(subject) if count <= largest]
-    return [count for count in counts if taken(subject, count)] or counts
+    counts = [count for count in all_step_counts(subject) if count <= largest]
+    return [count for count in counts if accepts_steps(subject, count)] or counts
 
 
-def taken(subject: Subject, num_steps: int) -> bool:
-    """Whether the sampler takes this number of steps."""
-    given = setting(subject, 0, (1, 1, 1, 1), num_steps)
+def accepts_steps(subject: Subject, num_steps: int) -> bool:
+    """True if the sampler does not raise for this number of steps."""
+    call = draw_sampler_call(subject, 0, (1, 1, 1, 1), num_steps)
     try:
-        subject.sample_frame(STEADY, given.context, num_steps, given.seed, given.actions)
+        subject.sample_frame(STEADY, call.context, num_steps, call.seed, call.actions)
     except OperationFailed:
         return False
     return True

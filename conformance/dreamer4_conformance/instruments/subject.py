@@ -1,6 +1,7 @@
-"""The adapter as the checks see it: float64 NumPy in and out, signal levels, every departure in a sentence.
+"""The subject: an adapter with a float64 NumPy interface in signal levels, which checks its results.
 
-Inputs are rounded to the adapter's dtype first, so that a check computes its expectation from the numbers that the operation really received.
+Inputs are rounded to the adapter's dtype first, so that a check computes its expectation from the numbers that the
+operation receives. Failures of an operation become `OperationFailed`, a deviation.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ import numpy as np
 from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.adapter import Adapter, provides
-from dreamer4_conformance.instruments.call_roles import Match, match
+from dreamer4_conformance.instruments.call_roles import Match, match_calls
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call, Recorder
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-8}
-"""What bounds are multiples of: the spacing of 1; in bfloat16, where a bound is felt, half of it, the largest rounding error."""
+"""Unit of the bounds by dtype: the spacing of 1; in bfloat16 half of it, the largest relative rounding error."""
+
+LOSSES = ("dynamics_loss_at", "dynamics_loss")
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Everything that one loss evaluation is given: z0, z1 (B, T, S, D); tau, d (B, T); actions (B, T, A); seed."""
+    """Arguments of one loss evaluation: z0, z1 (B, T, S, D); tau, d (B, T); actions (B, T, A); seed."""
 
     z1: np.ndarray
     actions: np.ndarray
@@ -37,54 +40,56 @@ class Draw:
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.z1.shape))
-        given = "" if self.tau is None or self.d is None else f", tau={self.tau.tolist()}, d={self.d.tolist()}"
-        return f"z1 of {shape} (B, T, S, D){given}, seed={self.seed}"
+        labels = "" if self.tau is None or self.d is None else f", tau={self.tau.tolist()}, d={self.d.tolist()}"
+        return f"z1 of {shape} (B, T, S, D){labels}, seed={self.seed}"
 
 
 @dataclass
 class Evaluation:
-    """One loss evaluation: the loss, () or (B, T), and the calls that it made of the network."""
+    """One loss evaluation: the loss, () or (B, T), and the recorded calls of the network."""
 
     route: str
     draw: Draw
     network: AnalyticNetwork
     loss: np.ndarray
     calls: list[Call]
-    seen: str
+    call_log: str
     d_min: float
     eps: float
     has_gradients: bool
 
     @property
     def mean(self) -> float:
-        """The loss as one number."""
+        """Mean loss over all timesteps."""
         return float(self.loss.mean())
 
     @property
     def call(self) -> str:
-        """The call as a reader would write it."""
+        """The call as Python."""
         return f"{self.route}(network, {self.draw})"
 
     @cached_property
     def students(self) -> list[Match]:
-        """The student rows with their teacher calls. Deviation where the calls cannot be read as the paper's three.
+        """Student rows with their teacher calls.
 
-        Where two rows of the data explain a call equally well, Hypothesis is told to look for another example.
+        Raises:
+            Deviation: if the calls cannot be matched to the paper's student and teacher calls.
+            UnsatisfiedAssumption: if two rows of the data match a call equally well; Hypothesis draws another example.
         """
-        matches = match(self.calls, self.draw.z1, self.draw.actions, self.network, d_min=self.d_min, eps=self.eps)
+        matches = match_calls(self.calls, self.draw.z1, self.draw.actions, self.network, d_min=self.d_min, eps=self.eps)
         if matches is None:
             raise UnsatisfiedAssumption
         if not matches:
-            raise Deviation(
-                f"the calls of the network cannot be matched to the paper's student and teacher calls; seen:\n{self.seen}",
-                call=self.call,
+            message = (
+                f"the network's calls do not match the paper's student and teacher calls; recorded:\n{self.call_log}"
             )
+            raise Deviation(message, call=self.call)
         return matches
 
 
 @dataclass
 class SampledFrame:
-    """One run of a sampler: the frame (B, S, D) and the calls that it made."""
+    """One run of a sampler: the frame (B, S, D) and the recorded calls of the network."""
 
     frame: np.ndarray
     calls: list[Call]
@@ -92,7 +97,7 @@ class SampledFrame:
 
 @dataclass
 class Subject:
-    """The adapter under test, bound to its readings."""
+    """The adapter under test with its resolved readings."""
 
     adapter: Adapter
     readings: dict[str, str] = field(init=False)
@@ -102,12 +107,12 @@ class Subject:
 
     @property
     def k_max(self) -> int:
-        """1 / d_min."""
+        """K_max = 1 / d_min."""
         return self.adapter.k_max
 
     @property
     def d_min(self) -> float:
-        """The finest step size."""
+        """Finest step size, 1 / K_max."""
         return 1.0 / self.adapter.k_max
 
     @property
@@ -117,47 +122,59 @@ class Subject:
 
     @property
     def window(self) -> int | None:
-        """Frames that a time layer sees, the current one included (A30); None where it sees all."""
+        """Frames that a time layer attends to, the current frame included (A30); None if it has no window."""
         frames = self.adapter.context_frames
         return None if frames is None else frames + (self.readings["A30"] == "exclusive")
 
     def provides(self, operation: str) -> bool:
-        """Whether the adapter overrides the operation."""
+        """True if the adapter overrides the operation."""
         return provides(self.adapter, operation)
 
     def round(self, x: np.ndarray) -> np.ndarray:
-        """x as the adapter's dtype represents it, in float64."""
+        """Round to the adapter's dtype; the result is float64."""
         return self.adapter.to_numpy(self.adapter.to_native(np.asarray(x, np.float64)))
 
     def native(self, x: Any) -> Any:
-        """Arrays in the adapter's framework; lists element by element; anything else as it is."""
+        """Convert an array, or the arrays of a list, to the adapter's framework; return anything else unchanged."""
         if isinstance(x, list):
             return [self.native(item) for item in x]
         return self.adapter.to_native(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x
 
     def level(self, tau: np.ndarray) -> np.ndarray:
-        """Signal levels in the adapter's own level, or back."""
+        """Convert signal levels to the adapter's own level, or back."""
         return 1.0 - tau if self.adapter.level == "noise" else tau
 
     def call(self, operation: str, *args: Any, seeded: int | None = None, **kwargs: Any) -> Any:
-        """The operation on native arrays, under global random states seeded from `seeded` where that is given.
+        """Call an operation on native arrays.
 
-        OperationFailed, with the shapes that it was given, where it raises.
+        Args:
+            operation: its name.
+            args: positional arguments, arrays of the adapter's framework.
+            seeded: seed of the global random states during the call; None leaves them alone.
+            kwargs: keyword arguments.
+
+        Returns:
+            The result, unchanged.
+
+        Raises:
+            NotProvided: if the operation raises it.
+            OperationFailed: if the operation raises any other exception but a verdict.
         """
-        surroundings = nullcontext() if seeded is None else self.adapter.seeded(seeded)
         try:
-            with surroundings:
+            with nullcontext() if seeded is None else self.adapter.seeded(seeded):
                 return getattr(self.adapter, operation)(*args, **kwargs)
         except (NotProvided, Deviation, Inconclusive):
             raise
         except Exception as error:
-            given = ", ".join(_shapes([*args, *kwargs.values()]))
-            raise OperationFailed(
-                f"{operation} raised {type(error).__name__}: {error}", call=f"{operation}({given})"
-            ) from error
+            call = f"{operation}({', '.join(_shapes([*args, *kwargs.values()]))})"
+            raise OperationFailed(f"{operation} raised {type(error).__name__}: {error}", call=call) from error
 
     def read(self, operation: str, x: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """What the operation returned, in float64. OperationFailed where it is no array or has another shape."""
+        """Convert a result to NumPy, floats as float64.
+
+        Raises:
+            OperationFailed: if it is not an array or does not have the required shape.
+        """
         try:
             array = self.adapter.to_numpy(x)
         except (TypeError, ValueError) as error:
@@ -167,39 +184,59 @@ class Subject:
         return array
 
     def compute(self, operation: str, *args: Any, shape: tuple[int, ...] | None = None, **kwargs: Any) -> np.ndarray:
-        """A deterministic operation from float64 NumPy to float64 NumPy."""
+        """Call a deterministic operation on NumPy arguments and convert its result to NumPy.
+
+        Raises:
+            OperationFailed: if it raises or returns anything but an array of the required shape.
+        """
         native = {name: self.native(x) for name, x in kwargs.items()}
         return self.read(operation, self.call(operation, *map(self.native, args), **native), shape)
 
     # Operations whose arguments or results are levels
 
     def corrupt(self, z0: np.ndarray, z1: np.ndarray, tau: np.ndarray) -> np.ndarray:
-        """Eq. (1) in signal levels."""
+        """Call `corrupt` (Eq. 1) in signal levels, (B, T, S, D)."""
         return self.compute("corrupt", z0=z0, z1=z1, tau=self.level(tau), shape=z0.shape)
 
     def ramp_weight(self, tau: np.ndarray) -> np.ndarray:
-        """Eq. (8) in signal levels."""
+        """Call `ramp_weight` (Eq. 8) in signal levels."""
         return self.compute("ramp_weight", self.level(tau), shape=tau.shape)
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[np.ndarray, np.ndarray]:
-        """Eq. (4) in signal levels: tau and d, both (B, T)."""
+        """Call `sample_tau_d` (Eq. 4); the result is tau in signal levels and d, both (B, T).
+
+        Raises:
+            OperationFailed: if the result is not a pair of arrays of these shapes.
+        """
         drawn = self.call("sample_tau_d", seed, batch, time, seeded=seed)
         if not isinstance(drawn, tuple) or len(drawn) != 2:
             raise OperationFailed(f"sample_tau_d returned {type(drawn).__name__}; it needs a pair (tau, d)")
         tau, d = (self.read("sample_tau_d", x).astype(np.float64) for x in drawn)
         if tau.shape != (batch, time) or d.shape not in {(batch, time), (batch,)}:
-            message = f"sample_tau_d returned tau {tau.shape} and d {d.shape}; it needs ({batch}, {time}) and the same or ({batch},)"
-            raise OperationFailed(message)
+            needs = f"it needs ({batch}, {time}) and the same or ({batch},)"
+            raise OperationFailed(f"sample_tau_d returned tau {tau.shape} and d {d.shape}; {needs}")
         return self.level(tau), np.broadcast_to(d[:, None] if d.ndim == 1 else d, tau.shape).copy()
 
-    # The recorder's two uses
+    # Operations that take a network
 
     def loss_routes(self) -> list[str]:
-        """The provided operations through which the loss can be evaluated."""
-        return [name for name in ("dynamics_loss_at", "dynamics_loss") if self.provides(name)]
+        """Provided operations that evaluate the dynamics loss."""
+        return [name for name in LOSSES if self.provides(name)]
 
     def evaluate(self, route: str, network: AnalyticNetwork, draw: Draw) -> Evaluation:
-        """The loss through `route`, with every call of the network, its gradient and its place among the paper's three calls."""
+        """Evaluate the dynamics loss and record the network's calls and their gradients.
+
+        Args:
+            route: "dynamics_loss" or "dynamics_loss_at".
+            network: the analytic network.
+            draw: arguments of the loss.
+
+        Returns:
+            The evaluation, with the loss in float64.
+
+        Raises:
+            OperationFailed: if the operation or its differentiation raises, or the loss is not a scalar or (B, T).
+        """
         recorder = Recorder(network, self.adapter)
 
         def loss(probe: Callable[[Any], Any]) -> Any:
@@ -207,27 +244,18 @@ class Subject:
             recorder.probe = probe
             return self.call(route, recorder, seeded=draw.seed, **self._loss_arguments(route, draw))
 
-        # The gradient is taken of a recorded call, so whatever happens in it belongs to the operation.
+        # Only recorded calls are differentiated, so an error is the operation's.
         try:
             value, gradients = self.adapter.output_gradients(loss)
         except RuntimeError as error:
-            raise OperationFailed(f"{route}: its gradient raised {type(error).__name__}: {error}") from error
+            raise OperationFailed(f"{route}: the gradient raised {type(error).__name__}: {error}") from error
         for recorded, gradient in zip(recorder.calls, gradients or [], strict=False):
             recorded.gradient = gradient
         array = self.read(route, value).astype(np.float64)
         if array.shape not in {(), draw.z1.shape[:2]}:
             raise OperationFailed(f"{route} returned shape {array.shape}; it needs a scalar or {draw.z1.shape[:2]}")
-        return Evaluation(
-            route,
-            draw,
-            network,
-            array,
-            recorder.calls,
-            recorder.describe(),
-            self.d_min,
-            self.eps,
-            gradients is not None,
-        )
+        calls, log = recorder.calls, recorder.describe()
+        return Evaluation(route, draw, network, array, calls, log, self.d_min, self.eps, gradients is not None)
 
     def _loss_arguments(self, route: str, draw: Draw) -> dict[str, Any]:
         arguments: dict[str, Any] = {"z1": self.native(draw.z1), "actions": self.native(draw.actions)}
@@ -251,10 +279,10 @@ class Subject:
         actions: np.ndarray | None = None,
         perturb: Callable[[int, np.ndarray], np.ndarray] | None = None,
     ) -> SampledFrame:
-        """Eq. (2): one frame, with the calls that led to it."""
+        """Generate one frame (Eq. 2) and record the network's calls; `perturb` as in `Recorder`."""
         recorder = Recorder(network, self.adapter, perturb=perturb)
-        given = {} if actions is None else {"actions": self.native(actions)}
-        frame = self.call("sample_frame", recorder, self.native(context), num_steps, seed, seeded=seed, **given)
+        optional = {} if actions is None else {"actions": self.native(actions)}
+        frame = self.call("sample_frame", recorder, self.native(context), num_steps, seed, seeded=seed, **optional)
         batch, _, tokens, channels = context.shape
         return SampledFrame(self.read("sample_frame", frame, (batch, tokens, channels)), recorder.calls)
 
@@ -267,6 +295,3 @@ def _shapes(values: Iterable[Any]) -> Iterable[str]:
             yield repr(value)
         elif isinstance(value, list):
             yield f"[{', '.join(_shapes(value))}]"
-
-
-LOSSES = ("dynamics_loss_at", "dynamics_loss")

@@ -1,4 +1,4 @@
-"""Operations of the tokenizer: the grid of patches, regrouped latents, and dropped patches."""
+"""Operations of the tokenizer: grid of patches, regrouped latents, and dropped patches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import OperationFailed
 
 BOTTLENECK, DYNAMICS_SHAPE = (512, 16), (256, 32)
+"""Tokens and channels of one frame."""
+FRAME_MULTIPLES = 2.0 ** (32.0 * np.arange(4)).reshape(2, 2, 1, 1)
+"""Factor of each frame of `labelled_latents` relative to the first frame."""
 
 
-MULTIPLES = 2.0 ** (32.0 * np.arange(4)).reshape(2, 2, 1, 1)
-"""Of the first frame that the others of `labelled_latents` are."""
+def frame_grid(subject: Subject, height: int, width: int) -> tuple[int, int]:
+    """The adapter's `patch_grid`: rows and columns.
 
-
-def grid(subject: Subject, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns. OperationFailed where they are not two whole numbers."""
+    Raises:
+        OperationFailed: if the result is not a pair of integers.
+    """
     returned = subject.call("patch_grid", height, width)
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise OperationFailed(f"patch_grid returned {type(returned).__name__}; it needs a pair (rows, columns)")
@@ -26,14 +29,18 @@ def grid(subject: Subject, height: int, width: int) -> tuple[int, int]:
 
 
 def labelled_latents() -> np.ndarray:
-    """(2, 2, 512, 16), no two numbers the same, exact in every dtype; each frame is a multiple of the first."""
-    place = np.arange(np.prod(BOTTLENECK))
-    values = np.where(place < len(place) // 2, 1.0, -1.0) * (1 + place % 128 / 128) * 2.0 ** (place // 128 % 32 - 64)
-    return values.reshape(1, 1, *BOTTLENECK) * MULTIPLES
+    """Latents (2, 2, 512, 16) without equal numbers, exact in every dtype; each frame is a multiple of the first."""
+    index = np.arange(np.prod(BOTTLENECK))
+    values = np.where(index < len(index) // 2, 1.0, -1.0) * (1 + index % 128 / 128) * 2.0 ** (index // 128 % 32 - 64)
+    return values.reshape(1, 1, *BOTTLENECK) * FRAME_MULTIPLES
 
 
 def dropout_masks(subject: Subject, seed: int, batch: int, time: int, patches: int) -> np.ndarray:
-    """bool (B, T, N). OperationFailed where it holds anything else."""
+    """The adapter's `patch_dropout`, bool (B, T, N), True = dropped; B is at least `min_batch`.
+
+    Raises:
+        OperationFailed: if the result is not boolean.
+    """
     batch = max(batch, subject.adapter.min_batch)
     drawn = subject.call("patch_dropout", seed, batch, time, patches, seeded=seed)
     dropped = subject.read("patch_dropout", drawn, (batch, time, patches))

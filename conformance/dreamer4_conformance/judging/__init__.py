@@ -1,1 +1,1 @@
-"""What a check uses to reach a verdict: the trial, comparisons, bounds of random laws, Hypothesis strategies, and the diagnosis of a failure."""
+"""Tools of the checks to reach a verdict: trial, comparisons, tail bounds, Hypothesis strategies, and diagnosis."""

@@ -1,4 +1,4 @@
-"""What a check is: a plain function that holds one clause against an adapter, registered with the operations that it needs.
+"""Checks: functions that judge one clause of an adapter, registered with the operations that they need.
 
     @check("eq08.value", needs=("ramp_weight",))
     def check_weight_is_the_ramp(subject, trial):
@@ -7,8 +7,9 @@
 
         trial.for_all(levels(), body=holds)
 
-A check chooses its strategies, knows no implementation by name, and counts its cases through `trial`; without a case its clause is inconclusive.
-Random laws are decided outside `for_all`, on one fixed-seed draw, through `trial.reject_law`.
+A check chooses its strategies, refers to no implementation by name, and counts its cases through `trial`; without a
+case its clause is inconclusive. Distributions are judged outside `for_all`, on one fixed-seed draw, by
+`trial.reject_law`.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from dreamer4_conformance.verdicts import Deviation, Inconclusive
 Profile = Literal["dev", "ci", "nightly"]
 EXAMPLES: dict[Profile, int] = {"dev": 20, "ci": 20, "nightly": 200}
 FALSE_ALARM = 1e-9
-"""Probability at which one statistical decision rejects a correct implementation."""
+"""Bound on the probability that one statistical decision rejects a correct implementation."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A registered check. It runs when every operation of `needs` and one of `needs_one` is provided.
+    """A registered check. It runs if every operation of `needs` and at least one of `needs_one` is provided.
 
-    `decisions` is the number of statistical decisions that it takes, each with a false-alarm probability of `FALSE_ALARM`.
+    `decisions` is the number of its statistical decisions, each with a false-alarm probability of `FALSE_ALARM`.
     """
 
     clause: str
@@ -50,11 +51,11 @@ class Check:
 
     @property
     def name(self) -> str:
-        """Name of the function, read as a sentence."""
+        """Name of the check function."""
         return self.function.__name__
 
     def missing(self, subject: Subject) -> str | None:
-        """The operations that would have to be provided, or None."""
+        """Operations that the adapter would have to provide, separated by commas; None if nothing is missing."""
         absent = [name for name in self.needs if not subject.provides(name)]
         if self.needs_one and not any(subject.provides(name) for name in self.needs_one):
             absent.append(" or ".join(self.needs_one))
@@ -62,13 +63,26 @@ class Check:
 
 
 CHECKS: dict[str, Check] = {}
-"""Every registered check, by the qualified name of its function."""
+"""Qualified name of the function → check."""
 
 
 def check(
     clause: str, *, needs: tuple[str, ...] = (), needs_one: tuple[str, ...] = (), decisions: int = 0
 ) -> Callable[[Callable[[Subject, Trial], None]], Callable[[Subject, Trial], None]]:
-    """Registers a check of `clause`. ValueError where there is no such clause."""
+    """Register a function as a check.
+
+    Args:
+        clause: id of the clause that it verifies.
+        needs: operations that it needs.
+        needs_one: operations of which it needs at least one.
+        decisions: number of statistical decisions that it takes by `Trial.reject_law`.
+
+    Returns:
+        A decorator that returns the function unchanged.
+
+    Raises:
+        ValueError: if there is no such clause.
+    """
     if clause not in BY_ID:
         raise ValueError(f"clause {clause!r} does not exist; clauses.py lists them")
 
@@ -81,9 +95,9 @@ def check(
 
 @dataclass
 class Trial:
-    """One run of one check: its budget of examples, its cases, and the comparison furthest towards its bound.
+    """One run of one check: its budget of examples, its cases, and the comparison closest to its bound.
 
-    `minimal`: a counterexample is made as small as can be; not where only the verdict matters.
+    With `minimal`, Hypothesis shrinks a counterexample; without, only the verdict matters.
     """
 
     profile: Profile = "ci"
@@ -96,11 +110,11 @@ class Trial:
     _worst_ratio: float = field(default=-1.0, repr=False)
 
     def for_all(self, *strategies: SearchStrategy[Any], body: Callable[..., None]) -> None:
-        """Runs `body` on examples of the strategies, of which Hypothesis makes a counterexample small.
+        """Run `body` on examples that Hypothesis draws.
 
         Args:
             strategies: one for each positional argument of `body`; `@example` on `body` adds examples.
-            body: raises Deviation, as `compare` and `require` do, where an example departs from the clause.
+            body: raises Deviation, as `compare` and `fail_unless` do, if an example violates the clause.
         """
         configured = settings(
             max_examples=EXAMPLES[self.profile],
@@ -116,22 +130,34 @@ class Trial:
         )(given(*strategies)(body))
         test = configured if self.profile == "ci" else seed(self.seed)(configured)
         with catch_warnings():
-            simplefilter("ignore", HypothesisWarning)  # of the length of an example, whatever the user makes an error
+            simplefilter(
+                "ignore", HypothesisWarning
+            )  # about long examples, even if the user turns warnings into errors
             test()
 
     def rng(self) -> np.random.Generator:
-        """The generator of the inputs of a fixed-seed draw."""
+        """Generator of the inputs of a fixed-seed draw."""
         return np.random.default_rng(self.seed)
 
-    def compare(self, what: str, got: Any, expected: Any, *, terms: Any, k: float, eps: float, call: str = "") -> None:
-        """Deviation unless |got − expected| ≤ k · eps · terms, element by element.
+    def compare(self, name: str, got: Any, expected: Any, *, terms: Any, k: float, eps: float, call: str = "") -> None:
+        """Require |got − expected| ≤ k · eps · terms, element by element.
 
-        `terms` is the sum of the absolute values of the terms in the reference's expression; `k` stands beside the check.
+        Args:
+            name: of the value, for the message.
+            got: result of the adapter, any shape.
+            expected: result of the reference, of the same shape.
+            terms: sum of the absolute values of the terms in the reference's expression; broadcasts to `expected`.
+            k: factor of the tolerance, declared next to the check.
+            eps: spacing of 1 in the adapter's dtype.
+            call: the call as Python, for the message.
+
+        Raises:
+            Deviation: if the shapes differ or a value exceeds its bound.
         """
         got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
         self.cases += 1
         if got.shape != expected.shape:
-            raise Deviation(f"{what} has shape {got.shape}; it needs {expected.shape}", call=call)
+            raise Deviation(f"{name} has shape {got.shape}; it needs {expected.shape}", call=call)
         if got.size == 0:
             return
         error = np.abs(got - expected)
@@ -140,27 +166,31 @@ class Trial:
         at_worst, its_bound = float(error.flat[worst]), float(bound.flat[worst])
         if not at_worst <= its_bound:
             raise Deviation(
-                f"{what} is {got.flat[worst]:.9g}; the paper gives {expected.flat[worst]:.9g}",
+                f"{name} is {got.flat[worst]:.9g}; the paper gives {expected.flat[worst]:.9g}",
                 call=call,
                 got=got.tolist(),
                 expected=expected.tolist(),
                 error=at_worst,
                 bound=its_bound,
             )
-        self._aim(at_worst / its_bound, what)
+        self._aim(at_worst / its_bound, name)
         if at_worst / its_bound > self._worst_ratio:
             self._worst_ratio, self.worst_error, self.worst_bound = at_worst / its_bound, at_worst, its_bound
 
-    def _aim(self, ratio: float, what: str) -> None:
-        """At night, Hypothesis is told how near to its bound the first comparison of each kind came, and searches from there."""
+    def _aim(self, ratio: float, name: str) -> None:
+        """In the profile "nightly", let Hypothesis maximise the first ratio of error to bound of each name."""
         if self.profile == "nightly" and currently_in_test_context():
-            with suppress(InvalidArgument):  # a kind that this example has reported already
-                target(ratio, label=what)
+            with suppress(InvalidArgument):  # this example has already reported the name
+                target(ratio, label=name)
 
-    def require(
+    def fail_unless(
         self, holds: bool | np.bool_, sentence: str, *, call: str = "", got: Any = None, expected: Any = None
     ) -> None:
-        """Deviation with `sentence` unless an exact fact holds."""
+        """Require an exact fact.
+
+        Raises:
+            Deviation: with `sentence`, if it does not hold.
+        """
         self.cases += 1
         if not holds:
             raise Deviation(sentence, call=call, got=got, expected=expected)
@@ -168,7 +198,11 @@ class Trial:
     def reject_law(
         self, p_value: float, sentence: str, *, call: str = "", got: Any = None, expected: Any = None
     ) -> None:
-        """Deviation where a fixed-seed draw has a probability below `FALSE_ALARM` under the paper's law. One decision."""
+        """Take one statistical decision about a fixed-seed draw.
+
+        Raises:
+            Deviation: if the probability under the paper's distribution is below `FALSE_ALARM`.
+        """
         self.cases += 1
         self.decisions += 1
         if not p_value >= FALSE_ALARM:
@@ -177,5 +211,9 @@ class Trial:
             )
 
     def inconclusive(self, reason: str) -> NoReturn:
-        """Ends the check: its clause does not apply to this adapter or cannot be decided."""
+        """End the check: its clause does not apply to this adapter or cannot be decided.
+
+        Raises:
+            Inconclusive: always.
+        """
         raise Inconclusive(reason)

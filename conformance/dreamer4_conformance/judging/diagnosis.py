@@ -1,7 +1,8 @@
-"""Which known mistakes and readings reproduce what an implementation does.
+"""Diagnosis: the known mistakes and readings that reproduce the behaviour of an implementation.
 
-Each operation has signatures: what it does on a fixed set of calls on which the mistakes and the readings differ. A failure is named after every
-mistake, and every reading that was not declared, with a signature that is the implementation's and not the correct textbook's.
+A signature evaluates an operation on fixed calls for which mistakes and readings give different results. A failure is
+named after every mistake, and every undeclared reading, whose signature equals the implementation's and differs from
+the correct textbook's.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 
 @dataclass(frozen=True)
 class Signature:
-    """What an operation does, as one vector of values of order one; `tolerance` is absolute and relative, for rounding and for laws.
+    """Behaviour of an operation as one vector of values of order one.
 
-    Where an operation draws its own inputs, `observe` recovers them from the implementation, with its vector; the candidates are then
-    evaluated on the same inputs. `drawn`: it shows only what is drawn inside, so mistakes that the operation shares with one that draws nothing
-    are no candidates.
+    Attributes:
+        function: from the subject, or from a candidate and observed inputs, to the vector.
+        tolerance: absolute and relative, for rounding and for random draws.
+        observe: for an operation that draws its inputs: returns the inputs that the implementation drew and its vector.
+        drawn: whether the vector depends only on what is drawn inside. Mistakes that also affect the operation's
+            variant without draws (`…_at`) are then no candidates.
     """
 
     function: Callable[..., np.ndarray]
@@ -46,9 +50,16 @@ def signature(
     observe: Callable[[Subject], tuple[Any, np.ndarray]] | None = None,
     drawn: bool = False,
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
-    """Registers a signature of an operation: a function from the subject to a vector, NaN where a call raised (`attempt`).
+    """Register a signature of an operation: a function from the subject to a vector, with NaN for calls that raise.
 
-    With `observe`, a function from a candidate and the inputs that were observed.
+    Args:
+        operation: name of the operation.
+        tolerance: as in `Signature`.
+        observe: as in `Signature`; the function then takes a candidate and the observed inputs.
+        drawn: as in `Signature`.
+
+    Returns:
+        A decorator that returns the function unchanged.
     """
 
     def register(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -59,7 +70,7 @@ def signature(
 
 
 def attempt(probe: Callable[[], Any], size: int) -> np.ndarray:
-    """The probe's values, `size` of them; NaN in their place where it raised or returned another number of them."""
+    """Values of a probe, float64 (size,); NaN if it raises or returns another number of values."""
     try:
         values = np.asarray(probe(), np.float64).ravel()
     except Exception:
@@ -68,17 +79,17 @@ def attempt(probe: Callable[[], Any], size: int) -> np.ndarray:
 
 
 def behaves_like(subject: Subject, operations: tuple[str, ...]) -> list[str]:
-    """Names of the mistakes and readings whose signature on one of `operations` is the subject's and not the textbook's."""
-    found: list[str] = []
+    """Names of the mistakes and readings that reproduce a signature of one of the operations, without duplicates."""
+    names: list[str] = []
     with np.errstate(all="ignore"):
         for operation in filter(subject.provides, operations):
-            for where, sign in SIGNATURES.get(operation, {}).items():
-                found.extend(_matching(subject, operation, where, sign))
-    return list(dict.fromkeys(found))
+            for key, signature in SIGNATURES.get(operation, {}).items():
+                names.extend(_matching(subject, operation, key, signature))
+    return list(dict.fromkeys(names))
 
 
-class Declared(NamedTuple):
-    """What the implementation declares and a candidate therefore shares."""
+class Declarations(NamedTuple):
+    """Declarations of the implementation, which the candidates share."""
 
     readings: tuple[tuple[str, str], ...]
     k_max: int
@@ -86,54 +97,54 @@ class Declared(NamedTuple):
     d_min_share: float | None
 
     @classmethod
-    def of(cls, subject: Subject) -> Declared:
-        """The declarations of a subject."""
+    def from_subject(cls, subject: Subject) -> Declarations:
+        """Read the declarations of a subject's adapter."""
         adapter = subject.adapter
         readings = tuple(sorted(adapter.readings.items()))
         return cls(readings, adapter.k_max, adapter.context_level, adapter.d_min_share)
 
 
-def _matching(subject: Subject, operation: str, where: str, sign: Signature) -> Iterator[str]:
-    declared = Declared.of(subject)
-    observed = _outcome(lambda: (None, sign.function(subject)) if sign.observe is None else sign.observe(subject))
-    if observed is None:
+def _matching(subject: Subject, operation: str, key: str, signature: Signature) -> Iterator[str]:
+    declared, function, observe = Declarations.from_subject(subject), signature.function, signature.observe
+    observation = _outcome(lambda: (None, function(subject)) if observe is None else observe(subject))
+    if observation is None:
         return
-    inputs, seen = observed
+    inputs, observed = observation
 
     def expected(name: str | None) -> np.ndarray | None:
-        if sign.observe is None:
-            return _cached(operation, where, name, declared)
-        return _outcome(lambda: sign.function(candidate(name, declared), inputs))
+        if observe is None:
+            return _cached(operation, key, name, declared)
+        return _outcome(lambda: function(candidate(name, declared), inputs))
 
-    tolerance = max(sign.tolerance, 4 * subject.eps)
+    tolerance = max(signature.tolerance, 4 * subject.eps)
     correct = expected(None)
-    if _alike(seen, correct, tolerance):
+    if _close(observed, correct, tolerance):
         return
-    for name in _names(operation, declared, sign.drawn):
-        would = expected(name)
-        if _alike(seen, would, tolerance) and not _alike(would, correct, sign.tolerance):
+    for name in _names(operation, declared, signature.drawn):
+        wrong = expected(name)
+        if _close(observed, wrong, tolerance) and not _close(wrong, correct, signature.tolerance):
             yield name
 
 
 def _outcome(evaluate: Callable[[], Any]) -> Any:
-    """The value; None, which is like nothing, where an operation failed or the calls could not be read."""
+    """The value; None, which equals nothing, if an operation fails or its calls cannot be matched."""
     try:
         return evaluate()
     except (Deviation, Inconclusive, NotProvided, UnsatisfiedAssumption):
         return None
 
 
-def _alike(one: np.ndarray | None, other: np.ndarray | None, tolerance: float) -> bool:
-    if one is None or other is None or one.shape != other.shape:
+def _close(first: np.ndarray | None, second: np.ndarray | None, tolerance: float) -> bool:
+    if first is None or second is None or first.shape != second.shape:
         return False
-    return bool(np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))
+    return bool(np.allclose(first, second, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
-def _names(operation: str, declared: Declared, drawn: bool) -> Iterator[str]:
+def _names(operation: str, declared: Declarations, drawn: bool) -> Iterator[str]:
     from dreamer4_conformance.zoo.mistakes import MISTAKES
 
     mistakes = [mistake for mistake in MISTAKES.values() if operation in mistake.operations]
-    yield from (one.id for one in mistakes if not (drawn and f"{operation}_at" in one.operations))
+    yield from (mistake.id for mistake in mistakes if not (drawn and f"{operation}_at" in mistake.operations))
     if drawn:
         return
     for reading in READINGS:
@@ -144,17 +155,17 @@ def _names(operation: str, declared: Declared, drawn: bool) -> Iterator[str]:
 
 @cache
 def decided_by(operation: str) -> frozenset[str]:
-    """The clauses with a check that needs the operation."""
+    """Clauses with a check that needs the operation."""
     return frozenset(check.clause for check in CHECKS.values() if operation in (*check.needs, *check.needs_one))
 
 
 @cache
-def _cached(operation: str, where: str, name: str | None, declared: Declared) -> np.ndarray | None:
-    return _outcome(lambda: SIGNATURES[operation][where].function(candidate(name, declared)))
+def _cached(operation: str, key: str, name: str | None, declared: Declarations) -> np.ndarray | None:
+    return _outcome(lambda: SIGNATURES[operation][key].function(candidate(name, declared)))
 
 
-def candidate(name: str | None, declared: Declared) -> Subject:
-    """The textbook with a mistake, with another reading, or as it stands, in float64."""
+def candidate(name: str | None, declared: Declarations) -> Subject:
+    """The textbook in float64: with the named mistake or reading, or correct if `name` is None."""
     from dreamer4_conformance.zoo.base import Book, Textbook
     from dreamer4_conformance.zoo.mistakes import MISTAKES
 
@@ -172,5 +183,5 @@ def candidate(name: str | None, declared: Declared) -> Subject:
 
 
 def pattern(*relations: Callable[[], object]) -> np.ndarray:
-    """What each relation says, a truth or a small number; NaN where it could not be asked."""
+    """Values of relations, each a truth value or a small number; NaN for those that raise."""
     return np.concatenate([attempt(relation, 1) for relation in relations])

@@ -1,4 +1,4 @@
-"""Verdicts on influences: what a replaced input has to move, and what it must leave unmoved."""
+"""Verdicts on influences: outputs that a replaced input must change, and outputs that it must not change."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dreamer4_conformance.instruments.black_box import Influence, Part, arguments, together
+from dreamer4_conformance.instruments.black_box import Influence, Segment, combined_influences, example_inputs
 from dreamer4_conformance.instruments.dynamics import dynamics_mask
 from dreamer4_conformance.instruments.layers import (
-    COARSE,
-    unmoved,
+    COARSE_EPS,
+    missing_token_influences,
 )
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial
@@ -20,76 +20,106 @@ from dreamer4_reference.sec31_masks import modality_mask
 def fail_unless_influence(
     trial: Trial, subject: Subject, holds: bool | np.bool_, sentence: str, *, call: str = ""
 ) -> None:
-    """An influence that has to be there. In bfloat16, which may round it away, its absence decides nothing."""
+    """Require an influence.
+
+    Raises:
+        Deviation: with `sentence`, if it is absent.
+        Inconclusive: if it is absent in bfloat16, which may round it away.
+    """
     if not holds and subject.adapter.dtype == "bfloat16":
         trial.inconclusive(f"{sentence}; in bfloat16 it may have been rounded away")
-    trial.require(holds, sentence, call=call)
+    trial.fail_unless(holds, sentence, call=call)
 
 
 def fail_unless_mask_follows_reference(
     subject: Subject, trial: Trial, names: tuple[str, ...], about: tuple[str, ...], *, later: bool = False
 ) -> None:
-    """Pairs with a token of `about`, by the reference: within a frame exactly, agents among themselves apart.
+    """Compare the dynamics mask of tokens `names` with the reference, for pairs with a token of the modalities `about`.
 
-    Of earlier frames a mask may leave out what time layers carry; nobody sees an agent token there.
-    `later`: pairs with a later frame, in place of all that.
+    Within a frame the mask must be equal, except among agent tokens. For keys of earlier frames it may be False where
+    the reference is True, because time layers carry that information. With `later`, only keys of later frames are
+    judged: none may be visible.
+
+    Raises:
+        Deviation: if a pair differs.
     """
     modality, frame, got = dynamics_mask(subject, names)
     expected = modality_mask("dynamics", modality, frame)
     involved, agent = np.isin(modality, about), np.array(modality) == "agent"
     pairs = (involved[:, None] | involved) & ~(agent[:, None] & agent)
-    behind = frame[:, None] - frame
-    wrong = (
-        (got & (behind < 0))
-        if later
-        else pairs & np.where(behind == 0, got != expected, got & ~expected & (behind > 0))
-    )
+    gap = frame[:, None] - frame
+    wrong = pairs & np.where(gap == 0, got != expected, got & ~expected & (gap > 0))
+    if later:
+        wrong = got & (gap < 0)
     query, key = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-    sees, gap = "sees" if got[query, key] else "does not see", int(behind[query, key])
-    where = "its own frame" if gap == 0 else f"{'an earlier' if gap > 0 else 'a later'} frame"
-    sentence = f"in the dynamics a token of {modality[query]!r} {sees} {modality[key]!r} of {where}"
+    attends = "attends" if got[query, key] else "does not attend"
+    key_frame = {0: "its own", 1: "an earlier", -1: "a later"}[int(np.sign(gap[query, key]))]
+    sentence = f"in the dynamics a token of {modality[query]!r} {attends} to {modality[key]!r} of {key_frame} frame"
     call = f"modality_mask('dynamics', {modality}, {frame.tolist()})[{query}, {key}]"
-    trial.require(not wrong.any(), sentence, call=call, got=got.tolist(), expected=expected.tolist())
+    trial.fail_unless(not wrong.any(), sentence, call=call, got=got.tolist(), expected=expected.tolist())
 
 
-PLACES = 10
-"""Places of a frame of the video that are replaced one by one."""
+POSITIONS = 10
+"""Random positions of a frame of the video that are replaced one by one."""
 
 
-def fail_unless_each_place_moves_z(subject: Subject, trial: Trial) -> None:
-    """Each of some places of a frame of the video, the first and the last of every axis among them, moves z of that frame."""
-    axes = arguments(subject, "encode", 0, 1, 2)["video"].shape[2:4]
+def fail_unless_every_position_moves_z(subject: Subject, trial: Trial) -> None:
+    """Require that z of a frame changes with each of several positions of the video frame, first and last included.
+
+    Raises:
+        Deviation: if it does not change with one of them.
+        Inconclusive: if it changes with none.
+    """
+    axes = example_inputs(subject, "encode", 0, 1, 2)["video"].shape[2:4]
     rng = np.random.default_rng(0)
-    drawn = [tuple(int(rng.integers(size)) for size in axes) for _ in range(PLACES)]
-    places = dict.fromkeys([tuple(size - 1 for size in axes), (0,) * len(axes), *drawn])
-    fail_unless_each_moves_its_frame(subject, trial, "encode", [Part("video", (1, *place)) for place in places], "z")
+    drawn = [tuple(int(rng.integers(size)) for size in axes) for _ in range(POSITIONS)]
+    positions = dict.fromkeys([tuple(size - 1 for size in axes), (0,) * len(axes), *drawn])
+    segments = [Segment("video", (1, *position)) for position in positions]
+    fail_unless_segments_move_their_frame(subject, trial, "encode", segments, "z")
 
 
-def fail_unless_each_moves_its_frame(
-    subject: Subject, trial: Trial, operation: str, parts: list[Part], output: str
+def fail_unless_segments_move_their_frame(
+    subject: Subject, trial: Trial, operation: str, segments: list[Segment], output: str
 ) -> None:
-    """Every part lies in frame 1 of 2."""
+    """Require that frame 1 of an output of 2 frames changes with each of the segments, all of them in frame 1.
 
-    def moves(found: Mapping[Part, Influence]) -> dict[Part, bool]:
-        return {part: bool(each.frames(output)[-1]) for part, each in found.items()}
+    Raises:
+        Deviation: if it does not change with one of them.
+        Inconclusive: if it changes with none.
+    """
 
-    found = moves(together(subject, operation, parts, lambda found: all(moves(found).values()), seed=0, time=2))
-    if not any(found.values()):
+    def moves(influences: Mapping[Segment, Influence]) -> dict[Segment, bool]:
+        return {segment: bool(influence.frames(output)[-1]) for segment, influence in influences.items()}
+
+    def enough(influences: Mapping[Segment, Influence]) -> bool:
+        return all(moves(influences).values())
+
+    moved = moves(combined_influences(subject, operation, segments, enough, seed=0, time=2))
+    if not any(moved.values()):
         trial.inconclusive(f"{operation} does not depend on its input at all")
-    for part, holds in found.items():
-        sentence = f"frame 1 of {output} does not change with {part}"
-        fail_unless_influence(trial, subject, holds, sentence, call=f"{operation}(**example(0, {len(parts) + 1}, 2))")
+    call = f"{operation}(**example(0, {len(segments) + 1}, 2))"
+    for segment, holds in moved.items():
+        fail_unless_influence(trial, subject, holds, f"frame 1 of {output} does not change with {segment}", call=call)
 
 
 def fail_unless_tokens_move(
-    subject: Subject, trial: Trial, operation: str, parts: list[Part], time: int, needed: np.ndarray
+    subject: Subject, trial: Trial, operation: str, segments: list[Segment], time: int, needed: np.ndarray
 ) -> None:
-    """Deviation where only some of what is needed, bool (parts, T, S), moves; inconclusive where none of it does."""
-    missing = unmoved(subject, operation, parts, time, needed)
+    """Require that the output tokens `needed`, a mask (segments, T, S), change with their segments.
+
+    Raises:
+        Deviation: if some of them do not.
+        Inconclusive: if none does, or if the dtype may have rounded a change away.
+    """
+    missing = missing_token_influences(subject, operation, segments, time, needed)
     if needed.any() and (missing == needed).all():
-        trial.inconclusive(f"{operation} mixes nothing: are its parameters random, the output projection's too?")
-    if missing.any() and subject.eps > COARSE:
-        trial.inconclusive(f"an influence in {operation} was not seen in {subject.adapter.dtype}; float32 decides it")
+        trial.inconclusive(f"{operation} mixes nothing: are all parameters random, the output projection included?")
+    if missing.any() and subject.eps > COARSE_EPS:
+        trial.inconclusive(
+            f"an influence in {operation} was not observed in {subject.adapter.dtype}; float32 decides it"
+        )
     row, frame, token = np.argwhere(missing)[0] if missing.any() else (0, 0, 0)
-    sentence = f"token {token} of frame {frame} of {operation}'s output does not change with {parts[row]}"
-    trial.require(not missing.any(), sentence, call=f"{operation}(x) and {operation}(x with another {parts[row]})")
+    sentence = f"token {token} of frame {frame} of {operation}'s output does not change with {segments[row]}"
+    trial.fail_unless(
+        not missing.any(), sentence, call=f"{operation}(x) and {operation}(x with another {segments[row]})"
+    )

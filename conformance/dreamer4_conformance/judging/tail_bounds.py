@@ -1,9 +1,9 @@
-"""How unlikely a fixed-seed draw is under the paper's law: upper bounds on probabilities, in closed form.
+"""Upper bounds, in closed form, on the probability of a fixed-seed draw under the paper's distribution.
 
-Every function returns a number that the probability of the event, or of one further out, cannot exceed: Chernoff's
-and Bernstein's bounds and the inequality of Dvoretzky, Kiefer, Wolfowitz and Massart. So a decision at 1e-9 rejects a
-correct implementation less often than that, whatever the sample size. The bounds on counts hold for stratified
-designs too, whose counts vary less than independent ones (Hoeffding 1956, 1963).
+Each function bounds the probability of an event at least as extreme: Chernoff's and Bernstein's bounds and the
+inequality of Dvoretzky, Kiefer, Wolfowitz and Massart. A decision at 1e-9 therefore rejects a correct implementation
+with at most that probability, for any sample size. The bounds on counts hold for stratified designs too, whose counts
+vary less than independent ones (Hoeffding 1956, 1963).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def _relative_entropy(share: float, probability: float) -> float:
     return share * math.log(share / probability) if probability > 0 else math.inf
 
 
-def any_of(bounds: Iterable[float]) -> float:
-    """P(any of the events): n times the smallest bound.
+def union_bound(bounds: Iterable[float]) -> float:
+    """P(any of the events), by n times the smallest bound.
 
-    >>> any_of([0.5, 0.01, 1.0])
+    >>> union_bound([0.5, 0.01, 1.0])
     0.03
     """
     listed = list(bounds)
@@ -42,12 +42,12 @@ def any_of(bounds: Iterable[float]) -> float:
 
 
 def uniform_bound(counts: np.ndarray) -> float:
-    """P(counts so far from equal), over the cells one by one.
+    """P(a count as far from equal counts in any cell).
 
     >>> uniform_bound(np.array([25, 27, 23])), uniform_bound(np.array([75, 0, 0])) < 1e-9
     (1.0, True)
     """
-    return any_of(count_bound(float(count), int(counts.sum()), 1 / len(counts)) for count in counts)
+    return union_bound(count_bound(float(count), int(counts.sum()), 1 / len(counts)) for count in counts)
 
 
 def mean_bound(mean: float, draws: int, variance: float, largest: float) -> float:
@@ -92,17 +92,17 @@ def product_bound(mean: float, draws: int) -> float:
 
 
 def correlation(noise: np.ndarray, axis: int) -> tuple[float, int]:
-    """Of neighbours along an axis, each number used once; and in how many pairs. 0 where nothing can be paired.
+    """Correlation of disjoint pairs of neighbours along an axis, and the number of pairs; (0, 0) without pairs.
 
-    No likelier to be large than the mean of as many products of standard normal variables.
+    It is at most as likely to be large as the mean of that many products of standard normal variables.
 
     >>> correlation(np.array([1.0, 1.0, -1.0, -1.0, 5.0]), 0), correlation(np.ones((1, 4)), 0)
     ((1.0, 2), (0.0, 0))
     """
     along = np.moveaxis(noise, axis, 0)
-    one, other = along[:-1:2], along[1::2]
-    scale = float(((one**2).sum() * (other**2).sum()) ** 0.5)
-    return (float((one * other).sum()) / scale, one.size) if scale else (0.0, 0)
+    first, second = along[:-1:2], along[1::2]
+    scale = float(((first**2).sum() * (second**2).sum()) ** 0.5)
+    return (float((first * second).sum()) / scale, first.size) if scale else (0.0, 0)
 
 
 def distance_bound(distance: float, draws: int) -> float:

@@ -1,4 +1,4 @@
-"""The report of a run: what was judged, what it comes to, and the exit status; its modules write it down."""
+"""The report of a run: results, counts and exit status. The modules of this package write it in several formats."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Report:
     Attributes:
         adapter: name, version, level, readings.
         environment: versions, device, dtype, profile, seed.
-        required: numbers of the equations whose clauses have to be provided and decided.
+        required: numbers of the equations whose clauses must be provided and decided.
         unchecked: clauses of the selection that no check verifies yet.
-        false_alarm: bound on the probability that some statistical decision of the run rejects what is correct.
-        laws: clause id → what its decision on a random draw finds with certainty.
-        again: the command that runs one clause again, with `{clause}` in its place.
+        false_alarm: upper bound on the probability that the run rejects a correct implementation by chance.
+        laws: clause id → the smallest effect that its decision on random draws detects with certainty.
+        rerun_command: command that runs one clause again, with the placeholder `{clause}`.
     """
 
     adapter: dict[str, Any]
@@ -38,29 +38,29 @@ class Report:
     unchecked: int = 0
     false_alarm: float = 0.0
     laws: dict[str, str] = field(default_factory=dict)
-    again: str = field(default="", compare=False)
+    rerun_command: str = field(default="", compare=False)
 
     @property
     def conformance(self) -> list[Result]:
-        """What conforming is made of: the clauses of kind "must" and "reading"."""
+        """Results of the clauses of kind "must" and "reading", which decide conformance."""
         return [result for result in self.results if result.kind != "quality"]
 
     @property
     def quality(self) -> list[Result]:
-        """What is reported apart."""
+        """Results of the clauses of kind "quality", which are reported separately."""
         return [result for result in self.results if result.kind == "quality"]
 
     @property
     def missing(self) -> list[Result]:
-        """Required and not provided, or not decided."""
+        """Results that are required but not provided or not decided."""
         return [r for r in self.conformance if r.equation in self.required and r.status in UNDECIDED]
 
     @property
     def exit_status(self) -> int:
-        """1 where a must or a reading fails, an expected failure passes, or something required is missing; else 0.
+        """1 if a must or a reading fails, an expected failure passes, or a required clause is missing; else 0.
 
-        A failing quality clause does not count. An expected failure that passes counts for every kind: it says nothing
-        about the paper, but the adapter's own list is out of date.
+        A failing quality clause does not count. An expected failure that passes counts for every kind, because the
+        adapter's list is out of date.
         """
         failed = any(result.status is Status.FAIL for result in self.conformance)
         outdated = any(result.status is Status.UNEXPECTED_PASS for result in self.results)
@@ -68,25 +68,25 @@ class Report:
 
 
 def counts(results: Iterable[Result]) -> dict[str, int]:
-    """How many clauses came out how.
+    """Number of clauses by status.
 
     >>> counts([Result("eq08.value", 8, "must", Status.PASS)])["conforming"]
     1
     """
-    seen = Counter(result.status for result in results)
+    statuses = Counter(result.status for result in results)
     return {
-        "provided": seen.total() - seen[Status.NOT_PROVIDED],
-        "conforming": seen[Status.PASS],
-        "failed": seen[Status.FAIL],
-        "known_failures": seen[Status.KNOWN_FAILURE],
-        "unexpected_passes": seen[Status.UNEXPECTED_PASS],
-        "inconclusive": seen[Status.INCONCLUSIVE],
-        "not_provided": seen[Status.NOT_PROVIDED],
+        "provided": statuses.total() - statuses[Status.NOT_PROVIDED],
+        "conforming": statuses[Status.PASS],
+        "failed": statuses[Status.FAIL],
+        "known_failures": statuses[Status.KNOWN_FAILURE],
+        "unexpected_passes": statuses[Status.UNEXPECTED_PASS],
+        "inconclusive": statuses[Status.INCONCLUSIVE],
+        "not_provided": statuses[Status.NOT_PROVIDED],
     }
 
 
 def describe_adapter(adapter: Any) -> dict[str, Any]:
-    """The `adapter` part of a report."""
+    """The `adapter` entry of a report."""
     return {
         "name": adapter.name,
         "version": adapter.version,
@@ -96,12 +96,12 @@ def describe_adapter(adapter: Any) -> dict[str, Any]:
 
 
 def describe_environment(adapter: Any, profile: str, seed: int) -> dict[str, Any]:
-    """The `environment` part of a report: nothing in it names a person or a machine."""
+    """The `environment` entry of a report, without names of users or machines."""
     versions = {name: installed(name) for name in ("numpy", "torch", "jax", "hypothesis")}
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        **{name: found for name, found in versions.items() if found is not None},
+        **{name: release for name, release in versions.items() if release is not None},
         "k_max": adapter.k_max,
         "device": adapter.device,
         "dtype": adapter.dtype,
@@ -111,7 +111,7 @@ def describe_environment(adapter: Any, profile: str, seed: int) -> dict[str, Any
 
 
 def installed(distribution: str) -> str | None:
-    """The installed version, or None."""
+    """Installed version of a distribution, or None."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Several reports side by side: a matrix of clause and report, and what changed from each report to the next."""
+"""Comparison of several reports: a matrix of clauses and reports, and the changes between consecutive reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dreamer4_conformance.verdicts import Status
 
 @dataclass(frozen=True)
 class Change:
-    """A clause whose verdict in a report is not that of the report before; None where a report lacks the clause."""
+    """A clause whose verdict differs from the previous report; None if a report lacks the clause."""
 
     clause: str
     report: str
@@ -27,13 +27,13 @@ class Comparison:
     """Several reports, oldest first."""
 
     def __init__(self, reports: dict[str, Report]) -> None:
-        """Reports under their names, in order."""
+        """Compares reports by name, in order from the oldest to the newest."""
         self.names = list(reports)
         self.verdicts = {name: {r.id: r.status for r in report.results} for name, report in reports.items()}
         self.kinds = {r.id: r.kind for report in reports.values() for r in report.results}
 
     def changes(self) -> list[Change]:
-        """From each report to the next."""
+        """Changes between consecutive reports."""
         return [
             Change(clause, after, self.verdicts[before].get(clause), self.verdicts[after].get(clause))
             for before, after in zip(self.names, self.names[1:], strict=False)
@@ -42,7 +42,7 @@ class Comparison:
         ]
 
     def regressions(self) -> list[str]:
-        """Clauses, quality apart, that pass in some report and deviate in the last one."""
+        """Clauses, without quality, that pass in an earlier report and deviate in the last one."""
         last = self.verdicts[self.names[-1]]
         deviating = [clause for clause in last if last[clause] in (Status.FAIL, Status.KNOWN_FAILURE)]
         earlier = [self.verdicts[name] for name in self.names[:-1]]
@@ -53,7 +53,7 @@ class Comparison:
         ]
 
     def print(self, console: Console) -> None:
-        """Matrix, changes, regressions. Reports are numbered, so that their names need no width."""
+        """Prints matrix, changes and regressions. Columns are headed by numbers to save width."""
         for number, name in enumerate(self.names, 1):
             console.print(Text(f"[{number}] {name}"), soft_wrap=True)
         console.print(self._matrix())
@@ -71,7 +71,7 @@ class Comparison:
             table.add_column(f"\\[{number}]")
         for clause in self.kinds:
             row = [self.verdicts[name].get(clause) for name in self.names]
-            table.add_row(Text(clause), *(Text(_word(status), style=STYLES.get(status, "")) for status in row))  # type: ignore[arg-type]
+            table.add_row(Text(clause), *(Text(_word(x), style=STYLES[x] if x else "") for x in row))
         return table
 
 

@@ -1,4 +1,4 @@
-"""The report as JSON: one document with a schema (`schema.json`), the same for the command and for pytest.
+"""The report as a JSON document (schema in `schema.json`), the same for the command and for pytest.
 
 JSON has no NaN and no infinity: they are written as the strings "NaN", "Infinity" and "-Infinity".
 """
@@ -20,7 +20,7 @@ SCHEMA = 1
 
 
 def to_document(report: Report) -> dict[str, Any]:
-    """The report as design.md has it, of JSON types alone."""
+    """The report as a document of JSON types, as `schema.json` describes it."""
     return {
         "schema": SCHEMA,
         "suite": installed(DISTRIBUTION) or "unknown",
@@ -46,20 +46,20 @@ def _summary(report: Report) -> dict[str, Any]:
 
 
 def to_row(result: Result) -> dict[str, Any]:
-    """One verdict, of JSON types alone."""
+    """One result as JSON types."""
     row: dict[str, Any] = plain(asdict(result))
     return row
 
 
 def from_row(row: dict[str, Any]) -> Result:
-    """The verdict that `to_row` wrote; the numbers are numbers again, got and expected stay as they are written."""
+    """The result from a row of `to_row`; errors and bounds become floats, got and expected stay as written."""
     numbers = {name: None if row[name] is None else float(row[name]) for name in ("worst_error", "bound")}
-    known = {name.name: row[name.name] for name in fields(Result)}
-    return Result(**{**known, **numbers, "status": Status(row["status"])})
+    values = {field.name: row[field.name] for field in fields(Result)}
+    return Result(**{**values, **numbers, "status": Status(row["status"])})
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON types.
+    """Converts a value to JSON types.
 
     >>> plain({"error": float("inf"), "got": np.array([1.0, np.nan])})
     {'error': 'Infinity', 'got': [1.0, 'NaN']}
@@ -76,12 +76,12 @@ def plain(value: Any) -> Any:
 
 
 def to_json(report: Report) -> str:
-    """The document as text."""
+    """The document as JSON text."""
     return json.dumps(to_document(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Report:
-    """The report that `to_json` wrote. Raises ValueError, in a sentence, for anything else."""
+    """The report from the text of `to_json`. Raises ValueError if the text is no report of this schema."""
     document = json.loads(text)
     if not isinstance(document, dict) or "schema" not in document:
         raise ValueError("it is no report of dreamer4-conformance: it has no 'schema'")
@@ -103,7 +103,7 @@ def from_json(text: str) -> Report:
 
 
 def read(path: Path) -> Report:
-    """The report in a file. Raises ValueError, in a sentence."""
+    """Reads a report from a file. Raises ValueError if it cannot be read or is no report."""
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reports reach their files whole or not at all: written beside, then renamed; it is known beforehand if they can."""
+"""Atomic report files: written under a temporary name, opened before the run, renamed at its end."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TextIO
 
 
 class CannotWriteError(ValueError):
-    """A path that cannot be written; the message is a sentence."""
+    """A path that cannot be written."""
 
 
 @contextmanager
 def reserved(paths: list[Path]) -> Iterator[list[TextIO]]:
-    """A writable file for every path, which takes its place when the block ends, and vanishes where the block raises.
+    """Opens a temporary file for every path; they replace the paths when the block ends and are deleted if it raises.
 
-    Raises CannotWriteError.
+    Raises CannotWriteError if a path cannot be written.
     """
     with ExitStack() as stack:
         yield [stack.enter_context(_reserved(path)) for path in paths]
@@ -25,17 +25,17 @@ def reserved(paths: list[Path]) -> Iterator[list[TextIO]]:
 
 @contextmanager
 def _reserved(path: Path) -> Iterator[TextIO]:
-    # A pipe or a device such as /dev/stdout has no beside.
-    beside = path if path.exists() and not path.is_file() else path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Pipes and devices such as /dev/stdout cannot be replaced by renaming.
+    temporary = path if path.exists() and not path.is_file() else path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        file = beside.open("w" if beside is path else "x", encoding="utf-8")
+        file = temporary.open("w" if temporary is path else "x", encoding="utf-8")
     except OSError as error:
         raise CannotWriteError(f"cannot write {path}: {error.strerror}") from error
     try:
         with file:
             yield file
-        if beside is not path:
-            os.replace(beside, path)
+        if temporary is not path:
+            os.replace(temporary, path)
     finally:
-        if beside is not path:
-            beside.unlink(missing_ok=True)
+        if temporary is not path:
+            temporary.unlink(missing_ok=True)

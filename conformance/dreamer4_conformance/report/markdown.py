@@ -19,7 +19,7 @@ from dreamer4_conformance.verdicts import Result
 
 
 def to_markdown(report: Report) -> str:
-    """Summary, tables, failures."""
+    """The report as Markdown: summary, tables, failures."""
     adapter = report.adapter
     title = escape(f"{adapter['name']} {adapter['version']}")
     lines = [f"# {title}", "", f"**{escape(conclusion(report))}**", ""]
@@ -29,7 +29,7 @@ def to_markdown(report: Report) -> str:
     lines += ["", "## From random draws", ""] if report.laws else []
     lines += [f"- {escape(clause)}: {escape(finds)}" for clause, finds in report.laws.items()]
     for result in failures(report):
-        lines += ["", *_failure(result, report.again)]
+        lines += ["", *_failure(result, report.rerun_command)]
     return "\n".join(lines) + "\n"
 
 
@@ -42,15 +42,15 @@ def _table(results: list[Result]) -> list[str]:
     return rows
 
 
-def _failure(result: Result, again: str) -> list[str]:
-    text = "\n".join(f"{label}: {value}" for label, value in failure_fields(result, again))
+def _failure(result: Result, rerun_command: str) -> list[str]:
+    text = "\n".join(f"{label}: {value}" for label, value in failure_fields(result, rerun_command))
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"### {escape(failure_title(result))}", "", f"{fence}text", text, fence]
 
 
 def escape(text: str) -> str:
-    r"""Text that Markdown shows as it is, on one line.
+    r"""Escapes text for one line of Markdown.
 
     >>> print(escape("a|b *c*"))
     a\|b \*c\*

@@ -1,6 +1,6 @@
-"""The report for a terminal: a table by equation, quality apart, every failure in full, and what it comes to.
+"""The report for a terminal: tables by equation, quality separately, every failure in full, and the summary.
 
-Works without colour, at 80 columns, and through a pipe; lines that are meant to be copied are not wrapped.
+Readable without colour, at 80 columns, and through a pipe; lines to copy are not wrapped.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ STYLES = {
 
 
 def print_report(report: Report, console: Console, *, in_full: bool = True) -> None:
-    """Prints it all; with `in_full` off, the failures are left out because they have been printed already."""
+    """Prints the report; `in_full=False` omits the failures, for callers that have already printed them."""
     adapter = report.adapter
     console.print(Text(f"{adapter['name']} {adapter['version']} ({adapter['level']} levels)", style="bold"))
     for title, results in (("Conformance", report.conformance), ("Quality (apart)", report.quality)):
         if results:
-            console.print(_table(title, results))
+            console.print(_table(title, results), "")
     for clause, finds in report.laws.items():
         console.print(Text(f"{clause}, from random draws: {finds}", style="dim"))
     for result in failures(report) if in_full else []:
-        console.print(Text(failure_text(result, report.again)), soft_wrap=True)
+        console.print(Text(failure_text(result, report.rerun_command)), soft_wrap=True)
         console.print()
     for line in summary_lines(report):
         console.print(Text(line))
@@ -71,7 +71,7 @@ def _cells(result: Result) -> list[Text]:
 
 
 def to_text(report: Report, width: int = 80, *, in_full: bool = True) -> str:
-    """The same as a string without colour."""
+    """The printed report as a string without colour."""
     stream = StringIO()
     print_report(report, Console(file=stream, width=width, color_system=None), in_full=in_full)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""What every form of the report says in the same words: values, counts, a failure in full."""
+"""Texts shared by all formats of the report: values, counts, failures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dreamer4_conformance.report.document import plain
 from dreamer4_conformance.verdicts import Result, Status
 
 SHOWN = 6
-"""Elements of a list that are printed."""
+"""Number of elements of a list that are printed."""
 
 
 def short(value: Any) -> str:
-    """A value on one line; of long lists the first elements.
+    """A value on one line; long lists are shortened to their first elements.
 
     >>> short([0.1, 2, [1 / 3] * 9])
     '[0.1, 2, [0.333333, 0.333333, 0.333333, 0.333333, 0.333333, 0.333333, … 3 more]]'
@@ -31,7 +31,7 @@ def short(value: Any) -> str:
 
 
 def reading(result: Result) -> str:
-    """The readings under which the clause was judged, where they are not the default ones.
+    """The non-default readings under which the clause was judged.
 
     >>> reading(Result("eq10.value", 10, "reading", Status.PASS, reading={"A13": "v_same"}))
     'A13 = v_same'
@@ -40,15 +40,15 @@ def reading(result: Result) -> str:
 
 
 def share_of_bound(result: Result) -> str:
-    """How far the worst comparison went towards its bound, as a fraction; empty where nothing was compared."""
+    """Largest error divided by its bound; empty if nothing was compared."""
     if result.worst_error is None or not result.bound:
         return ""
     return f"{result.worst_error / result.bound:.2g}"
 
 
 def remark(result: Result) -> str:
-    """What a table's last column says."""
-    return "; ".join(part for part in (reading(result), _reason(result)) if part)
+    """Text of a table's last column."""
+    return "; ".join(text for text in (reading(result), _reason(result)) if text)
 
 
 def _reason(result: Result) -> str:
@@ -58,38 +58,38 @@ def _reason(result: Result) -> str:
         return " ".join(result.message.split())
     if result.status is Status.FAIL and result.behaves_like:
         return "behaves like " + ", ".join(result.behaves_like)
-    # The whole of it is printed with the failure.
+    # The full message is printed with the failure.
     return shorten(result.message, 60, placeholder=" …")
 
 
 def heading(equation: int | None) -> str:
-    """Name of a group of clauses."""
+    """Heading of a group of clauses."""
     return f"Eq. {equation}" if equation is not None else "Architecture and training"
 
 
 def groups(results: list[Result]) -> list[tuple[str, list[Result]]]:
-    """The results by equation, in the order of the clauses."""
+    """Results by equation, in the order of the clauses."""
     grouped: dict[int | None, list[Result]] = {}
     for result in results:
         grouped.setdefault(result.equation, []).append(result)
-    return [(heading(equation), found) for equation, found in grouped.items()]
+    return [(heading(equation), members) for equation, members in grouped.items()]
 
 
 def failures(report: Report) -> list[Result]:
-    """What is printed in full: every deviation, the known ones and those of quality too."""
+    """Results that are printed in full: every deviation, including known failures and quality."""
     return [r for r in report.results if r.status in (*DEVIATING, Status.KNOWN_FAILURE)]
 
 
 def failure_title(result: Result) -> str:
-    """Clause, place in the paper, verdict."""
+    """Clause, section of the paper and verdict."""
     clause = BY_ID.get(result.id)
     where = "" if clause is None else f"{clause.where}: "
-    apart = " (quality, not part of conformance)" if result.kind == "quality" else ""
-    return f"{result.id} — {where}{result.status}{apart}"
+    note = " (quality, not part of conformance)" if result.kind == "quality" else ""
+    return f"{result.id} — {where}{result.status}{note}"
 
 
-def failure_fields(result: Result, again: str = "") -> list[tuple[str, str]]:
-    """What a reader needs to see a failure for themselves, as labelled lines; empty ones are left out."""
+def failure_fields(result: Result, rerun_command: str = "") -> list[tuple[str, str]]:
+    """Labelled lines of a failure: requirement, call, values, how to run it again. Empty ones are omitted."""
     clause = BY_ID.get(result.id)
     fields = [
         ("requires", "" if clause is None else clause.requirement),
@@ -100,7 +100,7 @@ def failure_fields(result: Result, again: str = "") -> list[tuple[str, str]]:
         ("expected", "" if result.expected is None else short(result.expected)),
         ("error", _error(result)),
         ("behaves like", ", ".join(result.behaves_like)),
-        ("run again", again.replace("{clause}", result.id)),
+        ("run again", rerun_command.replace("{clause}", result.id)),
     ]
     return [(label, text) for label, text in fields if text]
 
@@ -111,16 +111,16 @@ def _error(result: Result) -> str:
     return f"{result.worst_error:.3g}" + ("" if result.bound is None else f" (bound {result.bound:.3g})")
 
 
-def failure_text(result: Result, again: str = "") -> str:
-    """One failure in full, as plain text."""
+def failure_text(result: Result, rerun_command: str = "") -> str:
+    """A failure in full as plain text."""
     lines = [failure_title(result)]
-    for label, text in failure_fields(result, again):
+    for label, text in failure_fields(result, rerun_command):
         lines.append(f"  {label + ':':<14}" + text.replace("\n", "\n" + " " * 16))
     return "\n".join(lines)
 
 
 def conclusion(report: Report) -> str:
-    """The verdict on the whole, in a sentence."""
+    """Overall verdict in one sentence."""
     if report.missing:
         return "Does not meet what is required: " + ", ".join(f"{r.id} is {r.status}" for r in report.missing) + "."
     if report.exit_status:
@@ -133,7 +133,7 @@ def conclusion(report: Report) -> str:
 
 
 def summary_lines(report: Report) -> Iterator[str]:
-    """What the run comes to."""
+    """Counts, profile and probability of a false alarm, one sentence each."""
     yield _tally(counts(report.conformance))
     if report.quality:
         yield f"Quality, apart from conformance: {_tally(counts(report.quality))}"
@@ -155,5 +155,5 @@ TALLIED = (
 
 
 def _tally(count: dict[str, int]) -> str:
-    rest = [f"{count[name]} {one if count[name] == 1 else several}" for name, one, several in TALLIED if count[name]]
+    rest = [f"{count[key]} {single if count[key] == 1 else plural}" for key, single, plural in TALLIED if count[key]]
     return ", ".join([f"{count['conforming']} of {count['provided']} provided clauses pass", *rest]) + "."

@@ -1,4 +1,4 @@
-"""One test for each clause, against the adapter of `--dreamer4`; without it, against the bundled implementation."""
+"""One test per clause, against the adapter of `--dreamer4` or, without it, the bundled implementation."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_conforms(dreamer4_clause: Callable[[], None]) -> None:
-    """The implementation does what the clause requires."""
+    """The implementation meets the requirement of the clause."""
     dreamer4_clause()

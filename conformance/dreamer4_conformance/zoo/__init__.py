@@ -1,1 +1,1 @@
-"""Implementations that test the suite: the base (the paper in plain PyTorch), mistakes that must fail, equivalents that must pass."""
+"""Implementations that test the suite: base (the paper in PyTorch), mistakes (must fail), equivalents (must pass)."""

@@ -1,7 +1,7 @@
 """Names, clauses and descriptions of all mistakes without importing them, which would import PyTorch.
 
-`mistakes.json` is written from the classes: `python -m dreamer4_conformance.zoo.catalogue` after a mistake was added or
-described in other words. A test compares both.
+`python -m dreamer4_conformance.zoo.catalogue` writes `mistakes.json` from the classes; run it after adding a mistake or
+changing its description. A test compares both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def catalogue() -> dict[str, tuple[str, str]]:
 
 
 def write() -> None:
-    """Writes the file from the classes."""
+    """Writes the file from the registered classes."""
     from dreamer4_conformance.zoo.mistakes import MISTAKES
 
     rows = {mistake.id: [mistake.clause, mistake.description] for mistake in MISTAKES.values()}

@@ -11,7 +11,7 @@ from dreamer4_conformance.adapter import JaxAdapter
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, select
 from dreamer4_conformance.instruments.expected_loss import expect
-from dreamer4_conformance.instruments.inputs import draw_contents
+from dreamer4_conformance.instruments.inputs import draw_inputs
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.runner import checks_of, judge
@@ -103,16 +103,16 @@ def test_jax_implementation_conforms(name: str) -> None:
 def test_gradients_reach_the_student_alone_in_jax() -> None:
     for adapter, leaks in ((InJax(), False), (Leaking(), True)):
         subject = Subject(adapter)
-        draw = draw_contents(subject, 1, (1, 2, 1, 2), np.array([[0.5, 0.0]]), np.array([[0.5, 0.25]]))
+        draw = draw_inputs(subject, 1, (1, 2, 1, 2), np.array([[0.5, 0.0]]), np.array([[0.5, 0.25]]))
         evaluation = subject.evaluate("dynamics_loss_at", AFFINE, draw)
         match = evaluation.students[0]
         assert match.first is not None
         assert match.second is not None
         assert match.first.carries_gradient is leaks
         expected = expect(subject, evaluation)
-        assert expected.gradient_seen is not None
+        assert expected.observed_gradient is not None
         if not leaks:
-            np.testing.assert_allclose(expected.gradient_seen, expected.gradient(expected.error), rtol=1e-5)
+            np.testing.assert_allclose(expected.observed_gradient, expected.gradient(expected.error), rtol=1e-5)
 
 
 @pytest.mark.nightly

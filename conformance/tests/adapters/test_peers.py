@@ -1,4 +1,4 @@
-"""The suite on other people's implementations: a verdict that changes, by the suite or by them, is noticed."""
+"""Verdicts on implementations of other projects equal the committed reports."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ ADAPTERS: dict[str, type[NicklasHansen | Lucidrains]] = {
 }
 FAILING = {
     "nicklashansen-dreamer4-bdeddfe": {
-        # Agent tokens see agent tokens alone: `wm_agent_isolated`, the default (model.py:250). `wm_agent` shows them to all others.
+        # Agent tokens attend to agent tokens only: `wm_agent_isolated`, the default (model.py:250).
         "dyn.agent-firewall",
         # Every layer mixes time: `--time_every 1`, the default (train_dynamics.py:938).
         "net.factorised",
@@ -47,7 +47,7 @@ FAILING = {
         "eq11.factored",
         # One NaN stays in the running mean square.
         "rms.poison",
-        # Keys alone are normalised: `rmsnorm_query = False`, the default (dreamer4.py:1979).
+        # Only keys are normalised: `rmsnorm_query = False`, the default (dreamer4.py:1979).
         "attn.qknorm",
         # A clip without actions has a token of zeros, without the learned embedding (dreamer4.py:7927).
         "dyn.action-sum",
@@ -72,7 +72,7 @@ def instance(adapter: type[NicklasHansen | Lucidrains]) -> NicklasHansen | Lucid
 
 def verdicts(adapter: type[NicklasHansen | Lucidrains], *patterns: str) -> dict[str, Result]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what their code warns of is theirs
+        warnings.simplefilter("ignore")  # warnings of their code
         return {result.id: result for result in check_implementation(instance(adapter), clauses(*patterns))}
 
 
@@ -82,7 +82,7 @@ def failing(results: dict[str, Result]) -> set[str]:
 
 @pytest.mark.peers
 @pytest.mark.parametrize("report", ADAPTERS)
-def test_the_verdicts_are_those_of_the_committed_report(report: str) -> None:
+def test_verdicts_equal_the_committed_report(report: str) -> None:
     version = instance(ADAPTERS[report]).version
     if not report.endswith(version):
         pytest.skip(f"{report} is the report on record; here is version {version}")
@@ -95,7 +95,7 @@ def test_the_verdicts_are_those_of_the_committed_report(report: str) -> None:
 
 
 @pytest.mark.peers
-def test_a_split_and_a_clean_context_that_are_not_declared_are_noticed() -> None:
+def test_undeclared_split_and_clean_context_fail() -> None:
     class Undeclared(NicklasHansen):
         readings = {}  # noqa: RUF012
 
@@ -105,7 +105,7 @@ def test_a_split_and_a_clean_context_that_are_not_declared_are_noticed() -> None
 
 
 @pytest.mark.peers
-def test_a_wrong_label_between_their_loss_and_the_suite_is_noticed() -> None:
+def test_wrong_teacher_label_fails() -> None:
     class Mislabelled(NicklasHansen):
         def _model(self, network):  # type: ignore[no-untyped-def]
             return super()._model(lambda z, tau, d, actions: network(z, tau, (2 * d).clamp(max=1), actions))
@@ -114,21 +114,21 @@ def test_a_wrong_label_between_their_loss_and_the_suite_is_noticed() -> None:
 
 
 @pytest.mark.peers
-def test_the_option_for_the_printed_divergence_leaves_the_factored_one_alone() -> None:
+def test_forward_kl_fails_the_factored_clause_only() -> None:
     results = verdicts(ForwardKL, "eq11")
     assert failing(results) == {"eq11.factored"}
     assert "pmpo-kl-joint-softmax" in results["eq11.factored"].behaves_like
 
 
 @pytest.mark.peers
-def test_keys_normalised_alone_are_named_and_the_option_for_both_passes() -> None:
+def test_norm_of_keys_only_is_named_and_the_option_for_both_passes() -> None:
     results = verdicts(Lucidrains, "attn.qknorm")
     assert results["attn.qknorm"].behaves_like == ["qknorm-keys-only"]
     assert not failing(verdicts(NormalisedQueries, "attn.qknorm"))
 
 
 @pytest.mark.peers
-def test_rotations_in_time_alone_that_are_not_declared_are_named() -> None:
+def test_undeclared_rotation_in_time_only_is_named() -> None:
     class Undeclared(Lucidrains):
         readings = {name: option for name, option in Lucidrains.readings.items() if name != "A35"}  # noqa: RUF012
 
@@ -137,26 +137,26 @@ def test_rotations_in_time_alone_that_are_not_declared_are_named() -> None:
 
 
 @pytest.mark.peers
-def test_every_layer_in_time_and_an_agent_that_sees_nothing_are_named() -> None:
+def test_time_in_every_layer_and_isolated_agent_are_named() -> None:
     results = verdicts(NicklasHansen, "net.factorised", "dyn.agent-firewall")
     assert "temporal-everywhere" in results["net.factorised"].behaves_like
     assert "agent-blind" in results["dyn.agent-firewall"].behaves_like
 
 
 @pytest.mark.peers
-def test_the_flow_term_above_d_min_is_named() -> None:
+def test_flow_term_above_d_min_is_named() -> None:
     results = verdicts(Lucidrains, "eq07.flow-only-at-dmin")
     assert results["eq07.flow-only-at-dmin"].behaves_like == ["flow-everywhere"]
 
 
 @pytest.mark.peers
-def test_their_imports_leave_nothing_behind() -> None:
+def test_imports_of_a_peer_are_removed_again() -> None:
     instance(NicklasHansen)
     assert not {"model", "train_dynamics", "wandb"} & set(sys.modules)
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-def test_a_missing_checkout_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_checkout_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DREAMER4_PEERS", raising=False)
     with pytest.raises(FileNotFoundError, match="DREAMER4_PEERS is not set"):
         peers.checkout("someone/dreamer4")
@@ -165,12 +165,12 @@ def test_a_missing_checkout_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         peers.checkout("someone/dreamer4")
 
 
-def test_contents_have_the_name_that_git_gives_them(tmp_path: Path) -> None:
+def test_blob_hash_equals_git(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert peers.git_blob(tmp_path / "empty") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 
 
-def test_a_visit_leaves_modules_search_path_and_random_state_as_they_were(tmp_path: Path) -> None:
+def test_visit_restores_modules_search_path_and_random_state(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("import torch\nnumber = torch.rand(1)\nimport absent_here\n")
     search_path, state = sys.path.copy(), torch.random.get_rng_state()
     with peers.visiting(tmp_path, stubs={"absent_here": {}, "sys": {}}):

@@ -1,4 +1,4 @@
-"""An adapter that cannot work is told what it got and what it needs, and the command ends with status 2."""
+"""Unusable adapters are rejected with what was received and what is needed; the command exits with status 2."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dreamer4_conformance.zoo.base import Textbook, TextbookEquations
 OPERATIONS = [name for name in SMOKE_CALLS if provides(Textbook(), name)]
 
 
-def told(adapter: Any, **overrides: str) -> str:
+def rejection(adapter: Any, **overrides: str) -> str:
     with pytest.raises(AdapterError) as caught:
         examine(adapter, **overrides)
     return str(caught.value)
@@ -38,11 +38,11 @@ def raising(*_args: object, **_keywords: object) -> None:
 
 @pytest.mark.parametrize("level", ["signal", "noise"])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-def test_the_textbook_is_not_refused(level: str, dtype: str) -> None:
+def test_textbook_is_accepted(level: str, dtype: str) -> None:
     assert examine(Textbook(level=level), dtype=dtype).adapter.dtype == dtype
 
 
-def test_an_adapter_without_operations_is_not_refused() -> None:
+def test_adapter_without_operations_is_accepted() -> None:
     assert examine(Adapter).adapter.name == "unnamed"
 
 
@@ -50,22 +50,22 @@ def test_an_adapter_without_operations_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_that_raises_is_named_with_what_it_said(operation: str) -> None:
-    sentence = told(textbook(operation, raising))
+def test_operation_that_raises_is_named_with_its_message(operation: str) -> None:
+    sentence = rejection(textbook(operation, raising))
     assert operation in sentence
     assert "RuntimeError: the flux is out" in sentence
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_that_returns_no_array_is_named(operation: str) -> None:
-    sentence = told(textbook(operation, lambda *_, **__: "nothing"))
+def test_operation_that_returns_no_array_is_named(operation: str) -> None:
+    sentence = rejection(textbook(operation, lambda *_, **__: "nothing"))
     assert operation in sentence
     assert "str" in sentence
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_that_returns_another_shape_is_named(operation: str) -> None:
-    sentence = told(textbook(operation, lambda *_, **__: torch.zeros(2, 1, 7, 5, 3)))
+def test_operation_that_returns_a_wrong_shape_is_named(operation: str) -> None:
+    sentence = rejection(textbook(operation, lambda *_, **__: torch.zeros(2, 1, 7, 5, 3)))
     assert operation in sentence
     assert "needs" in sentence
 
@@ -78,7 +78,7 @@ NOT_FINITE = sorted(
 
 
 def spoiled(returned: Any) -> Any:
-    """NaN in place of every float."""
+    """The result with NaN in place of every float."""
     if isinstance(returned, dict):
         return {name: spoiled(value) for name, value in returned.items()}
     if isinstance(returned, tuple | list):
@@ -87,46 +87,46 @@ def spoiled(returned: Any) -> Any:
 
 
 @pytest.mark.parametrize("operation", NOT_FINITE)
-def test_an_operation_that_returns_nan_on_ordinary_input_is_named(operation: str) -> None:
+def test_operation_that_returns_nan_on_ordinary_input_is_named(operation: str) -> None:
     correct = getattr(Textbook(), operation)
-    sentence = told(textbook(operation, lambda *args, **keywords: spoiled(correct(*args, **keywords))))
+    sentence = rejection(textbook(operation, lambda *args, **keywords: spoiled(correct(*args, **keywords))))
     assert operation in sentence
     assert "returned NaN or infinite values" in sentence
 
 
-def test_step_indices_are_no_step_sizes() -> None:
-    sentence = told(
+def test_step_indices_are_rejected_as_step_sizes() -> None:
+    sentence = rejection(
         textbook("sample_tau_d", lambda _, batch, time: (torch.zeros(batch, time), torch.ones(batch, time) * 3))
     )
     assert "d from 3 to 3; it needs step sizes in (0, 1]" in sentence
 
 
-def test_integers_are_no_weights() -> None:
-    assert "ramp_weight returned int64 values; it needs floating-point ones" in told(
+def test_integer_weights_are_rejected() -> None:
+    assert "ramp_weight returned int64 values; it needs floating-point ones" in rejection(
         textbook("ramp_weight", lambda tau: (tau * 0).long())
     )
 
 
-def test_a_loss_that_never_calls_the_network_is_refused() -> None:
-    assert "dynamics_loss_at never called the network" in told(
+def test_loss_that_never_calls_the_network_is_rejected() -> None:
+    assert "dynamics_loss_at never called the network" in rejection(
         textbook("dynamics_loss_at", lambda network, z1, **_: z1.mean())
     )
 
 
-def test_an_operation_may_say_that_it_is_not_provided() -> None:
+def test_operation_may_raise_not_provided() -> None:
     def absent(*_args: object) -> None:
         raise NotProvided("only in the full version")
 
     assert examine(textbook("ramp_weight", absent)).provides("ramp_weight")
 
 
-def test_a_loss_that_fails_for_certain_shapes_alone_is_left_to_the_clauses() -> None:
+def test_loss_that_fails_for_some_shapes_is_accepted_by_the_validation() -> None:
     adapter = TextbookEquations()
     correct = adapter.dynamics_loss_at
 
-    def square_only(network: Any, z1: Any, *args: Any, **given: Any) -> Any:
+    def square_only(network: Any, z1: Any, *args: Any, **options: Any) -> Any:
         assert z1.shape[0] == z1.shape[1]
-        return correct(network, z1, *args, **given)
+        return correct(network, z1, *args, **options)
 
     adapter.dynamics_loss_at = square_only  # type: ignore[method-assign]
     examine(adapter)
@@ -162,26 +162,26 @@ DECLARATIONS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("attribute", "value", "sentence"), DECLARATIONS)
-def test_a_declaration_outside_its_range_is_named(attribute: str, value: Any, sentence: str) -> None:
-    assert sentence in told(type("Declared", (TorchAdapter,), {attribute: value}))
+def test_declaration_outside_its_range_is_named(attribute: str, value: Any, sentence: str) -> None:
+    assert sentence in rejection(type("Declared", (TorchAdapter,), {attribute: value}))
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
-    sentence = told(type("Twice", (Adapter,), {"k_max": 3, "readings": {"A99": "x"}}))
+def test_all_problems_are_reported_together() -> None:
+    sentence = rejection(type("Twice", (Adapter,), {"k_max": 3, "readings": {"A99": "x"}}))
     assert "k_max is 3" in sentence
     assert "A99" in sentence
 
 
-def test_arrays_that_do_not_come_back_are_refused() -> None:
-    assert "it needs x itself" in told(type("Lossy", (Adapter,), {"to_numpy": lambda self, x: np.zeros(2)}))
+def test_lossy_array_conversion_is_rejected() -> None:
+    assert "it needs x itself" in rejection(type("Lossy", (Adapter,), {"to_numpy": lambda self, x: np.zeros(2)}))
 
 
 @pytest.mark.parametrize("adapter", [3, None, int, "dreamer4"])
-def test_what_is_no_adapter_is_refused(adapter: object) -> None:
-    assert "it needs an instance or a subclass of Adapter, TorchAdapter or JaxAdapter" in told(adapter)
+def test_other_objects_are_rejected(adapter: object) -> None:
+    assert "it needs an instance or a subclass of Adapter, TorchAdapter or JaxAdapter" in rejection(adapter)
 
 
-def test_a_class_is_told_its_dtype_before_its_constructor_runs() -> None:
+def test_dtype_of_a_class_is_set_before_its_constructor_runs() -> None:
     class Model(TorchAdapter):
         def __init__(self) -> None:
             self.weights = self.dtype
@@ -189,13 +189,13 @@ def test_a_class_is_told_its_dtype_before_its_constructor_runs() -> None:
     assert vars(examine(Model, dtype="float64").adapter)["weights"] == "float64"
 
 
-def test_numpy_arrays_have_no_gpu() -> None:
-    assert "device is 'cuda'; NumPy arrays live on 'cpu'" in told(Adapter(), device="cuda")
+def test_numpy_adapter_on_cuda_is_rejected() -> None:
+    assert "device is 'cuda'; NumPy arrays live on 'cpu'" in rejection(Adapter(), device="cuda")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_cuda_without_a_gpu_is_one_sentence() -> None:
-    sentence = told(TorchAdapter(), device="cuda")
+def test_cuda_without_a_gpu_is_reported_in_one_line() -> None:
+    sentence = rejection(TorchAdapter(), device="cuda")
     assert "PyTorch finds no GPU here" in sentence
     assert "\n" not in sentence
 
@@ -258,7 +258,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_the_command_ends_with_a_sentence_and_status_2(
+def test_command_prints_the_message_and_exits_with_status_2(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target, source, sentence = FILES[kind]
@@ -266,8 +266,8 @@ def test_the_command_ends_with_a_sentence_and_status_2(
     if source is not None:
         (tmp_path / "mine.py").write_text(source)
     assert main(["run", target]) == 2
-    said = capsys.readouterr()
-    assert sentence in said.err
-    assert said.err.startswith("dreamer4-conformance: ")
-    assert "Traceback" not in said.err
-    assert said.out == ""
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.err.startswith("dreamer4-conformance: ")
+    assert "Traceback" not in printed.err
+    assert printed.out == ""

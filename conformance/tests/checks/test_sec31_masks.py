@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dreamer4_conformance import Adapter
-from dreamer4_conformance.checks.agent_token import check_mask_hides_agent_tokens_and_nothing_from_them
+from dreamer4_conformance.checks.agent_token import check_mask_hides_the_agent_token_and_nothing_from_it
 from dreamer4_conformance.checks.sec32_dynamics import check_mask_joins_all_tokens_of_a_frame
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial
@@ -32,7 +32,7 @@ class TokenizerMask(Adapter):
     "check",
     [
         check_mask_joins_all_tokens_of_a_frame,
-        check_mask_hides_agent_tokens_and_nothing_from_them,
+        check_mask_hides_the_agent_token_and_nothing_from_it,
     ],
 )
 def test_a_mask_of_the_tokenizer_alone_provides_none_of_the_dynamics(check: Callable[[Subject, Trial], None]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dreamer4_conformance.adapter import Adapter, TorchAdapter
-from dreamer4_conformance.checks.minecraft_actions import axes
+from dreamer4_conformance.checks.minecraft_actions import mouse_axes
 from dreamer4_conformance.checks.sec31_masks import ONE, THREE, modalities
 from dreamer4_conformance.checks.sec31_tokenizer import clamped
 from dreamer4_conformance.instruments.smoke_calls import smoke_calls
@@ -107,7 +107,7 @@ def test_edges_of_the_mouse_are_found_in_any_unit() -> None:
 
     companded = (2 * np.arange(5) + 1) / 10
     for Degrees.unit in (0.01, 1.0, 100.0):
-        for axis in axes(Subject(Degrees())):
+        for axis in mouse_axes(Subject(Degrees())):
             assert mu_law(axis.edges / Degrees.unit) == pytest.approx(companded, abs=0.02)
 
 

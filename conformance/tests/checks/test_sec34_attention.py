@@ -12,7 +12,7 @@ from torch import Tensor
 from dreamer4_conformance.adapter import JaxAdapter, TorchAdapter
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.instruments.attention_case import drawn, gradients
+from dreamer4_conformance.instruments.attention_case import backend_gradients, draw_attention_case
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.runner import judge
 from dreamer4_conformance.verdicts import AdapterError, Status
@@ -22,8 +22,8 @@ from dreamer4_conformance.zoo.mistakes import MISTAKES
 
 ATTENTION = ["attn.value", "attn.softcap", "attn.gqa", "attn.causal", "attn.window"]
 OPERATIONS = [*ATTENTION, "attn.qknorm", "attn.rope", "net.rmsnorm", "net.swiglu"]
-HERE = ("equivalents.attention", "equivalents.norms")
-ALONE = [name for name, one in EQUIVALENTS.items() if one.adapter_factory.__module__.endswith(HERE)]
+STEMS = ("sec34_attention", "sec34_norms", "sec34_rope", "sec34_swiglu")
+ALONE = [name for name, entry in EQUIVALENTS.items() if entry.adapter_factory.__module__.endswith(STEMS)]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
@@ -52,8 +52,8 @@ def test_equivalent_passes_in_other_dtypes(name: str, dtype: str) -> None:
 PRECISION = {"attention-half-inside"}
 MISTAKEN = [
     name
-    for name, one in MISTAKES.items()
-    if one.adapter.__module__.endswith(("mistakes.attention", "mistakes.norms")) and name not in PRECISION
+    for name, entry in MISTAKES.items()
+    if entry.adapter.__module__.endswith(STEMS) and entry.clause in OPERATIONS and name not in PRECISION
 ]
 
 
@@ -115,9 +115,9 @@ def test_gradients_of_attention_in_jax_equal_the_reference() -> None:
             shares = jnp.exp(options["softcap"] * jnp.tanh(logits / options["softcap"]))
             return jnp.einsum("bhij,bjhd->bihd", shares / shares.sum(-1, keepdims=True), v)
 
-    case = replace(drawn(Subject(InJax()), 0, 1, 3, (2, 1), 8), softcap=2.0)
+    case = replace(draw_attention_case(Subject(InJax()), 0, 1, 3, (2, 1), 8), softcap=2.0)
     weight = np.arange(case.q.size).reshape(case.q.shape) % 5 - 2.0
-    found = gradients(Subject(InJax()), case, weight, None)
+    found = backend_gradients(Subject(InJax()), case, weight, None)
     assert found is not None
     for got, expected in zip(found, case.expected_gradients(weight / weight.size), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-6)

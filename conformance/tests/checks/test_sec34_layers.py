@@ -1,4 +1,4 @@
-"""The layers' checks where they are told little: nothing mixed, no window, few layers, half precision."""
+"""The checks of layers in cases that decide little: nothing mixed, no window, few layers, half precision."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from torch import Tensor
 
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.adapters.validation import examine
+from dreamer4_conformance.checks import sec34_layers, time_layers
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Trial
 from dreamer4_conformance.verdicts import Deviation, Inconclusive
 from dreamer4_conformance.zoo.base import TextbookModel
 from dreamer4_conformance.zoo.equivalents.sec34_layers import LayersOf, Modules
 
-OF_LAYERS = {check.name: check for check in CHECKS.values() if check.function.__module__.endswith("layers")}
+MODULES = (sec34_layers.__name__, time_layers.__name__)
+OF_LAYERS = {check.name: check for check in CHECKS.values() if check.function.__module__ in MODULES}
 OF_EXAMPLES = [check for check in OF_LAYERS.values() if "example" in check.needs]
 KINDS = OF_LAYERS["check_a_quarter_of_the_layers_mixes_time"]
-WINDOW = OF_LAYERS["check_time_layers_see_the_context_and_nothing_before"]
+WINDOW = OF_LAYERS["check_time_layers_attend_to_the_frames_of_the_window_only"]
 
 
 def sentence(check: Check, adapter: Adapter) -> str:
@@ -43,7 +45,7 @@ class Untrained(LayersOf):
             return torch.zeros_like(super().output(x, name, zeroed))
 
 
-JUDGED = {"check_a_block_that_adds_nothing_is_the_identity", "check_time_layers_mix_no_places"}
+JUDGED = {"check_a_block_that_adds_nothing_is_the_identity", "check_time_layers_mix_no_positions"}
 
 
 @pytest.mark.parametrize("check", [x for x in OF_EXAMPLES if x.name not in JUDGED], ids=lambda check: check.name)
@@ -67,8 +69,8 @@ def test_a_window_that_is_not_declared_is_found() -> None:
 
 def test_what_is_seen_beyond_the_window_is_named_with_its_distance() -> None:
     adapter = TextbookModel()
-    adapter.keys_seen = lambda length, causal, window: TextbookModel.keys_seen(adapter, length, causal, None)  # type: ignore[method-assign]
-    assert sentence(WINDOW, adapter).endswith("3 frames back; it sees 3 frames, the current one included")
+    adapter.key_mask = lambda length, causal, window: TextbookModel.key_mask(adapter, length, causal, None)  # type: ignore[method-assign]
+    assert sentence(WINDOW, adapter).endswith("3 frames back; the window is 3 frames, the current one included")
 
 
 @pytest.mark.parametrize("kinds", [["time"], ["space", "time"], ["space"] * 3, ["space", "space", "space", "time"] * 2])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dreamer4_conformance import Adapter
-from dreamer4_conformance.checks.sec34_layers import offered
-from dreamer4_conformance.checks.time_layers import check_a_frame_sees_itself
+from dreamer4_conformance.checks.sec34_layers import provided_layers
+from dreamer4_conformance.checks.time_layers import check_a_frame_attends_to_itself
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import EXAMPLES, Trial
@@ -78,11 +78,11 @@ def test_a_layer_may_be_bound_to_its_number_of_places(places: int) -> None:
 
 
 def test_whether_a_frame_sees_itself_may_be_lost_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dreamer4_conformance.checks.time_layers.copies_told_apart", lambda *_: (0.02, 0.2))
+    monkeypatch.setattr("dreamer4_conformance.checks.time_layers.repetition_response", lambda *_: (0.02, 0.2))
     subject = Subject(Layers())
     subject.adapter.dtype = "bfloat16"
     with pytest.raises(Inconclusive, match="rounding of bfloat16"):
-        check_a_frame_sees_itself(subject, Trial())
+        check_a_frame_attends_to_itself(subject, Trial())
 
 
 def test_a_layer_that_cannot_be_judged_does_not_hide_the_next() -> None:
@@ -95,7 +95,7 @@ def test_a_layer_that_cannot_be_judged_does_not_hide_the_next() -> None:
         def time_layer(self, x: np.ndarray) -> np.ndarray:
             return x + np.cumsum(x, 1) @ MIXING[0]
 
-    assert offered(Subject(Idle())) == ["space_layer", "time_layer"]
+    assert provided_layers(Subject(Idle())) == ["space_layer", "time_layer"]
     assert verdict(Idle(), "net.prenorm").status is Status.FAIL
 
     class Still(Idle):

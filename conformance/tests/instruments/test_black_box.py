@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.instruments.black_box import Part, arguments, influences, together
+from dreamer4_conformance.instruments.black_box import Segment, combined_influences, example_inputs, influences
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
-from dreamer4_conformance.judging.output_comparison import close
+from dreamer4_conformance.judging.output_comparison import fail_unless_close
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
 
@@ -62,48 +62,48 @@ class OtherShapes(Model):
         return z[:, :, : self.calls], None
 
 
-def moved(model: Model, *parts: Part, time: int = 3) -> dict[str, list[int]]:
+def moved(model: Model, *parts: Segment, time: int = 3) -> dict[str, list[int]]:
     found = influences(Subject(model), "dynamics", parts, seed=0, time=time)
-    return {str(each.part): each.frames("z_hat").astype(int).tolist() for each in found}
+    return {str(each.segment): each.frames("z_hat").astype(int).tolist() for each in found}
 
 
 def test_a_part_moves_the_outputs_that_depend_on_it() -> None:
-    assert moved(Model(), Part("z", (1,)), Part("z", (0, 1))) == {"z[1]": [0, 1, 1], "z[0, 1]": [1, 1, 1]}
+    assert moved(Model(), Segment("z", (1,)), Segment("z", (0, 1))) == {"z[1]": [0, 1, 1], "z[0, 1]": [1, 1, 1]}
 
 
 def test_the_smallest_movement_is_seen() -> None:
-    assert moved(Model(), Part("actions.1.stick", (2,)))["actions.1.stick[2]"] == [0, 0, 1]
+    assert moved(Model(), Segment("actions.1.stick", (2,)))["actions.1.stick[2]"] == [0, 0, 1]
 
 
 def test_a_path_stands_for_everything_below_it() -> None:
-    assert moved(Model(), Part("actions", (1,)))["actions[1]"] == [0, 1, 0]
+    assert moved(Model(), Segment("actions", (1,)))["actions[1]"] == [0, 1, 0]
 
 
 def test_parts_that_are_always_the_same_or_missing_are_left_out() -> None:
-    assert moved(Model(), Part("tau", (0,)), Part("task")) == {}
+    assert moved(Model(), Segment("tau", (0,)), Segment("task")) == {}
     with pytest.raises(Inconclusive, match="every example is the same at tau"):
-        together(Subject(Model()), "dynamics", [Part("tau")], lambda found: True, seed=0, time=2)
+        combined_influences(Subject(Model()), "dynamics", [Segment("tau")], lambda found: True, seed=0, time=2)
 
 
 def test_many_parts_cost_two_calls_for_each_chunk() -> None:
     model = Model()
-    moved(model, *(Part("z", (t,)) for t in range(20)), time=20)
+    moved(model, *(Segment("z", (t,)) for t in range(20)), time=20)
     assert model.calls == 4
 
 
 def test_rows_that_are_mixed_are_a_deviation() -> None:
     with pytest.raises(Deviation, match="one sequence change with the inputs of other sequences"):
-        moved(Mixed(), Part("z", (0,)))
+        moved(Mixed(), Segment("z", (0,)))
 
 
 def test_calls_that_do_not_repeat_decide_nothing() -> None:
-    with pytest.raises(Inconclusive, match="does not give the same twice"):
-        moved(Restless(), Part("z", (0,)))
+    with pytest.raises(Inconclusive, match="is not repeatable"):
+        moved(Restless(), Segment("z", (0,)))
 
 
 def test_shapes_that_change_from_call_to_call_are_refused() -> None:
     with pytest.raises(OperationFailed, match="on inputs of the same shapes"):
-        moved(OtherShapes(), Part("z", (0,)))
+        moved(OtherShapes(), Segment("z", (0,)))
 
 
 @pytest.mark.parametrize(
@@ -115,15 +115,15 @@ def test_an_unusable_example_is_refused_in_a_sentence(changed: dict[str, Any], m
     whole = model.example(0, 2, 3)
     model.example = lambda *given: {**whole, **changed}  # type: ignore[method-assign]
     with pytest.raises(OperationFailed, match=message):
-        arguments(Subject(model), "dynamics", 0, 2, 3)
+        example_inputs(Subject(model), "dynamics", 0, 2, 3)
 
 
 def test_all_clips_are_labelled_where_there_are_actions() -> None:
     model = Model()
-    assert arguments(Subject(model), "dynamics", 0, 2, 3)["labelled"].all()
+    assert example_inputs(Subject(model), "dynamics", 0, 2, 3)["labelled"].all()
     whole = {**model.example(0, 2, 3), "actions": None}
     model.example = lambda *given: whole  # type: ignore[method-assign]
-    assert not arguments(Subject(model), "dynamics", 0, 2, 3)["labelled"].any()
+    assert not example_inputs(Subject(model), "dynamics", 0, 2, 3)["labelled"].any()
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", Deviation), ("bfloat16", Inconclusive)])
@@ -143,11 +143,11 @@ FRAMES = np.random.default_rng(0).standard_normal((2, 5, 3, 2))
 def test_outputs_are_close_within_the_budget_of_their_dtype(dtype: str, rounding: float, fault: float) -> None:
     model, trial = Model(), Trial()
     model.dtype = dtype
-    close(trial, Subject(model), "two outputs", FRAMES * (1 + rounding), FRAMES)
+    fail_unless_close(trial, Subject(model), "two outputs", FRAMES * (1 + rounding), FRAMES)
     wrong = FRAMES.copy()
     wrong[1, 3] *= 1 + fault
     with pytest.raises(Deviation, match="two outputs differ in frame 3"):
-        close(trial, Subject(model), "two outputs", wrong, FRAMES)
+        fail_unless_close(trial, Subject(model), "two outputs", wrong, FRAMES)
 
 
 def test_one_wrong_number_is_not_close() -> None:
@@ -157,18 +157,18 @@ def test_one_wrong_number_is_not_close() -> None:
     model = Model()
     model.dtype = "float32"
     with pytest.raises(Deviation, match="frame 2"):
-        close(Trial(), Subject(model), "two outputs", wrong, expected)
+        fail_unless_close(Trial(), Subject(model), "two outputs", wrong, expected)
 
 
 def test_nan_is_not_close() -> None:
     with pytest.raises(Deviation):
-        close(Trial(), Subject(Model()), "two outputs", np.full_like(FRAMES, np.nan), FRAMES)
+        fail_unless_close(Trial(), Subject(Model()), "two outputs", np.full_like(FRAMES, np.nan), FRAMES)
 
 
 def test_a_model_that_lets_rounding_grow_is_given_as_much() -> None:
     subject, off = Subject(Model()), FRAMES * (1 + 1e-6)
-    close(Trial(), subject, "two outputs", off, FRAMES, rounded=lambda: FRAMES * (1 + 1e-6))
+    fail_unless_close(Trial(), subject, "two outputs", off, FRAMES, rounded=lambda: FRAMES * (1 + 1e-6))
     with pytest.raises(Deviation):
-        close(Trial(), subject, "two outputs", off, FRAMES, rounded=lambda: FRAMES * (1 + 1e-8))
+        fail_unless_close(Trial(), subject, "two outputs", off, FRAMES, rounded=lambda: FRAMES * (1 + 1e-8))
     with pytest.raises(Inconclusive, match="a rounding of the inputs changes this model's output"):
-        close(Trial(), subject, "two outputs", off, FRAMES, rounded=lambda: 2 * FRAMES)
+        fail_unless_close(Trial(), subject, "two outputs", off, FRAMES, rounded=lambda: 2 * FRAMES)

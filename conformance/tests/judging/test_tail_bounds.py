@@ -72,5 +72,5 @@ def test_normal_distance_finds_other_laws_of_mean_zero_and_variance_one(other: s
 
 
 def test_nothing_to_decide_rejects_nothing() -> None:
-    assert tail_bounds.any_of([]) == 1.0
+    assert tail_bounds.union_bound([]) == 1.0
     assert tail_bounds.uniform_bound(np.array([5])) == 1.0

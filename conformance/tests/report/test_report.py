@@ -1,12 +1,14 @@
-"""The report: what counts, and how each form writes it."""
+"""Exit status, formats and comparison of reports."""
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +28,13 @@ NASTY = "<script>alert('|*`')</script> [bold]τ[/bold]\nsecond line ```"
 ENVIRONMENT = {"python": "3.11.0", "k_max": 64, "device": "cpu", "dtype": "float32", "profile": "ci", "seed": 0}
 
 
-def result(status: Status, clause: str = "eq08.value", kind: str = "must", **given: Any) -> Result:
-    return Result(clause, int(clause[2:4]), kind, status, **given)
+def result(status: Status, clause: str = "eq08.value", kind: str = "must", **attributes: Any) -> Result:
+    return Result(clause, int(clause[2:4]), kind, status, **attributes)
 
 
-def report(*results: Result, **given: Any) -> Report:
+def report(*results: Result, **attributes: Any) -> Report:
     adapter = {"name": "me/dreamer4", "version": "1.0", "level": "signal", "readings": {}}
-    return Report(adapter, ENVIRONMENT, list(results), **given)
+    return Report(adapter, ENVIRONMENT, list(results), **attributes)
 
 
 EVERYTHING = report(
@@ -58,12 +60,12 @@ EVERYTHING = report(
     unchecked=5,
     false_alarm=2e-8,
     laws={"eq04.step-law": "Found with certainty: ± 0.02."},
-    again="dreamer4-conformance run mine.py:Mine --clause {clause}",
+    rerun_command="dreamer4-conformance run mine.py:Mine --clause {clause}",
 )
 FORMS = {"text": to_text, "markdown": to_markdown, "html": to_html, "json": to_json}
 
 
-# What counts
+# Exit status and counts
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_exit_status(status: Status, kind: str, required: tuple[int, ...], expec
     assert report(result(status, kind=kind), required=required).exit_status == expected
 
 
-def test_only_a_pass_counts_as_conforming_and_quality_apart() -> None:
+def test_only_a_pass_conforms_and_quality_is_counted_separately() -> None:
     summary = to_document(EVERYTHING)["summary"]
     assert (summary["provided"], summary["conforming"], summary["failed"]) == (6, 2, 1)
     assert (summary["quality"]["provided"], summary["quality"]["conforming"]) == (1, 0)
@@ -103,20 +105,20 @@ def schema() -> Any:
 
 
 @pytest.mark.parametrize("given", [EVERYTHING, report()], ids=["everything", "nothing"])
-def test_json_follows_the_schema_that_ships_with_the_package(given: Report) -> None:
+def test_json_follows_the_schema_in_the_package(given: Report) -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
     jsonschema.validate(json.loads(to_json(given)), schema())
 
 
 @pytest.mark.parametrize("key", ["schema", "suite", "paper", "adapter", "environment", "clauses", "summary"])
-def test_the_schema_refuses_a_document_without_its_parts(key: str) -> None:
+def test_schema_rejects_a_document_with_a_missing_entry(key: str) -> None:
     document = to_document(EVERYTHING)
     del document[key]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, schema())
 
 
-def test_json_holds_no_nan_and_no_infinity() -> None:
+def test_json_has_no_nan_and_no_infinity() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
@@ -125,7 +127,7 @@ def test_json_holds_no_nan_and_no_infinity() -> None:
     assert document["clauses"][2]["worst_error"] == "Infinity"
 
 
-def test_a_report_comes_back_as_it_was_written() -> None:
+def test_report_is_restored_from_json() -> None:
     back = from_json(to_json(EVERYTHING))
     assert to_json(back) == to_json(EVERYTHING)
     assert back.results[2].worst_error == float("inf")
@@ -141,27 +143,27 @@ def test_a_report_comes_back_as_it_was_written() -> None:
         ("{", "Expecting"),
     ],
 )
-def test_what_is_no_report_is_refused_in_a_sentence(text: str, sentence: str) -> None:
+def test_text_that_is_no_report_is_rejected_with_a_message(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         from_json(text)
 
 
-# Every form
+# All formats
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("given", [EVERYTHING, report()], ids=["everything", "nothing"])
-def test_every_form_can_write_it_again_after_json(form: str, given: Report) -> None:
-    back = replace(from_json(to_json(given)), again=given.again)
+def test_every_format_is_the_same_after_a_round_trip_by_json(form: str, given: Report) -> None:
+    back = replace(from_json(to_json(given)), rerun_command=given.rerun_command)
     assert FORMS[form](back) == FORMS[form](given)
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
-def test_every_form_names_clauses_verdicts_and_what_did_not_run(form: str) -> None:
+def test_every_format_names_clauses_verdicts_and_unchecked_clauses(form: str) -> None:
     written = FORMS[form](EVERYTHING)
-    for one in EVERYTHING.results:
-        assert one.id in written
-        assert str(one.status) in written
+    for row in EVERYTHING.results:
+        assert row.id in written
+        assert str(row.status) in written
     for part in (
         "without any check yet: 5",
         "at most 2.0e-08",
@@ -173,37 +175,37 @@ def test_every_form_names_clauses_verdicts_and_what_did_not_run(form: str) -> No
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
-def test_a_clause_judged_under_a_reading_says_so(form: str) -> None:
+def test_every_format_names_the_reading_of_a_clause(form: str) -> None:
     assert "A13 = v_same" in FORMS[form](report(EVERYTHING.results[1])).replace("\\", "")
 
 
-def test_the_table_fits_into_80_columns_without_colour() -> None:
+def test_table_fits_into_80_columns_without_colour() -> None:
     table = to_text(EVERYTHING, in_full=False)
     assert max(map(len, table.splitlines())) <= 80
-    for one in EVERYTHING.results:
-        assert re.search(rf"^  {one.id} +{one.status} ", table, re.MULTILINE)
+    for row in EVERYTHING.results:
+        assert re.search(rf"^  {row.id} +{row.status} ", table, re.MULTILINE)
     assert "\x1b" not in table
 
 
-def test_lines_that_are_copied_are_not_wrapped() -> None:
+def test_lines_to_copy_are_not_wrapped() -> None:
     long = "x" * 200
     assert f"call:         {long}" in to_text(report(result(Status.FAIL, call=long)))
 
 
-def test_what_was_said_is_shown_as_it_is() -> None:
+def test_terminal_prints_markup_unchanged() -> None:
     assert "[bold]τ[/bold]" in to_text(EVERYTHING)
 
 
 class Page(HTMLParser):
-    """Tags that are open, and all that occurred."""
+    """Open tags, and all tags of a page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attributes)))
+        self.tags.append((tag, dict(attributes)))
         if tag != "meta":
             self.open.append(tag)
 
@@ -211,17 +213,27 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere() -> None:
+def test_page_is_well_formed_and_loads_nothing() -> None:
     page = Page()
     page.feed(to_html(EVERYTHING))
     assert page.open == []
-    assert {"script", "link", "img", "iframe"} & {tag for tag, _ in page.seen} == set()
-    assert not any({"src", "href", "style"} & set(attributes) for _, attributes in page.seen)
+    assert {"script", "link", "img", "iframe"} & {tag for tag, _ in page.tags} == set()
+    assert not any({"src", "href", "style"} & set(attributes) for _, attributes in page.tags)
     assert "url(" not in to_html(EVERYTHING)
     assert "@import" not in to_html(EVERYTHING)
 
 
-def test_markdown_keeps_its_tables_and_fences_whatever_is_said() -> None:
+def test_page_escapes_every_text() -> None:
+    spoiled = replace(EVERYTHING, laws={"eq04.step-law": NASTY}, rerun_command=NASTY)
+    spoiled.adapter = {"name": NASTY, "version": NASTY, "level": NASTY, "readings": {NASTY: NASTY}}
+    spoiled.environment = {**ENVIRONMENT, NASTY: NASTY}
+    spoiled.results = [replace(row, message=NASTY) for row in EVERYTHING.results]
+    page = to_html(spoiled)
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(&#39;|*`&#39;)&lt;/script&gt; [bold]τ[/bold]\nsecond line ```" in page
+
+
+def test_markdown_escapes_tables_and_fences() -> None:
     text = to_markdown(EVERYTHING)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)
@@ -236,25 +248,35 @@ def compared(**verdicts: Status) -> Comparison:
     return Comparison({name: report(result(status)) for name, status in verdicts.items()})
 
 
-def test_a_clause_that_passed_and_deviates_in_the_last_report_is_a_regression() -> None:
+def test_clause_that_passed_and_deviates_in_the_last_report_is_a_regression() -> None:
     assert compared(a=Status.PASS, b=Status.FAIL).regressions() == ["eq08.value"]
     assert compared(a=Status.PASS, b=Status.KNOWN_FAILURE).regressions() == ["eq08.value"]
     assert compared(a=Status.PASS, b=Status.NOT_PROVIDED, c=Status.FAIL).regressions() == ["eq08.value"]
 
 
-def test_a_clause_that_is_right_in_the_last_report_is_none() -> None:
+def test_clause_that_passes_in_the_last_report_is_no_regression() -> None:
     assert compared(a=Status.PASS, b=Status.FAIL, c=Status.PASS).regressions() == []
     assert compared(a=Status.FAIL, b=Status.FAIL).regressions() == []
 
 
-def test_a_quality_clause_is_never_a_regression() -> None:
+def test_quality_clause_is_never_a_regression() -> None:
     before, after = (report(result(status, kind="quality")) for status in (Status.PASS, Status.FAIL))
     comparison = Comparison({"a": before, "b": after})
     assert comparison.regressions() == []
     assert [change.after for change in comparison.changes()] == [Status.FAIL]
 
 
-def test_a_clause_that_only_one_report_has_is_a_change() -> None:
+def test_clause_that_only_one_report_has_is_a_change() -> None:
     assert [(c.before, c.after) for c in Comparison({"a": report(), "b": report(result(Status.PASS))}).changes()] == [
         (None, Status.PASS)
     ]
+
+
+# The picture in README
+
+
+def test_picture_in_readme_is_up_to_date() -> None:
+    path = Path(__file__).parents[2] / "reports" / "picture.py"
+    script = runpy.run_path(str(path))
+    drawn, committed = script["picture"](), path.with_name("failing.svg").read_text("utf-8")
+    assert re.findall(r"<text[^>]*>([^<]*)<", drawn) == re.findall(r"<text[^>]*>([^<]*)<", committed)

@@ -1,4 +1,4 @@
-"""The worst fault of a suite is to fail code that is right: every equivalent passes whatever it provides."""
+"""No false alarms: every equivalent passes all clauses that it provides."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dreamer4_conformance.verdicts import OWN_FAULT, Inconclusive, Status
 from dreamer4_conformance.zoo.base import Textbook
 from dreamer4_conformance.zoo.equivalents import EQUIVALENTS
 
-# torch warns of its own access to `.grad` while it compiles what follows a graph break.
+# torch warns of its own access to `.grad` while it compiles code after a graph break.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 ACCEPTABLE = {Status.PASS, Status.NOT_PROVIDED, Status.INCONCLUSIVE}
 
 
 def hold(name: str, **options: object) -> None:
-    """Judges one equivalent by every clause; it must fail none and pass at least one."""
+    """Judge one equivalent by every clause: it must fail none and pass at least one."""
     subject = examine(EQUIVALENTS[name].adapter_factory())
     results = [judge(subject, clause, **options) for clause in checkable()]  # type: ignore[arg-type]
     failures = [
@@ -32,15 +32,15 @@ def hold(name: str, **options: object) -> None:
     assert any(result.status is Status.PASS for result in results)
 
 
-#: Compiled anew for every shape, which takes as long as a dozen others.
-BY_NIGHT = "loss-compiled"
+#: Recompiled for every shape, which takes as long as a dozen others.
+NIGHTLY = "loss-compiled"
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name == BY_NIGHT)) for name in EQUIVALENTS]
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name == NIGHTLY)) for name in EQUIVALENTS]
 )
-def test_equivalent_passes_whatever_it_provides(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EXAMPLES, "ci", 5)  # at other seeds, by night, with all of them
+def test_equivalent_passes_all_clauses_it_provides(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXAMPLES, "ci", 5)  # the nightly run uses all, at other seeds
     hold(name)
 
 
@@ -55,12 +55,12 @@ def test_equivalent_passes_at_other_seeds(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("check_name", list(CHECKS))
-def test_check_takes_no_more_random_decisions_than_it_declares(check_name: str) -> None:
+def test_check_takes_at_most_its_declared_number_of_decisions(check_name: str) -> None:
     trial = Trial()
     with suppress(Inconclusive):
         CHECKS[check_name].function(Subject(Textbook()), trial)
     assert trial.decisions <= CHECKS[check_name].decisions
 
 
-def test_false_alarms_of_a_whole_run_stay_below_one_in_a_million() -> None:
+def test_false_alarm_probability_of_a_run_is_below_1e_6() -> None:
     assert sum(check.decisions for check in CHECKS.values()) * FALSE_ALARM <= 1e-6

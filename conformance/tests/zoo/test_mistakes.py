@@ -1,4 +1,4 @@
-"""The suite is only as good as what it rejects: each mistake by the clause that it violates, and by name."""
+"""Each mistake is rejected by the clause that it violates and reported by its id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dreamer4_conformance.runner import checks_of, judge
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed, Status
 from dreamer4_conformance.zoo.mistakes import MISTAKES, Mistake
 
-#: By day at one level each, by night at the others.
+#: One level per mistake; the others in the nightly run.
 EVERY = [
     pytest.param(mistake, level, id=f"{mistake.id}-{level}", marks=[pytest.mark.nightly] * (level != mistake.levels[0]))
     for mistake in MISTAKES.values()
@@ -31,7 +31,7 @@ def test_mistake_is_rejected_by_the_clause_it_violates_and_named(mistake: Mistak
 
 
 def rejects(check_name: str) -> bool:
-    """Whether one check, by itself, rejects one of the mistakes of its clause."""
+    """True if the check alone rejects a mistake of its clause."""
     check = CHECKS[check_name]
     for mistake in MISTAKES.values():
         if mistake.clause == check.clause:
@@ -49,7 +49,7 @@ def test_every_check_rejects_at_least_one_mistake(check_name: str) -> None:
     assert rejects(check_name), f"{check_name} rejects no mistake of {CHECKS[check_name].clause}"
 
 
-def test_every_mistake_says_what_is_wrong() -> None:
+def test_every_mistake_has_a_description() -> None:
     for mistake in MISTAKES.values():
         assert mistake.adapter.__doc__ != mistake.adapter.__mro__[1].__doc__, f"{mistake.id} has no description"
         assert checks_of(BY_ID[mistake.clause]), f"{mistake.id}: {mistake.clause} has no check"
@@ -129,5 +129,5 @@ REVIEWED = [
 
 
 @pytest.mark.parametrize("name", REVIEWED)
-def test_every_mistake_seen_in_real_code_is_in_the_zoo(name: str) -> None:
+def test_mistakes_found_in_real_code_are_in_the_zoo(name: str) -> None:
     assert name in MISTAKES

@@ -1,7 +1,8 @@
 """The paper in plain PyTorch, one overridable step for each line of an equation.
 
-Both zoos are built from it: a mistake is the textbook with one step wrong, an equivalent the textbook with one step done otherwise, and a reading
-the textbook with another option. It is written for that purpose alone and shares no code with the implementation that it helps to judge.
+Mistakes, equivalents and readings are built from it: a mistake is the textbook with one step wrong, an equivalent the
+textbook with one step computed in another way, a reading the textbook with another option. It shares no code with the
+implementation.
 """
 
 from typing import Literal
@@ -22,7 +23,7 @@ from dreamer4_conformance.zoo.base.twohot import TwoHot
 
 
 class Book(Schedule, TorchAdapter):
-    """What all of them are."""
+    """Base of the textbook classes: level, readings and the schedule of Eq. (4)."""
 
     name = "textbook"
     version = "1"
@@ -34,15 +35,15 @@ class Book(Schedule, TorchAdapter):
 
 
 class TextbookLoss(ShortcutForcing, Book):
-    """Eq. 1, 4 and 6-8 alone: for what differs in the loss only."""
+    """Eq. (1), (4) and (6)-(8), for specimens that differ in the loss only."""
 
 
 class TextbookSampler(Sampler, Book):
-    """Eq. 1, 2 and 4 alone: for what differs in the sampler only."""
+    """Eq. (1), (2) and (4), for specimens that differ in the sampler only."""
 
 
 class TextbookTraining(Training, ShortcutForcing, Policy, Book):
-    """Algorithm 1 and checkpoints alone, with the paper's context."""
+    """Algorithm 1 and checkpoints, with the paper's context length."""
 
     context_frames = 192
 
@@ -52,7 +53,7 @@ class TextbookEquations(ShortcutForcing, Sampler, Normalisation, MultiToken, Two
 
 
 class TextbookModel(Tokenizer, Book):
-    """The model alone: attention, layers, tokenizer, dynamics."""
+    """The model: attention, layers, tokenizer, dynamics."""
 
 
 class Textbook(Training, Tokenizer, TextbookEquations):

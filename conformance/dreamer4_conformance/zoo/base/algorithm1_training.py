@@ -1,4 +1,4 @@
-"""Algorithm 1 in plain PyTorch: what batches consist of, and one step of each phase of a model of a few matrices."""
+"""Algorithm 1 in plain PyTorch: contents of the batches, and one step of each phase on a model of a few matrices."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Parts = Mapping[str, Tensor]
 
 
 class Plan:
-    """What the batches of a run consist of."""
+    """Length, images and relevant sequences of every batch of a run."""
 
     short, long, batch = 64, 256, 10
     image_share, relevant_share = 0.3, 0.5
     long_every, long_only = 8, 0.1
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
-        """Long batches now and then, and at the end; shares of ten are whole numbers, of videos at random."""
+        """Row per step; the image and the relevant videos of a batch are chosen at random, their number is fixed."""
         generator = torch.Generator().manual_seed(seed)
         return [
             {
@@ -45,49 +45,51 @@ class Plan:
         ]
 
     def is_long(self, step: int, steps: int) -> bool:
-        """Every eighth, and the last tenth."""
+        """True for every eighth step and in the last tenth."""
         return step % self.long_every == 0 or step >= (1 - self.long_only) * steps
 
     def images(self, step: int) -> int:
-        """How many videos of a batch are separate images."""
+        """Number of videos of a batch that are treated as separate images."""
         return round(self.batch * self.image_share)
 
     def chosen(self, count: int, generator: torch.Generator) -> Tensor:
-        """This many of the batch."""
+        """Random mask with `count` of the batch's videos."""
         return torch.randperm(self.batch, generator=generator) < count
 
 
 class Training(Checkpoint, Plan):
-    """Parts of one matrix each: tokenizer and transformer, whose last matrix is `output`, and the heads."""
+    """Model of one matrix per component: tokenizer, transformer (its last matrix is `output`) and heads."""
 
     dynamics_loss: Callable[..., Tensor]
     corrupt: Callable[..., Tensor]
     sample_tau_d: Callable[[int, int, int], tuple[Tensor, Tensor]]
     pmpo: Callable[..., Tensor]
     term_weights: ClassVar[Mapping[str, float]] = {}
-    """Of the terms of the loss, 1 where none is given."""
+    """Weights of the loss terms, 1 by default."""
 
     def parts(self, seed: int) -> dict[str, Tensor]:
         """Random matrices; the prior is a copy of the policy."""
         generator = torch.Generator().manual_seed(seed)
-        found = {name: torch.randn(s, generator=generator, dtype=torch.float64) / 2 for name, s in SHAPES.items()}
-        found["prior"] = found["policy"].clone()
-        return {name: part.requires_grad_() for name, part in found.items()}
+        parts = {name: torch.randn(s, generator=generator, dtype=torch.float64) / 2 for name, s in SHAPES.items()}
+        parts["prior"] = parts["policy"].clone()
+        return {name: matrix.requires_grad_() for name, matrix in parts.items()}
 
     def training_gradients(
         self, phase: str, seed: int, terms: Sequence[str] | None = None
     ) -> dict[str, list[Tensor | None]]:
-        """By automatic differentiation, with respect to every part."""
+        """Gradients with respect to every component."""
         parts = self.parts(seed)
         losses = getattr(self, f"{phase}_terms")(parts, seed)
         loss = torch.stack([self.term_weights.get(name, 1.0) * losses[name] for name in terms or losses]).sum()
-        given = self.in_use(phase, parts)
-        found = dict(zip(given, torch.autograd.grad(loss, list(given.values()), allow_unused=True), strict=True))
-        output = [found.pop("output", None)]
-        return {name: [each, *(output if name == "transformer" else [])] for name, each in found.items()}
+        trained = self.trainable(phase, parts)
+        gradients = dict(
+            zip(trained, torch.autograd.grad(loss, list(trained.values()), allow_unused=True), strict=True)
+        )
+        output = [gradients.pop("output", None)]
+        return {name: [x, *(output if name == "transformer" else [])] for name, x in gradients.items()}
 
-    def in_use(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The parts that require a gradient."""
+    def trainable(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The components that are differentiated."""
         return parts
 
     # Phase 1
@@ -98,39 +100,37 @@ class Training(Checkpoint, Plan):
         return {"dynamics": self.forcing_loss(parts, self.latents(parts, video), seed)}
 
     def latents(self, parts: Parts, video: Tensor) -> Tensor:
-        """The tokenizer gets no gradient."""
+        """Latents, detached from the tokenizer."""
         return (video @ parts["tokenizer"]).tanh().detach()
 
     def forcing_loss(self, parts: Parts, z1: Tensor, seed: int) -> Tensor:
-        """Eq. (4), (6)-(8)."""
-
         def network(z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None = None) -> Tensor:
             return self.transformed(parts, z).to(parts["output"]) @ parts["output"]
 
         return self.dynamics_loss(network, z1, None, seed).mean()
 
     def transformed(self, parts: Parts, z: Tensor) -> Tensor:
-        """h of every token: a matrix and the mean of the frame."""
+        """h of every token: one matrix over the token plus the mean of its frame."""
         return ((z + z.mean(-2, keepdim=True)).to(parts["transformer"]) @ parts["transformer"]).tanh()
 
     def clips(self, data: Sequence[int]) -> dict[str, Tensor]:
-        """One sequence for each number."""
-        found: dict[str, list[Tensor]] = {"video": [], "actions": [], "rewards": []}
+        """One random sequence for each seed in `data`."""
+        rows: dict[str, list[Tensor]] = {"video": [], "actions": [], "rewards": []}
         for number in data:
             generator = torch.Generator().manual_seed(number)
-            found["video"].append(torch.randn(FRAMES, SPATIAL, 6, generator=generator, dtype=torch.float64))
-            found["actions"].append(torch.randint(5, (FRAMES,), generator=generator))
-            found["rewards"].append(torch.randn(FRAMES, generator=generator, dtype=torch.float64))
-        return {name: torch.stack(values) for name, values in found.items()}
+            rows["video"].append(torch.randn(FRAMES, SPATIAL, 6, generator=generator, dtype=torch.float64))
+            rows["actions"].append(torch.randint(5, (FRAMES,), generator=generator))
+            rows["rewards"].append(torch.randn(FRAMES, generator=generator, dtype=torch.float64))
+        return {name: torch.stack(values) for name, values in rows.items()}
 
     # Phase 2
 
     def agent_losses(self, seed: int, data: Sequence[int], relevant: Sequence[bool]) -> dict[str, Tensor]:
-        """With parts that are the same at every call."""
+        """Loss terms with the same parameters at every call."""
         return self.finetuning_terms(self.parts(0), seed, data, torch.tensor(relevant))
 
     def agent_terms(self, parts: Parts, seed: int) -> dict[str, Tensor]:
-        """Of two uniform and two relevant sequences."""
+        """Loss terms of two uniform and two relevant sequences."""
         data = [seed, seed + 1, seed + 2, seed + 3]
         return self.finetuning_terms(parts, seed, data, torch.tensor([False, True, False, True]))
 
@@ -138,7 +138,7 @@ class Training(Checkpoint, Plan):
         """Eq. (7) on the uniform sequences, Eq. (9) on the relevant ones."""
         clips = self.clips(data)
         z1 = self.latents(parts, clips["video"])
-        h = self.read_by_heads(self.transformed(parts, self.seen_by_agent(z1, seed)).mean(2))
+        h = self.read_by_heads(self.transformed(parts, self.agent_inputs(z1, seed)).mean(2))
         cloned = self.cloned(relevant)
         return {
             "dynamics": self.forcing_loss(parts, z1[self.forced(relevant)], seed),
@@ -147,33 +147,33 @@ class Training(Checkpoint, Plan):
         }
 
     def cloning_loss(self, logits: Tensor, actions: Tensor) -> Tensor:
-        """At distance 0; the others are Eq. (9)'s own clauses."""
+        """Cross-entropy at distance 0; the clauses of Eq. (9) judge the other distances."""
         return cross_entropy(logits.flatten(0, 1), actions.flatten())
 
-    def seen_by_agent(self, z1: Tensor, seed: int) -> Tensor:
-        """Frames at levels of Eq. (4)."""
+    def agent_inputs(self, z1: Tensor, seed: int) -> Tensor:
+        """Frames corrupted at levels drawn by Eq. (4)."""
         tau, _ = self.sample_tau_d(seed, *z1.shape[:2])
         generator = torch.Generator().manual_seed(seed)
         z0 = torch.randn(z1.shape, generator=generator, dtype=torch.float64)
         return self.corrupt(z0=z0, z1=z1, tau=tau.cpu())
 
     def read_by_heads(self, h: Tensor) -> Tensor:
-        """The heads' gradient reaches the transformer."""
+        """h as the heads read it, not detached."""
         return h
 
     def cloned(self, relevant: Tensor) -> Tensor:
-        """The sequences whose actions are learned."""
+        """Mask of the sequences whose actions are cloned."""
         return relevant
 
     def forced(self, relevant: Tensor) -> Tensor:
-        """The sequences of Eq. (7)."""
+        """Mask of the sequences that Eq. (7) is trained on."""
         return ~relevant
 
     # Phase 3
 
     def imagine_terms(self, parts: Parts, seed: int) -> dict[str, Tensor]:
         """Eq. (10) and (11) on imagined states, horizon 1."""
-        frozen = {name: self.in_imagination(name, part) for name, part in parts.items()}
+        frozen = {name: self.in_imagination(name, matrix) for name, matrix in parts.items()}
         generator = torch.Generator().manual_seed(seed)
         z = torch.randn(IMAGINED, 1, SPATIAL, 3, generator=generator, dtype=torch.float64)
         h = self.transformed(frozen, z).mean((1, 2))
@@ -184,10 +184,10 @@ class Training(Checkpoint, Plan):
         policy = self.pmpo([logits], [prior], action[:, None], advantage, 0.5, 0.3)
         return {"policy": policy, "value": (value - self.return_constant(reward)).square().mean()}
 
-    def in_imagination(self, name: str, part: Tensor) -> Tensor:
-        """Policy and value head learn, nothing else."""
-        return part if name in ("policy", "value") else part.detach()
+    def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
+        """Only policy and value head are trained."""
+        return matrix if name in ("policy", "value") else matrix.detach()
 
     def return_constant(self, returns: Tensor) -> Tensor:
-        """The return is a constant."""
+        """Returns, which carry no gradient here."""
         return returns

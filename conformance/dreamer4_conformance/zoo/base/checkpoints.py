@@ -1,4 +1,4 @@
-"""A run that can be saved and resumed, and a model that loads what it finds, in plain PyTorch."""
+"""A training run that can be resumed and a model that loads incomplete checkpoints, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from dreamer4_conformance.zoo.base.loss_normalisation import Normaliser
 
 
 class Run:
-    """Linear regression on noise of its own: Adam with a warm-up, a normalised loss, and an average of the parameters."""
+    """Linear regression on random data: Adam with warm-up, normalised loss, average of the parameters."""
 
     def __init__(self, seed: int) -> None:
-        """At the first step."""
         self.generator = torch.Generator().manual_seed(seed)
         self.parameter = torch.randn(4, 3, generator=self.generator, dtype=torch.float64).requires_grad_()
         self.optimiser = torch.optim.Adam([self.parameter], lr=0.0)
@@ -24,7 +23,6 @@ class Run:
         self.step = 0
 
     def advance(self) -> None:
-        """One step."""
         self.step += 1
         for group in self.optimiser.param_groups:
             group["lr"] = 0.01 * min(1.0, self.step / 8)
@@ -38,7 +36,7 @@ class Run:
         self.average = 0.8 * self.average + 0.2 * self.parameter.detach()
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         return copy.deepcopy(
             {
                 "parameters": self.parameter.detach(),
@@ -51,7 +49,6 @@ class Run:
         )
 
     def load(self, state: dict[str, Any]) -> None:
-        """What is there."""
         if "parameters" in state:
             self.parameter.data = state["parameters"]
         if "optimiser" in state:
@@ -77,7 +74,7 @@ class Checkpoint:
     """Saving, resuming and loading."""
 
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
-        """The parameters, and their average."""
+        """Final parameters and their average."""
         run = Run(seed)
         for step in range(steps):
             if step == at:
@@ -87,11 +84,11 @@ class Checkpoint:
         return {"parameters": run.parameter.detach(), "average": run.average}
 
     def saved(self, run: Run) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Contents of a checkpoint."""
         return run.state()
 
     def load_checkpoint(self, removed: str | None, added: str | None) -> dict[str, Any]:
-        """Of one model, into another."""
+        """Loads the parameters of one model into another."""
         state, model = dict(Model(0).state_dict()), Model(1)
         if removed is not None:
             del state[removed]
@@ -100,10 +97,10 @@ class Checkpoint:
         return self.loaded(model, state)
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
-        """What is there is loaded, and what is not is said."""
-        found = model.load_state_dict(state, strict=False)
+        """Loads the parameters that exist and reports missing and unexpected names."""
+        mismatch = model.load_state_dict(state, strict=False)
         return {
-            "missing": list(found.missing_keys),
-            "unexpected": list(found.unexpected_keys),
+            "missing": list(mismatch.missing_keys),
+            "unexpected": list(mismatch.unexpected_keys),
             "parameters": model.state_dict(),
         }

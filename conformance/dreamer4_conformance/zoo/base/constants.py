@@ -7,7 +7,7 @@ class Constants:
     """Default values, under the names of `Adapter.constants`."""
 
     def constants(self) -> dict[str, float]:
-        """As the paper states them (Sec. 3 and App. A)."""
+        """Values of Sec. 3 and App. A."""
         return {
             "num_steps": 4,
             "gamma": 0.997,

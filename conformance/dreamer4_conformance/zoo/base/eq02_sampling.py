@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Sampler:
-    """The sampler. `network` is called in the adapter's own level; everything in between is in signal levels."""
+    """Sampler. `network` receives the adapter's levels; the arithmetic uses signal levels."""
 
     k_max: int
     context_level: float
@@ -32,7 +32,7 @@ class Sampler:
         for step in range(steps):
             past = self.past_of(past, context, step)
             tau, d = self.labels(past, step, steps)
-            z1_hat = network(torch.cat([past, z[:, None]], 1), self.signal(tau), d, self.given_actions(actions, step))
+            z1_hat = network(torch.cat([past, z[:, None]], 1), self.signal(tau), d, self.actions_at_step(actions, step))
             z = self.move(z, z1_hat[:, -1], step / steps, 1 / steps, start)
         return self.finish(z)
 
@@ -41,7 +41,6 @@ class Sampler:
         return torch.randn_like(context.new_empty((context.shape[0], *context.shape[2:])))
 
     def count(self, num_steps: int) -> int:
-        """How many evaluations."""
         return num_steps
 
     def level_of_context(self) -> float:
@@ -50,12 +49,12 @@ class Sampler:
         return levels[self.follows["A9"]]
 
     def corrupt_context(self, context: Tensor) -> Tensor:
-        """Past frames with noise of their own."""
+        """Past frames, corrupted with independent noise."""
         level = context.new_full((context.shape[0], context.shape[1], 1, 1), self.level_of_context())
         return self.mix(torch.randn_like(context), context, level)
 
     def past_of(self, past: Tensor, context: Tensor, step: int) -> Tensor:
-        """The corrupted context of this evaluation: kept, or redrawn (A28)."""
+        """Corrupted context of this evaluation: the same in every evaluation, or drawn again (A28)."""
         return self.corrupt_context(context) if self.follows["A28"] == "evaluation" else past
 
     def labels(self, past: Tensor, step: int, steps: int) -> tuple[Tensor, Tensor]:
@@ -66,21 +65,20 @@ class Sampler:
         return tau, d
 
     def context_label(self, step: int, steps: int) -> float:
-        """The grid level nearest to that of the context; of clean frames the last one or 1 (A12)."""
+        """Grid level nearest to that of the context; for clean frames the last grid level or 1 (A12)."""
         level = self.level_of_context()
         if level == 1 and self.follows["A12"] == "own":
             return 1.0
         return min(round(level * self.k_max), self.k_max - 1) / self.k_max
 
     def level_label(self, step: int, steps: int) -> float:
-        """The frame's level."""
         return step / steps
 
     def step_label(self, steps: int) -> float:
         """The frame's step size."""
         return 1 / steps
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         """The actions of this evaluation."""
         return actions
 
@@ -89,5 +87,4 @@ class Sampler:
         return z + (z1_hat - z) / (1 - tau) * d
 
     def finish(self, z: Tensor) -> Tensor:
-        """What is returned."""
         return z

@@ -12,7 +12,7 @@ Network = Callable[..., Tensor]
 
 
 class ShortcutForcing:
-    """The shortcut forcing loss. `network` is called in the adapter's own level; everything in between is in signal levels."""
+    """Shortcut forcing loss. `network` receives the adapter's levels; the arithmetic uses signal levels."""
 
     level: Literal["signal", "noise"]
     k_max: int
@@ -52,28 +52,28 @@ class ShortcutForcing:
     def target(
         self, network: Network, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """sg(b' + b'')/2. Timesteps at d_min stay where they are, at their own label (reading A4)."""
+        """sg(b' + b'')/2. Timesteps at d_min keep their state and label (reading A4)."""
         half = torch.where(d > 1 / self.k_max, d / 2, 0.0)
         teacher_d = self.teacher_step(d)
         teacher = self.teacher(network)
-        given = self.teacher_actions(actions)
+        teacher_actions = self.teacher_actions(actions)
         with self.teacher_context():
-            b_prime = self.velocity(self.evaluate(teacher, z, tau, teacher_d, given), z, tau)
+            b_prime = self.velocity(self.evaluate(teacher, z, tau, teacher_d, teacher_actions), z, tau)
             z_prime = self.second_input(z, z0, z1, tau, half, b_prime)
             tau_mid = self.second_label(tau, half)
             b_double_prime = self.velocity(
-                self.evaluate(teacher, z_prime, tau_mid, teacher_d, given), z_prime, tau + half
+                self.evaluate(teacher, z_prime, tau_mid, teacher_d, teacher_actions), z_prime, tau + half
             )
         return self.mean_velocity(b_prime, b_double_prime)
 
     def teacher(self, network: Network) -> Network:
-        """The network itself, or under A38 a copy that stands for the average."""
+        """The network itself, or under A38 a copy in place of the average."""
         import copy
 
         return network if self.follows["A38"] == "self" else copy.deepcopy(network)
 
     def teacher_context(self) -> Any:
-        """What stops the gradient."""
+        """Context manager that stops the gradient."""
         return torch.no_grad()
 
     def teacher_actions(self, actions: Tensor) -> Tensor | None:
@@ -97,11 +97,9 @@ class ShortcutForcing:
         return (z1_hat - z) / (1 - tau)[..., None, None]
 
     def mean_velocity(self, b_prime: Tensor, b_double_prime: Tensor) -> Tensor:
-        """(b' + b'')/2."""
         return (b_prime + b_double_prime) / 2
 
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
-        """‖ẑ1 − z1‖²."""
         return self.norm(z1_hat - z1)
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class MultiToken:
         return torch.arange(first, beyond)
 
     def target_index(self, index: Tensor, time: int) -> Tensor:
-        """An index that exists in place of one past the end."""
+        """Index clamped to the sequence."""
         return index.clamp(max=time - 1)
 
     def target_exists(self, index: Tensor, time: int) -> Tensor:
@@ -36,11 +36,11 @@ class MultiToken:
         return self.over_distances(total, self.counted_positions(valid))
 
     def valid_log_prob(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """0 past the end."""
+        """Log-probabilities with 0 past the end."""
         return torch.where(valid, log_prob, 0.0)
 
     def counted_positions(self, valid: Tensor) -> Tensor:
-        """Positions that each distance is averaged over (A29); 1 where there is none."""
+        """Number of positions that each distance is averaged over (A29), at least 1."""
         counted = valid if self.follows["A29"] == "valid" else torch.ones_like(valid)
         return counted.sum((0, 1)).clamp(min=1)
 

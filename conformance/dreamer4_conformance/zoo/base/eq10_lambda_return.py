@@ -35,7 +35,6 @@ class Returns:
         return cont if self.follows["A15"] == "t" else torch.cat([cont[:, 1:], torch.ones_like(cont[:, :1])], 1)
 
     def last_return(self, value: Tensor) -> Tensor:
-        """R_H = v_H."""
         return value[:, -1]
 
     def return_step(self, reward: Tensor, discount: Tensor, value: Tensor, following: Tensor, lam: float) -> Tensor:
@@ -43,7 +42,7 @@ class Returns:
         return reward + discount * ((1 - lam) * value + lam * following)
 
     def finished_returns(self, returns: Tensor) -> Tensor:
-        """Nothing is done to the returns."""
+        """Returns as they are, without clipping or scaling."""
         return returns
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
@@ -51,7 +50,6 @@ class Returns:
         return self.lambda_returns(reward, value, cont, gamma, lam) - self.baseline(value)
 
     def baseline(self, value: Tensor) -> Tensor:
-        """v_t."""
         return value[:, :-1]
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
@@ -60,5 +58,5 @@ class Returns:
         return -(target * logits.to(target.dtype).log_softmax(1)).sum(1).mean()
 
     def value_target(self, returns: Tensor) -> Tensor:
-        """The two-hot return, a constant."""
+        """Two-hot encoding of the return, detached."""
         return self.twohot_encode(returns.detach())

@@ -15,7 +15,6 @@ class Policy:
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """One action component."""
         return self.pmpo([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -27,7 +26,6 @@ class Policy:
         alpha: float,
         beta: float,
     ) -> Tensor:
-        """Several action components."""
         return self.pmpo(logits, prior_logits, action, advantage, alpha, beta)
 
     def pmpo(
@@ -39,10 +37,9 @@ class Policy:
         alpha: float,
         beta: float,
     ) -> Tensor:
-        """The three terms."""
         log_pi = [component.log_softmax(1) for component in logits]
         log_prior = [self.frozen_prior(component).log_softmax(1) for component in prior_logits]
-        taken = [each.gather(1, action[:, [f]])[:, 0] for f, each in enumerate(log_pi)]
+        taken = [component.gather(1, action[:, [f]])[:, 0] for f, component in enumerate(log_pi)]
         log_prob = self.over_components(taken)
         pairs = zip(log_pi, log_prior, strict=True)
         kl = self.over_components(
@@ -54,7 +51,7 @@ class Policy:
         return self.likelihood_terms(of_positive, of_negative, alpha) + beta * kl.mean()
 
     def frozen_prior(self, prior_logits: Tensor) -> Tensor:
-        """The prior is a constant."""
+        """The logits of the prior, detached."""
         return prior_logits.detach()
 
     def over_components(self, parts: list[Tensor]) -> Tensor:
@@ -70,7 +67,7 @@ class Policy:
         return advantage >= 0, advantage < 0
 
     def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
-        """The size of the advantage does not enter."""
+        """Log-probabilities, unscaled: only the sign of the advantage matters."""
         return log_prob
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:

@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 class Normaliser:
-    """n(name, value):
-    an exponential average of the square, corrected for its start, which takes the value in before it divides.
+    """Callable n(name, value) that divides by the running RMS, an exponential average of squares.
+
+    The average is corrected for its initial value and includes the current value.
     """
 
     decay: ClassVar[float] = 0.95
 
     def __init__(self) -> None:
-        """No estimate yet."""
         self.average: dict[str, float] = {}
         self.weight: dict[str, float] = {}
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
-        """The value over the root of the estimate."""
+        """The value divided by the root of the estimate."""
         key, number = self.key(name), float(value)
         if self.takes(key, number):
             rate = 1 - self.decay
@@ -29,19 +29,18 @@ class Normaliser:
         return value / self.divisor(key, number)
 
     def key(self, name: str) -> str:
-        """Whose estimate it is."""
+        """Key of the estimate that the term uses."""
         return name
 
     def takes(self, key: str, number: float) -> bool:
-        """Whether the value enters the estimate: NaN and infinities do not."""
+        """True if the value enters the estimate: NaN and infinities do not."""
         return abs(number) < float("inf")
 
     def moment(self, key: str, number: float) -> float:
-        """What is averaged."""
         return number**2
 
     def divisor(self, key: str, number: float) -> float:
-        """The root of the estimate; 1 where there is none."""
+        """Root of the estimate; 1 before the first value."""
         mean_square = self.average.get(key, 0.0) / self.weight.get(key, 1.0)
         return mean_square**0.5 or 1.0
 
@@ -54,9 +53,7 @@ class Normalisation:
     normaliser: ClassVar[type[Normaliser]] = Normaliser
 
     def loss_normalizer(self) -> Normaliser:
-        """A fresh normaliser."""
         return self.normaliser()
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
-        """Eq. (5)."""
         return mse + self.lpips_weight * lpips

@@ -1,4 +1,4 @@
-"""The tokenizer in plain PyTorch (Sec. 3.1): patches to a few bounded numbers and back, its masks, patch dropout, and Minecraft's mouse."""
+"""The tokenizer in plain PyTorch (Sec. 3.1): encoder, decoder, masks, patch dropout and Minecraft's mouse."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from dreamer4_conformance.zoo.base.sec34_layers import Past
 
 
 class Tokenizer(Dynamics):
-    """Encoder [patches | latents] and decoder [patch queries | latents] over the same layers; a video is (B, T, H, W, C)."""
+    """Encoder [patches | latents] and decoder [patch queries | latents]; a video is (B, T, H, W, C)."""
 
     generator: Callable[[int], torch.Generator]
     channels = 6
     height, width_in_pixels, colours, patch = 3, 4, 3, 2
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """A video besides."""
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (batch, time, self.height, self.width_in_pixels, self.colours)
         video = torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -37,7 +36,7 @@ class Tokenizer(Dynamics):
         return self.encoded(video)[0].to(video.dtype)
 
     def encoded(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, T, S, D), and what the encoder made of the patches."""
+        """z (B, T, S, D) and the encoder's output for the patches."""
         patches = self.patchified(self.shown(video.to(self.compute)))
         tokens = patches @ self.parameter("patch.in", patches.shape[-1], self.width)
         tokens = self.at_inference(tokens + self.parameter("encoder.places", patches.shape[2], self.width))
@@ -47,11 +46,11 @@ class Tokenizer(Dynamics):
         return self.regroup(self.bottleneck(x[:, :, tokens.shape[2] :])), x[:, :, : tokens.shape[2]]
 
     def shown(self, video: Tensor) -> Tensor:
-        """What the encoder is given."""
+        """Input of the encoder."""
         return video
 
     def at_inference(self, tokens: Tensor) -> Tensor:
-        """No patch is dropped."""
+        """Tokens without dropped patches."""
         return tokens
 
     def frame_mask(self, kind: str, patches: int, latents: int) -> Tensor:
@@ -63,28 +62,24 @@ class Tokenizer(Dynamics):
         """Linear to fewer channels, then tanh."""
         weight = 1.5 * self.parameter("bottleneck", self.width, self.channels // 2)
         linear = self.before(latents, "bottleneck.norm") @ weight
-        return self.squashed(linear + self.parameter("bottleneck.bias", self.channels // 2) / 4)
+        return self.squash(linear + self.parameter("bottleneck.bias", self.channels // 2) / 4)
 
-    def squashed(self, x: Tensor) -> Tensor:
-        """Into (−1, 1)."""
+    def squash(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
     # From z to video
 
     def decode(self, z: Tensor) -> Tensor:
-        """All frames at once."""
         return self.decoded(z.to(self.compute))[0].to(z.dtype)
 
     def reconstruct(self, video: Tensor) -> Tensor:
-        """The decoder sees z alone."""
+        """Decodes z without any other input."""
         return self.decode(self.encode(video))
 
     def decode_init(self, batch: int) -> tuple[Past, int]:
-        """No frame seen."""
         return {}, 0
 
     def decode_step(self, state: tuple[Past, int], z: Tensor) -> tuple[Tensor, tuple[Past, int]]:
-        """One more frame."""
         past, start = state
         video, past = self.decoded(z.to(self.compute), past, start)
         return video.to(z.dtype), (past, start + z.shape[1])
@@ -92,9 +87,9 @@ class Tokenizer(Dynamics):
     def decoded(
         self, z: Tensor, past: Past | None = None, start: int = 0, side: Tensor | None = None
     ) -> tuple[Tensor, Past]:
-        """The video, and the past for the next frame. `side` is added to the patches, for a mistake."""
+        """The video and the cache for the next frame. A mistake adds `side` to the patches."""
         rows, columns = self.grid(self.height, self.width_in_pixels, self.patch)
-        latents = self.latents_seen(self.ungrouped(z) @ self.parameter("latents.in", self.channels // 2, self.width))
+        latents = self.decoder_latents(self.ungrouped(z) @ self.parameter("latents.in", self.channels // 2, self.width))
         latents = latents + self.parameter("decoder.places", 16, self.width)[: latents.shape[2]]
         queries = self.parameter("queries", rows * columns, self.width) * (rows * columns) ** 0.5
         x = torch.cat([queries.expand(*z.shape[:2], -1, -1), latents], 2)
@@ -104,22 +99,22 @@ class Tokenizer(Dynamics):
         out = self.parameter("patch.out", self.width, self.patch**2 * self.colours)
         return self.unpatchified(self.before(patches, "patch.norm") @ out), past
 
-    def latents_seen(self, latents: Tensor) -> Tensor:
-        """Those of the frame itself."""
+    def decoder_latents(self, latents: Tensor) -> Tensor:
+        """Latents that the decoder attends to: those of the same frame."""
         return latents
 
     # Shapes
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
-        """Of 16×16 pixels, as in the paper."""
+        """Grid of patches of 16×16 pixels."""
         return self.grid(height, width, 16)
 
     def grid(self, height: int, width: int, patch: int) -> tuple[int, int]:
-        """Rows and columns, an even number of each, that hold the frame: 360 → 384."""
+        """Rows and columns, padded to an even number of each: 360 → 384."""
         return 2 * -(-height // (2 * patch)), 2 * -(-width // (2 * patch))
 
     def padding(self, size: int, padded: int) -> tuple[int, int]:
-        """How much goes before and after a side: all of it after."""
+        """Padding before and after an axis: all of it after."""
         return 0, padded - size
 
     def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -142,12 +137,12 @@ class Tokenizer(Dynamics):
         batch, time = patches.shape[:2]
         rows, columns = self.grid(self.height, self.width_in_pixels, self.patch)
         folded = patches.reshape(batch, time, rows, columns, self.patch, self.patch, self.colours).transpose(3, 4)
-        whole = folded.reshape(batch, time, rows * self.patch, columns * self.patch, self.colours)
+        padded = folded.reshape(batch, time, rows * self.patch, columns * self.patch, self.colours)
         (top, _), (left, _) = self.margins()
-        return whole[:, :, top : top + self.height, left : left + self.width_in_pixels]
+        return padded[:, :, top : top + self.height, left : left + self.width_in_pixels]
 
     def regroup(self, z: Tensor) -> Tensor:
-        """Consecutive tokens side by side; under A36 "other" the first half of them beside the second."""
+        """Concatenates consecutive tokens; under A36 "other" token i of the first half and of the second."""
         batch, time, tokens, channels = z.shape
         if self.follows["A36"] == "other":
             z = z.reshape(batch, time, 2, tokens // 2, channels).transpose(2, 3)
@@ -163,29 +158,29 @@ class Tokenizer(Dynamics):
     # Masks
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """The rule of encoder or decoder, in this frame and earlier ones."""
+        """Mask of encoder or decoder for the frame and earlier ones."""
         if kind == "dynamics":
             return super().modality_mask(kind, modality, frame)
-        sees = self.encoder_sees if kind == "encoder" else self.decoder_sees
+        sees = self.encoder_attends if kind == "encoder" else self.decoder_attends
         rule = [[sees(query, key) for key in modality] for query in modality]
-        return torch.tensor(rule, device=frame.device) & self.not_later(frame)
+        return torch.tensor(rule, device=frame.device) & self.causal_frames(frame)
 
-    def not_later(self, frame: Tensor) -> Tensor:
-        """Not later than the query's."""
+    def causal_frames(self, frame: Tensor) -> Tensor:
+        """True for keys whose frame is not later than the query's."""
         return frame[:, None] >= frame
 
-    def encoder_sees(self, query: str, key: str) -> bool:
-        """Latents see every modality; each modality only itself."""
+    def encoder_attends(self, query: str, key: str) -> bool:
+        """Latents attend to every modality, each modality only to itself."""
         return query in ("latent", key)
 
-    def decoder_sees(self, query: str, key: str) -> bool:
-        """Each modality sees itself and the latents; latents only latents."""
+    def decoder_attends(self, query: str, key: str) -> bool:
+        """Each modality attends to itself and the latents, latents only to latents."""
         return key in ("latent", query)
 
     # Patch dropout
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
-        """p for each image, then its patches."""
+        """Draws p for each image, then its patches."""
         generator = self.generator(seed)
         return self.dropped(generator, self.drop_probability(generator, batch, time), patches)
 
@@ -194,11 +189,10 @@ class Tokenizer(Dynamics):
         return self.largest_probability() * self.share(generator, batch, time, 1)
 
     def largest_probability(self) -> float:
-        """Upper end of p."""
+        """Upper end of the range of p."""
         return 0.9
 
     def share(self, generator: torch.Generator, *shape: int) -> Tensor:
-        """U(0, 1)."""
         return torch.rand(shape, generator=generator, device=self.device)
 
     def dropped(self, generator: torch.Generator, p: Tensor, patches: int) -> Tensor:
@@ -209,7 +203,7 @@ class Tokenizer(Dynamics):
         return share.argsort(-1).argsort(-1) < (p * patches + 0.5).floor()
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
-        """The embedding in the place of what is dropped."""
+        """Dropped patches replaced by the embedding."""
         return torch.where(mask[..., None], embedding, tokens)
 
     # Minecraft's mouse
@@ -227,6 +221,6 @@ class Tokenizer(Dynamics):
         return x.sign() * torch.log1p(self.mouse_mu * x.abs()) / math.log1p(self.mouse_mu)
 
     def mouse_bin(self, y: Tensor) -> Tensor:
-        """The nearest of 11 evenly spaced values."""
+        """Index of the nearest of 11 evenly spaced values."""
         half = self.mouse_bins // 2
         return (half * y).round().long() + half

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Attention:
-    """The operations of one layer. `follows` holds the option of every reading; half precision is computed in float32."""
+    """Operations of one layer. `follows` holds the option of every reading; half precision is computed in float32."""
 
     follows: dict[str, str]
     backends: Sequence[str] = ("einsum", "matmul")
@@ -26,20 +26,20 @@ class Attention:
         scale: float | None = None,
         backend: str = "einsum",
     ) -> Tensor:
-        """softmax(mask(cap(scale q·k))) v, with k and v repeated for the query heads that share them."""
+        """softmax(mask(cap(scale q·k))) v, with k and v repeated for the query heads of a group."""
         compute = torch.promote_types(q.dtype, torch.float32)
-        allow = self.keys_seen(q.shape[1], causal, window).to(q.device)
+        allow = self.key_mask(q.shape[1], causal, window).to(q.device)
         out = self.attend(q.to(compute), k.to(compute), v.to(compute), allow, softcap, scale, backend)
         return out.to(q.dtype)
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        """bool (L, L): query i sees key j where j ≤ i, and where i − j < window."""
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        """bool (L, L): query i attends to key j if j ≤ i and i − j < window."""
         behind = torch.arange(length)[:, None] - torch.arange(length)
         allow = behind >= 0 if causal else torch.ones(length, length, dtype=torch.bool)
         return allow if window is None else allow & self.inside(behind, window)
 
     def inside(self, behind: Tensor, window: int) -> Tensor:
-        """Whether a key this far behind is inside the window, self included."""
+        """True for keys inside the window, which includes the query's own key."""
         return behind < window
 
     def attend(
@@ -59,11 +59,11 @@ class Attention:
         return torch.einsum("nhij,njhd->nihd", weights, v)
 
     def repeated(self, x: Tensor, times: int) -> Tensor:
-        """Each key/value head for `times` query heads that follow each other."""
+        """Repeats each key/value head for `times` consecutive query heads."""
         return x.repeat_interleave(times, dim=2)
 
     def scaled(self, scale: float | None, width: int) -> float:
-        """1/√D where nothing else is asked for."""
+        """The scale, 1/√D by default."""
         return width**-0.5 if scale is None else scale
 
     def logits(self, q: Tensor, k: Tensor, scale: float, backend: str) -> Tensor:
@@ -73,20 +73,19 @@ class Attention:
         return torch.einsum("nihd,njhd->nhij", q * scale, k)
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
-        """softmax over the keys that are seen, after the cap."""
+        """softmax over the visible keys, after the cap."""
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
         return capped.masked_fill(~allow, -torch.inf).softmax(-1)
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
-        """c tanh(x/c)."""
         return cap * torch.tanh(logits / cap)
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, each head by itself."""
-        return self.normalised_head(q), self.normalised_head(k)
+        """Queries and keys, each head normalised separately."""
+        return self.normalise_head(q), self.normalise_head(k)
 
-    def normalised_head(self, x: Tensor) -> Tensor:
-        """Over the channels of one head, as A31 has it."""
+    def normalise_head(self, x: Tensor) -> Tensor:
+        """Normalises over the channels of one head, by the option of A31."""
         compute = torch.promote_types(x.dtype, torch.float32)
         y = x.to(compute)
         if self.follows["A31"] == "layernorm":
@@ -95,36 +94,36 @@ class Attention:
         return (y / size).to(x.dtype)
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Pairs of channels of every head (…, L, H, D), pair i turned by position · 10000^(−2i/D)."""
+        """Rotates pair i of the channels of every head (…, L, H, D) by position · 10000^(−2i/D)."""
         compute = torch.promote_types(x.dtype, torch.float32)
         angle = self.rope_angles(self.rope_positions(positions), x.shape[-1] // 2)[:, None]
         cos, sin = angle.cos().to(compute), angle.sin().to(compute)
-        one, other = self.pairs(x.to(compute))
-        return self.from_pairs(*self.turned(one, other, cos, sin)).to(x.dtype)
+        first, second = self.pairs(x.to(compute))
+        return self.from_pairs(*self.rotate_pairs(first, second, cos, sin)).to(x.dtype)
 
     rope_base = 10000.0
 
     def rope_positions(self, positions: Tensor) -> Tensor:
-        """Along one axis, as they are given."""
+        """Positions along one axis, unchanged."""
         return positions
 
     def rope_angles(self, positions: Tensor, pairs: int) -> Tensor:
-        """(L, pairs), in double precision: large positions keep their fraction of a turn."""
+        """Angles (L, pairs), in float64 so that large positions keep their precision."""
         exponent = torch.arange(pairs, dtype=torch.float64, device=positions.device) / pairs
         return positions.double()[:, None] * self.rope_base**-exponent
 
     def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Channel i goes with channel i + D/2."""
-        one, other = x.chunk(2, -1)
-        return one, other
+        """Pairs channel i with channel i + D/2."""
+        first, second = x.chunk(2, -1)
+        return first, second
 
-    def from_pairs(self, one: Tensor, other: Tensor) -> Tensor:
-        """Back to where they were."""
-        return torch.cat([one, other], -1)
+    def from_pairs(self, first: Tensor, second: Tensor) -> Tensor:
+        """Inverse operation of `pairs`."""
+        return torch.cat([first, second], -1)
 
-    def turned(self, one: Tensor, other: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        """The rotation of a plane."""
-        return one * cos - other * sin, other * cos + one * sin
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotates each pair by its angle."""
+        return first * cos - second * sin, second * cos + first * sin
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """weight · x / √(mean(x²) + eps)."""
@@ -133,7 +132,6 @@ class Attention:
         return (weight.to(compute) * y * self.inverse_root(y.square().mean(-1, keepdim=True), eps)).to(x.dtype)
 
     def inverse_root(self, mean_square: Tensor, eps: float) -> Tensor:
-        """1/√(mean(x²) + eps)."""
         return (mean_square + eps).rsqrt()
 
     def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
@@ -141,5 +139,4 @@ class Attention:
         return self.gated(x @ w_gate, x @ w_up) @ w_down
 
     def gated(self, gate: Tensor, up: Tensor) -> Tensor:
-        """silu(gate) ⊙ up."""
         return torch.nn.functional.silu(gate) * up

@@ -1,6 +1,6 @@
-"""Layers that mix space and layers that mix time, in plain PyTorch (Sec. 3.4).
+"""Space and time layers in plain PyTorch (Sec. 3.4).
 
-Parameters are made where they are used, by name, from a generator of their own: random, and none of them zero.
+Parameters are drawn by name where they are used: random, and none of them zero.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dreamer4_conformance.zoo.base.sec34_attention import Attention
 
-#: Keys and values (B·S, T, H, D) of the frames that each time layer has seen.
+#: Keys and values (B·S, T, H, D) of the frames that each time layer has stored.
 Past = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -25,7 +25,7 @@ def _drawn(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 class Transformer(Attention):
-    """Pre-norm residual layers of one kind each. Its arithmetic is in float32 at least."""
+    """Pre-norm residual space and time layers, computed in float32 at least."""
 
     device: str
     dtype: str
@@ -42,17 +42,17 @@ class Transformer(Attention):
         return torch.promote_types(getattr(torch, self.dtype), torch.float32)
 
     def parameter(self, name: str, *shape: int) -> Tensor:
-        """Standard normal values over √(first axis): the same at every call."""
+        """Parameter of this name: normal values / √(first axis), the same at every call."""
         return _drawn(name, shape).to(self.device, self.compute)
 
     def gain(self, name: str, width: int) -> Tensor:
-        """The gain of a norm, about 1."""
+        """Gain of a norm, close to 1."""
         return 1 + 0.25 * self.parameter(name, width) * width**0.5
 
     # Layers
 
     def space_layer(self, x: Tensor) -> Tensor:
-        """The first layer of the dynamics, with no token hidden."""
+        """First layer of the dynamics, without a mask."""
         return self.layer(x.to(self.compute), "layer.0", "space").to(x.dtype)
 
     def time_layer(self, x: Tensor) -> Tensor:
@@ -65,18 +65,18 @@ class Transformer(Attention):
 
     def layer_kinds(self) -> list[str]:
         """Every fourth layer mixes time (A25, A39)."""
-        place = self.time_every() - 1 if self.follows["A39"] == "last" else 0
+        remainder = self.time_every() - 1 if self.follows["A39"] == "last" else 0
         time = "time" if self.follows["A25"] == "replaces" else "both"
-        return [time if index % self.time_every() == place else "space" for index in range(self.depth)]
+        return [time if index % self.time_every() == remainder else "space" for index in range(self.depth)]
 
     def time_every(self) -> int:
-        """One in this many layers mixes time."""
+        """Distance between time layers."""
         return 4
 
     def layers(
         self, x: Tensor, allow: Tensor | None = None, past: Past | None = None, start: int = 0, stack: str = "layer"
     ) -> tuple[Tensor, Past]:
-        """All layers over x (B, T, S, D), after the `start` frames that `past` holds; and the past for the next frame."""
+        """Applies all layers to x (B, T, S, D), after `start` cached frames; returns x and the new cache."""
         past = dict(past or {})
         for index, kinds in enumerate(self.layer_kinds()):
             for kind in ("space", "time") if kinds == "both" else (kinds,):
@@ -95,7 +95,7 @@ class Transformer(Attention):
         start: int = 0,
         zeroed: bool = False,
     ) -> Tensor:
-        """x + attention(norm(x)), then + mlp(norm(x)). `allow` bool (S, S) is for space layers."""
+        """x + attention(norm(x)), then + mlp(norm(x)). `allow` bool (S, S) is the mask of space layers."""
         normed = self.before(x, f"{name}.norm1")
         mixed = self.mixed_space(normed, name, allow) if kind == "space" else self.mixed_time(normed, name, past, start)
         x = self.residual(x, self.output(mixed, f"{name}.out", zeroed))
@@ -103,11 +103,10 @@ class Transformer(Attention):
         return self.residual(x, self.output(gated, f"{name}.down", zeroed))
 
     def before(self, x: Tensor, name: str) -> Tensor:
-        """Normalised before the sublayer."""
+        """Norm at the input of a sublayer."""
         return self.rms_norm(x, self.gain(name, x.shape[-1]), 1e-6)
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
-        """x + update."""
         return x + update
 
     def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
@@ -117,55 +116,55 @@ class Transformer(Attention):
 
     def hidden(self, x: Tensor, name: str) -> Tensor:
         """silu(x W_gate) ⊙ x W_up."""
-        gate, up = (self.parameter(f"{name}.{part}", self.width, self.mlp_width) for part in ("gate", "up"))
+        gate, up = (self.parameter(f"{name}.{role}", self.width, self.mlp_width) for role in ("gate", "up"))
         return torch.nn.functional.silu(x @ gate) * (x @ up)
 
     def projections(self, x: Tensor, name: str, positions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v (N, L, H, D) of x (N, L, width): normalised per head, then turned by their positions."""
+        """q, k, v (N, L, H, D) of x (N, L, width): normalised per head, then rotated by their positions."""
         counts = {"q": self.heads, "k": self.kv_heads, "v": self.kv_heads}
         weights = {
-            part: self.parameter(f"{name}.{part}", self.width, n * self.head_width) for part, n in counts.items()
+            role: self.parameter(f"{name}.{role}", self.width, n * self.head_width) for role, n in counts.items()
         }
-        q, k, v = ((x @ weights[part]).reshape(*x.shape[:2], n, self.head_width) for part, n in counts.items())
+        q, k, v = ((x @ weights[role]).reshape(*x.shape[:2], n, self.head_width) for role, n in counts.items())
         q, k = (
-            y * self.gain(f"{name}.{part}_gain", self.head_width)
-            for part, y in zip(("q", "k"), self.qk_norm(q, k), strict=True)
+            y * self.gain(f"{name}.{role}_gain", self.head_width)
+            for role, y in zip(("q", "k"), self.qk_norm(q, k), strict=True)
         )
         return (q, k, v) if positions is None else (self.rope(q, positions), self.rope(k, positions), v)
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-        """Tokens of a frame see each other."""
+        """Attention among the tokens of each frame."""
         batch, time, tokens, _ = x.shape
-        turned = None if self.follows["A35"] == "time" else torch.arange(tokens, device=x.device)
-        q, k, v = self.projections(self.frames_apart(x), name, turned)
-        seen = torch.ones(tokens, tokens, dtype=torch.bool) if allow is None else allow
-        out = self.attend(q, k, v, seen.to(x.device), self.cap)
-        return self.frames_together(out.flatten(2), batch, time)
+        positions = None if self.follows["A35"] == "time" else torch.arange(tokens, device=x.device)
+        q, k, v = self.projections(self.split_frames(x), name, positions)
+        visible = torch.ones(tokens, tokens, dtype=torch.bool) if allow is None else allow
+        out = self.attend(q, k, v, visible.to(x.device), self.cap)
+        return self.join_frames(out.flatten(2), batch, time)
 
-    def frames_apart(self, x: Tensor) -> Tensor:
+    def split_frames(self, x: Tensor) -> Tensor:
         """(B, T, S, D) → (B·T, S, D)."""
         return x.flatten(0, 1)
 
-    def frames_together(self, x: Tensor, batch: int, time: int) -> Tensor:
+    def join_frames(self, x: Tensor, batch: int, time: int) -> Tensor:
         """(B·T, S, D) → (B, T, S, D)."""
         return x.reshape(batch, time, *x.shape[1:])
 
     def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
-        """Each place sees itself in the last C frames."""
+        """Attention of each token position over the last C frames."""
         batch, time, tokens, _ = x.shape
         positions = self.frame_positions(start, time, tokens).to(x.device)
-        q, k, v = self.projections(self.places_apart(x), name, positions)
+        q, k, v = self.projections(self.split_positions(x), name, positions)
         if past is not None:
-            k, v = past[name] = self.remembered(past.get(name), k, v)
-        allow = self.frames_seen(k.shape[1])[-time:]
+            k, v = past[name] = self.extend_cache(past.get(name), k, v)
+        allow = self.time_mask(k.shape[1])[-time:]
         out = self.attend(q, k, v, allow.to(x.device), self.cap)
-        return self.places_together(out.flatten(2), batch, tokens)
+        return self.join_positions(out.flatten(2), batch, tokens)
 
-    def places_apart(self, x: Tensor) -> Tensor:
+    def split_positions(self, x: Tensor) -> Tensor:
         """(B, T, S, D) → (B·S, T, D)."""
         return x.transpose(1, 2).flatten(0, 1)
 
-    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+    def join_positions(self, x: Tensor, batch: int, tokens: int) -> Tensor:
         """(B·S, T, D) → (B, T, S, D)."""
         return x.reshape(batch, tokens, *x.shape[1:]).transpose(1, 2)
 
@@ -173,16 +172,16 @@ class Transformer(Attention):
         """Index of each frame in its sequence."""
         return start + torch.arange(time)
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the frames before, and of these."""
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of cached and new frames."""
         return (k, v) if past is None else (torch.cat([past[0], k], 1), torch.cat([past[1], v], 1))
 
-    def frames_seen(self, length: int) -> Tensor:
-        """bool (T, T): itself and the frames before it, inside the window."""
-        return self.keys_seen(length, True, self.window())
+    def time_mask(self, length: int) -> Tensor:
+        """bool (T, T): causal mask with the window."""
+        return self.key_mask(length, True, self.window())
 
     def window(self) -> int | None:
-        """Keys that a time layer sees, self included (A30)."""
+        """Number of keys in a time layer's window, own frame included (A30)."""
         if self.context_frames is None:
             return None
         return self.context_frames + (self.follows["A30"] == "exclusive")

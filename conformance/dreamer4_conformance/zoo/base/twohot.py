@@ -17,7 +17,7 @@ def symexp(x: Tensor) -> Tensor:
 
 
 class TwoHot:
-    """Scalars as distributions over bins. `follows` holds the option of every reading.
+    """Symexp two-hot encoding of scalars. `follows` holds the option of every reading.
 
     bfloat16 is computed in float32.
     """
@@ -42,7 +42,7 @@ class TwoHot:
         return self.twohot_bins() if self.follows["A23"] == "raw" else self.symlog_points()
 
     def twohot_encode(self, x: Tensor) -> Tensor:
-        """Weights on the two bins beside x, as far from each as they are near the other."""
+        """Linear weights on the two bins that enclose x."""
         points, inside = self.encoding_space(x.to(self.symlog_points().dtype))
         lower = (torch.searchsorted(points, inside, right=True) - 1).clamp(0, len(points) - 2)
         weight = self.upper_weight(points[lower], inside, points[lower + 1])
@@ -50,7 +50,7 @@ class TwoHot:
         return p.scatter(1, lower[:, None], (1 - weight)[:, None]).scatter(1, lower[:, None] + 1, weight[:, None])
 
     def encoding_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The bins and x between the first and the last of them, in the space of A23."""
+        """The bins and x clipped to their range, in the space of A23."""
         points = self.twohot_points()
         return points, self.within_bins(x if self.follows["A23"] == "raw" else symlog(x), points)
 
@@ -63,7 +63,7 @@ class TwoHot:
         return (x - below) / (above - below)
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
-        """Mean of the bins, or symexp of the mean of their symlogs (A23)."""
+        """Mean over the bins, or symexp of the mean of their symlogs (A23)."""
         points = self.twohot_points()
         mass = self.bin_probabilities(logits.to(points.dtype)) * points
         # Mirror images are added first: between 0 and 5e8 rounding would otherwise leave a mean far from 0.
@@ -71,5 +71,4 @@ class TwoHot:
         return mean if self.follows["A23"] == "raw" else symexp(mean)
 
     def bin_probabilities(self, logits: Tensor) -> Tensor:
-        """softmax."""
         return logits.softmax(1)

@@ -1,7 +1,6 @@
-"""The equivalents: correct implementations done otherwise, one for each distinct way to be right. Each must pass
-every clause that it provides.
+"""The equivalents: correct implementations that compute the same in another way; no clause may reject one.
 
-Importing the package registers them all.
+Importing the package registers all of them.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from dreamer4_conformance.registry import import_submodules, qualified_name
 
 @dataclass(frozen=True)
 class Equivalent:
-    """One equivalent; `adapter_factory()` makes a fresh adapter."""
+    """One equivalent; `adapter_factory()` creates a new adapter."""
 
     id: str
     adapter_factory: Callable[[], Adapter]
 
     @property
     def description(self) -> str:
-        """What is done otherwise, in a sentence."""
+        """How it differs from the textbook."""
         return (self.adapter_factory.__doc__ or "").strip().splitlines()[0]
 
 
@@ -32,9 +31,9 @@ Factory = TypeVar("Factory", bound=Callable[[], Adapter])
 
 
 def equivalent(id: str) -> Callable[[Factory], Factory]:
-    """Registers an adapter class, or a function that makes an adapter, as the equivalent `id`.
+    """Registers an adapter class, or a function that creates an adapter, as the equivalent `id`.
 
-    ValueError for a second use of the id.
+    Raises ValueError if the id is already used.
     """
 
     def register(factory: Factory) -> Factory:

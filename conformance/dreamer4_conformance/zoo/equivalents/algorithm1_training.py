@@ -1,4 +1,4 @@
-"""Other right ways to plan batches, to train each phase, and to save and load."""
+"""Equivalent ways to plan batches, to train each phase, and to save and load."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("plan-drawn")
 class PlanDrawn(Adapter):
-    """Everything is drawn, step by step and video by video: long with 5 %, then in the last third always; batches of four and one."""
+    """Random plan: 5 % long batches, only long ones in the last third; independent videos; batches of four and one."""
 
     context_frames = 192
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
-        """Short batches hold four times as many sequences."""
         rng, planned = np.random.default_rng(seed), []
         for step in range(steps):
             long = rng.random() < 0.05 or step > 2 * steps / 3
@@ -37,10 +36,9 @@ class PlanDrawn(Adapter):
 
 @equivalent("plan-rounded")
 class PlanRounded(Adapter):
-    """Rows at fixed places, shares of eight rounded down; long batches once in two hundred, and at the end; no window."""
+    """Fixed rows of eight, shares rounded down; every 200th batch is long, and the last ones; no window."""
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
-        """The first rows are the images, the last ones are relevant."""
         rows = np.arange(8)
         return [
             {
@@ -54,13 +52,12 @@ class PlanRounded(Adapter):
 
 @equivalent("plan-alternating-batches")
 class PlanAlternating(Adapter):
-    """Uniform and relevant batches by turns; a third length in between; no images in the plan; C counts past frames (A30)."""
+    """Alternating uniform and relevant batches; a third length; no images in the plan; C counts past frames (A30)."""
 
     readings: ClassVar[dict[str, str]] = {"A30": "exclusive"}  # type: ignore[misc]
     context_frames = 192
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
-        """A batch is of one kind."""
         lengths = (64, 128, 64, 64, 256)
         return [
             {"length": 256 if step >= 0.9 * steps else lengths[step % 5], "relevant": np.full(3, step % 2 == 0)}
@@ -70,12 +67,11 @@ class PlanAlternating(Adapter):
 
 @equivalent("plan-of-pairs")
 class PlanOfPairs(Adapter):
-    """Batches of two, drawn: a relevant one or a uniform one first, images by chance alone."""
+    """Random batches of two: one relevant and one uniform video in random order, images by independent draws."""
 
     context_frames = 32
 
     def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
-        """By a coin each."""
         rng = np.random.default_rng(seed)
         return [
             {
@@ -89,38 +85,36 @@ class PlanOfPairs(Adapter):
 
 @equivalent("images-masked")
 class ImagesMasked(TextbookModel):
-    """Separate images by a mask of time attention in place of a reshape (A37)."""
+    """Separate images by a mask of time attention instead of a reshape (A37)."""
 
     def __init__(self) -> None:
         super().__init__("signal", A37="mask")
 
     def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
-        """Frame by frame, each without a past."""
         frames = (self.of_images(z[:, [t]], tau[:, [t]], d[:, [t]]) for t in range(z.shape[1]))
         return torch.cat(list(frames), 1)
 
 
 @equivalent("phases-no-grad")
 class PhasesNoGrad(TextbookTraining):
-    """Frozen parts by requires_grad, latents under no_grad, gradients of zeros and None, a continue head that stays out of imagination."""
+    """Frozen by requires_grad; latents under no_grad; zeros and None as gradients; a continue head in phase 2 only."""
 
     def latents(self, parts: Parts, video: Tensor) -> Tensor:
-        """No gradient is recorded."""
         with torch.no_grad():
             return (video @ parts["tokenizer"]).tanh()
 
     def training_gradients(self, phase: str, seed: int, terms: Sequence[str] | None = None) -> dict[str, Any]:
-        """One array for each part."""
-        found = {name: xs[0] for name, xs in super().training_gradients(phase, seed, terms).items()}
+        gradients = {name: xs[0] for name, xs in super().training_gradients(phase, seed, terms).items()}
         zeros = torch.zeros(3)
-        return {name: zeros if x is None and name == "prior" else x for name, x in found.items()} | {"continue": None}
+        return {name: zeros if x is None and name == "prior" else x for name, x in gradients.items()} | {
+            "continue": None
+        }
 
     def agent_losses(self, seed: int, data: Sequence[int], relevant: Sequence[bool]) -> dict[str, Tensor]:
-        """Reward on all sequences; masks in place of selections, so that other sequences enter as zeros."""
         parts, kinds = self.parts(0), torch.tensor(relevant)
         clips = self.clips(data)
         z1 = self.latents(parts, clips["video"])
-        h = self.transformed(parts, self.seen_by_agent(z1, seed)).mean(2)
+        h = self.transformed(parts, self.agent_inputs(z1, seed)).mean(2)
         log_pi = (h @ parts["policy"]).log_softmax(-1).gather(-1, clips["actions"][..., None])[..., 0]
         reward = ((h @ parts["reward"])[..., 0] - clips["rewards"]).square().mean()
         policy = -(log_pi * kinds[:, None]).sum() / kinds.sum()
@@ -129,14 +123,13 @@ class PhasesNoGrad(TextbookTraining):
 
 @equivalent("phases-latents-given")
 class PhasesLatentsGiven(TextbookTraining):
-    """Latents are made beforehand: there is no tokenizer to send a gradient to; no reward head is trained apart."""
+    """Precomputed latents, so there is no tokenizer to train; the reward head is not trained separately."""
 
     def training_gradients(
         self, phase: str, seed: int, terms: Sequence[str] | None = None
     ) -> dict[str, list[Tensor | None]]:
-        """Without the tokenizer."""
-        found = super().training_gradients(phase, seed, terms)
-        return {name: gradients for name, gradients in found.items() if name != "tokenizer"}
+        gradients = super().training_gradients(phase, seed, terms)
+        return {name: rows for name, rows in gradients.items() if name != "tokenizer"}
 
 
 @equivalent("checkpoint-single-precision")
@@ -144,17 +137,15 @@ class SinglePrecision(TextbookTraining):
     """The parameters of a checkpoint are stored in float32."""
 
     def saved(self, run: Run) -> dict[str, Any]:
-        """Rounded once."""
         state = copy.deepcopy(super().saved(run))
         return {**state, "parameters": state["parameters"].float().double()}
 
 
 @equivalent("checkpoint-in-sentences")
 class InSentences(TextbookTraining):
-    """Names are reported with a sentence each, and with the model's name before them; what is shaped alike is copied in place."""
+    """Reports each name in a sentence with the model's prefix; copies parameters of equal shape in place."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
-        """Parameter by parameter."""
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name in state:

@@ -15,7 +15,6 @@ class CorruptLerp(TorchAdapter):
     """torch.lerp from noise to data."""
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
-        """z̃."""
         return torch.lerp(z0, z1, tau[:, :, None, None])
 
 
@@ -24,7 +23,6 @@ class CorruptFused(TorchAdapter):
     """z0 + τ v with the velocity v = z1 − z0, in one fused operation."""
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
-        """z̃."""
         return torch.addcmul(z0, tau[:, :, None, None], z1 - z0)
 
 
@@ -35,19 +33,17 @@ class CorruptNoiseLevel(TorchAdapter):
     level = "noise"
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
-        """z̃."""
         sigma, noise, data = tau.double()[:, :, None, None], z0.double(), z1.double()
         return (data + sigma * (noise - data)).to(z1)
 
 
 @equivalent("corrupt-in-place-bfloat16")
 class CorruptInPlace(TorchAdapter):
-    """In place, on the tensors that were handed in, in bfloat16."""
+    """In place, on the input tensors, in bfloat16."""
 
     dtype = "bfloat16"
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
-        """z̃."""
         tau = tau[:, :, None, None]
         return z0.mul_(1 - tau).add_(z1.mul_(tau))
 
@@ -57,7 +53,6 @@ class CorruptNumpy(Adapter):
     """NumPy, frame by frame."""
 
     def corrupt(self, z0: np.ndarray, z1: np.ndarray, tau: np.ndarray) -> np.ndarray:
-        """z̃."""
         z = np.empty_like(z0)
         for row, t in np.ndindex(tau.shape):
             z[row, t] = (1 - tau[row, t]) * z0[row, t] + tau[row, t] * z1[row, t]

@@ -13,7 +13,7 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("sampler-x-space")
 class SamplerXSpace(TextbookSampler):
-    """Each step as a mixture of state and prediction, with no velocity."""
+    """Each step as a mixture of state and prediction, without a velocity."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
         """z + (ẑ1 − z)/(K − s)."""
@@ -22,25 +22,22 @@ class SamplerXSpace(TextbookSampler):
 
 @equivalent("sampler-clamped")
 class SamplerClamped(TextbookSampler):
-    """Predictions and the returned frame are kept in [−1, 1], where a tanh leaves data."""
+    """Predictions and the returned frame are clamped to [−1, 1], the range of tanh latents."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
-        """From a prediction that data can be."""
         return super().move(z, z1_hat.clamp(-1, 1), tau, d, start)
 
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """A frame that data can be."""
         return super().sample_frame(network, context, num_steps, seed, actions).clamp(-1, 1)
 
 
 @equivalent("sampler-first-action-empty")
 class SamplerFirstActionEmpty(TextbookSampler):
-    """The first frame of a sequence has no action: the one that leads to it belongs to what was before."""
+    """The first frame of a sequence has no action, because the one before it is outside the sequence."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
-        """Zeros in its place."""
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return None if actions is None else torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], dim=1)
 
 
@@ -68,18 +65,14 @@ class SamplerNoiseLevels(TorchAdapter):
 
 @equivalent("sampler-with-passes")
 class SamplerWithPasses(TextbookSampler):
-    """A prefill pass over the context and a commit pass over the finished frame, as a cache needs them;
-    labels rounded down.
-    """
+    """Prefill pass over the context and commit pass over the finished frame, as with a cache; labels rounded down."""
 
     def context_label(self, step: int, steps: int) -> float:
-        """The grid level below."""
         return int(self.level_of_context() * self.k_max) / self.k_max
 
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """Passes whose output nobody uses, around the textbook's evaluations."""
         label = torch.full(context.shape[:2], self.context_label(0, num_steps))
         d = torch.full_like(label, 1 / self.k_max)
         if context.shape[1]:
@@ -91,24 +84,22 @@ class SamplerWithPasses(TextbookSampler):
 
 @equivalent("sampler-cropped")
 class SamplerCropped(TextbookSampler):
-    """A context of at most two frames, with the actions that belong to them."""
+    """A context of at most two frames, with their actions."""
 
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """The last two frames."""
-        given = None if actions is None else actions[:, -3:]
-        return super().sample_frame(network, context[:, -2:], num_steps, seed, given)
+        recent = None if actions is None else actions[:, -3:]
+        return super().sample_frame(network, context[:, -2:], num_steps, seed, recent)
 
 
 @equivalent("sampler-frame-by-frame-cache")
 class SamplerFrameByFrame(TextbookSampler):
-    """The context is handed over once, then the new frame alone: what a cache does, with a network that has none."""
+    """The context is passed once, then only the new frame, as with a cache, to a network without one."""
 
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """Prefill, then one frame at a time."""
         if context.shape[1]:
             past = self.corrupt_context(context)
             tau, d = self.labels(past, 0, num_steps)
@@ -119,9 +110,7 @@ class SamplerFrameByFrame(TextbookSampler):
 
 @equivalent("sampler-context-redrawn")
 def sampler_context_redrawn() -> Adapter:
-    """Context noise redrawn in each evaluation, labelled with the current step size, at a level of its own (A28, A11,
-    A9).
-    """
+    """Context noise redrawn in each evaluation, labelled with the current step, at level 0.75 (A28, A11, A9)."""
     adapter = TextbookSampler(A28="evaluation", A11="current", A9="level")
     adapter.context_level = 0.75
     return adapter
@@ -135,7 +124,7 @@ def sampler_context_clean() -> Adapter:
 
 @equivalent("textbook-bfloat16")
 def textbook_bfloat16() -> Adapter:
-    """Everything in bfloat16."""
+    """The textbook sampler in bfloat16."""
     adapter = TextbookEquations()
     adapter.dtype = "bfloat16"
     return adapter
@@ -151,16 +140,13 @@ def textbook_float64() -> Adapter:
 
 @equivalent("sampler-numpy")
 class SamplerNumpy(Adapter):
-    """NumPy, from a generator made from the seed;
-    d for a whole sequence, so that the context has the current one (A11).
-    """
+    """NumPy, from a generator with this seed; one d per sequence, so the context has the current one (A11)."""
 
     readings = {"A11": "current"}  # noqa: RUF012
 
     def sample_frame(
         self, network: Network, context: np.ndarray, num_steps: int, seed: int, actions: np.ndarray | None = None
     ) -> np.ndarray:
-        """In place, on one array that holds context and frame."""
         rng = np.random.default_rng(seed)
         batch, time = context.shape[:2]
         noise = rng.standard_normal((batch, time + 1, *context.shape[2:])).astype(context.dtype)

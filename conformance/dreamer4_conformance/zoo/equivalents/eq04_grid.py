@@ -18,7 +18,6 @@ class ScheduleLog2Index(TorchAdapter):
     """d as the index of a power of two and τ as an index of the finest grid, from the global random state."""
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """Indices first, floats last."""
         finest = self.k_max.bit_length() - 1
         index = torch.randint(finest + 1, (batch, time))
         level = torch.randint(self.k_max, (batch, time)) >> index << index
@@ -32,7 +31,6 @@ class ScheduleIntegerSteps(TorchAdapter):
     level = "noise"
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """The noise level is whole steps away from clean data."""
         table = torch.tensor([2**power for power in range(self.k_max.bit_length())])
         steps = table[torch.randint(len(table), (batch, time))]
         ahead = 1 + (torch.rand(batch, time, dtype=torch.float64) * steps).long()
@@ -46,7 +44,6 @@ class SchedulePerSequence(TorchAdapter):
     readings = {"A3": "sequence"}  # noqa: RUF012
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """Row by row."""
         steps = [2 ** random.randrange(self.k_max.bit_length()) for _ in range(batch)]
         tau = [[random.randrange(count) / count for _ in range(time)] for count in steps]
         return torch.tensor(tau), 1 / torch.tensor(steps, dtype=torch.float32)
@@ -54,14 +51,13 @@ class SchedulePerSequence(TorchAdapter):
 
 @equivalent("schedule-split-fixed")
 class ScheduleSplitFixed(TorchAdapter):
-    """Three of four sequences at d_min, by their place in the batch; d per sequence above it (A2, A3)."""
+    """The first three quarters of the batch at d_min; d per sequence above it (A2, A3)."""
 
     readings = {"A2": "split", "A3": "sequence"}  # noqa: RUF012
     d_min_share = 0.75
     min_batch = 4
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """The last quarter is the bootstrap part."""
         finest = self.k_max.bit_length() - 1
         exponent = torch.full((batch, 1), finest)
         above = batch - batch * 3 // 4
@@ -78,7 +74,6 @@ class ScheduleSplitDrawn(TorchAdapter):
     d_min_share = 0.5
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """A coin for each sequence."""
         finest = self.k_max.bit_length() - 1
         exponent = torch.randint(max(finest, 1), (batch, time))
         steps = torch.where(torch.rand(batch, 1) < 0.5, self.k_max, 2**exponent)
@@ -87,12 +82,11 @@ class ScheduleSplitDrawn(TorchAdapter):
 
 @equivalent("schedule-batch-coin")
 class ScheduleBatchCoin(TorchAdapter):
-    """One coin for a batch decides between d_min and larger steps; for a row each size is as likely (A3)."""
+    """One random decision per batch between d_min and larger steps; all sizes are equally likely for a row (A3)."""
 
     readings = {"A3": "sequence"}  # noqa: RUF012
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """d_min for all rows, or for none."""
         finest = self.k_max.bit_length() - 1
         above = torch.rand(()) * (finest + 1) >= 1
         steps = 2 ** (torch.randint(max(finest, 1), (batch,)) if above else torch.full((batch,), finest))
@@ -101,13 +95,12 @@ class ScheduleBatchCoin(TorchAdapter):
 
 @equivalent("schedule-batch-split")
 class ScheduleBatchSplit(TorchAdapter):
-    """Half of the batches are at d_min as a whole; the others draw larger steps, for each timestep (A2)."""
+    """Half of the batches are entirely at d_min; the rest draws larger steps for each timestep (A2)."""
 
     readings = {"A2": "split"}  # noqa: RUF012
     d_min_share = 0.5
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """A coin for each batch."""
         finest = self.k_max.bit_length() - 1
         exponent = torch.randint(max(finest, 1), (batch, time)) if torch.rand(()) < 0.5 else torch.tensor(finest)
         steps = torch.broadcast_to(2.0**exponent, (batch, time))
@@ -116,10 +109,9 @@ class ScheduleBatchSplit(TorchAdapter):
 
 @equivalent("schedule-balanced")
 class ScheduleBalanced(TorchAdapter):
-    """Step sizes dealt out in equal numbers and shuffled; levels by masking the low bits of a uniform integer."""
+    """Step sizes in equal numbers, shuffled; levels by masking the low bits of a uniform integer."""
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
-        """From a generator of its own."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(batch * time, generator=generator).reshape(batch, time)
         finest = self.k_max.bit_length() - 1
@@ -136,7 +128,6 @@ class ScheduleNumpy(Adapter):
     dtype = "float64"
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[np.ndarray, np.ndarray]:
-        """choice over the table of step sizes."""
         rng = np.random.default_rng(seed)
         d = rng.choice(0.5 ** np.arange(self.k_max.bit_length()), (batch, time))
         return np.floor(rng.random((batch, time)) / d) * d, d
@@ -144,8 +135,7 @@ class ScheduleNumpy(Adapter):
 
 @equivalent("schedule-inside-the-loss")
 class ScheduleInsideTheLoss(TorchAdapter):
-    """Everything is drawn inside the loss, and nothing else is offered."""
+    """Only the loss that draws everything inside is provided."""
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """By the textbook."""
         return TextbookEquations().dynamics_loss(network, z1, actions, seed)

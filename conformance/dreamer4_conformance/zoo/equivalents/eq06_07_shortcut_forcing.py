@@ -21,7 +21,7 @@ class TextbookNoiseLevels(TextbookEquations):
 
 @equivalent("textbook-coarse-grid")
 class TextbookCoarseGrid(TextbookEquations):
-    """K_max = 8."""
+    """The textbook with K_max = 8."""
 
     k_max = 8
 
@@ -64,24 +64,21 @@ class LossUnreduced(TextbookLoss):
     """Returns the loss of every timestep."""
 
     def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:
-        """None."""
         return loss
 
 
 @equivalent("loss-x-space")
 class LossXSpace(TextbookLoss):
-    """The bootstrap error in x-space, ‖ẑ1 − (z̃ + (1 − τ)(b' + b'')/2)‖², with `lerp` for the corruption and a detached target."""
+    """Bootstrap error in x-space, ‖ẑ1 − (z̃ + (1 − τ)(b' + b'')/2)‖²; corruption by `lerp`; detached target."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
         """z0 + τ (z1 − z0)."""
         return torch.lerp(z0, z1, tau.expand_as(z0))
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
-        """No division by 1 − τ."""
         return self.norm(z1_hat - (z + (1 - tau)[..., None, None] * target).detach())
 
     def teacher_context(self) -> torch.enable_grad:
-        """The graph is built and cut at the target."""
         return torch.enable_grad()
 
 
@@ -90,22 +87,19 @@ class LossTeacherInInferenceMode(TextbookLoss):
     """The teacher runs under `torch.inference_mode`."""
 
     def teacher_context(self) -> torch.inference_mode:
-        """Faster than `no_grad`."""
         return torch.inference_mode()
 
     def mean_velocity(self, b_prime: Tensor, b_double_prime: Tensor) -> Tensor:
-        """Out of inference mode again."""
         return super().mean_velocity(b_prime, b_double_prime).clone()
 
 
 class _Rowwise(TextbookLoss):
-    """Losses that treat flow and bootstrap rows apart, d per sequence (A3)."""
+    """Losses that compute flow and bootstrap rows separately, d per sequence (A3)."""
 
     def __init__(self) -> None:
         super().__init__(A3="sequence")
 
     def rows(self, d: Tensor) -> Tensor:
-        """Rows above d_min."""
         return d[:, 0] > 1 / self.k_max
 
     def half(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor) -> Tensor:
@@ -113,7 +107,7 @@ class _Rowwise(TextbookLoss):
         return (network(z, self.signal(tau), d, actions) - z) / (1 - tau)[..., None, None]
 
     def bootstrap_goal(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor) -> Tensor:
-        """What ẑ1 should be above d_min."""
+        """Target of ẑ1 above d_min."""
         with torch.no_grad():
             first = self.half(network, z, tau, d / 2, actions)
             second = self.half(network, z + first * d[..., None, None] / 2, tau + d / 2, d / 2, actions)
@@ -122,21 +116,20 @@ class _Rowwise(TextbookLoss):
 
 @equivalent("loss-rows-split")
 class LossRowsSplit(_Rowwise):
-    """Flow rows and bootstrap rows go through the network in separate student calls, the teacher on bootstrap rows alone, before the student."""
+    """Separate student calls for flow and bootstrap rows, after a teacher that runs on bootstrap rows only."""
 
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """A sum over both kinds of rows, divided by their number."""
         tau = self.signal(tau)
         z, above = self.mix(z0, z1, tau[..., None, None]), self.rows(d)
         total = torch.zeros((), dtype=z.dtype, device=z.device)
         for rows in (above, ~above):
             if rows.any():
-                given = (z[rows], tau[rows], d[rows], actions[rows])
-                goal = self.bootstrap_goal(network, *given) if rows is above else z1[rows]
-                error = self.norm(network(given[0], self.signal(given[1]), *given[2:]) - goal)
-                total = total + (self.loss_weight(given[1]) * error).sum()
+                inputs = (z[rows], tau[rows], d[rows], actions[rows])
+                goal = self.bootstrap_goal(network, *inputs) if rows is above else z1[rows]
+                error = self.norm(network(inputs[0], self.signal(inputs[1]), *inputs[2:]) - goal)
+                total = total + (self.loss_weight(inputs[1]) * error).sum()
         return total / tau.numel()
 
 
@@ -147,7 +140,6 @@ class LossRowsMerged(_Rowwise):
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """Two calls for all three."""
         tau = self.signal(tau)
         z, above = self.mix(z0, z1, tau[..., None, None]), self.rows(d).nonzero().flatten().flip(0)
         half = d[above] / 2
@@ -174,17 +166,15 @@ class LossPermutedRows(TextbookLoss):
     """The batch is shuffled before anything is computed, and τ, d, noise are drawn after it."""
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """In another order."""
         order = torch.randperm(len(z1))
         return super().dynamics_loss(network, z1[order], actions[order], seed)
 
 
 @equivalent("loss-integer-labels")
 class LossIntegerLabels(TextbookLoss):
-    """The network is told integers, the index of τ on the finest grid and log2(1/d); what is off the grid at d_min is rounded down (A10)."""
+    """Integer labels: index of τ on the finest grid and log2(1/d); levels off the grid are rounded down (A10)."""
 
     def evaluate(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
-        """Through indices and back, as an adapter for embedding tables does."""
         index, exponent = (tau * self.k_max).floor().long(), torch.log2(1 / d).round().long()
         level, step = (index / self.k_max).to(z), (0.5**exponent).to(z)
         return super().evaluate(network, z, level, step, actions)
@@ -192,18 +182,15 @@ class LossIntegerLabels(TextbookLoss):
 
 @equivalent("loss-half-step-at-d-min")
 class LossHalfStepAtDMin(TextbookLoss):
-    """In teacher calls timesteps at d_min take the half step d_min/2 too, with labels off the grid rounded to it (A4, A10)."""
+    """In teacher calls, timesteps at d_min also take the step d_min/2; labels are rounded to the grid (A4, A10)."""
 
     def teacher_step(self, d: Tensor) -> Tensor:
-        """d/2, not below d_min."""
         return (d / 2).clamp(min=1 / self.k_max)
 
     def second_label(self, tau: Tensor, half: Tensor) -> Tensor:
-        """τ at d_min, where the input has moved by half a step."""
         return tau + half
 
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
-        """Moved at every timestep."""
         return z + b_prime * torch.where(half > 0, half, 0.5 / self.k_max)[..., None, None]
 
 
@@ -214,7 +201,6 @@ class LossCompiled(TextbookLoss):
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """With graph breaks at the three calls."""
         opaque = torch.compiler.disable(network)  # type: ignore[no-untyped-call]
         error, above = _compiled_error(self, opaque, z1, z0, tau, d, actions)
         return self.average(error, above)
@@ -234,19 +220,17 @@ def _compiled_error(
 
 @equivalent("loss-unconditional")
 class LossUnconditional(TorchAdapter):
-    """Code without actions: the network is never given any, and only the loss with everything drawn inside is offered."""
+    """Code without actions: the network receives none, and only the loss that draws everything inside is provided."""
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """The textbook with a network that drops them."""
-        return TextbookEquations().dynamics_loss(lambda z, tau, d, given: network(z, tau, d), z1, actions, seed)
+        return TextbookEquations().dynamics_loss(lambda z, tau, d, _: network(z, tau, d), z1, actions, seed)
 
 
 class _LossAlone(TorchAdapter):
-    """The textbook's loss, in the level and under the readings of the class, and no other operation."""
+    """The textbook's loss in the level and readings of the class, without any other operation."""
 
     @property
     def book(self) -> TextbookEquations:
-        """What computes it."""
         return TextbookEquations(self.level, **self.readings)
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
@@ -259,18 +243,16 @@ class _LossAlone(TorchAdapter):
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """As the textbook has it."""
         return self.book.dynamics_loss_at(network, z1, z0, tau, d, actions)
 
 
 @equivalent("loss-with-logging-calls")
 class LossWithLoggingCalls(_LossAlone):
-    """For logging the network is called once more before the loss and once more after it, without gradients."""
+    """For logging, the network is called once before and once after the loss, without gradients."""
 
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """At the student's input."""
         logged = torch.no_grad()(network)
         z = torch.lerp(z0, z1, tau[..., None, None].expand_as(z1))
         logged(z, tau, d, actions)
@@ -281,29 +263,27 @@ class LossWithLoggingCalls(_LossAlone):
 
 @equivalent("loss-binary-actions")
 class LossBinaryActions(_LossAlone):
-    """Code that knows two actions: the adapter makes a class of each of the suite's vectors, in the sampler too."""
+    """Code with two discrete actions: the adapter maps each of the suite's vectors to a class, in the sampler too."""
 
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """By the sign of the first number."""
+        """Class by the sign of the first component."""
         return super().dynamics_loss_at(network, z1, z0, tau, d, (actions[..., :1] > 0).long())
 
     def sample_frame(
         self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
     ) -> Tensor:
-        """With the same classes."""
         classes = None if actions is None else (actions[..., :1] > 0).long()
         return self.book.sample_frame(network, context, num_steps, seed, classes)
 
 
 @equivalent("loss-detached")
 class LossDetached(TorchAdapter):
-    """An evaluation loss, without gradients and with everything drawn inside."""
+    """An evaluation loss without gradients that draws everything inside."""
 
     @torch.no_grad()
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """To look at, not to train on."""
         return TextbookEquations().dynamics_loss(network, z1, actions, seed)
 
 
@@ -318,29 +298,25 @@ class LossDetachedPerSequence(_LossAlone):
     def dynamics_loss_at(
         self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
     ) -> Tensor:
-        """To look at, not to train on."""
         return super().dynamics_loss_at(network, z1, z0, tau, d, actions)
 
 
 @equivalent("loss-two-terms")
 class LossTwoTerms(TorchAdapter):
-    """Every row has both terms, at levels of their own: the flow term at d_min and the bootstrap term above it, a mean each
-    (A2, A3, A27).
-    """
+    """Every row has a flow term at d_min and a bootstrap term above it, each with its own mean (A2, A3, A27)."""
 
     readings = {"A2": "split", "A3": "sequence", "A27": "per_term"}  # noqa: RUF012
     d_min_share = 0.5
 
     def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
-        """Two student calls, with one noise."""
         book, finest, rows, z0 = _Rowwise(), self.k_max.bit_length() - 1, (len(z1), 1), torch.randn_like(z1)
         total = torch.zeros((), dtype=z1.dtype)
         for exponent in (torch.full(rows, finest), torch.randint(finest, rows)):
             steps = (2**exponent).expand(z1.shape[:2])
             tau, d = ((torch.rand(z1.shape[:2]) * steps).floor() / steps).to(z1), (1 / steps).to(z1)
-            given = (book.mix(z0, z1, tau[..., None, None]), tau, d, actions)
-            goal = z1 if exponent.eq(finest).all() else book.bootstrap_goal(network, *given)
-            total = total + (book.loss_weight(tau) * book.norm(network(*given) - goal)).mean()
+            inputs = (book.mix(z0, z1, tau[..., None, None]), tau, d, actions)
+            goal = z1 if exponent.eq(finest).all() else book.bootstrap_goal(network, *inputs)
+            total = total + (book.loss_weight(tau) * book.norm(network(*inputs) - goal)).mean()
         return total
 
 

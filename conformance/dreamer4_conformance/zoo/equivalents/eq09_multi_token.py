@@ -1,4 +1,4 @@
-"""Right ways to do Eq. (9)."""
+"""Equivalent ways to compute Eq. (9)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("mtp-rolled")
 class Rolled(TorchAdapter):
-    """Targets by rolling the sequence, what wraps around masked; the loss by slices, distance by distance."""
+    """Targets by rolling the sequence with a mask for wrapped entries; the loss by slices, distance by distance."""
 
     def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """x_{t+n} and whether it exists."""
         time = x.shape[1]
         targets = torch.stack([x.roll(-n, dims=1) for n in range(length + 1)], dim=2)
         valid = torch.stack([torch.arange(time) < time - n for n in range(length + 1)], dim=1)
         return targets, valid[None].repeat(len(x), 1, 1)
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """The negative log-likelihood."""
         loss = log_prob.new_zeros(())
         for n in range(log_prob.shape[2]):
             inside = log_prob[..., n][valid[..., n]]
@@ -35,29 +33,25 @@ class Padded(Adapter):
     """NumPy; rewards are padded with NaN and unfolded into windows; the loss as a product with the mask."""
 
     def mtp_targets(self, x: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """x_{t+n} and whether it exists."""
         padded = np.pad(x.astype(np.float64), ((0, 0), (0, length)), constant_values=np.nan)
         targets = np.lib.stride_tricks.sliding_window_view(padded, length + 1, axis=1)
         return targets, ~np.isnan(targets)
 
     def mtp_loss(self, log_prob: np.ndarray, valid: np.ndarray) -> np.floating:
-        """The negative log-likelihood."""
         weight = valid / np.maximum(valid.sum((0, 1), keepdims=True), 1)
         return -np.sum(log_prob * weight, dtype=np.float64)
 
 
 @equivalent("mtp-nearest-first-mean")
 class OneToEight(TorchAdapter):
-    """Distances 1 … 8, their mean, over all positions: every open choice taken the other way, and declared."""
+    """Distances 1 … 8, mean over distances and all positions: the other option of every reading, declared."""
 
     readings = {"A17": "1..8", "A19": "mean", "A29": "all"}  # noqa: RUF012
 
     def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """x_{t+n} and whether it exists."""
         padded = torch.nn.functional.pad(x, (0, length))
         valid = torch.nn.functional.pad(torch.ones_like(x, dtype=torch.bool), (0, length))
         return padded[:, 1:].unfold(1, length, 1), valid[:, 1:].unfold(1, length, 1)
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
-        """The negative log-likelihood."""
         return -log_prob.masked_fill(~valid, 0.0).mean()

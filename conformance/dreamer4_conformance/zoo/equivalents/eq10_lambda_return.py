@@ -1,4 +1,4 @@
-"""Right ways to do Eq. (10)."""
+"""Equivalent ways to compute Eq. (10)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ class TdErrors(TorchAdapter):
     """TD(λ): the value plus the discounted sum of TD errors; the advantage is that sum."""
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """R_t."""
         return value[:, :-1] + self.advantages(reward, value, cont, gamma, lam)
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """R_t − v_t."""
         delta = reward + gamma * cont * value[:, 1:] - value[:, :-1]
         advantage, total = torch.empty_like(delta), torch.zeros_like(delta[:, 0])
         for t in range(delta.shape[1] - 1, -1, -1):
@@ -30,12 +28,11 @@ class TdErrors(TorchAdapter):
 
 @equivalent("returns-mixture")
 class MixtureOfSums(Adapter):
-    """NumPy; the mixture of n-step returns written out, the last of them with the weight of all longer ones."""
+    """NumPy; explicit mixture of n-step returns, the last with the weight of all longer ones."""
 
     def lambda_returns(
         self, reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float
     ) -> np.ndarray:
-        """R_t."""
         horizon, returns = reward.shape[1], np.zeros_like(reward)
         for t in range(horizon):
             total, discount = np.zeros_like(reward[:, 0]), np.ones_like(reward[:, 0])
@@ -49,7 +46,6 @@ class MixtureOfSums(Adapter):
     def advantages(
         self, reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float
     ) -> np.ndarray:
-        """R_t − v_t."""
         return np.asarray(self.lambda_returns(reward, value, cont, gamma, lam) - value[:, :-1])
 
 
@@ -58,7 +54,6 @@ class LinearSystem(TorchAdapter):
     """The recursion as a triangular system of equations for all R_t at once, in double precision."""
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """R_t."""
         discount, wide = gamma * cont.double(), value.double()
         right = reward.double() + (1 - lam) * discount * wide[:, 1:]
         right[:, -1] += lam * discount[:, -1] * wide[:, -1]
@@ -69,12 +64,11 @@ class LinearSystem(TorchAdapter):
 
 @equivalent("returns-as-printed")
 class AsPrinted(TorchAdapter):
-    """v_t in the mixture, c_{t+1} beside r_t, last row r + γ c v: the readings of the print, declared."""
+    """v_t in the mixture, c_{t+1} next to r_t, last row r + γ c v: the readings as printed, declared."""
 
     readings = {"A13": "v_same", "A14": "reward", "A15": "next"}  # noqa: RUF012
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
-        """R_t."""
         discount = gamma * torch.nn.functional.pad(cont[:, 1:], (0, 1), value=1.0)
         rows = [torch.lerp(value[:, -2], value[:, -1], lam) * discount[:, -1] + reward[:, -1]]
         for t in range(reward.shape[1] - 2, -1, -1):

@@ -1,4 +1,4 @@
-"""Right ways to do Eq. (11)."""
+"""Equivalent ways to compute Eq. (11)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("pmpo-distributions")
 class Distributions(TorchAdapter):
-    """torch.distributions for ln π and KL, boolean selection for the sets, an empty set left out; float32 inside."""
+    """torch.distributions for ln π and KL, boolean indexing for the sets, empty sets skipped; float32 inside."""
 
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """L."""
         return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
@@ -46,7 +45,7 @@ class Distributions(TorchAdapter):
 
 
 def wide(x: Tensor) -> Tensor:
-    """Float32 at least."""
+    """Casts to float32 at least."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -57,7 +56,6 @@ class CrossEntropy(TorchAdapter):
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        """L."""
         with torch.no_grad():
             prior = prior_logits.log_softmax(-1)
             sign = torch.where(advantage < 0, -1, 1)
@@ -81,7 +79,6 @@ class NumPy(Adapter):
         alpha: float,
         beta: float,
     ) -> float:
-        """L."""
         log_pi, log_prior = (x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (logits, prior_logits))
         pi, taken = np.exp(log_pi), np.take_along_axis(log_pi, action[:, None], 1)[:, 0]
         good, bad = taken[advantage >= 0], taken[advantage < 0]

@@ -1,4 +1,4 @@
-"""Other ways to normalise loss terms, and to add those of the tokenizer."""
+"""Other ways to normalise loss terms and to combine those of the tokenizer."""
 
 from __future__ import annotations
 
@@ -15,18 +15,15 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("tokenizer-fused")
 class TokenizerFused(TorchAdapter):
-    """One fused operation."""
+    """Eq. (5) as one fused operation."""
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
-        """L."""
         return torch.add(mse, lpips, alpha=0.2)
 
 
 @equivalent("rms-after")
 class RmsAfter(TorchAdapter):
-    """Decay 0.99 from 0 with no correction of the start, an epsilon under the root, updated after it divides;
-    refuses what is not finite.
-    """
+    """Decay 0.99 from 0 without correction, an epsilon under the root, updated after dividing; refuses NaN."""
 
     rms_warmup = 1000
 
@@ -47,7 +44,7 @@ class RmsAfter(TorchAdapter):
 
 @equivalent("rms-first-value")
 class RmsFirstValue(TorchAdapter):
-    """Decay 0.9, started at the first value, an epsilon beside the root; NaN is replaced by 0 before it enters."""
+    """Decay 0.9, initialised with the first value, an epsilon added to the root; NaN enters as 0."""
 
     rms_warmup = 120
 

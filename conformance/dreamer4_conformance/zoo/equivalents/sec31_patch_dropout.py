@@ -1,4 +1,4 @@
-"""Right ways to drop patches, to regroup tokens and to classify the mouse."""
+"""Equivalent ways to drop patches, to regroup tokens and to classify mouse movements."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("mae-count-down")
 class CountDown(TorchAdapter):
-    """An exact count, rounded down, of a random order of the patches (A33); replaced by indexing."""
+    """An exact count, rounded down, in a random order of the patches (A33); replacement by indexing."""
 
     readings = {"A33": "count"}  # noqa: RUF012
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
-        """Image by image, from the global generator."""
         dropped = torch.zeros(batch * time, patches, dtype=torch.bool)
         for image in dropped:
             image[torch.randperm(patches)[: int(0.9 * torch.rand(()) * patches)]] = True
         return dropped.reshape(batch, time, patches)
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
-        """In place, on a copy."""
         replaced = tokens.clone()
         replaced[mask] = embedding
         return replaced
@@ -34,12 +32,11 @@ class CountDown(TorchAdapter):
 
 @equivalent("mae-count-up")
 class CountUp(TorchAdapter):
-    """An exact count, rounded up (A33); replaced by arithmetic."""
+    """An exact count, rounded up (A33); replacement by arithmetic."""
 
     readings = {"A33": "count"}  # noqa: RUF012
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
-        """The lowest of as many random numbers as there are patches."""
         generator = torch.Generator(self.device).manual_seed(seed)
         p, u = (torch.rand(batch, time, n, generator=generator, device=self.device) for n in (1, patches))
         return u.argsort(-1).argsort(-1) < torch.ceil(0.9 * p * patches)
@@ -52,30 +49,26 @@ class CountUp(TorchAdapter):
 
 @equivalent("mae-in-numpy")
 class InNumpy(Adapter):
-    """NumPy; the shares of a batch are spread evenly over (0, 0.9) and shuffled; grids, regrouping and the mouse besides."""
+    """NumPy; stratified p over (0, 0.9), shuffled within the batch; also grids, regrouping and mouse classes."""
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> np.ndarray:
-        """Stratified p, Bernoulli patches."""
         rng = np.random.default_rng(seed)
         images = batch * time
         p = 0.9 * rng.permutation((np.arange(images) + rng.random(images)) / images)
         return (rng.random((images, patches)) < p[:, None]).reshape(batch, time, patches)
 
     def mae_replace(self, tokens: np.ndarray, mask: np.ndarray, embedding: np.ndarray) -> np.ndarray:
-        """By np.where."""
         return np.where(mask[:, :, :, None], embedding, tokens)
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
-        """Multiples of 32 pixels, in NumPy's whole numbers."""
         rows, columns = np.ceil(np.array([height, width]) / 32).astype(int) * 2
         return rows, columns
 
     def regroup(self, z: np.ndarray) -> np.ndarray:
-        """Even tokens beside odd ones."""
         return np.concatenate([z[:, :, ::2], z[:, :, 1::2]], -1)
 
     def mouse_class(self, movement: np.ndarray) -> np.ndarray:
-        """In pixels, up to 67; the second axis counts in elevens, from right to left; bins by their edges."""
+        """Pixels up to 67; the second axis has stride 11 and runs from right to left; bins by their edges."""
         share = (2 * np.arange(MOUSE_EDGES) + 1) / 10
         positive = 67 / 255 * np.expm1(share * math.log(256))
         bins = np.searchsorted(np.concatenate([-positive[::-1], positive]), np.asarray(movement, np.float64))
@@ -83,15 +76,15 @@ class InNumpy(Adapter):
 
 
 MOUSE_EDGES = 5
-"""Between the bins of one side of an axis."""
+"""Edges between the bins of one side of an axis."""
 
 
 @equivalent("mouse-even-shares")
 class EvenShares(TorchAdapter):
-    """Eleven equal parts of the companded range in the place of the nearest of eleven values; radians; classes from the last to the first."""
+    """Eleven equal intervals instead of the nearest of eleven values; radians; reversed classes."""
 
     def mouse_class(self, movement: Tensor) -> Tensor:
-        """Over ±0.2, μ = 5."""
+        """Range ±0.2, μ = 5."""
         x = (movement.double() / 0.2).clamp(-1, 1)
         companded = x.sign() * torch.log1p(5 * x.abs()) / math.log(6)
         bins = ((companded + 1) / 2 * 11).floor().clamp(0, 10).long()

@@ -1,4 +1,4 @@
-"""Right ways to build the tokenizer, each by itself: cheap to judge by every clause."""
+"""Equivalent tokenizers, each without the rest of the model so that all clauses are cheap to judge."""
 
 from __future__ import annotations
 
@@ -19,49 +19,42 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 
 class TokenizerOf(TorchAdapter):
-    """The tokenizer of a textbook model, and nothing else of it."""
+    """The tokenizer of a textbook model, without its other operations."""
 
     model: type[TextbookModel] = TextbookModel
     context_frames = TextbookModel.context_frames
 
     @property
     def book(self) -> TextbookModel:
-        """The model, where and in what this adapter runs."""
+        """The model, with this adapter's device and dtype."""
         book = self.model("signal", **self.readings)
         book.device, book.dtype, book.context_frames = self.device, self.dtype, self.context_frames
         return book
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """The video, and z as an encoder gives it."""
         example = self.book.example(seed, batch, time)
         return {"video": example["video"], "z": torch.tanh(example["z"])}
 
     def encode(self, video: Tensor) -> Tensor:
-        """z of the video."""
         return self.book.encode(video)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The video of z."""
         return self.book.decode(z)
 
     def reconstruct(self, video: Tensor) -> Tensor:
-        """Decoded from z."""
         return self.decode(self.encode(video))
 
     def decode_init(self, batch: int) -> Any:
-        """No frame seen."""
         return self.book.decode_init(batch)
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
-        """One more frame."""
         return self.book.decode_step(state, z)
 
 
 class CrossAttends(TextbookModel):
-    """In the decoder patches see each other by one attention and the latents by another."""
+    """In the decoder, patches attend to each other and to the latents in two separate attentions."""
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-        """Two softmaxes, added up for the patches."""
         if allow is None or not name.startswith("decoder"):
             return super().mixed_space(x, name, allow)
         latent = allow.all(0)
@@ -81,51 +74,47 @@ class PadsAround(TextbookModel):
     """Half of the padding goes before the frame."""
 
     def padding(self, size: int, padded: int) -> tuple[int, int]:
-        """The larger half first."""
         missing = padded - size
         return missing - missing // 2, missing // 2
 
 
 @equivalent("tokenizer-padded-around")
 class PaddedAround(TokenizerOf):
-    """Frames are padded all around."""
+    """Frames are padded on all sides."""
 
     model = PadsAround
 
 
 class PerImage(TextbookModel):
-    """Frames know nothing of each other."""
+    """Frames are encoded and decoded independently."""
 
     def layer_kinds(self) -> list[str]:
-        """Space alone."""
         return ["space"] * self.depth
 
 
 @equivalent("tokenizer-of-images")
 class OfImages(TokenizerOf):
-    """A tokenizer of single images: causal, but there is no time to be causal in."""
+    """A tokenizer of single images, without a time axis."""
 
     model = PerImage
 
 
 class RegroupsAlternately(TextbookModel):
-    """The channels of a pair alternate."""
+    """The channels of two tokens are interleaved."""
 
     def regroup(self, z: Tensor) -> Tensor:
-        """Channel by channel."""
         batch, time, tokens, channels = z.shape
         return z.reshape(batch, time, tokens // 2, 2, channels).transpose(3, 4).reshape(batch, time, tokens // 2, -1)
 
     def ungrouped(self, z: Tensor) -> Tensor:
-        """Apart again."""
         batch, time, tokens, channels = z.shape
-        apart = z.reshape(batch, time, tokens, channels // 2, 2).transpose(3, 4)
-        return apart.reshape(batch, time, 2 * tokens, channels // 2)
+        pairs = z.reshape(batch, time, tokens, channels // 2, 2).transpose(3, 4)
+        return pairs.reshape(batch, time, 2 * tokens, channels // 2)
 
 
 @equivalent("tokenizer-regrouped-otherwise")
 class RegroupedOtherwise(TokenizerOf):
-    """The channels of two tokens alternate (A36), and the context counts past frames only (A30)."""
+    """The channels of two tokens are interleaved (A36), and the context counts past frames only (A30)."""
 
     readings = {"A36": "other", "A30": "exclusive"}  # noqa: RUF012
     model = RegroupsAlternately
@@ -137,65 +126,58 @@ class RegroupedOtherwise(TokenizerOf):
 
 @equivalent("tokenizer-recomputes")
 class Recomputes(TokenizerOf):
-    """Frame by frame every frame so far is decoded again: the cache holds z."""
+    """The cache holds z: each step decodes all frames so far again."""
 
     def decode_init(self, batch: int) -> Any:
-        """No frame seen."""
         return []
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
-        """The last frame of all."""
         return self.decode(torch.cat([*state, z], 1))[:, -1:], [*state, z]
 
 
 @equivalent("tokenizer-rolling-cache")
 class RollingCache(TokenizerOf):
-    """The cache holds the frames of the window and no more, and is changed in place."""
+    """The cache holds exactly the frames of the window and is changed in place."""
 
     def decode_init(self, batch: int) -> Any:
-        """Empty."""
         return {"past": {}, "seen": 0}
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
-        """Older keys and values are dropped."""
         video, (past, state["seen"]) = self.book.decode_step((state["past"], state["seen"]), z)
-        kept: Past = {name: (k[:, -self.kept() :], v[:, -self.kept() :]) for name, (k, v) in past.items()}
-        state["past"] = kept
+        recent: Past = {
+            name: (k[:, -self.cache_length() :], v[:, -self.cache_length() :]) for name, (k, v) in past.items()
+        }
+        state["past"] = recent
         return video, state
 
-    def kept(self) -> int:
-        """Frames before the current one."""
+    def cache_length(self) -> int:
+        """Number of cached frames before the current one."""
         return (self.book.window() or 1) - 1
 
 
 @equivalent("tokenizer-of-bytes")
 class OfBytes(TokenizerOf):
-    """Channels before pixels, values from 0 to 255 in whole numbers; what is decoded is clamped to [0, 1]."""
+    """Channels first, integers from 0 to 255; decoded values are clamped to [0, 1]."""
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Bytes."""
         example = super().example(seed, batch, time)
         return {**example, "video": (255 * example["video"].float()).round().to(torch.uint8).movedim(-1, 2)}
 
     def encode(self, video: Tensor) -> Tensor:
-        """z in the adapter's dtype."""
         return super().encode((video.float() / 255).movedim(2, -1).to(getattr(torch, self.dtype)))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Colours that can be shown."""
         return super().decode(z).movedim(-1, 2).clamp(0, 1)
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
-        """The same of one frame."""
         video, state = super().decode_step(state, z)
         return video.movedim(-1, 2).clamp(0, 1), state
 
 
 class Saturates(TextbookModel):
-    """Large numbers before the tanh."""
+    """Large values before the tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
-        """Mostly close to ±1."""
+    def squash(self, x: Tensor) -> Tensor:
         return torch.tanh(12 * x)
 
 
@@ -208,15 +190,13 @@ class Saturated(TokenizerOf):
 
 @equivalent("tokenizer-encoder-alone")
 class EncoderAlone(TorchAdapter):
-    """An encoder without attention: each frame decays into the next; in NumPy behind the scenes."""
+    """An encoder without attention, in NumPy: a decaying average over the frames."""
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """A video of 4×4 grey pixels."""
         video = np.random.default_rng(seed).random((batch, time, 4, 4))
         return {"video": self.to_native(video)}
 
     def encode(self, video: Tensor) -> Tensor:
-        """A recurrence over the frames, then a linear map and tanh."""
         weight = np.random.default_rng(0).standard_normal((16, 24))
         frames, z = self.to_numpy(video).reshape(*video.shape[:2], 16), []
         state = np.zeros_like(frames[:, 0])
@@ -231,10 +211,9 @@ class EncoderAlone(TorchAdapter):
 
 @equivalent("masks-of-numbers")
 class MasksOfNumbers(TorchAdapter):
-    """Additive masks of 0 and −∞, built from numbers of modalities over all pairs at once."""
+    """Additive masks of 0 and −∞, computed for all pairs of modality numbers at once."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """True where nothing is subtracted."""
         if kind == "dynamics":
             raise NotProvided("a tokenizer's masks")
         names = sorted(set(modality))
@@ -248,14 +227,13 @@ class MasksOfNumbers(TorchAdapter):
 
 @equivalent("masks-of-one-frame")
 class MasksOfOneFrame(TorchAdapter):
-    """Masks of space layers: other frames are never seen in them. One modality only."""
+    """Masks of space layers, in which other frames are never visible. One modality only."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
-        """Block-diagonal."""
         if kind == "dynamics":
             raise NotProvided("a tokenizer's masks")
         if set(modality) - {"latent", "image"}:
-            raise ValueError(f"modality holds {sorted(set(modality))}; there are latents and images alone")
+            raise ValueError(f"modality holds {sorted(set(modality))}; it supports latents and images only")
         latent = torch.tensor([name == "latent" for name in modality])
         rows, columns = latent[:, None], latent[None, :]
         allow = rows | ~columns if kind == "encoder" else ~rows | columns
@@ -264,10 +242,9 @@ class MasksOfOneFrame(TorchAdapter):
 
 @equivalent("masks-in-numpy")
 class MasksInNumpy(Adapter):
-    """NumPy; a time layer joins tokens of the same modality, so other earlier ones are hidden."""
+    """NumPy; time layers connect tokens of the same modality only, so other earlier tokens are masked."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: np.ndarray) -> np.ndarray:
-        """Within the frame by the rule, before it only its own modality."""
         name = np.array(modality)
         same = name[:, None] == name
         if kind == "dynamics":

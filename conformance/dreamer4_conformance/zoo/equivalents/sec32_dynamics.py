@@ -1,4 +1,4 @@
-"""Other ways to build the dynamics, its agent token and its cache."""
+"""Equivalent ways to build the dynamics, its agent token and its cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dreamer4_reference.sec34_layers import layer_shapes
 
 
 class World(Dynamics, Book):
-    """The dynamics alone; what it shares with the textbook's other parts is judged there."""
+    """The dynamics only; operations shared with the rest of the textbook are judged there."""
 
     corrupt = Adapter.corrupt
     sample_tau_d = Adapter.sample_tau_d
@@ -37,48 +37,42 @@ class World(Dynamics, Book):
 
 @equivalent("agent-first")
 class AgentFirst(World):
-    """The agent token comes first in its frame."""
+    """The agent token is the first of its frame."""
 
     def frame_tokens(
         self, z: Tensor, tau: Tensor, d: Tensor, components: list[Tensor], task: Any, labelled: Tensor
     ) -> Tensor:
-        """[agent | spatial | …]."""
         x = super().frame_tokens(z, tau, d, components, task, labelled)
         return x if task is None else x.roll(1, 2)
 
     def token_mask(self, agent: bool) -> Tensor:
-        """Its first row and column are the agent's."""
         allow = super().token_mask(agent)
         return allow.roll((1, 1), (0, 1)) if agent else allow
 
     def read_spatial(self, x: Tensor) -> Tensor:
-        """After the agent token, where there is one."""
         world = self.spatial + self.registers + 1 + self.action_slots
         return super().read_spatial(x[:, :, x.shape[2] - world :])
 
     def read_agent(self, x: Tensor) -> Tensor:
-        """The first token."""
         return super().read_agent(x[:, :, :1])
 
 
 @equivalent("agent-stream")
 class AgentStream(World):
-    """No agent token among the others: the task looks at the tokens of each frame after the last layer."""
+    """No agent token in the layers: the task attends to the tokens of each frame after the last layer."""
 
     def predicted(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor, state: State = EMPTY
     ) -> tuple[Tensor, Tensor | None, State]:
-        """The world's tokens, then cross-attention to them."""
         z_hat, _, after = super().predicted(z, tau, d, actions, None, labelled, state)
         if task is None:
             return z_hat, None, after
         query = self.agent_token(task, *z.shape[:2])
-        weights = (query * self.seen_by_agent).sum(-1, keepdim=True).softmax(2)
-        return z_hat, ((weights * self.seen_by_agent).sum(2) + query[:, :, 0]).to(z.dtype), after
+        weights = (query * self.agent_inputs).sum(-1, keepdim=True).softmax(2)
+        return z_hat, ((weights * self.agent_inputs).sum(2) + query[:, :, 0]).to(z.dtype), after
 
     def read_spatial(self, x: Tensor) -> Tensor:
-        """And keep the tokens for the agent."""
-        self.seen_by_agent = self.before(x, "agent.norm")
+        self.agent_inputs = self.before(x, "agent.norm")
         return super().read_spatial(x)
 
 
@@ -89,24 +83,19 @@ class WithoutAgent(World):
     mtp_heads = Adapter.mtp_heads
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Frames and labels alone."""
         example = super().example(seed, batch, time)
         return {name: example[name] for name in ("z", "tau", "d")}
 
     def encoded_actions(self, actions: Any) -> list[Tensor]:
-        """None."""
         return []
 
     def component_sum(self, components: list[Tensor]) -> Tensor:
-        """Nothing to add."""
         return torch.stack(components).sum(0) if components else torch.zeros(1, 1, 1, 1, dtype=self.compute)
 
     def action_embedding(self, batch: int, time: int) -> Tensor:
-        """In every frame."""
         return super().action_embedding(batch, time).expand(batch, time, -1, -1)
 
-    def at(self, actions: Any, frames: slice) -> Any:
-        """None."""
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         return None
 
 
@@ -118,17 +107,14 @@ class ActionsListed(World):
     """Components in a list, the keys as floats."""
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """[keys, mouse]."""
         example = super().example(seed, batch, time)
         keys, mouse = example["actions"]["keys"], example["actions"]["mouse"]
         return {**example, "actions": [keys.to(mouse), mouse]}
 
     def encoded_actions(self, actions: Any) -> list[Tensor]:
-        """In their order."""
         return [self.encoded_keys(actions[0].long()), self.encoded_mouse(actions[1])]
 
-    def at(self, actions: Any, frames: slice) -> Any:
-        """Each of them."""
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         return [component[:, frames] for component in actions]
 
 
@@ -137,34 +123,30 @@ class ActionsInOneArray(World):
     """Two numbers, each a component, in an array (B, T, 2)."""
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """The mouse alone."""
         example = super().example(seed, batch, time)
         return {**example, "actions": example["actions"]["mouse"]}
 
     def encoded_actions(self, actions: Any) -> list[Tensor]:
-        """One projection of all of them: a sum already."""
         return [self.encoded_mouse(actions)]
 
-    def at(self, actions: Any, frames: slice) -> Any:
-        """Of some frames."""
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         return actions[:, frames]
 
 
 @equivalent("actions-as-taken")
 def actions_as_taken() -> Adapter:
-    """a_t is given with frame t and acts on the next (A32)."""
+    """a_t is passed with frame t and leads to the next frame (A32)."""
     return TextbookModel(A32="current")
 
 
 @equivalent("actions-as-taken-seen")
 class ActionsAsTakenSeen(World):
-    """Block t holds a_t, for the agent to see, and the heads start at a_{t+1} (A32, A17)."""
+    """Block t holds a_t, visible to the agent, and the heads start at a_{t+1} (A32, A17)."""
 
     def __init__(self) -> None:
         super().__init__(A32="current", A17="1..8")
 
     def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
-        """With the frame that they are given with."""
         return components
 
 
@@ -181,22 +163,21 @@ def steps_per_sequence() -> Adapter:
 
 @equivalent("label-by-sines")
 class LabelBySines(World):
-    """Fixed tables: sines of the index; a level between two is rounded down (A10)."""
+    """Fixed tables: sines of the index; levels between two grid points are rounded down (A10)."""
 
     def level_index(self, tau: Tensor) -> Tensor:
-        """The level below."""
         return (tau * self.k_max).floor().long().clamp(0, self.k_max - 1)
 
     def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        """Of both indices."""
         frequency = 0.7 ** torch.arange(self.width // 2)
         level, step = self.level_index(self.signal(tau.double())), self.step_index(d.double())
-        return tuple(2 * torch.sin(index[..., None] * frequency + 0.3).to(self.compute) for index in (level, step))  # type: ignore[return-value]
+        level, step = (2 * torch.sin(x[..., None] * frequency + 0.3).to(self.compute) for x in (level, step))
+        return level, step
 
 
 @equivalent("context-frames-exclusive")
 def context_frames_exclusive() -> Adapter:
-    """Context noise is redrawn for each generated frame (A28), and C counts past frames (A30), one of them."""
+    """Context noise is redrawn for each generated frame (A28); C counts past frames (A30) and is 1."""
     adapter = World(A30="exclusive", A28="generated")
     adapter.context_frames = 1
     return adapter
@@ -204,7 +185,7 @@ def context_frames_exclusive() -> Adapter:
 
 @equivalent("model-bfloat16")
 def model_bfloat16() -> Adapter:
-    """In bfloat16."""
+    """The textbook model in bfloat16."""
     adapter = World()
     adapter.dtype = "bfloat16"
     return adapter
@@ -212,12 +193,11 @@ def model_bfloat16() -> Adapter:
 
 @equivalent("model-rounded-throughout")
 class RoundedThroughout(World):
-    """In bfloat16, with every token rounded after every layer."""
+    """The textbook model in bfloat16, with every token rounded after every layer."""
 
     dtype = "bfloat16"
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
-        """Rounded twice."""
         return (x + update.bfloat16().to(x)).bfloat16().to(x)
 
 
@@ -226,17 +206,15 @@ class RoundedThroughout(World):
 
 @equivalent("cache-trimmed")
 class CacheTrimmed(World):
-    """The cache holds the last C − 1 frames, laid out (B, H, T, D)."""
+    """The cache holds the last C − 1 frames in the layout (B, H, T, D)."""
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Turned around, and cut."""
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         held = (self.window() or 1) - 1
         if past is not None:
             past = tuple(x[:, :, max(0, x.shape[2] - held) :].transpose(1, 2) for x in past)
-        return super().remembered(past, k, v)
+        return super().extend_cache(past, k, v)
 
     def next_state(self, past: Past, start: int, time: int, last: list[Tensor]) -> State:
-        """Laid out otherwise."""
         return super().next_state(
             {name: (k.transpose(1, 2), v.transpose(1, 2)) for name, (k, v) in past.items()}, start, time, last
         )
@@ -244,76 +222,70 @@ class CacheTrimmed(World):
 
 @equivalent("cache-of-inputs")
 class CacheOfInputs(World):
-    """No keys and values are kept: every frame is computed again from all inputs."""
+    """No keys and values are cached: every frame is computed from all inputs again."""
 
     def dynamics_init(self, batch: int) -> Any:
-        """No inputs."""
         return []
 
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """The last of all frames."""
         state = [*state, (z, tau, d, actions)]
-        frames, taus, steps, acted = zip(*state, strict=True)
-        together = {name: torch.cat([each[name] for each in acted], 1) for name in actions}
+        frames, taus, steps, selected = zip(*state, strict=True)
+        together = {name: torch.cat([step_actions[name] for step_actions in selected], 1) for name in actions}
         labelled = torch.ones(len(z), dtype=torch.bool)
         inputs = (torch.cat(frames, 1), torch.cat(taus, 1), torch.cat(steps, 1), together, task, labelled)
         z_hat, agent = self.dynamics(*inputs)
         return z_hat[:, -1:], None if agent is None else agent[:, -1:], state
 
     def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
-        """Never with keys and values."""
         return super().rollout(context, actions, frames, num_steps, seed, cache=False)
 
 
 @equivalent("cache-in-place")
 class CacheInPlace(World):
-    """One buffer that is written in place; a state is how far it is filled."""
+    """One buffer that is written in place; the state is its filled length."""
 
     def dynamics_init(self, batch: int) -> Any:
-        """A dictionary of its own for each batch."""
         return {"state": EMPTY}
 
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """The same dictionary, changed."""
         z_hat, agent, state["state"] = super().dynamics_step(state["state"], z, tau, d, actions, task)
         return z_hat, agent, state
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
-        """Rollouts go on from keys and values."""
-        return self.seen(EMPTY, past, actions, 0)
+        return self.append_frames(EMPTY, past, actions, 0)
 
 
 @equivalent("sequences-one-by-one")
 class SequencesOneByOne(World):
-    """Every sequence of a batch in a call of its own; the heads as one fused layer."""
+    """One call per sequence of the batch; the heads as one fused layer."""
 
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """A loop over the batch."""
-        found = []
+        rows = []
         for b in range(len(z)):
-            one = {name: component[b : b + 1] for name, component in actions.items()}
+            row_actions = {name: component[b : b + 1] for name, component in actions.items()}
             row = slice(b, b + 1)
-            found.append(
-                super().dynamics(z[row], tau[row], d[row], one, None if task is None else task[row], labelled[row])
+            rows.append(
+                super().dynamics(
+                    z[row], tau[row], d[row], row_actions, None if task is None else task[row], labelled[row]
+                )
             )
-        agents = [agent for _, agent in found if agent is not None]
-        return torch.cat([z_hat for z_hat, _ in found]), torch.cat(agents) if agents else None
+        agents = [agent for _, agent in rows if agent is not None]
+        return torch.cat([z_hat for z_hat, _ in rows]), torch.cat(agents) if agents else None
 
     def mtp_heads(self, agent: Tensor) -> Tensor:
-        """All distances in one product."""
         weight = self.parameter("mtp", self.width, 9 * 2)
         return (agent.to(self.compute) @ weight).reshape(*agent.shape[:2], 9, 2).to(agent.dtype)
 
 
 @equivalent("dynamics-numpy")
 class DynamicsNumpy(Adapter):
-    """The reference, with parameters of its own: NumPy, in float64 and without a cache."""
+    """The reference with random parameters: NumPy, in float64 and without a cache."""
 
     dtype = "float64"
     dtypes = ("float64",)
@@ -322,7 +294,6 @@ class DynamicsNumpy(Adapter):
     width, spatial, channels, actions, kinds = 8, 3, 2, 2, ("space", "time", "space", "time")
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """Two classes of action, and a task for every frame."""
         rng = np.random.default_rng([seed, batch, time])
         steps = 2 ** rng.integers(0, 4, (batch, time))
         return {
@@ -336,7 +307,6 @@ class DynamicsNumpy(Adapter):
     def dynamics(
         self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: Any, task: Any, labelled: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """sec32_dynamics, called with all it needs."""
         rng = np.random.default_rng(0)
         parameters = self.parameters(rng)
         components = [sec32_dynamics.embed_classes(actions, rng.standard_normal((self.actions, 5, 1, self.width)))]
@@ -346,7 +316,6 @@ class DynamicsNumpy(Adapter):
         )
 
     def parameters(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Standard normal."""
         e, d = self.width, self.channels
         shapes = {"norm": (e,), "spatial_weight": (d, e), "spatial_bias": (e,), "registers": (2, e)}
         shapes |= {"tau_table": (8, e // 2), "d_table": (4, e // 2), "actions": (1, e)}

@@ -1,4 +1,4 @@
-"""Right ways to attend (Sec. 3.4)."""
+"""Equivalent ways to compute attention (Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BLOCK = 4
 
 
 class AttentionAlone(Attention, Book):
-    """The operations of one layer alone: for what differs there only."""
+    """The operations of one layer, for specimens that differ there only."""
 
 
 @equivalent("attention-online-softmax")
 class OnlineSoftmax(AttentionAlone):
-    """Keys in blocks, with a running maximum and a running sum; one query at a time has no row of logits in memory."""
+    """Keys in blocks, with a running maximum and sum (online softmax)."""
 
     def attend(
         self,
@@ -34,25 +34,24 @@ class OnlineSoftmax(AttentionAlone):
         scale: float | None = None,
         backend: str = "einsum",
     ) -> Tensor:
-        """Blocks of keys, first to last."""
         k, v = (self.repeated(x, q.shape[2] // x.shape[2]) for x in (k, v))
         out, total = torch.zeros_like(q), torch.zeros_like(q[..., 0])
         largest = torch.full_like(total, torch.finfo(q.dtype).min)
         for first in range(0, k.shape[1], BLOCK):
-            part = slice(first, first + BLOCK)
-            logits = torch.einsum("nihd,njhd->nihj", q, k[:, part]) * self.scaled(scale, q.shape[-1])
+            block = slice(first, first + BLOCK)
+            logits = torch.einsum("nihd,njhd->nihj", q, k[:, block]) * self.scaled(scale, q.shape[-1])
             logits = logits if softcap is None else self.soft_cap(logits, softcap)
-            logits = logits.masked_fill(~allow[:, None, part], -torch.inf)
+            logits = logits.masked_fill(~allow[:, None, block], -torch.inf)
             now = torch.maximum(largest, logits.amax(-1))
-            share, kept = (logits - now[..., None]).exp(), (largest - now).exp()
-            out = out * kept[..., None] + torch.einsum("nihj,njhd->nihd", share, v[:, part])
-            total, largest = total * kept + share.sum(-1), now
+            share, decay = (logits - now[..., None]).exp(), (largest - now).exp()
+            out = out * decay[..., None] + torch.einsum("nihj,njhd->nihd", share, v[:, block])
+            total, largest = total * decay + share.sum(-1), now
         return out / total[..., None]
 
 
 @equivalent("attention-library")
 class Library(TorchAdapter):
-    """torch's kernel, which has no cap and refuses one; groups by its own option, the window by a mask."""
+    """torch's kernel, which refuses a cap; groups by its own option, the window by a mask."""
 
     def attention(
         self,
@@ -65,7 +64,6 @@ class Library(TorchAdapter):
         softcap: float | None,
         scale: float | None = None,
     ) -> Tensor:
-        """By scaled_dot_product_attention."""
         if softcap is not None:
             raise NotImplementedError("scaled_dot_product_attention has no cap")
         allow = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool, device=q.device)
@@ -80,17 +78,17 @@ class Library(TorchAdapter):
 
 @equivalent("attention-large-negative")
 class LargeNegative(AttentionAlone):
-    """−10⁹ is added to masked logits in place of −∞."""
+    """−10⁹ is added to masked logits instead of −∞."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
-        """Rows are never empty, so a large negative number is as good."""
+        """Rows are never empty, so a large negative number has the same effect."""
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
         return (capped - 1e9 * (~allow).to(capped.dtype)).softmax(-1)
 
 
 @equivalent("attention-half-products")
 class HalfProducts(AttentionAlone):
-    """Nothing is computed wider than the inputs; the weights come from log_softmax."""
+    """Computed in the dtype of the inputs; the weights come from log_softmax."""
 
     def attention(
         self,
@@ -104,19 +102,17 @@ class HalfProducts(AttentionAlone):
         scale: float | None = None,
         backend: str = "einsum",
     ) -> Tensor:
-        """As the textbook, without its wider arithmetic."""
-        allow = self.keys_seen(q.shape[1], causal, window).to(q.device)
+        allow = self.key_mask(q.shape[1], causal, window).to(q.device)
         return self.attend(q, k, v, allow, softcap, scale, backend)
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
-        """exp(log p)."""
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
         return capped.masked_fill(~allow, -torch.inf).log_softmax(-1).exp()
 
 
 @equivalent("attention-grouped")
 class Grouped(AttentionAlone):
-    """Query heads are split into (Hkv, group) and keys are repeated nowhere; the cap by exponentials."""
+    """Query heads are split into (Hkv, group), so keys are not repeated; the cap by exponentials."""
 
     backends: Sequence[str] = ()
 
@@ -130,7 +126,6 @@ class Grouped(AttentionAlone):
         scale: float | None = None,
         backend: str = "einsum",
     ) -> Tensor:
-        """One axis more in place of copies."""
         grouped = q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[3]) * self.scaled(scale, q.shape[-1])
         logits = torch.einsum("nihgd,njhd->nhgij", grouped, k)
         return torch.einsum("nhgij,njhd->nihgd", self.weights(logits, allow, softcap, backend), v).flatten(2, 3)
@@ -159,7 +154,6 @@ class FastPath(AttentionAlone):
         scale: float | None = None,
         backend: str = "plain",
     ) -> Tensor:
-        """The fast one refuses what it cannot do."""
         if backend == "fast" and (window is not None or not causal or q.requires_grad):
             raise NotImplementedError("backend 'fast' covers causal attention without window and without gradients")
         return super().attention(q, k, v, causal=causal, window=window, softcap=softcap, scale=scale)
@@ -167,7 +161,7 @@ class FastPath(AttentionAlone):
 
 @equivalent("attention-for-inference")
 class ForInference(AttentionAlone):
-    """Nothing carries gradients; queries and keys have the same heads and anything else is refused."""
+    """Without gradients; refuses fewer key/value heads than query heads."""
 
     backends: Sequence[str] = ()
 
@@ -181,7 +175,6 @@ class ForInference(AttentionAlone):
         scale: float | None = None,
         backend: str = "einsum",
     ) -> Tensor:
-        """Under no_grad."""
         if q.shape[2] != k.shape[2]:
             raise NotImplementedError("grouped queries")
         with torch.no_grad():
@@ -190,7 +183,7 @@ class ForInference(AttentionAlone):
 
 @equivalent("attention-numpy")
 class InNumpy(Adapter):
-    """NumPy, one query after the other, over the keys that it sees alone."""
+    """NumPy, query by query, over its visible keys only."""
 
     def attention(
         self,
@@ -203,20 +196,18 @@ class InNumpy(Adapter):
         softcap: float | None,
         scale: float | None = None,
     ) -> np.ndarray:
-        """Nothing is masked: what is not seen is not read."""
         out, group = np.empty_like(q), q.shape[2] // k.shape[2]
         factor = 1 / np.sqrt(q.shape[-1], dtype=q.dtype) if scale is None else q.dtype.type(scale)
         for i in range(q.shape[1]):
             first = 0 if window is None else max(0, i + 1 - window)
-            seen = slice(first, i + 1 if causal else None)
+            visible = slice(first, i + 1 if causal else None)
             for head in range(q.shape[2]):
-                logits = (k[:, seen, head // group] @ q[:, i, head, :, None])[..., 0] * factor
+                logits = (k[:, visible, head // group] @ q[:, i, head, :, None])[..., 0] * factor
                 logits = logits if softcap is None else self.soft_cap(logits, softcap)
                 share = np.exp(logits - logits.max(-1, keepdims=True))
-                weighted = (share[..., None] * v[:, seen, head // group]).sum(1)
+                weighted = (share[..., None] * v[:, visible, head // group]).sum(1)
                 out[:, i, head] = weighted / share.sum(-1, keepdims=True)
         return out
 
     def soft_cap(self, logits: np.ndarray, cap: float) -> np.ndarray:
-        """In the dtype of the logits."""
         return np.asarray(np.tanh(logits / logits.dtype.type(cap)) * logits.dtype.type(cap))

@@ -1,4 +1,4 @@
-"""Right ways to build the layers."""
+"""Equivalent ways to build the layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dreamer4_reference.sec34_layers import layer_shapes, residual_layer
 
 @equivalent("layers-time-added")
 class TimeAdded(TextbookModel):
-    """Every fourth layer mixes time beside space (A25), in the first of the four (A39)."""
+    """Every fourth layer mixes time in addition to space (A25), the first of each four (A39)."""
 
     def __init__(self) -> None:
         super().__init__(A25="adds", A39="other")
@@ -36,10 +36,9 @@ class ContextExclusive(TextbookModel):
 
 @equivalent("layers-sandwich-norm")
 class SandwichNorm(TextbookModel):
-    """What a sublayer puts out is normalised too, before it is added."""
+    """The output of a sublayer is normalised too, before it is added."""
 
     def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-        """norm(x W)."""
         return self.before(super().output(x, name, zeroed), f"{name}.after")
 
 
@@ -47,36 +46,31 @@ class SandwichNorm(TextbookModel):
 
 
 class LayersOf(TorchAdapter):
-    """The layers of a textbook model, and nothing else of it: cheap to judge by every clause."""
+    """The layers of a textbook model without its other operations, so that all clauses are cheap to judge."""
 
     model: type[TextbookModel] = TextbookModel
     context_frames = TextbookModel.context_frames
 
     @property
     def book(self) -> TextbookModel:
-        """The model, where and in what this adapter runs."""
+        """The model, with this adapter's device and dtype."""
         book = self.model("signal", **self.readings)
         book.device, book.dtype, book.context_frames = self.device, self.dtype, self.context_frames
         return book
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """x alone."""
         return {"x": self.book.example(seed, batch, time)["x"]}
 
     def space_layer(self, x: Tensor) -> Tensor:
-        """Of the model."""
         return self.book.space_layer(x)
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """Of the model."""
         return self.book.time_layer(x)
 
     def block_zeroed(self, x: Tensor) -> Tensor:
-        """Of the model."""
         return self.book.block_zeroed(x)
 
     def layer_kinds(self) -> list[str]:
-        """Of the model."""
         return self.book.layer_kinds()
 
 
@@ -96,34 +90,34 @@ class LongContext(LayersOf):
 
 @equivalent("layers-two-frames")
 class TwoFrames(LayersOf):
-    """A window of 2 frames: too short to show an order."""
+    """A window of 2 frames, too short to show the order of past frames."""
 
     context_frames = 2
 
 
 @equivalent("layers-shallow")
 class Shallow(LayersOf):
-    """Two layers, of which none is the fourth."""
+    """Two layers, so there is no fourth one that mixes time."""
 
     class model(TextbookModel):  # noqa: N801
-        """Depth 2."""
+        """The textbook model with depth 2."""
 
         depth = 2
 
 
 @equivalent("layers-six")
 class Six(LayersOf):
-    """Six layers: the second four are not complete."""
+    """Six layers, which is not a multiple of four."""
 
     class model(TextbookModel):  # noqa: N801
-        """Depth 6."""
+        """The textbook model with depth 6."""
 
         depth = 6
 
 
 @equivalent("layers-time-only-rotated")
 class TimeOnlyRotated(LayersOf):
-    """RoPE over time alone (A35); tokens are given learned places before the first layer."""
+    """RoPE over time only (A35); tokens get learned position embeddings before the first layer."""
 
     readings = {"A35": "time"}  # noqa: RUF012
 
@@ -137,13 +131,12 @@ class UnitQueries(LayersOf):
 
 @equivalent("layers-interleaved-rotation")
 class InterleavedRotation(LayersOf):
-    """RoPE turns neighbouring channels, in float32 whatever the rest is in."""
+    """RoPE rotates adjacent channels, in float32 whatever the model's dtype."""
 
     class model(TextbookModel):  # noqa: N801
-        """Even and odd channels in turn."""
+        """Model whose RoPE pairs even and odd channels."""
 
         def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-            """As complex numbers."""
             pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
             frequency = 10000.0 ** -torch.linspace(0, 1, pairs.shape[-1] + 1, dtype=x.dtype)[:-1]
             angle = positions[:, None, None].to(x.dtype) * frequency
@@ -152,17 +145,16 @@ class InterleavedRotation(LayersOf):
 
 @equivalent("layers-parallel")
 class ParallelSublayers(LayersOf):
-    """Attention and MLP read the same normalised x and are added at once."""
+    """Parallel attention and MLP: both read the same normalised x."""
 
     class model(TextbookModel):  # noqa: N801
-        """x + attention(norm(x)) + mlp(norm(x))."""
+        """Model of layers x + attention(norm(x)) + mlp(norm(x))."""
 
-        def layer(self, x: Tensor, name: str, kind: str, **given: Any) -> Tensor:
-            """Both sublayers side by side."""
-            normed, zeroed = self.before(x, f"{name}.norm"), given.get("zeroed", False)
-            past, start = given.get("past"), given.get("start", 0)
+        def layer(self, x: Tensor, name: str, kind: str, **options: Any) -> Tensor:
+            normed, zeroed = self.before(x, f"{name}.norm"), options.get("zeroed", False)
+            past, start = options.get("past"), options.get("start", 0)
             mixed = (
-                self.mixed_space(normed, name, given.get("allow"))
+                self.mixed_space(normed, name, options.get("allow"))
                 if kind == "space"
                 else self.mixed_time(normed, name, past, start)
             )
@@ -172,30 +164,27 @@ class ParallelSublayers(LayersOf):
 
 @equivalent("layers-attention-only")
 class AttentionOnly(LayersOf):
-    """Attention and MLP are layers of their own; what mixes has no MLP."""
+    """Attention and MLP are separate layers; mixing layers have no MLP."""
 
     class model(TextbookModel):  # noqa: N801
-        """x + attention(norm(x))."""
+        """Model of layers x + attention(norm(x))."""
 
         def hidden(self, x: Tensor, name: str) -> Tensor:
-            """Nothing."""
             return torch.zeros_like(super().hidden(x, name))
 
 
 @equivalent("layers-layernorm")
 class CentredNorm(LayersOf):
-    """LayerNorm with biases before each sublayer, and biases behind it."""
+    """LayerNorm with biases before each sublayer, and biases after it."""
 
     class model(TextbookModel):  # noqa: N801
-        """LayerNorm for RMSNorm."""
+        """Model with LayerNorm instead of RMSNorm."""
 
         def before(self, x: Tensor, name: str) -> Tensor:
-            """Centred, with a bias."""
             width = x.shape[-1]
             return nn.functional.layer_norm(x, (width,), self.gain(name, width), self.parameter(f"{name}.bias", width))
 
         def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-            """With a bias."""
             out = super().output(x, name, zeroed)
             return out if zeroed else out + self.parameter(f"{name}.bias", self.width)
 
@@ -205,74 +194,67 @@ class SmallUpdates(LayersOf):
     """Output projections as small as at the start of training."""
 
     class model(TextbookModel):  # noqa: N801
-        """A fiftieth of the usual update."""
+        """Model with updates scaled by 1/50."""
 
         def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-            """0.02 x W."""
             return 0.02 * super().output(x, name, zeroed)
 
 
 @equivalent("layers-large-updates")
 class LargeUpdates(LayersOf):
-    """Output projections that dwarf the residual."""
+    """Output projections much larger than the residual."""
 
     class model(TextbookModel):  # noqa: N801
-        """A hundred times the usual update."""
+        """Model with updates scaled by 100."""
 
         def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
-            """100 x W."""
             return 100 * super().output(x, name, zeroed)
 
 
 @equivalent("layers-sharp-attention")
 class SharpAttention(LayersOf):
-    """Large gains of queries and keys: nearly all weight is on one key."""
+    """Large gains of queries and keys, so that nearly all weight is on one key."""
 
     class model(TextbookModel):  # noqa: N801
-        """Logits up to the cap."""
+        """Model with logits up to the cap."""
 
         def gain(self, name: str, width: int) -> Tensor:
-            """Four times as large for queries and keys."""
             return super().gain(name, width) * (4 if name.endswith("_gain") else 1)
 
 
 @equivalent("layers-dense-masks")
 class DenseMasks(LayersOf):
-    """One attention over all T·S tokens, under a mask that keeps frames or places apart."""
+    """One attention over all T·S tokens, with a mask that separates frames or token positions."""
 
     class model(TextbookModel):  # noqa: N801
-        """Every layer flattens (B, T, S, D) to (B, T·S, D)."""
+        """Model whose layers flatten (B, T, S, D) to (B, T·S, D)."""
 
         def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-            """The same frame."""
             time, tokens = x.shape[1:3]
             inside = torch.ones(tokens, tokens, dtype=torch.bool) if allow is None else allow
             allowed = torch.kron(torch.eye(time), inside.float()).bool()
             return self.dense(x, name, allowed, torch.arange(tokens).repeat(time))
 
         def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
-            """The same place in the frames of the window."""
             time, tokens = x.shape[1:3]
-            allowed = torch.kron(self.frames_seen(time).float(), torch.eye(tokens)).bool()
+            allowed = torch.kron(self.time_mask(time).float(), torch.eye(tokens)).bool()
             return self.dense(x, name, allowed, torch.arange(time).repeat_interleave(tokens))
 
         def dense(self, x: Tensor, name: str, allowed: Tensor, positions: Tensor) -> Tensor:
-            """Attention over the flattened sequence, each token at its position along the axis that is mixed."""
             q, k, v = self.projections(x.flatten(1, 2), name, positions)
             return self.attend(q, k, v, allowed, self.cap).flatten(2).reshape(*x.shape[:3], -1)
 
 
 @equivalent("layers-bound-to-their-tokens")
 class BoundToTheirTokens(LayersOf):
-    """Layers that know how many tokens a frame has, and refuse another number."""
+    """Layers with a fixed number of tokens per frame, which refuse any other."""
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """For 5 places."""
         return super().time_layer(x.view(*x.shape[:2], 5, -1))
 
 
 class Block(nn.Module):
-    """A pre-norm layer as PyTorch's own modules make it, along axis 1 of (N, L, D)."""
+    """A pre-norm layer of PyTorch's modules, along axis 1 of (N, L, D)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -284,29 +266,30 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attention by `scaled_dot_product_attention`; mask bool (L, L), True = may attend."""
         heads = self.qkv(self.norm1(x)).reshape(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = (self.turned(nn.functional.normalize(y, dim=-1) * y.shape[-1] ** 0.5) for y in heads[:2])
+        q, k = (self.rotate_pairs(nn.functional.normalize(y, dim=-1) * y.shape[-1] ** 0.5) for y in heads[:2])
         mixed = nn.functional.scaled_dot_product_attention(q, k, heads[2], attn_mask=mask)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         update: Tensor = self.down(nn.functional.gelu(self.up(self.norm2(x))))
         return x + update
 
-    def turned(self, x: Tensor) -> Tensor:
-        """RoPE, its angles in float32."""
+    def rotate_pairs(self, x: Tensor) -> Tensor:
+        """RoPE with angles in float32."""
         half = x.shape[-1] // 2
         angle = torch.arange(x.shape[-2])[:, None] * 100.0 ** (-torch.arange(half) / half)
-        one, other = x.float().chunk(2, -1)
-        turned = torch.cat([one * angle.cos() - other * angle.sin(), other * angle.cos() + one * angle.sin()], -1)
-        return turned.to(x.dtype)
+        first, second = x.float().chunk(2, -1)
+        rotated = torch.cat(
+            [first * angle.cos() - second * angle.sin(), second * angle.cos() + first * angle.sin()], -1
+        )
+        return rotated.to(x.dtype)
 
 
 @equivalent("layers-modules")
 class Modules(TorchAdapter):
-    """PyTorch's modules and attention, biases everywhere, GELU, all of it in the adapter's dtype."""
+    """PyTorch's modules and attention, biases everywhere, GELU, all in the adapter's dtype."""
 
     context_frames = 4
 
     def block(self, seed: int) -> Block:
-        """Parameters as PyTorch draws them, twice as large."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             block = Block(24, 3)
@@ -316,24 +299,20 @@ class Modules(TorchAdapter):
         return block.to(self.device, getattr(torch, self.dtype)).requires_grad_(False)
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """x of 6 tokens."""
         generator = torch.Generator().manual_seed(seed)
         return {"x": torch.randn(batch, time, 6, 24, generator=generator).to(self.device, getattr(torch, self.dtype))}
 
     def space_layer(self, x: Tensor) -> Tensor:
-        """Frames beside each other in one batch."""
         mixed: Tensor = self.block(0)(x.flatten(0, 1), None)
         return mixed.reshape(x.shape)
 
     def time_layer(self, x: Tensor) -> Tensor:
-        """Places beside each other in one batch."""
         behind = torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])
         mask = (behind >= 0) & (behind < self.context_frames)
         mixed: Tensor = self.block(1)(x.transpose(1, 2).flatten(0, 1), mask)
         return mixed.reshape(x.transpose(1, 2).shape).transpose(1, 2)
 
     def block_zeroed(self, x: Tensor) -> Tensor:
-        """Its last projections set to zero."""
         block = self.block(0)
         for projection in (block.out, block.down):
             projection.weight.zero_()
@@ -349,7 +328,6 @@ class ReferenceLayers(Adapter):
     context_frames = 3
 
     def parameters(self, seed: int, zeroed: bool = False) -> dict[str, np.ndarray]:
-        """Of one layer."""
         rng = np.random.default_rng(seed)
         shapes = layer_shapes(width=12, heads=4, kv_heads=2, head_width=6, mlp_width=20)
         values = {name: rng.standard_normal(shape) / shape[0] ** 0.5 for name, shape in shapes.items()}
@@ -357,17 +335,13 @@ class ReferenceLayers(Adapter):
         return values | gains | ({name: 0 * values[name] for name in ("wo", "w_down")} if zeroed else {})
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        """x of 4 tokens."""
         return {"x": np.random.default_rng(seed).standard_normal((batch, time, 4, 12)).astype(self.dtype)}
 
     def space_layer(self, x: np.ndarray) -> np.ndarray:
-        """Of the reference."""
         return residual_layer(x.astype(np.float64), self.parameters(0), "space").astype(x.dtype)
 
     def time_layer(self, x: np.ndarray) -> np.ndarray:
-        """Of the reference."""
         return residual_layer(x.astype(np.float64), self.parameters(1), "time", window=3).astype(x.dtype)
 
     def block_zeroed(self, x: np.ndarray) -> np.ndarray:
-        """Of the reference."""
         return residual_layer(x.astype(np.float64), self.parameters(0, zeroed=True), "space").astype(x.dtype)

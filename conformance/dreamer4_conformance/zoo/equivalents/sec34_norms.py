@@ -1,4 +1,4 @@
-"""Right ways to normalise queries, keys and tokens (Sec. 3.4)."""
+"""Equivalent ways to normalise queries, keys and tokens (Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class L2(TorchAdapter):
     readings = {"A31": "l2"}  # noqa: RUF012
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """By F.normalize."""
         return functional.normalize(q, dim=-1), functional.normalize(k, dim=-1)
 
 
@@ -31,7 +30,6 @@ class Layer(TorchAdapter):
     readings = {"A31": "layernorm"}  # noqa: RUF012
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """By F.layer_norm."""
         return functional.layer_norm(q, q.shape[-1:]), functional.layer_norm(k, k.shape[-1:])
 
 
@@ -40,48 +38,40 @@ class Fused(TorchAdapter):
     """torch's own RMSNorm, epsilon included, for tokens and heads; gate and up from one product."""
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """By F.rms_norm, its epsilon 10⁻⁵."""
         return functional.rms_norm(q, q.shape[-1:], eps=1e-5), functional.rms_norm(k, k.shape[-1:], eps=1e-5)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """By F.rms_norm."""
         return functional.rms_norm(x, x.shape[-1:], weight, eps)
 
     def swiglu(self, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
-        """One product, split."""
         gate, up = (x @ torch.cat([w_gate, w_up], 1)).chunk(2, -1)
         return (up * gate * gate.sigmoid()) @ w_down
 
 
 @equivalent("norms-half")
 class HalfNorms(AttentionAlone):
-    """Nothing is computed wider than the inputs; queries and keys by their L2 norm times √D."""
+    """Computed in the dtype of the inputs; queries and keys by their L2 norm times √D."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
-        """√D x/‖x‖."""
+    def normalise_head(self, x: Tensor) -> Tensor:
         return functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """By a division."""
         return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Sine and cosine in the dtype of x."""
         angle = self.rope_angles(positions, x.shape[-1] // 2)[:, None].float()
-        return self.from_pairs(*self.turned(*self.pairs(x), angle.cos().to(x.dtype), angle.sin().to(x.dtype)))
+        return self.from_pairs(*self.rotate_pairs(*self.pairs(x), angle.cos().to(x.dtype), angle.sin().to(x.dtype)))
 
 
 @equivalent("norms-numpy")
 class InNumpy(Adapter):
-    """NumPy, in the dtype of the inputs; rotation by matrices of two by two."""
+    """NumPy, in the dtype of the inputs; rotation by 2×2 matrices."""
 
     def qk_norm(self, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A list of both is a pair as well."""
-        one, other = (x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6)) for x in (q, k))
-        return one, other
+        q_normed, k_normed = (x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(1e-6)) for x in (q, k))
+        return q_normed, k_normed
 
     def rope(self, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Pairs 2i, 2i + 1."""
         width = x.shape[-1]
         angle = np.outer(positions, 10000.0 ** (-np.arange(0, width, 2) / width))
         matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).astype(x.dtype)
@@ -89,10 +79,8 @@ class InNumpy(Adapter):
         return np.einsum("rclp,blhpc->blhpr", matrix, pairs).reshape(x.shape)
 
     def rms_norm(self, x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-        """In the dtype of x."""
         return np.asarray(x / np.sqrt(np.square(x).mean(-1, keepdims=True) + x.dtype.type(eps)) * weight)
 
     def swiglu(self, x: np.ndarray, w_gate: np.ndarray, w_up: np.ndarray, w_down: np.ndarray) -> np.ndarray:
-        """silu by tanh: x (1 + tanh(x/2))/2."""
         gate = x @ w_gate
         return np.asarray((gate * (1 + np.tanh(gate / 2)) / 2 * (x @ w_up)) @ w_down)

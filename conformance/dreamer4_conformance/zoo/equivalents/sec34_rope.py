@@ -1,4 +1,4 @@
-"""Rotations of queries and keys in other layouts, of a part of the channels, and backwards."""
+"""RoPE in other layouts, on a subset of the channels, and in the opposite direction."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 
 class Rotation(TorchAdapter):
-    """RoPE alone, from `turn`."""
+    """RoPE alone, from `rotate`."""
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
-        """By the subclass."""
-        return self.turn(x, positions[:, None, None])
+        return self.rotate(x, positions[:, None, None])
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """x (B, L, H, D), positions (L, 1, 1)."""
         raise NotImplementedError
 
 
 @equivalent("rope-interleaved")
 class Interleaved(Rotation):
-    """Channels 2i and 2i + 1 are a pair, as complex numbers, turned by complex exponentials in float32."""
+    """Channels 2i and 2i + 1 form complex numbers, rotated by complex exponentials in float32."""
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """z e^{ipθ}."""
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         frequency = 10000.0 ** -(torch.arange(0, x.shape[-1], 2) / x.shape[-1])
         angle = positions * frequency
         numbers = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
@@ -35,28 +33,26 @@ class Interleaved(Rotation):
 
 @equivalent("rope-partial")
 class Partial(Rotation):
-    """Another base, and only the first quarter of the channels turns."""
+    """Another base, and only the first quarter of the channels is rotated."""
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """rotate_half on a part."""
-        turning, still = x[..., : x.shape[-1] // 4], x[..., x.shape[-1] // 4 :]
-        exponent = torch.arange(0, turning.shape[-1], 2).repeat(2) / turning.shape[-1]
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
+        rotating, still = x[..., : x.shape[-1] // 4], x[..., x.shape[-1] // 4 :]
+        exponent = torch.arange(0, rotating.shape[-1], 2).repeat(2) / rotating.shape[-1]
         angle = positions * 100.0**-exponent
-        one, other = turning.chunk(2, -1)
-        turned = turning * angle.cos().to(x.dtype) + torch.cat([-other, one], -1) * angle.sin().to(x.dtype)
-        return torch.cat([turned, still], -1)
+        real, imaginary = rotating.chunk(2, -1)
+        rotated = rotating * angle.cos().to(x.dtype) + torch.cat([-imaginary, real], -1) * angle.sin().to(x.dtype)
+        return torch.cat([rotated, still], -1)
 
 
 @equivalent("rope-backwards")
 class Backwards(Rotation):
-    """Angles run the other way and stretched, from a table of 1024 positions in the dtype of x."""
+    """Negative angles at half speed, from a table of 1024 positions in the dtype of x."""
 
-    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """The table is looked up; beyond it there is nothing."""
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         if positions.max() >= 1024:
             raise NotImplementedError("positions from 1024 on")
         half = x.shape[-1] // 2
         table = -torch.arange(1024)[:, None] * 10000.0 ** -(torch.arange(half) / half) / 2
-        cos, sin = (part.to(x.dtype)[positions[:, 0]] for part in (table.cos(), table.sin()))
-        one, other = x.chunk(2, -1)
-        return torch.cat([one * cos - other * sin, one * sin + other * cos], -1)
+        cos, sin = (component.to(x.dtype)[positions[:, 0]] for component in (table.cos(), table.sin()))
+        real, imaginary = x.chunk(2, -1)
+        return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], -1)

@@ -1,4 +1,4 @@
-"""Right ways to do symexp two-hot and the loss over it."""
+"""Equivalent ways to compute symexp two-hot and its loss."""
 
 from __future__ import annotations
 
@@ -12,67 +12,58 @@ from dreamer4_conformance.zoo.equivalents import equivalent
 
 @equivalent("twohot-kernel")
 class Kernel(TorchAdapter):
-    """41 bins between −10 and 10; a share falls linearly with the distance in bins; one matrix product decodes."""
+    """41 bins between −10 and 10; weights by triangular functions of the distance; decoding by one matrix product."""
 
     def twohot_bins(self) -> Tensor:
-        """Raw values."""
         half = torch.linspace(0, 10, 21).expm1()
         return torch.cat([-half.flip(0)[:-1], half])
 
     def twohot_encode(self, x: Tensor) -> Tensor:
-        """Two shares."""
         bins = self.twohot_bins().to(torch.promote_types(x.dtype, torch.float32))
         inside = x.to(bins.dtype).clamp(bins[0], bins[-1])[:, None]
         width = bins.diff()
         rising = (inside - bins[:-1]) / width
         falling = 1 - rising
-        ones = torch.ones_like(inside)
-        return torch.minimum(torch.cat([ones, rising], 1), torch.cat([falling, ones], 1)).relu()
+        unit = torch.ones_like(inside)
+        return torch.minimum(torch.cat([unit, rising], 1), torch.cat([falling, unit], 1)).relu()
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
-        """The mean."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return wide.softmax(-1) @ self.twohot_bins().to(wide.dtype)
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
-        """− ln p(R)."""
         target = self.twohot_encode(returns.detach())
         return torch.nn.functional.cross_entropy(logits.to(target.dtype), target)
 
 
 @equivalent("twohot-symlog")
 class Symlog(TorchAdapter):
-    """Everything over symlog values (A23, declared): a fractional index rounded down and up, the symexp of the mean."""
+    """Computed on symlog values (A23, declared): a fractional index rounded down and up, symexp of the mean."""
 
     readings = {"A23": "symlog"}  # noqa: RUF012
     last = 127
 
     def points(self, like: Tensor) -> Tensor:
-        """Symlogs of the bins."""
         return torch.linspace(-20, 20, self.last + 1, dtype=torch.promote_types(like.dtype, torch.float32))
 
     def twohot_bins(self) -> Tensor:
-        """Raw values."""
         points = self.points(torch.zeros((), dtype=getattr(torch, self.dtype)))
         return points.sign() * points.abs().expm1()
 
     def twohot_encode(self, x: Tensor) -> Tensor:
-        """Two shares."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        place = ((x.sign() * x.abs().log1p() + 20) * (self.last / 40)).clamp(0, self.last)
-        below, above = place.floor(), place.ceil()
+        position = ((x.sign() * x.abs().log1p() + 20) * (self.last / 40)).clamp(0, self.last)
+        below, above = position.floor(), position.ceil()
         p = torch.zeros(len(x), self.last + 1, dtype=x.dtype)
-        p.scatter_add_(1, below.long()[:, None], (1 - (place - below))[:, None])
-        return p.scatter_add_(1, above.long()[:, None], (place - below)[:, None])
+        p.scatter_add_(1, below.long()[:, None], (1 - (position - below))[:, None])
+        return p.scatter_add_(1, above.long()[:, None], (position - below)[:, None])
 
     def twohot_decode(self, logits: Tensor) -> Tensor:
-        """The mean."""
         points = self.points(logits)
         mean = (logits.to(points.dtype).softmax(1) * points).sum(1)
         return mean.sign() * (mean.abs().exp() - 1)
 
     def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
-        """− ln p(R)."""
         wide = logits.to(self.points(logits).dtype)
         target = self.twohot_encode(returns).detach()
         return (wide.logsumexp(1) - (target * wide).sum(1)).mean()
@@ -83,21 +74,17 @@ class NumPy(Adapter):
     """NumPy; 255 bins; encoding by np.interp of the unit vectors, decoding by a quotient of sums."""
 
     def twohot_bins(self) -> np.ndarray:
-        """Raw values."""
         points = np.linspace(-20, 20, 255)
         return np.sign(points) * np.expm1(np.abs(points))
 
     def twohot_encode(self, x: np.ndarray) -> np.ndarray:
-        """Two shares."""
         bins = self.twohot_bins()
         return np.stack([np.interp(x, bins, unit) for unit in np.eye(len(bins))], axis=1).astype(x.dtype)
 
     def twohot_decode(self, logits: np.ndarray) -> np.ndarray:
-        """The mean."""
         weight = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
         return np.asarray((weight @ self.twohot_bins()) / weight.sum(1))
 
     def value_loss(self, logits: np.ndarray, returns: np.ndarray) -> float:
-        """− ln p(R)."""
         log_sum = np.log(np.exp(logits).sum(1))
         return float((log_sum - (self.twohot_encode(returns) * logits).sum(1)).mean())

@@ -1,6 +1,6 @@
-"""The mistakes: plausible wrong implementations, each seen in real code, each to be rejected by the clause that it violates.
+"""The mistakes: plausible wrong implementations, most found in real code; the clause that each violates must reject it.
 
-Every one is the textbook with one step wrong. Importing the package registers them all.
+Each is the textbook with one step wrong. Importing the package registers all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dreamer4_conformance.zoo.base import Book
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake. `operations` are those that it gets wrong; `levels` the conventions in which it makes sense."""
+    """One mistake. `operations` are those that are wrong; `levels` the conventions in which the mistake is possible."""
 
     id: str
     clause: str
@@ -25,7 +25,7 @@ class Mistake:
 
     @property
     def description(self) -> str:
-        """What is wrong, in a sentence."""
+        """What the wrong code does: first line of the adapter's docstring."""
         return (self.adapter.__doc__ or "").strip().splitlines()[0]
 
 
@@ -37,7 +37,7 @@ def mistake(
 ) -> Callable[[type[Book]], type[Book]]:
     """Registers a subclass of the textbook as the mistake `id`, which `clause` must reject.
 
-    ValueError for an unknown clause or a second use of the id.
+    Raises ValueError if the clause does not exist or the id is already used.
     """
     if clause not in BY_ID:
         raise ValueError(f"mistake {id!r}: clause {clause!r} does not exist")

@@ -1,4 +1,4 @@
-"""Mistakes in what batches consist of."""
+"""Mistakes in the contents of batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLAN = ("training_plan",)
 
 @mistake("lengths-short-only", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class ShortOnly(TextbookTraining):
-    """All batches have T1 frames."""
+    """All batches are short (T1 frames); no batch is long."""
 
     def is_long(self, step: int, steps: int) -> bool:
         return False
@@ -22,21 +22,21 @@ class ShortOnly(TextbookTraining):
 
 @mistake("lengths-below-context", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class BelowContext(TextbookTraining):
-    """Lengths 32 and 64: nothing is ever longer than the context."""
+    """Batches have 32 or 64 frames, so none is longer than the context."""
 
     short, long = 32, 64
 
 
 @mistake("lengths-of-context", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class OfContext(TextbookTraining):
-    """Long batches are as long as the context, so that none goes beyond it."""
+    """Long batches are exactly as long as the context, so none exceeds it."""
 
     long = 192
 
 
 @mistake("lengths-long-first", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class LongFirst(TextbookTraining):
-    """Long batches alone come first, short ones are left for the end."""
+    """Training starts with long batches only and ends with short ones."""
 
     def is_long(self, step: int, steps: int) -> bool:
         return super().is_long(steps - 1 - step, steps)
@@ -44,14 +44,14 @@ class LongFirst(TextbookTraining):
 
 @mistake("lengths-no-long-end", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class NoLongEnd(TextbookTraining):
-    """Short and long batches alternate to the end."""
+    """Short and long batches alternate to the end; training does not finish on long batches only."""
 
     long_only = 0.0
 
 
 @mistake("lengths-two-stages", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class TwoStages(TextbookTraining):
-    """Short batches alone, then long ones alone: none is long on the way."""
+    """Short batches only, then long batches only; the first stage has no long batch."""
 
     def is_long(self, step: int, steps: int) -> bool:
         return step >= (1 - self.long_only) * steps
@@ -59,7 +59,7 @@ class TwoStages(TextbookTraining):
 
 @mistake("lengths-mostly-long", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class MostlyLong(TextbookTraining):
-    """Short and long batches exchanged: seven of eight are long."""
+    """The ratio of short to long batches is inverted: seven of eight are long."""
 
     def is_long(self, step: int, steps: int) -> bool:
         return step % self.long_every != 0 or step >= (1 - self.long_only) * steps
@@ -67,7 +67,7 @@ class MostlyLong(TextbookTraining):
 
 @mistake("images-none", clause="train.images", operations=PLAN, levels=SIGNAL)
 class NoImages(TextbookTraining):
-    """Videos alone."""
+    """No video is treated as separate images."""
 
     image_share = 0.0
 
@@ -81,14 +81,14 @@ class AllImages(TextbookTraining):
 
 @mistake("images-share-inverted", clause="train.images", operations=PLAN, levels=SIGNAL)
 class ImagesInverted(TextbookTraining):
-    """30 % of the videos stay videos."""
+    """70 % of the videos are treated as separate images instead of 30 %."""
 
     image_share = 0.7
 
 
 @mistake("images-whole-batches", clause="train.images", operations=PLAN, levels=SIGNAL)
 class WholeBatches(TextbookTraining):
-    """30 % of the batches consist of images alone, the others of videos."""
+    """30 % of the batches consist of images only, the rest of videos only."""
 
     def images(self, step: int) -> int:
         return self.batch if step % 10 < 3 else 0
@@ -96,7 +96,7 @@ class WholeBatches(TextbookTraining):
 
 @mistake("images-see-each-other", clause="train.images", operations=("image_dynamics",), levels=SIGNAL)
 class ImagesSeeEachOther(TextbookModel):
-    """The images of a video stay one sequence: time attention mixes them."""
+    """The images of a video are processed as one sequence, so time attention mixes them."""
 
     def image_dynamics(self, z: Tensor, tau: Tensor, d: Tensor) -> Tensor:
         return self.of_images(z, tau, d)
@@ -104,21 +104,21 @@ class ImagesSeeEachOther(TextbookModel):
 
 @mistake("mixture-uniform-only", clause="train.data-mixture", operations=PLAN, levels=SIGNAL)
 class UniformOnly(TextbookTraining):
-    """No relevant sequences are sought: all are uniform."""
+    """All sequences are sampled uniformly; none is selected as relevant."""
 
     relevant_share = 0.0
 
 
 @mistake("mixture-relevant-only", clause="train.data-mixture", operations=PLAN, levels=SIGNAL)
 class RelevantOnly(TextbookTraining):
-    """Relevant sequences alone."""
+    """All sequences are relevant ones; none is sampled uniformly."""
 
     relevant_share = 1.0
 
 
 @mistake("mixture-one-in-ten", clause="train.data-mixture", operations=PLAN, levels=SIGNAL)
 class OneInTen(TextbookTraining):
-    """Relevant sequences as often as the data set happens to hold them, not half of the time."""
+    """Relevant sequences appear at their natural frequency in the data set, not in half of the batch."""
 
     def chosen(self, count: int, generator: torch.Generator) -> Tensor:
         return super().chosen(1 if count == self.batch // 2 else count, generator)

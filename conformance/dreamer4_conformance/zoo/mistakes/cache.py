@@ -1,4 +1,4 @@
-"""Mistakes in generating frame by frame: with a cache it is not what it is without."""
+"""Mistakes in frame-by-frame generation: the result with a cache differs from the one without."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ ROLLOUT = ("rollout",)
 
 
 class Generating(Dynamics, Book):
-    """The dynamics alone, with one layer that mixes time."""
+    """The dynamics with one layer that mixes time."""
 
     depth = 4
 
 
 @mistake("cache-differs", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class CacheDiffers(Generating):
-    """The cache never lets go: past the window one frame at a time sees more than all at once."""
+    """The cache is not cut to the window: step by step, attention covers more frames than in one pass."""
 
     def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
-        kept, self.context_frames = self.context_frames, None if start else self.context_frames
+        context, self.context_frames = self.context_frames, None if start else self.context_frames
         try:
             return super().mixed_time(x, name, past, start)
         finally:
-            self.context_frames = kept
+            self.context_frames = context
 
 
 @mistake("cache-short", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class CacheShort(Generating):
-    """The cache holds one frame less than the window: C − 2 of the past and the current one."""
+    """The cache holds one frame less than the window: C − 2 past frames and the current one."""
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         held = 0 if self.context_frames is None else self.context_frames - 2
         past = None if past is None else tuple(x[:, max(0, x.shape[1] - held) :] for x in past)
-        return super().remembered(past, k, v)
+        return super().extend_cache(past, k, v)
 
 
 @mistake("cache-of-values", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class CacheOneBehind(Generating):
-    """Values are stored one slot beside their keys."""
+    """Values are stored one slot away from their keys."""
 
-    def remembered(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return super().remembered(past if past is None else (past[0], past[1].roll(1, 1)), k, v)
+    def extend_cache(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return super().extend_cache(past if past is None else (past[0], past[1].roll(1, 1)), k, v)
 
 
 @mistake("cache-positions-restart", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class PositionsRestart(Generating):
-    """Every call counts its frames from 0."""
+    """Every call numbers its frames from 0."""
 
     def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
         return super().frame_positions(0, time, tokens)
@@ -63,7 +63,7 @@ class PositionsRestart(Generating):
 
 @mistake("cache-positions-wrap", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class PositionsWrap(Generating):
-    """Positions are slots of a ring and start again where it does."""
+    """Positions are slots of a ring buffer and restart at 0 when it wraps."""
 
     def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
         positions = super().frame_positions(start, time, tokens)
@@ -72,7 +72,7 @@ class PositionsWrap(Generating):
 
 @mistake("cache-full-then-empty", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class FullThenEmpty(Generating):
-    """A full cache is emptied."""
+    """The cache is cleared when it is full."""
 
     def next_state(self, past: Past, start: int, time: int, last: list[Tensor]) -> State:
         _, reached, _ = state = super().next_state(past, start, time, last)
@@ -81,7 +81,7 @@ class FullThenEmpty(Generating):
 
 @mistake("cache-label-kept", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class LabelKept(Generating):
-    """Every frame after the first is labelled τ = 0, d = 1 while there is a cache."""
+    """With a cache, every frame after the first is labelled τ = 0, d = 1."""
 
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
@@ -92,7 +92,7 @@ class LabelKept(Generating):
 
 @mistake("cache-actions-lost", clause="net.incremental", operations=STEP, levels=SIGNAL)
 class ActionsLost(Generating):
-    """One frame at a time there are no actions."""
+    """The step-by-step form ignores the actions."""
 
     def dynamics_step(
         self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
@@ -106,7 +106,7 @@ class ActionsLost(Generating):
 
 @mistake("context-cached-clean", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class ContextCachedClean(Generating):
-    """Generated frames become context at 10 % noise, whatever the reading of A9, but enter the cache without it."""
+    """Generated frames become context at 10 % noise, whatever A9 says, but are cached without noise."""
 
     def committed(self, z: Tensor, corrupted: Tensor, cache: bool) -> Tensor:
         noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
@@ -115,7 +115,7 @@ class ContextCachedClean(Generating):
 
 @mistake("cache-prefilled-clean", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class PrefilledClean(Generating):
-    """The context is written to the cache with noise of its own."""
+    """The context is corrupted with different noise before it is written to the cache."""
 
     def prefilled(self, past: Tensor, actions: Any) -> Any:
         return super().prefilled(self.slightly_corrupt(past, torch.Generator().manual_seed(0)), actions)
@@ -123,31 +123,31 @@ class PrefilledClean(Generating):
 
 @mistake("cache-commits-every-pass", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class CommitsEveryPass(Generating):
-    """Every denoising evaluation is written to the cache as one more frame."""
+    """Every denoising pass writes one more frame to the cache."""
 
-    def kept_while_denoising(self, before: Any, after: Any) -> Any:
+    def state_after_denoising(self, before: Any, after: Any) -> Any:
         return after
 
 
 @mistake("cache-never-written", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class NeverWritten(Generating):
-    """The cache stays as it was after the context."""
+    """Generated frames are not written to the cache; it stays as it was after the context."""
 
-    def seen(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
-        return super().seen(state, z, actions, start) if start == 0 else state
+    def append_frames(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+        return super().append_frames(state, z, actions, start) if start == 0 else state
 
 
 @mistake("cache-actions-behind", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class ActionsBehind(Generating):
-    """Generated frames are written to the cache with the actions of the frame before."""
+    """Generated frames are written to the cache with the actions of the previous frame."""
 
-    def seen(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
-        return super().seen(state, z, actions, max(start - 1, 0))
+    def append_frames(self, state: Any, z: Tensor, actions: Any, start: int) -> Any:
+        return super().append_frames(state, z, actions, max(start - 1, 0))
 
 
 @mistake("cache-labelled-as-drawn", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class LabelledAsDrawn(Generating):
-    """Frames in the cache are labelled as noise."""
+    """Frames in the cache are labelled as pure noise."""
 
     def labels_in_cache(self, z: Tensor) -> tuple[Tensor, Tensor]:
         tau, d = super().labels_in_cache(z)
@@ -156,7 +156,7 @@ class LabelledAsDrawn(Generating):
 
 @mistake("rollout-forgets-context", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class ForgetsContext(Generating):
-    """Frames are generated after noise, whatever the context was."""
+    """The context is replaced by noise before frames are generated."""
 
     def rollout(self, context: Tensor, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> Tensor:
         noise = torch.randn(context.shape, generator=torch.Generator().manual_seed(seed)).to(context)
@@ -165,7 +165,7 @@ class ForgetsContext(Generating):
 
 @mistake("rollout-without-actions", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
 class WithoutActions(Generating):
-    """Frames are generated with the first action for all."""
+    """All frames are generated with action 0 instead of the actions passed in."""
 
-    def at(self, actions: Any, frames: slice) -> Any:
+    def actions_of(self, actions: Any, frames: slice) -> Any:
         return {name: torch.zeros_like(component[:, frames]) for name, component in actions.items()}

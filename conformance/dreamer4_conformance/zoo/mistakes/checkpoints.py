@@ -16,54 +16,53 @@ RESUME = ("resume",)
 LOAD = ("load_checkpoint",)
 
 
-class Forgetful(TextbookTraining):
-    """A checkpoint that lacks something."""
+class Incomplete(TextbookTraining):
+    """A checkpoint without the entry `lost`."""
 
     lost: ClassVar[str]
 
     def saved(self, run: Run) -> dict[str, Any]:
-        """What is left."""
         return {name: value for name, value in super().saved(run).items() if name != self.lost}
 
 
 @mistake("resume-without-optimiser", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutOptimiser(Forgetful):
-    """The moments of the optimiser start anew."""
+class WithoutOptimiser(Incomplete):
+    """The optimiser's moments are not restored."""
 
     lost = "optimiser"
 
 
 @mistake("resume-without-random-state", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutRandomState(Forgetful):
-    """A resumed run draws the noise and the data of the first steps once more."""
+class WithoutRandomState(Incomplete):
+    """The random state is not restored: noise and data of the first steps are drawn a second time."""
 
     lost = "random state"
 
 
 @mistake("resume-without-rms", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutRMS(Forgetful):
-    """The running RMS of the loss terms starts anew."""
+class WithoutRMS(Incomplete):
+    """The running RMS of the loss terms is not restored."""
 
     lost = "running RMS"
 
 
 @mistake("resume-without-step", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutStep(Forgetful):
-    """The step starts at 0, and with it the schedule of the learning rate."""
+class WithoutStep(Incomplete):
+    """The step count is not restored, so the learning rate schedule restarts."""
 
     lost = "step"
 
 
 @mistake("resume-without-average", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutAverage(Forgetful):
-    """The average of the parameters starts anew."""
+class WithoutAverage(Incomplete):
+    """The running average of the parameters is not restored."""
 
     lost = "average"
 
 
 @mistake("resume-without-parameters", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
-class WithoutParameters(Forgetful):
-    """Everything is restored but the parameters."""
+class WithoutParameters(Incomplete):
+    """The parameters are not restored; everything else is."""
 
     lost = "parameters"
 
@@ -79,7 +78,7 @@ class HalfPrecision(TextbookTraining):
 
 @mistake("checkpoint-strict", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
 class Strict(TextbookTraining):
-    """A checkpoint from before the step embedding cannot be loaded."""
+    """Loading fails for a checkpoint that lacks the step embedding."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
         model.load_state_dict(state)
@@ -88,7 +87,7 @@ class Strict(TextbookTraining):
 
 @mistake("checkpoint-silent", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
 class Silent(TextbookTraining):
-    """What was missing or unexpected is not said."""
+    """Missing and unexpected parameters are not reported."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
         return {**super().loaded(model, state), "missing": [], "unexpected": []}
@@ -96,7 +95,7 @@ class Silent(TextbookTraining):
 
 @mistake("checkpoint-missing-only", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
 class MissingOnly(TextbookTraining):
-    """What the model does not know is dropped in silence."""
+    """Unexpected parameters are dropped without being reported."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
         return {**super().loaded(model, state), "unexpected": []}
@@ -104,7 +103,7 @@ class MissingOnly(TextbookTraining):
 
 @mistake("checkpoint-all-or-nothing", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
 class AllOrNothing(TextbookTraining):
-    """Where the names differ the model keeps its random parameters, and the difference is reported."""
+    """If any name differs, no parameter is loaded; the differences are reported."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
         if state.keys() != model.state_dict().keys():
@@ -115,7 +114,7 @@ class AllOrNothing(TextbookTraining):
 
 @mistake("checkpoint-prefixed", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
 class Prefixed(TextbookTraining):
-    """Saved from a wrapped or compiled model under prefixed names, so that nothing fits."""
+    """Names carry the prefix of a wrapped or compiled model, so that no parameter matches."""
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
         return super().loaded(model, {f"_orig_mod.{name}": value for name, value in state.items()})

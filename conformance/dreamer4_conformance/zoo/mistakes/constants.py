@@ -8,7 +8,7 @@ SIGNAL = ("signal",)
 
 @mistake("constants-gamma", clause="const.values", operations=("constants",), levels=SIGNAL)
 class Gamma(TextbookEquations):
-    """γ = 0.99."""
+    """γ defaults to 0.99."""
 
     def constants(self) -> dict[str, float]:
         return {**super().constants(), "gamma": 0.99}
@@ -16,7 +16,7 @@ class Gamma(TextbookEquations):
 
 @mistake("constants-steps", clause="const.values", operations=("constants",), levels=SIGNAL)
 class Steps(TextbookEquations):
-    """64 sampling steps in place of 4."""
+    """64 sampling steps instead of 4."""
 
     def constants(self) -> dict[str, float]:
         return {**super().constants(), "num_steps": 64}

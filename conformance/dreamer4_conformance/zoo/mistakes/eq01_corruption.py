@@ -12,7 +12,7 @@ CORRUPTION = ("corrupt", "dynamics_loss", "dynamics_loss_at", "sample_frame")
 
 @mistake("corrupt-inverted", clause="eq01.endpoints", operations=CORRUPTION)
 class CorruptInverted(TextbookEquations):
-    """Signal and noise levels are exchanged: τ multiplies the noise."""
+    """Signal and noise levels are swapped: τ multiplies the noise."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
         return super().mix(z1, z0, tau)
@@ -20,7 +20,7 @@ class CorruptInverted(TextbookEquations):
 
 @mistake("corrupt-variance-preserving", clause="eq01.interpolate", operations=CORRUPTION)
 class CorruptVariancePreserving(TextbookEquations):
-    """√(1 − τ²) z0 + τ z1, the mixture of diffusion models."""
+    """Variance-preserving mixture of diffusion models: √(1 − τ²) z0 + τ z1."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
         return (1 - tau**2).clamp(min=0).sqrt() * z0 + tau * z1
@@ -28,7 +28,7 @@ class CorruptVariancePreserving(TextbookEquations):
 
 @mistake("corrupt-sigma-min", clause="eq01.endpoints", operations=CORRUPTION)
 class CorruptSigmaMin(TextbookEquations):
-    """A little noise, 5 %, is left at τ = 1."""
+    """5 % noise remains at τ = 1."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
         return (1 - 0.95 * tau) * z0 + tau * z1
@@ -36,7 +36,7 @@ class CorruptSigmaMin(TextbookEquations):
 
 @mistake("corrupt-warped", clause="eq01.swap", operations=CORRUPTION)
 class CorruptWarped(TextbookEquations):
-    """τ is squared before it mixes."""
+    """τ² is used in place of τ."""
 
     def mix(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
         return super().mix(z0, z1, tau**2)
@@ -52,7 +52,7 @@ class CorruptOneLevel(TextbookEquations):
 
 @mistake("corrupt-mean-level", clause="eq06.per-timestep", operations=("corrupt",))
 class CorruptMeanLevel(TextbookEquations):
-    """Each timestep is mixed at the mean of its level and that of the whole sequence."""
+    """Each timestep is mixed at the average of its own level and the sequence's mean level."""
 
     def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
         return super().corrupt(z0, z1, (tau + tau.mean(1, keepdim=True)) / 2)

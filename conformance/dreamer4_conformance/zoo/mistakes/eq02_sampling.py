@@ -1,4 +1,4 @@
-"""Mistakes in Eq. (2): sampling, and the context that it is given."""
+"""Mistakes in Eq. (2): sampling and its context."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLER = ("sample_frame",)
 
 @mistake("label-ahead", clause="eq02.calls", operations=SAMPLER)
 class LabelAhead(TextbookEquations):
-    """The label is the level after the step, not before it."""
+    """The network receives the level after the step instead of the level before it."""
 
     def level_label(self, step: int, steps: int) -> float:
         return (step + 1) / steps
@@ -21,7 +21,7 @@ class LabelAhead(TextbookEquations):
 
 @mistake("label-finest-step", clause="eq02.calls", operations=SAMPLER)
 class LabelFinestStep(TextbookEquations):
-    """The step size is labelled d_min, whatever the number of steps."""
+    """The step size passed to the network is always d_min, whatever the number of steps."""
 
     def step_label(self, steps: int) -> float:
         return 1 / self.k_max
@@ -29,7 +29,7 @@ class LabelFinestStep(TextbookEquations):
 
 @mistake("one-step-too-many", clause="eq02.calls", operations=SAMPLER)
 class OneStepTooMany(TextbookEquations):
-    """K + 1 evaluations."""
+    """The network is evaluated K + 1 times."""
 
     def count(self, num_steps: int) -> int:
         return num_steps + 1
@@ -37,7 +37,7 @@ class OneStepTooMany(TextbookEquations):
 
 @mistake("renoise-sampler", clause="eq02.step", operations=SAMPLER)
 class RenoiseSampler(TextbookEquations):
-    """Each step mixes the prediction with fresh noise at the next level."""
+    """Each step mixes the prediction with fresh noise at the next level instead of an Euler step."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
         return (1 - tau - d) * torch.randn_like(z) + (tau + d) * z1_hat
@@ -45,7 +45,7 @@ class RenoiseSampler(TextbookEquations):
 
 @mistake("frozen-noise-sampler", clause="eq02.step", operations=SAMPLER)
 class FrozenNoiseSampler(TextbookEquations):
-    """Each step mixes the prediction with the first noise at the next level."""
+    """Each step mixes the prediction with the initial noise at the next level instead of an Euler step."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
         return (1 - tau - d) * start + (tau + d) * z1_hat
@@ -53,7 +53,7 @@ class FrozenNoiseSampler(TextbookEquations):
 
 @mistake("sampler-velocity", clause="eq02.step", operations=SAMPLER)
 class SamplerVelocity(TextbookEquations):
-    """The network's output is taken for the velocity."""
+    """The network's output is used as the velocity instead of as the prediction of z1."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
         return z + z1_hat * d
@@ -61,7 +61,7 @@ class SamplerVelocity(TextbookEquations):
 
 @mistake("sampler-unnormalised", clause="eq02.endpoint", operations=SAMPLER)
 class SamplerUnnormalised(TextbookEquations):
-    """1/(1 − τ) is missing from the velocity."""
+    """The velocity lacks its factor 1/(1 − τ)."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
         return z + (z1_hat - z) * d
@@ -77,7 +77,7 @@ class StopsShort(TextbookEquations):
 
 @mistake("single-step-refused", clause="eq02.endpoint", operations=SAMPLER)
 class SingleStepRefused(TextbookEquations):
-    """One step, K = 1, is refused."""
+    """Sampling with one step, K = 1, raises."""
 
     def count(self, num_steps: int) -> int:
         if num_steps == 1:
@@ -87,7 +87,7 @@ class SingleStepRefused(TextbookEquations):
 
 @mistake("sampler-unseeded", clause="eq02.deterministic", operations=SAMPLER)
 class SamplerUnseeded(TextbookEquations):
-    """The start noise comes from one generator that goes on from call to call, whatever the seed."""
+    """The seed is ignored: the initial noise comes from one generator that continues from call to call."""
 
     shared = torch.Generator().manual_seed(0)
 
@@ -97,7 +97,7 @@ class SamplerUnseeded(TextbookEquations):
 
 @mistake("start-uniform", clause="eq02.start-law", operations=SAMPLER)
 class StartUniform(TextbookEquations):
-    """The start is uniform, with mean 0 and variance 1."""
+    """The initial noise is uniform with mean 0 and variance 1, not normal."""
 
     def start_noise(self, context: Tensor) -> Tensor:
         return 12**0.5 * (torch.rand_like(super().start_noise(context)) - 0.5)
@@ -105,7 +105,7 @@ class StartUniform(TextbookEquations):
 
 @mistake("start-shared", clause="eq02.start-law", operations=SAMPLER)
 class StartShared(TextbookEquations):
-    """Every two sequences of the batch start from the same noise."""
+    """Pairs of sequences in the batch start from the same noise."""
 
     def start_noise(self, context: Tensor) -> Tensor:
         return super().start_noise(context[::2]).repeat_interleave(2, dim=0)[: len(context)]
@@ -113,7 +113,7 @@ class StartShared(TextbookEquations):
 
 @mistake("start-fixed", clause="eq02.start-law", operations=SAMPLER)
 class StartFixed(TextbookEquations):
-    """Every seed starts from the same noise."""
+    """The initial noise is the same for every seed."""
 
     def start_noise(self, context: Tensor) -> Tensor:
         fixed = torch.Generator().manual_seed(0)
@@ -122,7 +122,7 @@ class StartFixed(TextbookEquations):
 
 @mistake("start-zero", clause="eq02.start-law", operations=SAMPLER)
 class StartZero(TextbookEquations):
-    """The start is zero."""
+    """Sampling starts from zeros."""
 
     def start_noise(self, context: Tensor) -> Tensor:
         return torch.zeros_like(super().start_noise(context))
@@ -130,25 +130,25 @@ class StartZero(TextbookEquations):
 
 @mistake("actions-once", clause="eq02.actions", operations=SAMPLER)
 class ActionsOnce(TextbookEquations):
-    """The actions condition the first evaluation alone."""
+    """Actions are passed to the first evaluation only."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return actions if step == 0 or actions is None else torch.zeros_like(actions)
 
 
 @mistake("actions-late", clause="eq02.actions", operations=SAMPLER)
 class ActionsLate(TextbookEquations):
-    """Every frame is given the action of the frame before it."""
+    """Every frame receives the action of the previous frame."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return None if actions is None else actions.roll(1, dims=1)
 
 
 @mistake("actions-past-dropped", clause="eq02.actions", operations=SAMPLER)
 class ActionsPastDropped(TextbookEquations):
-    """Actions are handed over as classes; those of past frames are dropped."""
+    """Actions are passed as classes, and those of past frames are dropped."""
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         if actions is None:
             return None
         classes = (actions[..., :1] > 0).to(actions) + 1
@@ -158,7 +158,7 @@ class ActionsPastDropped(TextbookEquations):
 
 @mistake("context-literal", clause="ctx.corruption", operations=SAMPLER)
 class ContextLiteral(TextbookEquations):
-    """The context is 90 % noise."""
+    """The context is corrupted to 90 % noise."""
 
     def level_of_context(self) -> float:
         return 0.1
@@ -166,7 +166,7 @@ class ContextLiteral(TextbookEquations):
 
 @mistake("context-label-mismatch", clause="ctx.corruption", operations=SAMPLER)
 class ContextLabelMismatch(TextbookEquations):
-    """Corrupted context is labelled as clean."""
+    """The context is corrupted but labelled as clean."""
 
     def context_label(self, step: int, steps: int) -> float:
         return 1 - 1 / self.k_max
@@ -174,7 +174,7 @@ class ContextLabelMismatch(TextbookEquations):
 
 @mistake("context-label-current", clause="ctx.corruption", operations=SAMPLER)
 class ContextLabelCurrent(TextbookEquations):
-    """The context is labelled with the level of the frame that is generated."""
+    """The context is labelled with the level of the frame being generated."""
 
     def context_label(self, step: int, steps: int) -> float:
         return step / steps
@@ -182,7 +182,7 @@ class ContextLabelCurrent(TextbookEquations):
 
 @mistake("context-added-noise", clause="ctx.corruption", operations=SAMPLER)
 class ContextAddedNoise(TextbookEquations):
-    """Noise is added to the context, which keeps its full strength."""
+    """Noise is added to the context without scaling the signal down."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
         return context + 0.1 * torch.randn_like(context)
@@ -190,7 +190,7 @@ class ContextAddedNoise(TextbookEquations):
 
 @mistake("context-noise-shared", clause="ctx.corruption", operations=SAMPLER)
 class ContextNoiseShared(TextbookEquations):
-    """One noise is mixed into all frames of the context."""
+    """All frames of the context share one noise sample."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
         level = torch.full_like(context[..., :1, :1], self.level_of_context())
@@ -199,7 +199,7 @@ class ContextNoiseShared(TextbookEquations):
 
 @mistake("context-noise-shared-by-sequences", clause="ctx.corruption", operations=SAMPLER)
 class ContextNoiseSharedBySequences(TextbookEquations):
-    """One noise is mixed into the context of all sequences."""
+    """All sequences of the batch share the noise of their context."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
         level = torch.full_like(context[..., :1, :1], self.level_of_context())
@@ -208,7 +208,7 @@ class ContextNoiseSharedBySequences(TextbookEquations):
 
 @mistake("context-clean-first", clause="ctx.fixed", operations=SAMPLER)
 class ContextCleanFirst(TextbookEquations):
-    """The first evaluation sees the context before it is corrupted."""
+    """The first evaluation receives the uncorrupted context."""
 
     def past_of(self, past: Tensor, context: Tensor, step: int) -> Tensor:
         return context if step == 0 else self.corrupt_context(context) if step == 1 else past
@@ -216,7 +216,7 @@ class ContextCleanFirst(TextbookEquations):
 
 @mistake("context-ignored", clause="ctx.used", operations=SAMPLER)
 class ContextIgnored(TextbookEquations):
-    """History is unused: zeros stand in the place of the past frames."""
+    """Past frames are replaced by zeros."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
         return super().corrupt_context(torch.zeros_like(context))
@@ -224,10 +224,10 @@ class ContextIgnored(TextbookEquations):
 
 @mistake("context-dropped", clause="ctx.used", operations=SAMPLER)
 class ContextDropped(TextbookEquations):
-    """History is unused: the network is given the generated frame alone."""
+    """Past frames are dropped: the network receives the generated frame only."""
 
     def corrupt_context(self, context: Tensor) -> Tensor:
         return context[:, :0]
 
-    def given_actions(self, actions: Tensor | None, step: int) -> Tensor | None:
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return None if actions is None else actions[:, -1:]

@@ -13,7 +13,7 @@ SCHEDULE = ("sample_tau_d", "dynamics_loss")
 
 @mistake("grid-free", clause="eq04.grid", operations=SCHEDULE)
 class GridFree(TextbookEquations):
-    """τ ~ U(0, 1), unrelated to d."""
+    """τ ~ U(0, 1), independent of d."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
         return torch.rand(d.shape, generator=generator, device=d.device)
@@ -29,7 +29,7 @@ class GridFinest(TextbookEquations):
 
 @mistake("grid-wrong-end", clause="eq04.grid-range", operations=SCHEDULE)
 class GridWrongEnd(TextbookEquations):
-    """The grid includes clean data and leaves out pure noise: it was not flipped with the convention."""
+    """The grid includes clean data and excludes pure noise: it was not flipped with the convention."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
         return super().draw_level(generator, d) + d
@@ -37,7 +37,7 @@ class GridWrongEnd(TextbookEquations):
 
 @mistake("grid-includes-one", clause="eq04.grid-range", operations=SCHEDULE)
 class GridIncludesOne(TextbookEquations):
-    """τ = 1 is drawn as well."""
+    """The grid includes τ = 1."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
         return self.draw_integer(generator, 1 / d + 1) * d
@@ -70,7 +70,7 @@ class StepsNoOne(TextbookEquations):
 
 @mistake("steps-no-min", clause="eq04.step-support", operations=SCHEDULE)
 class StepsNoMin(TextbookEquations):
-    """d_min is never drawn: the recursion has no base."""
+    """d_min is never drawn, so the shortcut recursion has no base case."""
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
         finest = self.k_max.bit_length() - 1
@@ -79,7 +79,7 @@ class StepsNoMin(TextbookEquations):
 
 @mistake("steps-off-ladder", clause="eq04.step-support", operations=SCHEDULE)
 class StepsOffLadder(TextbookEquations):
-    """1/d is any whole number up to K_max, not a power of two."""
+    """1/d is any integer up to K_max, not only powers of two."""
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
         return (self.draw_integer(generator, torch.full((batch, time), float(self.k_max))) + 1).log2()
@@ -87,36 +87,36 @@ class StepsOffLadder(TextbookEquations):
 
 @mistake("levels-by-position", clause="eq06.iid-levels", operations=SCHEDULE)
 class LevelsByPosition(TextbookEquations):
-    """τ falls along the sequence, so that later frames are noisier."""
+    """τ decreases along the sequence, so that later frames are noisier."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
         time = d.shape[1]
-        place = (time - 1 - torch.arange(time, device=d.device) + torch.rand(d.shape, generator=generator)) / time
-        return (place / d).floor().clamp(max=1 / d - 1) * d
+        position = (time - 1 - torch.arange(time, device=d.device) + torch.rand(d.shape, generator=generator)) / time
+        return (position / d).floor().clamp(max=1 / d - 1) * d
 
 
 @mistake("levels-random-walk", clause="eq06.iid-levels", operations=SCHEDULE)
 class LevelsRandomWalk(TextbookEquations):
-    """The position on the grid drifts from one timestep to the next."""
+    """τ follows a random walk along the sequence."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
         start, drift = (torch.rand(shape, generator=generator) for shape in ((len(d), 1), d.shape))
-        place = (start + 0.25 * (drift - 0.5).cumsum(1)) % 1
-        return (place / d).floor().clamp(max=1 / d - 1) * d
+        position = (start + 0.25 * (drift - 0.5).cumsum(1)) % 1
+        return (position / d).floor().clamp(max=1 / d - 1) * d
 
 
 @mistake("levels-per-sequence", clause="eq04.granularity", operations=SCHEDULE)
 class LevelsPerSequence(TextbookEquations):
-    """One place between noise and data for the whole sequence, rounded down to the grid of each timestep."""
+    """One level for the whole sequence, rounded down to the grid of each timestep."""
 
     def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
-        place = torch.rand((len(d), 1), generator=generator, device=d.device)
-        return (place / d).floor() * d
+        position = torch.rand((len(d), 1), generator=generator, device=d.device)
+        return (position / d).floor() * d
 
 
 @mistake("global-rng", clause="eq04.generator", operations=("sample_tau_d",))
 class GlobalRng(TextbookEquations):
-    """The seed is ignored: draws come from one generator that goes on from call to call."""
+    """The seed is ignored: draws come from one generator that continues from call to call."""
 
     shared = torch.Generator().manual_seed(0)
 
@@ -126,7 +126,7 @@ class GlobalRng(TextbookEquations):
 
 @mistake("seed-fixed", clause="eq04.generator", operations=("sample_tau_d",))
 class SeedFixed(TextbookEquations):
-    """Every seed gives the same draw."""
+    """The draw is the same for every seed."""
 
     def generator(self, seed: int) -> torch.Generator:
         return super().generator(0)

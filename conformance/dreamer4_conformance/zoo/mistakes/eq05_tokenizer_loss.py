@@ -24,7 +24,7 @@ class LpipsUnweighted(TextbookEquations):
 
 @mistake("tokenizer-mean", clause="eq05.combination", operations=("tokenizer_loss",))
 class TokenizerMean(TextbookEquations):
-    """The weighted mean of the two terms in place of their weighted sum."""
+    """The weighted mean of the two terms instead of their weighted sum."""
 
     def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
         return super().tokenizer_loss(mse, lpips) / (1 + self.lpips_weight)

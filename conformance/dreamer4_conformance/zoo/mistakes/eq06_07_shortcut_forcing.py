@@ -1,4 +1,4 @@
-"""Mistakes in Eq. (6), (7) and (8) as the shortcut forcing loss makes them."""
+"""Mistakes in Eq. (6), (7) and (8): the shortcut forcing loss."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RampBootstrapOnly(TextbookEquations):
 
 @mistake("ramp-after-averaging", clause="eq08.applied", operations=LOSSES)
 class RampAfterAveraging(TextbookEquations):
-    """The mean weight multiplies the mean loss."""
+    """The mean weight multiplies the mean loss instead of each weight its timestep's loss."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
         return error * self.loss_weight(tau).mean()
@@ -50,7 +50,7 @@ class RampNormalised(TextbookEquations):
 
 @mistake("velocity-output", clause="eq06.x-prediction", operations=LOSSES)
 class VelocityOutput(TextbookEquations):
-    """The network's output is read as the velocity z1 − z0."""
+    """The network's output is interpreted as the velocity z1 − z0."""
 
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
         return self.norm(z1_hat - (z1 - self._z0))
@@ -72,7 +72,7 @@ class NoiseUniform(TextbookEquations):
 
 @mistake("noise-shared", clause="eq06.noise-law", operations=("dynamics_loss",))
 class NoiseShared(TextbookEquations):
-    """One noise is drawn for a frame and used at every timestep."""
+    """All timesteps of a sequence share one noise sample."""
 
     def draw_noise(self, z1: Tensor) -> Tensor:
         return torch.randn_like(z1[:, :1]).expand_as(z1)
@@ -95,18 +95,18 @@ class StudentLabelShifted(TextbookEquations):
     ) -> Tensor:
         calls = 0
 
-        def shifted(z: Tensor, level: Tensor, step: Tensor, given: Tensor | None = None) -> Tensor:
+        def shifted(z: Tensor, level: Tensor, step: Tensor, actions: Tensor | None = None) -> Tensor:
             nonlocal calls
             calls += 1
             moved = self.signal((self.signal(level) + step).clamp(max=1 - 1 / self.k_max))
-            return network(z, moved if calls == 1 else level, step, given)
+            return network(z, moved if calls == 1 else level, step, actions)
 
         return super().dynamics_loss_at(shifted, z1, z0, tau, d, actions)
 
 
 @mistake("bootstrap-x-space", clause="eq07.bootstrap-value", operations=LOSSES)
 class BootstrapXSpace(TextbookEquations):
-    """The target is the second x-prediction of the teacher."""
+    """The bootstrap target is the teacher's second prediction of z1, not the mean of two velocities."""
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
         return self.norm(z1_hat - self._second)
@@ -118,7 +118,7 @@ class BootstrapXSpace(TextbookEquations):
 
 @mistake("bootstrap-unscaled", clause="eq07.bootstrap-value", operations=LOSSES)
 class BootstrapUnscaled(TextbookEquations):
-    """(1 − τ)² is missing."""
+    """The bootstrap term lacks its factor (1 − τ)²."""
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
         return self.norm(self.velocity(z1_hat, z, tau) - target)
@@ -134,7 +134,7 @@ class BootstrapTauSquared(TextbookEquations):
 
 @mistake("velocity-unnormalised", clause="eq07.teacher-state", operations=LOSSES)
 class VelocityUnnormalised(TextbookEquations):
-    """1/(1 − τ) is missing from b' and b''."""
+    """b' and b'' lack the factor 1/(1 − τ)."""
 
     def velocity(self, z1_hat: Tensor, z: Tensor, tau: Tensor) -> Tensor:
         return z1_hat - z
@@ -142,7 +142,7 @@ class VelocityUnnormalised(TextbookEquations):
 
 @mistake("renoise-true", clause="eq07.teacher-state", operations=LOSSES)
 class RenoiseTrue(TextbookEquations):
-    """The second teacher input is the data re-noised with the true noise."""
+    """The second teacher input is the data corrupted with the true noise at the next level."""
 
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         return self.mix(z0, z1, (tau + half)[..., None, None])
@@ -150,7 +150,7 @@ class RenoiseTrue(TextbookEquations):
 
 @mistake("renoise-fresh", clause="eq07.teacher-state", operations=LOSSES)
 class RenoiseFresh(TextbookEquations):
-    """The second teacher input is the teacher's prediction with new noise."""
+    """The second teacher input is the teacher's prediction corrupted with new noise."""
 
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         z1_hat = z + b_prime * (1 - tau)[..., None, None]
@@ -159,7 +159,7 @@ class RenoiseFresh(TextbookEquations):
 
 @mistake("teacher-state-unmoved", clause="eq07.teacher-state", operations=LOSSES)
 class TeacherStateUnmoved(TextbookEquations):
-    """The second teacher call sees z̃ again."""
+    """The second teacher input is z̃ again, not the state after the first half step."""
 
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         return z
@@ -167,7 +167,7 @@ class TeacherStateUnmoved(TextbookEquations):
 
 @mistake("tau-mid-clamped", clause="eq07.teacher-labels", operations=LOSSES)
 class TauMidClamped(TextbookEquations):
-    """τ + d/2 is clamped so that it does not move at the end of the range."""
+    """τ + d/2 is clamped so that it does not increase at the end of the range."""
 
     def second_label(self, tau: Tensor, half: Tensor) -> Tensor:
         return torch.minimum(tau + half, torch.full_like(tau, 0.5)).maximum(tau)
@@ -175,7 +175,7 @@ class TauMidClamped(TextbookEquations):
 
 @mistake("teacher-full-step", clause="eq07.teacher-labels", operations=LOSSES)
 class TeacherFullStep(TextbookEquations):
-    """The teacher is conditioned on d."""
+    """The teacher is conditioned on d instead of d/2."""
 
     def teacher_step(self, d: Tensor) -> Tensor:
         return d
@@ -183,7 +183,7 @@ class TeacherFullStep(TextbookEquations):
 
 @mistake("teacher-gradient", clause="eq07.stop-gradient", operations=LOSSES)
 class TeacherGradient(TextbookEquations):
-    """Gradient flows into the teacher."""
+    """The bootstrap target is not detached: gradient flows into the teacher."""
 
     def teacher_context(self) -> Any:
         return nullcontext()
@@ -191,7 +191,7 @@ class TeacherGradient(TextbookEquations):
 
 @mistake("student-detached-scale", clause="eq07.gradient", operations=LOSSES)
 class StudentDetachedScale(TextbookEquations):
-    """The loss is divided by its own detached value: its gradient is another."""
+    """The loss is divided by its own detached value, which changes its gradient."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
         return super().weigh(error, tau, bootstrap) * 1.0 / error.detach().clamp(min=1e-8)
@@ -207,7 +207,7 @@ class TeacherNoActions(TextbookEquations):
 
 @mistake("teacher-averaged", clause="eq07.same-network", operations=LOSSES)
 class TeacherAveraged(TextbookEquations):
-    """b' and b'' come from an averaged copy that is not declared."""
+    """b' and b'' come from an averaged copy of the network, which is not declared as a reading."""
 
     def teacher(self, network: Network) -> Network:
         import copy
@@ -230,7 +230,7 @@ class FlowEverywhere(TextbookEquations):
 
 @mistake("flow-velocity-space", clause="eq07.flow-value", operations=LOSSES)
 class FlowVelocitySpace(TextbookEquations):
-    """The flow term is a velocity error without its scale: ‖ẑ1 − z1‖²/(1 − τ)²."""
+    """The flow term is an unscaled velocity error: ‖ẑ1 − z1‖²/(1 − τ)²."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
         return super().weigh(torch.where(bootstrap, error, error / (1 - tau) ** 2), tau, bootstrap)
@@ -238,7 +238,7 @@ class FlowVelocitySpace(TextbookEquations):
 
 @mistake("target-noise", clause="eq07.perfect", operations=LOSSES)
 class TargetNoise(TextbookEquations):
-    """The network is asked for the corrupted data, not the clean."""
+    """The target is the corrupted data instead of the clean data."""
 
     def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
         return self.norm(z1_hat - self._z)
@@ -250,7 +250,7 @@ class TargetNoise(TextbookEquations):
 
 @mistake("labels-swapped-ends", clause="eq07.consistent-labels", operations=LOSSES)
 class LabelsSwappedEnds(TextbookEquations):
-    """The network is told the noise level where the rest of the code means the signal level."""
+    """The network receives noise levels where the rest of the code uses signal levels."""
 
     def evaluate(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
         return super().evaluate(network, z, (1 - tau).clamp(0, 1 - 1 / self.k_max), d, actions)
@@ -278,7 +278,7 @@ class VelocityDividesByZero(TextbookEquations):
 
 @mistake("loss-factor", clause="eq07.absolute", operations=LOSSES)
 class LossFactor(TextbookEquations):
-    """A hidden factor of 10 multiplies the bootstrap term."""
+    """The bootstrap term is multiplied by 10."""
 
     def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
         return 10 * super().bootstrap_error(z1_hat, z, target, tau)
@@ -286,7 +286,7 @@ class LossFactor(TextbookEquations):
 
 @mistake("loss-clamped", clause="eq07.absolute", operations=LOSSES)
 class LossClamped(TextbookEquations):
-    """The loss of a timestep is clamped."""
+    """The error of a timestep is clamped at 4."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
         return super().weigh(error.clamp(max=4.0), tau, bootstrap)
@@ -294,7 +294,7 @@ class LossClamped(TextbookEquations):
 
 @mistake("broadcast-batch", clause="eq07.batch-shapes", operations=LOSSES)
 class BroadcastBatch(TextbookEquations):
-    """A (B,) weight meets a (B, T) loss: a crash, or silently wrong where B = T."""
+    """A (B,) weight multiplies a (B, T) loss: an error, or silently wrong values where B = T."""
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
         return error * self.loss_weight(tau)[:, 0]

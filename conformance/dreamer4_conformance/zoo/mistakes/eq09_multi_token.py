@@ -11,7 +11,7 @@ SIGNAL = ("signal",)
 
 @mistake("mtp-off-by-one", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
 class OffByOne(TextbookEquations):
-    """The heads are aligned to t + n + 1."""
+    """The head at distance n is trained on the target at t + n + 1."""
 
     def distances(self, length: int) -> Tensor:
         return super().distances(length) + 1
@@ -19,7 +19,7 @@ class OffByOne(TextbookEquations):
 
 @mistake("mtp-behind", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
 class Behind(TextbookEquations):
-    """The heads are aligned to t + n − 1."""
+    """The head at distance n is trained on the target at t + n − 1."""
 
     def target_index(self, index: Tensor, time: int) -> Tensor:
         return super().target_index(index - 1, time).clamp(min=0)
@@ -38,7 +38,7 @@ class Wraps(TextbookEquations):
 
 @mistake("mtp-repeats-last", clause="eq09.offsets", operations=("mtp_targets",), levels=SIGNAL)
 class RepeatsLast(TextbookEquations):
-    """Past the end the last target is repeated and counted as valid."""
+    """Targets past the end repeat the last one and are counted as valid."""
 
     def target_exists(self, index: Tensor, time: int) -> Tensor:
         return torch.ones_like(index, dtype=torch.bool)
@@ -46,7 +46,7 @@ class RepeatsLast(TextbookEquations):
 
 @mistake("mtp-sign", clause="eq09.sum", operations=("mtp_loss",), levels=SIGNAL)
 class Sign(TextbookEquations):
-    """The log-likelihood itself is minimised."""
+    """The sign of the loss is inverted: the log-likelihood is minimised."""
 
     def over_distances(self, total: Tensor, count: Tensor) -> Tensor:
         return -super().over_distances(total, count)
@@ -54,7 +54,7 @@ class Sign(TextbookEquations):
 
 @mistake("mtp-pooled", clause="eq09.sum", operations=("mtp_loss",), levels=SIGNAL)
 class Pooled(TextbookEquations):
-    """One mean over all valid entries, in place of a mean for each distance."""
+    """One mean over all valid entries instead of a mean for each distance."""
 
     def over_distances(self, total: Tensor, count: Tensor) -> Tensor:
         return total.sum() / count.sum()
@@ -62,7 +62,7 @@ class Pooled(TextbookEquations):
 
 @mistake("mtp-past-end-counted", clause="eq09.past-end", operations=("mtp_loss",), levels=SIGNAL)
 class PastEndCounted(TextbookEquations):
-    """The log-likelihood past the end enters the sum."""
+    """Entries past the end are included in the sum."""
 
     def valid_log_prob(self, log_prob: Tensor, valid: Tensor) -> Tensor:
         return log_prob

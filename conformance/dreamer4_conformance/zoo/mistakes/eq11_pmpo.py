@@ -12,7 +12,7 @@ LOSSES = ("policy_loss", "policy_loss_factored")
 
 @mistake("pmpo-alpha-swapped", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
 class AlphaSwapped(TextbookEquations):
-    """α on the wrong set: invisible at 0.5."""
+    """α weights the wrong set; the error is invisible at α = 0.5."""
 
     def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
         return super().likelihood_terms(of_positive, of_negative, 1 - alpha)
@@ -20,7 +20,7 @@ class AlphaSwapped(TextbookEquations):
 
 @mistake("pmpo-sign", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
 class Sign(TextbookEquations):
-    """Good actions are made less likely and bad ones more."""
+    """The sign of the likelihood terms is inverted: good actions become less likely."""
 
     def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
         return -super().likelihood_terms(of_positive, of_negative, alpha)
@@ -28,7 +28,7 @@ class Sign(TextbookEquations):
 
 @mistake("pmpo-zero-excluded", clause="eq11.zero-advantage", operations=LOSSES, levels=SIGNAL)
 class ZeroExcluded(TextbookEquations):
-    """A = 0 in neither set."""
+    """Samples with A = 0 are in neither set."""
 
     def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
         return advantage > 0, advantage < 0
@@ -36,7 +36,7 @@ class ZeroExcluded(TextbookEquations):
 
 @mistake("pmpo-zero-negative", clause="eq11.zero-advantage", operations=LOSSES, levels=SIGNAL)
 class ZeroNegative(TextbookEquations):
-    """A = 0 in D⁻."""
+    """Samples with A = 0 are in D⁻."""
 
     def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
         return advantage > 0, advantage <= 0
@@ -44,7 +44,7 @@ class ZeroNegative(TextbookEquations):
 
 @mistake("pmpo-magnitude", clause="eq11.sign-only", operations=LOSSES, levels=SIGNAL)
 class Magnitude(TextbookEquations):
-    """tanh|A| as a factor."""
+    """Log-probabilities are weighted by tanh|A| instead of by the sign alone."""
 
     def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
         return log_prob * advantage.abs().tanh()
@@ -52,7 +52,7 @@ class Magnitude(TextbookEquations):
 
 @mistake("pmpo-advantage-factor", clause="eq11.sign-only", operations=LOSSES, levels=SIGNAL)
 class AdvantageFactor(TextbookEquations):
-    """|A| as a factor, as in a policy gradient."""
+    """Log-probabilities are weighted by |A|, as in a policy gradient."""
 
     def scaled_log_prob(self, log_prob: Tensor, advantage: Tensor) -> Tensor:
         return log_prob * advantage.abs()
@@ -60,7 +60,7 @@ class AdvantageFactor(TextbookEquations):
 
 @mistake("pmpo-global-mean", clause="eq11.per-set-mean", operations=LOSSES, levels=SIGNAL)
 class GlobalMean(TextbookEquations):
-    """Both sets are divided by N."""
+    """Both sets are divided by the total number of samples instead of by their own."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
         return torch.where(chosen, log_prob, 0.0).mean()
@@ -68,7 +68,7 @@ class GlobalMean(TextbookEquations):
 
 @mistake("pmpo-set-sum", clause="eq11.per-set-mean", operations=LOSSES, levels=SIGNAL)
 class SetSum(TextbookEquations):
-    """Both sets are summed."""
+    """The two sets are summed instead of averaged."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
         return torch.where(chosen, log_prob, 0.0).sum()
@@ -76,7 +76,7 @@ class SetSum(TextbookEquations):
 
 @mistake("pmpo-empty-nan", clause="eq11.empty-set", operations=LOSSES, levels=SIGNAL)
 class EmptyNan(TextbookEquations):
-    """NaN when a set is empty."""
+    """The loss is NaN if a set is empty."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
         return torch.where(chosen, log_prob, 0.0).sum() / chosen.sum()
@@ -84,7 +84,7 @@ class EmptyNan(TextbookEquations):
 
 @mistake("pmpo-empty-nan-gradient", clause="eq11.empty-set", operations=("policy_loss",), levels=SIGNAL)
 class EmptyNanGradient(TextbookEquations):
-    """The NaN of an empty set is replaced in the value and lives on in the gradient."""
+    """If a set is empty, NaN is replaced in the loss but not in its gradient."""
 
     def set_mean(self, log_prob: Tensor, chosen: Tensor) -> Tensor:
         mean = (log_prob * chosen).sum() / chosen.sum()
@@ -93,7 +93,7 @@ class EmptyNanGradient(TextbookEquations):
 
 @mistake("pmpo-normalised-advantage", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
 class NormalisedAdvantage(TextbookEquations):
-    """Advantages are centred and divided by their deviation."""
+    """Advantages are centred and divided by their standard deviation."""
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
         advantage = super().advantages(reward, value, cont, gamma, lam)
@@ -111,7 +111,7 @@ class ScaledAdvantage(TextbookEquations):
 
 @mistake("pmpo-next-baseline", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
 class NextBaseline(TextbookEquations):
-    """The value of the next state is subtracted."""
+    """The baseline is the value of the next state."""
 
     def baseline(self, value: Tensor) -> Tensor:
         return value[:, 1:]
@@ -119,7 +119,7 @@ class NextBaseline(TextbookEquations):
 
 @mistake("pmpo-kl-reversed", clause="eq11.kl-direction", operations=LOSSES, levels=SIGNAL)
 class KlReversed(TextbookEquations):
-    """KL[prior ‖ policy]."""
+    """The divergence is KL[prior ‖ policy], the other direction than in Eq. (11)."""
 
     def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
         return super().kl_to_prior(log_prior, log_pi, action)
@@ -127,7 +127,7 @@ class KlReversed(TextbookEquations):
 
 @mistake("pmpo-kl-sampled", clause="eq11.kl-direction", operations=LOSSES, levels=SIGNAL)
 class KlSampled(TextbookEquations):
-    """ln π − ln π_prior of the action taken, in place of the mean over the actions."""
+    """The KL is estimated by ln π − ln π_prior of the action taken instead of the mean over actions."""
 
     def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
         return (log_pi - log_prior).gather(1, action[:, None])[:, 0]
@@ -135,7 +135,7 @@ class KlSampled(TextbookEquations):
 
 @mistake("pmpo-kl-detached", clause="eq11.gradient", operations=("policy_loss",), levels=SIGNAL)
 class KlDetached(TextbookEquations):
-    """No gradient flows through the prior term, which then pulls nowhere."""
+    """The KL term is detached, so it has no effect on the policy."""
 
     def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
         return super().kl_to_prior(log_pi.detach(), log_prior, action)
@@ -143,7 +143,7 @@ class KlDetached(TextbookEquations):
 
 @mistake("pmpo-factored-mean", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
 class FactoredMean(TextbookEquations):
-    """The mean over the action components in place of their sum."""
+    """The loss averages over the action components instead of adding them."""
 
     def over_components(self, parts: list[Tensor]) -> Tensor:
         return torch.stack(parts).mean(0)
@@ -151,7 +151,7 @@ class FactoredMean(TextbookEquations):
 
 @mistake("pmpo-factored-first", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
 class FactoredFirst(TextbookEquations):
-    """Only the first action component counts."""
+    """Only the first action component enters the loss."""
 
     def over_components(self, parts: list[Tensor]) -> Tensor:
         return parts[0]
@@ -159,7 +159,7 @@ class FactoredFirst(TextbookEquations):
 
 @mistake("pmpo-kl-joint-softmax", clause="eq11.factored", operations=("policy_loss_factored",), levels=SIGNAL)
 class KlJointSoftmax(TextbookEquations):
-    """The KL is that of one softmax over the logits of all action components side by side."""
+    """The KL is computed from one softmax over the concatenated logits of all action components."""
 
     def pmpo(
         self,
@@ -177,7 +177,7 @@ class KlJointSoftmax(TextbookEquations):
 
 @mistake("pmpo-prior-trained", clause="eq11.prior-frozen", operations=("policy_loss",), levels=SIGNAL)
 class PriorTrained(TextbookEquations):
-    """Gradient flows into the prior."""
+    """The prior's logits are not detached: gradient flows into the prior."""
 
     def frozen_prior(self, prior_logits: Tensor) -> Tensor:
         return prior_logits
@@ -185,7 +185,7 @@ class PriorTrained(TextbookEquations):
 
 @mistake("prior-fresh", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
 class PriorFresh(TextbookEquations):
-    """The prior is a freshly initialised head."""
+    """The prior is a newly initialised head instead of a copy of the policy head."""
 
     def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(policy.shape, generator=generator).double()
@@ -193,7 +193,7 @@ class PriorFresh(TextbookEquations):
 
 @mistake("prior-shared", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
 class PriorShared(TextbookEquations):
-    """The prior is the policy head itself and moves with it."""
+    """The prior is the policy head itself and changes with it."""
 
     def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
         return policy

@@ -18,7 +18,7 @@ ACTIONS = ("action_tokens",)
 
 @mistake("label-embeddings-added", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class EmbeddingsAdded(WholeSequences):
-    """Both embeddings are added up in the same channels."""
+    """The embeddings of τ and d are added instead of concatenated."""
 
     def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
         return torch.cat([tau + d, tau - d], -1)
@@ -26,7 +26,7 @@ class EmbeddingsAdded(WholeSequences):
 
 @mistake("label-without-step", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class WithoutStep(WholeSequences):
-    """The token says τ alone."""
+    """The label token encodes τ only."""
 
     def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
         return torch.cat([tau, torch.ones_like(d)], -1)
@@ -34,7 +34,7 @@ class WithoutStep(WholeSequences):
 
 @mistake("label-without-level", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class WithoutLevel(WholeSequences):
-    """The token says d alone."""
+    """The label token encodes d only."""
 
     def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(tau), d], -1)
@@ -42,7 +42,7 @@ class WithoutLevel(WholeSequences):
 
 @mistake("label-levels-coarse", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class LevelsCoarse(WholeSequences):
-    """A quarter of the levels have an embedding: four share one."""
+    """Groups of four levels share one embedding."""
 
     def level_index(self, tau: Tensor) -> Tensor:
         return super().level_index(tau) // 4
@@ -50,7 +50,7 @@ class LevelsCoarse(WholeSequences):
 
 @mistake("label-no-row-for-one", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class NoRowForOne(WholeSequences):
-    """d = 1 has no embedding and is given that of d = 1/2."""
+    """d = 1 has no embedding of its own and uses that of d = 1/2."""
 
     def step_index(self, d: Tensor) -> Tensor:
         return super().step_index(d).clamp(min=1)
@@ -58,7 +58,7 @@ class NoRowForOne(WholeSequences):
 
 @mistake("label-one-refused", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class OneRefused(WholeSequences):
-    """The table of steps begins at d = 1/2: d = 1 raises."""
+    """The embedding table of steps starts at d = 1/2, so d = 1 raises."""
 
     def step_index(self, d: Tensor) -> Tensor:
         index = super().step_index(d)
@@ -69,7 +69,7 @@ class OneRefused(WholeSequences):
 
 @mistake("label-no-row-for-finest", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class NoRowForFinest(WholeSequences):
-    """The table of steps is too short: the finest two share its last row."""
+    """The embedding table of steps is too short, so the two finest steps share its last row."""
 
     def step_index(self, d: Tensor) -> Tensor:
         return super().step_index(d).clamp(max=self.k_max.bit_length() - 2)
@@ -77,7 +77,7 @@ class NoRowForFinest(WholeSequences):
 
 @mistake("label-continuous", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class Continuous(WholeSequences):
-    """τ is not looked up but drawn out by sines of its value."""
+    """τ is encoded by sines of its value instead of by a discrete embedding."""
 
     def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         _, step = super().label_embeddings(tau, d)
@@ -87,7 +87,7 @@ class Continuous(WholeSequences):
 
 @mistake("label-counts-frames", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
 class CountsFrames(WholeSequences):
-    """The embedding of τ is turned by the index of the frame."""
+    """The embedding of τ is scaled by the index of the frame."""
 
     def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         level, step = super().label_embeddings(tau, d)
@@ -99,7 +99,7 @@ class CountsFrames(WholeSequences):
 
 @mistake("action-mean", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class ActionMean(WholeSequences):
-    """The components are averaged."""
+    """The components of the action are averaged instead of added."""
 
     def component_sum(self, components: list[Tensor]) -> Tensor:
         return torch.stack(components).mean(0)
@@ -107,7 +107,7 @@ class ActionMean(WholeSequences):
 
 @mistake("action-embedding-dropped", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class EmbeddingDropped(WholeSequences):
-    """The learned embedding stands in for missing actions alone."""
+    """The learned embedding is used only where actions are missing."""
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
         total = self.component_sum(components)
@@ -116,7 +116,7 @@ class EmbeddingDropped(WholeSequences):
 
 @mistake("action-embedding-missing", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class EmbeddingMissing(WholeSequences):
-    """There is no learned embedding: clips without actions have zeros."""
+    """The learned embedding is left out; clips without actions get zeros."""
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
         return super().action_tokens(components, torch.zeros_like(embedding), labelled)
@@ -132,15 +132,15 @@ class EmbeddingPerComponent(WholeSequences):
 
 @mistake("action-token-zeroed", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class TokenZeroed(WholeSequences):
-    """Clips without actions have zeros, the learned embedding too."""
+    """Clips without actions get zeros, without the learned embedding."""
 
     def action_tokens(self, components: list[Tensor], embedding: Tensor, labelled: Tensor) -> Tensor:
-        return self.where_labelled(embedding.to(components[0]) + self.component_sum(components), labelled)
+        return self.masked_by_label(embedding.to(components[0]) + self.component_sum(components), labelled)
 
 
 @mistake("action-first-component", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class FirstComponent(WholeSequences):
-    """The first component alone."""
+    """Only the first component of the action is used."""
 
     def component_sum(self, components: list[Tensor]) -> Tensor:
         return components[0]
@@ -148,7 +148,7 @@ class FirstComponent(WholeSequences):
 
 @mistake("action-product", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class ActionProduct(WholeSequences):
-    """The components are multiplied."""
+    """The components of the action are multiplied instead of added."""
 
     def component_sum(self, components: list[Tensor]) -> Tensor:
         return torch.stack(components).prod(0)
@@ -156,15 +156,15 @@ class ActionProduct(WholeSequences):
 
 @mistake("action-always-labelled", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class AlwaysLabelled(WholeSequences):
-    """Clips without actions are given the values that stand in for them."""
+    """The placeholder actions of unlabelled clips are added as if they were real."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return total
 
 
 @mistake("action-labels-along-time", clause="dyn.action-sum", operations=ACTIONS, levels=SIGNAL)
 class LabelsAlongTime(WholeSequences):
-    """Which clips are labelled is read along time: it raises where B ≠ T."""
+    """The flag of labelled clips is broadcast along time, which raises where B ≠ T."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return torch.where(labelled[None, :, None, None], total, 0)

@@ -11,7 +11,7 @@ NORMALISER = ("loss_normalizer",)
 
 @mistake("rms-absent", clause="rms.normalise", operations=NORMALISER)
 class RmsAbsent(TextbookEquations):
-    """Terms are handed on as they are."""
+    """Loss terms are not normalised."""
 
     class normaliser(Normaliser):  # noqa: N801
         def divisor(self, key: str, number: float) -> float:
@@ -20,7 +20,7 @@ class RmsAbsent(TextbookEquations):
 
 @mistake("rms-square", clause="rms.normalise", operations=NORMALISER)
 class RmsSquare(TextbookEquations):
-    """The root is missing: terms are divided by their mean square."""
+    """Terms are divided by their mean square, without the root."""
 
     class normaliser(Normaliser):  # noqa: N801
         def divisor(self, key: str, number: float) -> float:
@@ -29,7 +29,7 @@ class RmsSquare(TextbookEquations):
 
 @mistake("rms-mean", clause="rms.normalise", operations=NORMALISER)
 class RmsMean(TextbookEquations):
-    """The mean of the absolute values in place of the root mean square."""
+    """Terms are divided by the mean of their absolute values instead of by their RMS."""
 
     class normaliser(Normaliser):  # noqa: N801
         def moment(self, key: str, number: float) -> float:
@@ -41,7 +41,7 @@ class RmsMean(TextbookEquations):
 
 @mistake("rms-deviation", clause="rms.normalise", operations=NORMALISER)
 class RmsDeviation(TextbookEquations):
-    """The standard deviation in place of the root mean square."""
+    """Terms are divided by their standard deviation instead of by their RMS."""
 
     class normaliser(Normaliser):  # noqa: N801
         def moment(self, key: str, number: float) -> float:
@@ -51,7 +51,7 @@ class RmsDeviation(TextbookEquations):
 
 @mistake("rms-maximum", clause="rms.normalise", operations=NORMALISER)
 class RmsMaximum(TextbookEquations):
-    """The largest value so far, slowly forgotten, in place of the root mean square."""
+    """Terms are divided by a decaying maximum instead of by their RMS."""
 
     class normaliser(Normaliser):  # noqa: N801
         def divisor(self, key: str, number: float) -> float:
@@ -61,7 +61,7 @@ class RmsMaximum(TextbookEquations):
 
 @mistake("rms-frozen", clause="rms.scale-free", operations=NORMALISER)
 class RmsFrozen(TextbookEquations):
-    """The estimate stands still after its first 100 values."""
+    """The estimate is no longer updated after its first 100 values."""
 
     class normaliser(Normaliser):  # noqa: N801
         def takes(self, key: str, number: float) -> bool:
@@ -80,7 +80,7 @@ class RmsFloor(TextbookEquations):
 
 @mistake("rms-current", clause="rms.not-self", operations=NORMALISER)
 class RmsCurrent(TextbookEquations):
-    """Each value is divided by its own size."""
+    """Each value is divided by its own magnitude."""
 
     class normaliser(Normaliser):  # noqa: N801
         def divisor(self, key: str, number: float) -> float:
@@ -89,7 +89,7 @@ class RmsCurrent(TextbookEquations):
 
 @mistake("rms-shared", clause="rms.separate", operations=NORMALISER)
 class RmsShared(TextbookEquations):
-    """All terms share one estimate."""
+    """All terms share one running RMS."""
 
     class normaliser(Normaliser):  # noqa: N801
         def key(self, name: str) -> str:
@@ -98,7 +98,7 @@ class RmsShared(TextbookEquations):
 
 @mistake("rms-poisoned", clause="rms.poison", operations=NORMALISER)
 class RmsPoisoned(TextbookEquations):
-    """NaN and infinite values enter the estimate, and stay."""
+    """NaN and infinite values enter the estimate and remain there."""
 
     class normaliser(Normaliser):  # noqa: N801
         def takes(self, key: str, number: float) -> bool:

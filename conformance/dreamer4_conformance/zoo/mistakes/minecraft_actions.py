@@ -16,7 +16,7 @@ MOUSE = ("mouse_class",)
 
 @mistake("mouse-linear", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseLinear(TextbookModel):
-    """The bins are evenly spaced."""
+    """The bins are evenly spaced, without the μ-law."""
 
     def companded(self, x: Tensor) -> Tensor:
         return x
@@ -24,7 +24,7 @@ class MouseLinear(TextbookModel):
 
 @mistake("mouse-square-root", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseSquareRoot(TextbookModel):
-    """A square root in the place of the μ-law."""
+    """A square root replaces the μ-law."""
 
     def companded(self, x: Tensor) -> Tensor:
         return x.sign() * x.abs().sqrt()
@@ -32,7 +32,7 @@ class MouseSquareRoot(TextbookModel):
 
 @mistake("mouse-expanded", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseExpanded(TextbookModel):
-    """The inverse of the μ-law: bins are narrow far out."""
+    """The inverse of the μ-law: bins are narrowest for large movements."""
 
     def companded(self, x: Tensor) -> Tensor:
         return x.sign() * torch.expm1(x.abs() * math.log1p(self.mouse_mu)) / self.mouse_mu
@@ -48,7 +48,7 @@ class MouseUnsigned(TextbookModel):
 
 @mistake("mouse-one-sided", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseOneSided(TextbookModel):
-    """The bins reach from no movement to the limit: the left is clipped away."""
+    """The bins cover positive movements only; negative ones are clipped to 0."""
 
     def mouse_bin(self, y: Tensor) -> Tensor:
         return ((self.mouse_bins - 1) * y.clamp(min=0)).round().long()
@@ -56,7 +56,7 @@ class MouseOneSided(TextbookModel):
 
 @mistake("mouse-truncated", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseTruncated(TextbookModel):
-    """Bins are cut off towards minus infinity: no movement lies at the edge of one, and the last bin is never filled."""
+    """Bins are found by rounding down: 0 lies at the edge of a bin, and the last bin is never used."""
 
     def mouse_bin(self, y: Tensor) -> Tensor:
         half = self.mouse_bins // 2
@@ -65,14 +65,14 @@ class MouseTruncated(TextbookModel):
 
 @mistake("mouse-nine-bins", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseNineBins(TextbookModel):
-    """Nine bins to an axis."""
+    """Nine bins per axis instead of 11."""
 
     mouse_bins = 9
 
 
 @mistake("mouse-not-clipped", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseNotClipped(TextbookModel):
-    """Movements beyond the limit have classes beyond the last."""
+    """Movements beyond the limit are not clipped and get classes beyond the last."""
 
     def mouse_class(self, movement: Tensor) -> Tensor:
         bins = self.mouse_bin(self.companded(movement.to(self.compute) / self.mouse_limit))
@@ -81,7 +81,7 @@ class MouseNotClipped(TextbookModel):
 
 @mistake("mouse-axes-added", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseAxesAdded(TextbookModel):
-    """11 + 11 classes: the second axis counts on from the first wherever it moves."""
+    """11 + 11 classes instead of 11 × 11."""
 
     def mouse_class(self, movement: Tensor) -> Tensor:
         y = self.companded((movement.to(self.compute) / self.mouse_limit).clamp(-1, 1))
@@ -101,7 +101,7 @@ class MouseStrideTen(TextbookModel):
 
 @mistake("mouse-by-length", clause="data.actions", operations=MOUSE, levels=SIGNAL)
 class MouseByLength(TextbookModel):
-    """The μ-law of the length of a movement scales both axes: they cannot be told apart."""
+    """The μ-law is applied to the length of the movement instead of to each axis."""
 
     def mouse_class(self, movement: Tensor) -> Tensor:
         x = (movement.to(self.compute) / self.mouse_limit).clamp(-1, 1)
@@ -112,7 +112,7 @@ class MouseByLength(TextbookModel):
 
 @mistake("actions-twenty-binaries", clause="data.actions", operations=("constants",), levels=SIGNAL)
 class TwentyBinaries(Textbook):
-    """20 binary actions: the hotbar keys are taken for fewer."""
+    """20 binary actions: some of the hotbar keys are missing."""
 
     def constants(self) -> dict[str, float]:
         return {**super().constants(), "binary_actions": 20}

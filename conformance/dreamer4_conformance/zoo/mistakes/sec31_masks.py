@@ -1,4 +1,4 @@
-"""Mistakes in who sees whom in the tokenizer."""
+"""Mistakes in the attention masks of the tokenizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MASK = ("modality_mask",)
 
 @mistake("masks-swapped", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class MasksSwapped(TextbookModel):
-    """Encoder and decoder have each other's mask."""
+    """The masks of encoder and decoder are swapped."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         return super().modality_mask({"encoder": "decoder", "decoder": "encoder"}.get(kind, kind), modality, frame)
@@ -22,7 +22,7 @@ class MasksSwapped(TextbookModel):
 
 @mistake("mask-polarity", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class MaskPolarity(TextbookModel):
-    """True forbids, in the convention of other libraries."""
+    """The mask is inverted: True forbids attention."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         return ~super().modality_mask(kind, modality, frame)
@@ -30,7 +30,7 @@ class MaskPolarity(TextbookModel):
 
 @mistake("mask-transposed", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class MaskTransposed(TextbookModel):
-    """Rows are keys."""
+    """The mask is transposed: its rows are keys."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         return super().modality_mask(kind, modality, frame).T
@@ -38,23 +38,23 @@ class MaskTransposed(TextbookModel):
 
 @mistake("mask-sees-future", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class MaskSeesFuture(TextbookModel):
-    """The rule of the modalities in all frames, later ones too."""
+    """The mask is not causal: its rule applies to later frames too."""
 
-    def not_later(self, frame: Tensor) -> Tensor:
+    def causal_frames(self, frame: Tensor) -> Tensor:
         return torch.ones(len(frame), len(frame), dtype=torch.bool, device=frame.device)
 
 
 @mistake("mask-causal-over-tokens", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class MaskCausalOverTokens(TextbookModel):
-    """Causal over tokens: those of the same frame that come later are hidden."""
+    """The mask is causal over tokens: later tokens of the same frame are masked."""
 
-    def not_later(self, frame: Tensor) -> Tensor:
-        return super().not_later(frame).tril()
+    def causal_frames(self, frame: Tensor) -> Tensor:
+        return super().causal_frames(frame).tril()
 
 
 @mistake("mask-ignores-frames-before", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class MaskOpenToThePast(TextbookModel):
-    """Of earlier frames every token sees every token, whatever its modality."""
+    """In earlier frames every token is visible, whatever its modality."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         return super().modality_mask(kind, modality, frame) | (frame[:, None] > frame)
@@ -62,96 +62,96 @@ class MaskOpenToThePast(TextbookModel):
 
 @mistake("encoder-modalities-mixed", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class EncoderModalitiesMixed(TextbookModel):
-    """In the encoder modalities see each other."""
+    """In the encoder, modalities attend to each other."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
+    def encoder_attends(self, query: str, key: str) -> bool:
         return query == "latent" or key != "latent"
 
 
 @mistake("encoder-patches-see-latents", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class EncoderPatchesSeeLatents(TextbookModel):
-    """In the encoder every modality sees the latents too."""
+    """In the encoder, every modality attends to the latents too."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
-        return super().encoder_sees(query, key) or key == "latent"
+    def encoder_attends(self, query: str, key: str) -> bool:
+        return super().encoder_attends(query, key) or key == "latent"
 
 
 @mistake("encoder-full", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class EncoderFull(TextbookModel):
-    """In the encoder all tokens of a frame see each other."""
+    """In the encoder, all tokens of a frame attend to each other."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
+    def encoder_attends(self, query: str, key: str) -> bool:
         return True
 
 
 @mistake("encoder-latents-see-images-alone", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class EncoderLatentsSeeImagesAlone(TextbookModel):
-    """In the encoder latents see images and no further modality."""
+    """In the encoder, latents attend to image patches but to no further modality."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
-        return super().encoder_sees(query, key) and (query == key or key in ("latent", "image"))
+    def encoder_attends(self, query: str, key: str) -> bool:
+        return super().encoder_attends(query, key) and (query == key or key in ("latent", "image"))
 
 
 @mistake("encoder-latents-not-themselves", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
 class EncoderLatentsNotThemselves(TextbookModel):
-    """In the encoder latents see the modalities but no latents."""
+    """In the encoder, latents attend to the modalities but not to latents."""
 
-    def encoder_sees(self, query: str, key: str) -> bool:
-        return key != "latent" and super().encoder_sees(query, key)
+    def encoder_attends(self, query: str, key: str) -> bool:
+        return key != "latent" and super().encoder_attends(query, key)
 
 
 @mistake("encoder-crops", clause="tok.encoder-mask", operations=("encode",), levels=SIGNAL)
 class EncoderCrops(TextbookModel):
-    """A frame that does not divide into patches is cropped: its last rows are never seen."""
+    """Frames are cropped to whole patches, so the last rows have no influence."""
 
     def shown(self, video: Tensor) -> Tensor:
-        whole = self.height // self.patch * self.patch
-        return torch.cat([video[:, :, :whole], torch.zeros_like(video[:, :, whole:])], 2)
+        rows = self.height // self.patch * self.patch
+        return torch.cat([video[:, :, :rows], torch.zeros_like(video[:, :, rows:])], 2)
 
 
 @mistake("decoder-latents-see-patches", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
 class DecoderLatentsSeePatches(TextbookModel):
-    """In the decoder latents see the patches too."""
+    """In the decoder, latents attend to the patches too."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
-        return query == "latent" or super().decoder_sees(query, key)
+    def decoder_attends(self, query: str, key: str) -> bool:
+        return query == "latent" or super().decoder_attends(query, key)
 
 
 @mistake("decoder-modalities-mixed", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
 class DecoderModalitiesMixed(TextbookModel):
-    """In the decoder modalities see each other."""
+    """In the decoder, modalities attend to each other."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return key == "latent" or query != "latent"
 
 
 @mistake("decoder-cross-attention-alone", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
 class DecoderCrossAttentionAlone(TextbookModel):
-    """In the decoder a modality sees the latents and not itself."""
+    """In the decoder, a modality attends to the latents but not to itself."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return key == "latent"
 
 
 @mistake("decoder-patches-blind", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
 class DecoderPatchesBlind(TextbookModel):
-    """In the decoder each modality sees itself, and no latents."""
+    """In the decoder, each modality attends to itself but not to the latents."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return query == key
 
 
 @mistake("decoder-images-alone-see-latents", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
 class DecoderImagesAloneSeeLatents(TextbookModel):
-    """In the decoder images see the latents, and further modalities do not."""
+    """In the decoder, image patches attend to the latents, and further modalities do not."""
 
-    def decoder_sees(self, query: str, key: str) -> bool:
+    def decoder_attends(self, query: str, key: str) -> bool:
         return query == key or (query == "image" and key == "latent")
 
 
 @mistake("decoder-half-the-latents", clause="tok.decoder-mask", operations=("decode",), levels=SIGNAL)
 class DecoderHalfTheLatents(TextbookModel):
-    """The decoder is given the first half of the latents."""
+    """The decoder uses only the first half of the latents."""
 
-    def latents_seen(self, latents: Tensor) -> Tensor:
+    def decoder_latents(self, latents: Tensor) -> Tensor:
         return latents[:, :, : latents.shape[2] // 2]

@@ -15,7 +15,7 @@ REPLACE = ("mae_replace",)
 
 @mistake("mae-rate", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class RateHalf(TextbookModel):
-    """p ~ U(0, 0.5)."""
+    """p ~ U(0, 0.5) instead of U(0, 0.9)."""
 
     def largest_probability(self) -> float:
         return 0.5
@@ -23,7 +23,7 @@ class RateHalf(TextbookModel):
 
 @mistake("mae-rate-two-fifths", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class RateTwoFifths(TextbookModel):
-    """p ~ U(0, 0.4)."""
+    """p ~ U(0, 0.4) instead of U(0, 0.9)."""
 
     def largest_probability(self) -> float:
         return 0.4
@@ -31,7 +31,7 @@ class RateTwoFifths(TextbookModel):
 
 @mistake("mae-rate-up-to-one", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class RateUpToOne(TextbookModel):
-    """p ~ U(0, 1)."""
+    """p ~ U(0, 1) instead of U(0, 0.9)."""
 
     def largest_probability(self) -> float:
         return 1.0
@@ -39,7 +39,7 @@ class RateUpToOne(TextbookModel):
 
 @mistake("mae-rate-fixed", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class RateFixed(TextbookModel):
-    """p = 0.75 for every image, as masked autoencoders have it."""
+    """p = 0.75 for every image, as in masked autoencoders."""
 
     def drop_probability(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
         return torch.full((batch, time, 1), 0.75, device=self.device)
@@ -47,7 +47,7 @@ class RateFixed(TextbookModel):
 
 @mistake("mae-rate-largest", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class RateLargest(TextbookModel):
-    """p = 0.9 for every image: the upper end is taken for the rate."""
+    """p = 0.9 for every image, the upper end of the range."""
 
     def drop_probability(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
         return torch.full((batch, time, 1), 0.9, device=self.device)
@@ -95,7 +95,7 @@ class SameInBatch(TextbookModel):
 
 @mistake("mae-shared-order", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class SharedOrder(TextbookModel):
-    """Each image has a p of its own, but all frames of a video drop their patches in the same order."""
+    """Each image has its own p, but all frames of a video drop patches in the same order."""
 
     def dropped(self, generator: torch.Generator, p: Tensor, patches: int) -> Tensor:
         return self.share(generator, len(p), 1, patches) < p
@@ -103,7 +103,7 @@ class SharedOrder(TextbookModel):
 
 @mistake("mae-contiguous", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class Contiguous(TextbookModel):
-    """A run of neighbouring patches is dropped."""
+    """The dropped patches of an image are neighbours."""
 
     def dropped(self, generator: torch.Generator, p: Tensor, patches: int) -> Tensor:
         count = super().dropped(generator, p, patches).sum(-1, keepdim=True)
@@ -113,7 +113,7 @@ class Contiguous(TextbookModel):
 
 @mistake("mae-first-patches", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class FirstPatches(TextbookModel):
-    """The first patches of an image are dropped: their order is not shuffled."""
+    """The dropped patches are the first ones of an image, not a random choice."""
 
     def dropped(self, generator: torch.Generator, p: Tensor, patches: int) -> Tensor:
         return torch.arange(patches, device=self.device) < super().dropped(generator, p, patches).sum(-1, keepdim=True)
@@ -137,7 +137,7 @@ class TrueIsKept(TextbookModel):
 
 @mistake("mae-seed-ignored", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
 class SeedIgnored(TextbookModel):
-    """Every batch drops the same patches."""
+    """The seed is ignored: every batch drops the same patches."""
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> Tensor:
         return super().patch_dropout(0, batch, time, patches)
@@ -154,7 +154,7 @@ class AtInference(TextbookModel):
 
 @mistake("mae-fixed-at-inference", clause="tok.mae-embedding", operations=("encode",), levels=SIGNAL)
 class FixedAtInference(TextbookModel):
-    """At inference the same patches are always dropped."""
+    """At inference, a fixed set of patches is dropped."""
 
     def at_inference(self, tokens: Tensor) -> Tensor:
         dropped = torch.arange(tokens.shape[2], device=tokens.device) % 2 == 0
@@ -163,7 +163,7 @@ class FixedAtInference(TextbookModel):
 
 @mistake("mae-zeros", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)
 class Zeros(TextbookModel):
-    """Zeros in the place of dropped patches."""
+    """Dropped patches are replaced by zeros instead of by the learned embedding."""
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         return tokens * ~mask[..., None]
@@ -171,7 +171,7 @@ class Zeros(TextbookModel):
 
 @mistake("mae-embedding-added", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)
 class EmbeddingAdded(TextbookModel):
-    """The embedding is added to dropped patches, which stay visible."""
+    """The embedding is added to dropped patches, so they remain visible."""
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         return tokens + mask[..., None] * embedding
@@ -179,7 +179,7 @@ class EmbeddingAdded(TextbookModel):
 
 @mistake("mae-kept-replaced", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)
 class KeptReplaced(TextbookModel):
-    """The patches that are kept are replaced."""
+    """The mask is inverted: the remaining patches are replaced instead of the dropped ones."""
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         return super().mae_replace(tokens, ~mask, embedding)
@@ -187,7 +187,7 @@ class KeptReplaced(TextbookModel):
 
 @mistake("mae-embedding-detached", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)
 class EmbeddingDetached(TextbookModel):
-    """The embedding is a constant: no gradient reaches it."""
+    """The embedding is detached and receives no gradient."""
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         return super().mae_replace(tokens, mask, embedding.detach())
@@ -195,7 +195,7 @@ class EmbeddingDetached(TextbookModel):
 
 @mistake("mae-gradient-through", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)
 class GradientThrough(TextbookModel):
-    """A dropped patch passes its gradient on as if it had been kept."""
+    """A dropped patch receives the gradient as if it had not been replaced."""
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         return tokens + (super().mae_replace(tokens, mask, embedding) - tokens).detach()
@@ -203,16 +203,16 @@ class GradientThrough(TextbookModel):
 
 @mistake("mae-rescaled", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)
 class Rescaled(TextbookModel):
-    """Kept patches are divided by their share, as in dropout."""
+    """The remaining patches are divided by their share, as in dropout."""
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
-        kept = (~mask).to(tokens.dtype).mean().clamp(min=1 / mask.numel())
-        return super().mae_replace(tokens / kept, mask, embedding)
+        share = (~mask).to(tokens.dtype).mean().clamp(min=1 / mask.numel())
+        return super().mae_replace(tokens / share, mask, embedding)
 
 
 @mistake("mae-first-mask", clause="tok.mae-embedding", operations=REPLACE, levels=SIGNAL)
 class FirstMask(TextbookModel):
-    """The mask of the first frame is used for all."""
+    """The mask of the first frame is used for all frames."""
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         return super().mae_replace(tokens, mask[:, :1].expand_as(mask), embedding)

@@ -16,14 +16,14 @@ SIGNAL = ("signal",)
 
 @mistake("latents-of-other-frames", clause="tok.causal", operations=("decode", "reconstruct"), levels=SIGNAL)
 class LatentsOfOtherFrames(TextbookModel):
-    """In the decoder patches see the latents of the next frame too."""
+    """In the decoder, patches also attend to the latents of the next frame."""
 
-    def latents_seen(self, latents: Tensor) -> Tensor:
+    def decoder_latents(self, latents: Tensor) -> Tensor:
         return torch.cat([latents, latents.roll(-1, dims=1)], 2)
 
 
 class _Bidirectional(TextbookModel):
-    """A stack whose time layers see all frames."""
+    """A stack whose time layers attend to all frames."""
 
     stack = ""
     everywhere = False
@@ -32,27 +32,27 @@ class _Bidirectional(TextbookModel):
         self.everywhere = name.startswith(self.stack)
         return super().mixed_time(x, name, past, start)
 
-    def frames_seen(self, length: int) -> Tensor:
-        return torch.ones(length, length, dtype=torch.bool) if self.everywhere else super().frames_seen(length)
+    def time_mask(self, length: int) -> Tensor:
+        return torch.ones(length, length, dtype=torch.bool) if self.everywhere else super().time_mask(length)
 
 
 @mistake("encoder-not-causal", clause="tok.causal", operations=("encode",), levels=SIGNAL)
 class EncoderNotCausal(_Bidirectional):
-    """The time layers of the encoder see later frames."""
+    """The time layers of the encoder attend to later frames."""
 
     stack = "encoder"
 
 
 @mistake("decoder-not-causal", clause="tok.causal", operations=("decode", "decode_step"), levels=SIGNAL)
 class DecoderNotCausal(_Bidirectional):
-    """The time layers of the decoder see later frames."""
+    """The time layers of the decoder attend to later frames."""
 
     stack = "decoder"
 
 
 @mistake("encoder-normalises-clips", clause="tok.causal", operations=("encode",), levels=SIGNAL)
 class EncoderNormalisesClips(TextbookModel):
-    """The mean of the whole clip is subtracted before it is encoded."""
+    """The mean over the whole clip is subtracted before encoding."""
 
     def shown(self, video: Tensor) -> Tensor:
         return video - video.mean(dim=1, keepdim=True)
@@ -60,16 +60,16 @@ class EncoderNormalisesClips(TextbookModel):
 
 @mistake("encoder-frames-in-pairs", clause="tok.causal", operations=("encode",), levels=SIGNAL)
 class EncoderFramesInPairs(TextbookModel):
-    """Frames are encoded in pairs that know nothing of each other."""
+    """Frames are encoded in pairs, independent of all others."""
 
-    def frames_seen(self, length: int) -> Tensor:
+    def time_mask(self, length: int) -> Tensor:
         pair = torch.arange(length) // 2
-        return super().frames_seen(length) & (pair[:, None] == pair)
+        return super().time_mask(length) & (pair[:, None] == pair)
 
 
 @mistake("encoder-one-frame-late", clause="tok.causal", operations=("encode",), levels=SIGNAL)
 class EncoderOneFrameLate(TextbookModel):
-    """z of a frame is made of the frame before it."""
+    """z of a frame is computed from the previous frame."""
 
     def shown(self, video: Tensor) -> Tensor:
         return torch.cat([video[:, :1], video[:, :-1]], 1)
@@ -77,12 +77,12 @@ class EncoderOneFrameLate(TextbookModel):
 
 @mistake("decoder-cache-position", clause="tok.causal", operations=("decode_step",), levels=SIGNAL)
 class DecoderCachePosition(TextbookModel):
-    """With a cache the second frame has the position of the first."""
+    """With a cache, the second frame has the position of the first."""
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
-        past, seen = state
-        video, (past, _) = super().decode_step((past, max(seen - 1, 0)), z)
-        return video, (past, seen + 1)
+        past, frames = state
+        video, (past, _) = super().decode_step((past, max(frames - 1, 0)), z)
+        return video, (past, frames + 1)
 
 
 @mistake("decoder-cache-short", clause="tok.causal", operations=("decode_step",), levels=SIGNAL)
@@ -90,14 +90,14 @@ class DecoderCacheShort(TextbookModel):
     """The cache holds one frame less than the window."""
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
-        video, (past, seen) = super().decode_step(state, z)
-        kept = max((self.window() or 1) - 2, 1)
-        return video, ({name: (k[:, -kept:], v[:, -kept:]) for name, (k, v) in past.items()}, seen)
+        video, (past, frames) = super().decode_step(state, z)
+        length = max((self.window() or 1) - 2, 1)
+        return video, ({name: (k[:, -length:], v[:, -length:]) for name, (k, v) in past.items()}, frames)
 
 
 @mistake("decoder-cache-grows", clause="tok.causal", operations=("decode_step",), levels=SIGNAL)
 class DecoderCacheGrows(TextbookModel):
-    """With a cache the decoder sees all frames that it holds, beyond the window."""
+    """With a cache, the decoder attends to all cached frames, beyond the window."""
 
     unbounded = False
 
@@ -113,7 +113,7 @@ class DecoderCacheGrows(TextbookModel):
 
 @mistake("decoder-cache-unused", clause="tok.causal", operations=("decode_step",), levels=SIGNAL)
 class DecoderCacheUnused(TextbookModel):
-    """One by one, every frame is decoded as if it were the first."""
+    """Frame by frame, every frame is decoded as if it were the first."""
 
     def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
         return super().decode_step(self.decode_init(len(z)), z)
@@ -121,33 +121,33 @@ class DecoderCacheUnused(TextbookModel):
 
 @mistake("tanh-missing", clause="tok.bottleneck", operations=("encode",), levels=SIGNAL)
 class TanhMissing(TextbookModel):
-    """No tanh at the bottleneck."""
+    """The bottleneck has no tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return x
 
 
 @mistake("bottleneck-clipped", clause="tok.bottleneck", operations=("encode",), levels=SIGNAL)
 class BottleneckClipped(TextbookModel):
-    """z is clamped to ±1."""
+    """z is clamped to ±1 instead of passed through tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return x.clamp(-1, 1)
 
 
 @mistake("bottleneck-sigmoid", clause="tok.bottleneck", operations=("encode",), levels=SIGNAL)
 class BottleneckSigmoid(TextbookModel):
-    """A sigmoid in the place of the tanh."""
+    """The bottleneck uses a sigmoid instead of tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
 
 
 @mistake("bottleneck-quantised", clause="tok.bottleneck", operations=("encode",), levels=SIGNAL)
 class BottleneckQuantised(TextbookModel):
-    """z is rounded to quarters."""
+    """z is rounded to multiples of 1/4."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         return (4 * torch.tanh(x)).round() / 4
 
 
@@ -155,14 +155,14 @@ class BottleneckQuantised(TextbookModel):
 class BottleneckNormalised(TextbookModel):
     """z is normalised over its channels after the tanh."""
 
-    def squashed(self, x: Tensor) -> Tensor:
+    def squash(self, x: Tensor) -> Tensor:
         z = torch.tanh(x)
         return z / z.square().mean(-1, keepdim=True).sqrt()
 
 
 @mistake("bottleneck-skip", clause="tok.bottleneck", operations=("reconstruct",), levels=SIGNAL)
 class BottleneckSkip(TextbookModel):
-    """What the encoder makes of the patches is added to the decoder's, around the bottleneck."""
+    """A skip connection adds features of the encoder to the decoder, bypassing the bottleneck."""
 
     def reconstruct(self, video: Tensor) -> Tensor:
         z, patches = self.encoded(video)
@@ -171,7 +171,7 @@ class BottleneckSkip(TextbookModel):
 
 @mistake("bottleneck-before-tanh", clause="tok.bottleneck", operations=("reconstruct",), levels=SIGNAL)
 class BottleneckBeforeTanh(TextbookModel):
-    """The decoder is trained on what the tanh is applied to."""
+    """The decoder receives the latents before the tanh."""
 
     def reconstruct(self, video: Tensor) -> Tensor:
         z = self.encode(video).to(self.compute)
@@ -180,7 +180,7 @@ class BottleneckBeforeTanh(TextbookModel):
 
 @mistake("bottleneck-sampled", clause="tok.bottleneck", operations=("reconstruct",), levels=SIGNAL)
 class BottleneckSampled(TextbookModel):
-    """Noise is added to z on the way to the decoder, as in a variational autoencoder."""
+    """Noise is added to z before the decoder, as in a variational autoencoder."""
 
     def reconstruct(self, video: Tensor) -> Tensor:
         z = self.encode(video)

@@ -1,4 +1,4 @@
-"""Mistakes in the dynamics: its conditions, its tokens, causality, the agent token and the heads that read it."""
+"""Mistakes in the dynamics: conditioning, tokens, causality, the agent token and its heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADS = ("mtp_heads",)
 
 
 class WholeSequences(Dynamics, Book):
-    """The dynamics alone, which generates nothing."""
+    """The dynamics without generation."""
 
     depth = 4
     dynamics_init = Adapter.dynamics_init
@@ -30,12 +30,12 @@ class WholeSequences(Dynamics, Book):
 
 
 def late(x: Tensor) -> Tensor:
-    """Each frame has what belongs to the one before; the first has zeros."""
+    """Shifts frames to the next one; the first gets zeros."""
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
 
 
 def early(x: Tensor) -> Tensor:
-    """Each frame has what belongs to the next; the last keeps its own."""
+    """Shifts frames to the previous one; the last keeps its own."""
     return torch.cat([x[:, 1:], x[:, -1:]], 1)
 
 
@@ -44,7 +44,7 @@ def early(x: Tensor) -> Tensor:
 
 @mistake("step-embedding-broadcast", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class StepEmbeddingBroadcast(WholeSequences):
-    """A step embedding (B, D) meets (B, T, D): it raises, or one sequence is given the step of another where B = T."""
+    """A step embedding (B, D) is broadcast to (B, T, D): an error, or steps of other sequences where B = T."""
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
         level, step = self.label_embeddings(tau, d)
@@ -53,7 +53,7 @@ class StepEmbeddingBroadcast(WholeSequences):
 
 @mistake("level-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class LevelIgnored(WholeSequences):
-    """The network is not told τ."""
+    """The network does not use τ."""
 
     def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         return super().label_embeddings(torch.zeros_like(tau), d)
@@ -61,7 +61,7 @@ class LevelIgnored(WholeSequences):
 
 @mistake("step-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class StepIgnored(WholeSequences):
-    """The network is not told d."""
+    """The network does not use d."""
 
     def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         return super().label_embeddings(tau, torch.ones_like(d))
@@ -69,7 +69,7 @@ class StepIgnored(WholeSequences):
 
 @mistake("label-of-first-frame", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class LabelOfFirstFrame(WholeSequences):
-    """Every frame has the label of the first."""
+    """Every frame uses the label of the first frame."""
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
         return super().label_token(tau[:, :1].expand_as(tau), d[:, :1].expand_as(d))
@@ -77,7 +77,7 @@ class LabelOfFirstFrame(WholeSequences):
 
 @mistake("label-of-previous-frame", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class LabelOfPreviousFrame(WholeSequences):
-    """The label token is one frame late."""
+    """Every frame uses the label of the previous frame."""
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
         return late(super().label_token(tau, d))
@@ -85,7 +85,7 @@ class LabelOfPreviousFrame(WholeSequences):
 
 @mistake("component-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class ComponentIgnored(WholeSequences):
-    """The mouse is dropped, the keys are not."""
+    """The mouse component of the action is ignored."""
 
     def encoded_mouse(self, mouse: Tensor) -> Tensor:
         return torch.zeros_like(super().encoded_mouse(mouse))
@@ -93,7 +93,7 @@ class ComponentIgnored(WholeSequences):
 
 @mistake("actions-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class ActionsIgnored(WholeSequences):
-    """Every block holds the learned embedding and no action."""
+    """Actions are ignored: every frame uses the learned embedding alone."""
 
     def component_sum(self, components: list[Tensor]) -> Tensor:
         return torch.zeros_like(components[0])
@@ -101,60 +101,60 @@ class ActionsIgnored(WholeSequences):
 
 @mistake("sequences-mixed", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class SequencesMixed(WholeSequences):
-    """The tokens of a frame are centred over the batch."""
+    """The tokens of a frame are centred over the batch, which mixes sequences."""
 
-    def frame_tokens(self, *given: Any) -> Tensor:
-        x = super().frame_tokens(*given)
+    def frame_tokens(self, *inputs: Any) -> Tensor:
+        x = super().frame_tokens(*inputs)
         return x - x.mean(0)
 
 
 @mistake("sequences-numbered", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
 class SequencesNumbered(WholeSequences):
-    """A sequence is told its place in the batch, where its place in time was meant."""
+    """Tokens are scaled by their batch row, as if it were the index of the frame."""
 
-    def frame_tokens(self, *given: Any) -> Tensor:
-        x = super().frame_tokens(*given)
+    def frame_tokens(self, *inputs: Any) -> Tensor:
+        x = super().frame_tokens(*inputs)
         return x * (1 + torch.arange(len(x), device=x.device)[:, None, None, None])
 
 
 @mistake("unlabelled-seen", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
 class UnlabelledSeen(WholeSequences):
-    """Clips without actions are given the values that stand in for them."""
+    """The placeholder actions of unlabelled clips are used as if they were real."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return total
 
 
 @mistake("unlabelled-mean", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
 class UnlabelledMean(WholeSequences):
-    """Clips without actions are given the mean over time of what stands in for them."""
+    """Unlabelled clips use the mean over time of their placeholder actions."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
         return torch.where(labelled[:, None, None, None], total, total.mean(1, keepdim=True))
 
 
 @mistake("unlabelled-any", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
 class UnlabelledAny(WholeSequences):
-    """One labelled clip labels its batch."""
+    """If one clip of the batch is labelled, all are treated as labelled."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
-        return super().where_labelled(total, labelled.any().expand_as(labelled))
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().masked_by_label(total, labelled.any().expand_as(labelled))
 
 
 @mistake("unlabelled-all", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
 class UnlabelledAll(WholeSequences):
-    """One clip without actions takes them from its batch."""
+    """If one clip of the batch is unlabelled, all are treated as unlabelled."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
-        return super().where_labelled(total, labelled.all().expand_as(labelled))
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().masked_by_label(total, labelled.all().expand_as(labelled))
 
 
 @mistake("unlabelled-inverted", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
 class UnlabelledInverted(WholeSequences):
-    """True is read as: without actions."""
+    """The flag is inverted: True is interpreted as "without actions"."""
 
-    def where_labelled(self, total: Tensor, labelled: Tensor) -> Tensor:
-        return super().where_labelled(total, ~labelled)
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().masked_by_label(total, ~labelled)
 
 
 # Tokens
@@ -162,7 +162,7 @@ class UnlabelledInverted(WholeSequences):
 
 @mistake("registers-returned", clause="dyn.registers", operations=MODEL, levels=SIGNAL)
 class RegistersReturned(WholeSequences):
-    """z_hat is read from the registers too."""
+    """z_hat is read from the register tokens too."""
 
     def read_spatial(self, x: Tensor) -> Tensor:
         normed = self.before(x[:, :, : self.spatial + self.registers], "z.norm")
@@ -171,7 +171,7 @@ class RegistersReturned(WholeSequences):
 
 @mistake("registers-hidden", clause="dyn.registers", operations=MASK, levels=SIGNAL)
 class RegistersHidden(TextbookModel):
-    """Registers see the frame, and nothing but registers sees them."""
+    """Registers attend to the frame, but only registers attend to them."""
 
     def modality_rule(self, modality: list[str]) -> Tensor:
         register = self.of_modality(modality, "register")
@@ -180,7 +180,7 @@ class RegistersHidden(TextbookModel):
 
 @mistake("frame-causal", clause="net.space-full", operations=("dynamics", "modality_mask"), levels=SIGNAL)
 class FrameCausal(TextbookModel):
-    """A token sees the tokens before it in its frame."""
+    """Attention within a frame is causal over its tokens."""
 
     def modality_rule(self, modality: list[str]) -> Tensor:
         return super().modality_rule(modality).tril()
@@ -188,7 +188,7 @@ class FrameCausal(TextbookModel):
 
 @mistake("patches-blind", clause="net.space-full", operations=("dynamics", "modality_mask"), levels=SIGNAL)
 class PatchesBlind(TextbookModel):
-    """Spatial tokens see the conditions and themselves, and the conditions see no spatial token."""
+    """A spatial token is visible only to itself and to the agent token."""
 
     def modality_rule(self, modality: list[str]) -> Tensor:
         latent = self.of_modality(modality, "latent")
@@ -198,7 +198,7 @@ class PatchesBlind(TextbookModel):
 
 @mistake("label-hidden", clause="net.space-full", operations=MASK, levels=SIGNAL)
 class LabelHidden(TextbookModel):
-    """The label token is seen by the actions alone, which pass it on."""
+    """Only label and action tokens attend to the label token."""
 
     def modality_rule(self, modality: list[str]) -> Tensor:
         label, action = (self.of_modality(modality, name) for name in ("label", "action"))
@@ -210,7 +210,7 @@ class LabelHidden(TextbookModel):
 
 @mistake("actions-of-next-block", clause="attn.causal", operations=MODEL, levels=SIGNAL)
 class ActionsOfNextBlock(WholeSequences):
-    """Block t is given the actions of block t + 1."""
+    """Frame t uses the actions of frame t + 1."""
 
     def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
         return [early(component) for component in components]
@@ -218,7 +218,7 @@ class ActionsOfNextBlock(WholeSequences):
 
 @mistake("label-of-next-frame", clause="attn.causal", operations=MODEL, levels=SIGNAL)
 class LabelOfNextFrame(WholeSequences):
-    """Frame t is given the label of frame t + 1 beside its own."""
+    """Frame t uses the label of frame t + 1 in addition to its own."""
 
     def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
         label = super().label_token(tau, d)
@@ -227,15 +227,15 @@ class LabelOfNextFrame(WholeSequences):
 
 @mistake("frames-normalised-together", clause="attn.causal", operations=MODEL, levels=SIGNAL)
 class NormalisedTogether(WholeSequences):
-    """z is scaled by its size over all frames of the sequence."""
+    """z is divided by its RMS over all frames of the sequence."""
 
-    def frame_tokens(self, z: Tensor, *given: Any) -> Tensor:
-        return super().frame_tokens(z / z.square().mean((1, 2, 3), keepdim=True).sqrt(), *given)
+    def frame_tokens(self, z: Tensor, *inputs: Any) -> Tensor:
+        return super().frame_tokens(z / z.square().mean((1, 2, 3), keepdim=True).sqrt(), *inputs)
 
 
 @mistake("mask-shows-later-frames", clause="attn.causal", operations=MASK, levels=SIGNAL)
 class MaskShowsLaterFrames(TextbookModel):
-    """The mask is turned over: rows are keys."""
+    """The causal mask is transposed: its rows are keys."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         return super().modality_mask(kind, modality, frame).T
@@ -243,28 +243,30 @@ class MaskShowsLaterFrames(TextbookModel):
 
 @mistake("past-unseen", clause="attn.causal", operations=MODEL, levels=SIGNAL)
 class PastUnseen(WholeSequences):
-    """In the dynamics, time layers see the current frame alone."""
+    """The time layers of the dynamics attend to the current frame only."""
 
-    def layers(self, x: Tensor, *given: Any, **options: Any) -> tuple[Tensor, Past]:
+    def layers(self, x: Tensor, *inputs: Any, **options: Any) -> tuple[Tensor, Past]:
         batch, time = x.shape[:2]
-        apart, past = super().layers(x.flatten(0, 1)[:, None], *given, **options)
-        return apart.reshape(batch, time, *apart.shape[2:]), past
+        separate, past = super().layers(x.flatten(0, 1)[:, None], *inputs, **options)
+        return separate.reshape(batch, time, *separate.shape[2:]), past
 
 
 @mistake("past-of-z-alone", clause="attn.causal", operations=MODEL, levels=SIGNAL)
 class PastOfZAlone(WholeSequences):
-    """Earlier frames are seen without their labels and actions: a pass of their own, in which these are left out."""
+    """Earlier frames are processed in a separate pass without labels and actions."""
 
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        found = []
+        rows = []
         for t in range(z.shape[1]):
             tau_t, d_t = (torch.cat([torch.ones_like(x[:, :t]) / 2, x[:, t : t + 1]], 1) for x in (tau, d))
-            acted = {name: torch.cat([torch.zeros_like(x[:, :t]), x[:, t : t + 1]], 1) for name, x in actions.items()}
-            found.append(super().dynamics(z[:, : t + 1], tau_t, d_t, acted, task, labelled))
-        agents = [agent[:, -1:] for _, agent in found if agent is not None]
-        return torch.cat([z_hat[:, -1:] for z_hat, _ in found], 1), torch.cat(agents, 1) if agents else None
+            selected = {
+                name: torch.cat([torch.zeros_like(x[:, :t]), x[:, t : t + 1]], 1) for name, x in actions.items()
+            }
+            rows.append(super().dynamics(z[:, : t + 1], tau_t, d_t, selected, task, labelled))
+        agents = [agent[:, -1:] for _, agent in rows if agent is not None]
+        return torch.cat([z_hat[:, -1:] for z_hat, _ in rows], 1), torch.cat(agents, 1) if agents else None
 
 
 # The agent token
@@ -272,7 +274,7 @@ class PastOfZAlone(WholeSequences):
 
 @mistake("agent-visible", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
 class AgentVisible(TextbookModel):
-    """All tokens of a frame see the agent token."""
+    """All tokens of a frame attend to the agent token."""
 
     def modality_rule(self, modality: list[str]) -> Tensor:
         return torch.ones(len(modality), len(modality), dtype=torch.bool)
@@ -280,7 +282,7 @@ class AgentVisible(TextbookModel):
 
 @mistake("agent-blind", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
 class AgentBlind(TextbookModel):
-    """The agent token sees nothing but itself."""
+    """The agent token attends to itself only."""
 
     def modality_rule(self, modality: list[str]) -> Tensor:
         agent = self.of_modality(modality, "agent")
@@ -289,7 +291,7 @@ class AgentBlind(TextbookModel):
 
 @mistake("agent-mask-turned", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
 class AgentMaskTurned(TextbookModel):
-    """The mask is turned over: all see the agent token, which sees nothing but itself."""
+    """The mask is transposed: all tokens attend to the agent token, which attends to itself only."""
 
     def modality_rule(self, modality: list[str]) -> Tensor:
         return super().modality_rule(modality).T
@@ -297,15 +299,15 @@ class AgentMaskTurned(TextbookModel):
 
 @mistake("agent-visible-in-time", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
 class AgentVisibleInTime(WholeSequences):
-    """Space layers hide the agent token, time layers do not."""
+    """The agent token is masked in space layers but not in time layers."""
 
-    def places_apart(self, x: Tensor) -> Tensor:
-        return super().places_apart(x + x[:, :, -1:])
+    def split_positions(self, x: Tensor) -> Tensor:
+        return super().split_positions(x + x[:, :, -1:])
 
 
 @mistake("agent-visible-later", clause="dyn.agent-firewall", operations=MASK, levels=SIGNAL)
 class AgentVisibleLater(TextbookModel):
-    """The agent token is hidden in its own frame, and seen in later ones."""
+    """The agent token is masked in its own frame but not in later ones."""
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         return super().modality_mask(kind, modality, frame) | (frame[:, None] > frame)
@@ -313,7 +315,7 @@ class AgentVisibleLater(TextbookModel):
 
 @mistake("agent-of-past", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
 class AgentOfPast(WholeSequences):
-    """The agent's output is that of the frame before."""
+    """The agent's output is that of the previous frame."""
 
     def read_agent(self, x: Tensor) -> Tensor:
         return late(super().read_agent(x))
@@ -321,7 +323,7 @@ class AgentOfPast(WholeSequences):
 
 @mistake("agent-unconditioned", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
 class AgentUnconditioned(WholeSequences):
-    """The agent's output comes from a pass of its own, without labels."""
+    """The agent's output comes from a separate pass without labels."""
 
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
@@ -332,7 +334,7 @@ class AgentUnconditioned(WholeSequences):
 
 @mistake("agent-without-actions", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
 class AgentWithoutActions(WholeSequences):
-    """The agent's output comes from a pass of its own, without actions."""
+    """The agent's output comes from a separate pass without actions."""
 
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
@@ -343,7 +345,7 @@ class AgentWithoutActions(WholeSequences):
 
 @mistake("agent-task-ignored", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
 class AgentTaskIgnored(WholeSequences):
-    """Every agent token is that of the first task."""
+    """Every agent token uses the embedding of the first task."""
 
     def agent_token(self, task: Tensor, batch: int, time: int) -> Tensor:
         return super().agent_token(torch.zeros_like(task), batch, time)
@@ -351,7 +353,7 @@ class AgentTaskIgnored(WholeSequences):
 
 @mistake("agent-task-once", clause="dyn.agent-firewall", operations=AGENT, levels=SIGNAL)
 class AgentTaskOnce(WholeSequences):
-    """The last frame alone is told the task."""
+    """Only the last frame receives the task."""
 
     def agent_token(self, task: Tensor, batch: int, time: int) -> Tensor:
         token = super().agent_token(task, batch, time)
@@ -360,7 +362,7 @@ class AgentTaskOnce(WholeSequences):
 
 @mistake("agent-pooled", clause="attn.causal", operations=AGENT, levels=SIGNAL)
 class AgentPooled(WholeSequences):
-    """The agent's output is a mean over the frames of the sequence beside its own."""
+    """The agent's output includes a mean over all frames of the sequence."""
 
     def read_agent(self, x: Tensor) -> Tensor:
         agent = super().read_agent(x)
@@ -369,22 +371,22 @@ class AgentPooled(WholeSequences):
 
 @mistake("agent-sees-its-label", clause="eq09.no-leak", operations=AGENT, levels=SIGNAL)
 class AgentSeesItsLabel(WholeSequences):
-    """The agent token is given the action of the next block, a_t, which its first head predicts."""
+    """The agent token receives the next frame's action a_t, which its first head predicts."""
 
     def dynamics(
         self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, labelled: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         z_hat, agent = super().dynamics(z, tau, d, actions, task, labelled)
-        acted = self.component_sum([early(component) for component in self.encoded_actions(actions)])
-        return z_hat, None if agent is None else agent + acted.mean(2).to(agent)
+        selected = self.component_sum([early(component) for component in self.encoded_actions(actions)])
+        return z_hat, None if agent is None else agent + selected.mean(2).to(agent)
 
 
 @mistake("agent-misses-its-action", clause="eq09.no-leak", operations=MODEL, levels=SIGNAL)
 class AgentMissesItsAction(WholeSequences):
-    """Actions reach the model a frame late, without reading A32 declared."""
+    """Actions reach the model one frame late, without declaring reading A32."""
 
     def in_blocks(self, components: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
-        return self.a_block_late(components, before)
+        return self.shifted_actions(components, before)
 
 
 # The heads
@@ -392,7 +394,7 @@ class AgentMissesItsAction(WholeSequences):
 
 @mistake("mtp-head-shared", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadShared(WholeSequences):
-    """One output layer serves all distances."""
+    """All distances share one output layer."""
 
     def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
         return super().mtp_head(agent, 0)
@@ -400,7 +402,7 @@ class HeadShared(WholeSequences):
 
 @mistake("mtp-head-pairs", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadPairs(WholeSequences):
-    """Distances share an output layer in pairs."""
+    """Pairs of distances share one output layer."""
 
     def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
         return super().mtp_head(agent, distance // 2)
@@ -408,7 +410,7 @@ class HeadPairs(WholeSequences):
 
 @mistake("mtp-head-missing", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadMissing(WholeSequences):
-    """The last distance has no head."""
+    """The last distance has no output layer."""
 
     def mtp_heads(self, agent: Tensor) -> Tensor:
         return super().mtp_heads(agent)[:, :, :-1]
@@ -416,7 +418,7 @@ class HeadMissing(WholeSequences):
 
 @mistake("mtp-head-constant", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadConstant(WholeSequences):
-    """The head of distance 0 is a bias."""
+    """The output layer of distance 0 is a bias without inputs."""
 
     def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
         head = super().mtp_head(agent, distance)
@@ -425,7 +427,7 @@ class HeadConstant(WholeSequences):
 
 @mistake("mtp-head-shifted", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadShifted(WholeSequences):
-    """The head at distance n reads h_{t+n}, the agent token of the frame that it is to predict."""
+    """The head at distance n reads h_{t+n}, the agent token of the frame it should predict."""
 
     def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
         ahead = (torch.arange(agent.shape[1]) + distance).clamp(max=agent.shape[1] - 1)
@@ -434,7 +436,7 @@ class HeadShifted(WholeSequences):
 
 @mistake("mtp-head-pooled", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadPooled(WholeSequences):
-    """Heads read the mean of the agent tokens up to theirs."""
+    """Heads read the mean of the agent tokens up to the current frame."""
 
     def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
         count = torch.arange(1, agent.shape[1] + 1, device=agent.device)[:, None]
@@ -443,7 +445,7 @@ class HeadPooled(WholeSequences):
 
 @mistake("mtp-head-of-batch", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadOfBatch(WholeSequences):
-    """Agent tokens are centred over the batch before they are read."""
+    """Agent tokens are centred over the batch before the heads read them."""
 
     def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
         return super().mtp_head(agent - agent.mean(0), distance)

@@ -23,7 +23,7 @@ def _backward_only(value: Tensor, gradient_of: Tensor) -> Tensor:
 
 @mistake("attention-unscaled", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class Unscaled(TextbookModel):
-    """No scale where none is given, in place of 1/√D."""
+    """The default scale is 1 instead of 1/√D."""
 
     def scaled(self, scale: float | None, width: int) -> float:
         return 1.0 if scale is None else scale
@@ -31,7 +31,7 @@ class Unscaled(TextbookModel):
 
 @mistake("attention-scaled-by-width", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class ScaledByWidth(TextbookModel):
-    """1/D in place of 1/√D."""
+    """The default scale is 1/D instead of 1/√D."""
 
     def scaled(self, scale: float | None, width: int) -> float:
         return 1 / width if scale is None else scale
@@ -39,7 +39,7 @@ class ScaledByWidth(TextbookModel):
 
 @mistake("attention-scale-ignored", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class ScaleIgnored(TextbookModel):
-    """1/√D whatever scale is asked for."""
+    """The scale is always 1/√D, whatever is passed."""
 
     def scaled(self, scale: float | None, width: int) -> float:
         return super().scaled(None, width)
@@ -47,7 +47,7 @@ class ScaleIgnored(TextbookModel):
 
 @mistake("attention-scale-twice", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class ScaledTwice(TextbookModel):
-    """One backend scales the logits that it was already given scaled."""
+    """One backend applies the scale twice."""
 
     def logits(self, q: Tensor, k: Tensor, scale: float, backend: str) -> Tensor:
         return super().logits(q, k, scale**2 if backend == "matmul" else scale, backend)
@@ -55,7 +55,7 @@ class ScaledTwice(TextbookModel):
 
 @mistake("attention-softmax-over-queries", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class SoftmaxOverQueries(TextbookModel):
-    """The weights of a key, not those of a query, sum to 1."""
+    """The softmax runs over the queries instead of over the keys."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
@@ -64,17 +64,17 @@ class SoftmaxOverQueries(TextbookModel):
 
 @mistake("attention-plus-one", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class SoftmaxPlusOne(TextbookModel):
-    """1 is added to the sum of the weights: a query may attend to nothing."""
+    """1 is added to the softmax's denominator, so weights sum to less than 1."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
-        nothing = torch.nn.functional.pad(logits, (0, 1))
-        seen = torch.nn.functional.pad(allow, (0, 1), value=True)
-        return super().weights(nothing, seen, softcap, backend)[..., :-1]
+        padded = torch.nn.functional.pad(logits, (0, 1))
+        visible = torch.nn.functional.pad(allow, (0, 1), value=True)
+        return super().weights(padded, visible, softcap, backend)[..., :-1]
 
 
 @mistake("attention-half-inside", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class HalfInside(TextbookModel):
-    """Logits are rounded to bfloat16 whatever the inputs are."""
+    """Logits are rounded to bfloat16, whatever the dtype of the inputs."""
 
     def logits(self, q: Tensor, k: Tensor, scale: float, backend: str) -> Tensor:
         return super().logits(q, k, scale, backend).bfloat16().to(q.dtype)
@@ -85,7 +85,7 @@ class HalfInside(TextbookModel):
 
 @mistake("attention-weights-detached", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class WeightsDetached(TextbookModel):
-    """Gradient reaches the values alone."""
+    """The weights are detached: only the values receive gradient."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         return super().weights(logits, allow, softcap, backend).detach()
@@ -93,7 +93,7 @@ class WeightsDetached(TextbookModel):
 
 @mistake("attention-cap-straight-through", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class CapStraightThrough(TextbookModel):
-    """The factor 1 − tanh² of the cap is missing from the gradient."""
+    """The gradient of the soft cap lacks its factor 1 − tanh²."""
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
         return _backward_only(super().soft_cap(logits, cap), logits)
@@ -101,7 +101,7 @@ class CapStraightThrough(TextbookModel):
 
 @mistake("attention-group-gradient-mean", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class GroupGradientMean(TextbookModel):
-    """Gradients of keys and values are averaged over the query heads of a group in place of added."""
+    """Gradients of keys and values are averaged over the query heads of a group instead of added."""
 
     def repeated(self, x: Tensor, times: int) -> Tensor:
         return _backward_only(super().repeated(x, times), super().repeated(x / times, times))
@@ -109,7 +109,7 @@ class GroupGradientMean(TextbookModel):
 
 @mistake("attention-normaliser-constant", clause="attn.value", operations=ATTENTION, levels=SIGNAL)
 class NormaliserConstant(TextbookModel):
-    """The gradient of the softmax lacks the part through its sum."""
+    """The gradient of the softmax lacks the term of its denominator."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
@@ -130,7 +130,7 @@ class CapBypassed(TextbookModel):
 
 @mistake("softcap-product", clause="attn.softcap", operations=("soft_cap", "attention"), levels=SIGNAL)
 class CapProduct(TextbookModel):
-    """(x/c) tanh(x/c): even, not bounded, of slope 0 at 0."""
+    """The cap is (x/c) tanh(x/c), which is even, unbounded and flat at 0."""
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
         return logits / cap * torch.tanh(logits / cap)
@@ -138,7 +138,7 @@ class CapProduct(TextbookModel):
 
 @mistake("softcap-clamped", clause="attn.softcap", operations=("soft_cap", "attention"), levels=SIGNAL)
 class CapClamped(TextbookModel):
-    """A hard limit in place of the tanh."""
+    """The cap is a clamp instead of a tanh."""
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
         return logits.clamp(-cap, cap)
@@ -146,7 +146,7 @@ class CapClamped(TextbookModel):
 
 @mistake("softcap-unscaled", clause="attn.softcap", operations=("soft_cap", "attention"), levels=SIGNAL)
 class CapUnscaled(TextbookModel):
-    """tanh(x/c) without the factor c."""
+    """The cap is tanh(x/c) without the factor c."""
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
         return torch.tanh(logits / cap)
@@ -154,7 +154,7 @@ class CapUnscaled(TextbookModel):
 
 @mistake("softcap-before-scale", clause="attn.softcap", operations=ATTENTION, levels=SIGNAL)
 class CapBeforeScale(TextbookModel):
-    """The scale multiplies what was capped."""
+    """The cap is applied before the scale."""
 
     def attend(
         self,
@@ -173,7 +173,7 @@ class CapBeforeScale(TextbookModel):
 
 @mistake("softcap-after-mask", clause="attn.softcap", operations=ATTENTION, levels=SIGNAL)
 class CapAfterMask(TextbookModel):
-    """The cap raises the −∞ of masked keys to −c: they keep a weight."""
+    """The cap is applied after the mask and raises −∞ to −c, so masked keys get weight."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         masked = logits.masked_fill(~allow, -torch.inf)
@@ -185,7 +185,7 @@ class CapAfterMask(TextbookModel):
 
 @mistake("gqa-interleaved", clause="attn.gqa", operations=ATTENTION, levels=SIGNAL)
 class GroupsInterleaved(TextbookModel):
-    """Query head h reads key/value head h mod Hkv: the order of another layout."""
+    """Query head h uses key/value head h mod Hkv instead of consecutive groups."""
 
     def repeated(self, x: Tensor, times: int) -> Tensor:
         return x.repeat(1, 1, times, 1)
@@ -193,7 +193,7 @@ class GroupsInterleaved(TextbookModel):
 
 @mistake("gqa-first-head", clause="attn.gqa", operations=ATTENTION, levels=SIGNAL)
 class FirstHeadOnly(TextbookModel):
-    """Every query head reads the first key/value head."""
+    """Every query head uses the first key/value head."""
 
     def repeated(self, x: Tensor, times: int) -> Tensor:
         return super().repeated(x, times) if times == 1 else x[:, :, :1].expand(-1, -1, x.shape[2] * times, -1)
@@ -204,41 +204,41 @@ class FirstHeadOnly(TextbookModel):
 
 @mistake("not-causal", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
 class NotCausal(TextbookModel):
-    """Attention sees the future."""
+    """Queries attend to later keys: there is no causal mask."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
         return torch.ones(length, length, dtype=torch.bool)
 
 
 @mistake("causal-one-ahead", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
 class OneAhead(TextbookModel):
-    """The mask is off by one: each query sees the key after its own."""
+    """The mask is off by one: each query also attends to the next key."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        allow = super().keys_seen(length, causal, window)
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        allow = super().key_mask(length, causal, window)
         return allow | torch.ones_like(allow).tril(1).triu(1)
 
 
 @mistake("causal-strict", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
 class Strict(TextbookModel):
-    """A query does not see its own key; only the first does, which has no other."""
+    """A query does not attend to its own key, except the first, which has no other."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        allow = super().keys_seen(length, causal, window)
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        allow = super().key_mask(length, causal, window)
         return allow & (torch.ones_like(allow).tril(-1) | (allow.sum(-1, keepdim=True) == 1)) if causal else allow
 
 
 @mistake("causal-reversed", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
 class Reversed(TextbookModel):
-    """Allow and forbid exchanged: a query sees itself and what comes later."""
+    """The mask is transposed: a query attends to itself and to later keys."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        return super().keys_seen(length, causal, window).T
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        return super().key_mask(length, causal, window).T
 
 
 @mistake("causal-masked-with-zero", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
 class MaskedWithZero(TextbookModel):
-    """Masked logits are multiplied by 0 in place of set to −∞: later keys keep a weight."""
+    """Masked logits are set to 0 instead of −∞, so later keys get weight."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
@@ -247,10 +247,10 @@ class MaskedWithZero(TextbookModel):
 
 @mistake("causal-first-forgotten", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
 class FirstForgotten(TextbookModel):
-    """The first key, taken for padding, is seen by its own query alone."""
+    """The first key is masked as padding for all queries but its own."""
 
-    def keys_seen(self, length: int, causal: bool, window: int | None) -> Tensor:
-        allow = super().keys_seen(length, causal, window)
+    def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
+        allow = super().key_mask(length, causal, window)
         if causal:
             allow[1:, 0] = False
         return allow
@@ -258,7 +258,7 @@ class FirstForgotten(TextbookModel):
 
 @mistake("causal-weights-cut-after-softmax", clause="attn.causal", operations=OVER_TIME, levels=SIGNAL)
 class CutAfterSoftmax(TextbookModel):
-    """Later keys are taken out after the softmax: their logits still divide the others' weights."""
+    """Later keys are masked after the softmax, so they still count in its denominator."""
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         return super().weights(logits, torch.ones_like(allow), softcap, backend) * allow
@@ -269,7 +269,7 @@ class CutAfterSoftmax(TextbookModel):
 
 @mistake("window-one-more", clause="attn.window", operations=OVER_TIME, levels=SIGNAL)
 class WindowOneMore(TextbookModel):
-    """The window counts keys before the query's own, without saying so."""
+    """The query's own key is not counted in the window, without declaring reading A30."""
 
     def inside(self, behind: Tensor, window: int) -> Tensor:
         return behind <= window
@@ -277,7 +277,7 @@ class WindowOneMore(TextbookModel):
 
 @mistake("window-one-less", clause="attn.window", operations=OVER_TIME, levels=SIGNAL)
 class WindowOneLess(TextbookModel):
-    """The window is one key short, its own key apart."""
+    """The window is one key short."""
 
     def inside(self, behind: Tensor, window: int) -> Tensor:
         return behind < max(window - 1, 1)
@@ -285,7 +285,7 @@ class WindowOneLess(TextbookModel):
 
 @mistake("window-ignored", clause="attn.window", operations=OVER_TIME, levels=SIGNAL)
 class WindowIgnored(TextbookModel):
-    """Everything earlier is seen."""
+    """The window is ignored: all earlier keys are visible."""
 
     def inside(self, behind: Tensor, window: int) -> Tensor:
         return torch.ones_like(behind, dtype=torch.bool)
@@ -293,7 +293,7 @@ class WindowIgnored(TextbookModel):
 
 @mistake("window-in-blocks", clause="attn.window", operations=OVER_TIME, levels=SIGNAL)
 class WindowInBlocks(TextbookModel):
-    """The sequence is cut into blocks as long as the window, and a query sees its own block."""
+    """Attention is block-local: the sequence is cut into blocks of the window's length."""
 
     def inside(self, behind: Tensor, window: int) -> Tensor:
         block = torch.arange(len(behind)) // window
@@ -302,7 +302,7 @@ class WindowInBlocks(TextbookModel):
 
 @mistake("window-never-full", clause="attn.window", operations=ATTENTION, levels=SIGNAL)
 class WindowNeverFull(TextbookModel):
-    """A window that would cover the sequence leaves its first key out."""
+    """If the window covers the whole sequence, the first key is masked."""
 
     def inside(self, behind: Tensor, window: int) -> Tensor:
         return behind < max(min(window, len(behind) - 1), 1)

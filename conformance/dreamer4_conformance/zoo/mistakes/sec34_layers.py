@@ -1,4 +1,4 @@
-"""Mistakes in the layers: what they mix, how they are normalised, what is carried past them, where they place their tokens."""
+"""Mistakes in the layers: mixing of space and time, residuals, norms, windows, positions."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from dreamer4_conformance.zoo.base.sec34_layers import Past
 from dreamer4_conformance.zoo.mistakes import mistake
 
 SIGNAL = ("signal",)
-SPACE, TIME, BOTH = ("space_layer",), ("time_layer",), ("space_layer", "time_layer")
+SPACE, TIME, LAYERS = ("space_layer",), ("time_layer",), ("space_layer", "time_layer")
 
-# Space and time apart
+# Factorised attention
 
 
 @mistake("space-layer-of-all-frames", clause="net.factorised", operations=SPACE, levels=SIGNAL)
 class SpaceLayerOfAllFrames(TextbookModel):
-    """A space layer attends to the T·S tokens of a sequence."""
+    """A space layer attends to the T·S tokens of all frames."""
 
-    def frames_apart(self, x: Tensor) -> Tensor:
+    def split_frames(self, x: Tensor) -> Tensor:
         return x.flatten(1, 2)
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-        once = None if allow is None else allow.repeat(x.shape[1], x.shape[1])
-        q, k, v = self.projections(self.frames_apart(x), name, torch.arange(x.shape[1] * x.shape[2]))
-        seen = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool) if once is None else once
-        return self.attend(q, k, v, seen, self.cap).flatten(2).reshape(*x.shape[:3], -1)
+        tiled = None if allow is None else allow.repeat(x.shape[1], x.shape[1])
+        q, k, v = self.projections(self.split_frames(x), name, torch.arange(x.shape[1] * x.shape[2]))
+        visible = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool) if tiled is None else tiled
+        return self.attend(q, k, v, visible, self.cap).flatten(2).reshape(*x.shape[:3], -1)
 
 
 @mistake("space-layer-of-the-batch", clause="net.factorised", operations=SPACE, levels=SIGNAL)
 class SpaceLayerOfTheBatch(TextbookModel):
-    """Frames come back from the space layer as (T, B) in place of (B, T): seen only where both exceed 1."""
+    """The output of the space layer is (T, B) instead of (B, T), which shows only where both exceed 1."""
 
-    def frames_together(self, x: Tensor, batch: int, time: int) -> Tensor:
+    def join_frames(self, x: Tensor, batch: int, time: int) -> Tensor:
         return x.reshape(time, batch, *x.shape[1:]).transpose(0, 1)
 
 
 @mistake("space-layer-sees-frame-before", clause="net.factorised", operations=SPACE, levels=SIGNAL)
 class SpaceLayerSeesFrameBefore(TextbookModel):
-    """Half of the channels of a space layer come from the frame before: a temporal shift."""
+    """Half of the channels of a space layer come from the previous frame (temporal shift)."""
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
         half = x.shape[-1] // 2
@@ -51,7 +51,7 @@ class SpaceLayerSeesFrameBefore(TextbookModel):
 
 @mistake("space-layer-causal", clause="net.factorised", operations=SPACE, levels=SIGNAL)
 class SpaceLayerCausal(TextbookModel):
-    """A token sees those before it in its frame, as in a language model."""
+    """Space attention is causal over the tokens of a frame, as in a language model."""
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
         past = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool).tril()
@@ -60,49 +60,49 @@ class SpaceLayerCausal(TextbookModel):
 
 @mistake("window-in-space", clause="net.factorised", operations=SPACE, levels=SIGNAL)
 class WindowInSpace(TextbookModel):
-    """The window of the context is applied to the tokens of a frame too."""
+    """The context window is applied to the tokens of a frame too."""
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-        place = torch.arange(x.shape[2])
-        near = (place[:, None] - place).abs() < (self.window() or x.shape[2])
+        index = torch.arange(x.shape[2])
+        near = (index[:, None] - index).abs() < (self.window() or x.shape[2])
         return super().mixed_space(x, name, near if allow is None else near & allow)
 
 
 @mistake("time-layer-not-transposed", clause="net.factorised", operations=TIME, levels=SIGNAL)
 class TimeLayerNotTransposed(TextbookModel):
-    """(B, T, S, D) is reshaped to (B·S, T, D) without exchanging its axes, and back: places and frames mix."""
+    """(B, T, S, D) is reshaped to (B·S, T, D) without a transpose, which mixes tokens and frames."""
 
-    def places_apart(self, x: Tensor) -> Tensor:
+    def split_positions(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0] * x.shape[2], x.shape[1], -1)
 
-    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+    def join_positions(self, x: Tensor, batch: int, tokens: int) -> Tensor:
         return x.reshape(batch, x.shape[1], tokens, -1)
 
 
 @mistake("time-layer-of-the-batch", clause="net.factorised", operations=TIME, levels=SIGNAL)
 class TimeLayerOfTheBatch(TextbookModel):
-    """Places come back from the time layer as (S, B) in place of (B, S): seen only where the batch exceeds 1."""
+    """The output of the time layer is (S, B) instead of (B, S), which shows only where B exceeds 1."""
 
-    def places_together(self, x: Tensor, batch: int, tokens: int) -> Tensor:
+    def join_positions(self, x: Tensor, batch: int, tokens: int) -> Tensor:
         return x.reshape(tokens, batch, *x.shape[1:]).permute(1, 2, 0, 3)
 
 
 @mistake("time-layer-of-all-places", clause="net.factorised", operations=TIME, levels=SIGNAL)
 class TimeLayerOfAllPlaces(TextbookModel):
-    """A time layer attends, block-causally, to all tokens of the frames that it sees."""
+    """A time layer attends to all tokens of the visible frames instead of to its own token position."""
 
     def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
         if past is not None:
             return super().mixed_time(x, name, past, start)
         time, tokens = x.shape[1:3]
         q, k, v = self.projections(x.flatten(1, 2), name, torch.arange(time).repeat_interleave(tokens))
-        allow = self.frames_seen(time).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+        allow = self.time_mask(time).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
         return self.attend(q, k, v, allow, self.cap).flatten(2).reshape(*x.shape[:3], -1)
 
 
 @mistake("time-layer-adds-frame-mean", clause="net.factorised", operations=TIME, levels=SIGNAL)
 class TimeLayerAddsFrameMean(TextbookModel):
-    """Each place is given the mean of its frame before time is mixed."""
+    """The mean of the frame is added to each token before time is mixed."""
 
     def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
         return super().mixed_time(x + x.mean(2, keepdim=True), name, past, start)
@@ -134,7 +134,7 @@ class TemporalEverywhere(TextbookModel):
 
 @mistake("temporal-last-quarter", clause="net.factorised", operations=("layer_kinds",), levels=SIGNAL)
 class TemporalLastQuarter(TextbookModel):
-    """A quarter of the layers mixes time, but they stand together at the end."""
+    """A quarter of the layers mixes time, but all of them are at the end."""
 
     def layer_kinds(self) -> list[str]:
         return sorted(super().layer_kinds())
@@ -145,7 +145,7 @@ class TemporalLastQuarter(TextbookModel):
 
 @mistake("residual-scaled", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
 class ResidualScaled(TextbookModel):
-    """(x + update)/√2."""
+    """The residual connection is (x + update)/√2 instead of x + update."""
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
         return (x + update) / 2**0.5
@@ -153,7 +153,7 @@ class ResidualScaled(TextbookModel):
 
 @mistake("residual-missing", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
 class ResidualMissing(TextbookModel):
-    """The update alone."""
+    """There is no residual connection: the output is the update."""
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
         return update
@@ -161,7 +161,7 @@ class ResidualMissing(TextbookModel):
 
 @mistake("residual-not-of-all-tokens", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
 class ResidualNotOfAllTokens(TextbookModel):
-    """The last token of a frame is replaced by its update."""
+    """The last token of a frame has no residual connection."""
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
         return torch.cat([x[:, :, :-1] + update[:, :, :-1], update[:, :, -1:]], 2)
@@ -169,7 +169,7 @@ class ResidualNotOfAllTokens(TextbookModel):
 
 @mistake("residual-of-normed", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
 class ResidualOfNormed(TextbookModel):
-    """norm(x) + update: what is carried on is normalised too."""
+    """The residual is norm(x) + update: the normalised input is carried on instead of x."""
 
     def residual(self, x: Tensor, update: Tensor) -> Tensor:
         return self.rms_norm(x, torch.ones_like(x[0, 0, 0]), 1e-6) + update
@@ -178,9 +178,9 @@ class ResidualOfNormed(TextbookModel):
 # Normalisation
 
 
-@mistake("post-norm", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+@mistake("post-norm", clause="net.prenorm", operations=LAYERS, levels=SIGNAL)
 class PostNorm(TextbookModel):
-    """norm(x + sublayer(x)), as in the first transformer."""
+    """The norm comes after the residual, norm(x + sublayer(x)), as in the original transformer."""
 
     def before(self, x: Tensor, name: str) -> Tensor:
         return x
@@ -189,9 +189,9 @@ class PostNorm(TextbookModel):
         return self.rms_norm(x + update, torch.ones_like(x[0, 0, 0]), 1e-6)
 
 
-@mistake("norm-missing", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+@mistake("norm-missing", clause="net.prenorm", operations=LAYERS, levels=SIGNAL)
 class NormMissing(TextbookModel):
-    """No normalisation but that of queries and keys."""
+    """Sublayers have no norm; only queries and keys are normalised."""
 
     depth = 4
 
@@ -199,9 +199,9 @@ class NormMissing(TextbookModel):
         return x
 
 
-@mistake("norm-before-attention-only", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+@mistake("norm-before-attention-only", clause="net.prenorm", operations=LAYERS, levels=SIGNAL)
 class NormBeforeAttentionOnly(TextbookModel):
-    """The MLP is given x as it is."""
+    """The MLP has no norm at its input."""
 
     depth = 4
 
@@ -209,17 +209,17 @@ class NormBeforeAttentionOnly(TextbookModel):
         return x if name.endswith("norm2") else super().before(x, name)
 
 
-@mistake("norm-before-mlp-only", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+@mistake("norm-before-mlp-only", clause="net.prenorm", operations=LAYERS, levels=SIGNAL)
 class NormBeforeMlpOnly(TextbookModel):
-    """Attention is given x as it is."""
+    """Attention has no norm at its input."""
 
     def before(self, x: Tensor, name: str) -> Tensor:
         return x if name.endswith("norm1") else super().before(x, name)
 
 
-@mistake("norm-after-sublayer", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+@mistake("norm-after-sublayer", clause="net.prenorm", operations=LAYERS, levels=SIGNAL)
 class NormAfterSublayer(TextbookModel):
-    """x + norm(sublayer(x)): the update is normalised, what it is made from is not."""
+    """The norm is applied to the output of the sublayer, x + norm(sublayer(x)), instead of its input."""
 
     def before(self, x: Tensor, name: str) -> Tensor:
         return x
@@ -229,56 +229,56 @@ class NormAfterSublayer(TextbookModel):
         return self.rms_norm(update, torch.ones_like(update[0, 0, 0]), 1e-6)
 
 
-@mistake("norm-over-tokens", clause="net.prenorm", operations=BOTH, levels=SIGNAL)
+@mistake("norm-over-tokens", clause="net.prenorm", operations=LAYERS, levels=SIGNAL)
 class NormOverTokens(TextbookModel):
-    """The root mean square is over all tokens of a sequence, not over the channels of each."""
+    """The RMS is taken over all tokens of a sequence instead of over the channels of each token."""
 
     def before(self, x: Tensor, name: str) -> Tensor:
         size = x.square().mean(tuple(range(1, x.ndim)), keepdim=True) + 1e-6
         return x / size.sqrt() * self.gain(name, x.shape[-1])
 
 
-# The past and the window
+# Causality and window
 
 
 @mistake("causal-not-passed", clause="attn.causal", operations=TIME, levels=SIGNAL)
 class CausalNotPassed(TextbookModel):
-    """A time layer does not ask its attention, which is right, to be causal: every frame sees every other."""
+    """A time layer calls attention without causal=True, so every frame attends to all frames."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return self.keys_seen(length, False, None)
+    def time_mask(self, length: int) -> Tensor:
+        return self.key_mask(length, False, None)
 
 
 @mistake("only-the-frame-before", clause="attn.causal", operations=TIME, levels=SIGNAL)
 class OnlyTheFrameBefore(TextbookModel):
-    """A frame sees itself and the one before it, whatever the context."""
+    """A frame attends to itself and the previous frame only, whatever the context length."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return self.keys_seen(length, True, 2)
+    def time_mask(self, length: int) -> Tensor:
+        return self.key_mask(length, True, 2)
 
 
 @mistake("window-not-passed", clause="attn.window", operations=TIME, levels=SIGNAL)
 class WindowNotPassed(TextbookModel):
-    """A time layer does not give its attention, which is right, the window: it sees every earlier frame."""
+    """A time layer calls attention without the window, so all earlier frames are visible."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return self.keys_seen(length, True, None)
+    def time_mask(self, length: int) -> Tensor:
+        return self.key_mask(length, True, None)
 
 
 @mistake("window-first-frame-kept", clause="attn.window", operations=TIME, levels=SIGNAL)
 class WindowFirstFrameKept(TextbookModel):
-    """The first frame of the sequence stays in sight, however far back it is."""
+    """The first frame of the sequence remains visible outside the window."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return super().frames_seen(length) | (torch.arange(length) == 0)
+    def time_mask(self, length: int) -> Tensor:
+        return super().time_mask(length) | (torch.arange(length) == 0)
 
 
 @mistake("frame-hidden-from-itself", clause="attn.window", operations=TIME, levels=SIGNAL)
 class FrameHiddenFromItself(TextbookModel):
-    """A frame sees those before it and not its own; the first attends to nothing."""
+    """A frame attends to earlier frames but not to itself; the first attends to no frame."""
 
-    def frames_seen(self, length: int) -> Tensor:
-        return super().frames_seen(length) & ~torch.eye(length, dtype=torch.bool)
+    def time_mask(self, length: int) -> Tensor:
+        return super().time_mask(length) & ~torch.eye(length, dtype=torch.bool)
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         return super().weights(logits, allow, softcap, backend).nan_to_num(0.0)
@@ -289,7 +289,7 @@ class FrameHiddenFromItself(TextbookModel):
 
 @mistake("rope-flattened", clause="attn.rope", operations=TIME, levels=SIGNAL)
 class RopeFlattened(TextbookModel):
-    """RoPE over the flattened space-time index: a frame is as many steps from the next as it has tokens."""
+    """RoPE positions index the flattened space-time tokens, so that consecutive frames are S steps apart."""
 
     def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
         return super().frame_positions(start, time, tokens) * tokens
@@ -308,7 +308,7 @@ class PositionsAddedInTime(TextbookModel):
 
 @mistake("rope-on-keys-only", clause="attn.rope", operations=TIME, levels=SIGNAL)
 class RopeOnKeysOnly(TextbookModel):
-    """Queries are not rotated, so that scores depend on where in the sequence the key stands."""
+    """Only keys are rotated, so scores depend on absolute positions."""
 
     def projections(self, x: Tensor, name: str, positions: Tensor | None) -> Any:
         q, _, _ = super().projections(x, name, None)
@@ -317,7 +317,7 @@ class RopeOnKeysOnly(TextbookModel):
 
 @mistake("rope-restarts", clause="attn.rope", operations=TIME, levels=SIGNAL)
 class RopeRestarts(TextbookModel):
-    """Positions start again at 0 after every 4 frames."""
+    """Positions restart at 0 after every 4 frames."""
 
     def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
         return super().frame_positions(start, time, tokens) % 4
@@ -325,7 +325,7 @@ class RopeRestarts(TextbookModel):
 
 @mistake("rope-missing-in-time", clause="attn.rope", operations=TIME, levels=SIGNAL)
 class RopeMissingInTime(TextbookModel):
-    """Time layers do not rotate: which of the frames before is nearer does not matter."""
+    """Time layers do not apply RoPE."""
 
     def frame_positions(self, start: int, time: int, tokens: int) -> Tensor:
         return torch.zeros(time, dtype=torch.long)
@@ -333,9 +333,9 @@ class RopeMissingInTime(TextbookModel):
 
 @mistake("rope-missing-in-space", clause="attn.rope", operations=SPACE, levels=SIGNAL)
 class RopeMissingInSpace(TextbookModel):
-    """Space layers do not rotate, without declaring reading A35."""
+    """Space layers do not apply RoPE, without declaring reading A35."""
 
     def mixed_space(self, x: Tensor, name: str, allow: Tensor | None) -> Tensor:
-        q, k, v = self.projections(self.frames_apart(x), name, None)
-        seen = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool) if allow is None else allow
-        return self.frames_together(self.attend(q, k, v, seen, self.cap).flatten(2), *x.shape[:2])
+        q, k, v = self.projections(self.split_frames(x), name, None)
+        visible = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool) if allow is None else allow
+        return self.join_frames(self.attend(q, k, v, visible, self.cap).flatten(2), *x.shape[:2])

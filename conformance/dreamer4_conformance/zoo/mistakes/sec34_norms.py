@@ -14,49 +14,49 @@ SIGNAL = ("signal",)
 
 @mistake("qknorm-keys-only", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class KeysOnly(TextbookModel):
-    """Only keys are normalised."""
+    """Keys are normalised, queries are not."""
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        return q, self.normalised_head(k)
+        return q, self.normalise_head(k)
 
 
 @mistake("qknorm-queries-only", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class QueriesOnly(TextbookModel):
-    """Only queries are normalised."""
+    """Queries are normalised, keys are not."""
 
     def qk_norm(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        return self.normalised_head(q), k
+        return self.normalise_head(q), k
 
 
 @mistake("qknorm-all-heads", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class AllHeads(TextbookModel):
-    """The norm runs over all heads of a token together."""
+    """The norm runs over all heads of a token instead of over each head."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
-        return super().normalised_head(x.flatten(-2)).reshape(x.shape)
+    def normalise_head(self, x: Tensor) -> Tensor:
+        return super().normalise_head(x.flatten(-2)).reshape(x.shape)
 
 
 @mistake("qknorm-over-time", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class OverTime(TextbookModel):
-    """The norm runs over the sequence, channel by channel: the axes of another layout."""
+    """The norm runs over the sequence instead of over the channels: the axes of another layout."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
-        return super().normalised_head(x.movedim(1, -1)).movedim(-1, 1)
+    def normalise_head(self, x: Tensor) -> Tensor:
+        return super().normalise_head(x.movedim(1, -1)).movedim(-1, 1)
 
 
 @mistake("qknorm-root-missing", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class RootMissing(TextbookModel):
-    """Divided by the mean square in place of its root."""
+    """Queries and keys are divided by their mean square instead of by its root."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
+    def normalise_head(self, x: Tensor) -> Tensor:
         return (x / x.square().mean(-1, keepdim=True)).to(x.dtype)
 
 
 @mistake("qknorm-shared-size", clause="attn.qknorm", operations=("qk_norm",), levels=SIGNAL)
 class SharedSize(TextbookModel):
-    """Queries and keys are divided by one size, that of the whole tensor."""
+    """The RMS is taken over the whole tensor instead of over each head."""
 
-    def normalised_head(self, x: Tensor) -> Tensor:
+    def normalise_head(self, x: Tensor) -> Tensor:
         return x / x.square().mean().sqrt()
 
 
@@ -65,7 +65,7 @@ class SharedSize(TextbookModel):
 
 @mistake("rmsnorm-eps-outside", clause="net.rmsnorm", operations=("rms_norm",), levels=SIGNAL)
 class EpsOutside(TextbookModel):
-    """eps is added to the root in place of under it."""
+    """eps is added to the root instead of to the mean square."""
 
     def inverse_root(self, mean_square: Tensor, eps: float) -> Tensor:
         return 1 / (mean_square.sqrt() + eps)
@@ -73,7 +73,7 @@ class EpsOutside(TextbookModel):
 
 @mistake("rmsnorm-eps-fixed", clause="net.rmsnorm", operations=("rms_norm",), levels=SIGNAL)
 class EpsFixed(TextbookModel):
-    """eps is 1e-6 whatever is asked for."""
+    """eps is always 1e-6, whatever is passed."""
 
     def inverse_root(self, mean_square: Tensor, eps: float) -> Tensor:
         return super().inverse_root(mean_square, 1e-6)
@@ -89,7 +89,7 @@ class GainOffset(TextbookModel):
 
 @mistake("rmsnorm-centred", clause="net.rmsnorm", operations=("rms_norm",), levels=SIGNAL)
 class Centred(TextbookModel):
-    """LayerNorm: the mean is taken off first."""
+    """LayerNorm: the mean is subtracted first."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return super().rms_norm(x - x.mean(-1, keepdim=True), weight, eps)
@@ -97,7 +97,7 @@ class Centred(TextbookModel):
 
 @mistake("rmsnorm-sum", clause="net.rmsnorm", operations=("rms_norm",), levels=SIGNAL)
 class SumOfSquares(TextbookModel):
-    """Divided by the norm: the sum of squares in place of their mean."""
+    """x is divided by its L2 norm instead of by its RMS."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         width = x.shape[-1]
@@ -106,7 +106,7 @@ class SumOfSquares(TextbookModel):
 
 @mistake("rmsnorm-whole-tensor", clause="net.rmsnorm", operations=("rms_norm",), levels=SIGNAL)
 class WholeTensor(TextbookModel):
-    """One mean square for all tokens."""
+    """The mean square is taken over all tokens instead of over the channels of each."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return weight * x * self.inverse_root(x.square().mean(), eps)

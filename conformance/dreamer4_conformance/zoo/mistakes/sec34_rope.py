@@ -1,4 +1,4 @@
-"""Mistakes in RoPE."""
+"""Mistakes in rotary position embeddings (Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNAL = ("signal",)
 
 @mistake("rope-missing", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class NotTurned(TextbookModel):
-    """Nothing is turned."""
+    """RoPE is not applied."""
 
     def rope_angles(self, positions: Tensor, pairs: int) -> Tensor:
         return 0 * super().rope_angles(positions, pairs)
@@ -21,41 +21,41 @@ class NotTurned(TextbookModel):
 
 @mistake("rope-scales", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class Scales(TextbookModel):
-    """Sine and cosine are multiplied by a factor that only a longer context than that of training calls for."""
+    """Sine and cosine are scaled as for extended contexts, so lengths change."""
 
-    def turned(self, one: Tensor, other: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        return super().turned(one, other, 1.25 * cos, 1.25 * sin)
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        return super().rotate_pairs(first, second, 1.25 * cos, 1.25 * sin)
 
 
 @mistake("rope-layouts-mixed", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class LayoutsMixed(TextbookModel):
-    """Angles of the interleaved layout on the pairs of the half-split one."""
+    """Angles of the interleaved layout are applied to the pairs of the half-split layout."""
 
-    def turned(self, one: Tensor, other: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        (cos_one, cos_other), (sin_one, sin_other) = (x.repeat_interleave(2, -1).chunk(2, -1) for x in (cos, sin))
-        return one * cos_one - other * sin_one, other * cos_other + one * sin_other
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        (cos_first, cos_second), (sin_first, sin_second) = (x.repeat_interleave(2, -1).chunk(2, -1) for x in (cos, sin))
+        return first * cos_first - second * sin_first, second * cos_second + first * sin_second
 
 
 @mistake("rope-one-sided", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class OneSided(TextbookModel):
-    """The second channel of a pair is turned with the first, already turned, one."""
+    """The second channel of a pair is computed from the already rotated first channel."""
 
-    def turned(self, one: Tensor, other: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        first = one * cos - other * sin
-        return first, other * cos + first * sin
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        first = first * cos - second * sin
+        return first, second * cos + first * sin
 
 
 @mistake("rope-added", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class Added(TextbookModel):
-    """Sine and cosine of the position are added, as to absolute embeddings."""
+    """Sine and cosine of the position are added, like absolute position embeddings."""
 
-    def turned(self, one: Tensor, other: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        return one + cos, other + sin
+    def rotate_pairs(self, first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        return first + cos, second + sin
 
 
 @mistake("rope-positions-ignored", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class PositionsIgnored(TextbookModel):
-    """Every call counts from 0: a frame that follows a cache is turned as the first."""
+    """Every call counts positions from 0, so a frame after a cache is rotated like the first."""
 
     def rope_positions(self, positions: Tensor) -> Tensor:
         return torch.arange(len(positions), device=positions.device)
@@ -63,7 +63,7 @@ class PositionsIgnored(TextbookModel):
 
 @mistake("rope-half-positions", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class HalfPositions(TextbookModel):
-    """Positions are held in bfloat16, which does not tell 257 from 256."""
+    """Positions are stored in bfloat16, which cannot represent 257."""
 
     def rope_positions(self, positions: Tensor) -> Tensor:
         return positions.bfloat16()
@@ -71,7 +71,7 @@ class HalfPositions(TextbookModel):
 
 @mistake("rope-by-head", clause="attn.rope", operations=("rope",), levels=SIGNAL)
 class ByHead(TextbookModel):
-    """Heads are turned by their index in place of tokens by their position: the axes of another layout."""
+    """Angles depend on the index of the head instead of on the position: the axes of another layout."""
 
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
         heads = torch.arange(x.shape[-2], device=x.device)

@@ -1,4 +1,4 @@
-"""Mistakes in SwiGLU."""
+"""Mistakes in SwiGLU (Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNAL = ("signal",)
 
 @mistake("swiglu-exchanged", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
 class GateAndUpExchanged(TextbookModel):
-    """silu is applied to x W_up."""
+    """silu is applied to x W_up instead of to x W_gate."""
 
     def gated(self, gate: Tensor, up: Tensor) -> Tensor:
         return super().gated(up, gate)
@@ -21,7 +21,7 @@ class GateAndUpExchanged(TextbookModel):
 
 @mistake("swiglu-gelu", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
 class Gelu(TextbookModel):
-    """gelu in place of silu."""
+    """The gate uses gelu instead of silu."""
 
     def gated(self, gate: Tensor, up: Tensor) -> Tensor:
         return torch.nn.functional.gelu(gate) * up
@@ -29,7 +29,7 @@ class Gelu(TextbookModel):
 
 @mistake("swiglu-sigmoid", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
 class Sigmoid(TextbookModel):
-    """A plain GLU: the gate is the sigmoid alone."""
+    """The gate uses a sigmoid instead of silu, as in a plain GLU."""
 
     def gated(self, gate: Tensor, up: Tensor) -> Tensor:
         return gate.sigmoid() * up
@@ -37,7 +37,7 @@ class Sigmoid(TextbookModel):
 
 @mistake("swiglu-ungated", clause="net.swiglu", operations=("swiglu",), levels=SIGNAL)
 class Ungated(TextbookModel):
-    """silu of the product in place of the product with silu."""
+    """silu is applied to the product of both projections instead of to the gate."""
 
     def gated(self, gate: Tensor, up: Tensor) -> Tensor:
         return torch.nn.functional.silu(gate * up)

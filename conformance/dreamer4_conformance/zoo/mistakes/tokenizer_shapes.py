@@ -39,7 +39,7 @@ class Square(TextbookModel):
 
 @mistake("shapes-columns-first", clause="tok.shapes", operations=("patch_grid",), levels=SIGNAL)
 class ColumnsFirst(TextbookModel):
-    """Rows and columns are exchanged."""
+    """Rows and columns are swapped."""
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
         return super().patch_grid(width, height)
@@ -47,7 +47,7 @@ class ColumnsFirst(TextbookModel):
 
 @mistake("shapes-small-patches", clause="tok.shapes", operations=("patch_grid",), levels=SIGNAL)
 class SmallPatches(TextbookModel):
-    """Patches of 8×8 pixels."""
+    """Patches have 8×8 pixels instead of 16×16."""
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
         return self.grid(height, width, 8)
@@ -55,7 +55,7 @@ class SmallPatches(TextbookModel):
 
 @mistake("regroup-interleaved", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
 class RegroupInterleaved(TextbookModel):
-    """The channels of two tokens alternate."""
+    """The channels of two tokens are interleaved instead of concatenated."""
 
     def regroup(self, z: Tensor) -> Tensor:
         batch, time, tokens, channels = z.shape
@@ -64,7 +64,7 @@ class RegroupInterleaved(TextbookModel):
 
 @mistake("regroup-halves", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
 class RegroupHalves(TextbookModel):
-    """The second half of the tokens is put beside the first, and A36 is not declared."""
+    """Tokens of the first and second half are concatenated, without declaring reading A36."""
 
     def regroup(self, z: Tensor) -> Tensor:
         return torch.cat(z.chunk(2, 2), 3)
@@ -72,7 +72,7 @@ class RegroupHalves(TextbookModel):
 
 @mistake("regroup-across-frames", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
 class RegroupAcrossFrames(TextbookModel):
-    """Tokens of two frames are put side by side."""
+    """Tokens of two different frames are concatenated."""
 
     def regroup(self, z: Tensor) -> Tensor:
         batch, time, tokens, channels = z.shape
@@ -81,7 +81,7 @@ class RegroupAcrossFrames(TextbookModel):
 
 @mistake("regroup-averaged", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
 class RegroupAveraged(TextbookModel):
-    """Pairs of tokens are averaged, and the mean is given twice."""
+    """Pairs of tokens are averaged, and the mean is repeated."""
 
     def regroup(self, z: Tensor) -> Tensor:
         batch, time, tokens, channels = z.shape
@@ -90,7 +90,7 @@ class RegroupAveraged(TextbookModel):
 
 @mistake("regroup-loses-tokens", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
 class RegroupLosesTokens(TextbookModel):
-    """Another regrouping, declared, that takes the first half of the tokens twice."""
+    """A declared custom regrouping uses the first half of the tokens twice and drops the second."""
 
     def __init__(self, level: Literal["signal", "noise"] = "signal", **readings: str) -> None:
         super().__init__(level, **{"A36": "other", **readings})

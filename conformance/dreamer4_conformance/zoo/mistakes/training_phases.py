@@ -1,4 +1,4 @@
-"""Mistakes in what a phase of training trains."""
+"""Mistakes in which parameters and sequences a training phase uses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSSES = ("agent_losses",)
 
 @mistake("tokenizer-trained", clause="train.frozen-tokenizer", operations=GRADIENTS, levels=SIGNAL)
 class TokenizerTrained(TextbookTraining):
-    """Latents are not detached: dynamics training makes them easy to predict."""
+    """Latents are not detached: the dynamics loss trains the tokenizer."""
 
     def latents(self, parts: Parts, video: Tensor) -> Tensor:
         return (video @ parts["tokenizer"]).tanh()
@@ -29,7 +29,7 @@ class TokenizerTrained(TextbookTraining):
 class TransformerFrozen(TextbookTraining):
     """The heads are trained on a frozen transformer."""
 
-    def in_use(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    def trainable(self, phase: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         if phase == "agent":
             parts["transformer"], parts["output"] = (torch.zeros(1, requires_grad=True) for _ in range(2))
         return parts
@@ -37,7 +37,7 @@ class TransformerFrozen(TextbookTraining):
 
 @mistake("agent-heads-detached", clause="train.agent-finetune", operations=GRADIENTS, levels=SIGNAL)
 class HeadsDetached(TextbookTraining):
-    """The heads read a detached h: Eq. (9) teaches the transformer nothing."""
+    """The heads read a detached h, so Eq. (9) does not train the transformer."""
 
     def read_by_heads(self, h: Tensor) -> Tensor:
         return h.detach()
@@ -45,29 +45,29 @@ class HeadsDetached(TextbookTraining):
 
 @mistake("agent-without-dynamics", clause="train.agent-finetune", operations=GRADIENTS, levels=SIGNAL)
 class WithoutDynamics(TextbookTraining):
-    """Eq. (9) takes the place of Eq. (7): the world model is forgotten."""
+    """Eq. (9) replaces Eq. (7): the world model is no longer trained."""
 
     term_weights: ClassVar[Mapping[str, float]] = {"dynamics": 0.0}
 
 
 @mistake("agent-reward-untrained", clause="train.agent-finetune", operations=GRADIENTS, levels=SIGNAL)
 class RewardUntrained(TextbookTraining):
-    """Behaviour cloning alone: the reward head is never trained."""
+    """Only behaviour cloning is trained; the reward head is not."""
 
     term_weights: ClassVar[Mapping[str, float]] = {"reward": 0.0}
 
 
 @mistake("agent-clean-inputs", clause="train.agent-finetune", operations=LOSSES, levels=SIGNAL)
 class CleanInputs(TextbookTraining):
-    """The agent token sees clean frames."""
+    """The agent token is trained on clean frames."""
 
-    def seen_by_agent(self, z1: Tensor, seed: int) -> Tensor:
+    def agent_inputs(self, z1: Tensor, seed: int) -> Tensor:
         return z1
 
 
 @mistake("cloning-on-all", clause="train.data-mixture", operations=LOSSES, levels=SIGNAL)
 class CloningOnAll(TextbookTraining):
-    """The actions of all sequences are cloned, those of bad players too."""
+    """Behaviour cloning uses all sequences instead of the relevant ones."""
 
     def cloned(self, relevant: Tensor) -> Tensor:
         return torch.ones_like(relevant)
@@ -75,7 +75,7 @@ class CloningOnAll(TextbookTraining):
 
 @mistake("cloning-on-uniform", clause="train.data-mixture", operations=LOSSES, levels=SIGNAL)
 class CloningOnUniform(TextbookTraining):
-    """The halves are exchanged for cloning."""
+    """Behaviour cloning uses the uniform sequences instead of the relevant ones."""
 
     def cloned(self, relevant: Tensor) -> Tensor:
         return ~relevant
@@ -83,7 +83,7 @@ class CloningOnUniform(TextbookTraining):
 
 @mistake("dynamics-on-all", clause="train.data-mixture", operations=LOSSES, levels=SIGNAL)
 class DynamicsOnAll(TextbookTraining):
-    """Eq. (7) on all sequences: the world model is drawn towards success."""
+    """Eq. (7) is trained on all sequences instead of on the uniform ones."""
 
     def forced(self, relevant: Tensor) -> Tensor:
         return torch.ones_like(relevant)
@@ -91,7 +91,7 @@ class DynamicsOnAll(TextbookTraining):
 
 @mistake("dynamics-on-relevant", clause="train.data-mixture", operations=LOSSES, levels=SIGNAL)
 class DynamicsOnRelevant(TextbookTraining):
-    """Eq. (7) on the relevant sequences alone."""
+    """Eq. (7) is trained on the relevant sequences instead of on the uniform ones."""
 
     def forced(self, relevant: Tensor) -> Tensor:
         return relevant
@@ -99,26 +99,26 @@ class DynamicsOnRelevant(TextbookTraining):
 
 @mistake("imagine-trains-transformer", clause="train.freeze", operations=GRADIENTS, levels=SIGNAL)
 class ImagineTransformer(TextbookTraining):
-    """Imagination training moves the transformer that it imagines with."""
+    """Imagination training also updates the transformer."""
 
-    def in_imagination(self, name: str, part: Tensor) -> Tensor:
-        return part if name == "transformer" else super().in_imagination(name, part)
+    def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
+        return matrix if name == "transformer" else super().in_imagination(name, matrix)
 
 
 @mistake("imagine-trains-reward", clause="train.freeze", operations=GRADIENTS, levels=SIGNAL)
 class ImagineReward(TextbookTraining):
-    """The return is not detached: the reward head learns to promise what the value head says."""
+    """The return is not detached: imagination training also updates the reward head."""
 
-    def in_imagination(self, name: str, part: Tensor) -> Tensor:
-        return part if name == "reward" else super().in_imagination(name, part)
+    def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
+        return matrix if name == "reward" else super().in_imagination(name, matrix)
 
 
 @mistake("imagine-trains-prior", clause="train.freeze", operations=GRADIENTS, levels=SIGNAL)
 class ImaginePrior(TextbookTraining):
-    """The prior is trained along with the policy that it should hold."""
+    """Imagination training also updates the prior."""
 
-    def in_imagination(self, name: str, part: Tensor) -> Tensor:
-        return part if name == "prior" else super().in_imagination(name, part)
+    def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
+        return matrix if name == "prior" else super().in_imagination(name, matrix)
 
     def frozen_prior(self, prior_logits: Tensor) -> Tensor:
         return prior_logits
@@ -126,15 +126,15 @@ class ImaginePrior(TextbookTraining):
 
 @mistake("imagine-trains-everything", clause="train.freeze", operations=GRADIENTS, levels=SIGNAL)
 class ImagineEverything(TextbookTraining):
-    """Nothing is frozen."""
+    """Imagination training updates all parameters."""
 
-    def in_imagination(self, name: str, part: Tensor) -> Tensor:
-        return part
+    def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
+        return matrix
 
 
 @mistake("imagine-value-untrained", clause="train.freeze", operations=GRADIENTS, levels=SIGNAL)
 class ValueUntrained(TextbookTraining):
-    """Eq. (10) is left out: the value head stays as it was made."""
+    """Eq. (10) is left out: the value head is not trained."""
 
     def training_gradients(
         self, phase: str, seed: int, terms: Sequence[str] | None = None
@@ -144,7 +144,7 @@ class ValueUntrained(TextbookTraining):
 
 @mistake("imagine-policy-untrained", clause="train.freeze", operations=GRADIENTS, levels=SIGNAL)
 class PolicyUntrained(TextbookTraining):
-    """The policy head is frozen with the world model."""
+    """The policy head is frozen together with the world model."""
 
-    def in_imagination(self, name: str, part: Tensor) -> Tensor:
-        return part if name == "value" else part.detach()
+    def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
+        return matrix if name == "value" else matrix.detach()

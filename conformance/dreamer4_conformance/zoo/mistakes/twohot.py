@@ -12,7 +12,7 @@ SIGNAL = ("signal",)
 
 @mistake("twohot-constant", clause="twohot.round-trip", operations=("twohot_decode",), levels=SIGNAL)
 class Constant(TextbookEquations):
-    """Everything decodes to one value."""
+    """All logits decode to the same value."""
 
     def bin_probabilities(self, logits: Tensor) -> Tensor:
         return torch.full_like(logits, 1 / logits.shape[1])
@@ -20,7 +20,7 @@ class Constant(TextbookEquations):
 
 @mistake("twohot-mixed-space", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
 class MixedSpace(TextbookEquations):
-    """Encodes in symlog, decodes in raw values."""
+    """Values are encoded in symlog space and decoded in raw space."""
 
     def encoding_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
         points = self.symlog_points()
@@ -29,7 +29,7 @@ class MixedSpace(TextbookEquations):
 
 @mistake("twohot-nearest", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL)
 class Nearest(TextbookEquations):
-    """One hot: the nearest bin has everything."""
+    """One-hot encoding: the nearest bin gets all the mass."""
 
     def upper_weight(self, below: Tensor, x: Tensor, above: Tensor) -> Tensor:
         return super().upper_weight(below, x, above).round()
@@ -39,7 +39,7 @@ class Nearest(TextbookEquations):
     "twohot-weights-swapped", clause="twohot.round-trip", operations=("twohot_encode", "value_loss"), levels=SIGNAL
 )
 class WeightsSwapped(TextbookEquations):
-    """The nearer bin gets the smaller share."""
+    """The two weights are swapped: the nearer bin gets the smaller one."""
 
     def upper_weight(self, below: Tensor, x: Tensor, above: Tensor) -> Tensor:
         return 1 - super().upper_weight(below, x, above)
@@ -47,7 +47,7 @@ class WeightsSwapped(TextbookEquations):
 
 @mistake("twohot-unlimited", clause="twohot.encode", operations=("twohot_encode",), levels=SIGNAL)
 class Unlimited(TextbookEquations):
-    """Beyond the edges one share exceeds 1 and the other is negative."""
+    """Values beyond the edges are not clipped: one weight exceeds 1 and the other is negative."""
 
     def within_bins(self, x: Tensor, points: Tensor) -> Tensor:
         return x
@@ -64,7 +64,7 @@ class Smoothed(TextbookEquations):
 
 @mistake("twohot-mode", clause="twohot.mean", operations=("twohot_decode",), levels=SIGNAL)
 class Mode(TextbookEquations):
-    """Decodes to the likeliest bin in place of the mean."""
+    """Decodes to the most likely bin instead of the mean."""
 
     def bin_probabilities(self, logits: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
