@@ -78,8 +78,8 @@ class AttentionCase:
         """Of queries and the keys that they see, of one head; all but itself are kept from the last token of a frame."""
         if self.axis == "space":
             return self.time * (self.space**2 - (self.space - 1))
-        seen = [self.keys] if self.keys else [min(t + 1, self.window or self.time) for t in range(self.time)]
-        return self.space * sum(seen)
+        visible = [self.keys] if self.keys else [min(t + 1, self.window or self.time) for t in range(self.time)]
+        return self.space * sum(visible)
 
 
 CASES = tuple(
@@ -98,18 +98,18 @@ Contender = Callable[..., Tensor]
 
 
 def contenders() -> dict[str, Contender]:
-    """Everyone who can do attention here; the second word says what is different about them."""
-    found: dict[str, Contender] = {
+    """Every way to compute attention on this machine; the second word of a name says how it differs."""
+    functions: dict[str, Contender] = {
         name: partial(attention, backend=name, softcap=SOFTCAP)
         for name in BACKENDS
         if name != "sdpa" and (name != "triton" or CUDA)
     }
     eager = partial(attention, backend="eager", softcap=SOFTCAP)
-    found["eager, compiled"] = torch.compile(eager, fullgraph=True, dynamic=False)
-    found["sdpa, no cap"] = partial(attention, backend="sdpa")
+    functions["eager, compiled"] = torch.compile(eager, fullgraph=True, dynamic=False)
+    functions["sdpa, no cap"] = partial(attention, backend="sdpa")
     if CUDA and find_spec("flash_attn"):
-        found["flash-attn"] = flash_attention
-    return found
+        functions["flash-attn"] = flash_attention
+    return functions
 
 
 def flash_attention(q: Tensor, k: Tensor, v: Tensor, *, axis: Axis, **options: Any) -> Tensor:

@@ -82,6 +82,6 @@ class AgainstBase:
 
     def __call__(self, name: str, rounds: int = 2, turns: int = 8) -> tuple[float, float]:
         """(this, base): the minimum of each, over `turns` turns of `rounds` rounds."""
-        both = [[worker.minimum(name, rounds) for worker in (self._base, self._this)] for _ in range(turns)]
-        base, this = map(min, zip(*both, strict=True))
+        minima = [[worker.minimum(name, rounds) for worker in (self._base, self._this)] for _ in range(turns)]
+        base, this = map(min, zip(*minima, strict=True))
         return this, base

@@ -49,12 +49,12 @@ def count(build: Callable[[], Run]) -> Counters:
         for _ in range(3):
             run()
         graphs = _graphs() - before
-        seen = _profile(run)
-    events = seen.events()
+        profile = _profile(run)
+    events = profile.events()
     names = [event.name() for event in events]
     launches = _kernels(events) if DEVICE.type == "cuda" else sum(bool(_LAUNCH.match(name)) for name in names)
     return Counters(
-        _peak_bytes(seen.experimental_event_tree()), _saved_bytes(run), launches, names.count(_COPY), graphs
+        _peak_bytes(profile.experimental_event_tree()), _saved_bytes(run), launches, names.count(_COPY), graphs
     )
 
 
@@ -110,13 +110,13 @@ def _kernels(events: list[Any]) -> int:
 
 
 def _saved_bytes(run: Run) -> int:
-    kept: dict[int, int] = {}
+    storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run()
-    return sum(kept.values())
+    return sum(storages.values())

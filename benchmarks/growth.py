@@ -40,10 +40,10 @@ def measure(path: Path) -> None:
     """Everybody at every length, written after every row; whoever does not cover a case has none, and what is there stays."""
     torch.set_num_threads(1)
     data = json.loads(path.read_text()) if path.exists() else _environment() | {"rows": []}
-    known = [tuple(row[name] for name in ("axis", "direction", "length", "contender")) for row in data["rows"]]
+    measured = [tuple(row[name] for name in ("axis", "direction", "length", "contender")) for row in data["rows"]]
     for length, case in growth_cases():
         for name in contenders():
-            if (case.axis, case.name, length, name) in known:
+            if (case.axis, case.name, length, name) in measured:
                 continue
             try:
                 row = _row(case, name)
@@ -77,10 +77,10 @@ def table(data: dict[str, Any]) -> str:
         f"Time of attention in products of 512×512 matrices, one thread of a machine with {data['machine']}, "
         f"torch {data['torch']}. Drawn by `python -m benchmarks.growth draw` from growth.json.\n\n![plot](growth.svg)\n"
     ]
-    for axis, what in AXES.items():
+    for axis, label in AXES.items():
         for direction in DIRECTIONS:
             series = _series(data, axis, direction)
-            parts.append(f"\n{axis}, {direction}\n\n| {what} | {' | '.join(map(str, LENGTHS))} |")
+            parts.append(f"\n{axis}, {direction}\n\n| {label} | {' | '.join(map(str, LENGTHS))} |")
             parts.append("|---" * (1 + len(LENGTHS)) + "|")
             for name, times in series.items():
                 cells = (f"{times[length]:.2f}" if length in times else "–" for length in LENGTHS)
@@ -98,10 +98,10 @@ def plot(data: dict[str, Any], path: Path) -> None:
 
     figure, panels = pyplot.subplots(2, 2, figsize=(10, 8), sharey=True, layout="constrained")
     for row, direction in zip(panels, DIRECTIONS, strict=True):
-        for panel, (axis, what) in zip(row, AXES.items(), strict=True):
+        for panel, (axis, label) in zip(row, AXES.items(), strict=True):
             for name, times in _series(data, axis, direction).items():
                 panel.plot(times.keys(), times.values(), marker="o", markersize=3, label=name)
-            panel.set(title=f"{axis}, {direction}", xlabel=what, ylabel="time / product of 512×512 matrices")
+            panel.set(title=f"{axis}, {direction}", xlabel=label, ylabel="time / product of 512×512 matrices")
             panel.set(xscale="log", yscale="log", xticks=LENGTHS, xticklabels=LENGTHS)
             panel.minorticks_off()
     panels[0, 0].legend()
@@ -109,11 +109,11 @@ def plot(data: dict[str, Any], path: Path) -> None:
 
 
 def _series(data: dict[str, Any], axis: str, direction: str) -> dict[str, dict[int, float]]:
-    found: dict[str, dict[int, float]] = {}
+    series: dict[str, dict[int, float]] = {}
     for row in data["rows"]:
         if (row["axis"], row["direction"]) == (axis, direction):
-            found.setdefault(row["contender"], {})[row["length"]] = row["products"]
-    return found
+            series.setdefault(row["contender"], {})[row["length"]] = row["products"]
+    return series
 
 
 def main() -> None:

@@ -65,12 +65,12 @@ class Record:
 
     def notes(self) -> list[str]:
         """What a reader should know although nothing failed."""
-        found = []
+        notes = []
         if self.new:
-            found.append(f"recorded, not judged: {len(self.new)} workloads without an entry in {self.path.name}")
+            notes.append(f"recorded, not judged: {len(self.new)} workloads without an entry in {self.path.name}")
         if self.lower:
-            found.append(f"below the record, which --record would lower: {', '.join(self.lower)}")
-        return found
+            notes.append(f"below the record, which --record would lower: {', '.join(self.lower)}")
+        return notes
 
 
 class Pace(NamedTuple):

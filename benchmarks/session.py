@@ -48,8 +48,8 @@ class Session:
 
     def _time(self, workload: Workload, benchmark: Any) -> tuple[float | None, float | None]:
         """Speed as a multiple of the baseline's, which runs in turn, and the fraction of the ceiling."""
-        run, other = workload.build(), baseline(workload)
-        beside = {"calibrator": calibrator(), "copy": copy()} | ({"baseline": other.build()} if other else {})
+        run, reference = workload.build(), baseline(workload)
+        beside = {"calibrator": calibrator(), "copy": copy()} | ({"baseline": reference.build()} if reference else {})
         turn = Interleaved(beside)
         turn()
         rounds = int(min(MOST, max(FEWEST, BUDGET / (once(run) + sum(turn.minima.values())))))
@@ -58,7 +58,7 @@ class Session:
             return None, None
         shortest = benchmark.stats.stats.min
         benchmark.extra_info["calibrated"] = shortest / turn.minima["calibrator"]
-        speed = turn.minima["baseline"] / shortest if other else None
+        speed = turn.minima["baseline"] / shortest if reference else None
         return speed, workload.floor.seconds(turn.minima) / shortest if workload.floor else None
 
     def _compare(self, workload: Workload) -> Pace | None:

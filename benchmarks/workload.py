@@ -54,5 +54,5 @@ class Workload:
 
 def distance(got: list[Tensor], expected: list[Tensor]) -> float:
     """Largest relative L2 distance of any tensor."""
-    pairs = ((one.detach(), other.detach()) for one, other in zip(got, expected, strict=True))
-    return max(float((one.double() - other).norm() / other.norm()) for one, other in pairs)
+    pairs = ((left.detach(), right.detach()) for left, right in zip(got, expected, strict=True))
+    return max(float((left.double() - right).norm() / right.norm()) for left, right in pairs)

@@ -29,5 +29,5 @@ def find(name: str) -> Workload:
 
 def baseline(workload: Workload) -> Workload | None:
     """What this one is compared with, None for the baseline itself and where there is none."""
-    other = f"{workload.case} / {BASELINE}"
-    return None if other == workload.name else workloads().get(other)
+    name = f"{workload.case} / {BASELINE}"
+    return None if name == workload.name else workloads().get(name)

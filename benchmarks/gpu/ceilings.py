@@ -31,6 +31,6 @@ def _product(device: str, size: int) -> float:
 
 def _copy(device: str, elements: int) -> float:
     """TB/s, read and written bytes counted."""
-    there, here = torch.randn(2, elements, device=device, dtype=torch.bfloat16)
-    calls = [partial(there.copy_, here), partial(here.copy_, there)]
+    target, source = torch.randn(2, elements, device=device, dtype=torch.bfloat16)
+    calls = [partial(target.copy_, source), partial(source.copy_, target)]
     return 2 * 2e-9 * elements / median_ms(calls, device)

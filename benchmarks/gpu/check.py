@@ -45,8 +45,8 @@ PROCESSES = 8
 PLUGINS = ("dreamer4_conformance_plugin", "xdist.plugin", "_hypothesis_pytestplugin")
 PYTEST = ("-q", "-W", "default", "-p", "no:cacheprovider", *(word for plugin in PLUGINS for word in ("-p", plugin)))
 TOOLS = ("memcheck", "racecheck")
-#: compute-sanitizer's exit status where it found something.
-FOUND = 9
+#: compute-sanitizer's exit status where it reports an error.
+ERROR_STATUS = 9
 #: Its last line where it found nothing; a mere warning would not change the exit status.
 CLEAN = r".*ERROR SUMMARY: 0 errors.*|.*RACECHECK SUMMARY: 0 hazards.*"
 
@@ -65,9 +65,9 @@ def rows(smoke: bool) -> list[Row]:
 
 def _repeated(smoke: bool) -> list[Row]:
     repeats = 1 if smoke else 1000
-    known = {"detail": f"{repeats} repeats equal the first, bit for bit"}
+    facts = {"detail": f"{repeats} repeats equal the first, bit for bit"}
     return [
-        Row("repeats", name, partial(equal_repeats, call, repeats, _device(smoke)), known)
+        Row("repeats", name, partial(equal_repeats, call, repeats, _device(smoke)), facts)
         for name, call in calls(smoke).items()
     ]
 
@@ -104,7 +104,7 @@ def _sanitize(tool: str, shapes: Sequence[str], smoke: bool) -> dict[str, Any]:
     sanitizer = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
     if sanitizer is None:
         raise Unavailable("compute-sanitizer is neither on the path nor in /usr/local/cuda/bin")
-    options = ["--tool", tool, "--error-exitcode", str(FOUND), "--target-processes", "application-only"]
+    options = ["--tool", tool, "--error-exitcode", str(ERROR_STATUS), "--target-processes", "application-only"]
     # From torch's own cache an access beyond a tensor would still lie inside an allocation.
     return _run([sanitizer, *options, *shapes], CLEAN, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
 

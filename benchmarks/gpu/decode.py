@@ -67,7 +67,7 @@ class Variant:
         dense: the time layers attend to all tokens of the frames in the cache, in place of their own.
         layers: each layer is compiled by itself.
         decoder: options of `FrameDecoder`.
-        pixels: the tokenizer's decoder is part of every frame.
+        pixels: the tokenizer's decoder is component of every frame.
     """
 
     model: DynamicsConfig
@@ -83,16 +83,16 @@ def rows(smoke: bool) -> list[Row]:
     return [ceilings_row(smoke), *_ways(scale), *_cascade(scale), *training_rows(smoke), *_compiled_ways(scale)]
 
 
-def _way(scale: Scale, name: str, variant: Variant, budget: float = 60.0, **known: Any) -> Row:
+def _way(scale: Scale, name: str, variant: Variant, budget: float = 60.0, **facts: Any) -> Row:
     tokens, steps = PAPER.model.dynamics.tokens, PAPER.steps[1]
     group = f"the paper's model, {tokens} tokens a frame, the agent's included, K = {steps}"
     return _row(
-        group, name, scale, replace(variant, decoder=(("num_steps", scale.steps[1]), *variant.decoder)), known, budget
+        group, name, scale, replace(variant, decoder=(("num_steps", scale.steps[1]), *variant.decoder)), facts, budget
     )
 
 
-def _row(group: str, name: str, scale: Scale, variant: Variant, known: dict[str, Any], budget: float) -> Row:
-    return Row(group, name, partial(_measure, scale, variant), known, budget)
+def _row(group: str, name: str, scale: Scale, variant: Variant, facts: dict[str, Any], budget: float) -> Row:
+    return Row(group, name, partial(_measure, scale, variant), facts, budget)
 
 
 def _ways(scale: Scale) -> Iterable[Row]:
@@ -111,9 +111,9 @@ def _ways(scale: Scale) -> Iterable[Row]:
 
 def _compiled_ways(scale: Scale) -> Iterable[Row]:
     model = Variant(_with(scale, "triton" if scale.device == "cuda" else "eager"))
-    whole = replace(model, decoder=(("compile", True),))
+    single_graph = replace(model, decoder=(("compile", True),))
     yield _way(scale, f"{GRAPH}, layers compiled", replace(model, layers=True), budget=150)
-    yield _way(scale, f"{GRAPH}, whole pass compiled", whole, budget=240)
+    yield _way(scale, f"{GRAPH}, whole pass compiled", single_graph, budget=240)
 
 
 def _with(scale: Scale, backend: str) -> DynamicsConfig:
@@ -143,8 +143,8 @@ def _cascade(scale: Scale) -> Iterable[Row]:
 
     def row(name: str, paper_fps: float, detail: str, config: DynamicsConfig, number: int, dense: bool) -> Row:
         variant = Variant(config, dense=dense, decoder=(("num_steps", number),))
-        known = {"paper_fps": paper_fps, "detail": detail}
-        return _row("the steps of the paper's table 2", name, scale, variant, known, 90.0)
+        facts = {"paper_fps": paper_fps, "detail": detail}
+        return _row("the steps of the paper's table 2", name, scale, variant, facts, 90.0)
 
     registers, every = scale.model.dynamics.registers, {"kv_heads": heads, "time_every": 1}
     context = scale.model.dynamics.transformer.context
@@ -171,7 +171,7 @@ WARM = 3
 @torch.no_grad()
 def _measure(scale: Scale, variant: Variant) -> dict[str, Any]:
     decoder = _decoder(scale, variant)
-    action = {part.name: _action(part, scale.device) for part in variant.model.actions}
+    action = {component.name: _action(component, scale.device) for component in variant.model.actions}
     for _ in range(WARM if scale.seconds else 1):
         frame = decoder.step(action)
     if not bool(frame.isfinite().all()):
@@ -204,10 +204,10 @@ def _decoder(scale: Scale, variant: Variant) -> FrameDecoder:
     return decoder
 
 
-def _action(part: Component, device: str) -> Tensor:
-    batch, _, *rest = part.shape(1, 1)
-    if not isinstance(part, Binary | Categorical):
-        raise TypeError(f"an action to play with is binary or categorical; got {part}")
+def _action(component: Component, device: str) -> Tensor:
+    batch, _, *rest = component.shape(1, 1)
+    if not isinstance(component, Binary | Categorical):
+        raise TypeError(f"an action to play with is binary or categorical; got {component}")
     return torch.zeros(batch, *rest, dtype=torch.int64, device=device)
 
 

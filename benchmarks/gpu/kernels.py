@@ -74,26 +74,26 @@ SMOKE = Scale("cpu", time=3, space=2, tokens=3, heads=2, kv_heads=1, context=2, 
 class Case(NamedTuple):
     """Attention over one axis at the training shape.
 
-    `backward` is a forward and a backward pass; `whole` frames have all tokens of the model, not the spatial ones alone.
+    `backward` is a forward and a backward pass; with `all_tokens` frames have all tokens of the model, not the spatial ones alone.
     """
 
     scale: Scale
     axis: Literal["space", "time"]
     width: int
     backward: bool
-    whole: bool = False
+    all_tokens: bool = False
 
     @property
     def group(self) -> str:
         """The table of its rows; in a smoke run it has the same name."""
         passes = "forward and backward" if self.backward else "forward"
-        tokens = f", {PAPER.tokens} tokens" if self.whole else ""
+        tokens = f", {PAPER.tokens} tokens" if self.all_tokens else ""
         return f"{self.axis}, {passes}, width {self.width}{tokens}"
 
     @property
     def space(self) -> int:
         """Tokens of a frame."""
-        return self.scale.tokens if self.whole else self.scale.space
+        return self.scale.tokens if self.all_tokens else self.scale.space
 
     @property
     def length(self) -> int:
@@ -165,10 +165,10 @@ def rows(smoke: bool) -> list[Row]:
 
     scale = SMOKE if smoke else PAPER
     cases = [
-        Case(scale, axis, width, backward, whole)
+        Case(scale, axis, width, backward, all_tokens)
         for width in scale.widths
-        for axis, backward, whole in product(AXES, (False, True), (False, True))
-        if width == scale.widths[0] or not whole
+        for axis, backward, all_tokens in product(AXES, (False, True), (False, True))
+        if width == scale.widths[0] or not all_tokens
     ]
     compared = [row for case in cases for row in _compared(case)]
     frames = [row for width in scale.widths for row in _one_frame(scale, width)]
@@ -177,15 +177,15 @@ def rows(smoke: bool) -> list[Row]:
 
 def _compared(case: Case) -> Iterable[Row]:
     for backend, detail in BACKENDS.items():
-        known: dict[str, Any] = {"detail": detail}
+        facts: dict[str, Any] = {"detail": detail}
         if case.width == PAPER.widths[0]:
-            tokens = PAPER.tokens if case.whole else PAPER.space
-            known["predicted"] = PREDICTED.get((case.axis, tokens, case.backward, backend))
-        yield _row(case.group, backend, partial(measure, case, backend), known)
+            tokens = PAPER.tokens if case.all_tokens else PAPER.space
+            facts["predicted"] = PREDICTED.get((case.axis, tokens, case.backward, backend))
+        yield _row(case.group, backend, partial(measure, case, backend), facts)
 
 
-def _row(group: str, backend: str, measure: Callable[[], dict[str, Any]], known: dict[str, Any] | None = None) -> Row:
-    return Row(group, backend, measure, known or {}, BUDGETS[backend])
+def _row(group: str, backend: str, measure: Callable[[], dict[str, Any]], facts: dict[str, Any] | None = None) -> Row:
+    return Row(group, backend, measure, facts or {}, BUDGETS[backend])
 
 
 def measure(case: Case, backend: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def floor_ms(passes: Iterable[dict[str, float]], ceilings: dict[str, float]) -> 
     2.0
     """
     flops, bandwidth = ceilings["matmul_tflops"] * 1e9, ceilings["copy_tbps"] * 1e9
-    return sum(max(each["flop"] / flops, each["bytes"] / bandwidth) for each in passes)
+    return sum(max(work["flop"] / flops, work["bytes"] / bandwidth) for work in passes)
 
 
 def derived(document: Document) -> Document:
@@ -199,8 +199,8 @@ def _group(group: str, rows: list[Row]) -> str:
 
 
 def _cell(row: Row, name: str) -> str:
-    found = row.get(name)
-    return "" if found is None else COLUMNS[name][1].format(found).replace("|", "\\|")
+    value = row.get(name)
+    return "" if value is None else COLUMNS[name][1].format(value).replace("|", "\\|")
 
 
 def _failure(row: Row) -> str:

@@ -18,7 +18,7 @@ class Results:
     Args:
         directory: of the file, which is named after the GPU and the day.
         environment: of this run.
-        planned: stage, group, name and what is known beforehand of every row, by its index.
+        planned: stage, group, name and the facts of every row before it is measured, by its index.
     """
 
     def __init__(self, directory: Path, environment: dict[str, Any], planned: Mapping[int, Row]) -> None:

@@ -42,14 +42,14 @@ class Row:
         group: the table that it stands in; rows of one group are compared with each other.
         name: what distinguishes it there.
         measure: gives the figures, by the names in `report.COLUMNS` among others; raises where they would be wrong.
-        known: what is known before: predictions, the paper's figure, what exactly is measured.
+        facts: what is facts before: predictions, the paper's figure, what exactly is measured.
         budget: seconds after which it is given up.
     """
 
     group: str
     name: str
     measure: Callable[[], dict[str, Any]]
-    known: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     budget: float = 60.0
 
 
@@ -79,7 +79,7 @@ class Worker:
         about: dict[str, Any] = self._received("environment")
         return about
 
-    def _received(self, what: str) -> Any:
+    def _received(self, content: str) -> Any:
         try:
             if self._connection.poll(START):
                 return self._connection.recv()
@@ -87,7 +87,7 @@ class Worker:
         except EOFError:
             reason = "ended"
         self.end()
-        raise RuntimeError(f"the process that measures {reason} before it had sent its {what}; the log says why")
+        raise RuntimeError(f"the process that measures {reason} before it had sent its {content}; the log says why")
 
     def measure(self, index: int, seconds: float) -> report.Row:
         """Status, seconds, and figures or error of one row; not `usable` afterwards where the process is lost."""
@@ -135,12 +135,12 @@ def _work(stages: Sequence[str], smoke: bool, log: Path | None, connection: Conn
 
 
 def planned(stage: str, rows: Iterable[Row]) -> list[report.Row]:
-    """What is known of the rows of a stage before they are measured.
+    """What is facts of the rows of a stage before they are measured.
 
     >>> planned("kernels", [Row("copies", "large", dict, {"predicted": "4 TB/s"})])
     [{'stage': 'kernels', 'group': 'copies', 'name': 'large', 'predicted': '4 TB/s', 'budget': 60.0}]
     """
-    return [{"stage": stage, "group": row.group, "name": row.name, **row.known, "budget": row.budget} for row in rows]
+    return [{"stage": stage, "group": row.group, "name": row.name, **row.facts, "budget": row.budget} for row in rows]
 
 
 def _measured(row: Row) -> tuple[report.Row, bool]:

@@ -53,8 +53,8 @@ def median_ms(calls: Sequence[Callable[[], Any]], device: str, samples: int = 20
 def _by_events(calls: Sequence[Callable[[], Any]], samples: int) -> list[float]:
     for call in calls[:3]:
         call()
-    host, whole = _once(calls[0])
-    number = max(1, math.ceil(RUN / whole))
+    host, duration = _once(calls[0])
+    number = max(1, math.ceil(RUN / duration))
     cycles = int(min(WAIT, 1.5 * host * number) * CYCLES_PER_SECOND)
     events = [(_event(), _event()) for _ in range(samples)]
     turn = itertools.cycle(calls)

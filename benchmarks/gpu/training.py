@@ -46,9 +46,9 @@ def training_rows(smoke: bool) -> Iterable[Row]:
     fused = "eager" if smoke else "triton"  # the interpreter would take minutes
     ways = {"triton": (fused, False), "eager attention": ("eager", False), "triton, layers compiled": (fused, True)}
     for name, (backend, compiled) in ways.items():
-        known = {"detail": detail}
+        facts = {"detail": detail}
         yield Row(
-            "a training step", name, partial(_measure, scale, backend, compiled), known, budget=120 if compiled else 60
+            "a training step", name, partial(_measure, scale, backend, compiled), facts, budget=120 if compiled else 60
         )
 
 
@@ -57,7 +57,10 @@ def _measure(scale: Scale, backend: str, compiled: bool) -> dict[str, Any]:
     with torch.device(scale.device):
         model = Dynamics(config)
         z1 = torch.randn(1, scale.frames, config.spatial_tokens, config.spatial_channels)
-        actions = {part.name: torch.zeros(part.shape(1, scale.frames), dtype=torch.int64) for part in config.actions}
+        actions = {
+            component.name: torch.zeros(component.shape(1, scale.frames), dtype=torch.int64)
+            for component in config.actions
+        }
     if compiled:
         compile_layers(model)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)

@@ -62,14 +62,14 @@ def tuning_rows(scale: Scale) -> Iterable[Row]:
     if scale.device == "cpu":
         scale = replace(scale, time=2)
     for width in scale.widths:
-        for kernel, others in CANDIDATES.items():
+        for kernel, candidates in CANDIDATES.items():
             own = TILES[kernel, BYTES, width]
-            tiles = list(dict.fromkeys([own, *(Tile(*other) for other in others)]))
+            tiles = list(dict.fromkeys([own, *(Tile(*candidate) for candidate in candidates)]))
             for tile in tiles:
                 name = f"{tile.rows} × {tile.keys}, {tile.warps} warps, {tile.stages} stages"
-                known = {"ranked": True, "detail": "in the table" if tile == own else None}
+                facts = {"ranked": True, "detail": "in the table" if tile == own else None}
                 measure = partial(_tune, scale, kernel, width, tile)
-                yield Row(f"tiles of {kernel!r}, width {width}", name, measure, known, BUDGET)
+                yield Row(f"tiles of {kernel!r}, width {width}", name, measure, facts, BUDGET)
 
 
 def _tune(scale: Scale, kernel: str, width: int, tile: Tile) -> dict[str, Any]:
