@@ -1,4 +1,4 @@
-"""Checks of generation frame by frame: with a cache it is what it is without."""
+"""Checks of frame-by-frame generation: a cache does not change the result."""
 
 from __future__ import annotations
 
@@ -28,156 +28,174 @@ from dreamer4_conformance.verdicts import Deviation, OperationFailed
 STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")
 ROLLOUT = ("rollout", "example")
 LONGEST = {"dev": 64, "ci": 64, "nightly": 1024}
-"""Frames that are generated at most, where a long context would take more to be left behind."""
-SAME = 4.0
-"""Budgets of `output_comparison` within which signatures take frames for the same."""
+"""Largest number of frames that are generated, even if a longer context is then not exceeded."""
+EQUAL = 4.0
+"""Budgets of `output_comparison` within which signatures take frames as equal."""
 
 
 def _window(subject: Subject) -> int:
-    """3 where a time layer sees all."""
+    """Frames of the window; 3 without one."""
     return subject.window or 3
 
 
 @check("net.incremental", needs=STEP)
-def check_one_frame_at_a_time_is_all_at_once(subject: Subject, trial: Trial) -> None:
-    """Beyond three windows, or as far as `LONGEST` goes; with the task, and without it where that is possible."""
+def check_dynamics_step_equals_dynamics(subject: Subject, trial: Trial) -> None:
+    """`dynamics_step`, frame by frame, gives the outputs of `dynamics` beyond three windows, up to `LONGEST` frames.
+
+    With the task, and without it if the model accepts that. Budgets: `output_comparison`.
+    """
     time = min(3 * _window(subject) + 2, LONGEST[trial.profile])
-    given = example_inputs(subject, "dynamics", trial.seed, 2, time)
-    missing = _judge_unrolled(subject, trial, given)
-    if _goes_without_task(subject, given):
-        missing |= _judge_unrolled(subject, trial, {**given, "task": None})
+    inputs = example_inputs(subject, "dynamics", trial.seed, 2, time)
+    missing = _compare_steps(subject, trial, inputs)
+    if _accepts_no_task(subject, inputs):
+        missing |= _compare_steps(subject, trial, {**inputs, "task": None})
     if missing:
         trial.inconclusive(f"the cached step returns no {' and no '.join(sorted(missing))} output, which dynamics does")
     undecided_unless_window_is_exceeded(subject, time)
 
 
-def _goes_without_task(subject: Subject, given: Mapping[str, Tree]) -> bool:
-    if given["task"] is None:
+def _accepts_no_task(subject: Subject, inputs: Mapping[str, Tree]) -> bool:
+    """Whether the example has a task and `dynamics` also runs without it."""
+    if inputs["task"] is None:
         return False
     try:
-        run_black_box(subject, "dynamics", {**given, "task": None})
-    except OperationFailed:  # this model always has a task
+        run_black_box(subject, "dynamics", {**inputs, "task": None})
+    except OperationFailed:
         return False
     return True
 
 
-def _judge_unrolled(subject: Subject, trial: Trial, given: Mapping[str, Tree]) -> set[str]:
-    """Judges what the step returns; the outputs of dynamics, but for z_hat, that it does not."""
-    batch, time = given["z"].shape[:2]
-    expected, got = run_black_box(subject, "dynamics", given), unroll(subject, given, time)
-    told = "" if given["task"] is not None else ", without a task"
-    call = f"dynamics_step, {time} times, and dynamics of example({trial.seed}, {batch}, {time}){told}"
+def _compare_steps(subject: Subject, trial: Trial, inputs: Mapping[str, Tree]) -> set[str]:
+    """Compare what `dynamics_step` returns with `dynamics`. Returns the outputs, other than z_hat, that it lacks."""
+    batch, time = inputs["z"].shape[:2]
+    expected, got = run_black_box(subject, "dynamics", inputs), unroll(subject, inputs, time)
+    task = "" if inputs["task"] is not None else ", without a task"
+    call = f"dynamics_step, {time} times, and dynamics of example({trial.seed}, {batch}, {time}){task}"
     if "z_hat" not in got:
         raise Deviation("dynamics_step returns None for z_hat, dynamics does not", call=call)
-    for name in (name for name in expected if name in got):
-
-        def again(name: str = name) -> np.ndarray:
-            return run_black_box(subject, "dynamics", {**given, "z": moved_by_rounding(subject, given["z"])})[name]
-
-        what = f"{name} one frame at a time and all at once"
-        fail_unless_close(trial, subject, what, got[name], expected[name], call, rounded=again)
+    for output in (output for output in expected if output in got):
+        name, rounded = f"{output} one frame at a time and all at once", partial(_rounded, subject, inputs, output)
+        fail_unless_close(trial, subject, name, got[output], expected[output], call, rounded=rounded)
     return expected.keys() - got.keys()
 
 
-@check("ctx.cache", needs=ROLLOUT)
-def check_rollout_with_a_cache_is_the_rollout_without(subject: Subject, trial: Trial) -> None:
-    """Over the end of the window. Where context noise is drawn anew for each frame or evaluation (A28) it need not be the same."""
-    generate, context, given = _rollouts(subject, trial.seed, trial.profile, 3)
-    without = generate(given, cache=False)
-    call = f"rollout(z of example, frames={without.shape[1]}, cache=True) and cache=False, after {context} frames"
+def _rounded(subject: Subject, inputs: Mapping[str, Tree], output: str) -> np.ndarray:
+    """An output of `dynamics` for z changed by about one rounding."""
+    return run_black_box(subject, "dynamics", {**inputs, "z": moved_by_rounding(subject, inputs["z"])})[output]
 
-    def again() -> np.ndarray:
-        return generate({**given, "z": moved_by_rounding(subject, given["z"])}, cache=False)
+
+@check("ctx.cache", needs=ROLLOUT)
+def check_rollout_with_a_cache_equals_rollout_without(subject: Subject, trial: Trial) -> None:
+    """A rollout beyond the window gives the same frames with and without a cache. Budgets: `output_comparison`.
+
+    A difference is inconclusive if context noise is drawn for each generated frame or evaluation (A28).
+    """
+    generate, context, inputs = _rollouts(subject, trial.seed, trial.profile, 3)
+    uncached = generate(inputs, cache=False)
+    call = f"rollout(z of example, frames={uncached.shape[1]}, cache=True) and cache=False, after {context} frames"
+
+    def rounded() -> np.ndarray:
+        return generate({**inputs, "z": moved_by_rounding(subject, inputs["z"])}, cache=False)
 
     try:
-        what = "frames generated with a cache and without"
-        fail_unless_close(trial, subject, what, generate(given, cache=True), without, call, rounded=again)
+        name = "frames generated with a cache and without"
+        fail_unless_close(trial, subject, name, generate(inputs, cache=True), uncached, call, rounded=rounded)
     except Deviation as deviation:
         if subject.readings["A28"] == "frame":
             raise
-        trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may be another")
-    undecided_unless_window_is_exceeded(subject, context + without.shape[1])
+        trial.inconclusive(f"{deviation.message}; under A28 = {subject.readings['A28']} their noise may differ")
+    undecided_unless_window_is_exceeded(subject, context + uncached.shape[1])
 
 
 def _rollouts(
     subject: Subject, seed: int, profile: str, frames: int
 ) -> tuple[Callable[..., np.ndarray], int, dict[str, Tree]]:
-    """What generates, from how many frames, and the example: the window is full, so that the frames leave it behind."""
+    """A function of inputs and `cache` that generates `frames` frames, the number of context frames, and inputs.
+
+    The context fills the window, so that the generated frames exceed it.
+    """
     context = min(_window(subject), LONGEST[profile])
-    given = example_inputs(subject, "rollout", seed, 2, context + frames)
+    inputs = example_inputs(subject, "rollout", seed, 2, context + frames)
     generate = partial(rollout_frames, subject, context=context, seed=seed, num_steps=min(2, subject.k_max))
-    return generate, context, given
+    return generate, context, inputs
 
 
 @check("ctx.cache", needs=ROLLOUT)
 def check_rollout_depends_on_context_and_actions(subject: Subject, trial: Trial) -> None:
-    """Every generated frame, with the cache and without: a cache that nobody reads would agree with anything."""
-    generate, _, given = _rollouts(subject, trial.seed, trial.profile, 2)
+    """The context or the actions are replaced: every generated frame must change, with and without a cache.
+
+    Otherwise a cache that has no effect would agree with a rollout that ignores its inputs.
+    """
+    generate, _, inputs = _rollouts(subject, trial.seed, trial.profile, 2)
     for cache in (False, True):
-        frames = generate(given, cache=cache)
-        for name, said in (("z", "contexts"), ("actions", "sequences of actions")):
-            if not varies(subject, "rollout", name, *given["z"].shape[:2]):
+        frames = generate(inputs, cache=cache)
+        for name, values in (("z", "contexts"), ("actions", "sequences of actions")):
+            if not varies(subject, "rollout", name, *inputs["z"].shape[:2]):
                 continue
-            still = np.flatnonzero(~_moved_frames(subject, partial(generate, cache=cache), frames, given, name))
-            sentence = f"generated frame {still[0] if still.size else ''} is the same after different {said}"
-            call = f"rollout(…, cache={cache}) with the {said} of two examples"
-            fail_unless_influence(trial, subject, not still.size, sentence, call=call)
+            moved = _moved_frames(subject, partial(generate, cache=cache), frames, inputs, name)
+            unchanged = np.flatnonzero(~moved)
+            sentence = f"generated frame {unchanged[:1].sum()} is the same after different {values}"
+            call = f"rollout(…, cache={cache}) with the {values} of two examples"
+            fail_unless_influence(trial, subject, not unchanged.size, sentence, call=call)
 
 
 def _moved_frames(
-    subject: Subject, generate: Callable[..., np.ndarray], frames: np.ndarray, given: Mapping[str, Tree], name: str
+    subject: Subject, generate: Callable[..., np.ndarray], frames: np.ndarray, inputs: Mapping[str, Tree], name: str
 ) -> np.ndarray:
-    """bool (frames,): the generated frames that move with an input, in one example or in as many as it takes to move all."""
+    """bool (frames,): generated frames that change with an input, in one of at most `INFLUENCE_EXAMPLES` examples."""
     moved = np.zeros(frames.shape[1], bool)
     for seed in range(1, INFLUENCE_EXAMPLES + 1):
-        other = example_inputs(subject, "rollout", 1009 * seed, *given["z"].shape[:2])
-        moved |= (generate({**given, name: other[name]}) != frames).any((0, 2, 3))
+        donor = example_inputs(subject, "rollout", 1009 * seed, *inputs["z"].shape[:2])
+        moved |= (generate({**inputs, name: donor[name]}) != frames).any((0, 2, 3))
         if moved.all():
             break
     return moved
 
 
-def _same(subject: Subject, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """bool (T,): frames that are what they have to be, within `SAME` budgets."""
-    return relative_errors(got, expected) <= SAME * BUDGET[subject.adapter.dtype]
+def _equal_frames(subject: Subject, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """bool (T,): frames that are as expected, within `EQUAL` budgets."""
+    return relative_errors(got, expected) <= EQUAL * BUDGET[subject.adapter.dtype]
 
 
 @signature("dynamics_step")
-def signature_frames_at_which_the_cache_departs(subject: Subject) -> np.ndarray:
-    """Whether the first, the second, the rest of the window and what follows it are what they are at once."""
+def signature_frames_in_which_the_cached_step_differs(subject: Subject) -> np.ndarray:
+    """Whether the first frame, the second, the rest of the window, the next and all later ones equal `dynamics`."""
 
     def probe() -> np.ndarray:
         window = _window(subject)
         time = min(3 * window, LONGEST["ci"])
-        given = example_inputs(subject, "dynamics", 7, 2, time)
-        same = _same(subject, unroll(subject, given, time)["z_hat"], run_black_box(subject, "dynamics", given)["z_hat"])
-        spans = (same[:1], same[1:2], same[2:window], same[window : window + 1], same[window + 1 :])
+        inputs = example_inputs(subject, "dynamics", 7, 2, time)
+        got, expected = unroll(subject, inputs, time)["z_hat"], run_black_box(subject, "dynamics", inputs)["z_hat"]
+        equal = _equal_frames(subject, got, expected)
+        spans = np.split(equal, (1, 2, window, window + 1))
         return np.array([span.all() for span in spans], float)
 
     return attempt(probe, 5)
 
 
 @signature("rollout")
-def signature_what_generated_frames_depend_on(subject: Subject) -> np.ndarray:
-    """Whether cache and no cache agree on the first and the second frame; whether the context and the actions move any."""
+def signature_dependence_of_generated_frames(subject: Subject) -> np.ndarray:
+    """Whether two frames are the same with a cache; whether either changes with the context and with the actions."""
     return attempt(lambda: _two_frames(subject), 6)
 
 
 def _two_frames(subject: Subject) -> np.ndarray:
-    """One sequence is then given another context, and one other actions."""
-    generate, _, given = _rollouts(subject, 8, "ci", 2)
-    other = {**given, **{name: _with_row(subject, given, name, row) for row, name in enumerate(("z", "actions"))}}
-    without, cached = (generate(given, cache=cache) for cache in (False, True))
-    moved = [generate(other, cache=cache) != usual for cache, usual in ((False, without), (True, cached))]
-    return np.array([*_same(subject, cached, without), *(each[row].any() for row in range(2) for each in moved)], float)
+    """The signature's flags: the context is replaced in one sequence, the actions in another."""
+    generate, _, inputs = _rollouts(subject, 8, "ci", 2)
+    replaced = {name: _with_row(subject, inputs, name, row) for row, name in enumerate(("z", "actions"))}
+    uncached, cached = (generate(inputs, cache=cache) for cache in (False, True))
+    before = {False: uncached, True: cached}
+    moved = [generate({**inputs, **replaced}, cache=cache) != frames for cache, frames in before.items()]
+    changes = (array[row].any() for row in range(2) for array in moved)
+    return np.array([*_equal_frames(subject, cached, uncached), *changes], float)
 
 
-def _with_row(subject: Subject, given: Mapping[str, Tree], name: str, row: int) -> Tree:
-    """An input with one sequence of another example."""
-    others = leaves(example_inputs(subject, "rollout", 1009, *given["z"].shape[:2])[name])
+def _with_row(subject: Subject, inputs: Mapping[str, Tree], name: str, row: int) -> Tree:
+    """An input in which one sequence is replaced by that of another example."""
+    donors = leaves(example_inputs(subject, "rollout", 1009, *inputs["z"].shape[:2])[name])
 
     def replaced(x: np.ndarray) -> np.ndarray:
-        _, other = next(others)
-        return np.concatenate([x[:row], other[row : row + 1], x[row + 1 :]])
+        _, donor = next(donors)
+        return np.concatenate([x[:row], donor[row : row + 1], x[row + 1 :]])
 
-    return map_leaves(replaced, given[name])
+    return map_leaves(replaced, inputs[name])

@@ -66,8 +66,8 @@ class _Tables:
 
     def channels(self, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
         """bool (D,), twice: the channels that depend on τ, and those that depend on d."""
-        by_tau, by_d = (_differ(subject, rows, rows[:1]).any(0) for rows in (self.levels, self.steps))
-        return by_tau, by_d
+        by_tau, by_d = (_differ(subject, rows, rows[:1]) for rows in (self.levels, self.steps))
+        return np.asarray(by_tau.any(0)), np.asarray(by_d.any(0))
 
 
 def _tables(subject: Subject) -> _Tables:

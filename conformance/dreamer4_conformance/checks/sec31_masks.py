@@ -20,7 +20,7 @@ from dreamer4_conformance.judging.influence_verdicts import (
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.sec31_masks import Kind, decoder_may_attend, encoder_may_attend, modality_mask
 
-ONE, THREE = ("latent", "image"), ("latent", "image", "sound", "touch")
+ONE_MODALITY, THREE_MODALITIES = ("latent", "image"), ("latent", "image", "sound", "touch")
 """Latents with one modality, and with three; the names of the last two are arbitrary."""
 FRAMES = 4
 RULES = {"encoder": encoder_may_attend, "decoder": decoder_may_attend}
@@ -29,10 +29,10 @@ RULES = {"encoder": encoder_may_attend, "decoder": decoder_may_attend}
 def modalities(subject: Subject, kind: str) -> tuple[str, ...]:
     """Latents and the modalities that the adapter's mask supports: images only if it raises for more."""
     try:
-        adapter_mask(subject, kind, list(THREE), np.zeros(len(THREE), np.int64))
+        adapter_mask(subject, kind, list(THREE_MODALITIES), np.zeros(len(THREE_MODALITIES), np.int64))
     except OperationFailed:
-        return ONE
-    return THREE
+        return ONE_MODALITY
+    return THREE_MODALITIES
 
 
 @check("tok.encoder-mask", needs=("modality_mask",))
@@ -120,13 +120,13 @@ def _masks(subject: Subject, names: tuple[str, ...]) -> np.ndarray:
 @signature("modality_mask")
 def signature_masks_of_one_modality(subject: Subject) -> np.ndarray:
     """Masks of encoder and decoder for latents and images."""
-    return _masks(subject, ONE)
+    return _masks(subject, ONE_MODALITY)
 
 
 @signature("modality_mask")
 def signature_masks_of_three_modalities(subject: Subject) -> np.ndarray:
     """Masks of encoder and decoder for latents and three modalities."""
-    return _masks(subject, THREE)
+    return _masks(subject, THREE_MODALITIES)
 
 
 @signature("encode")

@@ -71,7 +71,7 @@ def _fail_unless_confined(subject: Subject, trial: Trial, operation: str, *, axi
     def holds(seed: int, rows: int, time: int) -> None:
         segments = scattered_tokens(seed, rows, time, tokens)
         for influence in influences(subject, operation, segments, seed=seed, time=time):
-            own, moved = influence.segment.index[axis], tokens_moved(influence).any(1 - axis)
+            own, moved = influence.segment.index[axis], np.asarray(tokens_moved(influence).any(1 - axis))
             leaks = np.flatnonzero(moved & (np.arange(len(moved)) != own))
             leak, shape = leaks[0] if len(leaks) else own, "x".join(map(str, influence.moved["x"].shape))
             sentence = f"{name} {leak} of {operation}'s output changes with {influence.segment} of {name} {own}"

@@ -138,12 +138,12 @@ def check_time_layers_depend_on_differences_of_position(subject: Subject, trial:
     def holds(seed: int, before: int) -> None:
         if window is not None:
             name = f"the last frame, with {before} frames before its window,"
-            pair = shifted_outputs(subject, seed, before, window)
-            _fail_unless_equal(subject, trial, name, *pair, "time_layer(x)[:, −1]")
-        pair = outputs_with_fewer_tokens(subject, seed)
-        if pair is not None:
+            shifted = shifted_outputs(subject, seed, before, window)
+            _fail_unless_equal(subject, trial, name, *shifted, "time_layer(x)[:, −1]")
+        fewer = outputs_with_fewer_tokens(subject, seed)
+        if fewer is not None:
             name = "the output for all tokens but the last"
-            _fail_unless_equal(subject, trial, name, *pair, "time_layer(x[:, :, :−1])")
+            _fail_unless_equal(subject, trial, name, *fewer, "time_layer(x[:, :, :−1])")
 
     trial.for_all(seeds(), st.integers(1, 6), body=holds)
     if (window or 3) >= 3:

@@ -27,7 +27,7 @@ def to_markdown(report: Report) -> str:
     for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
         lines += ["", f"## {title}", "", *_table(results)] if results else []
     lines += ["", "## From random draws", ""] if report.laws else []
-    lines += [f"- {escape(clause)}: {escape(finds)}" for clause, finds in report.laws.items()]
+    lines += [f"- {escape(clause)}: {escape(effect)}" for clause, effect in report.laws.items()]
     for result in failures(report):
         lines += ["", *_failure(result, report.rerun_command)]
     return "\n".join(lines) + "\n"

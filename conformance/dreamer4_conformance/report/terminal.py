@@ -40,8 +40,8 @@ def print_report(report: Report, console: Console, *, in_full: bool = True) -> N
     for title, results in (("Conformance", report.conformance), ("Quality (apart)", report.quality)):
         if results:
             console.print(_table(title, results), "")
-    for clause, finds in report.laws.items():
-        console.print(Text(f"{clause}, from random draws: {finds}", style="dim"))
+    for clause, effect in report.laws.items():
+        console.print(Text(f"{clause}, from random draws: {effect}", style="dim"))
     for result in failures(report) if in_full else []:
         console.print(Text(failure_text(result, report.rerun_command)), soft_wrap=True)
         console.print()

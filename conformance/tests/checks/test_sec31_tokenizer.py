@@ -11,7 +11,7 @@ import torch
 
 from dreamer4_conformance.adapter import Adapter, TorchAdapter
 from dreamer4_conformance.checks.minecraft_actions import mouse_axes
-from dreamer4_conformance.checks.sec31_masks import ONE, THREE, modalities
+from dreamer4_conformance.checks.sec31_masks import ONE_MODALITY, THREE_MODALITIES, modalities
 from dreamer4_conformance.checks.sec31_tokenizer import clamped
 from dreamer4_conformance.instruments.smoke_calls import smoke_calls
 from dreamer4_conformance.instruments.subject import Subject
@@ -118,8 +118,8 @@ def test_a_mask_of_one_modality_is_judged_by_one() -> None:
                 raise KeyError("sound")
             return super().modality_mask(kind, modality, frame)
 
-    assert modalities(Subject(OneModality()), "encoder") == ONE
-    assert modalities(Subject(TextbookModel()), "encoder") == THREE
+    assert modalities(Subject(OneModality()), "encoder") == ONE_MODALITY
+    assert modalities(Subject(TextbookModel()), "encoder") == THREE_MODALITIES
 
 
 CORRECT = TextbookModel()
