@@ -1,7 +1,7 @@
 """The suite calls the reference as users run it.
 
-The reference's own tests check every call against its annotations, for the whole process; here that would double the time, and beartype draws
-from `random`, which Hypothesis forbids where examples are made.
+The reference's own tests check every call against its annotations, for the whole process; here that would double the
+time, and beartype draws from `random`, which Hypothesis forbids where examples are made.
 """
 
 from collections.abc import Iterator
