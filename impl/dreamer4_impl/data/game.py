@@ -132,7 +132,7 @@ class Game:
         return self.environment.unwrapped.ale.getRAM()
 
     def close(self) -> None:
-        """Close the environment; no step may follow."""
+        """Close the environment and free its resources."""
         self.environment.close()
 
     def _frame(self, observation: Any) -> UInt8[np.ndarray, "H W C"]:

@@ -1,4 +1,4 @@
-"""Progress of long work, reported by callbacks that know nothing of the terminal."""
+"""Progress of long work, reported by callbacks that are independent of the terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -56,7 +56,7 @@ class Metrics:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close metrics.jsonl and, if it is written, the TensorBoard log."""
+        """Close metrics.jsonl and the TensorBoard writer."""
         self._file.close()
         if self._board is not None:
             self._board.close()
