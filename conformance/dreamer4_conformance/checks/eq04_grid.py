@@ -268,7 +268,7 @@ def check_levels_and_steps_are_drawn_per_timestep(subject: Subject, trial: Trial
         tau, d = (x[:, :even].reshape(-1, 2) for x in (draw.tau, draw.d))
         expected, got = float(d.min(1).mean()), float((tau[:, 0] == tau[:, 1]).mean())
         bound = count_bound(got * len(tau), len(tau), expected) if got > expected else 1.0
-        sentence = f"{got:.1%} of neighbouring timesteps have the same τ; {expected:.1%} have if drawn per timestep"
+        sentence = f"{got:.1%} of neighbouring timesteps have the same τ; drawn per timestep it is {expected:.1%}"
         trial.reject_law(bound, sentence, call=draw.call, got=got, expected=expected)
         _judge_granularity_of_steps(subject, trial, draw)
 

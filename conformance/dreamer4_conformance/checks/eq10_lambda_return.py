@@ -159,7 +159,7 @@ def check_returns_are_linear(subject: Subject, trial: Trial) -> None:
         multiple_terms = 2 * returns_magnitude(subject, multiple)
         for name, trajectory, expected, sizes in (
             ("the return of a sum", total, first_returns + second_returns, terms),
-            (f"the return of {scale} times the same", multiple, scale * first_returns, multiple_terms),
+            (f"the return of {scale:g} times a trajectory", multiple, scale * first_returns, multiple_terms),
         ):
             got, call = compute_returns(subject, trajectory), f"lambda_returns({trajectory})"
             trial.compare(name, got, expected, terms=sizes, k=4, eps=subject.eps, call=call)

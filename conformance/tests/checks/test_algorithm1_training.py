@@ -1,4 +1,4 @@
-"""The bundled adapter is what trains: where a function that training calls is broken, the suite says so, and by which mistake."""
+"""The bundled adapter runs the training code: if a function of that code is broken, the suite names the mistake."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def test_every_clause_has_a_check() -> None:
     assert [clause for clause in BY_ID.values() if clause not in checkable()] == []
 
 
-# What training calls, broken
+# Training with a broken function
 
 
-def patched(name: str) -> tuple[Any, str, Any]:
-    """The module, the name in it, and what stands there."""
-    module, _, attribute = name.rpartition(":")
-    found = importlib.import_module(f"dreamer4_impl.{module}")
-    return found, attribute, getattr(found, attribute)
+def function_to_patch(name: str) -> tuple[Any, str, Any]:
+    """Module, attribute and value of a function of dreamer4_impl, "module:attribute"."""
+    path, _, attribute = name.rpartition(":")
+    module = importlib.import_module(f"dreamer4_impl.{path}")
+    return module, attribute, getattr(module, attribute)
 
 
 def inverted(correct: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,7 +56,7 @@ def nothing_restored(correct: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def strict(correct: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda module, weights, **given: correct(module, weights, **(given | {"strict": True}))
+    return lambda module, weights, **options: correct(module, weights, **(options | {"strict": True}))
 
 
 BROKEN = [
@@ -74,10 +74,10 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "breaks", "clause", "mistake"), BROKEN)
-def test_training_that_is_broken_is_rejected_and_named(
+def test_broken_training_function_is_rejected_and_named(
     name: str, breaks: Any, clause: str, mistake: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, attribute, correct = patched(name)
+    module, attribute, correct = function_to_patch(name)
     monkeypatch.setattr(module, attribute, breaks(correct))
     result = judge(Subject(Bundled()), BY_ID[clause], minimal=False)
     assert result.status is Status.FAIL

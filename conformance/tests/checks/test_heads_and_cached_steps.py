@@ -1,4 +1,4 @@
-"""Heads, cached steps and windows on which a clause decides nothing, and the deviations that it still has to find there."""
+"""Heads, cached steps and windows that leave a clause undecided, and deviations that it must reject nevertheless."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dreamer4_conformance.verdicts import Result, Status
 
 
 def verdict(adapter: Adapter, clause: str) -> Result:
-    """What the suite says of it."""
+    """The result of one clause, with the first counterexample."""
     return judge(Subject(adapter), BY_ID[clause], minimal=False)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few examples, and no diagnosis of what fails."""
+    """Run few examples and no diagnosis."""
     monkeypatch.setitem(EXAMPLES, "ci", 5)
     monkeypatch.setattr("dreamer4_conformance.runner.behaves_like", lambda *_: [])
 
@@ -31,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Heads(Adapter):
-    """Frames are summed up to each, and read by one layer for each distance."""
+    """A causal mean over frames, and one head per distance."""
 
     name, dtype, count, scale, noise = "heads", "float64", 9, 1.0, 0.0
     context_frames: int | None = None
@@ -41,12 +41,12 @@ class Heads(Adapter):
         levels = rng.integers(0, 64, (batch, time)) / 64
         return {"z": rng.standard_normal((batch, time, 2, 4)), "tau": levels, "d": np.full((batch, time), 1 / 64)}
 
-    def seen(self, z: np.ndarray, tau: np.ndarray) -> np.ndarray:
+    def features(self, z: np.ndarray, tau: np.ndarray) -> np.ndarray:
         return np.asarray(np.tanh(z) + tau[..., None, None])
 
     def dynamics(self, z: np.ndarray, tau: np.ndarray, d: Any, actions: Any, task: Any, labelled: Any) -> Any:
-        reach, seen = self.context_frames or z.shape[1], self.seen(z, tau)
-        mixed = np.stack([seen[:, max(0, t - reach + 1) : t + 1].mean(1) for t in range(z.shape[1])], 1)
+        reach, features = self.context_frames or z.shape[1], self.features(z, tau)
+        mixed = np.stack([features[:, max(0, t - reach + 1) : t + 1].mean(1) for t in range(z.shape[1])], 1)
         return z + mixed, mixed[:, :, 0]
 
     def mtp_heads(self, agent: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ class Heads(Adapter):
         return np.asarray(outputs + self.noise * np.random.default_rng(self.calls).standard_normal(outputs.shape))
 
 
-def test_heads_that_start_at_zero_decide_nothing() -> None:
+def test_heads_that_are_zero_leave_the_clause_undecided() -> None:
     class Zero(Heads):
         scale = 0.0
 
@@ -63,7 +63,7 @@ def test_heads_that_start_at_zero_decide_nothing() -> None:
     assert result.status is Status.INCONCLUSIVE, result.message
 
 
-def test_heads_whose_sums_have_no_order_decide_nothing() -> None:
+def test_heads_that_are_not_repeatable_leave_the_clause_undecided() -> None:
     class Unordered(Heads):
         noise = 1e-14
 
@@ -84,36 +84,36 @@ def test_heads_whose_sums_have_no_order_decide_nothing() -> None:
         (1, None, Status.FAIL),
     ],
 )
-def test_another_number_of_distances_is_another_length(count: int, length: int | None, status: Status) -> None:
-    class Another(Heads):
+def test_number_of_distances_follows_the_declared_length(count: int, length: int | None, status: Status) -> None:
+    class OfCount(Heads):
         def constants(self) -> dict[str, float]:
             return {} if length is None else {"mtp_length": length}
 
-    Another.count = count
-    assert verdict(Another(), "mtp.heads").status is status
+    OfCount.count = count
+    assert verdict(OfCount(), "mtp.heads").status is status
 
 
 # Frame by frame
 
 
 class Steps(Heads):
-    """With a cache; `evicts`: frames that have left the window leave it."""
+    """The model with a cache; `evicts`: it removes frames outside the window. `returns_agent`: each step returns it."""
 
-    evicts, speaks = True, True
+    evicts, returns_agent = True, True
 
     def dynamics_init(self, batch: int) -> list[np.ndarray]:
         return []
 
     def dynamics_step(self, state: Any, z: np.ndarray, tau: np.ndarray, d: Any, actions: Any, task: Any) -> Any:
-        state = [*state, self.seen(z, tau)]
+        state = [*state, self.features(z, tau)]
         state = state[-self.context_frames :] if self.evicts and self.context_frames else state
         mixed = np.concatenate(state, 1).mean(1, keepdims=True)
-        return z + mixed, mixed[:, :, 0] if self.speaks else None, state
+        return z + mixed, mixed[:, :, 0] if self.returns_agent else None, state
 
 
-def test_a_cached_step_may_leave_out_the_agent_but_not_z_hat() -> None:
+def test_cached_step_may_omit_the_agent_but_not_z_hat() -> None:
     class Silent(Steps):
-        speaks = False
+        returns_agent = False
 
     result = verdict(Silent(), "net.incremental")
     assert result.status is Status.INCONCLUSIVE, result.message
@@ -134,7 +134,7 @@ def test_a_cached_step_may_leave_out_the_agent_but_not_z_hat() -> None:
         (192, False, Status.INCONCLUSIVE),
     ],
 )
-def test_a_window_that_is_never_left_decides_nothing(frames: int, evicts: bool, status: Status) -> None:
+def test_window_longer_than_the_sequence_leaves_the_clause_undecided(frames: int, evicts: bool, status: Status) -> None:
     class Windowed(Steps):
         pass
 
@@ -143,8 +143,8 @@ def test_a_window_that_is_never_left_decides_nothing(frames: int, evicts: bool, 
 
 
 @pytest.mark.parametrize(("frames", "status"), [(8, Status.PASS), (192, Status.INCONCLUSIVE)])
-def test_a_rollout_and_a_decoder_inside_the_window_decide_nothing(frames: int, status: Status) -> None:
-    class Box(Steps):
+def test_rollout_and_decoder_within_the_window_leave_the_clause_undecided(frames: int, status: Status) -> None:
+    class WithDecoder(Steps):
         def rollout(self, context: np.ndarray, actions: Any, count: int, steps: int, seed: int, *, cache: bool) -> Any:
             noise = np.random.default_rng(seed).standard_normal((len(context), count, *context.shape[2:]))
             return noise + context.mean((1, 2, 3))[:, None, None, None]
@@ -159,7 +159,7 @@ def test_a_rollout_and_a_decoder_inside_the_window_decide_nothing(frames: int, s
             video, _, state = self.dynamics_step(state, z, np.zeros(z.shape[:2]), None, None, None)
             return video, state
 
-    Box.context_frames = frames
+    WithDecoder.context_frames = frames
     for clause in ("ctx.cache", "tok.causal"):
-        result = verdict(Box(), clause)
+        result = verdict(WithDecoder(), clause)
         assert result.status is status, f"{clause}: {result.message}"

@@ -1,4 +1,4 @@
-"""Correct models that must not fail: calls that do not repeat to the last bit, actions that never vary."""
+"""Correct models that must not fail: outputs that are not repeatable to the last bit, actions that never vary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def verdict(adapter: Adapter, clause: str) -> Result:
 
 
 class Means(Adapter):
-    """Each frame is mixed with the mean of its past; `noisy` is how often a sum is in another order."""
+    """Each frame is mixed with its past; `noisy` is the probability that a call rounds one sum differently."""
 
     name = "means"
     dtype = "float64"
@@ -37,16 +37,16 @@ class Means(Adapter):
             "tau": rng.integers(0, 64, (batch, time)) / 64,
             "d": 2.0 ** -rng.integers(0, 3, (batch, time)),
             "video": rng.standard_normal((batch, time, 6, 4)),
-            "actions": self.acted(rng, batch, time),
+            "actions": self.example_actions(rng, batch, time),
         }
 
-    def acted(self, rng: np.random.Generator, batch: int, time: int) -> Any:
+    def example_actions(self, rng: np.random.Generator, batch: int, time: int) -> Any:
         if isinstance(self.actions, str):
             return rng.standard_normal((batch, time, 2)) if self.actions == "drawn" else np.zeros((batch, time, 2))
         return self.actions
 
     def summed(self, x: np.ndarray) -> np.ndarray:
-        """One element of the sum is rounded otherwise, now and then."""
+        """Change one element of a sum by a rounding, with probability `noisy`."""
         if self.calls.random() < self.noisy:
             x.flat[self.calls.integers(x.size)] *= 1 + 4e-16
         return x
@@ -55,14 +55,14 @@ class Means(Adapter):
         return self.summed(x + np.tanh(np.cumsum(x, 1)))
 
     def dynamics(self, z: Any, tau: Any, d: Any, actions: Any, task: Any, labelled: Any) -> tuple[np.ndarray, None]:
-        acted = labelled[:, None] * actions.sum(-1) if isinstance(actions, np.ndarray) else 0
-        told = np.tanh(z).sum((2, 3)) + tau + d + acted
-        return self.summed(z + np.cumsum(told, 1)[..., None, None]), None
+        action_sum = labelled[:, None] * actions.sum(-1) if isinstance(actions, np.ndarray) else 0
+        content = np.tanh(z).sum((2, 3)) + tau + d + action_sum
+        return self.summed(z + np.cumsum(content, 1)[..., None, None]), None
 
     def rollout(self, context: Any, actions: Any, frames: int, num_steps: int, seed: int, *, cache: bool) -> np.ndarray:
-        acted = actions.sum((1, 2)) if isinstance(actions, np.ndarray) else np.zeros(len(context))
+        action_sum = actions.sum((1, 2)) if isinstance(actions, np.ndarray) else np.zeros(len(context))
         noise = np.random.default_rng(seed).standard_normal((len(context), frames, *context.shape[2:]))
-        return noise + (context.sum((1, 2, 3)) + acted)[:, None, None, None]
+        return noise + (context.sum((1, 2, 3)) + action_sum)[:, None, None, None]
 
     def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
@@ -77,7 +77,7 @@ REPEATED = ("net.factorised", "attn.causal", "dyn.unlabelled", "tok.mae-law")
 
 @pytest.mark.parametrize("noisy", [0.02, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("clause", REPEATED)
-def test_sums_in_another_order_now_and_then_are_no_deviation(clause: str, noisy: float) -> None:
+def test_sums_without_a_fixed_order_are_no_deviation(clause: str, noisy: float) -> None:
     adapter = Means()
     adapter.noisy = noisy
     result = verdict(adapter, clause)

@@ -1,4 +1,4 @@
-"""A mask of the tokenizer alone provides none of the dynamics'."""
+"""An adapter whose mask covers the tokenizer only does not provide the mask of the dynamics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dreamer4_conformance.verdicts import NotProvided
 
 
 class TokenizerMask(Adapter):
-    """Has a mask of the tokenizer alone."""
+    """Its mask raises ValueError for the dynamics."""
 
     name = "tokenizer mask"
     dtype = "float64"
@@ -35,6 +35,6 @@ class TokenizerMask(Adapter):
         check_mask_hides_the_agent_token_and_nothing_from_it,
     ],
 )
-def test_a_mask_of_the_tokenizer_alone_provides_none_of_the_dynamics(check: Callable[[Subject, Trial], None]) -> None:
+def test_mask_without_the_dynamics_is_not_provided(check: Callable[[Subject, Trial], None]) -> None:
     with pytest.raises(NotProvided, match="the tokenizer's"):
         check(Subject(TokenizerMask()), Trial())

@@ -1,4 +1,4 @@
-"""What the tokenizer's checks rest on: fixed draws that tell laws apart, labels exact in every dtype, and first calls refused in a sentence."""
+"""Assumptions of the tokenizer's checks: power of the fixed draws, exact labels, messages of the smoke calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAWS = [check for check in CHECKS.values() if check.clause == "tok.mae-law" and 
 
 
 class Reference(Adapter):
-    """The reference's patch dropout, with p up to another end, from seeds of another stream."""
+    """The reference's patch dropout with p ~ U(0, `end`), from random stream `stream`."""
 
     end, stream = 0.9, 0
 
@@ -41,7 +41,7 @@ class Reference(Adapter):
 
 
 def rejected(adapter: Adapter, seed: int = 0) -> list[str]:
-    """The sentences with which the laws are rejected."""
+    """Messages of the checks of the law that reject an adapter."""
     sentences = []
     for law in LAWS:
         try:
@@ -52,30 +52,30 @@ def rejected(adapter: Adapter, seed: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("draw", ["bernoulli", "count"])
-def test_the_papers_law_is_accepted_at_every_seed(draw: str) -> None:
+def test_law_of_the_paper_is_accepted_at_every_seed(draw: str) -> None:
     adapter = Reference(draw)
     for adapter.stream in range(10):
         assert not rejected(adapter, seed=adapter.stream)
 
 
 @pytest.mark.parametrize("end", [0.4, 0.5, 0.8, 0.95, 1.0])
-def test_another_end_of_p_is_rejected_at_every_seed(end: float) -> None:
+def test_different_range_of_p_is_rejected_at_every_seed(end: float) -> None:
     adapter = Reference()
     adapter.end = end
     for adapter.stream in range(3):
         assert any("p ~ U(0, 0.9)" in sentence or "drop all of" in sentence for sentence in rejected(adapter))
 
 
-def test_one_kind_of_draw_is_rejected_under_the_other() -> None:
+def test_kind_of_draw_that_is_not_declared_is_rejected() -> None:
     for draw, declared in (("bernoulli", "count"), ("count", "bernoulli")):
         adapter = Reference(draw)
         drawn = adapter.patch_dropout
-        other = Reference(declared)
-        other.patch_dropout = drawn  # type: ignore[method-assign]
-        assert any("drop all of" in sentence for sentence in rejected(other))
+        undeclared = Reference(declared)
+        undeclared.patch_dropout = drawn  # type: ignore[method-assign]
+        assert any("drop all of" in sentence for sentence in rejected(undeclared))
 
 
-def test_a_law_that_drops_nothing_is_rejected_in_a_sentence() -> None:
+def test_law_that_drops_nothing_is_rejected() -> None:
     class Nothing(Adapter):
         def patch_dropout(self, seed: int, batch: int, time: int, patches: int) -> np.ndarray:
             return np.zeros((batch, time, patches), bool)
@@ -91,14 +91,14 @@ def test_labels_of_latents_are_exact_and_all_different(dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(0.3, False), (2.0, True), (4.0, True)])
-def test_a_clamp_is_told_from_a_tanh_of_any_strength(scale: float, expected: bool) -> None:
+def test_clamp_is_distinguished_from_a_tanh_of_any_slope(scale: float, expected: bool) -> None:
     x = scale * np.random.default_rng(0).standard_normal((256, 18))
     assert clamped(np.clip(x, -1, 1)) is expected
-    for strength in (0.1, 1.0, 10.0, 100.0, 1e4):
-        assert not clamped(np.tanh((strength * x).astype(np.float32)).astype(np.float64))
+    for slope in (0.1, 1.0, 10.0, 100.0, 1e4):
+        assert not clamped(np.tanh((slope * x).astype(np.float32)).astype(np.float64))
 
 
-def test_edges_of_the_mouse_are_found_in_any_unit() -> None:
+def test_edges_of_mouse_bins_are_located_in_any_unit() -> None:
     class Degrees(Adapter):
         unit = 1.0
 
@@ -111,7 +111,7 @@ def test_edges_of_the_mouse_are_found_in_any_unit() -> None:
             assert mu_law(axis.edges / Degrees.unit) == pytest.approx(companded, abs=0.02)
 
 
-def test_a_mask_of_one_modality_is_judged_by_one() -> None:
+def test_mask_of_one_modality_is_judged_with_one_modality() -> None:
     class OneModality(TextbookModel):
         def modality_mask(self, kind: str, modality: list[str], frame: torch.Tensor) -> torch.Tensor:
             if set(modality) - {"latent", "image"}:
@@ -151,10 +151,10 @@ SENTENCES: Mapping[str, str] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_answer_is_refused_in_a_sentence(name: str) -> None:
+def test_wrong_output_of_a_smoke_call_is_named(name: str) -> None:
     adapter = TorchAdapter()
-    for given in ("example", "decode_init"):
-        setattr(adapter, given, getattr(CORRECT, given))
+    for helper in ("example", "decode_init"):
+        setattr(adapter, helper, getattr(CORRECT, helper))
     setattr(adapter, name, WRONG[name])
     problems = list(smoke_calls(Subject(adapter)))
     assert any(problem.startswith(SENTENCES[name]) for problem in problems), problems

@@ -1,4 +1,4 @@
-"""What the checks of the dynamics leave to each other, and what they say."""
+"""Which check of the dynamics rejects a deviation, and what it names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dreamer4_conformance.zoo.mistakes.sec32_dynamics import AgentBlind, AgentOf
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-def test_an_agent_token_that_sees_nothing_departs_from_the_firewall_alone(dtype: str) -> None:
+def test_agent_token_without_inputs_fails_the_firewall_only(dtype: str) -> None:
     adapter = AgentBlind()
     adapter.dtype = dtype
     names = ("attn.causal", "eq09.no-leak", "dyn.agent-firewall")
@@ -29,32 +29,32 @@ def test_an_agent_token_that_sees_nothing_departs_from_the_firewall_alone(dtype:
     assert firewall.status is Status.FAIL
 
 
-@pytest.mark.parametrize("departs", [AgentOfPast, AgentWithoutActions])
-def test_an_agent_token_without_sight_of_a_label_has_no_verdict_on_leaks(departs: type[Book]) -> None:
-    assert judge(Subject(departs()), BY_ID["eq09.no-leak"]).status is Status.INCONCLUSIVE
-    assert judge(Subject(departs()), BY_ID["dyn.agent-firewall"]).status is Status.FAIL
+@pytest.mark.parametrize("adapter_type", [AgentOfPast, AgentWithoutActions])
+def test_agent_token_that_no_label_can_reach_leaves_leaks_undecided(adapter_type: type[Book]) -> None:
+    assert judge(Subject(adapter_type()), BY_ID["eq09.no-leak"]).status is Status.INCONCLUSIVE
+    assert judge(Subject(adapter_type()), BY_ID["dyn.agent-firewall"]).status is Status.FAIL
 
 
 @pytest.mark.parametrize("check", checks_of(BY_ID["dyn.tokens"]), ids=lambda check: check.name)
-def test_a_label_without_an_embedding_is_named(check: Check) -> None:
+def test_label_without_an_embedding_is_named(check: Check) -> None:
     with pytest.raises(OperationFailed, match=r"raised IndexError.*at τ = 0(.5)? and d = 1$"):
         check.function(Subject(OneRefused()), Trial())
 
 
-def test_a_cache_without_the_noise_of_generated_frames_is_named_where_given_frames_have_none() -> None:
+def test_cache_without_noise_of_generated_frames_is_named() -> None:
     result = judge(Subject(ContextCachedClean(A9="none")), BY_ID["ctx.cache"])
     assert result.status is Status.FAIL
     assert "context-cached-clean" in result.behaves_like
 
 
 class LittlePast(ContextCachedClean):
-    """Earlier frames hardly count, so that what they hold hardly shows."""
+    """Earlier frames have 1/64 of their weight, so an error in them changes the output little."""
 
     def mixed_time(self, x: Tensor, name: str, past: Past | None, start: int) -> Tensor:
         return super().mixed_time(x, name, past, start) / 64
 
 
-def test_a_cache_that_differs_by_little_is_named_too() -> None:
+def test_cache_that_differs_by_little_is_named() -> None:
     result = judge(Subject(LittlePast()), BY_ID["ctx.cache"])
     assert result.status is Status.FAIL
     assert result.worst_error is not None

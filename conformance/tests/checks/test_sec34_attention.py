@@ -1,4 +1,4 @@
-"""The checks of attention and its norms hold in every dtype, and say what they saw."""
+"""The checks of Sec. 3.4's operations in every dtype, and the messages of unusual backends."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ def test_equivalent_passes_in_other_dtypes(name: str, dtype: str) -> None:
         pytest.skip(f"{name} runs in {adapter.dtypes}")
     adapter.dtype = dtype
     results = [judge(Subject(adapter), BY_ID[name]) for name in OPERATIONS]
-    assert [f"{one.id}: {one.message} at {one.call}" for one in results if one.status is Status.FAIL] == []
-    assert any(one.status is Status.PASS for one in results)
+    assert [
+        f"{result.id}: {result.message} at {result.call}" for result in results if result.status is Status.FAIL
+    ] == []
+    assert any(result.status is Status.PASS for result in results)
 
 
-# Rounding to bfloat16 is what bfloat16 is.
+# A mistake of precision only: in bfloat16 it is correct.
 PRECISION = {"attention-half-inside"}
 MISTAKEN = [
     name
@@ -68,10 +70,10 @@ def test_mistake_is_rejected_and_named_in_other_dtypes(name: str, dtype: str) ->
     assert name in result.behaves_like
 
 
-def test_backend_without_a_cap_is_judged_by_the_rest() -> None:
+def test_backend_without_a_cap_is_judged_without_it() -> None:
     results = {name: judge(Subject(Library()), BY_ID[name]) for name in ATTENTION}
     assert results.pop("attn.softcap").status is Status.INCONCLUSIVE
-    assert {one.status for one in results.values()} == {Status.PASS}
+    assert {result.status for result in results.values()} == {Status.PASS}
 
 
 class RefusesEverything(TorchAdapter):
@@ -80,7 +82,7 @@ class RefusesEverything(TorchAdapter):
 
 
 @pytest.mark.parametrize("name", ATTENTION)
-def test_attention_that_covers_nothing_is_not_decided(name: str) -> None:
+def test_attention_that_supports_no_call_is_undecided(name: str) -> None:
     result = judge(examine(RefusesEverything), BY_ID[name])
     assert result.status is (Status.NOT_PROVIDED if name == "attn.window" else Status.INCONCLUSIVE)
     assert "NotImplementedError" in result.message
@@ -123,12 +125,12 @@ def test_gradients_of_attention_in_jax_equal_the_reference() -> None:
         np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_attention_of_another_layout_is_refused_with_a_sentence() -> None:
+def test_attention_of_a_different_layout_is_rejected() -> None:
     with pytest.raises(AdapterError, match="attention returned shape"):
         examine(TransposedHeads)
 
 
-def test_backends_as_one_string_are_refused_with_a_sentence() -> None:
+def test_backends_given_as_a_string_are_rejected() -> None:
     class OneName(AttentionAlone):
         backends = "eager"
 

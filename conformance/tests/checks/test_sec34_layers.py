@@ -31,7 +31,7 @@ def sentence(check: Check, adapter: Adapter) -> str:
 @pytest.mark.parametrize("adapter", [LayersOf, Modules])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize("check", OF_EXAMPLES, ids=lambda check: check.name)
-def test_right_layers_pass_in_every_precision(check: Check, dtype: str, adapter: type[Adapter]) -> None:
+def test_correct_layers_pass_in_every_dtype(check: Check, dtype: str, adapter: type[Adapter]) -> None:
     trial = Trial()
     check.function(examine(adapter, dtype=dtype), trial)
     assert trial.cases
@@ -45,17 +45,17 @@ class Untrained(LayersOf):
             return torch.zeros_like(super().output(x, name, zeroed))
 
 
-JUDGED = {"check_a_block_that_adds_nothing_is_the_identity", "check_time_layers_mix_no_positions"}
+DECIDED = {"check_a_block_that_adds_nothing_is_the_identity", "check_time_layers_mix_no_positions"}
 
 
-@pytest.mark.parametrize("check", [x for x in OF_EXAMPLES if x.name not in JUDGED], ids=lambda check: check.name)
-def test_layers_that_put_out_their_input_are_not_judged(check: Check) -> None:
+@pytest.mark.parametrize("check", [x for x in OF_EXAMPLES if x.name not in DECIDED], ids=lambda check: check.name)
+def test_layers_that_return_their_input_are_undecided(check: Check) -> None:
     with pytest.raises(Inconclusive):
         check.function(Subject(Untrained()), Trial())
 
 
-class Forgetful(TextbookModel):
-    """It declares no window and has one."""
+class UndeclaredWindow(TextbookModel):
+    """A window of 4 frames that is not declared."""
 
     context_frames = None
 
@@ -63,11 +63,11 @@ class Forgetful(TextbookModel):
         return 4
 
 
-def test_a_window_that_is_not_declared_is_found() -> None:
-    assert "does not change with x[0]" in sentence(WINDOW, Forgetful())
+def test_window_that_is_not_declared_is_rejected() -> None:
+    assert "does not change with x[0]" in sentence(WINDOW, UndeclaredWindow())
 
 
-def test_what_is_seen_beyond_the_window_is_named_with_its_distance() -> None:
+def test_frame_outside_the_window_is_named_with_its_distance() -> None:
     adapter = TextbookModel()
     adapter.key_mask = lambda length, causal, window: TextbookModel.key_mask(adapter, length, causal, None)  # type: ignore[method-assign]
     assert sentence(WINDOW, adapter).endswith("3 frames back; the window is 3 frames, the current one included")

@@ -1,4 +1,4 @@
-"""Correct layers that a clause once rejected: bound to a number of tokens, idle, or with a table of positions."""
+"""Unusual layers: for a fixed number of tokens, without effect, or with a table of positions."""
 
 from __future__ import annotations
 
@@ -21,25 +21,23 @@ MIXING = np.random.default_rng(5).standard_normal((4, WIDTH, WIDTH)) / 3
 
 
 def verdict(adapter: Adapter, clause: str) -> Result:
-    """What the suite says of it."""
+    """The result of one clause, with the first counterexample."""
     return judge(Subject(adapter), BY_ID[clause], minimal=False)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few examples, and no diagnosis of what fails."""
+    """Run few examples and no diagnosis."""
     monkeypatch.setitem(EXAMPLES, "ci", 5)
     monkeypatch.setattr("dreamer4_conformance.runner.behaves_like", lambda *_: [])
 
 
-def turned(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """RoPE along the axis before the channels."""
+def rotated(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Apply RoPE along the axis before the channels."""
     half = x.shape[-1] // 2
     angles = positions[:, None] * 100.0 ** (-np.arange(half) / half)
-    one, other = x[..., :half], x[..., half:]
-    return np.concatenate(
-        [one * np.cos(angles) - other * np.sin(angles), one * np.sin(angles) + other * np.cos(angles)], -1
-    )
+    x, y = x[..., :half], x[..., half:]
+    return np.concatenate([x * np.cos(angles) - y * np.sin(angles), x * np.sin(angles) + y * np.cos(angles)], -1)
 
 
 def normed(x: np.ndarray) -> np.ndarray:
@@ -47,37 +45,37 @@ def normed(x: np.ndarray) -> np.ndarray:
 
 
 class Layers(Adapter):
-    """One causal attention over time, before which x is normalised."""
+    """Causal attention over time, with pre-normalisation."""
 
-    name, dtype, places = "layers", "float64", 3
+    name, dtype, tokens = "layers", "float64", 3
 
     def example(self, seed: int, batch: int, time: int) -> dict[str, Any]:
-        return {"x": np.random.default_rng(seed).standard_normal((batch, time, self.places, WIDTH))}
+        return {"x": np.random.default_rng(seed).standard_normal((batch, time, self.tokens, WIDTH))}
 
     def time_layer(self, x: np.ndarray) -> np.ndarray:
         y = np.swapaxes(x, 1, 2)
         q, k, v = (normed(y) @ mixing for mixing in MIXING[:3])
         frames = np.arange(x.shape[1])
-        q, k = (turned(normed(each), frames) for each in (q, k))
+        q, k = (rotated(normed(heads), frames) for heads in (q, k))
         logits = np.where(frames[:, None] >= frames, q @ np.swapaxes(k, -1, -2) / WIDTH**0.5, -np.inf)
         weights = np.exp(logits - logits.max(-1, keepdims=True))
         return x + np.swapaxes(weights / weights.sum(-1, keepdims=True) @ v @ MIXING[3], 1, 2)
 
 
-@pytest.mark.parametrize("places", [2, 3])
-def test_a_layer_may_be_bound_to_its_number_of_places(places: int) -> None:
-    class Bound(Layers):
-        """Takes its tokens flattened, and knows how many there are in a frame."""
+@pytest.mark.parametrize("tokens", [2, 3])
+def test_layer_may_require_its_number_of_tokens(tokens: int) -> None:
+    class Fixed(Layers):
+        """Flattens its tokens and regroups them into frames of a fixed number."""
 
         def time_layer(self, x: np.ndarray) -> np.ndarray:
-            return super().time_layer(x.reshape(len(x), -1, self.places, WIDTH)).reshape(x.shape)
+            return super().time_layer(x.reshape(len(x), -1, self.tokens, WIDTH)).reshape(x.shape)
 
-    Bound.places = places
-    result = verdict(Bound(), "attn.rope")
+    Fixed.tokens = tokens
+    result = verdict(Fixed(), "attn.rope")
     assert result.status is Status.PASS, result.message
 
 
-def test_whether_a_frame_sees_itself_may_be_lost_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_may_hide_whether_a_frame_attends_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamer4_conformance.checks.time_layers.repetition_response", lambda *_: (0.02, 0.2))
     subject = Subject(Layers())
     subject.adapter.dtype = "bfloat16"
@@ -85,9 +83,9 @@ def test_whether_a_frame_sees_itself_may_be_lost_in_bfloat16(monkeypatch: pytest
         check_a_frame_attends_to_itself(subject, Trial())
 
 
-def test_a_layer_that_cannot_be_judged_does_not_hide_the_next() -> None:
+def test_layer_that_is_undecided_does_not_hide_the_next() -> None:
     class Idle(Layers):
-        """The space layer adds nothing; the time layer sees sizes."""
+        """The space layer adds nothing; the time layer depends on sizes."""
 
         def space_layer(self, x: np.ndarray) -> np.ndarray:
             return x
@@ -98,20 +96,20 @@ def test_a_layer_that_cannot_be_judged_does_not_hide_the_next() -> None:
     assert provided_layers(Subject(Idle())) == ["space_layer", "time_layer"]
     assert verdict(Idle(), "net.prenorm").status is Status.FAIL
 
-    class Still(Idle):
+    class WithoutSizes(Idle):
         time_layer = Layers.time_layer
 
-    assert verdict(Still(), "net.prenorm").status is Status.INCONCLUSIVE
+    assert verdict(WithoutSizes(), "net.prenorm").status is Status.INCONCLUSIVE
 
 
-def test_a_rotation_may_have_a_table_of_256_positions() -> None:
+def test_rope_may_have_a_table_of_256_positions() -> None:
     class Table(Adapter):
-        """Angles of positions beyond the table are not to be had."""
+        """Raises IndexError for positions beyond its table of angles."""
 
         name, dtype = "table", "float64"
 
         def rope(self, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
-            return np.swapaxes(turned(np.swapaxes(x, 1, 2), np.arange(256)[np.asarray(positions)]), 1, 2)
+            return np.swapaxes(rotated(np.swapaxes(x, 1, 2), np.arange(256)[np.asarray(positions)]), 1, 2)
 
     result = verdict(Table(), "attn.rope")
     assert result.status is Status.PASS, result.message
