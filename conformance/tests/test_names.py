@@ -14,6 +14,7 @@ FOLDERS = (
     "dreamer4_conformance.zoo.base",
     "dreamer4_conformance.zoo.mistakes",
     "dreamer4_conformance.zoo.equivalents",
+    "dreamer4_impl.equations",
 )
 
 WITHOUT_REFERENCE = {
@@ -23,6 +24,7 @@ WITHOUT_REFERENCE = {
     "context": "corruption and labels of context frames: choices that the paper leaves open (A9, A11)",
     "eq06_noise": "statistics of the noise that a loss draws; the reference is given its noise",
     "frame_tokens": "tokens of one frame, counted and permuted in the whole model",
+    "network_types": "the interface of a network that losses and samplers call",
     "time_layers": "causality, window and positions of a layer as a black box, where sec34_layers mixes and normalises",
     "tokenizer_shapes": "patches and regrouping as shapes, where sec31_tokenizer judges the models",
     "training_phases": "what each phase trains, where algorithm1_training judges the plan of its batches",
