@@ -1,4 +1,4 @@
-"""The bundled adapter is what trains: where a function that training calls is broken, the suite says so, and by which mistake."""
+"""The bundled adapter calls the functions of training: if one is broken, the suite fails and names the mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads, cached steps and windows on which a clause decides nothing, and the deviations that it still has to find there."""
+"""Heads, cached steps and windows on which a clause is inconclusive, and deviations that it must still detect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tokenizer's checks rest on: fixed draws that tell laws apart, labels exact in every dtype, and first calls refused in a sentence."""
+"""Premises of the tokenizer's checks: draws that distinguish laws, labels exact in every dtype, clear first errors."""
 
 from __future__ import annotations
 
