@@ -1,7 +1,7 @@
 """Environment of the tests, set before torch and Triton are imported.
 
-One thread for torch: its tensors are tiny here, and the tests use one process per core. Without a GPU, Triton kernels run
-under Triton's interpreter.
+One thread for torch: its tensors are tiny here, and the tests use one process per core. Without a GPU, Triton kernels
+run under Triton's interpreter.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Every check of the repository. `nox` runs the default ones, `nox -s tests -- -k ramp` a part, `nox -l` lists them.
 
-The sessions run in the environment that nox itself is installed in (`pip install -c constraints.txt -e '.[dev]'`), so that
-PyTorch is installed once; `lowest` alone makes its own.
+The sessions run in the environment of nox itself (`pip install -c constraints.txt -e '.[dev]'`), so that PyTorch is
+installed once; only `lowest` creates its own.
 """
 
 import shutil
@@ -122,8 +122,8 @@ def bench(session: nox.Session) -> None:
 def peers(session: nox.Session) -> None:
     """The suite on other people's implementations, found in $DREAMER4_PEERS.
 
-    They go to a directory of their own, without the dependencies that they declare (among them another torch): peers.txt
-    lists what importing them takes.
+    They are installed into a separate directory, without the dependencies that they declare (another torch among them):
+    peers.txt lists the packages needed to import them.
     """
     site = str(Path(".nox/peers-site").resolve())
     run(session, "pip", "install", "-q", "--no-deps", "--upgrade", "--target", site, "-r", "peers.txt")

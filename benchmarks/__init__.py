@@ -1,5 +1,5 @@
-"""How fast the implementation is on the machine at hand, and guards that notice when it becomes slower or larger.
+"""Benchmarks of the implementation on the local machine, with guards against regressions in time and memory.
 
-`workloads` says what is measured, `timing` and `counters` how, `guard` what counts as a regression, `base` compares with
-another commit; `bench_*.py` are run by pytest, `growth` by itself.
+`workloads` lists the measurements, `timing` and `counting` implement them, `guard` defines a regression, and `base`
+compares with another commit. pytest runs `bench_*.py`; `growth` is a separate command.
 """

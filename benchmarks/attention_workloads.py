@@ -1,7 +1,7 @@
-"""Attention at the paper's shape, scaled down to the machine: fewer frames over space, fewer places over time.
+"""Attention at the paper's shape, scaled down: fewer frames over space, fewer positions over time.
 
-Not further: where the weights fit into the caches, eager attention is another thing (forward + backward along space it spends two
-thirds of its time in matrix products, here one third) than at the paper's size.
+The shapes are not smaller still because attention weights that fit into the caches change the cost profile of eager
+attention: forward + backward over space would spend two thirds of its time in matrix products; here it is one third.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,22 +20,22 @@ from dreamer4_impl.attention import BACKENDS, Axis, attention
 
 SOFTCAP = 50.0
 CUDA = DEVICE.type == "cuda"
-#: Of what is timed. Correctness is always judged in float32.
+#: Dtype of timed calls. Correctness is always judged in float32.
 DTYPE = torch.bfloat16 if CUDA else torch.float32
 
 
 @dataclass(frozen=True)
 class AttentionCase:
-    """Shapes and options of one call.
+    """Shapes and options of one attention call.
 
     Args:
-        name: of the case.
+        name: label of the case, for instance "space forward".
         axis: "space" or "time".
-        time, space: T and S of the queries.
-        keys: frames of the keys, where they are not those of the queries.
+        time, space: number of frames T and of tokens S of the queries.
+        keys: number of frames of the keys; None if equal to `time`.
         heads, kv_heads, width: Hq, Hkv and D.
-        window: C; over time, makes the case causal.
-        gradient: whether the backward pass belongs to it.
+        window: number of visible frames C of the causal mask over time; None for no window.
+        gradient: True if the backward pass is included.
     """
 
     name: str
@@ -51,7 +51,7 @@ class AttentionCase:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of `attention`, the cap apart."""
+        """Keyword arguments of `attention`, except the soft cap and the backend."""
         if self.keys is not None:
             return {"axis": self.axis, "filled": torch.tensor(self.keys, device=DEVICE)}
         if self.axis == "time":
@@ -59,7 +59,7 @@ class AttentionCase:
         return {"axis": self.axis, "private": 1}
 
     def inputs(self, dtype: torch.dtype) -> list[Tensor]:
-        """q, k, v and the gradient of the output; the logits reach the cap."""
+        """q, k, v and the gradient of the output, scaled so that logits reach the soft cap."""
         generator = torch.Generator().manual_seed(0)
         keys = self.keys or self.time
         shapes = [(self.time, self.heads), (keys, self.kv_heads), (keys, self.kv_heads), (self.time, self.heads)]
@@ -67,7 +67,10 @@ class AttentionCase:
         return [(size * x).to(DEVICE, dtype) for size, x in zip((3, 3, 1, 1), drawn, strict=True)]
 
     def floor(self) -> Floor:
-        """Two products of every visible pair forward, five more backward; all tensors moved once forward, twice backward."""
+        """Least operations and bytes: two products per visible pair forward, five more backward.
+
+        All tensors are moved once forward and twice more backward.
+        """
         keys = self.keys or self.time
         q, k = self.time * self.space * self.heads, keys * self.space * self.kv_heads
         products, moves = (7, 3) if self.gradient else (2, 1)
@@ -75,7 +78,10 @@ class AttentionCase:
         return Floor(flops, moves * 2 * (q + k) * self.width * DTYPE.itemsize)
 
     def _pairs(self) -> int:
-        """Of queries and the keys that they see, of one head; all but itself are kept from the last token of a frame."""
+        """Number of visible query-key pairs of one head.
+
+        Over space the last token is private: no other token sees it.
+        """
         if self.axis == "space":
             return self.time * (self.space**2 - (self.space - 1))
         visible = [self.keys] if self.keys else [min(t + 1, self.window or self.time) for t in range(self.time)]
@@ -93,12 +99,12 @@ CASES = tuple(
     if not (case.keys and direction == "forward + backward")
 )
 
-#: `contender(q, k, v, **options) -> out`.
+#: Signature: `contender(q, k, v, **options) -> out`.
 Contender = Callable[..., Tensor]
 
 
 def contenders() -> dict[str, Contender]:
-    """Every way to compute attention on this machine; the second word of a name says how it differs."""
+    """All attention implementations available on this machine, by name; a suffix names the variant of a backend."""
     functions: dict[str, Contender] = {
         name: partial(attention, backend=name, softcap=SOFTCAP)
         for name in BACKENDS
@@ -113,7 +119,7 @@ def contenders() -> dict[str, Contender]:
 
 
 def flash_attention(q: Tensor, k: Tensor, v: Tensor, *, axis: Axis, **options: Any) -> Tensor:
-    """The library of that name, over time on places folded into the heads."""
+    """Attention by the flash-attn library; over time, positions in the frame are folded into the heads."""
     if q.dtype == torch.float32:
         raise NotImplementedError("flash-attn has no float32")
     if options.get("private") or "filled" in options:
@@ -125,14 +131,14 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, *, axis: Axis, **options: A
 
 
 def attention_workloads(cases: tuple[AttentionCase, ...] = CASES) -> Iterator[Workload]:
-    """Every case by every contender; what a contender does not cover raises NotImplementedError when it is built."""
+    """Pairs of case and contender; `build` raises NotImplementedError if the contender lacks support for the case."""
     for case in cases:
         for name in contenders():
             yield attention_workload(case, name)
 
 
 def attention_workload(case: AttentionCase, contender: str) -> Workload:
-    """One case by one contender."""
+    """Workload of one case and one contender, by name."""
     build = partial(_build, case, contender)
     return Workload(case.name, contender, build, partial(_error, case, contender), floor=case.floor())
 
@@ -148,7 +154,7 @@ def _error(case: AttentionCase, contender: str) -> float:
 
 
 def _call(case: AttentionCase, contender: Contender, dtype: torch.dtype) -> Callable[[], list[Tensor]]:
-    """The output, and where the case has gradients, those of q, k and v."""
+    """Callable that returns the output and, for a case with gradients, those of q, k and v."""
     *leaves, weight = case.inputs(dtype)
     options = case.options
     if not case.gradient:

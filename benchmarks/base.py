@@ -1,4 +1,4 @@
-"""This commit and another, timed in turn on the same machine: two processes that each do a few rounds while the other waits."""
+"""Comparison of this commit with a base commit: two processes run a few rounds each while the other one waits."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-#: One thread, and memory that is kept: mapping it anew for every tensor takes a time of its own, a different one each time.
+#: One thread, and an allocator that keeps freed memory: mapping memory for every tensor takes a varying time.
 CALM = {
     "OMP_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -20,11 +20,11 @@ CALM = {
 
 
 class Missing(Exception):
-    """The base commit cannot do what is measured."""
+    """The base commit does not support the workload."""
 
 
 class Worker:
-    """A process of `benchmarks.worker` on the implementation in a folder."""
+    """Process that runs `benchmarks.worker` with the implementation in a folder."""
 
     def __init__(self, implementation: Path) -> None:
         environment = os.environ | CALM | {"PYTHONPATH": os.fspath(implementation)}
@@ -34,17 +34,17 @@ class Worker:
         )
 
     def minimum(self, name: str, rounds: int) -> float:
-        """Of one workload's times, in seconds."""
-        reply = self._ask({"name": name, "rounds": rounds})
+        """Shortest time of a workload, in seconds."""
+        reply = self._request({"name": name, "rounds": rounds})
         if "missing" in reply:
             raise Missing(reply["missing"])
         return float(reply["minimum"])
 
     def close(self) -> None:
-        """End the process."""
+        """Close the input of the process and wait for its end."""
         self._process.communicate()
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -56,10 +56,10 @@ class Worker:
 
 
 class AgainstBase:
-    """Times workloads here and at another commit. A context manager.
+    """Context manager that times workloads at this commit and at a base commit.
 
     Args:
-        revision: of git; its `impl` is measured by the benchmarks of this commit.
+        revision: base commit; its `impl` is measured by the benchmarks of this commit.
     """
 
     def __init__(self, revision: str) -> None:
@@ -81,7 +81,7 @@ class AgainstBase:
         self._folder.cleanup()
 
     def __call__(self, name: str, rounds: int = 2, turns: int = 8) -> tuple[float, float]:
-        """(this, base): the minimum of each, over `turns` turns of `rounds` rounds."""
+        """(this, base): shortest times in seconds over `turns` alternations of `rounds` rounds."""
         minima = [[worker.minimum(name, rounds) for worker in (self._base, self._this)] for _ in range(turns)]
         base, this = map(min, zip(*minima, strict=True))
         return this, base

@@ -1,8 +1,8 @@
-"""On a CPU, attention with the cap: at least 1.7 times as fast as eager, and never slower than what torch makes of eager.
+"""Capped attention on a CPU is at least 1.7 times as fast as eager, and at least as fast as compiled eager.
 
-The three take turns; where that fails the minima are taken again, and pooled, up to three times. Heads are 64 wide: at 128
-more of the time is matrix products, which nobody can shorten. The environment is to be as users have it: where the
-allocator is told to keep what it has (`MALLOC_TRIM_THRESHOLD_`), eager loses no time to new memory and is as fast.
+The three run alternately. On failure they are measured again up to three times and the minima are pooled. Heads are 64
+wide, because at 128 matrix products, equal for all three, take more of the time. The allocator must have its default
+settings: with `MALLOC_TRIM_THRESHOLD_` set, eager reuses its memory and is about as fast.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ OURS, EAGER, COMPILED = "chunked", "eager", "eager, compiled"
 TIMES_EAGER = 1.7
 
 pytestmark = [
-    pytest.mark.skipif(DEVICE.type != "cpu", reason="what it says is of a CPU"),
+    pytest.mark.skipif(DEVICE.type != "cpu", reason="the requirement applies to a CPU"),
     pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),
 ]
 

@@ -1,4 +1,4 @@
-"""Every workload, judged by the guard."""
+"""Benchmark of every workload, judged by the guard."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from benchmarks.workloads import find, workloads
 
 pytestmark = [
     pytest.mark.benchmark(timer=CLOCK),
-    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),  # torch's own, while it compiles
-    pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"),  # where the guard failed first
+    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),  # raised by torch while it compiles
+    pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"),  # if the workload is skipped or wrong
 ]
 
 

@@ -1,4 +1,4 @@
-"""Options of the benchmarks, the session that judges them, and the table at its end."""
+"""Command-line options, session fixture and summary table of the benchmarks."""
 
 from collections.abc import Iterator
 
@@ -17,8 +17,8 @@ SESSION = pytest.StashKey[Session]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("guard")
-    group.addoption("--base", metavar="REV", help="a commit; fail what takes 15 %% longer than there, measured in turn")
-    group.addoption("--record", action="store_true", help="record all counters anew instead of judging them")
+    group.addoption("--base", metavar="REV", help="base commit; fail workloads that take over 15 %% longer")
+    group.addoption("--record", action="store_true", help="record the measured counters instead of judging them")
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +35,11 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    found = config.stash.get(SESSION, None)
-    if found is None:
+    finished = config.stash.get(SESSION, None)
+    if finished is None:
         return
-    Console(width=150).print(table(found.rows))
-    for note in (*found.record.notes(), *found.notes):
+    Console(width=150).print(table(finished.rows))
+    for note in (*finished.record.notes(), *finished.notes):
         terminalreporter.write_line(note)
-    if found.base is None:
+    if finished.base is None:
         terminalreporter.write_line("no --base: counters were judged, times were not")

@@ -1,9 +1,9 @@
-"""How time grows with the number of tokens and of frames, for every backend: data, a table and a plot of them.
+"""Growth of attention time with the number of tokens and of frames, for every backend: data, table and plot.
 
-    python -m benchmarks.growth measure    # minutes; adds what the data lack, then draws
-    python -m benchmarks.growth draw       # from the data
+    python -m benchmarks.growth measure    # takes minutes; adds the missing rows to the data, then draws
+    python -m benchmarks.growth draw       # table and plot from the data
 
-The unit is a product of two 512×512 matrices, in turn with which everything runs, on one thread.
+The unit of time is a product of two 512×512 matrices, timed alternately with each backend, on one thread.
 """
 
 import argparse
@@ -27,7 +27,7 @@ DIRECTIONS: Final = ("forward", "forward + backward")
 
 
 def growth_cases() -> Iterator[tuple[int, AttentionCase]]:
-    """The paper's heads in small, at every length: along space 4 frames, along time 4 places and a window of 192 frames."""
+    """(length, case) with few heads: 4 frames over space; 4 positions and a window of 192 frames over time."""
     for direction in DIRECTIONS:
         gradient = direction == "forward + backward"
         for length in LENGTHS:
@@ -37,7 +37,10 @@ def growth_cases() -> Iterator[tuple[int, AttentionCase]]:
 
 
 def measure(path: Path) -> None:
-    """Everybody at every length, written after every row; whoever does not cover a case has none, and what is there stays."""
+    """Measure every contender at every length, and write the data after every row.
+
+    Rows already in the file are kept; contenders that do not support a case get no row.
+    """
     torch.set_num_threads(1)
     data = json.loads(path.read_text()) if path.exists() else _environment() | {"rows": []}
     measured = [tuple(row[name] for name in ("axis", "direction", "length", "contender")) for row in data["rows"]]
@@ -72,10 +75,10 @@ def _row(case: AttentionCase, contender: str) -> dict[str, Any]:
 
 
 def table(data: dict[str, Any]) -> str:
-    """Markdown: a table for each axis and direction, a row for each contender, a column for each length."""
+    """Markdown page with one table per axis and direction, one row per contender and one column per length."""
     parts = [
-        f"Time of attention in products of 512×512 matrices, one thread of a machine with {data['machine']}, "
-        f"torch {data['torch']}. Drawn by `python -m benchmarks.growth draw` from growth.json.\n\n![plot](growth.svg)\n"
+        f"Time of attention in units of one 512×512 matrix product; one thread, {data['machine']}, torch "
+        f"{data['torch']}. Generated from growth.json by `python -m benchmarks.growth draw`.\n\n![plot](growth.svg)\n"
     ]
     for axis, label in AXES.items():
         for direction in DIRECTIONS:
@@ -89,11 +92,11 @@ def table(data: dict[str, Any]) -> str:
 
 
 def plot(data: dict[str, Any], path: Path) -> None:
-    """The same as curves."""
+    """Write the times of `table` as curves on logarithmic axes, in SVG format."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "growth"  # or every drawing of the same data would be another file
+    mpl.rcParams["svg.hashsalt"] = "growth"  # makes the file reproducible
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(2, 2, figsize=(10, 8), sharey=True, layout="constrained")
@@ -117,7 +120,7 @@ def _series(data: dict[str, Any], axis: str, direction: str) -> dict[str, dict[i
 
 
 def main() -> None:
-    """Of the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("measure", "draw"))
     data_path = RESULTS / "growth.json"

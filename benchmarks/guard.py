@@ -1,4 +1,4 @@
-"""What counts as a regression: any counter above the recorded one, or a time more than 15 % above the base commit's."""
+"""Definition of a regression: a counter above its record, or a time more than 15 % above that of the base commit."""
 
 import json
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from typing import Final, NamedTuple
 
 from benchmarks.counting import Counters
 
-#: Minima of the same code differ by 1 to 8 %, on a busy machine by 16 % at worst (`timing`).
+#: Minima of the same code differ by 1 to 8 %, by at most 16 % on a busy machine (see `timing`).
 TOLERANCE: Final = 0.15
-#: How often a time that is too long is measured again; the minima of all attempts are pooled.
+#: Number of repeated measurements of a time above the bound; the minima of all attempts are pooled.
 RETRIES: Final = 3
 RECORDS: Final = Path(__file__).parent / "counters"
 
 
 def counter_faults(name: str, recorded: Counters, measured: Counters) -> list[str]:
-    """One sentence for each counter that went up.
+    """One message for each counter above its record.
 
     >>> before = Counters(peak_bytes=8, saved_bytes=0, launches=2, copies=0, graphs=0)
     >>> counter_faults("time / eager", before, before._replace(copies=1))
@@ -26,14 +26,14 @@ def counter_faults(name: str, recorded: Counters, measured: Counters) -> list[st
 
 
 class Record:
-    """Recorded counters by workload, of one version of torch.
+    """Recorded counters of all workloads for one version of torch.
 
-    What is not recorded yet is recorded by `check`, and does not fail.
+    A workload without a record passes `check`, which adds one.
 
     Args:
-        version: of torch.
-        folder: where the records are.
-        overwrite: record everything anew.
+        version: version of torch.
+        folder: directory of the record files.
+        overwrite: replace existing records instead of judging by them.
     """
 
     def __init__(self, version: str, folder: Path = RECORDS, *, overwrite: bool = False) -> None:
@@ -46,7 +46,7 @@ class Record:
         self.lower: list[str] = []
 
     def check(self, name: str, measured: Counters) -> list[str]:
-        """Faults of one workload."""
+        """Compare the counters of a workload with their record and return the faults."""
         recorded = self.counters.get(name)
         if recorded is None or (self.overwrite and recorded != measured):
             self.new.append(name)
@@ -57,14 +57,14 @@ class Record:
         return counter_faults(name, recorded, measured)
 
     def save(self) -> None:
-        """Write what was recorded newly, and nothing else."""
+        """Write the file if there are new records; counters below the record do not change it."""
         if self.new:
             self.path.parent.mkdir(exist_ok=True)
             entries = {name: counters._asdict() for name, counters in sorted(self.counters.items())}
             self.path.write_text(json.dumps(entries, indent=1) + "\n")
 
     def notes(self) -> list[str]:
-        """What a reader should know although nothing failed."""
+        """Remarks for the summary: workloads without a record, and counters below it."""
         notes = []
         if self.new:
             notes.append(f"recorded, not judged: {len(self.new)} workloads without an entry in {self.path.name}")
@@ -74,7 +74,7 @@ class Record:
 
 
 class Pace(NamedTuple):
-    """How a time compares with the base commit's: its multiple, and a sentence if that is too much."""
+    """Time relative to the base commit, and a message if the ratio is above the bound."""
 
     ratio: float
     fault: str | None
@@ -84,9 +84,9 @@ def pace(name: str, measure: Callable[[], tuple[float, float]]) -> Pace:
     """Compare this commit with its base.
 
     Args:
-        name: of the workload.
-        measure: times both in turn and returns their minima, (this, base); called again, up to `RETRIES` times, while this
-            is too slow.
+        name: label of the workload in the message.
+        measure: times both commits alternately and returns their minima (this, base) in seconds; called again up to
+            `RETRIES` times while the ratio is above the bound.
 
     >>> pace("time / eager", lambda: (1.3, 1.0)).fault
     'time / eager: time must be at most 1.15 of the base commit; got 1.30 in 4 attempts'

@@ -1,4 +1,4 @@
-"""The loss alone, and a training step and a generated frame of the `small` preset by every backend that can."""
+"""Workloads of models: the loss alone, and a training step and a generated frame of the `small` preset by backend."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +20,7 @@ BATCH, TIME = 1, 8
 
 
 def model_workloads() -> Iterator[Workload]:
-    """Everything here; "sdpa" has no cap, which the preset has, and Triton's kernels are for CUDA."""
+    """All workloads of this module; "sdpa" lacks the soft cap of the preset, and "triton" needs CUDA."""
     granularities: tuple[Granularity, ...] = ("timestep", "sequence")
     for per in granularities:
         yield Workload("loss", f"d per {per}", partial(loss, per), partial(_loss_error, per))
@@ -31,7 +31,7 @@ def model_workloads() -> Iterator[Workload]:
 
 
 def loss(per: Granularity) -> Run:
-    """Eq. (7) and its gradient on frames of the paper's size; the network is one multiplication, so that the loss is what costs."""
+    """Eq. (7) and its gradient on frames of the paper's size, with a network of one multiplication."""
     generator = torch.Generator(DEVICE).manual_seed(0)
     z1 = torch.randn(2, 16, 256, 32, generator=generator, device=DEVICE)
     theta = torch.ones((), device=DEVICE, requires_grad=True)
@@ -40,7 +40,7 @@ def loss(per: Granularity) -> Run:
         return theta * z
 
     def run() -> tuple[Tensor, ...]:
-        # The same draws every time, or the number of rows with a teacher would vary.
+        # Fixed draws: otherwise the number of rows with a teacher would vary between calls.
         drawn = shortcut_forcing_loss(network, z1, generator=generator.manual_seed(1), per=per)
         return torch.autograd.grad(drawn, theta)
 
@@ -48,7 +48,7 @@ def loss(per: Granularity) -> Run:
 
 
 def training_step(backend: str) -> Run:
-    """Loss, gradient and AdamW."""
+    """One training step: loss, gradient and AdamW update."""
     model, z1 = dynamics(backend), data()
     optimizer = torch.optim.AdamW(model.parameters())
     generator = torch.Generator(DEVICE)
@@ -63,9 +63,9 @@ def training_step(backend: str) -> Run:
 
 
 def frame(backend: str) -> Run:
-    """K denoising passes and the pass that commits, the context being full."""
+    """One generated frame with a full context: K denoising passes and the commit pass."""
     from dreamer4_impl.generation.decoder import (
-        FrameDecoder,  # a base commit may lack it, and still be measured in all else
+        FrameDecoder,  # here, so that other workloads run on a base commit without it
     )
 
     model = dynamics(backend).requires_grad_(False)
@@ -75,7 +75,7 @@ def frame(backend: str) -> Run:
 
 
 def dynamics(backend: str) -> Dynamics:
-    """The same parameters every time."""
+    """Model of the `small` preset with fixed parameters."""
     config = small().dynamics
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -83,7 +83,7 @@ def dynamics(backend: str) -> Dynamics:
 
 
 def data(time: int = TIME) -> Tensor:
-    """z₁ of `time` frames for the preset."""
+    """Fixed z₁ of `time` frames for the `small` preset."""
     config = small().dynamics
     shape = (BATCH, time, config.spatial_tokens, config.spatial_channels)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(DEVICE)
@@ -97,7 +97,7 @@ def _loss_error(per: Granularity) -> float:
     def gradient(dtype: torch.dtype) -> list[Tensor]:
         theta = torch.ones((), device=DEVICE, dtype=dtype, requires_grad=True)
         drawn = (x.to(dtype) for x in (z1, z0, tau, d))
-        # A network that returned its input would be without velocity, and its loss 0.
+        # The identity would have zero velocity, and zero loss.
         return list(torch.autograd.grad(shortcut_forcing_loss_at(lambda z, *_: theta * (z + 1), *drawn), theta))
 
     return distance(gradient(torch.float32), gradient(torch.float64))
@@ -113,13 +113,13 @@ def _gradient_error(backend: str) -> float:
 
 
 def _used(model: Dynamics) -> list[Any]:
-    """What ẑ₁ depends on where there are no actions: not their encoder, nor the agent token."""
+    """Parameters that ẑ₁ depends on without actions: neither the action encoder nor the agent token."""
     return [x for name, x in model.transformer.named_parameters(prefix="transformer")]
 
 
 @torch.no_grad()
 def _pass_error(backend: str) -> float:
-    """Of a frame that follows others, by the cache."""
+    """Relative error of the last frame, computed with a cache of the frames before it."""
 
     def last(model: Dynamics, dtype: torch.dtype) -> list[Tensor]:
         model, z = model.to(dtype), data().to(dtype)
@@ -131,5 +131,5 @@ def _pass_error(backend: str) -> float:
 
 
 def _labelled(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """z and its labels, τ = 1/2 and d = 1/4."""
+    """z with its signal levels τ = 1/2 and step sizes d = 1/4."""
     return z, z.new_full(z.shape[:2], 0.5), z.new_full(z.shape[:2], 0.25)

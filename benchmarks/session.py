@@ -1,4 +1,4 @@
-"""Judges one workload after the other: correct first, then counters, then time."""
+"""Session of the benchmarks: checks the result of each workload, then its counters, then its time."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmarks.timing import Interleaved, calibrator, copy, once
 from benchmarks.workload import Workload
 from benchmarks.workloads import baseline
 
-#: How long the rounds of one workload may take, in seconds, and the fewest and most of them.
+#: Time for the rounds of one workload in seconds, and bounds of their number.
 BUDGET, FEWEST, MOST = 2.0, 5, 30
 
 
@@ -20,8 +20,8 @@ class Session:
     """One run of the benchmarks.
 
     Args:
-        record: of the counters.
-        base: times workloads here and at the base commit; None where there is none, and then no time is judged.
+        record: recorded counters of this version of torch.
+        base: times workloads at this commit and at a base commit; None if times are not judged.
     """
 
     def __init__(self, record: Record, base: AgainstBase | None = None) -> None:
@@ -30,9 +30,11 @@ class Session:
         self.notes: list[str] = []
 
     def judge(self, workload: Workload, benchmark: Any) -> list[str]:
-        """Measure, add a row to the table, and return faults.
+        """Measure a workload, add its row to the table, and return its faults.
 
-        Raises NotImplementedError where the contender does not cover the case and AssertionError where it is wrong.
+        Raises:
+            NotImplementedError: if the contender does not support the case.
+            AssertionError: if its result is wrong.
         """
         workload.require_correct()
         counters = count(workload.build)
@@ -47,10 +49,10 @@ class Session:
         return faults
 
     def _time(self, workload: Workload, benchmark: Any) -> tuple[float | None, float | None]:
-        """Speed as a multiple of the baseline's, which runs in turn, and the fraction of the ceiling."""
+        """Speed relative to the baseline, timed alternately, and the fraction of the ceiling reached."""
         run, reference = workload.build(), baseline(workload)
-        beside = {"calibrator": calibrator(), "copy": copy()} | ({"baseline": reference.build()} if reference else {})
-        turn = Interleaved(beside)
+        baselines = {"baseline": reference.build()} if reference else {}
+        turn = Interleaved({"calibrator": calibrator(), "copy": copy(), **baselines})
         turn()
         rounds = int(min(MOST, max(FEWEST, BUDGET / (once(run) + sum(turn.minima.values())))))
         benchmark.pedantic(run, setup=turn, rounds=rounds, warmup_rounds=1)
@@ -62,7 +64,7 @@ class Session:
         return speed, workload.floor.seconds(turn.minima) / shortest if workload.floor else None
 
     def _compare(self, workload: Workload) -> Pace | None:
-        """None where there is nothing to compare with."""
+        """Time relative to the base commit; None without a base or if the base does not support the workload."""
         if self.base is None:
             return None
         base = self.base
@@ -74,5 +76,5 @@ class Session:
 
 
 def version() -> str:
-    """What counters depend on: the version of torch."""
+    """Key of the recorded counters: the version of torch."""
     return str(torch.__version__)

@@ -1,4 +1,4 @@
-"""The one table that a run prints."""
+"""Summary table of a benchmark run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from benchmarks.counting import Counters
 
 @dataclass(frozen=True)
 class Row:
-    """What was found out about a workload; None where nothing was.
+    """Measurements of one workload; None for those that were not taken.
 
     Args:
-        case, contender: of the workload.
-        speed: multiple of the baseline's, from minima that were taken in turn.
-        ceiling: the floor as a fraction of the time.
-        counters: of one call.
-        base: multiple of the time at the base commit.
-        faults: of the guard.
+        case, contender: names of the workload's case and contender.
+        speed: speed relative to the baseline, from minima of alternating calls.
+        ceiling: least possible time divided by the measured time.
+        counters: counters of one call.
+        base: time relative to the base commit.
+        faults: messages of the guard; empty if the workload passes.
     """
 
     case: str
@@ -31,9 +31,9 @@ class Row:
 
 
 def table(rows: Iterable[Row]) -> Table:
-    """One line for each row; cases are set apart."""
+    """Table with one line per row and a separator between cases."""
     drawn = Table(
-        title="× eager: how many times its speed · ceiling: least possible time / time · guard: against the record"
+        title="× eager: speed relative to eager · ceiling: least possible time / time · guard: compared with the record"
     )
     for name in ("case", "contender"):
         drawn.add_column(name, no_wrap=True)

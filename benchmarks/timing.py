@@ -1,12 +1,13 @@
-"""Times that survive a noisy machine: minima of processor time, of things that take turns in one process.
+"""Timing that is robust on a busy machine: minima of processor time of runs that alternate in one process.
 
-Where others use the machine too, the wall clock counts their work as well. With four busy processes beside it on two cores,
-ratios of minima between two processes with the same code, twelve rounds each in turn, were off by up to
+Wall-clock time includes the work of other processes. For two processes with the same code, twelve alternating rounds
+each, on two cores with four other busy processes, the ratio of the minima was wrong by up to
 
-    wall clock   59 %,   in units of a matrix product beside them  110 %
-    processor    16 %,                                              27 %
+    clock            in seconds   in units of a matrix product
+    wall clock          59 %               110 %
+    processor time      16 %                27 %
 
-so processor time it is, on one thread; and a matrix product is the unit only where what is compared takes no turns.
+Times are therefore processor times of one thread. A matrix product is the unit only for runs that do not alternate.
 """
 
 import math
@@ -15,16 +16,16 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-#: Does what is measured once; the result is dropped.
+#: Executes the measured call once; the result is ignored.
 Run = Callable[[], object]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-#: Of the calibrator's matrices: what fits into the caches of a core, and what fills a GPU.
+#: Width of the calibrator's matrices: they fill a GPU, or fit into the caches of a CPU core.
 WIDTH = 8192 if DEVICE.type == "cuda" else 512
 
 
 class Interleaved:
-    """Runs everything once a round, so that a slow spell of the machine meets all alike, and keeps the minima."""
+    """Calls every run once per round and keeps the shortest times; a temporary slowdown affects all runs alike."""
 
     def __init__(self, runs: Mapping[str, Run]) -> None:
         self.runs = runs
@@ -35,12 +36,12 @@ class Interleaved:
             self.minima[name] = min(self.minima[name], once(run))
 
 
-#: A GPU's work is not the processor's, and nobody else is on it.
+#: Processor time does not include the work of a GPU, which no other process is assumed to use.
 CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
 
 
 def once(run: Run) -> float:
-    """Seconds that one call takes, the device's work included."""
+    """Seconds of one call, the device's work included."""
     wait()
     start = CLOCK()
     run()
@@ -49,24 +50,24 @@ def once(run: Run) -> float:
 
 
 def calibrator() -> Run:
-    """A product of square matrices, 512 wide on a CPU."""
+    """Run of one product of two square matrices of `WIDTH`."""
     left, right, out = (torch.ones(WIDTH, WIDTH, device=DEVICE) for _ in range(3))
     return lambda: torch.matmul(left, right, out=out)
 
 
 def copy() -> Run:
-    """A copy of 64 MiB, more than caches hold."""
+    """Run of one copy of 64 MiB, which exceeds the caches."""
     source = torch.ones(2**24, device=DEVICE)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
 
 def ceilings(minima: Mapping[str, float]) -> tuple[float, float]:
-    """Operations and bytes per second that the machine reaches, from the minima of `calibrator` and `copy` under these names."""
+    """Operations and bytes per second of this machine, from the minima named "calibrator" and "copy"."""
     return 2 * WIDTH**3 / minima["calibrator"], 2 * 2**26 / minima["copy"]
 
 
 def wait() -> None:
-    """Until the device has done what it was asked for."""
+    """Block until the device has finished all queued work."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()

@@ -1,7 +1,7 @@
-"""Times workloads on request, with the implementation that its process finds: `python -m benchmarks.worker`.
+"""Process that times workloads with the implementation on its import path: `python -m benchmarks.worker`.
 
-One line of JSON in, {"name": …, "rounds": …}; one out, {"minimum": seconds} or {"missing": why}, where this
-implementation cannot do what is asked.
+Each input line is a JSON request, {"name": …, "rounds": …}. Each output line is a reply: {"minimum": seconds}, or
+{"missing": reason} if the implementation does not support the workload.
 """
 
 import json
@@ -15,8 +15,8 @@ from benchmarks.timing import Run, once
 from benchmarks.workloads import find
 
 
-def answer(request: dict[str, Any], built: dict[str, Run]) -> dict[str, Any]:
-    """The reply to one request; what was asked for last stays built."""
+def reply(request: dict[str, Any], built: dict[str, Run]) -> dict[str, Any]:
+    """Reply to one request; the last workload stays built for the next request."""
     name = request["name"]
     if name not in built:
         built.clear()
@@ -24,7 +24,7 @@ def answer(request: dict[str, Any], built: dict[str, Run]) -> dict[str, Any]:
         try:
             built[name] = find(name).build()
             built[name]()
-        # Whatever an older implementation lacks shows in its own way: a name, an option, a shape.
+        # Older implementations fail in many ways: a missing name, an unknown option, another shape.
         except Exception as error:
             built.clear()
             return {"missing": f"{type(error).__name__}: {error}"}
@@ -32,13 +32,13 @@ def answer(request: dict[str, Any], built: dict[str, Run]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer until the input ends; what libraries print does not mix with the replies."""
+    """Reply to requests until the input ends; output of libraries goes to standard error."""
     torch.set_num_threads(1)
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     built: dict[str, Run] = {}
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line), built)), file=replies)
+        print(json.dumps(reply(json.loads(line), built)), file=replies)
 
 
 if __name__ == "__main__":

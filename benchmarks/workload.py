@@ -1,4 +1,4 @@
-"""What is measured: one way of doing one thing."""
+"""Workload: one case computed by one contender."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ from benchmarks.timing import Run, ceilings
 
 @dataclass(frozen=True)
 class Floor:
-    """The least that a case takes: its multiply-adds counted as two operations, its operands and results moved once."""
+    """Least operations and bytes of a case: a multiply-add is two operations; operands and results are moved once."""
 
     flops: float
     bytes: float
 
     def seconds(self, minima: Mapping[str, float]) -> float:
-        """On this machine, by the minima that `ceilings` takes."""
+        """Least possible time on this machine, from the minima that `ceilings` takes."""
         flops, moved = ceilings(minima)
         return max(self.flops / flops, self.bytes / moved)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A case and who does it.
+    """A case and its contender.
 
     Args:
-        case: what is done, for instance "space forward".
-        contender: who does it, for instance a backend.
-        build: draws the inputs and returns what is measured.
-        error: relative distance from the same in float64, of everything that is returned.
-        bound: of that error.
-        floor: None where no ceiling says anything.
+        case: computation, for instance "space forward".
+        contender: implementation of the case, for instance a backend.
+        build: draws the inputs and returns the measured call.
+        error: relative distance of all results from a float64 computation.
+        bound: largest accepted error.
+        floor: least operations and bytes; None if the case has no meaningful ceiling.
     """
 
     case: str
@@ -43,16 +43,20 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """How it is recorded, chosen and reported."""
+        """Identifier in records, on the command line and in reports."""
         return f"{self.case} / {self.contender}"
 
     def require_correct(self) -> None:
-        """Raise AssertionError where the result is wrong: what is wrong is not timed."""
+        """Check the result before timing.
+
+        Raises:
+            AssertionError: if the error is above the bound.
+        """
         error = self.error()
         assert error <= self.bound, f"{self.name} must be within {self.bound:g} of float64; got {error:.2g}"
 
 
 def distance(got: list[Tensor], expected: list[Tensor]) -> float:
-    """Largest relative L2 distance of any tensor."""
+    """Largest relative L2 distance between corresponding tensors."""
     pairs = ((left.detach(), right.detach()) for left, right in zip(got, expected, strict=True))
     return max(float((left.double() - right).norm() / right.norm()) for left, right in pairs)

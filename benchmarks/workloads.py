@@ -1,4 +1,4 @@
-"""All workloads by name."""
+"""Registry of all workloads."""
 
 from functools import cache
 
@@ -6,18 +6,21 @@ from benchmarks.attention_workloads import attention_workloads
 from benchmarks.model_workloads import model_workloads
 from benchmarks.workload import Workload
 
-#: What others of the same case are compared with.
+#: Contender that the others of a case are compared with.
 BASELINE = "eager"
 
 
 @cache
 def workloads() -> dict[str, Workload]:
-    """Every workload that this machine can be asked for."""
+    """All workloads available on this machine, by name."""
     return {workload.name: workload for source in (attention_workloads, model_workloads) for workload in source()}
 
 
 def find(name: str) -> Workload:
-    """One of them.
+    """Workload of a name.
+
+    Raises:
+        ValueError: if there is no such workload.
 
     >>> find("time forward / eager").case
     'time forward'
@@ -28,6 +31,6 @@ def find(name: str) -> Workload:
 
 
 def baseline(workload: Workload) -> Workload | None:
-    """What this one is compared with, None for the baseline itself and where there is none."""
+    """Workload of the same case by the baseline contender; None for the baseline itself or if there is none."""
     name = f"{workload.case} / {BASELINE}"
     return None if name == workload.name else workloads().get(name)

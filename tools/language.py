@@ -1,7 +1,7 @@
 """Fails if identifiers are pronouns, determiners or bare participles: run `python tools/language.py` in a checkout.
 
-A reader cannot tell from `found`, `one` or `given` what a value is. Counted are bindings (variables, parameters, functions,
-classes) in the Python files that git tracks, tests excluded; leading and trailing underscores are ignored.
+Names such as `found`, `one` or `given` do not say what a value is. The tool counts bindings (variables, parameters,
+functions, classes) in the Python files that git tracks, except tests, and ignores leading and trailing underscores.
 """
 
 from __future__ import annotations

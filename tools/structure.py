@@ -1,8 +1,8 @@
 """Figures of the layout and the language of the code, from git's files: run `python tools/structure.py` in a checkout.
 
 Units are the modules and folders directly inside a package. An edge is an import from one unit into another; layers are
-the length of the longest chain of edges, a cycle counted as one unit. Tests are left out. Functions are the public ones of
-the modules that users call: all of `reference` and `impl`, and the suite's adapter and doors.
+the length of the longest chain of edges, a cycle counted as one unit. Tests are not counted. Functions are the public
+functions of the modules that users call: all of `reference` and `impl`, and the suite's adapter and entry points.
 """
 
 from __future__ import annotations

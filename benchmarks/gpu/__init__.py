@@ -1,1 +1,1 @@
-"""What is measured on a GPU, in stages of one command each; see run.sh."""
+"""Checks and benchmarks for a GPU, in stages of one command each; see run.sh."""

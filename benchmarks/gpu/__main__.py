@@ -1,4 +1,4 @@
-"""The command behind run.sh: measure the plan of a card, or one stage, or print the page of what would be measured."""
+"""Command behind run.sh: measure all stages or one of them, or print the page of results without figures."""
 
 import argparse
 import importlib
@@ -13,12 +13,12 @@ from benchmarks.gpu.rows import planned
 from benchmarks.gpu.run import Run
 
 RESULTS = Path(__file__).parents[1] / "results"
-#: Set before torch and Triton are imported: kernels interpreted, nothing compiled, no GPU.
+#: Environment of a smoke run, set before torch and Triton are imported: interpreted kernels, no compilation, no GPU.
 SMOKE = {"TRITON_INTERPRET": "1", "TORCHDYNAMO_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
-#: What stands at the head of the page of results before there are any.
+#: Heading of the page of results before any measurement.
 NOT_YET = {
-    "measured": "nothing yet; `benchmarks/gpu/run.sh card` fills these tables in a file of its own",
-    "predicted": "arithmetic for one H200, made before; milliseconds, or frames a second",
+    "measured": "nothing yet; `benchmarks/gpu/run.sh card` writes a separate page with these tables filled in",
+    "predicted": "estimates for one H200, computed before any measurement; milliseconds or frames per second",
     "paper": "table 2 of arXiv:2509.24527, one H100",
 }
 
@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: of the command line; None for those of the process.
+        arguments: command-line arguments; None for those of the process.
 
     Returns:
-        Exit status: 1 where an attempt at a row failed, or where a stage is `check` and a row of it was not reached.
+        Exit status: 1 if an attempt at a row failed, or if the command is `check` and a row was not reached; else 0.
     """
     options = _parser().parse_args(arguments)
     if options.command == "plan":
@@ -50,16 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("run.sh", description=__doc__)
-    parser.add_argument("command", choices=["card", *STAGES, "plan"], help="card: every stage, the best rows first")
+    parser.add_argument(
+        "command", choices=["card", *STAGES, "plan"], help="card: every stage, the most valuable rows first"
+    )
     parser.add_argument("out", nargs="?", type=Path, default=RESULTS, help="directory of the results")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="of 'group: name', for a stage; every row")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for the whole run; {SECONDS:.0f}")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes on a CPU, to see that every row runs")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="rows of a stage, by 'group: name'; default: *")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"limit of the run; default: {SECONDS:.0f}")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes on a CPU, to test that every row runs")
     return parser
 
 
 def _plan() -> str:
-    """The page of results before there are any; tiles are left out, because they change with the kernels."""
+    """Page of results without figures; rows of tiles are left out, because they change with the kernels."""
     rows: list[Row] = []
     for stage in STAGES:
         listed = planned(stage, importlib.import_module(f"benchmarks.gpu.{stage}").rows(False))

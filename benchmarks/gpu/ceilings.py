@@ -1,4 +1,4 @@
-"""What this card can do at best, measured in the same run as the rest: a large copy and a large matrix product."""
+"""Ceilings of this card, measured in the same run: bandwidth of a large copy, rate of a large matrix product."""
 
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from benchmarks.gpu.timing import median_ms
 
 
 def ceilings_row(smoke: bool) -> Row:
-    """The row that every stage with figures begins with."""
+    """Row of the ceilings, the first one of every stage with timings."""
     return Row("ceilings", "matrix product and copy", lambda: _measure(smoke))
 
 
@@ -24,13 +24,13 @@ def _measure(smoke: bool) -> dict[str, Any]:
 
 
 def _product(device: str, size: int) -> float:
-    """TFLOP/s in bf16, on random numbers: zeros would flatter the card."""
+    """TFLOP/s in bfloat16, on random numbers: with zeros a card draws less power and runs faster."""
     pairs = [torch.randn(2, size, size, device=device, dtype=torch.bfloat16) for _ in range(2)]
     return 2e-9 * size**3 / median_ms([partial(torch.mm, *pair) for pair in pairs], device)
 
 
 def _copy(device: str, elements: int) -> float:
-    """TB/s, read and written bytes counted."""
+    """TB/s of a copy, bytes read and bytes written both counted."""
     target, source = torch.randn(2, elements, device=device, dtype=torch.bfloat16)
     calls = [partial(target.copy_, source), partial(source.copy_, target)]
     return 2 * 2e-9 * elements / median_ms(calls, device)

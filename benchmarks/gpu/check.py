@@ -1,4 +1,4 @@
-"""Is it right on this card: the conformance suite, the kernel tests, compute-sanitizer, and repeats that must be equal."""
+"""Correctness on this card: conformance suite, kernel tests, compute-sanitizer, and bitwise equal repeats."""
 
 import os
 import re
@@ -18,13 +18,14 @@ KERNELS = ["impl/tests/attention/test_triton.py", "impl/tests/attention/test_ker
 WRONG_KERNELS = "impl/tests/attention/test_wrong_kernels.py"
 #: Folders with tests that run on a GPU; the others need packages that a machine with a GPU may lack.
 ALL_TESTS = [f"impl/tests/{folder}" for folder in ("attention", "equations", "generation", "layers", "models")]
-#: What is marked `gpu`, each test in one row: name → arguments of pytest, seconds.
-#: A Triton kernel for sm_90 takes 1–3 s of a core to compile (measured ahead of time, Triton 3.9), Inductor about 10 s for a
-#: shape of FlexAttention (estimated); eight processes compile side by side, and start in 10–15 s (estimated). November 2026:
+#: Tests marked `gpu`, each in exactly one row: name → arguments of pytest, budget in seconds.
+#: A Triton kernel for sm_90 compiles in 1–3 s of one core (measured by ahead-of-time compilation, Triton 3.9); Inductor
+#: takes about 10 s per shape of FlexAttention (estimated). Eight processes compile in parallel and start in 10–15 s
+#: (estimated). Numbers of November 2026:
 #:   the Triton kernels: 116 tests, 56 of them with at most 6 kernels: 56 × 6 × 1.2 s / 8 = 50 s
-#:   wrong kernels: 86 tests, each with kernels of its own, 1–6: 86 × 4 × 1.2 s / 8 = 52 s
-#:   models and engine: 234 tests, 6 with models compiled by Inductor (30 s each), 40 with kernels, few of them new: 60 s
-#:   FlexAttention: 83 tests, up to two shapes: 83 × 15 s / 8 = 156 s
+#:   wrong kernels: 86 tests, each with 1–6 kernels that no other test uses: 86 × 4 × 1.2 s / 8 = 52 s
+#:   models and engine: 234 tests, 6 with models compiled by Inductor (30 s each), 40 with kernels, mostly cached: 60 s
+#:   FlexAttention: 83 tests with one or two shapes each: 83 × 15 s / 8 = 156 s
 TESTS = {
     "the Triton kernels": ([*KERNELS, "-m", "gpu and not flex and not nightly"], 90),
     "wrong kernels are rejected": ([WRONG_KERNELS, "-m", "gpu and not flex and not nightly"], 90),
@@ -39,15 +40,15 @@ TESTS = {
     ),
     "FlexAttention": ([*ALL_TESTS, "-m", "gpu and flex and not nightly"], 240),
 }
-#: Processes of pytest for a row.
+#: Number of pytest processes per row.
 PROCESSES = 8
-#: pytest takes these plugins alone, and no warning for an error: others may be installed here than where the tests were written.
+#: The only pytest plugins loaded. Warnings are no errors, because installed versions may differ from those in CI.
 PLUGINS = ("dreamer4_conformance_plugin", "xdist.plugin", "_hypothesis_pytestplugin")
 PYTEST = ("-q", "-W", "default", "-p", "no:cacheprovider", *(word for plugin in PLUGINS for word in ("-p", plugin)))
 TOOLS = ("memcheck", "racecheck")
 #: compute-sanitizer's exit status where it reports an error.
 ERROR_STATUS = 9
-#: Its last line where it found nothing; a mere warning would not change the exit status.
+#: Last line of compute-sanitizer without findings; warnings alone do not change the exit status.
 CLEAN = r".*ERROR SUMMARY: 0 errors.*|.*RACECHECK SUMMARY: 0 hazards.*"
 
 
@@ -55,7 +56,7 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 
 def rows(smoke: bool) -> list[Row]:
-    """The kernels first; the longest of the remainder early, so that none remains when all others are done."""
+    """Rows of the stage: kernels first, then the longest ones, so that no long row is left to run alone at the end."""
     tested = [_tested(name, *how, smoke) for name, how in TESTS.items()]
     conforming = [_conforming(f"all clauses, {dtype}", ["--dtype", dtype], smoke) for dtype in DTYPES]
     conforming.append(_conforming("all clauses, by the Triton kernels", [TRITON], smoke))
@@ -77,7 +78,7 @@ def _conforming(name: str, arguments: Sequence[str], smoke: bool) -> Row:
     if smoke and TRITON in arguments:
         return Row("conformance suite", name, _too_long_to_interpret, budget=120)
     if smoke:
-        command += ["--clause", "const.*"]  # a quick one
+        command += ["--clause", "const.*"]  # a fast group of clauses
     return Row("conformance suite", name, partial(_run, command, r"\d+ of \d+ provided clauses pass\."), budget=120)
 
 
@@ -105,24 +106,24 @@ def _sanitize(tool: str, shapes: Sequence[str], smoke: bool) -> dict[str, Any]:
     if sanitizer is None:
         raise Unavailable("compute-sanitizer is neither on the path nor in /usr/local/cuda/bin")
     options = ["--tool", tool, "--error-exitcode", str(ERROR_STATUS), "--target-processes", "application-only"]
-    # From torch's own cache an access beyond a tensor would still lie inside an allocation.
+    # With torch's caching allocator, an access beyond a tensor could lie inside the same allocation and go unreported.
     return _run([sanitizer, *options, *shapes], CLEAN, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
 
 
 def _run(command: Sequence[str], proof: str, **variables: str) -> dict[str, Any]:
-    """The line that says what was found; whatever ends otherwise than well, or without that line, raises."""
+    """Run a command and return its summary line; raises RuntimeError on a nonzero exit status or without that line."""
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}
     lines = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
     ) as process:
         for line in process.stdout or ():
-            print(line, end="", flush=True)  # into the log, which then says how far a row came that ran out of time
+            print(line, end="", flush=True)  # the log shows the progress of a row that timed out
             lines.append(line)
     proofs = [line for line in lines if re.fullmatch(proof, line.strip())]
     if process.returncode or not proofs:
         end = "".join(lines)[-3000:]
-        raise RuntimeError(f"exit status {process.returncode}; the end of what it printed:\n{end}")
+        raise RuntimeError(f"exit status {process.returncode}; end of the output:\n{end}")
     return {"detail": proofs[-1].strip(" =\n")}
 
 

@@ -1,13 +1,16 @@
-"""Layers compiled one by one: those of a kind share what is compiled, so that depth costs no time."""
+"""Per-layer compilation: layers of one kind share compiled code, so that depth adds no compile time."""
 
 from dreamer4_impl.compilation import compile_module
 from dreamer4_impl.models.dynamics import Dynamics
 
-#: Layers of a kind are distinguished by numbers that may be compiled in, so that forms grow with the depth.
+#: Limit of compiled forms per layer class; layer indices may be compiled in as constants, one form per layer.
 FORMS = 256
 
 
 def compile_layers(model: Dynamics) -> None:
-    """In place, each as one graph; a form beyond the limit raises TooManyFormsError."""
+    """Compile every layer of the model in place, each as one graph.
+
+    A call that needs more than `FORMS` forms raises TooManyFormsError.
+    """
     for layer in model.transformer.layers:
         compile_module(layer, forms=FORMS)

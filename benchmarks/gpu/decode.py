@@ -1,4 +1,4 @@
-"""Frames a second of the decode engine at the paper's size with random weights and a full cache, and a training step."""
+"""Speed of the decode engine at the paper's size, with random weights and a full cache, and of a training step."""
 
 import time
 from collections.abc import Iterable
@@ -25,14 +25,14 @@ from dreamer4_impl.models.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Scale:
-    """What is measured, and for how long.
+    """Sizes of the measurements.
 
     Args:
-        device, dtype: of model and cache.
-        model: tokenizer and dynamics.
-        seconds: how long frames are counted.
-        spatial_tokens: of the paper's rows with few, more and all.
-        steps: the most and the fewest denoising steps.
+        device, dtype: device and dtype of model and cache.
+        model: configuration of tokenizer and dynamics.
+        seconds: duration of the measurement of the frame rate.
+        spatial_tokens: numbers of spatial tokens in the rows of table 2: few, more, all.
+        steps: the largest and the smallest number of denoising steps.
     """
 
     device: str
@@ -44,7 +44,7 @@ class Scale:
 
 
 def _smallest() -> ModelConfig:
-    """The tiny preset with heads as wide as the kernels need."""
+    """The tiny preset with heads of the least width that the kernels support."""
     model = tiny()
     layers = replace(model.dynamics.transformer, depth=2, time_every=2, heads=2, kv_heads=1, head_width=32, context=2)
     return replace(model, dynamics=replace(model.dynamics, transformer=layers))
@@ -54,20 +54,20 @@ PAPER = Scale("cuda", torch.bfloat16, paper(), 3.0, (64, 128, 256), (64, 4))
 SMOKE = Scale("cpu", torch.float32, _smallest(), 0.0, (3, 4, 5), (2, 1))
 
 
-#: The way that is meant to be used: fused kernels, one CUDA graph a frame, the commit pass included.
+#: The intended configuration: fused kernels, one CUDA graph per frame, commit pass included.
 GRAPH = "triton, graph"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to generate frames.
+    """Configuration of frame generation.
 
     Args:
-        model: the dynamics.
-        dense: the time layers attend to all tokens of the frames in the cache, in place of their own.
-        layers: each layer is compiled by itself.
-        decoder: options of `FrameDecoder`.
-        pixels: the tokenizer's decoder is component of every frame.
+        model: configuration of the dynamics.
+        dense: True if time layers attend to all tokens of the cached frames instead of one position per frame.
+        layers: True if each layer is compiled separately.
+        pixels: True if the tokenizer's decoder runs for every frame.
+        decoder: keyword arguments of `FrameDecoder`.
     """
 
     model: DynamicsConfig
@@ -78,7 +78,7 @@ class Variant:
 
 
 def rows(smoke: bool) -> list[Row]:
-    """The paper's model in every way to run it, the steps that lead to it, a training step; what is compiled long, last."""
+    """Rows of the stage: the paper's model by variant, the steps of table 2, training steps; slow compilations last."""
     scale = SMOKE if smoke else PAPER
     return [ceilings_row(smoke), *_ways(scale), *_cascade(scale), *training_rows(smoke), *_compiled_ways(scale)]
 
@@ -97,10 +97,10 @@ def _row(group: str, name: str, scale: Scale, variant: Variant, facts: dict[str,
 
 def _ways(scale: Scale) -> Iterable[Row]:
     fused, eager, sdpa = (Variant(_with(scale, backend)) for backend in ("triton", "eager", "sdpa"))
-    # Under the interpreter one row with the kernels has to do.
+    # Under the interpreter only one row uses the kernels, to save time.
     often = fused if scale.device == "cuda" else eager
     without, host = (("commit_pass", False),), (("graph", False),)
-    yield _way(scale, GRAPH, fused, predicted="60 needed, 100 hoped for; at most 161", paper_fps=21.4)
+    yield _way(scale, GRAPH, fused, predicted="60 required, 100 as a goal; at most 161", paper_fps=21.4)
     yield _way(scale, f"{GRAPH}, no commit pass", replace(often, decoder=without), predicted="at most 200–236")
     yield _way(scale, f"{GRAPH}, tokenizer's decoder", replace(often, pixels=True), predicted="at most 144")
     yield _way(scale, "triton, no graph", replace(often, decoder=host))
@@ -123,9 +123,9 @@ def _with(scale: Scale, backend: str) -> DynamicsConfig:
 
 
 def _cascade(scale: Scale) -> Iterable[Row]:
-    """Table 2 of the paper, as far as a model decides how many frames a second there are.
+    """Rows of table 2 of the paper that change the speed of generation.
 
-    The paper states neither sizes nor how its early rows attend; what each row is here stands beside it.
+    The paper states neither the sizes nor the attention of the first rows; each row's description says what is assumed.
     """
     heads = scale.model.dynamics.transformer.heads
     few, more, all_tokens = scale.spatial_tokens
@@ -151,10 +151,10 @@ def _cascade(scale: Scale) -> Iterable[Row]:
     dense = f"every layer: each of {few + 3} tokens sees all tokens of {context} frames; {heads} key-value heads"
     yield row("diffusion forcing", 0.8, f"K = {many_steps}; {dense}", model(**every), many_steps, True)
     yield row("few steps", 9.1, f"K = {steps}; the same", model(**every), steps, True)
-    detail = "the same in one layer of four, the others see their own frame"
+    detail = "the same in one layer of four; the others attend within a frame"
     yield row("+ long context every 4 layers", 18.9, detail, model(kv_heads=heads), steps, True)
     yield row("+ GQA", 23.2, f"{start.transformer.kv_heads} key-value heads", model(), steps, True)
-    detail = "in one layer of four a token sees its own place in those frames"
+    detail = "in one layer of four a token sees its own position in those frames"
     yield row("+ time-factorised long context", 30.1, detail, model(), steps, False)
     yield row("+ register tokens", 28.9, f"{registers} registers", model(few, registers), steps, False)
     yield row(
@@ -164,7 +164,7 @@ def _cascade(scale: Scale) -> Iterable[Row]:
     yield row(f"+ {paper_all} spatial tokens", 21.4, detail, model(all_tokens, registers), steps, False)
 
 
-#: Steps before any is timed: the first records the graph.
+#: Steps before timing starts: the first one records the CUDA graph.
 WARM = 3
 
 
@@ -183,7 +183,7 @@ def _measure(scale: Scale, variant: Variant) -> dict[str, Any]:
 
 
 def _decoder(scale: Scale, variant: Variant) -> FrameDecoder:
-    """With a cache that is full of random keys and values, so that nothing need be generated before."""
+    """Decoder with a full cache of random keys and values, so that no frames must be generated first."""
     if scale.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with torch.device(scale.device):
@@ -207,12 +207,12 @@ def _decoder(scale: Scale, variant: Variant) -> FrameDecoder:
 def _action(component: Component, device: str) -> Tensor:
     batch, _, *rest = component.shape(1, 1)
     if not isinstance(component, Binary | Categorical):
-        raise TypeError(f"an action to play with is binary or categorical; got {component}")
+        raise TypeError(f"an action component must be Binary or Categorical; got {component}")
     return torch.zeros(batch, *rest, dtype=torch.int64, device=device)
 
 
 def _frames_within(decoder: FrameDecoder, action: dict[str, Tensor], scale: Scale) -> int:
-    """How many frames take about as long as is to be counted; from 1 to 200."""
+    """Number of frames, 1 to 200, that take about as long as the frame rate is to be measured."""
     if not scale.seconds:
         return 1
     return max(1, min(200, int(2 * scale.seconds / _elapsed(decoder, action, 2, scale))))
@@ -223,7 +223,7 @@ def _rate(decoder: FrameDecoder, action: dict[str, Tensor], frames: int, scale: 
 
 
 def _latency(decoder: FrameDecoder, action: dict[str, Tensor], frames: int, scale: Scale) -> float:
-    """Median seconds of one frame that is waited for, as somebody who plays would."""
+    """Median seconds of one frame with synchronization after each, as in interactive play."""
     return median(_elapsed(decoder, action, 1, scale) for _ in range(min(frames, 50)))
 
 

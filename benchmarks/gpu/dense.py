@@ -1,8 +1,8 @@
-"""Attention over all tokens of the past, which the paper started from: for measurement, one frame at a time.
+"""Dense attention over all tokens of past frames, as in the first rows of the paper's table 2; one new frame at a time.
 
     each token of the frame attends to every token of the frames in the cache, the frame itself included
 
-The model of this project has only the factorised form that the paper ended with, which sees its own place alone.
+The models of this project have only the factorised form of the last rows, where a token sees only its own position.
 """
 
 from jaxtyping import Float
@@ -15,12 +15,16 @@ from dreamer4_impl.models.transformer import Past, SelfAttention
 
 
 class DenseAttention(SelfAttention):
-    """`SelfAttention` of a time layer whose ring of C frames is read as one sequence of C·S keys; positions count frames."""
+    """`SelfAttention` of a time layer over its ring of C frames as one sequence of C·S keys; positions count frames."""
 
     def forward(
         self, x: Float[Tensor, "B 1 S D"], angles: Rotation, visible: Visible, past: Past | None = None
     ) -> Float[Tensor, "B 1 S D"]:
-        """Given the past of one frame, as `FrameDecoder` does."""
+        """Attention of one new frame to the cached frames, as `FrameDecoder` calls it.
+
+        Raises:
+            NotImplementedError: without a cache.
+        """
         if past is None or visible.filled is None:
             raise NotImplementedError("dense attention is for one frame after a cache; got none")
         config, space = self.config, x.shape[2]
@@ -43,7 +47,7 @@ class DenseAttention(SelfAttention):
 
 
 def attend_densely(model: Dynamics) -> None:
-    """Give the time layers dense attention, with weights of their own."""
+    """Replace the attention of the time layers by dense attention with new weights."""
     for layer in model.transformer.layers:
         if layer.kind == "time":
             layer.attention = DenseAttention(model.transformer.config, "time")

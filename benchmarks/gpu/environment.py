@@ -1,4 +1,4 @@
-"""Where a run happens: what its figures depend on, and nothing that names a person or a machine."""
+"""Environment of a run: hardware and versions that the figures depend on, without names of people or hosts."""
 
 import platform
 import re
@@ -10,7 +10,7 @@ PACKAGES = ("torch", "triton", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """GPU, driver and versions; "CPU, smoke" in place of the GPU where there is none."""
+    """GPU, driver and versions by name; the GPU is "CPU, smoke" if CUDA is not available."""
     import torch
 
     about: dict[str, Any] = {"gpu": "CPU, smoke"}
@@ -21,14 +21,14 @@ def environment() -> dict[str, Any]:
             "memory": f"{properties.total_memory / 2**30:.0f} GiB",
             "multiprocessors": properties.multi_processor_count,
             "CUDA": torch.version.cuda,
-            "driver": _said_by("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+            "driver": _output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         }
     packages = {name: _installed(name) for name in PACKAGES}
-    return about | {"Python": platform.python_version(), **packages, "commit": _said_by("git", "rev-parse", "HEAD")}
+    return about | {"Python": platform.python_version(), **packages, "commit": _output_of("git", "rev-parse", "HEAD")}
 
 
 def slug(name: str) -> str:
-    """A name for a file.
+    """File name made from a text: lower case, with hyphens.
 
     >>> slug("NVIDIA H200")
     'nvidia-h200'
@@ -36,7 +36,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _said_by(*command: str) -> str | None:
+def _output_of(*command: str) -> str | None:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):

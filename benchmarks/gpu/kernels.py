@@ -1,7 +1,7 @@
-"""Attention by every backend on the same function: QK-norm and RoPE of raw queries and keys, then capped attention.
+"""Attention of every backend on the same function: QK-norm and RoPE of raw queries and keys, then capped attention.
 
-Each row is first held to plain float32 attention on a part of its inputs; what is wrong has no time. Floors count every
-input read once and every output written once, and the arithmetic of the pairs that a query sees.
+Each row is first compared with float32 attention of the eager backend on a part of its inputs; a row with a wrong
+result is not timed. Floors count every input read once, every output written once, and the arithmetic of visible pairs.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,19 +20,19 @@ from dreamer4_impl.attention import Cache, Preparation, Visible, attention, prep
 from dreamer4_impl.layers.rope import Rotation, rotation
 
 CAP, EPS = 50.0, 1e-6
-#: Relative distance from float32 attention up to which a bfloat16 result is taken for right; wrong ones are far beyond.
+#: Largest accepted relative distance of a bfloat16 result from float32 attention; wrong results are far above it.
 RIGHT = 0.03
 AXES: tuple[Literal["space", "time"], ...] = ("space", "time")
-#: Backends in the order of their rows, with how each differs from the others.
+#: Backends in the order of their rows, each with a description.
 BACKENDS = {
-    "triton": "norm and RoPE of the queries inside the kernel, of the keys in one before it",
+    "triton": "norm and RoPE of queries inside the kernel, of keys in a separate kernel before it",
     "flex": "compiled norm and RoPE before compiled FlexAttention",
     "sdpa": "compiled norm and RoPE before torch's kernel; no cap and no window: not the same function",
     "eager": "plain torch",
 }
-#: Milliseconds predicted for the training shape at width 128, before anything was measured; by axis, tokens, backward.
-#: 264 tokens fill 9 × 128 rows of queries of four heads and 5 × 64 keys: 1.41 times the tiles of 256 over space. Over time
-#: they are 1.03 times as many sequences. Nothing is predicted of Flex there.
+#: Milliseconds predicted for the training shape at width 128 before any measurement; by axis, tokens, backward, name.
+#: 264 tokens fill 9 × 128 rows of queries of four heads and 5 × 64 keys: 1.41 times the tiles of 256 over space. Over
+#: time there are 1.03 times as many sequences. There is no prediction for Flex with 264 tokens.
 PREDICTED = {
     ("space", 256, False, "triton"): "0.40–0.55",
     ("space", 256, False, "flex"): "0.7–0.9",
@@ -47,13 +47,13 @@ PREDICTED = {
     ("time", 264, False, "triton"): "0.21–0.27",
     ("time", 264, True, "triton"): "0.72–0.99",
 }
-#: Seconds: the few Triton kernels of a row compile in 1–3 s each, Inductor starts and compiles in 20–40 s.
+#: Budgets in seconds: the few Triton kernels of a row compile in 1–3 s each; Inductor starts and compiles in 20–40 s.
 BUDGETS = {"triton": 40.0, "flex": 90.0, "sdpa": 60.0, "eager": 30.0}
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Extents of what is measured: `space` tokens over the axes, `tokens` in a whole frame of the model."""
+    """Extents of the tensors: `space` spatial tokens per frame, `tokens` of all kinds in a frame of the model."""
 
     device: str = "cuda"
     batch: int = 1
@@ -74,7 +74,8 @@ SMOKE = Scale("cpu", time=3, space=2, tokens=3, heads=2, kv_heads=1, context=2, 
 class Case(NamedTuple):
     """Attention over one axis at the training shape.
 
-    `backward` is a forward and a backward pass; with `all_tokens` frames have all tokens of the model, not the spatial ones alone.
+    `backward` means a forward and a backward pass; with `all_tokens` a frame has all tokens of the model, else only the
+    spatial ones.
     """
 
     scale: Scale
@@ -85,23 +86,23 @@ class Case(NamedTuple):
 
     @property
     def group(self) -> str:
-        """The table of its rows; in a smoke run it has the same name."""
+        """Name of the table of its rows, the same in a smoke run."""
         passes = "forward and backward" if self.backward else "forward"
         tokens = f", {PAPER.tokens} tokens" if self.all_tokens else ""
         return f"{self.axis}, {passes}, width {self.width}{tokens}"
 
     @property
     def space(self) -> int:
-        """Tokens of a frame."""
+        """Number of tokens in a frame."""
         return self.scale.tokens if self.all_tokens else self.scale.space
 
     @property
     def length(self) -> int:
-        """Positions along the axis."""
+        """Number of positions along the axis."""
         return self.space if self.axis == "space" else self.scale.time
 
     def draw(self) -> Arguments:
-        """Raw q, k, v, both gains and the gradient of the output; random, or the card would be flattered."""
+        """Random raw q, k, v, both gains and the gradient of the output; with zeros a card runs faster."""
         extents, heads = (self.scale.batch, self.scale.time, self.space), self.scale.heads
         shapes = [(*extents, count, self.width) for count in (heads, self.scale.kv_heads, self.scale.kv_heads)]
         gains = (1 + random(self.scale.device, self.width) / 8 for _ in range(2))
@@ -109,13 +110,13 @@ class Case(NamedTuple):
         return *(tensor.requires_grad_(self.backward) for tensor in tensors), random(self.scale.device, *shapes[0])
 
     def visible(self, backend: str) -> Visible:
-        """Time is causal, over a window where the backend has one."""
+        """Mask options: over time causal, with a window if the backend supports one."""
         if self.axis == "space":
             return Visible()
         return Visible(causal=True, window=None if backend == "sdpa" else self.scale.context)
 
     def passes(self) -> list[dict[str, float]]:
-        """Floating-point operations and bytes of every pass; the backward one multiplies five times to the forward's two."""
+        """Operations and bytes of each pass: two matrix products in the forward pass, five in the backward pass."""
         rows = self.scale.batch * self.scale.time * self.space
         flop = 4 * rows // self.length * self.scale.heads * self.width * self._pairs()
         q, k = (2 * rows * count * self.width for count in (self.scale.heads, self.scale.kv_heads))
@@ -131,12 +132,12 @@ class Case(NamedTuple):
 
 
 def random(device: str, *shape: int) -> Tensor:
-    """Standard normal, bfloat16."""
+    """Standard normal bfloat16 tensor."""
     return torch.randn(shape, device=device, dtype=torch.bfloat16)
 
 
 def angles(device: str, length: int, width: int) -> Rotation:
-    """As a model computes them: once for all layers, in float32."""
+    """Cosines and sines of positions 0 to `length` − 1 in float32, as a model computes them once for all layers."""
     cos, sin = rotation(torch.arange(length, device=device), width)
     return cos.float(), sin.float()
 
@@ -144,7 +145,7 @@ def angles(device: str, length: int, width: int) -> Rotation:
 def composed(
     backend: str, axis: Literal["space", "time"], turns: Rotation, cap: float | None, visible: Visible
 ) -> Callable[..., Tensor]:
-    """(q, k, v, gain of q, gain of k) → output, all of it by one backend."""
+    """Function (q, k, v, gain of q, gain of k) → output, computed by one backend."""
     prepared = torch.compile(prepare, fullgraph=True, dynamic=False) if backend in ("flex", "sdpa") else prepare
     options: dict[str, Any] = {"axis": axis, "softcap": cap, "backend": backend, **visible._asdict()}
 
@@ -160,7 +161,7 @@ def composed(
 
 
 def rows(smoke: bool) -> list[Row]:
-    """The paper's width first, for the model's frames of 264 tokens too; the tiles that might be better last."""
+    """Rows of the stage: the paper's width first, also for frames of 264 tokens; candidate tiles last."""
     from benchmarks.gpu.tuning import tuning_rows
 
     scale = SMOKE if smoke else PAPER
@@ -189,7 +190,12 @@ def _row(group: str, backend: str, measure: Callable[[], dict[str, Any]], facts:
 
 
 def measure(case: Case, backend: str) -> dict[str, Any]:
-    """Milliseconds, passes and memory of one backend on one case, whose results are right."""
+    """Check the results of one backend on one case, then measure milliseconds and peak memory.
+
+    Raises:
+        Unavailable: if the backend does not support the case on this device.
+        AssertionError: if a result is wrong.
+    """
     if case.scale.device == "cpu" and backend == "flex" and case.backward:
         raise Unavailable("FlexAttention has no gradient on a CPU")
     turns = angles(case.scale.device, case.length, case.width)
@@ -210,7 +216,7 @@ def measure(case: Case, backend: str) -> dict[str, Any]:
 
 
 def _require_right(case: Case, backend: str, turns: Rotation, tensors: Arguments, got: tuple[Tensor, ...]) -> None:
-    """Sequences do not influence each other, so that two of them, and their gradients, tell about all."""
+    """Compare two sequences and their gradients with float32; sequences are independent, so that two suffice."""
     axis = 1 if case.axis == "space" else 2
     q, k, v, d_out = (tensors[index].detach().narrow(axis, 0, 2).float().requires_grad_() for index in (0, 1, 2, 5))
     gains = [gain.detach().float() for gain in tensors[3:5]]
@@ -226,14 +232,18 @@ def _median_ms(call: Callable[..., Any], sets: list[Arguments], scale: Scale) ->
 
 
 def require_close(name: str, got: Tensor, expected: Tensor) -> None:
-    """Raise unless the relative distance is what rounding to bfloat16 makes."""
+    """Compare a result with its float32 value up to the rounding of bfloat16.
+
+    Raises:
+        AssertionError: if the relative distance is above `RIGHT`.
+    """
     error = float((got.detach().float() - expected.detach()).norm() / expected.detach().norm())
     if not error <= RIGHT:
-        raise AssertionError(f"{name} is off by {error:.3g} of its norm, more than {RIGHT}: not timed")
+        raise AssertionError(f"relative error of {name} must be at most {RIGHT}; got {error:.3g}: not timed")
 
 
 def _peak_gib(call: Callable[..., Any], tensors: Arguments) -> float | None:
-    """What a call takes beside its arguments."""
+    """Peak memory of a call in addition to its arguments, in GiB; None on a CPU."""
     if not tensors[0].is_cuda:
         return None
     torch.cuda.synchronize()
@@ -245,7 +255,7 @@ def _peak_gib(call: Callable[..., Any], tensors: Arguments) -> float | None:
 
 
 def _one_frame(scale: Scale, width: int) -> Iterable[Row]:
-    """The three attention kernels of a generated frame."""
+    """Rows of the three attention kernels that generate a frame."""
     for backend in BACKENDS:
         yield _row(f"one frame over the cache, width {width}", backend, partial(_over_cache, scale, width, backend))
     for backend in BACKENDS:
@@ -255,18 +265,18 @@ def _one_frame(scale: Scale, width: int) -> Iterable[Row]:
 
 
 def _over_cache(scale: Scale, width: int, backend: str) -> dict[str, Any]:
-    """Keys lie in the cache prepared; queries come raw."""
+    """Attention over time: prepared keys in the cache, raw queries."""
     device, ring = scale.device, (scale.batch, scale.context, scale.tokens, scale.kv_heads, width)
     turns = angles(device, 1, width)
     filled = torch.tensor(scale.context, device=device)
-    # A full cache hides nothing, so the libraries are spared the mask that they would need before.
+    # A full cache needs no mask, which would slow down the library kernels.
     visible = Visible(filled=filled) if backend == "triton" else Visible()
     queries = (scale.batch, 1, scale.tokens, scale.heads, width)
     return _measure_frame(scale, backend, "time", turns, (queries, ring, ring), visible)
 
 
 def _within_frame(scale: Scale, width: int, backend: str) -> dict[str, Any]:
-    """The agent token, the last, is seen by itself alone."""
+    """Attention over space; the last token, the agent's, is private: no other token sees it."""
     keys = (scale.batch, 1, scale.tokens, scale.kv_heads, width)
     queries = (*keys[:3], scale.heads, width)
     turns = angles(scale.device, scale.tokens, width)

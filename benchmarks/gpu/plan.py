@@ -1,4 +1,4 @@
-"""What is measured in which order: the stages, and the plan of the command `card`."""
+"""Stages, and the order of measurements of the command `card`."""
 
 import fnmatch
 from collections.abc import Iterator, Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from benchmarks.gpu.report import Row
 
-#: Stage → how many of its rows run at the same time: several only where nothing is timed.
+#: Stage → number of its rows that run in parallel: more than one only in stages without timings.
 STAGES = {"check": 4, "kernels": 1, "decode": 1}
-#: Seconds of a run, so that a limit of ten minutes on the command, start included, finds it done.
+#: Default time of a run in seconds; with the start-up it stays below ten minutes.
 SECONDS = 520.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """Rows of one stage that are measured one after the other.
+    """Rows of one stage that are measured together.
 
     Args:
-        stage: in `STAGES`.
-        pattern: of "group: name". Rows of the group "ceilings" belong to the first step of their stage.
-        seconds: after which no further row of the step is started until all other limited steps are done; None for a step
-            that waits until then.
+        stage: a key of `STAGES`.
+        pattern: shell-style pattern of "group: name". Rows of the group "ceilings" belong to the first step of a stage.
+        seconds: time limit after which rows of the step are postponed until all limited steps are done; None for a step
+            that starts only then.
     """
 
     stage: str
@@ -28,7 +28,7 @@ class Step:
     seconds: float | None = None
 
 
-#: The most valuable rows first. The limits add up to 480 s; the last rows of a step may overrun theirs by a budget.
+#: The most valuable rows first. The limits add up to 480 s; a step may exceed its limit by the budget of its last rows.
 CARD = (
     Step("check", "tests: the Triton kernels", 75),
     Step("decode", "*: triton, graph", 45),
@@ -54,11 +54,11 @@ CARD = (
 
 
 def assigned(planned: Sequence[Row], steps: Sequence[Step]) -> Iterator[tuple[Step, list[int]]]:
-    """Every step with the indices of its rows; a row belongs to the first step that selects it.
+    """Assign each row to the first step that selects it.
 
     Args:
         planned: rows with "stage", "group" and "name".
-        steps: in their order.
+        steps: steps in the order of measurement.
 
     Yields:
         Step and indices into `planned`, in the order of `planned`.

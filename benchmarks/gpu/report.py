@@ -1,11 +1,11 @@
-"""Results of the GPU stages as Markdown; several files are merged. Needs nothing but Python.
+"""Report of the GPU stages: merges results files and renders them as Markdown. Needs only the standard library.
 
     python benchmarks/gpu/report.py results.json                       writes results.md next to it
     python benchmarks/gpu/report.py A.json B.json --merge merged.json  one file of several runs, and its Markdown
 
 A document is {"schema": 1, "environment": {…}, "ceilings": {stage: {…}}, "rows": […]}. Every row has "stage", "group",
-"name", "status" and "seconds"; what else it has depends on its group. What follows from other rows, fractions of the
-floor and ratios, is computed here.
+"name", "status" and "seconds"; further keys depend on the group. Values derived from other rows, fractions of the floor
+and ratios, are computed here.
 """
 
 import argparse
@@ -18,23 +18,23 @@ from typing import Any, TypeAlias
 SCHEMA = 1
 Row: TypeAlias = dict[str, Any]
 Document: TypeAlias = dict[str, Any]
-#: What became of a row that was begun and gave no figures.
+#: Statuses of rows that were started and gave no figures.
 FAILED = ("failed", "timed out", "died")
-#: What became of a row for which there was no time, or less than its budget.
+#: Statuses of rows that were not started, or stopped before their budget, for lack of time.
 UNFINISHED = ("not reached", "cut off")
 
 
 def merged(documents: Sequence[Document]) -> Document:
-    """One document of several runs: rows by stage, group and name (see `latest`), ceilings by stage.
+    """Merge the documents of several runs: rows by stage, group and name (see `latest`), ceilings by stage.
 
     Args:
-        documents: of runs on one GPU, the earliest first.
+        documents: results of runs on one GPU, the earliest first.
 
     Returns:
-        All their rows; what their environments disagree on is listed.
+        Document with all rows; environment entries that differ are joined by commas.
 
     Raises:
-        ValueError: for another schema, and for results of different GPUs.
+        ValueError: if a document has another schema, or if the GPUs differ.
 
     Example:
         >>> a = {"schema": 1, "environment": {"gpu": "X", "commit": "a"}, "ceilings": {}, "rows": []}
@@ -46,7 +46,7 @@ def merged(documents: Sequence[Document]) -> Document:
             raise ValueError(f"a results file must have schema {SCHEMA}; got {document.get('schema')!r}")
     gpus = {document["environment"].get("gpu") for document in documents}
     if len(gpus) > 1:
-        raise ValueError(f"results of one GPU at a time can be merged; got those of {sorted(map(str, gpus))}")
+        raise ValueError(f"only results of one GPU at a time can be merged; got those of {sorted(map(str, gpus))}")
     rows: dict[tuple[str, str, str], Row] = {}
     environment: dict[str, list[Any]] = {}
     ceilings: dict[str, Any] = {}
@@ -71,10 +71,10 @@ def _joined(values: Sequence[Any]) -> Any:
 
 
 def latest(earlier: Row, later: Row) -> Row:
-    """The row that counts of two measurements: the later, unless it has less to say.
+    """Select the valid one of two measurements of a row: the later one, unless it has less information.
 
-    A row that was not reached or cut off replaces only another such; figures are replaced by figures alone, and a later
-    failure is noted next to them.
+    A row that was not reached or cut off replaces only another such row. Figures are replaced only by figures; a later
+    failure is added to them as a note.
 
     >>> ok = {"status": "ok", "ms": 1.0}
     >>> latest(ok, {"status": "not reached"}), latest({"status": "failed"}, ok)
@@ -94,7 +94,7 @@ def latest(earlier: Row, later: Row) -> Row:
 
 
 def of_stage(rows: Iterable[Row], stage: str) -> list[Row]:
-    """The rows of one stage, in their order.
+    """Rows of one stage, in the same order.
 
     >>> of_stage([{"stage": "check"}, {"stage": "decode"}], "decode")
     [{'stage': 'decode'}]
@@ -103,7 +103,7 @@ def of_stage(rows: Iterable[Row], stage: str) -> list[Row]:
 
 
 def floor_ms(passes: Iterable[dict[str, float]], ceilings: dict[str, float]) -> float:
-    """The least time that passes one after the other can take, each the larger of arithmetic and memory.
+    """Least possible time of consecutive passes in ms: for each the larger of its arithmetic and its memory time.
 
     >>> floor_ms([{"flop": 2e12, "bytes": 1e9}], {"matmul_tflops": 1000.0, "copy_tbps": 4.0})
     2.0
@@ -113,7 +113,7 @@ def floor_ms(passes: Iterable[dict[str, float]], ceilings: dict[str, float]) -> 
 
 
 def derived(document: Document) -> Document:
-    """The document with "floor_ms" and "fraction" of rows that count passes, and "to_flex" of those beside Flex.
+    """Add "floor_ms" and "fraction" to rows with passes, and "to_flex" to rows in groups with Flex.
 
     >>> row = {"stage": "kernels", "group": "g", "name": "triton", "status": "ok", "ms": 1.0}
     >>> rows = derived({"ceilings": {}, "rows": [row, {**row, "name": "flex", "ms": 3.0}]})["rows"]
@@ -134,7 +134,7 @@ def derived(document: Document) -> Document:
 
 
 def markdown(document: Document) -> str:
-    """The whole document as one Markdown page.
+    """Render the document as one Markdown page.
 
     >>> print(markdown({"environment": {}, "ceilings": {}, "rows": []}).splitlines()[0])
     # Results on a GPU
@@ -149,7 +149,7 @@ def markdown(document: Document) -> str:
         parts += [_group(group, [row for row in rows if row["group"] == group]) for group in _distinct(rows, "group")]
     failures = [row for row in document["rows"] if "error" in row]
     if failures:
-        parts += ["## What failed", *map(_failure, failures)]
+        parts += ["## Failures", *map(_failure, failures)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -161,28 +161,28 @@ def _heading(document: Document) -> str:
 
 def _ceilings(ceilings: dict[str, float]) -> str:
     return (
-        f"Measured in the same run: {ceilings['matmul_tflops']:.0f} TFLOP/s in an {ceilings['matmul_size']}³ bf16 matrix "
-        f"product, {ceilings['copy_tbps']:.2f} TB/s in a copy, reading and writing counted."
+        f"Measured in the same run: {ceilings['matmul_tflops']:.0f} TFLOP/s in a bfloat16 matrix product of "
+        f"{ceilings['matmul_size']}³, {ceilings['copy_tbps']:.2f} TB/s in a copy, bytes read and written both counted."
     )
 
 
-#: Title and form of every column; a table has those that at least one of its rows fills.
+#: Title and format of every column; a table shows the columns that have a value in at least one row.
 COLUMNS = {
     "status": ("", "{}"),
-    "note": ("but", "{}"),
-    "reason": ("why", "{}"),
+    "note": ("note", "{}"),
+    "reason": ("reason", "{}"),
     "ms": ("ms", "{:.3f}"),
     "time_ms": ("ms over time", "{:.3f}"),
     "fps": ("frames/s", "{:.1f}"),
-    "frame_ms": ("ms a frame", "{:.2f}"),
+    "frame_ms": ("ms per frame", "{:.2f}"),
     "paper_fps": ("paper, one H100", "{:.1f}"),
     "floor_ms": ("floor, ms", "{:.3f}"),
-    "fraction": ("of the floor", "{:.0%}"),
-    "to_flex": ("against Flex", "{:.2f}×"),
+    "fraction": ("floor / time", "{:.0%}"),
+    "to_flex": ("speed-up over Flex", "{:.2f}×"),
     "attention_share": ("attention", "{:.1%}"),
     "peak_gib": ("peak, GiB", "{:.2f}"),
     "predicted": ("predicted", "{}"),
-    "detail": ("what it is", "{}"),
+    "detail": ("description", "{}"),
     "seconds": ("seconds", "{:.1f}"),
 }
 
@@ -217,15 +217,15 @@ def _distinct(rows: Iterable[Row], name: str) -> list[str]:
 
 
 def dumped(document: Document) -> str:
-    """The document as JSON, with what follows from other rows."""
+    """JSON text of the document with its derived values."""
     return json.dumps(derived(document), indent=1, ensure_ascii=False) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command line: merge results files, and write the JSON and Markdown files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=Path, metavar="results.json")
-    parser.add_argument("--merge", type=Path, metavar="merged.json", help="where several files become one")
+    parser.add_argument("--merge", type=Path, metavar="merged.json", help="output file for the merged results")
     options = parser.parse_args(arguments)
     if options.merge is None and len(options.results) > 1:
         parser.error("several files need --merge")

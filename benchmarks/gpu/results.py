@@ -1,4 +1,4 @@
-"""The file of a run: it holds every planned row from the start, and is replaced as a whole after each."""
+"""Results file of a run: contains every planned row from the start, and is replaced atomically after each row."""
 
 import json
 import os
@@ -16,9 +16,9 @@ class Results:
     """Results of one run; the file also holds those of earlier runs into the same directory (see `report.merged`).
 
     Args:
-        directory: of the file, which is named after the GPU and the day.
-        environment: of this run.
-        planned: stage, group, name and the facts of every row before it is measured, by its index.
+        directory: directory of the file, which is named after the GPU and the day.
+        environment: hardware and versions of this run.
+        planned: stage, group, name and facts of every row before its measurement, by index.
     """
 
     def __init__(self, directory: Path, environment: dict[str, Any], planned: Mapping[int, Row]) -> None:
@@ -27,7 +27,7 @@ class Results:
         self._earlier = [json.loads(self.path.read_text(encoding="utf-8"))] if self.path.exists() else []
         self._environment: dict[str, Any] = environment
         self._ceilings: dict[str, Any] = {}
-        #: Rows of this run by their index.
+        #: Rows of this run by index.
         self.rows: dict[int, Row] = {
             index: {"status": "not reached", "seconds": None, **row} for index, row in planned.items()
         }
@@ -35,7 +35,7 @@ class Results:
 
     @property
     def document(self) -> Document:
-        """This run alone."""
+        """Document of this run, without earlier runs."""
         rows = list(self.rows.values())
         return {"schema": 1, "environment": self._environment, "ceilings": self._ceilings, "rows": rows}
 
@@ -43,7 +43,7 @@ class Results:
         """Record the outcome of an attempt; success after a failed attempt keeps the failure as a note.
 
         Args:
-            index: of the row.
+            index: index of the row.
             outcome: "status", "seconds", and figures or "error".
         """
         with self._lock:
@@ -57,7 +57,7 @@ class Results:
             self._write()
 
     def _write(self) -> None:
-        """Replace the file in one step, so that a kill leaves the old or the new one."""
+        """Replace the file atomically, so that a killed run leaves either the old or the new version."""
         partial = self.path.with_suffix(".partial")
         partial.write_text(dumped(merged([*self._earlier, self.document])), encoding="utf-8")
         os.replace(partial, self.path)

@@ -1,7 +1,7 @@
-"""Rows of a stage: each is measured by itself, within its budget, in a process that may be lost without the others.
+"""Rows of a stage, each measured within its budget in a worker process whose loss does not affect other rows.
 
-A worker measures one row after the other and keeps what they share: imports, the CUDA context, compiled kernels. A row
-that raises, hangs or ends its process becomes a row that says so; a worker that can no longer be trusted is replaced.
+A worker measures rows one after the other; they share imports, the CUDA context and compiled kernels. A row that
+raises, hangs or ends its process is reported with that status, and a worker whose device no longer works is replaced.
 """
 
 import gc
@@ -22,28 +22,28 @@ from typing import Any
 from benchmarks.gpu import report
 from benchmarks.gpu.environment import environment
 
-#: How much of the end of an error's text is kept.
+#: Number of characters of an error text that are kept, from its end.
 ERROR_CHARACTERS = 4000
-#: Seconds within which a worker must have imported everything and found its device.
+#: Seconds within which a worker must finish its imports and initialize its device.
 START = 120.0
-#: Seconds until a process that was killed is given up: one that hangs in the driver cannot end.
+#: Seconds to wait for the end of a killed process: one that hangs in the driver does not end.
 END = 10.0
 
 
 class Unavailable(Exception):
-    """What a row needs does not exist on this machine; the message names it."""
+    """This machine lacks a requirement of the row, which the message names."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is to be measured.
+    """Planned measurement.
 
     Args:
-        group: the table that it stands in; rows of one group are compared with each other.
-        name: what distinguishes it there.
-        measure: gives the figures, by the names in `report.COLUMNS` among others; raises where they would be wrong.
-        facts: what is facts before: predictions, the paper's figure, what exactly is measured.
-        budget: seconds after which it is given up.
+        group: table of the row; rows of one group are compared with each other.
+        name: unique name in the group.
+        measure: returns the figures, among others by the names in `report.COLUMNS`; raises if they would be wrong.
+        facts: values available before the measurement: predictions, the paper's figure, a description.
+        budget: time limit in seconds.
     """
 
     group: str
@@ -54,14 +54,14 @@ class Row:
 
 
 class Worker:
-    """A process that measures rows.
+    """Process that measures rows.
+
+    The list `planned` is sent by the process, so that the parent does not import torch.
 
     Args:
-        stages: the modules of this package whose `rows(smoke)` are measured.
-        smoke: tiny sizes, on a CPU too.
-        log: file that everything printed by rows is appended to; None for the output of this process.
-
-    The rows `planned` come from the process: this one imports no torch.
+        stages: names of the modules of this package whose `rows(smoke)` are measured.
+        smoke: True for tiny sizes on a CPU.
+        log: file to which the output of rows is appended; None for the output of this process.
     """
 
     def __init__(self, stages: Sequence[str], smoke: bool, log: Path | None = None) -> None:
@@ -74,7 +74,7 @@ class Worker:
         self.planned: list[report.Row] = self._received("rows")
 
     def environment(self) -> dict[str, Any]:
-        """What `environment` says in the process."""
+        """Return `environment()` of the process."""
         self._connection.send(None)
         about: dict[str, Any] = self._received("environment")
         return about
@@ -83,14 +83,14 @@ class Worker:
         try:
             if self._connection.poll(START):
                 return self._connection.recv()
-            reason = f"did not answer within {START:.0f} seconds"
+            reason = f"did not respond within {START:.0f} seconds"
         except EOFError:
             reason = "ended"
         self.end()
-        raise RuntimeError(f"the process that measures {reason} before it had sent its {content}; the log says why")
+        raise RuntimeError(f"the measuring process {reason} before it had sent its {content}; see the log")
 
     def measure(self, index: int, seconds: float) -> report.Row:
-        """Status, seconds, and figures or error of one row; not `usable` afterwards where the process is lost."""
+        """Measure one row: status, seconds, and figures or error. Sets `usable` to False if the process is lost."""
         began = time.monotonic()
         try:
             self._connection.send(index)
@@ -106,7 +106,7 @@ class Worker:
         return {**outcome, "seconds": round(time.monotonic() - began, 1)}
 
     def end(self) -> None:
-        """End the process and those that it has started."""
+        """Kill the process and its children."""
         try:
             os.killpg(self._process.pid or 0, signal.SIGKILL)
         except ProcessLookupError:
@@ -135,7 +135,7 @@ def _work(stages: Sequence[str], smoke: bool, log: Path | None, connection: Conn
 
 
 def planned(stage: str, rows: Iterable[Row]) -> list[report.Row]:
-    """What is facts of the rows of a stage before they are measured.
+    """Describe the rows of a stage before their measurement.
 
     >>> planned("kernels", [Row("copies", "large", dict, {"predicted": "4 TB/s"})])
     [{'stage': 'kernels', 'group': 'copies', 'name': 'large', 'predicted': '4 TB/s', 'budget': 60.0}]
@@ -153,11 +153,11 @@ def _measured(row: Row) -> tuple[report.Row, bool]:
         return {"status": "failed", "error": text}, _device_still_works()
     finally:
         if _device_still_works():
-            _forget()
+            _release_memory()
 
 
-def _forget() -> None:
-    """What one row has compiled and allocated shall not weigh on the next."""
+def _release_memory() -> None:
+    """Release compiled code and memory, so that a row does not affect the next one."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.compiler.reset()
@@ -166,7 +166,7 @@ def _forget() -> None:
 
 
 def _device_still_works() -> bool:
-    """After an illegal access every later call of the process fails too."""
+    """Return False after an illegal access, which makes every later call of the process fail."""
     torch = sys.modules.get("torch")
     try:
         if torch is not None and torch.cuda.is_initialized():
@@ -177,7 +177,7 @@ def _device_still_works() -> bool:
 
 
 def _end_with_parent(parent: int) -> None:
-    """A killed parent ends nobody; a GPU that goes on computing would disturb the next run."""
+    """Kill the process group when the parent is gone: a GPU that is still busy would disturb the next run."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.killpg(0, signal.SIGKILL)

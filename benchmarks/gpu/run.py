@@ -1,4 +1,4 @@
-"""One run: the rows of its steps, each within its budget, all within the seconds of the run."""
+"""Run of steps: each row within its budget, all rows within the time limit of the run."""
 
 import threading
 import time
@@ -12,31 +12,31 @@ from benchmarks.gpu.report import FAILED, Row
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.rows import Worker
 
-#: With less than this left, no row is started.
+#: Remaining seconds below which no row is started.
 LEAST = 5.0
 
 
 class Run:
-    """Measure steps in three rounds: those with a limit; all rows that were not reached; all rows that failed, once more.
+    """Measures steps in three rounds: those with a limit, then rows not reached, then failed rows a second time.
 
     Args:
-        steps: what is measured, the most valuable first.
-        smoke: tiny sizes on a CPU.
-        seconds: after which nothing goes on.
-        log: file that progress and everything that a row prints are appended to.
+        steps: steps of the run, the most valuable first.
+        smoke: True for tiny sizes on a CPU.
+        seconds: time limit of the run.
+        log: file to which progress and the output of rows are appended.
     """
 
     def __init__(self, steps: Sequence[Step], smoke: bool, seconds: float, log: Path) -> None:
         self.smoke, self.log, self.deadline = smoke, log, time.monotonic() + seconds
         self.steps, self.stages = steps, list(dict.fromkeys(step.stage for step in steps))
-        #: Idle processes stay for later steps: a start takes seconds, and one holds no tensor between rows.
+        #: Idle workers, kept for later steps: a start takes seconds, and a worker holds no tensors between rows.
         self._idle: list[Worker] = []
 
     def measure(self, directory: Path) -> Results:
         """Measure every row; the file in `directory` is up to date after each.
 
         Args:
-            directory: of the results; what earlier runs of the day have left there is merged.
+            directory: directory of the results; those of earlier runs on the same day are merged.
 
         Returns:
             The results of this run.
@@ -95,7 +95,7 @@ class Run:
             self._idle.append(worker)
 
     def _outcome(self, worker: Worker, index: int, budget: float) -> Row:
-        """The outcome within the budget; a row that the end of the run has cut short is not blamed for it."""
+        """Outcome within the budget; "cut off" instead of "timed out" if the end of the run shortened the budget."""
         remaining = self.deadline - time.monotonic()
         outcome = worker.measure(index, min(budget, remaining))
         cut = outcome["status"] == "timed out" and remaining < budget

@@ -1,6 +1,6 @@
-"""Every Triton kernel on small shapes with ragged ends: for compute-sanitizer, and for repeats that must be equal.
+"""Calls of every Triton kernel on small shapes with partial tiles, for compute-sanitizer and bitwise equal repeats.
 
-python -m benchmarks.gpu.small_shapes [DEVICE] runs each once.
+`python -m benchmarks.gpu.small_shapes [DEVICE]` runs each call once.
 """
 
 import sys
@@ -19,24 +19,23 @@ CAP, EPS = 50.0, 1e-6
 
 
 class Draw:
-    """The same numbers after every start, on any device."""
+    """Generator of the same random tensors for every instance and device."""
 
     def __init__(self, device: str, dtype: torch.dtype) -> None:
-        """Start."""
         self.device, self.dtype, self.generator = device, dtype, torch.Generator().manual_seed(0)
 
     def __call__(self, *shape: int) -> Tensor:
-        """Standard normal numbers."""
+        """Draw a standard normal tensor."""
         return torch.randn(shape, generator=self.generator).to(self.device, self.dtype)
 
     def preparation(self, width: int, first: int, length: int) -> Preparation:
-        """Gains from 2 on, so that logits reach the cap, and the angles of `length` positions."""
+        """Gains of at least 2, so that logits reach the cap, and angles of `length` positions from `first` on."""
         cos, sin = rotation(torch.arange(first, first + length, device=self.device), width)
         return Preparation(2 + self(width).abs(), EPS, (cos.float(), sin.float()))
 
 
 class Extents(NamedTuple):
-    """Of the tensors: frames and tokens for either axis, heads, frames of context."""
+    """Extents of the tensors: (frames, tokens) for each axis, heads of q, k and v, frames of context."""
 
     over_space: tuple[int, int]
     over_time: tuple[int, int]
@@ -44,14 +43,14 @@ class Extents(NamedTuple):
     context: int
 
 
-#: More than one tile along the axis, the last one ragged.
+#: More than one tile along the axis, the last one partial.
 RAGGED = Extents((2, 65), (17, 3), (4, 2, 2), 5)
-#: For the interpreter.
+#: Smallest extents, for the interpreter.
 LEAST = Extents((1, 3), (3, 1), (2, 1, 1), 2)
 
 
 def train(device: str, dtype: torch.dtype, width: int, extents: Extents, axis: Any, **visible: Any) -> list[Tensor]:
-    """Forward and backward kernels of queries and keys: the output and every gradient."""
+    """Output and all gradients, by the forward and backward kernels of queries and keys."""
     time, space = extents.over_space if axis == "space" else extents.over_time
     length, draw = space if axis == "space" else time, Draw(device, dtype)
     q, k, v = (draw(1, time, space, heads, width) for heads in extents.heads)
@@ -63,7 +62,7 @@ def train(device: str, dtype: torch.dtype, width: int, extents: Extents, axis: A
 
 
 def decode(device: str, dtype: torch.dtype, width: int, extents: Extents) -> list[Tensor]:
-    """The kernels of one frame over a ring, before and after it is full: the outputs and what was written."""
+    """Outputs and cache of single frames over a ring, before and after it is full."""
     space, kv_heads = extents.over_time[1], extents.heads[1]
     cache = Cache.empty((1, 1, extents.context, space, kv_heads, width), dtype, device)
     outs, draw = [], Draw(device, dtype)
@@ -78,7 +77,7 @@ def decode(device: str, dtype: torch.dtype, width: int, extents: Extents) -> lis
 
 
 def calls(smoke: bool) -> dict[str, Callable[[str], list[Tensor]]]:
-    """Name → every tensor that the kernels give, on a device."""
+    """Calls by name; each takes a device and returns all tensors that the kernels write."""
     named: dict[str, Callable[[str], list[Tensor]]] = {}
     for width, dtype in ((64, torch.bfloat16), (128, torch.bfloat16), (64, torch.float32)):
         name = f"width {width}, {str(dtype).removeprefix('torch.')}"
@@ -91,7 +90,11 @@ def calls(smoke: bool) -> dict[str, Callable[[str], list[Tensor]]]:
 
 
 def equal_repeats(call: Callable[[str], list[Tensor]], repeats: int, device: str) -> dict[str, Any]:
-    """Raise unless every repeat gives what the first gave, bit for bit, and all of it is finite."""
+    """Compare the results of repeated calls bit for bit with those of the first call.
+
+    Raises:
+        AssertionError: if a repeat differs, or if a result is not finite.
+    """
     first = call(device)
     if not all(bool(tensor.isfinite().all()) for tensor in first):
         raise AssertionError("an output or a gradient is not finite")
@@ -103,7 +106,7 @@ def equal_repeats(call: Callable[[str], list[Tensor]], repeats: int, device: str
 
 
 def main() -> None:
-    """One call of each."""
+    """Run every call once."""
     device = sys.argv[1] if len(sys.argv) > 1 else "cuda"
     called = [call(device) for call in calls(smoke=device == "cpu").values()]
     if device == "cuda":

@@ -1,6 +1,6 @@
-"""How long a call takes: on a GPU by events in a queue that never runs dry, on a CPU by its clock.
+"""Timing of calls: on a GPU with events in a queue that is kept full, on a CPU with the clock.
 
-Medians of at least twenty, over inputs that rotate so that none is still in the L2 cache when it is used again.
+Times are medians over inputs that rotate, so that no input is still in the L2 cache when it is used again.
 """
 
 import itertools
@@ -18,14 +18,14 @@ Arguments: TypeAlias = tuple[Tensor, ...]
 
 #: Three times the L2 cache of an H200.
 ROTATED_BYTES = 180 * 2**20
-#: Calls are timed in runs of about this many seconds at least, so that the events' own microseconds do not count.
+#: Least duration in seconds of a timed sequence of calls, so that the cost of the events is negligible.
 RUN = 1e-3
-#: Longest wait that is put before a run while the host fills the queue, and the clock that it is counted in.
+#: Longest delay in seconds before a sequence while the host fills the queue, and the assumed clock rate of the GPU.
 WAIT, CYCLES_PER_SECOND = 0.05, 2e9
 
 
 def rotated(make: Callable[[], Arguments]) -> list[Arguments]:
-    """Sets of arguments that together exceed the cache, two at least; on a CPU one.
+    """Draw sets of arguments that together exceed the L2 cache, at least two; on a CPU one.
 
     >>> len(rotated(lambda: (torch.zeros(8),)))
     1
@@ -37,12 +37,12 @@ def rotated(make: Callable[[], Arguments]) -> list[Arguments]:
 
 
 def median_ms(calls: Sequence[Callable[[], Any]], device: str, samples: int = 20) -> float:
-    """Median milliseconds of one call; on a GPU compiled and warm.
+    """Median milliseconds of one call; on a GPU after warm-up calls.
 
     Args:
-        calls: the same on different sets of arguments, made in turn.
-        device: where they compute, "cuda" or "cpu".
-        samples: how many are timed.
+        calls: the same call on different sets of arguments, made in rotation.
+        device: device of the arguments, "cuda" or "cpu".
+        samples: number of timed samples.
 
     >>> median_ms([lambda: None, lambda: None], "cpu", samples=3) < 1
     True
@@ -73,7 +73,7 @@ def _event() -> torch.cuda.Event:
 
 
 def _once(call: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds until the host has queued one call, and until it is done."""
+    """Seconds until the host has queued one call, and until the device has finished it."""
     torch.cuda.synchronize()
     began = time.perf_counter()
     call()

@@ -1,6 +1,6 @@
-"""One training step of the dynamics: shortcut forcing loss with its two teacher passes, gradient, AdamW; bfloat16 autocast.
+"""Training step of the dynamics: shortcut forcing loss with two teacher passes, gradient, AdamW; bfloat16 autocast.
 
-The share of attention is that of all its calls, each measured alone at the same shape, in the whole step.
+The share of attention is the time of all its calls, each measured separately at the same shape, divided by the step's.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from dreamer4_impl.models.presets import paper, tiny
 
 @dataclass(frozen=True)
 class Scale:
-    """A model that fits, and the frames of its batch of one sequence."""
+    """Model that fits into memory, and the number of frames of its batch of one sequence."""
 
     device: str
     model: DynamicsConfig
@@ -40,7 +40,7 @@ def _scale(smoke: bool) -> Scale:
 
 
 def training_rows(smoke: bool) -> Iterable[Row]:
-    """By backend, uncompiled and with compiled layers."""
+    """Rows of training steps by backend, uncompiled and with compiled layers."""
     scale = _scale(smoke)
     detail = f"half of the paper's depth, 1 sequence of {scale.frames} frames of {scale.model.tokens} tokens"
     fused = "eager" if smoke else "triton"  # the interpreter would take minutes
@@ -80,7 +80,7 @@ def _measure(scale: Scale, backend: str, compiled: bool) -> dict[str, Any]:
 
 
 def _attention_ms(scale: Scale, backend: str) -> float:
-    """Of all layers: two teacher passes forward, the student's forward and backward."""
+    """Milliseconds of attention in all layers: two teacher forward passes, the student's forward and backward pass."""
     kinds = scale.model.transformer.layer_kinds()
     return sum(
         kinds.count(axis) * (2 * _alone(scale, backend, axis, False) + _alone(scale, backend, axis, True))

@@ -1,7 +1,7 @@
-"""Other tiles for the kernels: what `operators.TILES` should say on this card.
+"""Candidate tiles of the kernels, to choose `operators.TILES` for this card.
 
-Each candidate takes the table's place for one row, and is timed without autograd around it. A candidate that asks for more
-than the card has fails by itself.
+Each row replaces the tile in the table by one candidate and times the kernel without autograd. A candidate that needs
+more resources than the card has fails without affecting other rows.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,9 +28,9 @@ from dreamer4_impl.attention.triton.operators import (
 )
 
 BYTES = 2
-#: Seconds: at most eight kernels of 1–3 s each are compiled, for the tile and to compare with.
+#: Budget in seconds: at most eight kernels compile in 1–3 s each, for the candidate and for the comparison.
 BUDGET = 40.0
-#: Most promising first; rows of queries, keys, warps, loads in flight.
+#: Candidates by kernel, the most promising first: rows of queries, keys, warps, pipeline stages.
 CANDIDATES = {
     "attend": [
         (64, 32, 4, 3),
@@ -53,12 +53,12 @@ CANDIDATES = {
     "queries": [(64, 32, 4, 3), (64, 64, 4, 2), (128, 64, 8, 1), (64, 64, 8, 2), (128, 32, 8, 2), (64, 128, 8, 2)],
     "decode": [(16, 64, 2, 4), (16, 32, 4, 4), (16, 128, 4, 2), (16, 64, 8, 3), (16, 32, 2, 6)],
 }
-#: A call that fills the outputs, and they.
+#: A call that writes the outputs, and the outputs.
 Prepared = tuple[Callable[[], None], list[Tensor]]
 
 
 def tuning_rows(scale: Scale) -> Iterable[Row]:
-    """For each kernel and width the table's own tile, then the candidates; in a smoke run over fewer frames."""
+    """Rows of each kernel and width: the tile in the table, then the candidates; fewer frames in a smoke run."""
     if scale.device == "cpu":
         scale = replace(scale, time=2)
     for width in scale.widths:
@@ -110,7 +110,7 @@ def _forward(case: Case, kernel: str, tensors: Arguments) -> Prepared:
 
 
 def _over_cache(scale: Scale, width: int) -> Arguments:
-    """Raw queries of one frame, a full cache, and the queries' gain."""
+    """Raw queries of one frame, keys and values of a full cache, and the gain of the queries."""
     lengths = ((1, scale.heads), (scale.context, scale.kv_heads), (scale.context, scale.kv_heads))
     tensors = (random(scale.device, scale.batch, frames, scale.tokens, heads, width) for frames, heads in lengths)
     return *tensors, 1 + random(scale.device, width) / 8

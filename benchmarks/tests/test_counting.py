@@ -17,7 +17,7 @@ def test_peak_bytes_are_those_held_at_one_time():
     assert counters(run).peak_bytes == 4400
 
 
-def test_what_an_earlier_count_left_behind_is_not_taken_off_the_peak():
+def test_memory_of_an_earlier_count_is_not_subtracted_from_the_peak():
     kept = []
 
     def run():
@@ -27,12 +27,12 @@ def test_what_an_earlier_count_left_behind_is_not_taken_off_the_peak():
     assert [counters(run).peak_bytes for _ in range(3)] == [400_000] * 3
 
 
-def test_storages_that_are_saved_count_once_and_views_with_them():
+def test_saved_storages_count_once_together_with_their_views():
     x = torch.ones(100, requires_grad=True)
     assert counters(lambda: (x * x[:] * 2).sum().backward()).saved_bytes == 400
 
 
-def test_what_copies_under_another_name_counts():
+def test_copies_by_other_operators_count():
     x = torch.ones(2, 3)
     assert counters(lambda: (x.t().contiguous(), x.clone(), x.double(), x.t().reshape(-1))).copies == 4
     assert counters(lambda: (x.contiguous(), x.float(), x.reshape(-1), x.t())).copies == 0
@@ -53,7 +53,7 @@ def test_a_graph_is_counted_once_unless_it_is_compiled_again():
 
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
-def test_kernels_that_inductor_wrote_are_launches():
+def test_kernels_generated_by_inductor_are_launches():
     x = torch.ones(3)
     fused = torch.compile(lambda: (x + 1).sin())
     assert counters(fused).launches == 1

@@ -10,7 +10,7 @@ def data():
     return json.loads((RESULTS / "growth.json").read_text())
 
 
-def test_the_committed_table_is_that_of_the_committed_data(data):
+def test_committed_table_is_generated_from_the_committed_data(data):
     assert (RESULTS / "growth.md").read_text() == table(data)
 
 
@@ -20,7 +20,7 @@ def test_every_length_has_a_row_for_eager(data):
     assert len(rows) == 2 * len(DIRECTIONS) * len(LENGTHS)
 
 
-def test_who_does_not_cover_a_length_has_a_dash():
+def test_a_length_that_a_contender_does_not_support_has_a_dash():
     row = {"axis": "time", "direction": "forward", "length": 16, "contender": "flex", "products": 1.5, "peak_bytes": 0}
     drawn = table({"machine": "none", "torch": "none", "rows": [row]})
     assert "| flex | 1.50 | – | – | – | – | – |" in drawn

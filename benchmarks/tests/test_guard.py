@@ -15,10 +15,10 @@ from benchmarks.timing import Interleaved
 from benchmarks.workloads import find
 from dreamer4_impl.attention import BACKENDS
 
-#: Minima in seconds, [this, base], of two processes with the same code, taken in turn on a busy machine with two cores.
+#: Minima in seconds, [this, base], of two processes with the same code, alternating on a busy machine with two cores.
 SAMPLES = json.loads((Path(__file__).parent / "same_code_twice.json").read_text())
 CASE = AttentionCase("test", "time", time=24, space=2, window=16, width=16, gradient=True)
-#: What needs no compiling, so that its counters are had in seconds.
+#: Workloads without compilation, whose counters take seconds.
 UNCOMPILED = [
     "space forward + backward / eager",
     "time forward + backward / eager",
@@ -31,7 +31,7 @@ recorded_here = pytest.mark.skipif(
 
 
 def eager_but(monkeypatch, change):
-    """The counters of the case after `change(backend)` has taken the place of the eager backend."""
+    """Workload of the case with the eager backend replaced by `change(backend)`."""
     monkeypatch.setitem(BACKENDS, "eager", change(BACKENDS["eager"]))
     return attention_workload(CASE, "eager")
 
@@ -66,7 +66,7 @@ def test_a_needless_copy_fails(monkeypatch, counters):
     assert f"test: copies must be at most {counters.copies}, as recorded; got {counters.copies + 1}" in faults
 
 
-def test_what_has_not_changed_passes(counters):
+def test_unchanged_code_passes(counters):
     assert count(attention_workload(CASE, "eager").build) == counters
 
 
@@ -83,7 +83,7 @@ def test_the_same_code_passes_on_measured_times_wherever_they_begin(name):
         assert pace(name, lambda samples=samples: next(samples)).fault is None
 
 
-def test_one_slow_spell_is_forgiven_and_a_slow_base_does_not_hide_a_regression():
+def test_a_slowdown_in_one_attempt_passes_and_a_slow_base_hides_no_regression():
     spell = iter([(2.0, 1.0), (1.0, 1.0)])
     assert pace("test", lambda: next(spell)).fault is None
     slow_base = iter([(1.3, 1.1), (1.3, 1.0), (1.3, 1.2), (1.3, 1.0)])
@@ -98,7 +98,7 @@ def test_a_slow_down_of_a_quarter_fails_when_it_is_measured(monkeypatch):
 
     def measure(run):
         both = Interleaved({"this": run, "base": base})
-        for _ in range(150):  # with 20, minima still differ by a tenth beside five busy processes
+        for _ in range(150):  # with 20, minima still differ by a tenth while five other processes are busy
             both()
         return both.minima["this"], both.minima["base"]
 
@@ -107,7 +107,7 @@ def test_a_slow_down_of_a_quarter_fails_when_it_is_measured(monkeypatch):
     assert pace("test", lambda: measure(slowed)).fault
 
 
-def test_what_is_wrong_is_refused_before_it_is_timed(monkeypatch):
+def test_a_wrong_result_is_rejected_before_timing(monkeypatch):
     monkeypatch.setitem(BACKENDS, "uncapped", without_cap(BACKENDS["eager"]))
     wrong = attention_workload(CASE, "uncapped")
     with pytest.raises(AssertionError, match="test / uncapped must be within 1e-05 of float64"):
@@ -132,7 +132,7 @@ def test_an_unknown_torch_records_and_does_not_fail(tmp_path):
     assert Record("9.9", tmp_path, overwrite=True).check("test", after) == []
 
 
-def test_fewer_are_reported_and_change_no_record(tmp_path):
+def test_lower_counters_are_reported_and_change_no_record(tmp_path):
     record = Record("9.9", tmp_path)
     record.check("test", Counters(8, 4, 2, 1, 0))
     record.save()
@@ -144,7 +144,7 @@ def test_fewer_are_reported_and_change_no_record(tmp_path):
 
 
 @pytest.mark.nightly
-def test_another_commit_is_timed_in_turn_and_may_lack_something():
+def test_base_commit_is_timed_alternately_and_may_lack_a_workload():
     with AgainstBase("HEAD") as base:
         this, other = base("time forward / eager", rounds=1, turns=1)
         assert this > 0
@@ -153,11 +153,11 @@ def test_another_commit_is_timed_in_turn_and_may_lack_something():
             base("time forward / nobody", rounds=1, turns=1)
 
 
-def test_a_base_that_is_no_commit_is_refused_with_a_sentence():
+def test_a_base_that_is_no_commit_is_rejected_with_a_clear_message():
     with pytest.raises(ValueError, match=r"--base must name a commit with impl/; got 'no-such-commit'"):
         AgainstBase("no-such-commit").__enter__()
 
 
-def test_an_unknown_workload_is_refused_with_a_sentence():
+def test_an_unknown_workload_is_rejected_with_a_clear_message():
     with pytest.raises(ValueError, match="name must be one of space forward / eager"):
         find("nothing")

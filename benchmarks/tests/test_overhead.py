@@ -1,8 +1,8 @@
-"""Instructions of the loss and of the sampler beside those of the network that they call, for the `small` preset.
+"""Overhead of the loss and of the sampler relative to the network that they call, for the `small` preset.
 
-Counted by callgrind, some ten minutes in all, which a busy machine does not disturb. What loss and sampler do themselves
-is what they do around a network that does nothing, or nearly; the network is counted in one evaluation. Its backward pass
-is left out, which makes the demand a stricter one.
+Instructions are counted by callgrind, which takes about ten minutes and does not depend on the load of the machine. The
+overhead is counted with a network of almost no cost. The network's instructions are those of a forward pass: without
+its backward pass the requirement is stricter.
 """
 
 import os
@@ -15,9 +15,9 @@ from torch.utils.benchmark import Timer
 from benchmarks.base import ROOT
 
 pytestmark = pytest.mark.nightly
-#: Of the network's instructions.
+#: Largest overhead as a fraction of the network's instructions.
 OVERHEAD = 0.05
-#: How often each calls the network: the student and two teachers; K denoising passes.
+#: Calls of the network: student and two teachers in training; K denoising passes in sampling.
 TRAINED, SAMPLED = 3, 4
 
 AROUND = """
@@ -46,7 +46,7 @@ def evaluated():
 
 
 def instructions(statement: str, setup: str) -> int:
-    """Of one execution after another one, the interpreter's and the library's."""
+    """Instructions of one execution after a warm-up, of interpreter and libraries together."""
     timer = Timer(statement, setup=f"{setup}\n{statement}")
     (counted,) = timer.collect_callgrind(number=1, repeats=1, collect_baseline=False, retain_out_file=False)
     return counted.counts(denoise=False)

@@ -1,4 +1,4 @@
-"""One subject, one file stem: the reference's, in every folder that has a file per subject. And prefixes of functions."""
+"""Names: a subject has the file stem of the reference in every folder, and prefixes of functions say their role."""
 
 from importlib import import_module
 from pathlib import Path

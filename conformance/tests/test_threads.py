@@ -1,4 +1,4 @@
-"""Torch runs in one thread while the suite judges, unless somebody has chosen a count; guests restore what they change."""
+"""Torch runs in one thread during the suite unless a count was set; adapters restore the settings they change."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""torch.compile with a number of forms that is enforced: beyond its limit torch runs uncompiled, with only a log line.
+"""torch.compile with an enforced number of forms: beyond its own limit torch runs uncompiled, with only a log line.
 
-A form is one compiled version of a function: of certain shapes, dtypes, options and gradient mode. All modules of a class
-share one count, because torch counts by code object.
+A form is one compiled version of a function: of certain shapes, dtypes, options and gradient mode. All modules of a
+class share one count, because torch counts by code object.
 """
 
 from collections.abc import Callable
@@ -57,8 +57,8 @@ def compile_module(module: nn.Module, *, forms: int | None = None, **options: An
         forms: how many are compiled at most, of all modules of its class; None is `FORMS`.
         options: of `torch.compile`; `fullgraph` is set.
     """
-    # What `nn.Module.compile` sets. The limit must hold around each call: that is when torch compiles, and in torch 2.13
-    # a setting belongs to its thread, while a layer that is recomputed for the gradient runs in a thread of autograd.
+    # `nn.Module.compile` sets the same attribute. The limit must hold around each call: that is when torch compiles,
+    # and in torch 2.13 a setting belongs to its thread, while autograd recomputes a layer in a thread of its own.
     module._compiled_call_impl = compiled(module._call_impl, forms=forms, **options)
 
 

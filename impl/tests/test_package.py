@@ -62,7 +62,7 @@ def test_triton_is_imported_by_nothing_that_does_not_ask_for_it():
 
 
 def test_every_example_runs_with_its_annotations_checked():
-    """In a process of its own: custom operators registered a second time would take the place of those that others test."""
+    """In a separate process: custom operators registered twice would replace those that other tests use."""
     folders = ("", "equations", "layers", "attention", "models", "generation")
     paths = [path for folder in folders for path in (PACKAGE / folder).glob("[!_]*.py")]
     names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths]

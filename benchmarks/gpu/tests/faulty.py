@@ -1,4 +1,4 @@
-"""A stage with every way for a row to fail, each followed by one that must be measured all the same.
+"""Stage with one row per way to fail, each followed by a row that must still be measured.
 
 Attempts are appended to the file that FAULTY_ATTEMPTS names.
 """

@@ -1,4 +1,4 @@
-"""The stages that run on a GPU: every row runs here too, at tiny sizes, and none takes another with it."""
+"""Stages for a GPU: every row also runs on a CPU at tiny sizes, and a row that fails does not affect the others."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def _statuses(results):
     return {row["name"]: row["status"] for row in results.document["rows"]}
 
 
-def test_row_that_raises_or_is_killed_or_hangs_costs_no_other(faulty):
+def test_row_that_raises_or_is_killed_or_hangs_affects_no_other(faulty):
     results = faulty()
     rows = {row["name"]: row for row in results.document["rows"]}
     assert _statuses(results) == {
@@ -154,7 +154,7 @@ def test_rows_for_which_no_time_is_left_are_not_reached(faulty):
     assert set(_statuses(faulty(seconds=0)).values()) == {"not reached"}
 
 
-def test_row_that_the_end_of_the_run_cuts_short_is_not_blamed(faulty, monkeypatch):
+def test_row_stopped_by_the_end_of_the_run_is_cut_off_not_timed_out(faulty, monkeypatch):
     monkeypatch.setattr("benchmarks.gpu.run.LEAST", 0.0)
     monkeypatch.setattr("benchmarks.gpu.rows.Worker.measure", lambda *_: {"status": "timed out", "seconds": 1.0})
     assert set(_statuses(faulty(seconds=20)).values()) <= {"cut off", "timed out", "not reached"}
@@ -163,7 +163,8 @@ def test_row_that_the_end_of_the_run_cuts_short_is_not_blamed(faulty, monkeypatc
 
 def test_killed_run_leaves_a_readable_file_with_the_rows_that_were_done(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from benchmarks.gpu.plan import STAGES, Step; STAGES['tests.faulty'] = 1;"
+        "import sys; from pathlib import Path; from benchmarks.gpu.plan import STAGES, Step;"
+        "STAGES['tests.faulty'] = 1;"
         "from benchmarks.gpu.run import Run; out = Path(sys.argv[1]);"
         "Run([Step('tests.faulty', '*: after it'), Step('tests.faulty', '*: h*')], True, 60, out / 'log').measure(out)"
     )
@@ -195,7 +196,7 @@ def test_a_killed_run_ends_the_process_that_measures():
         run.kill()
     deadline = time.monotonic() + 10
     while _alive(worker):
-        assert time.monotonic() < deadline, "the worker goes on without its parent"
+        assert time.monotonic() < deadline, "the worker still runs although its parent ended"
         time.sleep(0.1)
 
 
@@ -228,12 +229,12 @@ OK = {"status": "ok", "ms": 1.0}
 
 
 @pytest.mark.parametrize("status", ["not reached", "cut off", "not here"])
-def test_figures_outlast_a_later_run_without_any(status):
+def test_figures_are_kept_after_a_later_run_without_figures(status):
     assert latest(OK, {"status": status}) == OK
 
 
 @pytest.mark.parametrize("status", ["failed", "timed out", "died"])
-def test_figures_outlast_a_later_failure_which_is_noted_and_shown(status):
+def test_figures_are_kept_after_a_later_failure_which_is_noted_and_shown(status):
     row = latest(OK, {"status": status, "error": "the cause"})
     assert row == {**OK, "note": f"{status} in a later run", "error": "the cause"}
     page = markdown({"environment": {}, "ceilings": {}, "rows": [{"stage": "s", "group": "g", "name": "n", **row}]})
@@ -248,7 +249,7 @@ def test_later_failure_replaces_an_earlier_one_but_no_time_left_replaces_nothing
     assert latest({"status": "not reached"}, {"status": "cut off"}) == {"status": "cut off"}
 
 
-def test_the_report_merges_files_and_writes_the_page_anew(tmp_path):
+def test_the_report_merges_files_and_rewrites_the_page(tmp_path):
     paths = []
     for stage in ("kernels", "decode"):
         (tmp_path / stage).mkdir()
@@ -272,7 +273,7 @@ def test_results_of_two_gpus_are_not_merged():
         merged(documents)
 
 
-def test_a_row_says_what_part_of_the_floor_it_reaches_and_how_it_stands_to_flex():
+def test_rows_have_their_fraction_of_the_floor_and_speed_up_over_flex():
     rows = [
         {
             "stage": "kernels",

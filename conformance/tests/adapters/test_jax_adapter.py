@@ -90,7 +90,8 @@ class Leaking(InJax):
         return x
 
 
-# JAX compiles every operation anew for every shape, so that one check of the loss takes many seconds: few clauses here, all of them every night.
+# JAX compiles every operation for every shape, so that one check of the loss takes many seconds: the nightly run judges
+# all clauses.
 FEW = ("eq01.interpolate", "eq08.value")
 
 

@@ -1,4 +1,4 @@
-"""The oracle of the kernel tests, which cannot import the reference, equals it: outputs, gradients, norm and rotation."""
+"""The oracle of the kernel tests equals the reference, which it cannot import: outputs, gradients, norm, rotation."""
 
 from __future__ import annotations
 

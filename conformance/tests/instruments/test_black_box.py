@@ -1,4 +1,4 @@
-"""Influence tests and comparisons of whole models: what they accept as an example, what they see, and what they leave open."""
+"""Influence tests and comparisons of whole models: accepted examples, detected deviations, undecided cases."""
 
 from __future__ import annotations
 

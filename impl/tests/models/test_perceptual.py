@@ -1,4 +1,4 @@
-"""Sec. 3.1: wrappers of the published perceptual networks, tested with stand-ins because their packages are optional."""
+"""Sec. 3.1: wrappers of published perceptual networks, tested with stand-ins because their packages are optional."""
 
 import sys
 from types import ModuleType
