@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: Tools that `tox run -e lowest` does not run.
 NOT_RUN = {"mypy"}
-#: Pinned by another package's exact requirement.
-FOLLOWS = {"jaxlib"}
+#: Dependencies of dependencies; constraints-lowest.txt says why they are pinned.
+FOLLOWS = {"jaxlib", "pyparsing"}
 
 
 def lower_bounds():
