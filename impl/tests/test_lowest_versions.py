@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: Tools that `nox -s lowest` does not run.
 NOT_RUN = {"codespell", "import-linter", "mypy", "nox", "pytest-benchmark", "ruff"}
-#: Pinned by another package's exact requirement.
-FOLLOWS = {"jaxlib"}
+#: Dependencies of dependencies; constraints-lowest.txt says why they are pinned.
+FOLLOWS = {"jaxlib", "pyparsing"}
 
 
 def lower_bounds():
