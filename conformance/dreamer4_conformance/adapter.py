@@ -18,6 +18,7 @@ or distances. Latents z are (B, T, S, D), tau and d are (B, T); an index range s
 tau is in the adapter's own `level`. The docstrings below write it as the signal level: tau = 0 is pure noise, tau = 1
 is clean data. With `level = "noise"` the adapter receives and returns 1 - tau instead. d is a step size in (0, 1].
 
+The arguments of operations that take z0 or z1, and those after a `*`, are passed by keyword: a swap would be silent.
 Arrays arrive in the adapter's framework, floats in `dtype`, on `device`; integers are int64 and masks are boolean.
 Results may have any floating-point dtype. Losses include the ramp weight and exclude RMS normalisation; a scalar loss
 is a mean over (B, T). Equations, sections and pages are those of arXiv:2509.24527v1; an id such as A13 is a reading, a
@@ -104,7 +105,7 @@ class Adapter:
         """Mix noise and data: z̃ = (1 − τ) z0 + τ z1. Eq. (1), Sec. 2, p. 3; Eq. (6), Sec. 3.2, p. 6.
 
         Args:
-            z0: noise, float (B, T, S, D). All arguments are passed by keyword.
+            z0: noise, float (B, T, S, D).
             z1: clean data, float (B, T, S, D).
             tau: signal level of each timestep in [0, 1], float (B, T).
 
@@ -160,7 +161,7 @@ class Adapter:
 
         Args:
             network: called as the model, once per student and teacher pass, on any subset or order of the rows.
-            z1: clean data, float (B, T, S, D), B at least `min_batch`. All arguments are passed by keyword.
+            z1: clean data, float (B, T, S, D), B at least `min_batch`.
             actions: action vectors, float (B, T, A); pass them to `network` unchanged, in the same rows as z.
             seed: determines everything that is drawn, in [0, 2³¹).
 
@@ -180,7 +181,7 @@ class Adapter:
 
         Args:
             network: called as the model, once per student and teacher pass, on any subset or order of the rows.
-            z1: clean data, float (B, T, S, D). All arguments are passed by keyword.
+            z1: clean data, float (B, T, S, D).
             z0: noise, float (B, T, S, D).
             tau: signal levels, float (B, T), multiples of d in [0, 1 − d].
             d: step sizes, float (B, T), in {1, 1/2, …, 1/k_max}; constant along T with reading A3 "sequence".
@@ -996,9 +997,10 @@ class Adapter:
         """List default hyperparameters. Sec. 3, App. A.
 
         Returns:
-            Numbers by name, those that the code has a default for: "num_steps" (K), "gamma", "alpha", "beta",
-            "mtp_length" (L), "mae_max" (largest p), "lpips_weight", "image_fraction"; for Minecraft (Sec. 4)
-            "binary_actions" and "mouse_classes".
+            Numbers by name, those that the code has a default for: "num_steps" (K), "gamma" (γ of Eq. 10, in [0, 1]),
+            "alpha" and "beta" (α in [0, 1], β ≥ 0 of Eq. 11), "mtp_length" (L), "mae_max" (largest p), "lpips_weight",
+            "image_fraction" (share of a batch that is separate images); for Minecraft (Sec. 4) "binary_actions" and
+            "mouse_classes".
 
         Raises:
             NotProvided: if not overridden.

@@ -153,7 +153,7 @@ _SECTIONS: dict[tuple[int | None, str, str | None], dict[str, str | _Marked]] = 
     },
     (10, "Sec. 3.3, p. 7", "eq10_lambda_return"): {
         "eq10.value": _reading(
-            "R_t = r_t + γ c_t ((1 − λ) v_{t+1} + λ R_{t+1}) with R_T = v_T, for every horizon H ≥ 1."
+            "R_t = r_t + γ c_t ((1 − λ) v_{t+1} + λ R_{t+1}) with R_H = v_H, for every horizon H ≥ 1."
         ),
         "eq10.limits": "λ = 1 is the discounted sum with a bootstrap at the end; λ = 0 is the one-step target.",
         "eq10.terminal": "c_t = 0 cuts everything after t and nothing before.",

@@ -53,7 +53,8 @@ def compile_module(module: nn.Module, *, forms: int | None = None, **options: An
     """Compile a module's call in place, as `module.compile` does, with the limit of `compiled`.
 
     Args:
-        module: whose parameters, hooks and attributes stay as they are.
+        module: module to compile; its parameters, hooks and attributes stay as they are. Its calls raise
+            TooManyFormsError beyond the limit.
         forms: how many are compiled at most, of all modules of its class; None is `FORMS`.
         options: of `torch.compile`; `fullgraph` is set.
     """

@@ -12,7 +12,7 @@ def preset_documents() -> dict[str, Path]:
     """Configurations that come with the package.
 
     Returns:
-        TOML document by preset name, sorted by name.
+        Path of the TOML document by preset name, sorted by name.
 
     Example:
         >>> list(preset_documents())

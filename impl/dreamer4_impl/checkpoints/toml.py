@@ -135,10 +135,10 @@ def flattened(table: Mapping[str, Any], separator: str = ".", prefix: str = "") 
     Args:
         table: nested table.
         separator: text between the names of a path.
-        prefix: text in front of every path.
+        prefix: text in front of every path, its separator included.
 
     Returns:
-        Paths and values, in the order of the table.
+        Paths and values, in the order of the table; empty tables have none.
 
     Example:
         >>> flattened({"steps": 3, "batches": {"size": 8}})

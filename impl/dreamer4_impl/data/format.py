@@ -115,7 +115,7 @@ def action_column(component: Component) -> str:
     """Name of the array that holds a component of the actions.
 
     Args:
-        component: any component.
+        component: component of an action, categorical or otherwise.
 
     Returns:
         Name of its file without ".npy".

@@ -164,8 +164,10 @@ class FrameDecoder:
             The new frames, (B, frames, S, D) or with a tokenizer (B, frames, H, W, C), in the dtype of the parameters.
 
         Raises:
-            TypeError: as `start` and `step`.
-            ValueError: if frames is below 1, or as `start` and `step`.
+            TypeError: if context is not floating-point or has another dtype than the parameters, or if an action is
+                no tensor.
+            ValueError: if frames is below 1, or if context or actions have another shape, batch, device or other
+                components than the model and the decoder.
 
         Example:
             >>> from dreamer4_impl.models.presets import tiny

@@ -79,10 +79,11 @@ class LabelToken(nn.Module):
 
         Args:
             tau: signal levels in [0, 1]; values are not checked but moved to the nearest embedded level.
-            d: step sizes in {1, 1/2, …, 1/k_max}, on the device of tau; values are not checked.
+            d: step sizes in {1, 1/2, …, 1/k_max}, on the device of tau; values are not checked but rounded to the
+                nearest step size in log₂.
 
         Returns:
-            One token per timestep, in the dtype of the parameters.
+            One token per timestep, (B, T, W), in the dtype of the parameters.
 
         Raises:
             TypeError: if tau or d is not a floating-point tensor.

@@ -105,7 +105,7 @@ def open_clips(
 
 
 def held_out_clips(data: Path, length: int) -> tuple[RecordedClip, ...]:
-    """Load the middle of evenly spaced held-out episodes; of a single episode if there is no other.
+    """Load the middle of evenly spaced held-out episodes; with a single episode in all, its middle.
 
     Args:
         data: directory of the dataset.
@@ -115,7 +115,7 @@ def held_out_clips(data: Path, length: int) -> tuple[RecordedClip, ...]:
         Up to `EPISODES` clips, at least one.
 
     Raises:
-        UsageError: if the dataset cannot be read.
+        UsageError: if the dataset cannot be read or split.
     """
     try:
         dataset = Dataset.open(data)

@@ -86,10 +86,10 @@ class TrainingRun:
         )
 
     def trainer(self, processes: Processes) -> Trainer:
-        """Load data and weights.
+        """Build the training loop: seed, load data and weights, write the settings to the run directory.
 
         Args:
-            processes: processes that train together.
+            processes: group of processes that share a global batch, with the device of this one.
 
         Returns:
             The loop, ready to run.

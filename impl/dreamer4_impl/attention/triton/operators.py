@@ -203,18 +203,18 @@ def _restore_preparation(gain: Tensor | None, cos: Tensor | None, sin: Tensor | 
 
 
 def forward_launch(q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, options: Options) -> Launch:
-    """Launch of attention.
+    """Describe the launch of `kernels.attend` on these tensors.
 
     Args:
-        q: queries, any strides.
-        k: prepared keys, any strides.
-        v: values, any strides.
+        q: queries, float32 or bfloat16, (B, Tq, Sq, Hq, D), any strides.
+        k: prepared keys, dtype of q, (B, Tk, Sk, Hkv, D), any strides.
+        v: values, dtype and shape of k, any strides.
         out: shape of q, any strides, to be written.
         lse: log₂ Σⱼ 2^logit, float32 of shape `Sequences.statistics`, contiguous, to be written.
-        options: of the call.
+        options: axis, preparation of q, visible keys, soft cap and scale.
 
     Returns:
-        A launch of `kernels.attend`.
+        The launch, not made yet.
     """
     extents = sequences(q, k, options.axis)
     tile = tile_of("decode" if extents.rows <= FEW_ROWS else "attend", q)

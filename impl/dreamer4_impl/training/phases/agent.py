@@ -136,10 +136,10 @@ class AgentInputs(NamedTuple):
     rewards: Float[Tensor, "N t"]
 
     def dynamics_weight(self) -> Float[Tensor, "N t"]:
-        """Weight of every timestep in Eq. (7).
+        """Select the timesteps that the dynamics loss averages over.
 
         Returns:
-            1 on uniform sequences that count, else 0.
+            (N, t): 0 for placeholders and for relevant sequences, else 1.
         """
         return self.sequences.weight() * ~self.relevant[:, None]
 
