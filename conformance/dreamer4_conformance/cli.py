@@ -241,6 +241,7 @@ def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
     from dreamer4_conformance.adapters.importing import load
     from dreamer4_conformance.adapters.validation import examine
     from dreamer4_conformance.run_report import run
+    from dreamer4_conformance.runner import operations_of
     from dreamer4_conformance.threads import on_gpu, single_thread
 
     arguments = {
@@ -251,7 +252,8 @@ def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
     }
     with ExitStack() as threads:
         threads.enter_context(single_thread(guest=False))
-        subject = examine(load(options.adapter), device=options.device, dtype=options.dtype)
+        operations = operations_of(clauses)
+        subject = examine(load(options.adapter), device=options.device, dtype=options.dtype, operations=operations)
         if on_gpu(subject.adapter.device):
             threads.close()
         with _progress(len(clauses)) as before:

@@ -37,6 +37,23 @@ def checks_of(clause: Clause) -> list[Check]:
     return [check for check in CHECKS.values() if check.clause == clause.id]
 
 
+def operations_of(clauses: Iterable[Clause]) -> set[str]:
+    """Operations that the checks of some clauses call.
+
+    Args:
+        clauses: the clauses.
+
+    Returns:
+        Names of operations, "example" included, which the black boxes take their inputs from.
+
+    Example:
+        >>> sorted(operations_of([BY_ID["eq08.value"]]))
+        ['example', 'ramp_weight']
+    """
+    checks = [check for clause in clauses for check in checks_of(clause)]
+    return {"example"}.union(*((*check.needs, *check.needs_one) for check in checks))
+
+
 def checkable(clauses: Iterable[Clause] = CLAUSES) -> list[Clause]:
     """Clauses that have a check.
 

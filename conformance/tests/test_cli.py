@@ -41,6 +41,10 @@ class Outdated(Right):
 class Nothing(Adapter):
     pass
 
+class PartlyBroken(Right):
+    def corrupt(self, z0, z1, tau):
+        raise RuntimeError("not written yet")
+
 class Careless(Adapter):
     def sample_tau_d(self, seed, batch, time):
         import numpy as np
@@ -85,6 +89,12 @@ def test_status_1_and_a_failure_in_full_where_something_deviates(capsys: pytest.
         "Does not conform.",
     ):
         assert part in said
+
+
+def test_an_operation_that_the_clauses_do_not_call_gets_no_smoke_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "mine.py:PartlyBroken", "--clause", "eq08.*"]) == 0
+    assert main(["run", "mine.py:PartlyBroken"]) == 2
+    assert "corrupt raised RuntimeError: not written yet" in capsys.readouterr().err
 
 
 def test_a_known_failure_is_printed_and_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,15 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
+from typing import Final
 
 import torch
 from torch import Tensor
+
+#: Types of device with autocast, looked up at the import: the Dynamo of torch 2.11 cannot trace the look-up.
+_AUTOCAST_DEVICES: Final = frozenset(
+    kind for kind in ("cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu") if torch.amp.is_autocast_available(kind)
+)
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
@@ -37,7 +43,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
         ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
         torch.float32
     """
-    return torch.autocast(device.type, enabled=False) if _has_autocast(device.type) else nullcontext()
+    return torch.autocast(device.type, enabled=False) if device.type in _AUTOCAST_DEVICES else nullcontext()
 
 
 def casts_automatically(device: torch.device) -> bool:
@@ -53,10 +59,4 @@ def casts_automatically(device: torch.device) -> bool:
         >>> casts_automatically(torch.device("cpu")), casts_automatically(torch.device("meta"))
         (False, False)
     """
-    return _has_autocast(device.type) and torch.is_autocast_enabled(device.type)
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _has_autocast(kind: str) -> bool:
-    """Evaluated while torch.compile traces, because the Dynamo of torch 2.11 cannot trace the call inside."""
-    return torch.amp.is_autocast_available(kind)
+    return device.type in _AUTOCAST_DEVICES and torch.is_autocast_enabled(device.type)

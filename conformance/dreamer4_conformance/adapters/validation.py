@@ -5,7 +5,7 @@ An adapter is rejected if an operation fails on ordinary input; failures on othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -20,13 +20,20 @@ from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import AdapterError
 
 
-def examine(adapter: Adapter | type[Adapter], *, device: str | None = None, dtype: str | None = None) -> Subject:
+def examine(
+    adapter: Adapter | type[Adapter],
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    operations: Collection[str] | None = None,
+) -> Subject:
     """Validates the adapter and binds it to its readings, with one smoke call per provided operation.
 
     Args:
         adapter: an instance or a subclass of `Adapter`.
         device: overrides the adapter's `device`, for a class before its constructor runs.
         dtype: overrides the adapter's `dtype` in the same way.
+        operations: operations that get a smoke call; None for every provided one.
 
     Returns:
         The adapter with its readings resolved.
@@ -37,7 +44,7 @@ def examine(adapter: Adapter | type[Adapter], *, device: str | None = None, dtyp
     instance = _instance(adapter, {"device": device, "dtype": dtype})
     _refuse(instance, [*_declarations(instance), *_surroundings(instance)])
     subject = Subject(instance)
-    _refuse(instance, list(smoke_calls(subject)))
+    _refuse(instance, list(smoke_calls(subject, operations)))
     return subject
 
 
