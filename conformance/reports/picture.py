@@ -1,4 +1,7 @@
-"""Draws `failing.svg`, the picture in README: the terminal report of a wrong adapter. Run `python conformance/reports/picture.py`."""
+"""Draws `failing.svg`, the picture in README: the terminal report of a wrong adapter.
+
+python conformance/reports/picture.py
+"""
 
 from __future__ import annotations
 

@@ -279,4 +279,6 @@ def test_picture_in_readme_is_up_to_date() -> None:
     path = Path(__file__).parents[2] / "reports" / "picture.py"
     script = runpy.run_path(str(path))
     drawn, committed = script["picture"](), path.with_name("failing.svg").read_text("utf-8")
-    assert re.findall(r"<text[^>]*>([^<]*)<", drawn) == re.findall(r"<text[^>]*>([^<]*)<", committed)
+    # Without figures: how many cases are drawn depends on the version of Hypothesis.
+    texts = [re.findall(r"<text[^>]*>([^<]*)<", re.sub(r"\d+", "0", picture)) for picture in (drawn, committed)]
+    assert texts[0] == texts[1]
