@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dreamer4_conformance.clauses import BY_ID, Clause, select
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.causes import assign_causes
 from dreamer4_conformance.judging.check import FALSE_ALARM, Check, Profile
 from dreamer4_conformance.report import Report, describe_adapter, describe_environment
 from dreamer4_conformance.runner import checkable, checks_of, judge
@@ -68,6 +69,7 @@ def run(
     for clause in checkable(clauses):
         before(clause)
         results.append(judge(subject, clause, profile=profile, seed=seed))
+    assign_causes(results)
     deciding = _deciding(subject, results)
     return Report(
         describe_adapter(subject.adapter),

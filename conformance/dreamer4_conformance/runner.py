@@ -15,6 +15,7 @@ from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.causes import assign_causes
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.judging.diagnosis import Declarations, behaves_like, candidate
 from dreamer4_conformance.readings import BY_ID as READINGS
@@ -83,7 +84,7 @@ def check_implementation(
         clauses: clauses of `CLAUSES` to judge; None for all. Clauses without a check are skipped.
         profile: "ci" for the same inputs in every run, "dev" for inputs from `seed`, "nightly" for ten times as many.
         seed: of everything random, in [0, 2³¹).
-        on_result: called with each result as soon as its clause is judged.
+        on_result: called with each result as soon as its clause is judged, before `follows_from` is set.
 
     Returns:
         One result per clause that has a check.
@@ -106,6 +107,7 @@ def check_implementation(
             result = judge(subject, clause, profile=profile, seed=seed)
             on_result(result)
             results.append(result)
+    assign_causes(results)
     return results
 
 

@@ -66,7 +66,15 @@ class AdapterError(Exception):
 
 @dataclass
 class Result:
-    """Verdict on one clause with the evidence: call, values, error and bound."""
+    """Verdict on one clause with the evidence: call, values, error and bound.
+
+    Attributes:
+        behaves_like: mistakes of the zoo and undeclared readings that reproduce the failure.
+        follows_from: id of the failing clause that has the same cause; None for the first of a cause.
+        passes_given: quantities such that the clause passes once each is taken from the implementation as it is.
+        advice: sentences on what to change in the adapter or its declarations.
+        reproduce: Python that repeats the failing call and prints its result; empty without a failure.
+    """
 
     id: str
     equation: int | None
@@ -82,3 +90,7 @@ class Result:
     behaves_like: list[str] = field(default_factory=list)
     message: str = ""
     seconds: float = 0.0
+    follows_from: str | None = None
+    passes_given: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    reproduce: str = ""

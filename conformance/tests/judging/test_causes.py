@@ -1,0 +1,51 @@
+"""Failures of one cause are grouped by evidence, never by clause."""
+
+from __future__ import annotations
+
+from dreamer4_conformance.judging.causes import assign_causes, explained_by
+from dreamer4_conformance.verdicts import Result, Status
+
+
+def failure(clause: str, *names: str, given: tuple[str, ...] = ()) -> Result:
+    return Result(clause, 7, "must", Status.FAIL, behaves_like=list(names), passes_given=list(given))
+
+
+def causes(*results: Result) -> dict[str, list[str]]:
+    assign_causes(results)
+    return explained_by(results)
+
+
+def test_failures_with_a_common_name_follow_from_the_clause_that_the_mistake_violates() -> None:
+    results = failure("eq07.absolute", "renoise-true"), failure("eq07.teacher-state", "renoise-true")
+    assert causes(*results) == {"eq07.teacher-state": ["eq07.absolute"]}
+
+
+def test_failures_without_a_common_name_are_causes_of_their_own() -> None:
+    results = failure("eq07.absolute"), failure("eq07.teacher-state", "renoise-true"), failure("eq08.value")
+    assert causes(*results) == {clause: [] for clause in ("eq07.absolute", "eq07.teacher-state", "eq08.value")}
+
+
+def test_two_mistakes_are_two_causes() -> None:
+    results = (
+        failure("eq07.teacher-state", "renoise-true"),
+        failure("eq07.actions", "teacher-no-actions"),
+        failure("eq07.absolute", "teacher-no-actions", "renoise-true"),
+        failure("eq07.gradient", "teacher-no-actions"),
+    )
+    expected = {"eq07.teacher-state": [], "eq07.actions": ["eq07.absolute", "eq07.gradient"]}
+    assert causes(*results) == expected
+
+
+def test_a_failure_follows_from_the_clause_of_the_quantity_that_makes_it_pass() -> None:
+    results = failure("eq07.teacher-state"), failure("eq07.absolute", given=("teacher",)), failure("eq07.finite")
+    assert causes(*results) == {"eq07.teacher-state": ["eq07.absolute"], "eq07.finite": []}
+
+
+def test_a_quantity_whose_own_clauses_pass_explains_nothing() -> None:
+    assert causes(failure("eq07.absolute", given=("teacher",))) == {"eq07.absolute": []}
+
+
+def test_a_passing_clause_has_no_cause() -> None:
+    passing = Result("eq07.absolute", 7, "must", Status.PASS)
+    assert causes(passing, failure("eq07.finite")) == {"eq07.finite": []}
+    assert passing.follows_from is None
