@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
     from dreamer4_conformance.pytest_items import parametrize_with_checks
-    from dreamer4_conformance.runner import check_implementation
+    from dreamer4_conformance.report import Report
+    from dreamer4_conformance.run_report import check_implementation
     from dreamer4_conformance.verdicts import AdapterError, Result, Status
 
 __all__ = [
     "Adapter",
     "AdapterError",
     "JaxAdapter",
+    "Report",
     "Result",
     "Status",
     "TorchAdapter",
@@ -33,10 +35,11 @@ _MODULES = {
     "Adapter": "adapter",
     "AdapterError": "verdicts",
     "JaxAdapter": "adapter",
+    "Report": "report",
     "Result": "verdicts",
     "Status": "verdicts",
     "TorchAdapter": "adapter",
-    "check_implementation": "runner",
+    "check_implementation": "run_report",
     "parametrize_with_checks": "pytest_items",
 }
 

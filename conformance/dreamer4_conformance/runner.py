@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
@@ -11,16 +11,13 @@ from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
 import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.causes import assign_causes
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.judging.diagnosis import Declarations, behaves_like, candidate
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.readings import resolve
-from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 
 SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
@@ -67,57 +64,13 @@ def checkable(clauses: Iterable[Clause] = CLAUSES) -> list[Clause]:
     return [clause for clause in clauses if checks_of(clause)]
 
 
-def check_implementation(
-    adapter: Adapter | type[Adapter],
-    clauses: Iterable[Clause] | None = None,
-    *,
-    profile: Profile = "ci",
-    seed: int = 0,
-    on_result: Callable[[Result], None] = lambda result: None,
-) -> list[Result]:
-    """Judge an implementation by the paper, without pytest.
-
-    On a CPU, torch runs in one thread meanwhile, unless `OMP_NUM_THREADS` or the caller sets another number.
-
-    Args:
-        adapter: an instance or a subclass of `Adapter`.
-        clauses: clauses of `CLAUSES` to judge; None for all. Clauses without a check are skipped.
-        profile: "ci" for the same inputs in every run, "dev" for inputs from `seed`, "nightly" for ten times as many.
-        seed: of everything random, in [0, 2³¹).
-        on_result: called with each result as soon as its clause is judged, before `follows_from` is set.
-
-    Returns:
-        One result per clause that has a check.
-
-    Raises:
-        AdapterError: if the adapter is unusable; the message tells its author what to change.
-
-    Example:
-        >>> from dreamer4_conformance import Adapter
-        >>> class Mine(Adapter):
-        ...     def ramp_weight(self, tau):
-        ...         return 0.9 * tau + 0.1
-        >>> [str(result.status) for result in check_implementation(Mine, [clause_named("eq08.value")])]
-        ['pass']
-    """
-    results = []
-    with single_thread(getattr(adapter, "device", "cpu")):
-        subject = examine(adapter)
-        for clause in checkable(CLAUSES if clauses is None else clauses):
-            result = judge(subject, clause, profile=profile, seed=seed)
-            on_result(result)
-            results.append(result)
-    assign_causes(results)
-    return results
-
-
 def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: int = 0, minimal: bool = True) -> Result:
     """Judge one clause: the worst verdict of its checks, compared with the adapter's expected failures.
 
     Args:
         subject: the adapter, validated by `adapters.validation.examine`.
         clause: a clause that has a check.
-        profile: as in `check_implementation`.
+        profile: as in `run_report.run`.
         seed: of everything random, in [0, 2³¹).
         minimal: whether Hypothesis shrinks a counterexample; without, the first one is reported.
 
@@ -153,8 +106,8 @@ def _explains(name: str, clause: Clause, declared: Declarations) -> bool:
 def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:
     result = Result(clause.id, clause.equation, clause.kind, Status.PASS)
     missing = check.missing(subject)
-    if missing is not None:
-        return replace(result, status=Status.NOT_PROVIDED, message=f"needs {missing}")
+    if missing:
+        return replace(result, status=Status.NOT_PROVIDED, message="needs " + ", ".join(missing), needs=missing)
     try:
         check.function(subject, trial)
     except Deviation as deviation:

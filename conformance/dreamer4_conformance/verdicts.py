@@ -69,6 +69,7 @@ class Result:
     """Verdict on one clause with the evidence: call, values, error and bound.
 
     Attributes:
+        needs: operations whose absence makes the clause not provided; alternatives in one string, "encode or decode".
         behaves_like: mistakes of the zoo and undeclared readings that reproduce the failure.
         follows_from: id of the failing clause that has the same cause; None for the first of a cause.
         passes_given: quantities such that the clause passes once each is taken from the implementation as it is.
@@ -90,6 +91,7 @@ class Result:
     behaves_like: list[str] = field(default_factory=list)
     message: str = ""
     seconds: float = 0.0
+    needs: list[str] = field(default_factory=list)
     follows_from: str | None = None
     passes_given: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)

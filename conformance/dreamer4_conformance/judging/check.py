@@ -54,12 +54,12 @@ class Check:
         """Name of the check function."""
         return self.function.__name__
 
-    def missing(self, subject: Subject) -> str | None:
-        """Operations that the adapter would have to provide, separated by commas; None if nothing is missing."""
+    def missing(self, subject: Subject) -> list[str]:
+        """Operations that the adapter would have to provide, alternatives in one string; empty if none is missing."""
         absent = [name for name in self.needs if not subject.provides(name)]
         if self.needs_one and not any(subject.provides(name) for name in self.needs_one):
             absent.append(" or ".join(self.needs_one))
-        return ", ".join(absent) or None
+        return absent
 
 
 CHECKS: dict[str, Check] = {}

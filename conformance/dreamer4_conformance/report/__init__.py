@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, overload
 
 from dreamer4_conformance.verdicts import Result, Status
 
@@ -17,13 +17,16 @@ DEVIATING = (Status.FAIL, Status.UNEXPECTED_PASS)
 UNDECIDED = (Status.NOT_PROVIDED, Status.INCONCLUSIVE)
 
 
-@dataclass
-class Report:
-    """One run against one adapter.
+@dataclass(eq=False, repr=False)
+class Report(Sequence[Result]):
+    """One run against one adapter: a sequence of results, which notebooks show as a page.
+
+    Equal to a list of the same results, and to a report of the same results about the same adapter and environment.
 
     Attributes:
         adapter: name, version, level, readings.
         environment: versions, device, dtype, profile, seed.
+        results: one per clause that has a check, in the order of `CLAUSES`.
         required: numbers of the equations whose clauses must be provided and decided.
         unchecked: clauses of the selection that no check verifies yet.
         false_alarm: upper bound on the probability that the run rejects a correct implementation by chance.
@@ -38,7 +41,59 @@ class Report:
     unchecked: int = 0
     false_alarm: float = 0.0
     laws: dict[str, str] = field(default_factory=dict)
-    rerun_command: str = field(default="", compare=False)
+    rerun_command: str = ""
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Result]: ...
+
+    def __getitem__(self, index: int | slice) -> Result | list[Result]:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Report):
+            return vars(self) == vars(other)
+        return self.results == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        count = counts(self.conformance)
+        passing = f"{count['conforming']} of {count['provided']} provided clauses pass"
+        return f"<Report on {self.adapter['name']} {self.adapter['version']}: {passing}>"
+
+    def __str__(self) -> str:
+        from dreamer4_conformance.report.terminal import to_text
+
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        from dreamer4_conformance.report.page import to_html
+
+        return to_html(self)
+
+    def to_html(self) -> str:
+        """The report as an HTML document that loads nothing from other addresses."""
+        from dreamer4_conformance.report.page import to_html
+
+        return to_html(self)
+
+    def to_json(self) -> str:
+        """The report as JSON text, as `schema.json` of this package describes it."""
+        from dreamer4_conformance.report.document import to_json
+
+        return to_json(self)
+
+    def to_markdown(self) -> str:
+        """The report as Markdown."""
+        from dreamer4_conformance.report.markdown import to_markdown
+
+        return to_markdown(self)
 
     @property
     def conformance(self) -> list[Result]:

@@ -54,6 +54,7 @@ def to_row(result: Result) -> dict[str, Any]:
 def from_row(row: dict[str, Any]) -> Result:
     """The result from a row of `to_row`; errors and bounds become floats, got and expected stay as written."""
     numbers = {name: None if row[name] is None else float(row[name]) for name in ("worst_error", "bound")}
+    # Reports of earlier versions lack the fields that were added since.
     values = {field.name: row[field.name] for field in fields(Result) if field.name in row}
     return Result(**{**values, **numbers, "status": Status(row["status"])})
 

@@ -12,7 +12,7 @@ from dreamer4_conformance.adapters import peers
 from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains, NormalisedQueries
 from dreamer4_conformance.adapters.nicklashansen import NicklasHansen
 from dreamer4_conformance.clauses import CLAUSES, Clause
-from dreamer4_conformance.runner import check_implementation
+from dreamer4_conformance.run_report import check_implementation
 from dreamer4_conformance.verdicts import Result, Status
 
 REPORTS = Path(__file__).parents[2] / "reports"
