@@ -1,0 +1,86 @@
+"""Signatures of the dynamics loss: calls, values and gradients, by which a failure is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from dreamer4_conformance.instruments.call_roles import CallRow
+from dreamer4_conformance.instruments.inputs import draw_inputs
+from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
+from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.loss_evaluations import recover_noise
+
+PAIRS = ((0.0, 1.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.0, None), (0.5, None))
+"""(τ, d) of the signature; None means d_min."""
+
+
+TRACE = 13
+"""Length of `trace`."""
+
+
+def trace(evaluation: Evaluation) -> np.ndarray:
+    """Summary (TRACE,) of an evaluation, independent of the order of rows and calls."""
+    matches = evaluation.students
+    slopes = [
+        0.0 if m.student.gradient is None else float((m.student.gradient * m.student.output).sum()) for m in matches
+    ]
+    values = [evaluation.mean, float(np.mean(slopes)), float(np.mean([m.student.tau.mean() for m in matches]))]
+    for teacher_calls in ([m.first for m in matches], [m.second for m in matches]):
+        summaries = [_summary(teacher) for teacher in teacher_calls if teacher is not None]
+        values.extend(np.mean(summaries, axis=0) if summaries else [-1.0] * 5)
+    return np.array(values)
+
+
+def _summary(teacher: CallRow) -> list[float]:
+    """Mean level, step (plus 2 for a copied network) and input, size of the gradient, presence of actions."""
+    gradient = 0.0 if teacher.gradient is None else float(np.abs(teacher.gradient).sum())
+    step = float(teacher.d.mean()) + 2.0 * teacher.copied
+    return [float(teacher.tau.mean()), step, float(teacher.z.mean()), gradient, float(teacher.actions is not None)]
+
+
+def _trace_if_repeatable(subject: Subject, draw: Draw) -> np.ndarray:
+    """The trace, with 9 in place of values that differ between two seeds."""
+    first, second = (trace(subject.evaluate("dynamics_loss_at", AFFINE, replace(draw, seed=seed))) for seed in (0, 1))
+    return np.where(first == second, first, 9.0)
+
+
+@signature("dynamics_loss_at")
+def signature_calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
+    """Traces of single timesteps at `PAIRS` and of two mixed batches; whether NaN in z1 leaves the loss finite."""
+    pairs = [(tau, subject.d_min if d is None else d) for tau, d in PAIRS]
+    pairs = [(tau, d) for tau, d in pairs if d >= subject.d_min and tau + d <= 1]
+    singles = [draw_inputs(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d)) for tau, d in pairs]
+    mixed = [draw_inputs(subject, 7, (2, 3, 2, 2)), draw_inputs(subject, 8, (4, 4, 2, 2))]
+    traces = [attempt(partial(_trace_if_repeatable, subject, draw), TRACE) for draw in (*singles, *mixed)]
+    poisoned = replace(mixed[0], z1=np.full_like(mixed[0].z1, np.nan))
+    hidden = attempt(lambda: np.isfinite(subject.evaluate("dynamics_loss_at", AFFINE, poisoned).loss).all(), 1)
+    return np.concatenate([*traces, hidden])
+
+
+def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
+    """Four evaluations of the loss: their draws, recovered from their student calls, and their traces."""
+    draws_made, traces = [], []
+    for seed in range(4):
+        inputs = draw_inputs(subject, seed, (max(2, subject.adapter.min_batch), 3, 2, 2))
+        evaluation = subject.evaluate("dynamics_loss", AFFINE, inputs)
+        matches = evaluation.students
+        rows = [match.row for match in matches]
+        noise, _ = recover_noise(evaluation)
+        tau, d = (np.stack([getattr(match.student, name) for match in matches]) for name in ("tau", "d"))
+        draws_made.append(Draw(inputs.z1[rows], inputs.actions[rows], seed, noise, tau, d))
+        traces.append(trace(evaluation))
+    return draws_made, np.concatenate(traces)
+
+
+@signature("dynamics_loss", tolerance=1e-2, observe=observe_draws)
+def signature_calls_and_values_on_recovered_draws(subject: Subject, draws_made: list[Draw]) -> np.ndarray:
+    """The traces of a candidate on the draws of the implementation."""
+
+    def traced(draw: Draw) -> np.ndarray:
+        return trace(subject.evaluate("dynamics_loss_at", AFFINE, draw))
+
+    return np.concatenate([attempt(partial(traced, draw), TRACE) for draw in draws_made])

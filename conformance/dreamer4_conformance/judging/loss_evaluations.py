@@ -1,0 +1,122 @@
+"""Evaluations of the dynamics loss for the checks of Eq. (6)-(8): draws of every shape, and comparisons with the paper.
+
+Every provided route is judged: `dynamics_loss_at`, which takes z0, τ and d as arguments, and `dynamics_loss`, which
+draws them. Tolerances are relative to the sum of the absolute values of the terms of the x-space error, squared where
+the loss is (`Expectation.terms`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from dreamer4_conformance.instruments.call_roles import CallRow, Match
+from dreamer4_conformance.instruments.expected_loss import Expectation, expect
+from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT
+from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
+from dreamer4_conformance.judging.check import Trial
+from dreamer4_conformance.judging.strategies import draws
+from dreamer4_conformance.verdicts import Deviation, NotProvided
+
+NETWORKS = (AFFINE, CONSTANT)
+
+
+K_LOSS = 16.0
+"""Roundings of the loss: about ten operations on each element, then the reductions."""
+
+
+def every_draw(
+    subject: Subject,
+    trial: Trial,
+    judge: Callable[[str, Draw, Any], None],
+    also: st.SearchStrategy[Any] = st.none(),  # noqa: B008 - strategies are immutable
+    routes: Sequence[str] | None = None,
+    **shape: int,
+) -> None:
+    """Call `judge(route, draw, extra)` on draws of random shape and content, for every provided route.
+
+    Args:
+        judge: raises Deviation if the loss of `route` on `draw` violates the clause.
+        also: strategy for `extra`.
+        routes: operations to judge; by default all that are provided.
+        shape: bounds of B and T, arguments of `strategies.draws`.
+    """
+    for route in subject.loss_routes() if routes is None else routes:
+
+        def holds(route: str, draw: Draw, extra: Any) -> None:
+            judge(route, draw, extra)
+
+        trial.for_all(st.just(route), draws(subject, route, **shape), also, body=holds)
+
+
+def every_evaluation(
+    subject: Subject, trial: Trial, judge: Callable[[Evaluation], None], routes: Sequence[str] | None = None
+) -> None:
+    """Call `judge` on evaluations of every provided route with each of `NETWORKS`."""
+    every_draw(
+        subject,
+        trial,
+        lambda route, draw, network: judge(subject.evaluate(route, network, draw)),
+        st.sampled_from(NETWORKS),
+        routes,
+    )
+
+
+def teachers(evaluation: Evaluation) -> Iterator[tuple[Match, CallRow, CallRow]]:
+    """Yield student rows with a timestep above d_min and their two teacher calls. Deviation if one is missing."""
+    for match in evaluation.students:
+        if not match.bootstrap.any():
+            continue
+        if match.first is None or match.second is None:
+            teacher = "first teacher call, at z̃," if match.first is None else "second teacher call, at z',"
+            sentence = f"above d_min the {teacher} is missing; calls of the network:\n{evaluation.call_log}"
+            raise Deviation(sentence, call=evaluation.call)
+        yield match, match.first, match.second
+
+
+def compare(
+    trial: Trial, evaluation: Evaluation, name: str, got: Any, expected: Any, terms: Any, k: float = K_LOSS
+) -> None:
+    """`Trial.compare` with the rounding unit and the call of the evaluation."""
+    trial.compare(name, got, expected, terms=terms, k=k, eps=evaluation.eps, call=evaluation.call)
+
+
+def compare_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None:
+    """Compare the loss with the paper's, as a scalar or for every timestep."""
+    expected = expect(subject, evaluation)
+    if evaluation.loss.ndim == 2:
+        compare(trial, evaluation, "the loss", evaluation.loss[expected.rows], expected.timesteps, expected.terms)
+    else:
+        compare(trial, evaluation, "the loss", evaluation.mean, expected.loss, expected.loss_terms)
+
+
+def compare_gradient(trial: Trial, evaluation: Evaluation, expected: Expectation, where: np.ndarray) -> None:
+    """Compare d loss / d ẑ1 at the timesteps `where` (M, T)."""
+    assert expected.observed_gradient is not None
+    gradient, terms = (expected.gradient(x)[where] for x in (expected.error, expected.magnitude))
+    name = "the gradient with respect to the student's output"
+    compare(trial, evaluation, name, expected.observed_gradient[where], gradient, terms)
+
+
+def with_gradients(evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation. NotProvided if its loss carries no gradients."""
+    if not evaluation.has_gradients:
+        raise NotProvided("needs a loss with gradients: not detached, from a TorchAdapter or a JaxAdapter")
+    return evaluation
+
+
+def same_data(draw: Draw) -> Draw:
+    """Copy the data of the first row to every row, so that one network predicts all rows perfectly."""
+    return replace(draw, z1=np.broadcast_to(draw.z1[:1], draw.z1.shape).copy())
+
+
+def recover_noise(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """z0 (M, T, S, D) of every student row, recovered from its input, and the scale of its rounding error."""
+    matches = evaluation.students
+    tau = np.stack([match.student.tau for match in matches])[:, :, None, None]
+    z, z1 = np.stack([match.student.z for match in matches]), evaluation.draw.z1[[match.row for match in matches]]
+    return (z - tau * z1) / (1 - tau), (np.abs(z) + np.abs(tau * z1)) / (1 - tau)
