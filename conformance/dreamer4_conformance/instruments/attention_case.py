@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.instruments.subject import EPS, Subject
+from dreamer4_conformance.instruments.subject import EPS, Subject, smallest_normal
 from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 from dreamer4_reference.sec34_attention import (
     attention,
@@ -103,29 +103,44 @@ class AttentionCase:
         return self._pairs(np.abs(self.q), np.abs(self.k)) * abs(self._factor)
 
     def _weight_terms(self, eps: float) -> np.ndarray:
-        """Relative error of the weights p. tanh, exp and the sum are computed in float32 or wider."""
+        """Error of the weights p, (B, H, L, L). tanh, exp and the sum are computed in float32 or wider.
+
+        In addition to its relative error, a weight loses what an underflow may lose: long before its logit is
+        extraordinary, exp(logit − largest logit) is below the smallest normal number.
+        """
         inside = min(1.0, EPS["float32"] / eps)
         of_logit = self._slope * self._size + np.abs(self._logit) + (self.softcap or 0.0) * inside
         of_competing_keys = (self._p * of_logit).sum(-1, keepdims=True) - self._p * of_logit
         entropy = -np.log(np.maximum(self._p, np.finfo(np.float64).tiny))
         total = np.abs(np.where(self.mask, self._logit, 0)).max(-1, keepdims=True)
-        return 1 + (1 - self._p) * of_logit + of_competing_keys + entropy + (1 + total) * inside
+        relative = 1 + (1 - self._p) * of_logit + of_competing_keys + entropy + (1 + total) * inside
+        return np.asarray(self._p * relative + self._lost(eps))
+
+    def _lost(self, eps: float) -> float:
+        """What an underflow may lose of one product, in units of eps."""
+        return smallest_normal(eps) / eps
 
     def terms(self, eps: float) -> np.ndarray:
         """Error of the output, (B, L, Hq, D)."""
-        return np.einsum("bhij,bjhd->bihd", self._p * self._weight_terms(eps), self._repeated(np.abs(self.v)))
+        products = self._lost(eps) * len(self.mask)
+        return products + np.einsum("bhij,bjhd->bihd", self._weight_terms(eps), self._repeated(np.abs(self.v)))
 
     def gradient_terms(self, d_out: np.ndarray, eps: float) -> tuple[np.ndarray, ...]:
-        """Errors of dq, dk and dv for the output gradient d_out (B, L, Hq, D)."""
-        p, of_p = self._p, self._weight_terms(eps)
-        size, dp = self._pairs(np.abs(d_out), np.abs(self.v)), self._pairs(d_out, self.v)
+        """Errors of dq, dk and dv for the output gradient d_out (B, L, Hq, D).
+
+        The loss is a mean of weight · output: d_out and the sum over a group are rounded too, which dv shows.
+        """
+        p, of_p, lost = self._p, self._weight_terms(eps), self._lost(eps)
+        size = self._pairs(np.abs(d_out), np.abs(self.v)) + lost * (self.q.shape[-1] + len(self.mask))
+        dp = self._pairs(d_out, self.v)
         ds = np.abs(dp - (p * dp).sum(-1, keepdims=True))
-        of_ds = self._slope * (of_p * ds + size + (p * of_p * size).sum(-1, keepdims=True)) + self._of_slope * ds
-        moved = p * of_ds * abs(self._factor)
+        of_ds = of_p * ds + p * (size + (of_p * size).sum(-1, keepdims=True)) + lost
+        moved = (self._slope * of_ds + self._of_slope * p * ds) * abs(self._factor) + lost
         of_q = np.einsum("bhij,bjhd->bihd", moved, self._repeated(np.abs(self.k)))
         of_k = np.einsum("bhij,bihd->bjhd", moved, np.abs(self.q))
-        of_v = np.einsum("bhij,bihd->bjhd", p * of_p, np.abs(d_out))
-        return of_q, self._grouped(of_k), self._grouped(of_v)
+        of_v = np.einsum("bhij,bihd->bjhd", of_p + p, np.abs(d_out))
+        products = lost * len(self.mask)
+        return of_q + products, self._grouped(of_k + products), self._grouped(of_v + products)
 
     @property
     def _of_slope(self) -> np.ndarray:

@@ -24,6 +24,16 @@ from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-8}
 """Unit of the bounds by dtype: the spacing of 1; in bfloat16 half of it, the largest relative rounding error."""
 
+
+def smallest_normal(eps: float) -> float:
+    """Smallest positive normal number of the dtype whose `EPS` is eps; bfloat16 has the exponents of float32.
+
+    >>> smallest_normal(EPS["bfloat16"]) == float(np.finfo(np.float32).tiny)
+    True
+    """
+    return float(np.finfo(np.float64 if eps <= EPS["float64"] else np.float32).tiny)
+
+
 LOSSES = ("dynamics_loss_at", "dynamics_loss")
 
 

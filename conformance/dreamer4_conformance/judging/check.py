@@ -14,19 +14,22 @@ case its clause is inconclusive. Distributions are judged outside `for_all`, on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
+from unittest.mock import patch
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, currently_in_test_context, given, seed, settings, target
 from hypothesis.errors import HypothesisWarning, InvalidArgument
+from hypothesis.internal.conjecture import providers
 from hypothesis.strategies import SearchStrategy
 
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.subject import Subject, smallest_normal
 from dreamer4_conformance.registry import qualified_name
 from dreamer4_conformance.verdicts import Deviation, Inconclusive
 
@@ -93,6 +96,25 @@ def check(
     return register
 
 
+_CONSTANTS: dict[Any, Any] = {}
+"""Cache of Hypothesis' own constants by strategy."""
+
+
+@contextmanager
+def _same_examples_in_every_process() -> Iterator[None]:
+    """Keep Hypothesis from drawing constants out of the source of the modules that happen to be imported.
+
+    Otherwise a seed gives other examples after other imports, and Hypothesis writes the constants to the working
+    directory. Versions without these constants need nothing.
+    """
+    if not hasattr(providers, "_get_local_constants"):
+        yield
+        return
+    none = SimpleNamespace(set_for_type=lambda choice_type: ())
+    with patch.multiple(providers, _get_local_constants=lambda: none, CONSTANTS_CACHE=_CONSTANTS):
+        yield
+
+
 @dataclass
 class Trial:
     """One run of one check: its budget of examples, its cases, and the comparison closest to its bound.
@@ -129,7 +151,7 @@ class Trial:
             ],
         )(given(*strategies)(body))
         test = configured if self.profile == "ci" else seed(self.seed)(configured)
-        with catch_warnings():
+        with catch_warnings(), _same_examples_in_every_process():
             simplefilter(
                 "ignore", HypothesisWarning
             )  # about long examples, even if the user turns warnings into errors
@@ -140,7 +162,11 @@ class Trial:
         return np.random.default_rng(self.seed)
 
     def compare(self, name: str, got: Any, expected: Any, *, terms: Any, k: float, eps: float, call: str = "") -> None:
-        """Require |got − expected| ≤ k · eps · terms, element by element.
+        """Require |got − expected| ≤ k · (eps · terms + smallest normal number), element by element.
+
+        The second summand is what an underflow may lose: a product below the smallest normal number is rounded to a
+        subnormal one, or to 0 where the hardware or the program flushes subnormal numbers. A check whose expression
+        multiplies such products by large factors, or adds many, adds them to its terms.
 
         Args:
             name: of the value, for the message.
@@ -161,7 +187,7 @@ class Trial:
         if got.size == 0:
             return
         error = np.abs(got - expected)
-        bound = k * eps * np.broadcast_to(np.asarray(terms, np.float64), error.shape) + np.finfo(np.float64).tiny
+        bound = k * (eps * np.broadcast_to(np.asarray(terms, np.float64), error.shape) + smallest_normal(eps))
         worst = int(np.argmax(np.where(np.isfinite(error), error / bound, np.inf)))
         at_worst, its_bound = float(error.flat[worst]), float(bound.flat[worst])
         if not at_worst <= its_bound:
