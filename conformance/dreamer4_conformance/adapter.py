@@ -563,7 +563,7 @@ class Adapter:
 
         Args:
             x: queries or keys, float (B, L, H, D), D even.
-            positions: position of each token, int (L,), at least 0. From 256 on, an operation may
+            positions: position of each token, int (L,), at least 0, increasing. From 64 on, an operation may
                 raise any exception, as at the end of a table.
 
         Returns:

@@ -76,3 +76,44 @@ class ByHead(TextbookModel):
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
         heads = torch.arange(x.shape[-2], device=x.device)
         return super().rope(x.transpose(-3, -2), heads).transpose(-3, -2)
+
+
+@mistake("rope-wraps-at-the-window", clause="attn.rope", operations=("rope",), levels=SIGNAL)
+class WrapsAtTheWindow(TextbookModel):
+    """Positions restart after 192 frames: frames 191 and 193 score as if 190 apart."""
+
+    def rope_positions(self, positions: Tensor) -> Tensor:
+        return positions % 192
+
+
+@mistake("rope-ring-positions", clause="attn.rope", operations=("rope",), levels=SIGNAL)
+class RingPositions(TextbookModel):
+    """A position is the slot of a ring of keys, here of 1000."""
+
+    def rope_positions(self, positions: Tensor) -> Tensor:
+        return positions % 1000
+
+
+@mistake("rope-wraps-in-16-bits", clause="attn.rope", operations=("rope",), levels=SIGNAL)
+class WrapsInSixteenBits(TextbookModel):
+    """Positions are stored as 16-bit integers."""
+
+    def rope_positions(self, positions: Tensor) -> Tensor:
+        return positions.to(torch.int16)
+
+
+@mistake("rope-clamped-at-its-table", clause="attn.rope", operations=("rope",), levels=SIGNAL)
+class ClampedAtItsTable(TextbookModel):
+    """Positions beyond a table of 256 angles use its last row."""
+
+    def rope_positions(self, positions: Tensor) -> Tensor:
+        return positions.clamp(max=255)
+
+
+@mistake("rope-of-the-first-row", clause="attn.rope", operations=("rope",), levels=SIGNAL)
+class OfTheFirstRow(TextbookModel):
+    """Rows of the batch continue the positions of the row before, as if they were one sequence."""
+
+    def rope(self, x: Tensor, positions: Tensor) -> Tensor:
+        rows = [super(OfTheFirstRow, self).rope(row, positions * (n + 1)) for n, row in enumerate(x)]
+        return torch.stack(rows)
