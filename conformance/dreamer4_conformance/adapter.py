@@ -80,6 +80,7 @@ class Adapter:
         backends: names that `attention` accepts as `backend=`; empty if it has one implementation.
         context_frames: C of `dynamics` and `time_layer`, in frames as reading A30 counts them; None if time attention
             has no window.
+        few_shapes: True if each new shape takes seconds, in compiled code for example; checks then repeat shapes.
     """
 
     name: str = "unnamed"
@@ -97,6 +98,7 @@ class Adapter:
     dtypes: Sequence[str] = ("float64", "float32")
     backends: Sequence[str] = ()
     context_frames: int | None = None
+    few_shapes: bool = False
 
     # Eq. 1, 2, 4, 6-8
 
@@ -1338,11 +1340,29 @@ class TorchAdapter(Adapter):
 class JaxAdapter(Adapter):
     """Interface of an implementation in JAX.
 
-    Losses and samplers are called outside `jit`, because the suite's network reads the values of its arguments. For
-    float64 the caller enables `jax_enable_x64`. Operations convert `seed` to a key themselves.
+    Losses and samplers are called outside `jit`, because the suite's network reads the values of its arguments;
+    `dreamer4_conformance.jax.closure_value` calls a loss that is defined inside a jitted step. For float64 the caller
+    enables `jax_enable_x64`. Operations convert `seed` to a key themselves.
+
+    JAX compiles each of its operations again for each shape, outside `jit` as well, and this takes most of the time
+    of a run. Checks therefore use few shapes, and operations that take a seed are compiled without optimisations.
     """
 
     dtypes: Sequence[str] = ("float32", "bfloat16")
+    few_shapes = True
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Compile with few optimisations while an operation that takes a seed runs.
+
+        Args:
+            seed: of the operation, which converts it to a key itself.
+
+        Returns:
+            A context manager.
+        """
+        with _few_optimisations():
+            yield
 
     def to_native(self, x: np.ndarray) -> Array:
         """Convert a NumPy array to a jax array.
@@ -1380,7 +1400,7 @@ class JaxAdapter(Adapter):
         return super().to_numpy(x)
 
     def affine(self, z: Array, gain: np.ndarray, offset: np.ndarray, past: np.ndarray) -> Array:
-        """Evaluate the suite's analytic network in float32, or in the dtype of z if that is wider.
+        """Evaluate the suite's analytic network in float64 NumPy, which needs no compilation, differentiable in z.
 
         Args:
             z: input, float (N, T, S, D).
@@ -1391,11 +1411,22 @@ class JaxAdapter(Adapter):
         Returns:
             jax array (N, T, S, D), rounded once to the dtype of z.
         """
+        import jax
         import jax.numpy as jnp
 
-        wide = z.astype(jnp.promote_types(z.dtype, "float32"))
-        a, b, c = (jnp.asarray(x, wide.dtype) for x in (gain, offset, past))
-        return (a * wide + b + c * wide[:, :-1].sum(1)[:, None]).astype(z.dtype)
+        @jax.custom_jvp
+        def _network(z: Array) -> Array:
+            return jnp.asarray(Adapter.affine(self, self.to_numpy(z), gain, offset, past), z.dtype)
+
+        @_network.defjvp
+        def _differentiated(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+            (tangent,) = tangents
+            change = jnp.asarray(gain, tangent.dtype) * tangent
+            if past.any():
+                change = change + jnp.asarray(past, tangent.dtype) * tangent[:, :-1].sum(1)[:, None]
+            return _network(*primals), change
+
+        return _network(z)
 
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]
@@ -1417,13 +1448,13 @@ class JaxAdapter(Adapter):
             shapes.append(jnp.zeros(output.shape, output.dtype))
             return output
 
-        value = loss(_collect)
-
         def _perturbed(deltas: list[Array]) -> Array:
             remaining = iter(deltas)
             return jnp.mean(loss(lambda output: output + next(remaining)))
 
-        return value, [self.to_numpy(g) for g in jax.grad(_perturbed)(shapes)]
+        with _few_optimisations():
+            value = loss(_collect)
+            return value, [self.to_numpy(g) for g in jax.grad(_perturbed)(shapes)]
 
     def gradients(self, function: Callable[..., Array], *inputs: Array) -> list[np.ndarray]:
         """Differentiate the mean of `function(*inputs)` with respect to each input, by jax.grad.
@@ -1440,6 +1471,19 @@ class JaxAdapter(Adapter):
 
         differentiate = jax.grad(lambda *xs: jnp.mean(function(*xs)), argnums=tuple(range(len(inputs))))
         return [self.to_numpy(gradient) for gradient in differentiate(*inputs)]
+
+
+@contextmanager
+def _few_optimisations() -> Iterator[None]:
+    """Compile in two thirds of the time; the arithmetic is the same."""
+    import jax
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def provides(adapter: Adapter, name: str) -> bool:

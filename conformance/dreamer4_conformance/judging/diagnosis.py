@@ -79,13 +79,27 @@ def attempt(probe: Callable[[], Any], size: int) -> np.ndarray:
 
 
 def behaves_like(subject: Subject, operations: tuple[str, ...]) -> list[str]:
-    """Names of the mistakes and readings that reproduce a signature of one of the operations, without duplicates."""
+    """Names of the mistakes and readings that reproduce a signature of one of the operations, without duplicates.
+
+    Without torch, in which the zoo is written, there are none.
+    """
     names: list[str] = []
+    if not _zoo_is_importable():
+        return names
     with np.errstate(all="ignore"):
         for operation in filter(subject.provides, operations):
             for key, signature in SIGNATURES.get(operation, {}).items():
                 names.extend(_matching(subject, operation, key, signature))
     return list(dict.fromkeys(names))
+
+
+@cache
+def _zoo_is_importable() -> bool:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 class Declarations(NamedTuple):

@@ -1,0 +1,132 @@
+"""Losses that are sealed inside a jitted JAX training step.
+
+The suite's network reads the values of its arguments, so that a loss has to run outside `jit`. Many training steps
+define their loss inside the jitted function, where no adapter can call it:
+
+    @jax.jit
+    def train_step(state, batch, key):
+        def loss_fn(params):
+            return shortcut_loss(lambda *args: model.apply(params, *args), batch, key), {}
+
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        return state.apply_gradients(grads=grads), metrics
+
+`closure_value` runs such a step as plain Python up to its gradient and returns the loss that it would differentiate:
+
+    class Mine(JaxAdapter):
+        def dynamics_loss(self, network, z1, actions, seed):
+            state = TrainState(apply_fn=lambda params, *args: network(*args), params={})
+            return closure_value(train_step, state, {"z": z1, "actions": actions}, jax.random.key(seed))
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NoReturn
+
+import jax
+
+__all__ = ["closure_value"]
+
+
+class _LossReachedError(BaseException):
+    """Ends the training step with the value of its loss. No `except Exception` of the step catches it."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("the step has reached its loss")
+        self.value = value
+
+
+def closure_value(step: Callable[..., Any], *args: Any, index: int = 0, **kwargs: Any) -> Any:
+    """Run a training step up to a gradient, without `jit`, and return the value that it would differentiate.
+
+    `jax.jit` and other wrappers of `step` are removed where they keep `__wrapped__`, `jit` inside is disabled,
+    `jax.checkpoint` and `jax.remat` return their function unchanged, and `jax.grad` and `jax.value_and_grad` call it
+    once, without a gradient, also where a module has imported them by name. The value can be differentiated from
+    outside, by `JaxAdapter.output_gradients` for example. A function that was wrapped by `jax.checkpoint` when its
+    module was imported stays wrapped: the network cannot be called inside it.
+
+    Args:
+        step: the training step, jitted or not.
+        args: its positional arguments, with the suite's network in place of the model.
+        index: which of the gradients that the step takes, from 0 in the order of the calls; earlier ones are computed.
+        kwargs: its keyword arguments.
+
+    Returns:
+        The value of the loss, without auxiliary outputs: a scalar jax array.
+
+    Raises:
+        ValueError: if the step ends before it takes that gradient.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> @jax.jit
+        ... def train_step(params, batch):
+        ...     grads = jax.grad(lambda params: jnp.mean((params * batch) ** 2))(params)
+        ...     return params - 0.1 * grads
+        >>> float(closure_value(train_step, 3.0, jnp.ones(4)))
+        9.0
+    """
+    gradients = iter(range(index + 1))
+
+    def until_loss(function: Callable[..., Any], has_aux: bool, differentiate: Callable[..., Any]) -> Callable[..., Any]:
+        def evaluate(*inputs: Any, **options: Any) -> Any:
+            if next(gradients) < index:
+                return differentiate(*inputs, **options)
+            value = function(*inputs, **options)
+            raise _LossReachedError(value[0] if has_aux else value)
+
+        return evaluate
+
+    with jax.disable_jit(), _replaced(until_loss):
+        try:
+            inspect.unwrap(step)(*args, **kwargs)
+        except _LossReachedError as reached:
+            return reached.value
+    _require_gradient(step, index)
+
+
+def _require_gradient(step: Callable[..., Any], index: int) -> NoReturn:
+    name = getattr(step, "__name__", repr(step))
+    raise ValueError(
+        f"step: {name} ended before it took gradient number {index} by jax.grad or jax.value_and_grad; "
+        "it needs to take that many, or `index` a smaller number"
+    )
+
+
+@contextmanager
+def _replaced(until_loss: Callable[..., Any]) -> Iterator[None]:
+    """Replace the transformations in all loaded modules that hold them, JAX's own internals excepted."""
+    originals: dict[str, Callable[..., Any]] = {
+        name: getattr(jax, name) for name in ("grad", "value_and_grad", "checkpoint", "remat")
+    }
+
+    def differentiate(name: str) -> Callable[..., Any]:
+        def transform(fun: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, **options: Any) -> Any:
+            return until_loss(fun, has_aux, originals[name](fun, argnums, has_aux=has_aux, **options))
+
+        return transform
+
+    def unchanged(fun: Callable[..., Any] | None = None, **_: Any) -> Any:
+        return (lambda function: function) if fun is None else fun
+
+    replacements = {name: differentiate(name) for name in ("grad", "value_and_grad")} | {
+        name: unchanged for name in ("checkpoint", "remat")
+    }
+    by_identity = {id(originals[name]): replacement for name, replacement in replacements.items()}
+    with ExitStack() as stack:
+        for module in [jax, *_users_modules()]:
+            for name, value in list(vars(module).items()):
+                if id(value) in by_identity:
+                    stack.callback(setattr, module, name, value)
+                    setattr(module, name, by_identity[id(value)])
+        yield
+
+
+def _users_modules() -> Iterator[Any]:
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] not in {"jax", "jaxlib", "dreamer4_conformance"} and hasattr(module, "__dict__"):
+            yield module
