@@ -72,7 +72,9 @@ def closure_value(step: Callable[..., Any], *args: Any, index: int = 0, **kwargs
     """
     gradients = iter(range(index + 1))
 
-    def until_loss(function: Callable[..., Any], has_aux: bool, differentiate: Callable[..., Any]) -> Callable[..., Any]:
+    def until_loss(
+        function: Callable[..., Any], has_aux: bool, differentiate: Callable[..., Any]
+    ) -> Callable[..., Any]:
         def evaluate(*inputs: Any, **options: Any) -> Any:
             if next(gradients) < index:
                 return differentiate(*inputs, **options)
@@ -113,9 +115,9 @@ def _replaced(until_loss: Callable[..., Any]) -> Iterator[None]:
     def unchanged(fun: Callable[..., Any] | None = None, **_: Any) -> Any:
         return (lambda function: function) if fun is None else fun
 
-    replacements = {name: differentiate(name) for name in ("grad", "value_and_grad")} | {
-        name: unchanged for name in ("checkpoint", "remat")
-    }
+    replacements = {name: differentiate(name) for name in ("grad", "value_and_grad")} | dict.fromkeys(
+        ("checkpoint", "remat"), unchanged
+    )
     by_identity = {id(originals[name]): replacement for name, replacement in replacements.items()}
     with ExitStack() as stack:
         for module in [jax, *_users_modules()]:

@@ -107,5 +107,6 @@ def _import_failed(name: str, error: BaseException) -> AdapterError:
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if name == error.name or name.startswith(f"{error.name}."):
             return AdapterError(f"there is no module {error.name!r} here or among the installed packages")
-        return AdapterError(f"{name} imports the module {error.name!r}, which is not installed")
+        extra = "; pip install 'dreamer4-conformance[torch]' brings it" if error.name == "torch" else ""
+        return AdapterError(f"{name} imports the module {error.name!r}, which is not installed{extra}")
     return AdapterError(f"importing {name} raised {type(error).__name__}: {error}")
