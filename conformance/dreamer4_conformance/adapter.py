@@ -1478,12 +1478,13 @@ def _few_optimisations() -> Iterator[None]:
     """Compile in two thirds of the time; the arithmetic is the same."""
     import jax
 
+    update: Callable[[str, bool], None] = jax.config.update
     before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
+    update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", before)
+        update("jax_disable_most_optimizations", before)
 
 
 def provides(adapter: Adapter, name: str) -> bool:

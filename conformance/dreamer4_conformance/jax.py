@@ -25,11 +25,13 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 
 __all__ = ["closure_value"]
+
+Function = Callable[..., Any]
 
 
 class _LossReachedError(BaseException):
@@ -40,7 +42,7 @@ class _LossReachedError(BaseException):
         self.value = value
 
 
-def closure_value(step: Callable[..., Any], *args: Any, index: int = 0, **kwargs: Any) -> Any:
+def closure_value(step: Function, *args: Any, index: int = 0, **kwargs: Any) -> Any:
     """Run a training step up to a gradient, without `jit`, and return the value that it would differentiate.
 
     `jax.jit` and other wrappers of `step` are removed where they keep `__wrapped__`, `jit` inside is disabled,
@@ -70,13 +72,11 @@ def closure_value(step: Callable[..., Any], *args: Any, index: int = 0, **kwargs
         >>> float(closure_value(train_step, 3.0, jnp.ones(4)))
         9.0
     """
-    gradients = iter(range(index + 1))
+    before = iter(range(index))
 
-    def until_loss(
-        function: Callable[..., Any], has_aux: bool, differentiate: Callable[..., Any]
-    ) -> Callable[..., Any]:
+    def until_loss(function: Function, has_aux: bool, differentiate: Function) -> Function:
         def evaluate(*inputs: Any, **options: Any) -> Any:
-            if next(gradients) < index:
+            if next(before, None) is not None:
                 return differentiate(*inputs, **options)
             value = function(*inputs, **options)
             raise _LossReachedError(value[0] if has_aux else value)
@@ -88,43 +88,33 @@ def closure_value(step: Callable[..., Any], *args: Any, index: int = 0, **kwargs
             inspect.unwrap(step)(*args, **kwargs)
         except _LossReachedError as reached:
             return reached.value
-    _require_gradient(step, index)
-
-
-def _require_gradient(step: Callable[..., Any], index: int) -> NoReturn:
-    name = getattr(step, "__name__", repr(step))
     raise ValueError(
-        f"step: {name} ended before it took gradient number {index} by jax.grad or jax.value_and_grad; "
-        "it needs to take that many, or `index` a smaller number"
+        f"step: {getattr(step, '__name__', repr(step))} ended before it took gradient number {index} by jax.grad or "
+        "jax.value_and_grad; it needs to take that many, or `index` a smaller number"
     )
 
 
 @contextmanager
-def _replaced(until_loss: Callable[..., Any]) -> Iterator[None]:
-    """Replace the transformations in all loaded modules that hold them, JAX's own internals excepted."""
-    originals: dict[str, Callable[..., Any]] = {
-        name: getattr(jax, name) for name in ("grad", "value_and_grad", "checkpoint", "remat")
-    }
+def _replaced(until_loss: Callable[[Function, bool, Function], Function]) -> Iterator[None]:
+    """Replace the transformations in `jax` and in all modules that have imported them by name, except JAX's own."""
 
-    def differentiate(name: str) -> Callable[..., Any]:
-        def transform(fun: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, **options: Any) -> Any:
-            return until_loss(fun, has_aux, originals[name](fun, argnums, has_aux=has_aux, **options))
+    def differentiating(original: Function) -> Function:
+        def transform(fun: Function, argnums: Any = 0, has_aux: bool = False, **options: Any) -> Function:
+            return until_loss(fun, has_aux, original(fun, argnums, has_aux=has_aux, **options))
 
         return transform
 
-    def unchanged(fun: Callable[..., Any] | None = None, **_: Any) -> Any:
+    def unchanged(fun: Function | None = None, **_: Any) -> Function:
         return (lambda function: function) if fun is None else fun
 
-    replacements = {name: differentiate(name) for name in ("grad", "value_and_grad")} | dict.fromkeys(
-        ("checkpoint", "remat"), unchanged
-    )
-    by_identity = {id(originals[name]): replacement for name, replacement in replacements.items()}
+    replacements = {id(original): differentiating(original) for original in (jax.grad, jax.value_and_grad)}
+    replacements |= {id(original): unchanged for original in (jax.checkpoint, jax.remat)}
     with ExitStack() as stack:
         for module in [jax, *_users_modules()]:
             for name, value in list(vars(module).items()):
-                if id(value) in by_identity:
+                if id(value) in replacements:
                     stack.callback(setattr, module, name, value)
-                    setattr(module, name, by_identity[id(value)])
+                    setattr(module, name, replacements[id(value)])
         yield
 
 
