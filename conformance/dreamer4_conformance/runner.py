@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
@@ -15,9 +14,8 @@ from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
-from dreamer4_conformance.judging.diagnosis import Declarations, behaves_like, candidate
+from dreamer4_conformance.judging.evidence import Retrial, gather
 from dreamer4_conformance.readings import BY_ID as READINGS
-from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 
 SEVERITY = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_PROVIDED)
@@ -78,29 +76,27 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
         The result.
     """
     start = time.perf_counter()
-    outcomes = [_run(subject, clause, check, Trial(profile, seed, minimal)) for check in checks_of(clause)]
-    result = min(outcomes, key=lambda outcome: SEVERITY.index(outcome.status))
     result = replace(
-        result,
-        cases=sum(outcome.cases for outcome in outcomes),
+        _worst(subject, clause, Trial(profile, seed, minimal)),
         seconds=time.perf_counter() - start,
         reading={
             name: option for name, option in subject.adapter.readings.items() if READINGS[name].clause == clause.id
         },
     )
     if result.status is Status.FAIL:
-        operations = {name: None for check in checks_of(clause) for name in (*check.needs, *check.needs_one)}
-        names, declared = behaves_like(subject, tuple(operations)), Declarations.from_subject(subject)
-        result.behaves_like = [name for name in names if _explains(name, clause, declared)]
+
+        def rejudge(variant: Subject) -> Result:
+            return _worst(variant, clause, Trial(profile, seed, minimal=False))
+
+        gather(subject, result, Retrial(clause, tuple(checks_of(clause)), profile, seed, rejudge))
     return _against_expectation(subject.adapter, result)
 
 
-@cache
-def _explains(name: str, clause: Clause, declared: Declarations) -> bool:
-    """True if a mistake or an undeclared reading can be the cause: the textbook with it fails the clause."""
-    mistaken = candidate(name, declared)
-    mistaken.readings = resolve(dict(declared.readings))
-    return any(_run(mistaken, clause, check, Trial(minimal=False)).status is Status.FAIL for check in checks_of(clause))
+def _worst(subject: Subject, clause: Clause, trial: Trial) -> Result:
+    """The worst verdict of the checks of a clause, each run with a copy of the trial, and the cases of all."""
+    outcomes = [_run(subject, clause, check, replace(trial)) for check in checks_of(clause)]
+    worst = min(outcomes, key=lambda outcome: SEVERITY.index(outcome.status))
+    return replace(worst, cases=sum(outcome.cases for outcome in outcomes))
 
 
 def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:

@@ -107,10 +107,20 @@ class SampledFrame:
 
 @dataclass
 class Subject:
-    """The adapter under test with its resolved readings."""
+    """The adapter under test with its resolved readings.
+
+    Attributes:
+        hidden: operations that are treated as not provided.
+        recovered: quantities of the loss that expectations take from the implementation as it is: "draws", "teacher",
+            "weight" (`judging.causes.JUDGED_BY`).
+        suspects: names of mistakes and readings that reproduced an earlier failure, as keys.
+    """
 
     adapter: Adapter
     readings: dict[str, str] = field(init=False)
+    hidden: frozenset[str] = frozenset()
+    recovered: frozenset[str] = frozenset()
+    suspects: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.readings = resolve(self.adapter.readings)
@@ -138,7 +148,7 @@ class Subject:
 
     def provides(self, operation: str) -> bool:
         """True if the adapter overrides the operation."""
-        return provides(self.adapter, operation)
+        return operation not in self.hidden and provides(self.adapter, operation)
 
     def round(self, x: np.ndarray) -> np.ndarray:
         """Round to the adapter's dtype; the result is float64."""

@@ -2,24 +2,39 @@
 
 A signature evaluates an operation on fixed calls for which mistakes and readings give different results. A failure is
 named after every mistake, and every undeclared reading, whose signature equals the implementation's and differs from
-the correct textbook's.
+the correct textbook's. If there is none, two mistakes at once are tried: the textbook with both.
+
+A name is dropped if another signature of the same operation contradicts it: the mistake would show there, and the
+implementation is right. What remains reproduces what was observed, and nothing else is printed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import combinations
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from hypothesis.errors import UnsatisfiedAssumption
 
+from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.check import CHECKS
-from dreamer4_conformance.readings import READINGS
+from dreamer4_conformance.judging.candidates import (
+    Declarations,
+    Names,
+    candidate,
+    candidate_names,
+    compatible,
+    zoo_is_importable,
+)
 from dreamer4_conformance.registry import qualified_name
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
+
+PAIRS_EVALUATED = 24
+"""Pairs of names that are evaluated for one signature."""
 
 
 @dataclass(frozen=True)
@@ -78,66 +93,145 @@ def attempt(probe: Callable[[], Any], size: int) -> np.ndarray:
     return values if values.size == size else np.full(size, np.nan)
 
 
-def behaves_like(subject: Subject, operations: tuple[str, ...]) -> list[str]:
-    """Names of the mistakes and readings that reproduce a signature of one of the operations, without duplicates.
+def explanations(subject: Subject, operations: Iterable[str]) -> list[Names]:
+    """Candidates that reproduce a signature of one of the operations, without duplicates.
 
-    Without torch, in which the zoo is written, there are none.
+    Args:
+        subject: the implementation.
+        operations: their names; those that are not provided are skipped.
+
+    Returns:
+        Single names if any reproduces a signature, else pairs; nothing without torch, in which the zoo is written.
     """
-    names: list[str] = []
-    if not _zoo_is_importable():
-        return names
+    matching: list[Names] = []
+    if not zoo_is_importable():
+        return matching
     with np.errstate(all="ignore"):
         for operation in filter(subject.provides, operations):
-            for key, signature in SIGNATURES.get(operation, {}).items():
-                names.extend(_matching(subject, operation, key, signature))
-    return list(dict.fromkeys(names))
+            for key in SIGNATURES.get(operation, {}):
+                matching.extend(_explanations(subject, operation, key))
+    return list(dict.fromkeys(matching))
 
 
-@cache
-def _zoo_is_importable() -> bool:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        return False
-    return True
+_EXPLANATIONS: WeakKeyDictionary[Adapter, dict[tuple[object, ...], list[Names]]] = WeakKeyDictionary()
 
 
-class Declarations(NamedTuple):
-    """Declarations of the implementation, which the candidates share."""
+def _explanations(subject: Subject, operation: str, key: str) -> list[Names]:
+    """`_search`, cached: several clauses of a run fail for the same operation."""
+    adapter = subject.adapter
+    cached = _EXPLANATIONS.setdefault(adapter, {})
+    settings = (operation, key, Declarations.from_subject(subject), adapter.dtype, adapter.device, adapter.level)
+    if settings not in cached:
+        cached[settings] = _search(Observation.from_subject(subject, operation, key))
+    return cached[settings]
 
-    readings: tuple[tuple[str, str], ...]
-    k_max: int
-    context_level: float
-    d_min_share: float | None
+
+@dataclass
+class Observation:
+    """The vector of a signature that the implementation gives, to be compared with those of candidates."""
+
+    subject: Subject
+    operation: str
+    key: str
+    declared: Declarations
+    observed: np.ndarray | None
+    inputs: Any
 
     @classmethod
-    def from_subject(cls, subject: Subject) -> Declarations:
-        """Read the declarations of a subject's adapter."""
-        adapter = subject.adapter
-        readings = tuple(sorted(adapter.readings.items()))
-        return cls(readings, adapter.k_max, adapter.context_level, adapter.d_min_share)
+    def from_subject(cls, subject: Subject, operation: str, key: str) -> Observation:
+        """Evaluate a signature of the implementation."""
+        function, observe = SIGNATURES[operation][key].function, SIGNATURES[operation][key].observe
+        outcome = _outcome(lambda: (None, function(subject)) if observe is None else observe(subject))
+        inputs, observed = (None, None) if outcome is None else outcome
+        return cls(subject, operation, key, Declarations.from_subject(subject), observed, inputs)
+
+    @property
+    def signature(self) -> Signature:
+        """The signature."""
+        return SIGNATURES[self.operation][self.key]
+
+    @property
+    def tolerance(self) -> float:
+        """Tolerance between the implementation and a candidate."""
+        return max(self.signature.tolerance, 4 * self.subject.eps)
+
+    def expected(self, names: Names) -> np.ndarray | None:
+        """The vector of a candidate; None if it cannot be evaluated or has another length."""
+        if self.signature.observe is None:
+            vector = _cached(self.operation, self.key, names, self.declared)
+        else:
+            vector = _outcome(lambda: self.signature.function(candidate(names, self.declared), self.inputs))
+        usable = vector is not None and self.observed is not None and vector.shape == self.observed.shape
+        return vector if usable else None
+
+    def names(self) -> Iterator[str]:
+        """Names of the mistakes and readings that the signature can distinguish."""
+        return candidate_names(self.operation, self.declared, drawn=self.signature.drawn)
 
 
-def _matching(subject: Subject, operation: str, key: str, signature: Signature) -> Iterator[str]:
-    declared, function, observe = Declarations.from_subject(subject), signature.function, signature.observe
-    observation = _outcome(lambda: (None, function(subject)) if observe is None else observe(subject))
-    if observation is None:
-        return
-    inputs, observed = observation
+def _search(observation: Observation) -> list[Names]:
+    """Single names that reproduce the vector and are not contradicted by the operation's other signatures, else pairs.
 
-    def expected(name: str | None) -> np.ndarray | None:
-        if observe is None:
-            return _cached(operation, key, name, declared)
-        return _outcome(lambda: function(candidate(name, declared), inputs))
+    A name whose vector is the correct textbook's explains nothing.
+    """
+    correct = observation.expected(())
+    if observation.observed is None or correct is None:
+        return []
+    agrees = _close(observation.observed, correct, observation.tolerance)
+    if agrees.all():
+        return []
+    vectors = {name: observation.expected((name,)) for name in observation.names()}
+    deviating = {
+        name: vector
+        for name, vector in vectors.items()
+        if vector is not None and not _close(vector, correct, observation.signature.tolerance).all()
+    }
+    siblings = [
+        Observation.from_subject(observation.subject, observation.operation, key)
+        for key in SIGNATURES[observation.operation]
+        if key != observation.key
+    ]
+    singles: list[Names] = [
+        (name,)
+        for name, vector in deviating.items()
+        if _close(observation.observed, vector, observation.tolerance).all()
+        and not any(_contradicts(sibling, (name,)) for sibling in siblings)
+    ]
+    return singles or _pairs(observation, correct, deviating)
 
-    tolerance = max(signature.tolerance, 4 * subject.eps)
-    correct = expected(None)
-    if _close(observed, correct, tolerance):
-        return
-    for name in _names(operation, declared, signature.drawn):
-        wrong = expected(name)
-        if _close(observed, wrong, tolerance) and not _close(wrong, correct, signature.tolerance):
-            yield name
+
+def _contradicts(observation: Observation, names: Names) -> bool:
+    """True if a candidate deviates from the textbook in a signature in which the implementation does not."""
+    correct, wrong = observation.expected(()), observation.expected(names)
+    if observation.observed is None or correct is None or wrong is None:
+        return False
+    agrees = _close(observation.observed, correct, observation.tolerance)
+    return bool((agrees & ~_close(wrong, correct, 4 * observation.tolerance)).any())
+
+
+def _pairs(observation: Observation, correct: np.ndarray, deviating: dict[str, np.ndarray]) -> list[Names]:
+    """Pairs that reproduce the vector together.
+
+    Where one name alone changes the textbook's value, the pair has that value too; where neither does, it has the
+    textbook's. This leaves few pairs to evaluate: at most `PAIRS_EVALUATED`, first those that this explains best.
+    """
+    observed, tolerance = observation.observed, observation.tolerance
+    assert observed is not None
+    changes = {name: ~_close(vector, correct, tolerance) for name, vector in deviating.items()}
+    matches = {name: _close(observed, vector, tolerance) for name, vector in deviating.items()}
+    unchanged = _close(observed, correct, tolerance)
+    ranked: list[tuple[int, Names]] = []
+    for pair in combinations(deviating, 2):
+        first, second = pair
+        alone = (changes[first] & ~changes[second], changes[second] & ~changes[first])
+        neither = ~changes[first] & ~changes[second]
+        fits = [matches[name] | ~where for name, where in zip(pair, alone, strict=True)]
+        if (fits[0] & fits[1] & (unchanged | ~neither)).all():
+            ranked.append((int((alone[0] | alone[1]).sum()), pair))
+    ranked.sort(key=lambda entry: -entry[0])
+    plausible = [pair for _, pair in ranked if compatible(*pair)][:PAIRS_EVALUATED]
+    vectors = {pair: observation.expected(pair) for pair in plausible}
+    return [pair for pair, v in vectors.items() if v is not None and _close(observed, v, tolerance).all()]
 
 
 def _outcome(evaluate: Callable[[], Any]) -> Any:
@@ -148,52 +242,14 @@ def _outcome(evaluate: Callable[[], Any]) -> Any:
         return None
 
 
-def _close(first: np.ndarray | None, second: np.ndarray | None, tolerance: float) -> bool:
-    if first is None or second is None or first.shape != second.shape:
-        return False
-    return bool(np.allclose(first, second, rtol=tolerance, atol=tolerance, equal_nan=True))
-
-
-def _names(operation: str, declared: Declarations, drawn: bool) -> Iterator[str]:
-    from dreamer4_conformance.zoo.mistakes import MISTAKES
-
-    mistakes = [mistake for mistake in MISTAKES.values() if operation in mistake.operations]
-    yield from (mistake.id for mistake in mistakes if not (drawn and f"{operation}_at" in mistake.operations))
-    if drawn:
-        return
-    for reading in READINGS:
-        if reading.clause in decided_by(operation):
-            chosen = dict(declared.readings).get(reading.id, reading.default)
-            yield from (f"reading {reading.id} = {option}" for option in reading.options if option != chosen)
+def _close(first: np.ndarray, second: np.ndarray, tolerance: float) -> np.ndarray:
+    return np.isclose(first, second, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 @cache
-def decided_by(operation: str) -> frozenset[str]:
-    """Clauses with a check that needs the operation."""
-    return frozenset(check.clause for check in CHECKS.values() if operation in (*check.needs, *check.needs_one))
-
-
-@cache
-def _cached(operation: str, key: str, name: str | None, declared: Declarations) -> np.ndarray | None:
-    return _outcome(lambda: SIGNATURES[operation][key].function(candidate(name, declared)))
-
-
-def candidate(name: str | None, declared: Declarations) -> Subject:
-    """The textbook in float64: with the named mistake or reading, or correct if `name` is None."""
-    from dreamer4_conformance.zoo.base import Book, Textbook
-    from dreamer4_conformance.zoo.mistakes import MISTAKES
-
-    readings = dict(declared.readings)
-    adapter_type: type[Book] = Textbook
-    if name in MISTAKES:
-        adapter_type = MISTAKES[name].adapter
-    elif name is not None:
-        reading, _, option = name.removeprefix("reading ").partition(" = ")
-        readings[reading] = option
-    adapter = adapter_type("signal", **readings)
-    adapter.k_max, adapter.dtype = declared.k_max, "float64"
-    adapter.context_level, adapter.d_min_share = declared.context_level, declared.d_min_share or adapter.d_min_share
-    return Subject(adapter)
+def _cached(operation: str, key: str, names: Names, declared: Declarations) -> np.ndarray | None:
+    vector = _outcome(lambda: SIGNATURES[operation][key].function(candidate(names, declared)))
+    return None if vector is None else np.asarray(vector)
 
 
 def pattern(*relations: Callable[[], object]) -> np.ndarray:

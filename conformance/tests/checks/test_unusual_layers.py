@@ -29,7 +29,7 @@ def verdict(adapter: Adapter, clause: str) -> Result:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run few examples and no diagnosis."""
     monkeypatch.setitem(EXAMPLES, "ci", 5)
-    monkeypatch.setattr("dreamer4_conformance.runner.behaves_like", lambda *_: [])
+    monkeypatch.setattr("dreamer4_conformance.runner.gather", lambda *_: None)
 
 
 def rotated(x: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -1,0 +1,151 @@
+"""Evidence about a failure, gathered by judging its clause again under one change at a time.
+
+1. Names: candidates whose signature equals the implementation's (`diagnosis`) and that fail the clause as well. Without
+   one, the names of the run's earlier failures are tried: the textbook with such a mistake must fail in the same way.
+2. Quantities: the clause passes once a quantity is taken from the implementation as it is (`Subject.recovered`).
+3. Advice: the clause passes once something else is declared.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dreamer4_conformance.clauses import Clause
+from dreamer4_conformance.instruments.subject import LOSSES, Subject
+from dreamer4_conformance.judging.candidates import Declarations, Names, candidate
+from dreamer4_conformance.judging.causes import JUDGED_BY
+from dreamer4_conformance.judging.check import Check, Profile
+from dreamer4_conformance.judging.diagnosis import explanations
+from dreamer4_conformance.readings import READINGS, resolve
+from dreamer4_conformance.verdicts import Result, Status
+
+LEVEL_OPERATIONS = ("corrupt", "ramp_weight", "sample_tau_d", "sample_frame", *LOSSES)
+"""Operations whose arguments or results are levels."""
+DETACH = "detach in the adapter what your training step detaches before it calls this function"
+DETACHED = ("value-target-attached", "pmpo-prior-attached")
+"""Mistakes that a training step avoids if it detaches the argument itself."""
+_CANDIDATES: dict[tuple[object, ...], Result] = {}
+
+
+@dataclass(frozen=True)
+class Retrial:
+    """Judges one clause again, under the same profile and seed: `judge(subject)` returns the result."""
+
+    clause: Clause
+    checks: tuple[Check, ...]
+    profile: Profile
+    seed: int
+    judge: Callable[[Subject], Result]
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Operations that the checks call."""
+        return tuple({name: None for check in self.checks for name in (*check.needs, *check.needs_one)})
+
+    def candidate_result(self, names: Names, subject: Subject) -> Result:
+        """Result of a candidate that provides what `subject` provides, under the readings that it declares; cached."""
+        declared = Declarations.from_subject(subject)
+        hidden = frozenset(name for name in self.operations if not subject.provides(name))
+        key = (self.clause.id, names, declared, hidden, self.profile, self.seed)
+        if key not in _CANDIDATES:
+            mistaken = replace(candidate(names, declared), hidden=hidden)
+            mistaken.readings = resolve(dict(declared.readings))
+            _CANDIDATES[key] = self.judge(mistaken)
+        return _CANDIDATES[key]
+
+
+def gather(subject: Subject, result: Result, retrial: Retrial) -> None:
+    """Set `behaves_like`, `passes_given` and `advice` of a failure.
+
+    Args:
+        subject: the implementation.
+        result: the failure.
+        retrial: judges its clause again.
+    """
+    result.behaves_like = list(dict.fromkeys(_names(subject, result, retrial)))
+    if not result.behaves_like:
+        result.passes_given = [quantity for quantity in JUDGED_BY if _passes_given(subject, quantity, retrial)]
+    subject.suspects.update(dict.fromkeys(result.behaves_like))
+    result.advice = list(_advice(subject, result, retrial))
+
+
+def _names(subject: Subject, result: Result, retrial: Retrial) -> Iterator[str]:
+    def fails(*names: str) -> bool:
+        return retrial.candidate_result(names, subject).status is Status.FAIL
+
+    reproducing = explanations(subject, retrial.operations)
+    for names in reproducing:
+        alone = [name for name in names if fails(name)]
+        yield from alone or (names if fails(*names) else ())
+    if not reproducing:
+        for name in subject.suspects:
+            if _same_failure(result, retrial.candidate_result((name,), subject)):
+                yield name
+
+
+NUMBER = re.compile(r"[-+]?\d[\d.,e+−-]*|nan|inf")
+
+
+def _same_failure(result: Result, reproduced: Result) -> bool:
+    """True if two failures have the same message up to its numbers, and the same values where both have any."""
+    if reproduced.status is not Status.FAIL:
+        return False
+    if NUMBER.sub("#", result.message) != NUMBER.sub("#", reproduced.message):
+        return False
+    got, expected = _numbers(result.got), _numbers(reproduced.got)
+    return got.shape == expected.shape and bool(np.allclose(got, expected, rtol=0.05, atol=0.05, equal_nan=True))
+
+
+def _numbers(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        return np.empty(0)
+
+
+def _passes_given(subject: Subject, quantity: str, retrial: Retrial) -> bool:
+    """True if the clause passes with a quantity of the loss as it is; False for clauses of other operations."""
+    if retrial.clause.id in JUDGED_BY[quantity] or set(LOSSES).isdisjoint(retrial.operations):
+        return False
+    return retrial.judge(replace(subject, recovered=frozenset({quantity}))).status is Status.PASS
+
+
+def _advice(subject: Subject, result: Result, retrial: Retrial) -> Iterator[str]:
+    """Sentences on declarations under which the clause passes."""
+    for declaration, variant in _declarable(subject, retrial):
+        if retrial.judge(variant).status is Status.PASS:
+            yield f"the clause passes with `{declaration}`: declare it if this is how your code works"
+    if not set(DETACHED).isdisjoint(result.behaves_like):
+        yield DETACH
+
+
+def _declarable(subject: Subject, retrial: Retrial) -> Iterator[tuple[str, Subject]]:
+    """Declarations that concern the clause and differ from the adapter's, with a subject that declares each."""
+    adapter, operations = subject.adapter, set(retrial.operations)
+    for reading in READINGS:
+        for option in reading.options if reading.clause == retrial.clause.id else ():
+            if option != subject.readings[reading.id]:
+                variant = replace(subject)
+                variant.readings = {**subject.readings, reading.id: option}
+                yield f'readings = {{"{reading.id}": "{option}"}}', variant
+    if not operations.isdisjoint(LEVEL_OPERATIONS):
+        yield _declaring(subject, level="signal" if adapter.level == "noise" else "noise")
+    if "loss_normalizer" in operations:
+        yield _declaring(subject, rms_warmup=10 * max(adapter.rms_warmup, 100))
+    if not operations.isdisjoint(("sample_tau_d", "dynamics_loss")):
+        yield _declaring(subject, min_batch=8 * adapter.min_batch)
+
+
+def _declaring(subject: Subject, **attributes: Any) -> tuple[str, Subject]:
+    """The declaration as Python, and the subject with a copy of the adapter that makes it."""
+    adapter = copy.copy(subject.adapter)
+    for name, value in attributes.items():
+        setattr(adapter, name, value)
+    variant = replace(subject, adapter=adapter)
+    return ", ".join(f"{name} = {value!r}" for name, value in attributes.items()), variant
