@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -39,10 +39,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--dreamer4-device", metavar="cpu|cuda", help="device of the operations (default: the adapter's)")
     option("--dreamer4-dtype", choices=("float64", "float32", "bfloat16"), help="their dtype (default: the adapter's)")
     option("--dreamer4-json", metavar="FILE", type=Path, help="write the report as JSON")
+    option(
+        "--dreamer4-report",
+        choices=("short", "full", "no"),
+        default="short",
+        help="what is printed at the end. short: failures by cause and counts per equation (default); full: also every "
+        "failure in full and the table of all clauses; no: nothing",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed for all workers and register the collector of verdicts, in the process that reports."""
+    config.addinivalue_line("markers", "dreamer4_checks: the mark of `parametrize_with_checks`")
     if hasattr(config, "workerinput"):
         config.option.dreamer4_seed = config.workerinput["dreamer4_seed"]
         return
@@ -59,8 +67,20 @@ def pytest_configure_node(node: Any) -> None:
 
 def _cases(items: list[pytest.Item]) -> list[tuple[pytest.Item, Any]]:
     parametrised = [item for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
-    pairs = [(item, item.callspec.params.get("dreamer4_clause")) for item in parametrised]
-    return [(item, case) for item, case in pairs if case is not None]
+    return [(item, value) for item in parametrised for value in item.callspec.params.values() if _is_case(value)]
+
+
+def _is_case(value: object) -> bool:
+    return getattr(type(value), "is_dreamer4_case", False)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise the tests that `parametrize_with_checks` marks."""
+    adapters = [adapter for mark in metafunc.definition.iter_markers("dreamer4_checks") for adapter in mark.args]
+    if adapters:
+        from dreamer4_conformance.pytest_items import parametrize
+
+        parametrize(metafunc, adapters)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -80,17 +100,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def dreamer4_clause(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """Function that judges one clause; parametrised by `parametrize_with_checks` or by the suite."""
-    if not hasattr(request, "param"):
-        pytest.fail("dreamer4_clause needs @parametrize_with_checks(adapter) on the test that takes it", pytrace=False)
-    from dreamer4_conformance.pytest_items import judgement, properties
+def dreamer4_clause() -> None:
+    """The argument of a test that `parametrize_with_checks` does not decorate."""
+    pytest.fail("dreamer4_clause needs @parametrize_with_checks(adapter) on the test that takes it", pytrace=False)
 
-    def note(judged: dict[str, Any]) -> None:
-        request.node.stash[JUDGED] = judged
-        request.node.user_properties.extend(properties(judged))
 
-    return judgement(request.param, _options(request.config), request.node.nodeid, note)
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Pass a function that judges the clause in place of the case."""
+    cases = {name: value for name, value in pyfuncitem.funcargs.items() if _is_case(value)}
+    for name, case in cases.items():
+        from dreamer4_conformance.pytest_items import judgement, properties
+
+        def note(judged: dict[str, Any]) -> None:
+            pyfuncitem.stash[JUDGED] = judged
+            pyfuncitem.user_properties.extend(properties(judged))
+
+        pyfuncitem.funcargs[name] = judgement(case, _options(pyfuncitem.config), pyfuncitem.nodeid, note)
 
 
 def _options(config: pytest.Config) -> Options:
@@ -116,6 +142,7 @@ class Verdicts:
 
     def __init__(self, config: pytest.Config) -> None:
         self.path: Path | None = config.getoption("dreamer4_json")
+        self.form: str = config.getoption("dreamer4_report")
         self.chosen = config.getoption("dreamer4_eq"), config.getoption("dreamer4_clause")
         self.judged: list[dict[str, Any]] = []
         if self.path is not None and (self.path.is_dir() or not self.path.parent.is_dir()):
@@ -141,12 +168,13 @@ class Verdicts:
                 file.write(to_json(report))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print one table per adapter."""
-        if not self.judged:
+        """Print one report per adapter."""
+        if not self.judged or self.form == "no":
             return
         from dreamer4_conformance.pytest_items import reports
         from dreamer4_conformance.report.terminal import to_text
 
         terminalreporter.section("conformance to Dreamer 4")
+        in_full = self.form == "full"
         for report in reports(self.judged, *self.chosen):
-            terminalreporter.write_line(to_text(report, in_full=False))
+            terminalreporter.write_line(to_text(report, verbose=in_full, in_full=in_full))

@@ -180,6 +180,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     forms = {"json": "JSON, for `compare`", "markdown": "Markdown, for a CI summary", "html": "an HTML page"}
     for form, text in forms.items():
         parser.add_argument(f"--{form}", metavar="FILE", type=Path, help=f"also write the report as {text}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also print the table of all clauses")
 
 
 def equations(text: str) -> list[int]:
@@ -233,7 +234,7 @@ def _run(options: argparse.Namespace) -> int:
         report = _judge(options, clauses)
         for form, file in zip(forms, files, strict=True):
             file.write(_written(report, form))
-    _print(report)
+    _print(report, options.verbose)
     return report.exit_status
 
 
@@ -288,12 +289,12 @@ def _written(report: Report, form: str) -> str:
     return {"json": to_json, "markdown": to_markdown, "html": to_html}[form](report)
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, verbose: bool) -> None:
     from rich.console import Console
 
     from dreamer4_conformance.report.terminal import print_report
 
-    print_report(report, Console())
+    print_report(report, Console(), verbose=verbose)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
     from dreamer4_conformance import parametrize_with_checks
 
     @parametrize_with_checks(Mine())
-    def test_conforms(dreamer4_clause):
-        dreamer4_clause()
+    def test_conforms(check):  # any name
+        check()
 
 A test passes if its clause passes and fails for a deviation. A known failure is xfailed; an expected failure that
 passes fails. A clause that is not provided or inconclusive is skipped with the reason, and fails if its equation is
@@ -13,10 +13,11 @@ required. A quality clause that fails is xfailed, so that it never affects the e
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,10 +25,11 @@ from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, Clause
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.causes import assign_causes
 from dreamer4_conformance.judging.check import Profile
 from dreamer4_conformance.report import UNDECIDED, Report
 from dreamer4_conformance.report.document import from_row, plain
-from dreamer4_conformance.report.wording import failure_text
+from dreamer4_conformance.report.failures import failure_text
 from dreamer4_conformance.run_report import run, selection
 from dreamer4_conformance.runner import checkable
 from dreamer4_conformance.threads import single_thread
@@ -39,8 +41,16 @@ Judged = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One clause of one adapter; `target` is the value of `--dreamer4`, None for an adapter of a test file."""
+    """One clause of one adapter: the parameter of a test, for which the plugin passes a function that judges it.
 
+    Attributes:
+        adapter: an adapter or its class.
+        clause: the clause.
+        target: the value of `--dreamer4`; None for an adapter of a test file.
+        is_dreamer4_case: how the plugin recognises a case without importing this module.
+    """
+
+    is_dreamer4_case: ClassVar = True
     adapter: Adapter | type[Adapter]
     clause: Clause
     target: str | None = None
@@ -66,10 +76,37 @@ def parametrize_with_checks(
         adapters: an adapter, its class, or an iterable of them.
 
     Returns:
-        A decorator for a test that takes the fixture `dreamer4_clause` and calls it without arguments.
+        A mark for a test, a class or a module. Each test calls its first argument, which may have any name, without
+        arguments; further arguments are fixtures as usual.
+
+    Example:
+        >>> from dreamer4_conformance import Adapter
+        >>> @parametrize_with_checks(Adapter)
+        ... def test_conforms(check):
+        ...     check()
     """
     adapter_list = [adapters] if isinstance(adapters, Adapter | type) else list(adapters)
-    return pytest.mark.parametrize("dreamer4_clause", cases(adapter_list), indirect=True)
+    return pytest.mark.dreamer4_checks.with_args(*adapter_list)
+
+
+def parametrize(metafunc: pytest.Metafunc, adapters: list[Adapter | type[Adapter]], target: str | None = None) -> None:
+    """Parametrise the first argument of a test, without `self`, with the cases of some adapters.
+
+    Args:
+        metafunc: the test.
+        adapters: as in `cases`.
+        target: as in `cases`.
+
+    Raises:
+        pytest.Collector.CollectError: if the test has no argument.
+    """
+    arguments = list(inspect.signature(metafunc.function).parameters)[metafunc.cls is not None :]
+    if not arguments:
+        raise pytest.Collector.CollectError(
+            f"{metafunc.function.__name__} is decorated with parametrize_with_checks, but has no argument; it needs "
+            "one, which it calls: `def test_conforms(check): check()`"
+        )
+    metafunc.parametrize(arguments[0], cases(adapters, target))
 
 
 def cases(adapters: list[Adapter | type[Adapter]], target: str | None = None) -> list[Any]:
@@ -127,7 +164,7 @@ def _subject(case: Case, options: Options) -> Subject:
 
 
 def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged], None]) -> Callable[[], None]:
-    """Create the value of the fixture `dreamer4_clause`.
+    """Create the function that a test calls.
 
     Args:
         case: clause and adapter.
@@ -190,6 +227,7 @@ def _judged(report: Report) -> Judged:
         "required": list(report.required),
         "false_alarm": report.false_alarm,
         "laws": report.laws,
+        "rerun_command": report.rerun_command,
     }
 
 
@@ -227,16 +265,20 @@ def reports(judged: list[Judged], eq: list[int] | None, patterns: list[str] | No
     grouped: dict[str, list[Judged]] = {}
     for item in judged:
         grouped.setdefault(repr((item["test"], item["adapter"], item["environment"])), []).append(item)
+    return [_combined(group, unchecked) for group in grouped.values()]
+
+
+def _combined(group: list[Judged], unchecked: int) -> Report:
     order = list(BY_ID)
-    return [
-        Report(
-            group[0]["adapter"],
-            group[0]["environment"],
-            sorted((from_row(item["row"]) for item in group), key=lambda result: order.index(result.id)),
-            tuple(group[0]["required"]),
-            unchecked,
-            sum(item["false_alarm"] for item in group),
-            {clause: finds for item in group for clause, finds in item["laws"].items()},
-        )
-        for group in grouped.values()
-    ]
+    results = sorted((from_row(item["row"]) for item in group), key=lambda result: order.index(result.id))
+    assign_causes(results)
+    return Report(
+        group[0]["adapter"],
+        group[0]["environment"],
+        results,
+        tuple(group[0]["required"]),
+        unchecked,
+        sum(item["false_alarm"] for item in group),
+        {clause: finds for item in group for clause, finds in item["laws"].items()},
+        group[0]["rerun_command"],
+    )

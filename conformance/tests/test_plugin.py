@@ -125,12 +125,13 @@ def test_a_test_of_ones_own_is_decorated_with_one_adapter_or_several(mine: pytes
         from mine import Right, Wrong
 
         @parametrize_with_checks(Right())
-        def test_one(dreamer4_clause):
-            dreamer4_clause()
+        def test_one(check, tmp_path):
+            check()
 
         @parametrize_with_checks([Right, Wrong()])
-        def test_several(dreamer4_clause):
-            dreamer4_clause()
+        class TestSeveral:
+            def test_several(self, dreamer4_clause):
+                dreamer4_clause()
         """
     )
     run = mine.runpytest_subprocess(
@@ -140,8 +141,8 @@ def test_a_test_of_ones_own_is_decorated_with_one_adapter_or_several(mine: pytes
     run.assert_outcomes(passed=2, failed=1)
     for item in (
         "test_one[[]eq08.value]",
-        "test_several[[]me/right-eq08.value]",
-        "test_several[[]me/wrong-eq08.value]",
+        "TestSeveral::test_several[[]me/right-eq08.value]",
+        "TestSeveral::test_several[[]me/wrong-eq08.value]",
     ):
         run.stdout.fnmatch_lines_random([f"*{item}*"])
     run.stdout.fnmatch_lines_random(["me/right 1.0 (signal levels)", "me/wrong 1.0 (signal levels)"])
@@ -151,10 +152,36 @@ def test_a_test_of_ones_own_is_decorated_with_one_adapter_or_several(mine: pytes
     assert all(len(document["clauses"]) == 1 for document in documents)
 
 
-def test_an_undecorated_test_says_what_it_needs(mine: pytest.Pytester) -> None:
-    mine.makepyfile(test_mine="def test_mine(dreamer4_clause):\n    dreamer4_clause()")
-    run = mine.runpytest_subprocess()
-    run.stdout.fnmatch_lines(["*needs @parametrize_with_checks(adapter)*"])
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("def test_mine(dreamer4_clause):\n    pass", "*needs @parametrize_with_checks(adapter)*"),
+        (
+            "import dreamer4_conformance as d\n@d.parametrize_with_checks(d.Adapter)\ndef test_mine():\n    pass",
+            "*test_mine is decorated with parametrize_with_checks, but has no argument; it needs one*",
+        ),
+    ],
+    ids=["without decorator", "without argument"],
+)
+def test_a_test_that_cannot_work_says_what_it_needs(mine: pytest.Pytester, source: str, sentence: str) -> None:
+    mine.makepyfile(test_mine=source)
+    run = mine.runpytest_subprocess("--strict-markers")
+    assert any(fnmatch(line, sentence) for line in run.outlines)
+
+
+@pytest.mark.parametrize(
+    ("form", "table", "counts"), [("short", False, True), ("full", True, False), ("no", False, False)]
+)
+def test_report_is_printed_in_the_chosen_form(mine: pytest.Pytester, form: str, table: bool, counts: bool) -> None:
+    chosen = (f"--dreamer4-report={form}", "--dreamer4=mine:Wrong", "--dreamer4-clause=eq08.value", "--tb=no")
+    run = mine.runpytest_subprocess(*SUITE, *chosen)
+    run.assert_outcomes(failed=1, deselected=run.parseoutcomes()["deselected"])
+    assert (
+        any(line.split() == ["clause", "verdict", "cases", "of", "bound", "remark"] for line in run.outlines) is table
+    )
+    assert any("behaves like: ramp-inverted" in line for line in run.outlines) is table
+    assert any("Eq. 8  0 of 1 pass, 1 failed" in line for line in run.outlines) is counts
+    assert any("conformance to Dreamer 4" in line for line in run.outlines) is (form != "no")
 
 
 def test_an_unrelated_run_imports_nothing_heavy_and_prints_nothing(

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 
 from dreamer4_conformance.report import Report
-from dreamer4_conformance.report.wording import (
-    conclusion,
+from dreamer4_conformance.report.failures import (
+    blocks,
     failure_fields,
     failure_title,
-    failures,
+    follower_line,
+    known_failures,
+)
+from dreamer4_conformance.report.wording import (
+    addition_lines,
+    conclusion,
     groups,
+    printable,
     remark,
     share_of_bound,
     summary_lines,
@@ -19,17 +25,22 @@ from dreamer4_conformance.verdicts import Result
 
 
 def to_markdown(report: Report) -> str:
-    """The report as Markdown: summary, tables, failures."""
+    """The report as Markdown: summary, failures by cause, what to add, tables."""
     adapter = report.adapter
     title = escape(f"{adapter['name']} {adapter['version']}")
     lines = [f"# {title}", "", f"**{escape(conclusion(report))}**", ""]
     lines += [f"- {escape(line)}" for line in summary_lines(report)]
+    for block in blocks(report):
+        lines += ["", *_failure(block.result, report.rerun_command, len(block.followers))]
+        lines += ["", *(f"- {escape(follower_line(follower))}" for follower in block.followers)]
+    for result in known_failures(report):
+        lines += ["", *_failure(result, report.rerun_command)]
+    if additions := addition_lines(report):
+        lines += ["", "To have more clauses judged:", "", *(f"- {escape(line)}" for line in additions)]
     for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
         lines += ["", f"## {title}", "", *_table(results)] if results else []
     lines += ["", "## From random draws", ""] if report.laws else []
     lines += [f"- {escape(clause)}: {escape(effect)}" for clause, effect in report.laws.items()]
-    for result in failures(report):
-        lines += ["", *_failure(result, report.rerun_command)]
     return "\n".join(lines) + "\n"
 
 
@@ -42,8 +53,9 @@ def _table(results: list[Result]) -> list[str]:
     return rows
 
 
-def _failure(result: Result, rerun_command: str) -> list[str]:
-    text = "\n".join(f"{label}: {value}" for label, value in failure_fields(result, rerun_command))
+def _failure(result: Result, rerun_command: str, explains: int = 0) -> list[str]:
+    fields = failure_fields(result, rerun_command, explains)
+    text = "\n".join(f"{label}:\n{value}" if "\n" in value else f"{label}: {value}" for label, value in fields)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"### {escape(failure_title(result))}", "", f"{fence}text", text, fence]
@@ -55,4 +67,4 @@ def escape(text: str) -> str:
     >>> print(escape("a|b *c*"))
     a\|b \*c\*
     """
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", printable(" ".join(text.split())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dreamer4_conformance.report import Report, wording
+from dreamer4_conformance.report import Report, failures, wording
 
 _PAGES = Environment(
     loader=PackageLoader("dreamer4_conformance.report", ""),
@@ -15,8 +15,8 @@ _PAGES = Environment(
 )
 _PAGES.filters |= {
     "by_equation": wording.groups,
-    "failure_fields": wording.failure_fields,
-    "failure_title": wording.failure_title,
+    "failure_fields": failures.failure_fields,
+    "failure_title": failures.failure_title,
     "remark": wording.remark,
     "share_of_bound": wording.share_of_bound,
 }
@@ -31,7 +31,7 @@ def to_html(report: Report) -> str:
         summary=wording.summary_lines(report),
         facts={"level": report.adapter["level"], "readings": readings or "the default ones", **report.environment},
         tables={"Conformance": report.conformance, "Quality, apart from conformance": report.quality},
-        failures=wording.failures(report),
+        failures=[block.result for block in failures.blocks(report)] + failures.known_failures(report),
         rerun_command=report.rerun_command,
         laws=report.laws,
     )

@@ -1,25 +1,37 @@
-"""The report for a terminal: tables by equation, quality separately, every failure in full, and the summary.
+"""The report for a terminal: failures by cause, one line per equation, what to add, and the summary.
 
 Readable without colour, at 80 columns, and through a pipe; lines to copy are not wrapped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import StringIO
+from textwrap import wrap
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dreamer4_conformance.report import Report
+from dreamer4_conformance.report.failures import (
+    VERBATIM,
+    blocks,
+    failure_fields,
+    failure_title,
+    follower_line,
+    known_failures,
+)
 from dreamer4_conformance.report.wording import (
+    addition_lines,
     conclusion,
-    failure_text,
-    failures,
+    equation_lines,
     groups,
+    printable,
     remark,
     share_of_bound,
     summary_lines,
+    undecided,
 )
 from dreamer4_conformance.verdicts import Result, Status
 
@@ -31,23 +43,132 @@ STYLES = {
     Status.NOT_PROVIDED: "dim",
     Status.INCONCLUSIVE: "yellow",
 }
+NARROWEST, WIDEST = 40, 100
+"""Bounds of the width at which prose is wrapped."""
+LONGEST = 4
+"""Number of lines of a field, without -v."""
 
 
-def print_report(report: Report, console: Console, *, in_full: bool = True) -> None:
-    """Prints the report; `in_full=False` omits the failures, for callers that have already printed them."""
+def print_report(report: Report, console: Console, *, verbose: bool = False, in_full: bool = True) -> None:
+    """Print the report.
+
+    Args:
+        report: the report.
+        console: where to; its width decides where prose is wrapped.
+        verbose: add the table of all clauses, what random draws detect, and known failures in full.
+        in_full: False prints one line per failure, for callers that have already printed them.
+    """
+    width = min(max(console.width, NARROWEST), WIDEST)
     adapter = report.adapter
-    console.print(Text(f"{adapter['name']} {adapter['version']} ({adapter['level']} levels)", style="bold"))
+    _print(console, f"{adapter['name']} {adapter['version']} ({adapter['level']} levels)", "bold")
+    if adapter["readings"]:
+        declared = ", ".join(f"{name} = {option}" for name, option in adapter["readings"].items())
+        for line in _wrapped(f"Declared readings: {declared}", width):
+            _print(console, line)
+    if verbose:
+        _print_tables(report, console, width)
+    sections = [
+        list(_failures(report, width, in_full, None if verbose else LONGEST)),
+        list(_known_failures(report, width, verbose)),
+        [] if verbose else list(_undecided(report, width)),
+        [] if verbose else list(_equations(report, width)),
+        list(_additions(report, width)),
+        [(line, "") for text in summary_lines(report) for line in _wrapped(text, width)],
+    ]
+    for section in filter(None, sections):
+        console.print()
+        for line, style in section:
+            _print(console, line, style)
+    style = "bold red" if report.exit_status else "bold"
+    for line in _wrapped(conclusion(report), width):
+        _print(console, line, style)
+
+
+Line = tuple[str, str]
+"""Text of a line, and its style."""
+
+
+def _print(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def _wrapped(
+    text: str, width: int, indent: str = "", hanging: str | None = None, longest: int | None = None
+) -> list[str]:
+    """Lines of at most `width` columns; words are never broken, so that paths and names can be copied."""
+    return wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+        max_lines=longest,
+        placeholder=" …",
+    )
+
+
+def _failures(report: Report, width: int, in_full: bool, longest: int | None) -> Iterator[Line]:
+    for position, block in enumerate(blocks(report)):
+        if position and in_full:
+            yield "", ""
+        yield failure_title(block.result), STYLES[block.result.status]
+        if in_full:
+            yield from _fields(block.result, width, report.rerun_command, len(block.followers), longest)
+        for follower in block.followers:
+            yield "  " + follower_line(follower), ""
+
+
+def _fields(
+    result: Result, width: int, rerun_command: str, explains: int = 0, longest: int | None = None
+) -> Iterator[Line]:
+    hanging = " " * 16
+    for label, text in failure_fields(result, rerun_command, explains):
+        first = f"  {label + ':':<14}"
+        for line in text.splitlines():
+            rows = [first + line] if label in VERBATIM else _wrapped(line, width, first, hanging, longest)
+            yield from ((row, "") for row in rows)
+            first = hanging
+
+
+def _known_failures(report: Report, width: int, verbose: bool) -> Iterator[Line]:
+    for result in known_failures(report):
+        yield failure_title(result), STYLES[result.status]
+        if verbose:
+            yield from _fields(result, width, report.rerun_command)
+        else:
+            yield from ((row, "") for row in _wrapped(remark(result), width, "  "))
+
+
+def _undecided(report: Report, width: int) -> Iterator[Line]:
+    for reason, clauses in undecided(report):
+        text = f"{', '.join(clauses)} — {Status.INCONCLUSIVE}: {reason}"
+        yield from ((row, STYLES[Status.INCONCLUSIVE]) for row in _wrapped(text, width, "", "  ", LONGEST))
+
+
+def _equations(report: Report, width: int) -> Iterator[Line]:
+    lines = equation_lines(report)
+    longest = max((len(label) for label, _ in lines), default=0)
+    for label, text in lines:
+        yield from ((row, "") for row in _wrapped(text, width, f"{label:<{longest}}  ", " " * (longest + 2)))
+
+
+def _additions(report: Report, width: int) -> Iterator[Line]:
+    lines = addition_lines(report)
+    if lines:
+        yield "To have more clauses judged:", ""
+    for line in lines:
+        yield from ((row, "") for row in _wrapped(line, width, "  ", "    "))
+
+
+def _print_tables(report: Report, console: Console, width: int) -> None:
     for title, results in (("Conformance", report.conformance), ("Quality (apart)", report.quality)):
         if results:
-            console.print(_table(title, results), "")
+            console.print("", _table(title, results))
+    console.print()
     for clause, effect in report.laws.items():
-        console.print(Text(f"{clause}, from random draws: {effect}", style="dim"))
-    for result in failures(report) if in_full else []:
-        console.print(Text(failure_text(result, report.rerun_command)), soft_wrap=True)
-        console.print()
-    for line in summary_lines(report):
-        console.print(Text(line))
-    console.print(Text(conclusion(report), style="bold red" if report.exit_status else "bold"))
+        for line in _wrapped(f"{clause}, from random draws: {effect}", width):
+            _print(console, line, "dim")
 
 
 def _table(title: str, results: list[Result]) -> Table:
@@ -67,11 +188,13 @@ def _table(title: str, results: list[Result]) -> Table:
 def _cells(result: Result) -> list[Text]:
     cases = str(result.cases) if result.cases else ""
     verdict = Text(str(result.status), style=STYLES[result.status])
-    return [Text("  " + result.id), verdict, Text(cases), Text(share_of_bound(result)), Text(remark(result))]
+    note = Text(printable(remark(result)))
+    return [Text("  " + result.id), verdict, Text(cases), Text(share_of_bound(result)), note]
 
 
-def to_text(report: Report, width: int = 80, *, in_full: bool = True) -> str:
+def to_text(report: Report, width: int = 80, *, verbose: bool = False, in_full: bool = True) -> str:
     """The printed report as a string without colour."""
     stream = StringIO()
-    print_report(report, Console(file=stream, width=width, color_system=None), in_full=in_full)
+    console = Console(file=stream, width=width, color_system=None)
+    print_report(report, console, verbose=verbose, in_full=in_full)
     return stream.getvalue()

@@ -1,13 +1,13 @@
-"""Texts shared by all formats of the report: values, counts, failures."""
+"""Texts shared by all formats of the report: values, counts, what is undecided or missing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from textwrap import shorten
 from typing import Any
 
-from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.report import DEVIATING, UNDECIDED, Report, counts
+from dreamer4_conformance.report import UNDECIDED, Report, counts
 from dreamer4_conformance.report.document import plain
 from dreamer4_conformance.verdicts import Result, Status
 
@@ -28,6 +28,20 @@ def short(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {short(item)}" for key, item in value.items()) + "}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters, overrides of the writing direction and lone surrogates as Python escapes.
+
+    Texts of an adapter thus cannot change the terminal or hide a line. Line ends and tabs stay.
+
+    >>> print(printable("\x1b[31mred\x1b[0m"))
+    \x1b[31mred\x1b[0m
+    """
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def reading(result: Result) -> str:
@@ -56,6 +70,8 @@ def _reason(result: Result) -> str:
         return ""
     if result.status in UNDECIDED:
         return " ".join(result.message.split())
+    if result.follows_from:
+        return f"follows from {result.follows_from}"
     if result.status is Status.FAIL and result.behaves_like:
         return "behaves like " + ", ".join(result.behaves_like)
     # The full message is printed with the failure.
@@ -75,48 +91,81 @@ def groups(results: list[Result]) -> list[tuple[str, list[Result]]]:
     return [(heading(equation), members) for equation, members in grouped.items()]
 
 
-def failures(report: Report) -> list[Result]:
-    """Results that are printed in full: every deviation, including known failures and quality."""
-    return [r for r in report.results if r.status in (*DEVIATING, Status.KNOWN_FAILURE)]
+def equation_lines(report: Report) -> list[tuple[str, str]]:
+    """Counts of each equation that has a provided clause, then the number of other clauses by equation.
+
+    >>> rows = [Result("eq01.swap", 1, "must", Status.NOT_PROVIDED), Result("eq08.value", 8, "must", Status.PASS)]
+    >>> equation_lines(Report({}, {}, rows))
+    [('Eq. 8', '1 of 1 pass'), ('Not provided', '1 clause: Eq. 1 (1)')]
+    """
+    lines, absent, total = [], [], 0
+    for name, group in groups(report.conformance):
+        count = counts(group)
+        if count["provided"]:
+            lines.append((name, ", ".join([f"{count['conforming']} of {count['provided']} pass", *_remainder(count)])))
+        else:
+            absent.append(f"{name} ({len(group)})")
+            total += len(group)
+    return [*lines, ("Not provided", f"{number(total, 'clause')}: {', '.join(absent)}")] if absent else lines
 
 
-def failure_title(result: Result) -> str:
-    """Clause, section of the paper and verdict."""
-    clause = BY_ID.get(result.id)
-    where = "" if clause is None else f"{clause.where}: "
-    note = " (quality, not part of conformance)" if result.kind == "quality" else ""
-    return f"{result.id} — {where}{result.status}{note}"
+def undecided(report: Report) -> list[tuple[str, list[str]]]:
+    """Reasons of inconclusive clauses, each with the ids of its clauses."""
+    reasons: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.status is Status.INCONCLUSIVE:
+            reasons.setdefault(" ".join(result.message.split()), []).append(result.id)
+    return list(reasons.items())
 
 
-def failure_fields(result: Result, rerun_command: str = "") -> list[tuple[str, str]]:
-    """Labelled lines of a failure: requirement, call, values, how to run it again. Empty ones are omitted."""
-    clause = BY_ID.get(result.id)
-    fields = [
-        ("requires", "" if clause is None else clause.requirement),
-        ("reading", reading(result)),
-        ("found", result.message),
-        ("call", result.call),
-        ("got", "" if result.got is None else short(result.got)),
-        ("expected", "" if result.expected is None else short(result.expected)),
-        ("error", _error(result)),
-        ("behaves like", ", ".join(result.behaves_like)),
-        ("run again", rerun_command.replace("{clause}", result.id)),
-    ]
-    return [(label, text) for label, text in fields if text]
+ADDITIONS = 3
+"""Number of additions that are suggested."""
 
 
-def _error(result: Result) -> str:
-    if result.status is Status.UNEXPECTED_PASS or result.worst_error is None:
-        return ""
-    return f"{result.worst_error:.3g}" + ("" if result.bound is None else f" (bound {result.bound:.3g})")
+def additions(report: Report) -> list[tuple[list[str], int]]:
+    """Operations that the adapter could add, and how many more clauses they would have judged.
+
+    Sets of operations that a clause needs, ranked by clauses per operation; a clause is counted once.
+
+    >>> row = Result("eq02.calls", 2, "must", Status.NOT_PROVIDED, needs=["sample_frame"])
+    >>> additions(Report({}, {}, [row]))
+    [(['sample_frame'], 1)]
+    """
+    missing = [result.needs for result in report.conformance if result.status is Status.NOT_PROVIDED and result.needs]
+    suggested: list[tuple[list[str], int]] = []
+    while missing and len(suggested) < ADDITIONS:
+        best = max(missing, key=lambda operations: _covered(operations, missing) / len(operations))
+        suggested.append((best, _covered(best, missing)))
+        missing = [needs for needs in missing if not _suffice(best, needs)]
+    return suggested
 
 
-def failure_text(result: Result, rerun_command: str = "") -> str:
-    """A failure in full as plain text."""
-    lines = [failure_title(result)]
-    for label, text in failure_fields(result, rerun_command):
-        lines.append(f"  {label + ':':<14}" + text.replace("\n", "\n" + " " * 16))
-    return "\n".join(lines)
+def _covered(operations: list[str], missing: list[list[str]]) -> int:
+    return sum(_suffice(operations, needs) for needs in missing)
+
+
+def _suffice(operations: list[str], needs: list[str]) -> bool:
+    """True if the operations meet the needs, in which alternatives are one string, "encode or decode"."""
+    return all(not {need, *need.split(" or ")}.isdisjoint(operations) for need in needs)
+
+
+def addition_lines(report: Report) -> list[str]:
+    """The suggested additions, one sentence each."""
+    return [f"add {_listed(operations)}: {number(clauses, 'more clause')}" for operations, clauses in additions(report)]
+
+
+def _listed(operations: list[str]) -> str:
+    *first, last = [f"`{name}`".replace(" or ", "` or `") for name in operations]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def number(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> number(1, "clause"), number(2, "clause")
+    ('1 clause', '2 clauses')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def conclusion(report: Report) -> str:
@@ -155,5 +204,8 @@ TALLIED = (
 
 
 def _tally(count: dict[str, int]) -> str:
-    rest = [f"{count[key]} {single if count[key] == 1 else plural}" for key, single, plural in TALLIED if count[key]]
-    return ", ".join([f"{count['conforming']} of {count['provided']} provided clauses pass", *rest]) + "."
+    return ", ".join([f"{count['conforming']} of {count['provided']} provided clauses pass", *_remainder(count)]) + "."
+
+
+def _remainder(count: dict[str, int]) -> list[str]:
+    return [f"{count[key]} {single if count[key] == 1 else plural}" for key, single, plural in TALLIED if count[key]]

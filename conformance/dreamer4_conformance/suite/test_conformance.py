@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dreamer4_conformance.adapters.importing import BUNDLED, load
-from dreamer4_conformance.pytest_items import cases
+from dreamer4_conformance.pytest_items import parametrize
 from dreamer4_conformance.verdicts import AdapterError
 
 
@@ -15,12 +15,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each clause that has a check."""
     target = metafunc.config.getoption("dreamer4") or BUNDLED
     try:
-        parameters = cases([load(target)], target)
+        adapter = load(target)
     except AdapterError as error:
         raise pytest.Collector.CollectError(f"--dreamer4: {error}") from error
-    metafunc.parametrize("dreamer4_clause", parameters, indirect=True)
+    parametrize(metafunc, [adapter], target)
 
 
-def test_conforms(dreamer4_clause: Callable[[], None]) -> None:
+def test_conforms(check: Callable[[], None]) -> None:
     """The implementation meets the requirement of the clause."""
-    dreamer4_clause()
+    check()

@@ -1,0 +1,53 @@
+"""The reports that README and `reports/examples.md` show are those that the suite prints today."""
+
+from __future__ import annotations
+
+import html
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamer4_conformance.report.terminal import to_text
+
+REPORTS = Path(__file__).parents[2] / "reports"
+NAMES = ("right", "failing", "free-levels")
+SCRIPT = runpy.run_path(str(REPORTS / "picture.py"))
+
+
+def committed(name: str) -> str:
+    texts = re.findall(r"```text\n(.*?)```", (REPORTS / "examples.md").read_text("utf-8"), re.DOTALL)
+    return dict(zip(NAMES, texts, strict=True))[name]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def drawn(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    return request.param, SCRIPT["report"](request.param)
+
+
+def outline(text: str) -> list[str]:
+    """Titles, labels and names without figures: the examples that are drawn depend on the version of Hypothesis."""
+    lines = [line for line in text.splitlines() if re.match(r"\S|  [a-z ]+:|  \S+ — |  add ", line)]
+    values = [re.sub(r"^  (found|call|got|expected|error|reproduce|what to do):.*", r"\1", line) for line in lines]
+    return [re.sub(r"\d+", "0", line) for line in values]
+
+
+def test_committed_report_is_up_to_date(drawn: tuple[str, Any]) -> None:
+    name, report = drawn
+    assert outline(to_text(report, 80)) == outline(committed(name))
+
+
+def test_report_on_readme_adapter_has_at_most_40_lines(drawn: tuple[str, Any]) -> None:
+    lines = to_text(drawn[1], 80).splitlines()
+    assert len(lines) <= 40 or drawn[0] == "free-levels"
+    copied = re.compile(r"  (call|reproduce|run again):| {16}")
+    assert all(len(line) <= 80 for line in lines if not copied.match(line))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_picture_shows_the_committed_text(name: str) -> None:
+    picture = (REPORTS / f"{name}.svg").read_text("utf-8")
+    shown = html.unescape("".join(re.findall(r"<text[^>]*>([^<]*)<", picture))).replace("\xa0", " ")
+    assert "".join(committed(name).split()) in "".join(shown.split())
