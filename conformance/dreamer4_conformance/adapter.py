@@ -280,15 +280,16 @@ class Adapter:
     def mtp_targets(self, x: Array, length: int) -> tuple[Array, Array]:
         """Shift a sequence into the targets of multi-token prediction. Eq. (9), Sec. 3.3, p. 7.
 
-        Reading A17: the N distances are n in [0, L], [0, L) or [1, L].
+        Readings: A17 (the N distances of actions are n in [0, L], [0, L) or [1, L]) and A17.rewards (those of rewards);
+        A29 "complete" allows to mark only the positions whose targets are valid at all distances.
 
         Args:
-            x: rewards or actions x_t for t in [0, T), float (B, T).
+            x: x_t for t in [0, T): actions as integers, int (B, T), or rewards, float (B, T).
             length: L, at least 1.
 
         Returns:
-            A pair (targets, valid): targets float (B, T, N) holds x_{t+n}; valid bool (B, T, N) is True where
-            t + n < T. Targets that are not valid may hold anything.
+            A pair (targets, valid): targets (B, T, N) in the dtype of x holds x_{t+n}; valid bool (B, T, N) is True
+            where t + n < T. Targets that are not valid may hold anything.
 
         Raises:
             NotProvided: if not overridden.
@@ -307,6 +308,24 @@ class Adapter:
 
         Returns:
             The loss, a float scalar.
+
+        Raises:
+            NotProvided: if not overridden.
+        """
+        raise NotProvided
+
+    @operation
+    def mtp_loss_of(self, x: Array, log_prob: Array) -> Array:
+        """Compute targets and loss of multi-token prediction in one function. Eq. (9), Sec. 3.3, p. 7.
+
+        For code that does not separate `mtp_targets` from `mtp_loss`. Readings: A17, A19 and A29, as there.
+
+        Args:
+            x: actions x_t in [0, K) for t in [0, T), int (B, T).
+            log_prob: ln p(k | h_t) of the K classes at each of the N distances, float (B, T, N, K); exp adds up to 1.
+
+        Returns:
+            The loss, a float scalar. log_prob at positions and distances with t + n ≥ T must not matter.
 
         Raises:
             NotProvided: if not overridden.
@@ -369,7 +388,7 @@ class Adapter:
 
         Args:
             reward: r_t for t in [0, H), float (B, H).
-            value: v_t for t in [0, H], float (B, H + 1).
+            value: v_t for t in [0, H], float (B, H + 1); with reading A14 "reward" v_t for t in [0, H), float (B, H).
             cont: c_t for t in [0, H), float (B, H) in [0, 1]; 0 ends the episode.
             gamma: discount γ in [0, 1].
             lam: mixture λ in [0, 1].
@@ -390,7 +409,7 @@ class Adapter:
 
         Args:
             reward: r_t for t in [0, H), float (B, H).
-            value: v_t for t in [0, H], float (B, H + 1).
+            value: as for `lambda_returns`.
             cont: c_t for t in [0, H), float (B, H) in [0, 1].
             gamma: discount γ in [0, 1].
             lam: mixture λ in [0, 1].

@@ -57,7 +57,7 @@ def _section(title: str, lines: Iterator[str], placeholder: str) -> Iterator[str
 
 def _readings(clause: Clause) -> Iterator[str]:
     for reading in READINGS:
-        if reading.clause == clause.id:
+        if clause.id in reading.clauses:
             alternatives = ", ".join(reading.options[1:])
             yield f"{reading.id}: {reading.question}. Default {reading.default}; or {alternatives}"
 

@@ -80,7 +80,7 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
         _worst(subject, clause, Trial(profile, seed, minimal)),
         seconds=time.perf_counter() - start,
         reading={
-            name: option for name, option in subject.adapter.readings.items() if READINGS[name].clause == clause.id
+            name: option for name, option in subject.adapter.readings.items() if clause.id in READINGS[name].clauses
         },
     )
     if result.status is Status.FAIL:

@@ -51,7 +51,7 @@ def multi_token_loss(
     valid: Bool[np.ndarray, "B T N"],
     *,
     over: Literal["sum", "mean"] = "sum",
-    positions: Literal["valid", "all"] = "valid",
+    positions: Literal["valid", "all", "complete"] = "valid",
 ) -> float:
     """Negative log-likelihood over all positions and distances.
 
@@ -59,7 +59,8 @@ def multi_token_loss(
         log_prob: ln p(x_{t+n} | h_t), float64, (B, T, N); entries where valid is False are ignored, NaN included.
         valid: bool, (B, T, N), True where t + n < T, as from `multi_token_targets`.
         over: combination of the N distances: "sum" (A19, default) or "mean".
-        positions: divisor of each distance: "valid" (A29, default), the number of valid positions, or "all", B · T.
+        positions: positions that each distance is averaged over: "valid" (A29, default), those whose target is valid;
+            "all", with 0 where it is not; "complete", those where the targets of all distances are valid.
 
     Returns:
         The loss as a float. A distance without valid positions contributes 0.
@@ -73,13 +74,15 @@ def multi_token_loss(
         4.0
     """
     require_option("over", over, ("sum", "mean"), equation="Eq. (9)")
-    require_option("positions", positions, ("valid", "all"), equation="Eq. (9)")
+    require_option("positions", positions, ("valid", "all", "complete"), equation="Eq. (9)")
     require_float64(equation="Eq. (9)", log_prob=log_prob)
     require_shape("log_prob", log_prob, (None,) * 3, equation="Eq. (9)")
     require_shape("valid", valid, log_prob.shape, equation="Eq. (9)")
     if valid.dtype != np.bool_:
         raise TypeError(f"Eq. (9): valid has dtype {valid.dtype}, but must be bool")
+    if positions == "complete":
+        valid = np.broadcast_to(valid.all(-1, keepdims=True), valid.shape)
     total = -np.where(valid, log_prob, 0.0).sum((0, 1))
-    count = valid.sum((0, 1)) if positions == "valid" else np.full(total.shape, valid[..., 0].size)
+    count = np.full(total.shape, valid[..., 0].size) if positions == "all" else valid.sum((0, 1))
     per_distance = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     return float(per_distance.sum() if over == "sum" else per_distance.mean())

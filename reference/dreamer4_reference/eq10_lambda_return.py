@@ -4,11 +4,11 @@
 
 Read as: the paper prints (1 − λ) v_t; only v_{t+1} makes R_t a mixture of n-step returns (A13, mixture "v_next";
 "v_same" is as printed). r_t and c_t belong to the same step (A15, pairing "t"; "next" takes c_{t+1}, with c = 1 past
-the end). R_H = v_H requires H + 1 values (A14). The paper states no λ; 0.95 (A26). The return is a constant in L: no
-gradient reaches it.
+the end). R_H = v_H requires H + 1 values (A14, last "v"; "reward" has H, and the last row is r + γ c v of its
+own step). The paper states no λ; 0.95 (A26). The return is a constant in L: no gradient reaches it.
 
 r → reward (B, H), c → cont (B, H), in [0, 1], 0 where the episode ends.   v → value (B, H + 1).
-t → columns 0 … H − 1; the last value v_H replaces all later rewards.   p → logits (N, K), two-hot over bins (K,).
+t → columns 0 … H − 1; the last value replaces all later rewards.   p → logits (N, K), two-hot over bins (K,).
 """
 
 from typing import Literal
@@ -22,6 +22,7 @@ from dreamer4_reference.twohot import Space, log_softmax, softmax, twohot_encode
 
 Mixture = Literal["v_next", "v_same"]
 Pairing = Literal["t", "next"]
+Last = Literal["v", "reward"]
 
 
 def lambda_returns(
@@ -33,6 +34,7 @@ def lambda_returns(
     *,
     mixture: Mixture = "v_next",
     pairing: Pairing = "t",
+    last: Last = "v",
 ) -> Float64[np.ndarray, "B H"]:
     """λ-returns, computed backwards from R_H = v_H.
 
@@ -40,12 +42,13 @@ def lambda_returns(
 
     Args:
         reward: r_t for t in [0, H), H ≥ 1, float64, (B, H).
-        value: v_t for t in [0, H], float64, (B, H + 1).
+        value: v_t for t in [0, H], float64, (B, H + 1); with last "reward" for t in [0, H), (B, H).
         cont: continuation c_t for t in [0, H), in [0, 1], 0 where the episode ends, float64, (B, H).
         gamma: discount γ in [0, 1]; 0.997 in the paper.
         lam: λ in [0, 1]; the paper states none, 0.95 (A26). 0 gives one-step returns, 1 the longest.
         mixture: value in the mixture: "v_next", v_{t+1} (A13, default), or "v_same", v_t as printed.
         pairing: continuation of step t: "t", c_t (A15, default), or "next", c_{t+1}, with c_H = 1.
+        last: last row: "v", R_H = v_H (A14, default), or "reward", R_{H−1} = r_{H−1} + γ c_{H−1} v_{H−1}.
 
     Returns:
         R_t for t in [0, H), float64, (B, H).
@@ -59,9 +62,13 @@ def lambda_returns(
         >>> lambda_returns(reward, value, cont, gamma=0.5, lam=1.0).tolist()
         [[3.0, 4.0]]
     """
-    _require_return_inputs(reward, value, cont, gamma, lam)
     require_option("mixture", mixture, ("v_next", "v_same"), equation="Eq. (10)")
     require_option("pairing", pairing, ("t", "next"), equation="Eq. (10)")
+    require_option("last", last, ("v", "reward"), equation="Eq. (10)")
+    _require_return_inputs(reward, value, cont, gamma, lam, last)
+    if last == "reward":
+        # r + γ c ((1 − λ) v + λ v) is r + γ c v: the last row of "reward" is that of "v" with v_{H−1} in place of v_H.
+        value = np.append(value, value[:, -1:], axis=1)
     discount = gamma * (cont if pairing == "t" else np.append(cont[:, 1:], np.ones((len(cont), 1)), axis=1))
     v = value[:, 1:] if mixture == "v_next" else value[:, :-1]
     returns, following = np.empty_like(reward), value[:, -1]
@@ -71,10 +78,12 @@ def lambda_returns(
     return returns
 
 
-def _require_return_inputs(reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float) -> None:
+def _require_return_inputs(
+    reward: np.ndarray, value: np.ndarray, cont: np.ndarray, gamma: float, lam: float, last: Last
+) -> None:
     require_float64(equation="Eq. (10)", reward=reward, value=value, cont=cont)
     require_shape("reward", reward, (None, None), equation="Eq. (10)")
-    require_shape("value", value, (reward.shape[0], reward.shape[1] + 1), equation="Eq. (10)")
+    require_shape("value", value, (reward.shape[0], reward.shape[1] + (last == "v")), equation="Eq. (10)")
     require_shape("cont", cont, reward.shape, equation="Eq. (10)")
     if reward.shape[1] == 0:
         raise ValueError(f"Eq. (10): reward has shape {reward.shape}, but the horizon must be at least 1")
@@ -94,17 +103,19 @@ def advantages(
     *,
     mixture: Mixture = "v_next",
     pairing: Pairing = "t",
+    last: Last = "v",
 ) -> Float64[np.ndarray, "B H"]:
     """Advantages A_t = R_t − v_t of Eq. (11), neither centred nor scaled.
 
     Args:
         reward: r_t for t in [0, H), H ≥ 1, float64, (B, H).
-        value: v_t for t in [0, H], float64, (B, H + 1).
+        value: v_t for t in [0, H], float64, (B, H + 1); with last "reward" for t in [0, H), (B, H).
         cont: continuation c_t for t in [0, H), in [0, 1], 0 where the episode ends, float64, (B, H).
         gamma: discount γ in [0, 1]; 0.997 in the paper.
         lam: λ in [0, 1]; 0.95 (A26).
         mixture: "v_next" (A13, default) or "v_same", as in `lambda_returns`.
         pairing: "t" (A15, default) or "next", as in `lambda_returns`.
+        last: "v" (A14, default) or "reward", as in `lambda_returns`.
 
     Returns:
         A_t for t in [0, H), float64, (B, H).
@@ -117,8 +128,8 @@ def advantages(
         >>> advantages(np.array([[1.0]]), np.array([[3.0, 4.0]]), np.ones((1, 1)), gamma=0.5).tolist()
         [[0.0]]
     """
-    returns = lambda_returns(reward, value, cont, gamma, lam, mixture=mixture, pairing=pairing)
-    return np.asarray(returns - value[:, :-1])
+    returns = lambda_returns(reward, value, cont, gamma, lam, mixture=mixture, pairing=pairing, last=last)
+    return np.asarray(returns - value[:, : returns.shape[1]])
 
 
 def value_loss(

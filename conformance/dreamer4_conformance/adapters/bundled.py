@@ -96,6 +96,11 @@ class Bundled(BundledTraining):
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
         return multi_token_loss(log_prob, valid)
 
+    def mtp_loss_of(self, x: Tensor, log_prob: Tensor) -> Tensor:
+        """Eq. (9) from targets to loss."""
+        targets, valid = multi_token_targets(x, log_prob.shape[2] - 1)
+        return multi_token_loss(log_prob.gather(3, targets[..., None])[..., 0], valid)
+
     def twohot_bins(self) -> Tensor:
         return self.twohot.bins(torch.device(self.device), torch.float64)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from dreamer4_conformance.instruments.dynamics import (
     inputs_of_frames,
     missing_influences,
 )
+from dreamer4_conformance.instruments.heads import declared_length, distances
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -146,29 +147,51 @@ def _readings(subject: Subject) -> str:
 
 @check("mtp.heads", needs=HEADS)
 def check_every_distance_has_its_own_layer(subject: Subject, trial: Trial) -> None:
-    """The heads return one output per distance of A17, see `_distances`, and no two outputs are equal."""
+    """The heads return one output per distance of A17, see `_counts`, and each has a layer of its own.
+
+    No two outputs are equal up to a factor and a constant, as those of one layer with other scales or biases are.
+    """
     agent = agent_output(subject, trial, trial.seed, 2, 3)
     heads = _heads(subject, agent)
-    count, call = _distances(subject, heads.shape[2]), f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
-    sentence = f"mtp_heads returned {heads.shape[2]} distances; A17 = {subject.readings['A17']} has {count}"
-    trial.fail_unless(heads.shape[2] == count, sentence, call=call, got=heads.shape[2], expected=count)
+    counts, call = _counts(subject, heads.shape[2]), f"mtp_heads(agent of {'x'.join(map(str, agent.shape))})"
+    sentence = (
+        f"mtp_heads returned {heads.shape[2]} distances; {_declared(subject)} has {' or '.join(map(str, counts))}"
+    )
+    trial.fail_unless(heads.shape[2] in counts, sentence, call=call, got=heads.shape[2], expected=counts[0])
     _undecided_unless_heads_depend_on_agent(_moved_by_frame(subject, trial.seed))
-    for n in range(count):
-        equal = [m for m in range(n) if np.allclose(heads[:, :, n], heads[:, :, m], rtol=8 * subject.eps, atol=0)]
-        sentence = f"the heads of A17's distances number {sum(equal[:1])} and {n} are equal; each needs its own layer"
+    for n in range(heads.shape[2]):
+        equal = [m for m in range(n) if _of_one_layer(heads[:, :, m], heads[:, :, n], subject.eps)]
+        relation = "are equal up to a factor and a constant; each needs its own layer"
+        sentence = f"the heads of A17's distances number {sum(equal[:1])} and {n} {relation}"
         trial.fail_unless(not equal, sentence, call=call)
 
 
-def _distances(subject: Subject, returned: int) -> int:
-    """Number of A17's distances for the L of `constants`.
+def _of_one_layer(first: np.ndarray, second: np.ndarray, eps: float) -> bool:
+    """Whether second = factor · first + constant of each class, over all positions (B, T, K), within rounding."""
+    x, y = (head - head.mean((0, 1)) for head in (first, second))
+    size = float((x**2).sum())
+    factor = float((x * y).sum()) / size if size else 0.0
+    rounding = 8 * eps * (abs(factor) * np.linalg.norm(first) + np.linalg.norm(second))
+    # Outputs that hardly change are judged by whether they depend on the agent token.
+    return bool(np.linalg.norm(y) > 4 * rounding and np.linalg.norm(y - factor * x) <= rounding)
+
+
+def _counts(subject: Subject, returned: int) -> list[int]:
+    """Numbers of A17's distances, for actions and for rewards, for the L of `constants`.
 
     Without it L is the paper's 8 if the number of distances that is returned is 1, 8 or 9, else as returned.
     """
-    from_zero = subject.readings["A17"] == "0..8"
-    declared = subject.call("constants") if subject.provides("constants") else None
-    if isinstance(declared, Mapping) and "mtp_length" in declared:
-        return int(subject.read("constants", declared["mtp_length"], ())) + from_zero
-    return 8 + from_zero if returned in (1, 8, 9) else returned
+    length = declared_length(subject)
+    if length is None and returned not in (1, 8, 9):
+        return [returned]
+    counts = [len(distances(subject, 8 if length is None else length, kind)) for kind in ("actions", "rewards")]
+    return list(dict.fromkeys(counts))
+
+
+def _declared(subject: Subject) -> str:
+    """A17 and A17.rewards as declared, for a message."""
+    rewards = subject.readings["A17.rewards"]
+    return f"A17 = {subject.readings['A17']}" + ("" if rewards == "same" else f", A17.rewards = {rewards}")
 
 
 def _undecided_unless_heads_depend_on_agent(moved: np.ndarray) -> None:
@@ -217,13 +240,18 @@ def _agents(subject: Subject, seed: int) -> np.ndarray:
 
 @signature("mtp_heads")
 def signature_inputs_of_the_heads(subject: Subject) -> np.ndarray:
-    """Whether heads differ and are as many as A17 has distances; which change with their own, later, earlier frames."""
+    """Whether heads share a layer and are as many as the distances; which change with their own and other frames."""
 
     def probe() -> np.ndarray:
         heads, moved = _heads(subject, _agents(subject, 6)), _moved_by_frame(subject, 6)
-        differ = [not np.allclose(heads[:, :, 0], heads[:, :, n], rtol=0.02) for n in (1, -1)]
-        count = heads.shape[2] == _distances(subject, heads.shape[2])
+        equal = np.allclose(heads[:, :, 0], heads[:, :, -1], rtol=0.02)
+        proportional = np.linalg.matrix_rank(np.stack([heads[:, :, n].ravel() for n in (0, -1)]), rtol=2**-10) < 2
+        shared = [_of_one_layer(heads[:, :, 0], heads[:, :, n], 2**-10) for n in (1, -1)]
+        count = heads.shape[2] in _counts(subject, heads.shape[2])
         own, later, earlier = moved[[0, 1, 2], [0, 1, 2]], moved[0, 1:], moved[2, :2]
-        return np.array([*differ, count, own.all(), own.any(), later.any(), earlier.any(), moved[3].any()], float)
+        return np.array(
+            [*shared, equal, proportional, count, own.all(), own.any(), later.any(), earlier.any(), moved[3].any()],
+            float,
+        )
 
-    return attempt(probe, 8)
+    return attempt(probe, 10)

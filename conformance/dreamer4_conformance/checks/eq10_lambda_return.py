@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -45,14 +45,14 @@ def check_returns_are_the_recursion(subject: Subject, trial: Trial) -> None:
 
 @check("eq10.limits", needs=("lambda_returns",))
 def check_lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject, trial: Trial) -> None:
-    """λ = 1 gives the discounted sum of rewards and v_H, λ = 0 gives r_t + γ c_t v_{t+1} (v_t under "v_same").
+    """λ = 1 gives the discounted sum of rewards and the last value, λ = 0 gives r_t + γ v_{t+1} (v_t under "v_same").
 
-    Compared with these closed forms, not with the recursion. Terms: `returns_magnitude`.
+    Compared with these closed forms at c = 1: the effect of c is judged by eq10.terminal. Terms: `returns_magnitude`.
     """
 
     def holds(trajectory: Trajectory, monte_carlo: bool) -> None:
-        trajectory = replace(trajectory, lam=float(monte_carlo))
-        expected = _discounted_sum(subject, trajectory) if monte_carlo else _one_step(subject, trajectory)
+        trajectory = replace(trajectory, lam=float(monte_carlo), cont=np.ones_like(trajectory.cont))
+        expected = _discounted_sum(trajectory) if monte_carlo else _one_step(subject, trajectory)
         got, terms = compute_returns(subject, trajectory), returns_magnitude(subject, trajectory)
         name, call = f"the return at λ = {trajectory.lam}", f"lambda_returns({trajectory})"
         trial.compare(name, got, expected, terms=terms, k=4, eps=subject.eps, call=call)
@@ -60,64 +60,65 @@ def check_lambda_one_sums_and_lambda_zero_looks_one_step_ahead(subject: Subject,
     trial.for_all(trajectories(subject, lam=1.0, shortest=2), st.booleans(), body=holds)
 
 
-def _discount(subject: Subject, trajectory: Trajectory) -> np.ndarray:
-    """Discounts (B, H): γ c_t or γ c_{t+1} (A15)."""
-    late = np.append(trajectory.cont[:, 1:], np.ones((len(trajectory.cont), 1)), axis=1)
-    return trajectory.gamma * (trajectory.cont if subject.readings["A15"] == "t" else late)
-
-
-def _discounted_sum(subject: Subject, trajectory: Trajectory) -> np.ndarray:
-    discount, ahead = _discount(subject, trajectory), np.append(trajectory.reward, trajectory.value[:, -1:], axis=1)
+def _discounted_sum(trajectory: Trajectory) -> np.ndarray:
+    ahead = np.append(trajectory.reward, trajectory.value[:, -1:], axis=1)
+    factors = trajectory.gamma ** np.arange(ahead.shape[1])
     horizon = trajectory.reward.shape[1]
-    factors = [np.cumprod(np.insert(discount[:, t:], 0, 1.0, axis=1), axis=1) for t in range(horizon)]
-    return np.stack([(factor * ahead[:, t:]).sum(1) for t, factor in enumerate(factors)], axis=1)
+    return np.stack([(factors[: horizon + 1 - t] * ahead[:, t:]).sum(1) for t in range(horizon)], axis=1)
 
 
 def _one_step(subject: Subject, trajectory: Trajectory) -> np.ndarray:
-    value = trajectory.value[:, 1:] if subject.readings["A13"] == "v_next" else trajectory.value[:, :-1]
-    return np.asarray(trajectory.reward + _discount(subject, trajectory) * value)
+    # Under A14 = reward there is no value after the last step, whose own value takes its place.
+    following = np.append(trajectory.value, trajectory.value[:, -1:], axis=1)[:, 1 : trajectory.reward.shape[1] + 1]
+    value = following if subject.readings["A13"] == "v_next" else trajectory.baseline
+    return np.asarray(trajectory.reward + trajectory.gamma * value)
 
 
 @check("eq10.terminal", needs=("lambda_returns",))
 def check_episode_end_separates_returns_before_and_after(subject: Subject, trial: Trial) -> None:
     """c = 0 removes later rewards and values from earlier returns, and changes neither later returns nor discounts.
 
-    Returns are compared with those of a changed trajectory. Before the end, a change of the last reward must change the
-    returns by 1 at that step and by γ c λ times as much one step earlier.
+    Returns are compared with those of a changed trajectory. A change of the last reward before the end must change the
+    returns up to that step as much as it does without the end. Terms: `returns_magnitude`.
     """
 
     def holds(trajectory: Trajectory, index: int) -> None:
-        ended, after = _ended(subject, trajectory, index)
-        end = _Terminal(subject, trial, ended, compute_returns(subject, ended), after)
+        end = _Terminal(subject, trial, *_ended(subject, trajectory, index))
         end.fail_if_later_steps_affect_earlier_returns()
-        end.fail_if_end_affects_later_returns(trajectory)
+        end.fail_if_end_affects_later_returns()
         end.fail_unless_last_reward_reaches_earlier_returns()
 
     trial.for_all(trajectories(subject, shortest=2), st.integers(0, 7), body=holds)
 
 
-def _ended(subject: Subject, trajectory: Trajectory, index: int) -> tuple[Trajectory, int]:
-    """Set c = 0 on the last step before step `after`, and c > 0 elsewhere; returns the trajectory and `after`."""
+def _ended(subject: Subject, trajectory: Trajectory, index: int) -> tuple[Trajectory, Trajectory, int]:
+    """The trajectory with c > 0, the same with c = 0 on the last step before step `after`, and `after`."""
     after = 1 + index % (trajectory.reward.shape[1] - 1)
-    cont = np.maximum(trajectory.cont, 1 / 2)
+    endless = replace(trajectory, cont=np.maximum(trajectory.cont, 1 / 2))
+    cont = endless.cont.copy()
     cont[:, after - 1 if subject.readings["A15"] == "t" else after] = 0.0
-    return replace(trajectory, cont=cont), after
+    return endless, replace(trajectory, cont=cont), after
 
 
 @dataclass(frozen=True)
 class _Terminal:
-    """A trajectory that ends before step `after`, and its returns (B, H)."""
+    """A trajectory that ends before step `after`, and the same trajectory without that end."""
 
     subject: Subject
     trial: Trial
+    endless: Trajectory
     ended: Trajectory
-    returns: np.ndarray
     after: int
 
-    def _compare(self, name: str, got: np.ndarray, expected: np.ndarray, changed: Trajectory, steps: slice) -> None:
-        terms = returns_magnitude(self.subject, self.ended) + returns_magnitude(self.subject, changed)
-        call = f"lambda_returns({changed}), compared with lambda_returns({self.ended})"
-        got, expected, terms = (x[:, steps] for x in (got, expected, terms))
+    @cached_property
+    def returns(self) -> np.ndarray:
+        """Returns of the trajectory that ends, (B, H)."""
+        return compute_returns(self.subject, self.ended)
+
+    def _compare(self, name: str, got: np.ndarray, expected: np.ndarray, steps: slice, *changed: Trajectory) -> None:
+        terms = sum(returns_magnitude(self.subject, case) for case in (self.ended, *changed))
+        call = f"lambda_returns({changed[0]}), compared with lambda_returns({self.ended})"
+        got, expected, terms = (x[:, steps] for x in (got, expected, np.asarray(terms)))
         self.trial.compare(name, got, expected, terms=terms, k=4, eps=self.subject.eps, call=call)
 
     def fail_if_later_steps_affect_earlier_returns(self) -> None:
@@ -126,22 +127,22 @@ class _Terminal:
         value[:, self.after :] = 128 + 8 * value[:, self.after :]
         changed = _with(self.ended, self.subject.round(reward), self.subject.round(value))
         got, steps = compute_returns(self.subject, changed), slice(self.after)
-        self._compare("the return before the end, with other later steps,", got, self.returns, changed, steps)
+        self._compare("the return before the end, with other later steps,", got, self.returns, steps, changed)
 
-    def fail_if_end_affects_later_returns(self, trajectory: Trajectory) -> None:
-        changed = replace(trajectory, cont=np.maximum(trajectory.cont, 1 / 2))
-        got, steps = compute_returns(self.subject, changed), slice(self.after, None)
-        self._compare("the return after the end, without that end,", got, self.returns, changed, steps)
+    def fail_if_end_affects_later_returns(self) -> None:
+        got, steps = compute_returns(self.subject, self.endless), slice(self.after, None)
+        self._compare("the return after the end, without that end,", got, self.returns, steps, self.endless)
 
     def fail_unless_last_reward_reaches_earlier_returns(self) -> None:
         reward = self.ended.reward.copy()
         reward[:, self.after - 1] = self.subject.round(reward[:, self.after - 1] + 4)
-        changed = replace(self.ended, reward=reward)
-        difference = _with(self.ended, reward - self.ended.reward, np.zeros_like(self.ended.value))
+        changed, endless = replace(self.ended, reward=reward), replace(self.endless, reward=reward)
         got = compute_returns(self.subject, changed) - self.returns
-        expected = expected_returns(self.subject, difference)
-        name = "the change of the return with the last reward before the end"
-        self._compare(name, got, expected, changed, slice(self.after))
+        expected = compute_returns(self.subject, endless) - compute_returns(self.subject, self.endless)
+        name = (
+            "the change of the return with the last reward before the end, compared with that change without the end,"
+        )
+        self._compare(name, got, expected, slice(self.after), changed, endless, self.endless)
 
 
 @check("eq10.linear", needs=("lambda_returns",))
@@ -248,18 +249,19 @@ def _value_inputs(subject: Subject, bins: np.ndarray, seed: int, rows: int) -> t
     return subject.round(rng.standard_normal((rows, len(bins)))), subject.round(returns)
 
 
-def _fixed(horizon: int) -> Trajectory:
+def _fixed(subject: Subject, horizon: int) -> Trajectory:
     """Trajectory of H ≤ 4 steps on which mistakes and readings differ; for the signatures."""
     reward = np.array([[0.5, -1.0, 0.25, 1.5], [1.0, 0.0, -0.5, 0.75]])[:, :horizon]
-    value = np.array([[1.25, 0.5, -0.75, 2.0, 1.0], [-1.0, 0.5, 1.5, -0.25, 3.0]])[:, : horizon + 1]
+    value = np.array([[1.25, 0.5, -0.75, 2.0, 1.0], [-1.0, 0.5, 1.5, -0.25, 3.0]])
+    value = value[:, : horizon + (subject.readings["A14"] == "v")]
     cont = np.array([[1.0, 0.5, 1.0, 1.0], [0.75, 0.0, 1.0, 0.25]])[:, :horizon]
     return Trajectory(reward, value, cont, 0.75, 0.25)
 
 
 def _returned(subject: Subject, operation: str) -> np.ndarray:
     """Results of an operation at horizons 4 and 1, and at 32 times the size of rewards and values."""
-    large = _with(_fixed(4), 32 * _fixed(4).reward, 32 * _fixed(4).value)
-    probes = (_fixed(4), _fixed(1), large)
+    long, short = _fixed(subject, 4), _fixed(subject, 1)
+    probes = (long, short, _with(long, 32 * long.reward, 32 * long.value))
     scales = (1.0, 1.0, 1 / 32)
     results = [attempt(partial(subject.compute, operation, *probe.arguments), probe.reward.size) for probe in probes]
     return np.concatenate([scale * result for scale, result in zip(scales, results, strict=True)])

@@ -1,15 +1,34 @@
-"""Heads of the agent: bins of two-hot values, and the trajectories from which λ-returns are computed."""
+"""Heads of the agent: distances of Eq. (9), bins of two-hot values, trajectories from which λ-returns are computed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.eq10_lambda_return import lambda_returns
+
+Targets = Literal["actions", "rewards"]
+
+
+def distances(subject: Subject, length: int, targets: Targets) -> tuple[int, ...]:
+    """Distances n for L = length under reading A17."""
+    declared = subject.readings["A17.rewards"] if targets == "rewards" else "same"
+    declared = subject.readings["A17"] if declared == "same" else declared
+    first, stop = {"0..8": (0, length + 1), "0..7": (0, length), "1..8": (1, length + 1)}[declared]
+    return tuple(range(first, stop))
+
+
+def declared_length(subject: Subject) -> int | None:
+    """L of `constants`; None if the adapter does not declare it."""
+    declared = subject.call("constants") if subject.provides("constants") else None
+    if isinstance(declared, Mapping) and "mtp_length" in declared:
+        return int(subject.read("constants", declared["mtp_length"], ()))
+    return None
 
 
 def adapter_bins(subject: Subject) -> np.ndarray:
@@ -30,13 +49,18 @@ DENOMINATOR = 256
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Arguments of `lambda_returns`: reward, cont (B, H); value (B, H + 1)."""
+    """Arguments of `lambda_returns`: reward, cont (B, H); value (B, H + 1), or (B, H) under A14 "reward"."""
 
     reward: np.ndarray
     value: np.ndarray
     cont: np.ndarray
     gamma: float
     lam: float
+
+    @property
+    def baseline(self) -> np.ndarray:
+        """The value of each step's own state, v_t for t in [0, H), (B, H)."""
+        return self.value[:, : self.reward.shape[1]]
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -49,12 +73,13 @@ class Trajectory:
 
 
 def draw_trajectory(subject: Subject, seed: int, shape: tuple[int, int], gamma: float, lam: float) -> Trajectory:
-    """Draw standard normal rewards and values (B, H) and (B, H + 1), and c in [0, 1] with many zeros and ones.
+    """Draw standard normal rewards and values, and c in [0, 1] with many zeros and ones; `shape` is (B, H).
 
     With A15 "next" the last c is 1, because the paper leaves the step past the end open.
     """
     rng = np.random.default_rng(seed)
-    reward, value = rng.standard_normal(shape), rng.standard_normal((shape[0], shape[1] + 1))
+    reward = rng.standard_normal(shape)
+    value = rng.standard_normal((shape[0], shape[1] + (subject.readings["A14"] == "v")))
     cont = np.clip(rng.integers(-DENOMINATOR // 2, 2 * DENOMINATOR, shape), 0, DENOMINATOR) / DENOMINATOR
     if subject.readings["A15"] == "next":
         cont[:, -1] = 1.0
@@ -63,8 +88,8 @@ def draw_trajectory(subject: Subject, seed: int, shape: tuple[int, int], gamma: 
 
 def expected_returns(subject: Subject, case: Trajectory) -> np.ndarray:
     """λ-returns of the reference under the adapter's readings, (B, H)."""
-    mixture, pairing = subject.readings["A13"], subject.readings["A15"]
-    return np.asarray(lambda_returns(*case.arguments, mixture=mixture, pairing=pairing))  # type: ignore[arg-type]
+    options: Any = {"mixture": subject.readings["A13"], "pairing": subject.readings["A15"]}
+    return np.asarray(lambda_returns(*case.arguments, **options, last=subject.readings["A14"]))  # type: ignore[arg-type]
 
 
 def returns_magnitude(subject: Subject, case: Trajectory) -> np.ndarray:
@@ -72,7 +97,7 @@ def returns_magnitude(subject: Subject, case: Trajectory) -> np.ndarray:
 
     |v_t| is included, because an implementation may add TD errors to v_t.
     """
-    reward = np.abs(case.reward) + np.abs(case.value[:, :-1])
+    reward = np.abs(case.reward) + np.abs(case.baseline)
     sizes = expected_returns(subject, replace(case, reward=reward, value=np.abs(case.value)))
     return np.asarray(sizes * (1 + np.arange(reward.shape[1])[::-1]))
 

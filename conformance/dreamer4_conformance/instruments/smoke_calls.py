@@ -16,6 +16,7 @@ import numpy as np
 from dreamer4_conformance.instruments.attention_case import AttentionCase, outputs_by_backend
 from dreamer4_conformance.instruments.black_box import Tree, example_inputs, run_black_box
 from dreamer4_conformance.instruments.dynamics import mouse_classes
+from dreamer4_conformance.instruments.heads import declared_length, distances
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.result_types import as_floats, as_mapping, as_pair, as_shape
 from dreamer4_conformance.instruments.stepwise import rollout_frames, unroll
@@ -264,11 +265,16 @@ def _mtp_targets(case: SmokeCase) -> None:
 
 
 def _mtp_loss_inputs(case: SmokeCase) -> tuple[np.ndarray, np.ndarray]:
-    distances = {"0..8": range(9), "0..7": range(8), "1..8": range(1, 9)}[case.subject.readings["A17"]]
-    time = case.time + 12
-    valid = np.arange(time)[:, None] + np.array(distances) < time
-    log_prob = -np.abs(case.normal(case.batch, time, len(distances)))
+    time, ahead = case.time + 12, distances(case.subject, 8, "actions")
+    valid = np.arange(time)[:, None] + np.array(ahead) < time
+    log_prob = -np.abs(case.normal(case.batch, time, len(ahead)))
     return log_prob, np.broadcast_to(valid, log_prob.shape).copy()
+
+
+def _mtp_loss_of_inputs(case: SmokeCase) -> tuple[np.ndarray, np.ndarray]:
+    ahead = distances(case.subject, declared_length(case.subject) or 8, "actions")
+    x = np.arange(case.batch * (case.time + 12)).reshape(case.batch, -1) % CLASSES
+    return x, np.full((*x.shape, len(ahead), CLASSES), -np.log(CLASSES))
 
 
 def _bins(case: SmokeCase) -> np.ndarray:
@@ -302,7 +308,8 @@ def _twohot_decode(case: SmokeCase) -> None:
 
 def _imagined(case: SmokeCase) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float]:
     shape = (case.batch, case.time)
-    return case.normal(*shape), case.normal(case.batch, case.time + 1), np.ones(shape), 0.997, 0.95
+    values = case.time + (case.subject.readings["A14"] == "v")
+    return case.normal(*shape), case.normal(case.batch, values), np.ones(shape), 0.997, 0.95
 
 
 ADVANTAGE = np.array([1.0, -1.0, 0.5, -0.5, 2.0, -2.0])
@@ -488,6 +495,7 @@ SMOKE_CALLS: dict[str, Callable[[SmokeCase], None]] = {
     "loss_normalizer": _loss_normalizer,
     "mtp_targets": _mtp_targets,
     "mtp_loss": _computes("mtp_loss", _mtp_loss_inputs, scalar=True),
+    "mtp_loss_of": _computes("mtp_loss_of", _mtp_loss_of_inputs, scalar=True),
     "twohot_bins": _twohot_bins,
     "twohot_encode": _twohot_encode,
     "twohot_decode": _twohot_decode,

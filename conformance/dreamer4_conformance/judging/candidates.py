@@ -91,7 +91,7 @@ def candidate_names(operation: str, declared: Declarations, *, drawn: bool) -> I
     if drawn:
         return
     for reading in READINGS:
-        if reading.clause in decided_by(operation):
+        if not decided_by(operation).isdisjoint(reading.clauses):
             chosen = dict(declared.readings).get(reading.id, reading.default)
             yield from (f"reading {reading.id} = {option}" for option in reading.options if option != chosen)
 

@@ -68,7 +68,7 @@ def _violated_clause(name: str) -> str | None:
     if name in catalogue():
         return catalogue()[name][0]
     reading = READINGS.get(name.removeprefix("reading ").partition(" = ")[0])
-    return None if reading is None else reading.clause
+    return reading.clauses[0] if reading is not None and reading.clauses else None
 
 
 def explained_by(results: Iterable[Result]) -> dict[str, list[str]]:

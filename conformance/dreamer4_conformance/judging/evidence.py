@@ -129,7 +129,7 @@ def _declarable(subject: Subject, retrial: Retrial) -> Iterator[tuple[str, Subje
     """Declarations that concern the clause and differ from the adapter's, with a subject that declares each."""
     adapter, operations = subject.adapter, set(retrial.operations)
     for reading in READINGS:
-        for option in reading.options if reading.clause == retrial.clause.id else ():
+        for option in reading.options if retrial.clause.id in reading.clauses else ():
             if option != subject.readings[reading.id]:
                 variant = replace(subject)
                 variant.readings = {**subject.readings, reading.id: option}

@@ -51,7 +51,7 @@ class Heads(Adapter):
 
     def mtp_heads(self, agent: np.ndarray) -> np.ndarray:
         self.calls = getattr(self, "calls", 0) + 1
-        outputs = np.stack([agent * (n + 1) for n in range(self.count)], 2) * self.scale
+        outputs = np.stack([np.tanh((n + 1) * agent) for n in range(self.count)], 2) * self.scale
         return np.asarray(outputs + self.noise * np.random.default_rng(self.calls).standard_normal(outputs.shape))
 
 

@@ -9,22 +9,26 @@ from torch import Tensor
 
 
 class Returns:
-    """λ-returns, advantages and the loss of the value head. `follows` holds the option of every reading.
-
-    A14 makes no difference: r_{H−1} + γ c_{H−1} v_H as the last row is what R_H = v_H gives one row earlier.
-    """
+    """λ-returns, advantages and the loss of the value head. `follows` holds the option of every reading."""
 
     follows: dict[str, str]
     twohot_encode: Callable[[Tensor], Tensor]
 
     def lambda_returns(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
         """The recursion, backwards from R_H = v_H."""
+        value = self.with_bootstrap(value, reward.shape[1])
         mixed, discount = self.mixed_value(value), gamma * self.continuation(cont)
         rows, following = [], self.last_return(value)
         for t in reversed(range(reward.shape[1])):
             following = self.return_step(reward[:, t], discount[:, t], mixed[:, t], following, lam)
             rows.append(following)
         return self.finished_returns(torch.stack(rows[::-1], 1))
+
+    def with_bootstrap(self, value: Tensor, horizon: int) -> Tensor:
+        """H + 1 values; under A14 "reward" the last one is repeated, which gives r + γ c v as the last row."""
+        return (
+            value if self.follows["A14"] == "v" else torch.cat([value[:, :horizon], value[:, horizon - 1 : horizon]], 1)
+        )
 
     def mixed_value(self, value: Tensor) -> Tensor:
         """v_{t+1}, or v_t as printed (A13)."""
@@ -47,7 +51,8 @@ class Returns:
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
         """A_t = R_t − v_t."""
-        return self.lambda_returns(reward, value, cont, gamma, lam) - self.baseline(value)
+        returns = self.lambda_returns(reward, value, cont, gamma, lam)
+        return returns - self.baseline(self.with_bootstrap(value, reward.shape[1]))
 
     def baseline(self, value: Tensor) -> Tensor:
         return value[:, :-1]

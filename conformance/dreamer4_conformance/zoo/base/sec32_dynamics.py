@@ -201,7 +201,7 @@ class Dynamics(Transformer):
 
     def mtp_heads(self, agent: Tensor) -> Tensor:
         """A linear layer for each distance of A17, two classes."""
-        distances = 8 if self.follows["A17"] != "0..8" else 9
+        distances = 9 if self.follows["A17"] == "0..8" else 8
         return torch.stack([self.mtp_head(agent.to(self.compute), n) for n in range(distances)], 2).to(agent.dtype)
 
     def mtp_head(self, agent: Tensor, distance: int) -> Tensor:

@@ -55,3 +55,48 @@ class OneToEight(TorchAdapter):
 
     def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
         return -log_prob.masked_fill(~valid, 0.0).mean()
+
+
+@equivalent("mtp-complete-windows")
+class CompleteWindows(TorchAdapter):
+    """Unfolded windows of nine; timesteps without a complete window are invalid at every distance (A29, declared)."""
+
+    readings = {"A29": "complete"}  # noqa: RUF012
+
+    def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        batch, time = x.shape
+        windows = torch.cat([x, x.new_zeros(batch, length)], 1).unfold(1, length + 1, 1)
+        complete = torch.arange(time) + length < time
+        return windows, complete[None, :, None].expand(windows.shape)
+
+    def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
+        return -log_prob[valid.all(2)].mean(0).sum()
+
+    def mtp_loss_of(self, x: Tensor, log_prob: Tensor) -> Tensor:
+        count = x.shape[1] - log_prob.shape[2] + 1
+        windows = x.unfold(1, log_prob.shape[2], 1)
+        taken = log_prob[:, :count].gather(3, windows[..., None])
+        return -taken.mean((0, 1)).sum()
+
+
+@equivalent("mtp-distances-apart")
+class DistancesApart(TorchAdapter):
+    """Actions at the distances 0 … 7, rewards at 1 … 8 (A17, declared for each); the loss from slices of x."""
+
+    readings = {"A17": "0..7", "A17.rewards": "1..8"}  # noqa: RUF012
+
+    def mtp_targets(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        first, time = int(x.is_floating_point()), x.shape[1]
+        index = torch.arange(time)[:, None] + torch.arange(first, first + length)
+        inside = index < time
+        return x[:, torch.where(inside, index, 0)], inside.repeat(len(x), 1, 1)
+
+    def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
+        return -(log_prob.where(valid, 0.0).sum((0, 1)) / valid.sum((0, 1)).clamp(min=1)).sum()
+
+    def mtp_loss_of(self, x: Tensor, log_prob: Tensor) -> Tensor:
+        loss, time = log_prob.new_zeros(()), x.shape[1]
+        for n in range(log_prob.shape[2]):
+            scores, classes = log_prob[:, : time - n, n].flatten(0, 1), x[:, n:].flatten()
+            loss = loss + torch.nn.functional.nll_loss(scores, classes)
+        return loss

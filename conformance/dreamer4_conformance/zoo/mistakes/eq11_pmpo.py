@@ -106,7 +106,8 @@ class ScaledAdvantage(TextbookEquations):
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
         returns = self.lambda_returns(reward, value, cont, gamma, lam)
-        return (returns - self.baseline(value)) / (returns.max() - returns.min()).clamp(min=1)
+        baseline = self.baseline(self.with_bootstrap(value, reward.shape[1]))
+        return (returns - baseline) / (returns.max() - returns.min()).clamp(min=1)
 
 
 @mistake("pmpo-next-baseline", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)

@@ -408,6 +408,22 @@ class HeadPairs(WholeSequences):
         return super().mtp_head(agent, distance // 2)
 
 
+@mistake("mtp-head-biased", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadBiased(WholeSequences):
+    """All distances share one output layer and differ in a bias."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        return super().mtp_head(agent, 0) + self.parameter(f"mtp.bias.{distance}", 1, 2)[0]
+
+
+@mistake("mtp-head-scaled", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
+class HeadScaled(WholeSequences):
+    """All distances share one output layer, whose outputs are scaled by a discount of each distance."""
+
+    def mtp_head(self, agent: Tensor, distance: int) -> Tensor:
+        return super().mtp_head(agent, 0) * 0.9**distance
+
+
 @mistake("mtp-head-missing", clause="mtp.heads", operations=HEADS, levels=SIGNAL)
 class HeadMissing(WholeSequences):
     """The last distance has no output layer."""
