@@ -29,7 +29,7 @@ def public_functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
 def entries(docstring: str, section: str) -> set[str]:
     """Names listed in a section of a Google-style docstring; {""} if the section has text but no names."""
     text = re.search(rf"^{section}:\n((?:    .*\n|\n)+)", docstring + "\n", re.MULTILINE)
-    return set(re.findall(r"^    (?:(\w+): )?", text[1], re.MULTILINE)) if text else set()
+    return set(re.findall(r"^    (?:([\w.]+): )?", text[1], re.MULTILINE)) if text else set()
 
 
 def raised(function: ast.FunctionDef) -> set[str]:
