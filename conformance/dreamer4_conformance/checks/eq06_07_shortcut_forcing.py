@@ -16,6 +16,7 @@ from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, S
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.loss_evaluations import (
     NETWORKS,
+    assume_valid_labels,
     compare,
     compare_gradient,
     compare_loss,
@@ -125,6 +126,11 @@ def _change_data_at_equal_z_tilde(subject: Subject, trial: Trial) -> None:
 
 def fail_unless_zero_loss(subject: Subject, trial: Trial, evaluation: Evaluation) -> None:
     """Deviation unless the loss of a perfect predictor is zero up to the square of one rounding error."""
+    assume_valid_labels(subject, evaluation)
+    if subject.recovered - {"draws"}:
+        if len(evaluation.draw.z1) == 1:  # rows of equal data make the second teacher calls ambiguous
+            compare_loss(subject, trial, evaluation)
+        return
     z1, noise = np.abs(evaluation.draw.z1), np.abs(evaluation.draw.z0) if evaluation.draw.z0 is not None else 6.0
     square = (4 * (z1 + noise)) ** 2
     terms = float(square.mean() if subject.readings["A8"] == "mean" else square.sum((2, 3)).mean())

@@ -12,6 +12,7 @@ from dreamer4_conformance.instruments.recorder import AFFINE, perfect
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.loss_evaluations import (
+    assume_valid_labels,
     compare,
     every_draw,
     every_evaluation,
@@ -153,9 +154,11 @@ def fail_unless_inputs_match_labels(subject: Subject, trial: Trial, route: str, 
     draw = same_data(draw)
     affine = subject.evaluate(route, AFFINE, draw)
     assume(all(np.all((match.student.tau >= 0) & (match.student.tau < 1)) for match in affine.students))
+    assume_valid_labels(subject, affine)
     noises = recover_noise(affine)
     evaluation = subject.evaluate(route, perfect(draw.z1[0]), draw)
-    for row in call_rows(evaluation.calls):
+    students = [match.student for match in evaluation.students] if "teacher" in subject.recovered else None
+    for row in call_rows(evaluation.calls) if students is None else students:
         label = np.where(row.tau >= 1, 1 - subject.d_min, row.tau)[:, None, None]
         for time in range(len(label)):
             _fail_unless_input_matches_label(subject, trial, evaluation, row, time, label[time], noises)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dreamer4_conformance.instruments.call_roles import Match
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork
 from dreamer4_conformance.instruments.subject import Evaluation, Subject
 from dreamer4_conformance.verdicts import Inconclusive
@@ -86,7 +87,7 @@ def _magnitude(
 
 
 def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
-    """Compute the loss that the paper requires under the adapter's readings.
+    """Compute the loss that the paper requires under the adapter's readings and the quantities `subject.recovered`.
 
     Raises:
         Deviation: if the calls cannot be matched to the student and the teacher.
@@ -100,13 +101,16 @@ def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
     rows = np.array([match.row for match in matches])
     _undecided_unless_in_domain(tau, d, subject.k_max)
     bootstrap = d > subject.d_min
-    b_prime, _, b_double_prime = bootstrap_target(evaluation.network, z, tau, d, actions, k_max=subject.k_max)
+    if "teacher" in subject.recovered:
+        b_prime, b_double_prime = _recovered_velocities(matches)
+    else:
+        b_prime, _, b_double_prime = bootstrap_target(evaluation.network, z, tau, d, actions, k_max=subject.k_max)
     target = z + (1 - tau)[:, :, None, None] * (b_prime + b_double_prime) / 2
     z1 = evaluation.draw.z1[rows]
     above = bootstrap[:, :, None, None]
     # `np.where` discards the bootstrap term at d_min; its labels only need to be inside the domain.
     labels = np.where(bootstrap, tau, 0.0), np.where(bootstrap, d, 0.5)
-    return Expectation(
+    expectation = Expectation(
         tau=tau,
         d=d,
         rows=rows,
@@ -120,6 +124,49 @@ def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
         observed_gradient=_stack([match.student.gradient for match in matches]),
         norm=subject.readings["A8"],
     )
+    return _with_recovered(subject, evaluation, expectation)
+
+
+def _with_recovered(subject: Subject, evaluation: Evaluation, expectation: Expectation) -> Expectation:
+    """The expectation with the quantities `subject.recovered` taken from the implementation as they are."""
+    if "ramp" in subject.recovered:
+        return replace(expectation, weight=subject.ramp_weight(expectation.tau))
+    if "weight" in subject.recovered:
+        return replace(expectation, weight=_recovered_weight(expectation, evaluation.loss))
+    for quantity, where in (("flow", ~expectation.bootstrap), ("bootstrap", expectation.bootstrap)):
+        if quantity in subject.recovered and expectation.observed_gradient is None:
+            raise Inconclusive("the error cannot be recovered: the loss has no gradients")
+        if quantity in subject.recovered:
+            factor = expectation.gradient(np.ones_like(expectation.error))
+            error = np.where(where[:, :, None, None], expectation.observed_gradient / factor, expectation.error)
+            return replace(expectation, error=error)
+    return expectation
+
+
+def _recovered_velocities(matches: list[Match]) -> tuple[np.ndarray, np.ndarray]:
+    """b' and b'' (M, T, S, D) of the recorded teacher calls, whatever their inputs are; 0 at d_min."""
+    velocities = np.zeros((2, len(matches), *matches[0].student.z.shape))
+    for index, match in enumerate(matches):
+        if match.bootstrap.any() and (match.first is None or match.second is None):
+            raise Inconclusive("a teacher call is missing")
+        levels = match.student.tau, match.student.tau + match.student.d / 2
+        for teacher, call, level in zip(velocities, (match.first, match.second), levels, strict=True):
+            if call is not None:
+                where = match.bootstrap & (level < 1)
+                teacher[index, where] = ((call.output - call.z)[where].T / (1 - level[where])).T
+    return velocities[0], velocities[1]
+
+
+def _recovered_weight(expectation: Expectation, loss: np.ndarray) -> np.ndarray:
+    """The weight (M, T) that the loss applies: its timesteps or its gradient, over those without a weight."""
+    if loss.ndim == 2:
+        applied, unweighted = loss[expectation.rows], expectation.unweighted
+    elif expectation.observed_gradient is not None:
+        gradient = replace(expectation, weight=np.ones_like(expectation.weight)).gradient(expectation.error)
+        applied, unweighted = (expectation.observed_gradient * gradient).sum((2, 3)), (gradient**2).sum((2, 3))
+    else:
+        raise Inconclusive("the weight cannot be recovered: the loss is a scalar without gradients")
+    return np.divide(applied, unweighted, out=np.zeros_like(unweighted), where=unweighted > 0)
 
 
 def _stack(arrays: list[np.ndarray | None]) -> np.ndarray | None:

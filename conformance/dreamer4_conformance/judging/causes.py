@@ -22,7 +22,10 @@ from dreamer4_conformance.zoo.catalogue import catalogue
 FAILED = (Status.FAIL, Status.KNOWN_FAILURE)
 JUDGED_BY = {
     "teacher": ("eq07.teacher-state", "eq07.teacher-labels", "eq07.actions", "eq07.same-network"),
-    "weight": ("eq08.value", "eq08.elementwise", "eq08.applied"),
+    "ramp": ("eq08.value", "eq08.elementwise"),
+    "weight": ("eq08.applied",),
+    "flow": ("eq07.flow-value",),
+    "bootstrap": ("eq07.bootstrap-value", "eq07.flow-only-at-dmin"),
     "draws": ("eq04.grid", "eq04.grid-range", "eq04.step-support", "eq04.grid-law", "eq04.step-law", "eq06.noise-law"),
 }
 """Quantity of the loss that can be taken from the implementation as it is → the clauses that judge this quantity."""

@@ -113,7 +113,12 @@ def _passes_given(subject: Subject, quantity: str, retrial: Retrial) -> bool:
     """True if the clause passes with a quantity of the loss as it is; False for clauses of other operations."""
     if retrial.clause.id in JUDGED_BY[quantity] or set(LOSSES).isdisjoint(retrial.operations):
         return False
-    return retrial.judge(replace(subject, recovered=frozenset({quantity}))).status is Status.PASS
+    if quantity == "ramp" and not subject.provides("ramp_weight"):
+        return False
+    hidden = subject.hidden
+    if quantity == "draws" and subject.provides("dynamics_loss_at"):
+        hidden |= {"dynamics_loss"}
+    return retrial.judge(replace(subject, hidden=hidden, recovered=frozenset({quantity}))).status is Status.PASS
 
 
 def _advice(subject: Subject, result: Result, retrial: Retrial) -> Iterator[str]:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.instruments.call_roles import CallRow, Match
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
-from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT
+from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial
 from dreamer4_conformance.judging.strategies import draws
 from dreamer4_conformance.verdicts import Deviation, NotProvided
+from dreamer4_reference.eq04_grid import step_sizes
 
 NETWORKS = (AFFINE, CONSTANT)
 
@@ -57,13 +59,23 @@ def every_evaluation(
     subject: Subject, trial: Trial, judge: Callable[[Evaluation], None], routes: Sequence[str] | None = None
 ) -> None:
     """Call `judge` on evaluations of every provided route with each of `NETWORKS`."""
-    every_draw(
-        subject,
-        trial,
-        lambda route, draw, network: judge(subject.evaluate(route, network, draw)),
-        st.sampled_from(NETWORKS),
-        routes,
-    )
+
+    def judge_evaluation(route: str, draw: Draw, network: AnalyticNetwork) -> None:
+        evaluation = subject.evaluate(route, network, draw)
+        assume_valid_labels(subject, evaluation)
+        judge(evaluation)
+
+    every_draw(subject, trial, judge_evaluation, st.sampled_from(NETWORKS), routes)
+
+
+def assume_valid_labels(subject: Subject, evaluation: Evaluation) -> None:
+    """Skip an evaluation whose labels Eq. (4) excludes, if its draws are taken as they are (`Subject.recovered`)."""
+    if "draws" in subject.recovered:
+        for student in (match.student for match in evaluation.students):
+            steps = [float(step) for step in step_sizes(subject.k_max)]
+            in_range = np.all((student.tau >= 0) & (student.tau + student.d <= 1))
+            if not (in_range and np.isin(student.d, steps).all() and np.all(student.tau % student.d == 0)):
+                raise UnsatisfiedAssumption
 
 
 def teachers(evaluation: Evaluation) -> Iterator[tuple[Match, CallRow, CallRow]]:
