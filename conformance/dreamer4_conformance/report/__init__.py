@@ -73,9 +73,9 @@ class Report(Sequence[Result]):
         return to_text(self)
 
     def _repr_html_(self) -> str:
-        from dreamer4_conformance.report.page import to_html
+        from dreamer4_conformance.report.page import to_fragment
 
-        return to_html(self)
+        return to_fragment(self)
 
     def to_html(self) -> str:
         """The report as an HTML document that loads nothing from other addresses."""

@@ -17,8 +17,9 @@ from dreamer4_conformance.report import Report
 from dreamer4_conformance.report.comparison import Comparison
 from dreamer4_conformance.report.document import from_json, to_document, to_json
 from dreamer4_conformance.report.markdown import to_markdown
-from dreamer4_conformance.report.page import to_html
+from dreamer4_conformance.report.page import to_fragment, to_html
 from dreamer4_conformance.report.terminal import to_text
+from dreamer4_conformance.report.wording import additions
 from dreamer4_conformance.verdicts import Result, Status
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
@@ -100,6 +101,25 @@ def test_only_a_pass_conforms_and_quality_is_counted_separately() -> None:
     assert (summary["provided"], summary["conforming"], summary["failed"]) == (6, 2, 1)
     assert (summary["quality"]["provided"], summary["quality"]["conforming"]) == (1, 0)
     assert summary["missing"] == ["eq07.perfect", "eq07.mixed-steps"]
+
+
+def test_report_is_a_sequence_of_results() -> None:
+    rows = EVERYTHING.results
+    assert (len(EVERYTHING), list(EVERYTHING), EVERYTHING[0], EVERYTHING[-2:]) == (len(rows), rows, rows[0], rows[-2:])
+    assert rows[3] in EVERYTHING
+    assert report(*rows[:2]) == rows[:2]
+    assert report(*rows[:2]) == report(*rows[:2])
+    assert report(*rows[:2]) != report(*rows[1:2])
+    assert not report()
+    assert repr(EVERYTHING) == "<Report on me/dreamer4 1.0: 2 of 6 provided clauses pass>"
+
+
+def test_report_writes_itself_in_every_format() -> None:
+    assert str(EVERYTHING) == to_text(EVERYTHING)
+    assert EVERYTHING.to_html() == to_html(EVERYTHING)
+    assert EVERYTHING.to_markdown() == to_markdown(EVERYTHING)
+    assert EVERYTHING.to_json() == to_json(EVERYTHING)
+    assert EVERYTHING._repr_html_() == to_fragment(EVERYTHING)
 
 
 # JSON
@@ -201,6 +221,66 @@ def test_terminal_prints_markup_unchanged() -> None:
     assert "[bold]τ[/bold]" in to_text(EVERYTHING)
 
 
+HOSTILE = "\x1b[2J\x1b]0;title\x07\r\x9b31m\u202e\udc80"
+
+
+@pytest.mark.parametrize("form", ["text", "table", "markdown", "html"])
+def test_texts_of_an_adapter_cannot_change_the_terminal(form: str) -> None:
+    spoiled = report(result(Status.FAIL, call=HOSTILE, message=HOSTILE, got=[HOSTILE], expected={HOSTILE: HOSTILE}))
+    spoiled.adapter |= {"name": HOSTILE, "version": HOSTILE}
+    written = FORMS[form](spoiled)
+    assert not {"\x1b", "\r", "\x07", "\x9b", "\u202e", "\udc80"} & set(written)
+    written.encode("utf-8")
+
+
+def test_default_text_has_a_line_per_equation_and_what_to_add() -> None:
+    text = to_text(
+        report(
+            *EVERYTHING.results[:2], *(result(Status.NOT_PROVIDED, f"eq02.{x}", needs=["sample_frame"]) for x in "abc")
+        )
+    )
+    assert "\nEq. 4         1 of 1 pass\nEq. 10        1 of 1 pass\nNot provided  3 clauses: Eq. 2 (3)\n" in text
+    assert "  add `sample_frame`: 3 more clauses\n" in text
+    assert "eq02.a" not in text
+
+
+def test_additions_count_alternatives_and_prefer_clauses_per_operation() -> None:
+    needs = [["example", "encode or decode"], ["example", "encode"], ["ramp_weight"], ["example", "encode or decode"]]
+    rows = [result(Status.NOT_PROVIDED, f"eq02.{index}", needs=names) for index, names in enumerate(needs)]
+    assert additions(report(*rows)) == [(["example", "encode"], 3), (["ramp_weight"], 1)]
+
+
+def test_failures_of_one_cause_are_one_block_and_a_line_each() -> None:
+    rows = [
+        result(Status.FAIL, "eq07.finite", follows_from="eq04.grid", message="second"),
+        result(Status.FAIL, "eq08.value", message="apart"),
+        result(Status.FAIL, "eq04.grid", message="first"),
+        result(Status.FAIL, "eq07.perfect", follows_from="eq04.grid", message="third"),
+    ]
+    for text in (to_text(report(*rows)), to_markdown(report(*rows)).replace("\\", "")):
+        assert [text.count(part) for part in ("requires:", "second", "third")] == [2, 0, 0]
+        assert "explains:" in text
+        assert "2 clauses, listed below" in text
+        assert "eq07.finite — fail, follows from eq04.grid" in text
+        assert text.index("eq04.grid — Eq. (4)") < text.index("eq08.value — Eq. (8)")
+
+
+def test_failure_that_follows_from_a_known_failure_is_printed_in_full() -> None:
+    rows = [
+        result(Status.KNOWN_FAILURE, "eq04.grid", message="expected: see issue 12"),
+        result(Status.FAIL, "eq07.finite", follows_from="eq04.grid", message="not finite"),
+    ]
+    text = to_text(report(*rows))
+    assert "found:        not finite\n" in text
+    assert "follows from: eq04.grid\n" in text
+
+
+def test_long_texts_are_cut_without_v() -> None:
+    long = report(result(Status.FAIL, message="word " * 200))
+    assert to_text(long).count("word") < 60
+    assert to_text(long, verbose=True).count("word") >= 200
+
+
 class Page(HTMLParser):
     """Open tags, and all tags of a page."""
 
@@ -211,7 +291,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attributes)))
-        if tag != "meta":
+        if tag not in ("meta", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -223,9 +303,33 @@ def test_page_is_well_formed_and_loads_nothing() -> None:
     page.feed(to_html(EVERYTHING))
     assert page.open == []
     assert {"script", "link", "img", "iframe"} & {tag for tag, _ in page.tags} == set()
-    assert not any({"src", "href", "style"} & set(attributes) for _, attributes in page.tags)
+    assert not any({"src", "style"} & set(attributes) for _, attributes in page.tags)
+    assert {tag for tag, attributes in page.tags if "href" in attributes} == {"a"}
     assert "url(" not in to_html(EVERYTHING)
     assert "@import" not in to_html(EVERYTHING)
+
+
+def test_every_link_of_the_page_has_its_target() -> None:
+    page = Page()
+    page.feed(to_html(EVERYTHING))
+    identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    links = [attributes["href"] or "" for _, attributes in page.tags if "href" in attributes]
+    assert len(set(identifiers)) == len(identifiers)
+    assert {row.id for row in EVERYTHING.results} <= set(identifiers)
+    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= set(identifiers)
+    assert [link for link in links if not link.startswith(("#", "https://arxiv.org/", "https://github.com/"))] == []
+
+
+def test_fragments_of_two_reports_share_no_identifier() -> None:
+    identifiers = []
+    for text in (to_fragment(EVERYTHING), to_fragment(report(*EVERYTHING.results[:3]))):
+        page = Page()
+        page.feed(text)
+        identifiers += [attributes[key] for _, attributes in page.tags for key in ("id", "name") if key in attributes]
+        assert not {"html", "body"} & {tag for tag, _ in page.tags}
+    assert (
+        len({name for name in identifiers if name}) == len([tag for tag in identifiers if not tag.endswith("show")]) + 2
+    )
 
 
 def test_page_escapes_every_text() -> None:
