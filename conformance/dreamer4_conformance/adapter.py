@@ -78,6 +78,8 @@ class Adapter:
         rms_warmup: number of values per loss term after which the running RMS is judged (A24).
         dtypes: dtypes that the framework supports.
         backends: names that `attention` accepts as `backend=`; empty if it has one implementation.
+        registers: number of register tokens per frame of `dynamics` (A26), 0 without any; None leaves the answer to
+            `modality_mask`, which raises ValueError for modalities that the model does not have.
         context_frames: C of `dynamics` and `time_layer`, in frames as reading A30 counts them; None if time attention
             has no window.
         few_shapes: True if each new shape takes seconds, in compiled code for example; checks then repeat shapes.
@@ -97,6 +99,7 @@ class Adapter:
     rms_warmup: int = 1000
     dtypes: Sequence[str] = ("float64", "float32")
     backends: Sequence[str] = ()
+    registers: int | None = None
     context_frames: int | None = None
     few_shapes: bool = False
 
@@ -711,8 +714,8 @@ class Adapter:
             Inputs by argument name, those that the provided operations take:
 
             - "z" float (B, T, S, D); "tau" and "d" float (B, T), on the grid of Eq. (4), tau in the adapter's level;
-            - "actions": an array (B, T, …), or a dict or list of arrays, one per component; in a single array (B, T, A)
-              each channel is a component; absent or None if there are no actions;
+            - "actions": an array (B, T, …), or a dict or list of arrays; each channel of an array (B, T, A) is a
+              component, a one-hot array and any other array is one component; absent or None if there are no actions;
             - "task": an array, or a dict or list of arrays, (B, …); absent or None if there is no task;
             - "video": frames (B, T, …) as `encode` takes them; "x": input of the layers, float (B, T, S, D).
 

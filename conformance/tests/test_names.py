@@ -21,6 +21,7 @@ WITHOUT_REFERENCE = {
     "agent_token": "who sees the agent token: rules of Sec. 3.2 on the whole model, with no formula",
     "cache": "generation frame by frame equals generation at once: a property of implementations",
     "checkpoints": "saved and resumed runs: a property of implementations",
+    "conditioning": "inputs of the whole model that must or must not matter: Sec. 3.2, with no formula",
     "context": "corruption and labels of context frames: choices that the paper leaves open (A9, A11)",
     "eq06_noise": "statistics of the noise that a loss draws; the reference is given its noise",
     "frame_tokens": "tokens of one frame, counted and permuted in the whole model",

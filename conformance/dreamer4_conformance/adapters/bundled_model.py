@@ -58,6 +58,11 @@ class BundledModel(TorchAdapter):
         """Context length of the dynamics in frames."""
         return self.config.dynamics.transformer.context
 
+    @property
+    def registers(self) -> int:  # type: ignore[override]
+        """Register tokens per frame of the dynamics."""
+        return self.config.dynamics.registers
+
     @cached_property
     def config(self) -> ModelConfig:
         """Preset `tiny` with the adapter's K_max."""

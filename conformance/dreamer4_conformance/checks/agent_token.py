@@ -38,8 +38,8 @@ def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: in
 @check("dyn.agent-firewall", needs=DYNAMICS)
 def check_no_token_attends_to_the_agent_token(subject: Subject, trial: Trial) -> None:
     """The task, which only agent tokens hold, is replaced: z_hat does not change, the agent's outputs do. Exact."""
-    agent_output(subject, trial, 0, 1, 1)
-    if example_inputs(subject, "dynamics", 0, 1, 1)["task"] is None:
+    agent_output(subject, trial, 0, 2, 3)
+    if example_inputs(subject, "dynamics", 0, 2, 3)["task"] is None:
         trial.inconclusive("example has no task, the only input that changes the agent token alone")
     task = Segment("task")
 
@@ -60,7 +60,7 @@ def check_agent_token_depends_on_all_inputs_up_to_its_frame(subject: Subject, tr
 
     Later frames are those inside the context.
     """
-    agent_output(subject, trial, 0, 1, 1)
+    agent_output(subject, trial, 0, 2, 3)
     segments = inputs_of_frames(subject, TIME)
 
     def complete(results: Influences) -> bool:
@@ -89,7 +89,7 @@ def check_agent_token_does_not_depend_on_the_action_it_predicts(subject: Subject
 
     Exact. Block t holds a_{t−1} or a_t (A32); the first label is a_t or a_{t+1} (A17).
     """
-    agent_output(subject, trial, 0, 1, 1)
+    agent_output(subject, trial, 0, 2, 3)
     segments = [Segment(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
 
     def complete(results: Influences) -> bool:
@@ -116,7 +116,7 @@ def _missing_actions(subject: Subject, results: Influences) -> Iterator[tuple[Se
     """Actions, and the frame t that each leads to, for which h_t does not change: none of its labels holds them."""
     for segment, influence in _of_actions(results).items():
         t = int(segment.index[0]) + action_delay(subject, segment)
-        if t < TIME and not influence.frames("agent")[t]:
+        if 0 < t < TIME and not influence.frames("agent")[t]:
             yield segment, t
 
 
@@ -208,7 +208,7 @@ def _heads(subject: Subject, agent: np.ndarray) -> np.ndarray:
 @check("mtp.heads", needs=HEADS)
 def check_each_head_depends_on_the_agent_token_of_its_frame_only(subject: Subject, trial: Trial) -> None:
     """h_t of one sequence is replaced: every head of that frame changes, no other frame or sequence does. Exact."""
-    agent_output(subject, trial, 0, 1, 1)
+    agent_output(subject, trial, 0, 2, 3)
     moved = _moved_by_frame(subject, trial.seed)
     _undecided_unless_heads_depend_on_agent(moved)
     call = "mtp_heads(agent), with one frame of another example"

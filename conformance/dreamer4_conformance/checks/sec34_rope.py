@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.attention_case import WIDTHS, is_not_implemented
+from dreamer4_conformance.instruments.attention_case import WIDTHS
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.strategies import seeds
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 
 K = 4
 SHIFTS = (1, 7, 64, 256, 10_000)
@@ -67,15 +67,16 @@ def _rotated(subject: Subject, seed: int, shift: int) -> _Rotated | None:
     """The case; None if the operation does not support it."""
     try:
         return _Rotated(subject, seed, shift)
+    except NotProvided:
+        return None
     except OperationFailed as failed:
         _raise_unless_unsupported(failed, first=shift, last=shift)
         return None
 
 
 def _raise_unless_unsupported(failed: OperationFailed, *, first: int, last: int) -> None:
-    """Raise a failure again, except NotImplementedError and, for positions from `COVERED` on, any exception."""
-    beyond = max(first, last) >= COVERED
-    if not (is_not_implemented(failed) or (beyond and failed.__cause__ is not None)):
+    """Raise a failure again, except any exception for positions from `COVERED` on."""
+    if max(first, last) < COVERED or failed.__cause__ is None:
         raise failed
 
 
@@ -168,6 +169,8 @@ def _stretch(subject: Subject, seed: int, first: int, stop: int) -> _Stretch | N
     x = np.stack([np.repeat(vector[None, None], len(positions), 0) for vector in (q, k)])
     try:
         rotated = subject.compute("rope", x, positions, shape=x.shape)
+    except NotProvided:
+        return None
     except OperationFailed as failed:
         _raise_unless_unsupported(failed, first=first, last=stop - 1)
         return None

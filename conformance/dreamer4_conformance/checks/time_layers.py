@@ -22,7 +22,7 @@ from dreamer4_conformance.judging.diagnosis import attempt, pattern, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_tokens_move
 from dreamer4_conformance.judging.output_comparison import BUDGET
 from dreamer4_conformance.judging.strategies import seeds
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 
 SAME = {**BUDGET, "float64": BUDGET["float32"]}
 """Relative error within which two outputs are equal; float64 has the budget of float32, as angles may be float32."""
@@ -46,7 +46,7 @@ def _fail_unless_frames_move(subject: Subject, trial: Trial, frames: range, time
 
     The replaced frame itself is left out: the residual changes it.
     """
-    tokens = layer_input(subject, 0, 1, 1).shape[2]
+    tokens = layer_input(subject, 0, 2, 2).shape[2]
     needed = np.repeat(np.triu(influenced_frames(subject, time), 1)[frames, :, None], tokens, axis=2)
     fail_unless_tokens_move(subject, trial, "time_layer", frame_segments(frames), time, needed)
 
@@ -186,7 +186,7 @@ def outputs_with_fewer_tokens(subject: Subject, seed: int) -> tuple[np.ndarray, 
         x = x[:, 1:]
     try:
         return layer_output(subject, "time_layer", x[:, :, :-1]), layer_output(subject, "time_layer", x)[:, :, :-1]
-    except OperationFailed:
+    except (OperationFailed, NotProvided):
         return None
 
 
@@ -208,7 +208,7 @@ def permuted_outputs(subject: Subject, seed: int) -> tuple[np.ndarray, np.ndarra
 @check("attn.rope", needs=("example", "space_layer"))
 def check_space_layers_depend_on_the_order_of_tokens(subject: Subject, trial: Trial) -> None:
     """Tokens are permuted: the permuted output must differ if space has positions (A35 = both), else be the same."""
-    if layer_input(subject, 0, 1, 1).shape[2] < 2:
+    if layer_input(subject, 0, 2, 2).shape[2] < 2:
         trial.inconclusive("one token has no order")
     call = "space_layer(x[:, :, order]) and space_layer(x)[:, :, order]"
     if subject.readings["A35"] == "both":

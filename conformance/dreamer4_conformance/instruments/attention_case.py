@@ -176,18 +176,13 @@ def _keywords(case: AttentionCase, backend: str | None) -> dict[str, Any]:
     return {**case.options, **({} if backend is None else {"backend": backend})}
 
 
-def is_not_implemented(failed: OperationFailed) -> bool:
-    """True if the operation raised NotImplementedError: it does not support these arguments."""
-    return isinstance(failed.__cause__, NotImplementedError)
-
-
 def attention_output(subject: Subject, case: AttentionCase, backend: str | None) -> np.ndarray | None:
     """Output (B, L, Hq, D) of the operation; None if the backend raises NotImplementedError."""
     try:
         return subject.compute("attention", case.q, case.k, case.v, **_keywords(case, backend), shape=case.q.shape)
+    except NotProvided:
+        return None
     except OperationFailed as failed:
-        if is_not_implemented(failed):
-            return None
         raise OperationFailed(failed.message, call=case.call(backend)) from failed
 
 
@@ -218,10 +213,6 @@ def backend_gradients(
         gradients = subject.adapter.gradients(loss, *map(subject.native, (case.q, case.k, case.v)))
     except (NotProvided, NotImplementedError):
         return None
-    except OperationFailed as failed:
-        if is_not_implemented(failed):
-            return None
-        raise
     except RuntimeError as error:
         message = f"attention: the gradient raised {type(error).__name__}: {error}"
         raise OperationFailed(message, call=case.call(backend)) from error

@@ -23,6 +23,8 @@ DONOR_EXAMPLES = 12
 """Examples that are searched for another value of a segment."""
 INFLUENCE_EXAMPLES = 6
 """Examples in which a required influence is searched for."""
+ACTION_CHANNELS = 64
+"""Channels of an action array that are replaced one by one."""
 REPEATS = 4
 """Repetitions of a call before a forbidden influence is reported."""
 
@@ -174,12 +176,27 @@ def map_leaves(function: Callable[[np.ndarray], np.ndarray], tree: Tree) -> Tree
     return None if tree is None else function(tree)
 
 
-def action_components(inputs: Mapping[str, Tree]) -> list[Segment]:
-    """Every action component: an array of a dict or list, or one channel of a single array (B, T, A)."""
-    actions = inputs["actions"]
-    if isinstance(actions, np.ndarray) and actions.ndim == 3:
-        return [Segment("actions", (slice(None), channel)) for channel in range(actions.shape[2])]
-    return [Segment(path) for path, _ in leaves(actions, "actions")]
+def selected_rows(inputs: Mapping[str, Tree], rows: np.ndarray) -> dict[str, Tree]:
+    """Inputs of some rows of a batch, in this order."""
+    return {name: map_leaves(lambda x: x[rows], tree) for name, tree in inputs.items()}
+
+
+def action_components(subject: Subject, time: int) -> list[Segment]:
+    """Every action component of the adapter's example: each channel of an array (B, T, A), any other array by itself.
+
+    An array that is one-hot in every row is a single component, because replacing a channel of it gives no valid
+    action. Of more than `ACTION_CHANNELS` channels, as many are taken, evenly spaced.
+    """
+    actions = example_inputs(subject, "dynamics", 0, 8, time)["actions"]
+    return [segment for path, leaf in leaves(actions, "actions") for segment in _components(path, leaf)]
+
+
+def _components(path: str, array: np.ndarray) -> list[Segment]:
+    one_hot = array.ndim == 3 and bool(np.isin(array, (0, 1)).all() and (array.sum(2) == 1).all())
+    if array.ndim != 3 or (one_hot and array.shape[2] > 1):
+        return [Segment(path)]
+    channels = np.linspace(0, array.shape[2] - 1, min(array.shape[2], ACTION_CHANNELS)).round().astype(int)
+    return [Segment(path, (slice(None), int(channel))) for channel in channels]
 
 
 def at_frame(component: Segment, frame: int) -> Segment:
@@ -231,15 +248,20 @@ def combined_influences(
 ) -> dict[Segment, Influence]:
     """What each segment changes in any of `INFLUENCE_EXAMPLES` examples; fewer, once the result is `enough`.
 
+    Segments that could not be replaced in the examples so far are then tried alone.
+
     Raises:
         Inconclusive: if all examples are the same at all segments.
     """
     combined: dict[Segment, Influence] = {}
+    remaining: Sequence[Segment] = segments
     for example in range(INFLUENCE_EXAMPLES):
-        for influence in influences(subject, operation, segments, seed=seed + 7919 * example, time=time):
+        for influence in influences(subject, operation, remaining, seed=seed + 7919 * example, time=time):
             segment = influence.segment
             combined[segment] = influence.union(combined[segment]) if segment in combined else influence
-        if enough(combined):
+        absent = [segment for segment in segments if segment not in combined]
+        remaining = absent if enough(combined) else segments
+        if not remaining:
             break
     if not combined:
         raise Inconclusive(
@@ -320,24 +342,39 @@ def _replace(
             break
         donor = dict(leaves(example_inputs(subject, operation, seed + 1009 * shift, len(segments) + 1, time)))
         for row, segment in list(waiting.items()):
-            if _exchange(rows, targets, donor, row, segment):
+            if _exchange(subject, rows, targets, donor, row, segment):
                 del waiting[row]
     return [(row, segment) for row, segment in enumerate(segments) if row not in waiting]
 
 
 def _exchange(
+    subject: Subject,
     rows: Mapping[str, np.ndarray],
     targets: Mapping[str, np.ndarray],
     donor: Mapping[str, np.ndarray],
     row: int,
     segment: Segment,
 ) -> bool:
-    """Copy the segment from the first donor row in which it differs; return whether there is one."""
+    """Copy the segment from the first donor row in which it differs; return whether there is one.
+
+    A label (τ, d) stays on the grid of Eq. (4) if it was on it: a model need not have a token for any other pair.
+    """
     paths = [path for path in rows if path in donor and f"{path}.".startswith(f"{segment.path}.")]
     for donor_row in np.roll(np.arange(len(next(iter(rows.values())))), -row):
         pairs = {path: (rows[path][(row, *segment.index)], donor[path][(donor_row, *segment.index)]) for path in paths}
         if any(not np.array_equal(old, new) for old, new in pairs.values()):
             for path, (_, new) in pairs.items():
                 targets[path][(row, *segment.index)] = new
-            return True
+            if _labels_on_grid(subject, targets, row) or not _labels_on_grid(subject, rows, row):
+                return True
+            for path, (old, _) in pairs.items():
+                targets[path][(row, *segment.index)] = old
     return False
+
+
+def _labels_on_grid(subject: Subject, inputs: Mapping[str, np.ndarray], row: int) -> bool:
+    """Whether τ is a multiple of d in every frame of a row; True without labels."""
+    if not {"tau", "d"} <= inputs.keys() or not (inputs["d"][row] > 0).all():
+        return True
+    multiple = subject.level(inputs["tau"][row]) / inputs["d"][row]
+    return bool((np.abs(multiple - multiple.round()) <= 4 * subject.eps * multiple).all())

@@ -28,6 +28,11 @@ def action_delay(subject: Subject, segment: Segment) -> int:
     return int(segment.path.startswith("actions") and subject.readings["A32"] == "current")
 
 
+def first_action_block(subject: Subject) -> int:
+    """The first block whose action must have an effect: with A32 "previous", no action leads to frame 0."""
+    return int(subject.readings["A32"] == "previous")
+
+
 def inputs_of_frames(subject: Subject, time: int) -> list[Segment]:
     """z, τ, d and the actions of every frame, without d if it is drawn per sequence (A3)."""
     names = ("z", "tau", "actions") if subject.readings["A3"] == "sequence" else ("z", "tau", "d", "actions")
@@ -35,8 +40,10 @@ def inputs_of_frames(subject: Subject, time: int) -> list[Segment]:
 
 
 def influenced_frames(subject: Subject, segment: Segment, time: int) -> range:
-    """The frames that a segment of frame t must influence."""
+    """The frames that a segment of frame t must influence: none for the action of block 0 if there is none (A32)."""
     t = int(segment.index[0])
+    if segment.path.startswith("actions") and t < first_action_block(subject):
+        return range(0)
     return range(t + action_delay(subject, segment), min(time, t + past_frames(subject) + 1))
 
 
@@ -67,6 +74,25 @@ def undecided_unless_z_hat_moves(influences: Influences) -> None:
     """
     if not any(influence.moved["z_hat"].any() for influence in influences.values()):
         raise Inconclusive("z_hat depends on no input: are all parameters random, zero-initialised ones included?")
+
+
+def undecided_unless_mixed(results: Influences, spatial: Segment) -> None:
+    """Inconclusive if no token of z_hat depends on another token: output projections of attention may be zero.
+
+    `spatial` is token 0 of a frame.
+    """
+    token, frame = results.get(spatial), spatial.index[0]
+    mixed = token is not None and (
+        spatial_tokens_moved(token, frame)[1:].any() or token.frames("z_hat")[frame + 1 :].any()
+    )
+    if not mixed and not any(result.moved["z_hat"].any() for segment, result in results.items() if segment.path != "z"):
+        raise Inconclusive("no token of z_hat depends on another token: are all of the parameters random?")
+
+
+def spatial_tokens_moved(influence: Influence, frame: int) -> np.ndarray:
+    """bool (S,): the tokens of a frame of z_hat in which anything changed."""
+    moved = influence.moved["z_hat"][frame]
+    return np.asarray(moved.reshape(len(moved), -1).any(1))
 
 
 def dynamics_mask(subject: Subject, names: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:

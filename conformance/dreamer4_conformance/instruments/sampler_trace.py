@@ -139,6 +139,6 @@ def accepts_steps(subject: Subject, num_steps: int) -> bool:
     call = draw_sampler_call(subject, 0, (1, 1, 1, 1), num_steps)
     try:
         subject.sample_frame(STEADY, call.context, num_steps, call.seed, call.actions)
-    except OperationFailed:
+    except (OperationFailed, NotProvided):
         return False
     return True

@@ -177,7 +177,7 @@ class Subject:
             The result, unchanged.
 
         Raises:
-            NotProvided: if the operation raises it.
+            NotProvided: if the operation raises it, or NotImplementedError: it does not support these arguments.
             OperationFailed: if the operation raises any other exception but a verdict.
         """
         try:
@@ -185,6 +185,8 @@ class Subject:
                 return getattr(self.adapter, operation)(*args, **kwargs)
         except (NotProvided, Deviation, Inconclusive):
             raise
+        except NotImplementedError as error:
+            raise NotProvided(str(error) or f"{operation} raises NotImplementedError for these arguments") from error
         except Exception as error:
             call = f"{operation}({', '.join(_shapes([*args, *kwargs.values()]))})"
             raise OperationFailed(f"{operation} raised {type(error).__name__}: {error}", call=call) from error

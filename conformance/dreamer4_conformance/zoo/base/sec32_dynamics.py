@@ -22,7 +22,8 @@ class Dynamics(Transformer):
     context_level: float
     signal: Callable[[Tensor], Tensor]
     mix: Callable[[Tensor, Tensor, Tensor], Tensor]
-    spatial, channels, registers, action_slots, tasks, keys = 3, 2, 2, 2, 3, 4
+    spatial, channels, register_count, action_slots, tasks, keys = 3, 2, 2, 2, 3, 4
+    registers: int | None = register_count
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
         """Random frames, labels on the grid, actions, a task for each row, and the input of a layer."""
@@ -106,7 +107,7 @@ class Dynamics(Transformer):
         """All tokens of each frame with their position embeddings, (B, T, S, D)."""
         batch, time = z.shape[:2]
         spatial = z @ self.parameter("z.in", self.channels, self.width)
-        registers = self.parameter("registers", self.registers, self.width).expand(batch, time, -1, -1)
+        registers = self.parameter("registers", self.register_count, self.width).expand(batch, time, -1, -1)
         label = self.label_token(tau, d)[:, :, None].to(self.compute)
         action = self.action_tokens(components, self.action_embedding(batch, time), labelled)
         tokens = [spatial, registers, label, action, *([] if task is None else [self.agent_token(task, batch, time)])]
@@ -181,7 +182,9 @@ class Dynamics(Transformer):
 
     def token_mask(self, agent: bool) -> Tensor:
         """bool (S, S) for the tokens of a frame."""
-        world = ["latent"] * self.spatial + ["register"] * self.registers + ["label"] + ["action"] * self.action_slots
+        world = (
+            ["latent"] * self.spatial + ["register"] * self.register_count + ["label"] + ["action"] * self.action_slots
+        )
         return self.modality_rule([*world, *["agent"] * agent])
 
     def modality_rule(self, modality: list[str]) -> Tensor:

@@ -50,7 +50,7 @@ class AgentFirst(World):
         return allow.roll((1, 1), (0, 1)) if agent else allow
 
     def read_spatial(self, x: Tensor) -> Tensor:
-        world = self.spatial + self.registers + 1 + self.action_slots
+        world = self.spatial + self.register_count + 1 + self.action_slots
         return super().read_spatial(x[:, :, x.shape[2] - world :])
 
     def read_agent(self, x: Tensor) -> Tensor:

@@ -157,6 +157,31 @@ class UnlabelledInverted(WholeSequences):
         return super().masked_by_label(total, ~labelled)
 
 
+@mistake("unlabelled-reversed", clause="dyn.unlabelled", operations=MODEL, levels=SIGNAL)
+class UnlabelledReversed(WholeSequences):
+    """The flags of unlabelled clips are in the reverse order of the clips."""
+
+    def masked_by_label(self, total: Tensor, labelled: Tensor) -> Tensor:
+        return super().masked_by_label(total, labelled.flip(0))
+
+
+@mistake("action-channel-ignored", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class ActionChannelIgnored(WholeSequences):
+    """The second coordinate of the mouse is ignored."""
+
+    def encoded_mouse(self, mouse: Tensor) -> Tensor:
+        return super().encoded_mouse(mouse * torch.tensor([1, 0], device=mouse.device))
+
+
+@mistake("wrong-at-batch-one", clause="dyn.conditioning", operations=MODEL, levels=SIGNAL)
+class WrongAtBatchOne(WholeSequences):
+    """`squeeze` removes the batch axis of a single sequence, so that its frames share the label of the first."""
+
+    def label_token(self, tau: Tensor, d: Tensor) -> Tensor:
+        label = super().label_token(tau, d)
+        return label if len(tau) > 1 else label.squeeze(0)[None, :1].expand_as(label)
+
+
 # Tokens
 
 
@@ -165,7 +190,7 @@ class RegistersReturned(WholeSequences):
     """z_hat is read from the register tokens too."""
 
     def read_spatial(self, x: Tensor) -> Tensor:
-        normed = self.before(x[:, :, : self.spatial + self.registers], "z.norm")
+        normed = self.before(x[:, :, : self.spatial + self.register_count], "z.norm")
         return normed @ self.parameter("z.out", self.width, self.channels)
 
 
@@ -205,6 +230,16 @@ class LabelHidden(TextbookModel):
         return super().modality_rule(modality) & (label[:, None] | action[:, None] | ~label)
 
 
+@mistake("latents-blind-to-latents", clause="net.space-full", operations=MASK, levels=SIGNAL)
+class LatentsBlindToLatents(TextbookModel):
+    """A spatial token attends to itself and to all other kinds of tokens, but to no other spatial token."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        latent = self.of_modality(modality, "latent")
+        blind = latent[:, None] & latent & ~torch.eye(len(modality), dtype=torch.bool)
+        return super().modality_rule(modality) & ~blind
+
+
 # Causality
 
 
@@ -231,6 +266,14 @@ class NormalisedTogether(WholeSequences):
 
     def frame_tokens(self, z: Tensor, *inputs: Any) -> Tensor:
         return super().frame_tokens(z / z.square().mean((1, 2, 3), keepdim=True).sqrt(), *inputs)
+
+
+@mistake("causal-mask-too-small", clause="attn.causal", operations=MODEL, levels=SIGNAL)
+class CausalMaskTooSmall(WholeSequences):
+    """The causal mask has 8 rows; in longer sequences all frames attend to the frames after them."""
+
+    def time_mask(self, length: int) -> Tensor:
+        return super().time_mask(length) | torch.full((length, length), length > 8)
 
 
 @mistake("mask-shows-later-frames", clause="attn.causal", operations=MASK, levels=SIGNAL)
