@@ -23,7 +23,7 @@ class Dynamics(Transformer):
     signal: Callable[[Tensor], Tensor]
     mix: Callable[[Tensor, Tensor, Tensor], Tensor]
     spatial, channels, register_count, action_slots, tasks, keys = 3, 2, 2, 2, 3, 4
-    registers: int | None = register_count
+    registers: int | None = 2
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
         """Random frames, labels on the grid, actions, a task for each row, and the input of a layer."""
