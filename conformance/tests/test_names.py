@@ -23,6 +23,8 @@ WITHOUT_REFERENCE = {
     "checkpoints": "saved and resumed runs: a property of implementations",
     "conditioning": "inputs of the whole model that must or must not matter: Sec. 3.2, with no formula",
     "context": "corruption and labels of context frames: choices that the paper leaves open (A9, A11)",
+    "eq04_signatures": "laws of τ and d as vectors, by which a failure is named",
+    "eq06_levels": "independence of the levels that are drawn, where eq04_grid judges their law",
     "eq06_noise": "statistics of the noise that a loss draws; the reference is given its noise",
     "frame_tokens": "tokens of one frame, counted and permuted in the whole model",
     "network_types": "the interface of a network that losses and samplers call",

@@ -91,6 +91,31 @@ def product_bound(mean: float, draws: int) -> float:
     return min(1.0, 2 * math.exp(-draws * (t * abs(mean) + math.log1p(-(t**2)) / 2)))
 
 
+def alignment_bound(cosine: float, size: int) -> float:
+    """P(|cosine| this large between standard normal noise and an independent vector of `size` numbers).
+
+    Directions so close to an axis are a cap of the sphere, no larger than the half sphere over its rim.
+
+    >>> alignment_bound(0.0, 10), alignment_bound(1.0, 10), alignment_bound(0.5, 200) < 1e-9
+    (1.0, 0.0, True)
+    """
+    return float((1 - min(cosine**2, 1.0)) ** ((size - 1) / 2)) if size > 1 else 1.0
+
+
+def tail_bound(values: np.ndarray) -> float:
+    """P(as few or as many values beyond 2, 2.5, 3, 3.5 and 4 of n standard normal variables).
+
+    Noise that is cut off at 3 has almost the normal distribution function, but no value beyond 3.
+
+    >>> rng = np.random.default_rng(0)
+    >>> tail_bound(rng.standard_normal(20_000)) > 1e-3, tail_bound(rng.standard_normal(20_000).clip(-3, 3)) < 1e-9
+    (True, True)
+    """
+    size = np.abs(values.ravel())
+    edges = (2.0, 2.5, 3.0, 3.5, 4.0)
+    return union_bound(count_bound(float((size > edge).sum()), size.size, normal_tail(edge)) for edge in edges)
+
+
 def correlation(noise: np.ndarray, axis: int) -> tuple[float, int]:
     """Correlation of disjoint pairs of neighbours along an axis, and the number of pairs; (0, 0) without pairs.
 

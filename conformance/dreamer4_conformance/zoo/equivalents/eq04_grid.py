@@ -107,9 +107,38 @@ class ScheduleBatchSplit(TorchAdapter):
         return torch.floor(torch.rand(batch, time) * steps) / steps, 1 / steps
 
 
+@equivalent("schedule-split-timesteps")
+class ScheduleSplitTimesteps(TorchAdapter):
+    """Each timestep is at d_min with probability 0.6, and has a uniform larger step otherwise (A2)."""
+
+    readings = {"A2": "split"}  # noqa: RUF012
+    d_min_share = 0.6
+
+    def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
+        finest = self.k_max.bit_length() - 1
+        larger = torch.randint(max(finest, 1), (batch, time))
+        steps = 2.0 ** torch.where(torch.rand(batch, time) < 0.6, finest, larger)
+        return (torch.rand(batch, time, dtype=torch.float64) * steps).floor().float() / steps, 1 / steps
+
+
+@equivalent("schedule-low-label")
+class ScheduleLowLabel(TorchAdapter):
+    """d per sequence (A3) and τ per timestep, from NumPy; pure noise is labelled 0.001 and embedded as level 0."""
+
+    readings = {"A3": "sequence"}  # noqa: RUF012
+
+    def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng(seed)
+        steps = 2 ** rng.integers(self.k_max.bit_length(), size=(batch, 1))
+        tau = np.maximum(rng.integers(0, steps, (batch, time)) / steps, 0.001)
+        return torch.from_numpy(tau).float(), torch.from_numpy(1.0 / steps[:, 0]).float()
+
+
 @equivalent("schedule-balanced")
 class ScheduleBalanced(TorchAdapter):
     """Step sizes in equal numbers, shuffled; levels by masking the low bits of a uniform integer."""
+
+    min_batch = 7  # a smaller batch has no room for all sizes at K_max = 64
 
     def sample_tau_d(self, seed: int, batch: int, time: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(seed)

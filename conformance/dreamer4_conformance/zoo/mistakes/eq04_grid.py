@@ -77,6 +77,34 @@ class StepsNoMin(TextbookEquations):
         return self.draw_integer(generator, torch.full((batch, time), float(finest)))
 
 
+@mistake("small-batch-one-step", clause="eq04.step-support", operations=SCHEDULE)
+class SmallBatchOneStep(TextbookEquations):
+    """Timesteps are divided among the step sizes by integer division; the remainder, a small batch, has d = 1."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        sizes, count = self.k_max.bit_length(), batch * time
+        exponent = torch.zeros(count)
+        exponent[: count // sizes * sizes] = torch.arange(float(sizes)).repeat_interleave(count // sizes)
+        return exponent[torch.randperm(count, generator=generator)].reshape(batch, time)
+
+
+@mistake("steps-by-position", clause="eq04.step-law", operations=SCHEDULE)
+class StepsByPosition(TextbookEquations):
+    """Step sizes become finer along the sequence; only over all timesteps together are they equally frequent."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        position = (torch.arange(time) + torch.rand((batch, time), generator=generator)) / time
+        return (position * self.k_max.bit_length()).floor().clamp(max=self.k_max.bit_length() - 1.0)
+
+
+@mistake("steps-shared-by-frames", clause="eq04.granularity", operations=SCHEDULE)
+class StepsSharedByFrames(TextbookEquations):
+    """Two neighbouring timesteps share a step size, the first timestep apart."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        return super().draw_exponent(generator, batch, time // 2 + 1).repeat_interleave(2, 1)[:, 1 : time + 1]
+
+
 @mistake("steps-off-ladder", clause="eq04.step-support", operations=SCHEDULE)
 class StepsOffLadder(TextbookEquations):
     """1/d is any integer up to K_max, not only powers of two."""
@@ -105,6 +133,25 @@ class LevelsRandomWalk(TextbookEquations):
         return (position / d).floor().clamp(max=1 / d - 1) * d
 
 
+@mistake("levels-periodic", clause="eq06.iid-levels", operations=SCHEDULE)
+class LevelsPeriodic(TextbookEquations):
+    """Timesteps t and t + 2 share their position on the grid."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        position = torch.rand((len(d), 2), generator=generator).repeat(1, -(-d.shape[1] // 2))[:, : d.shape[1]]
+        return (position / d).floor() * d
+
+
+@mistake("levels-shared-by-rows", clause="eq06.iid-levels", operations=SCHEDULE)
+class LevelsSharedByRows(TextbookEquations):
+    """The second half of a batch has the positions on the grid of the first half."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        half = -(-len(d) // 2)
+        position = torch.rand((half, d.shape[1]), generator=generator).repeat(2, 1)[: len(d)]
+        return (position / d).floor() * d
+
+
 @mistake("levels-per-sequence", clause="eq04.granularity", operations=SCHEDULE)
 class LevelsPerSequence(TextbookEquations):
     """One level for the whole sequence, rounded down to the grid of each timestep."""
@@ -130,3 +177,11 @@ class SeedFixed(TextbookEquations):
 
     def generator(self, seed: int) -> torch.Generator:
         return super().generator(0)
+
+
+@mistake("steps-frozen", clause="eq04.generator", operations=("sample_tau_d",))
+class StepsFrozen(TextbookEquations):
+    """The step sizes are the same for every seed; only the levels follow it."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        return super().draw_exponent(super().generator(0), batch, time)
