@@ -893,7 +893,7 @@ class Adapter:
             video: "video" of `example`, (B, T, …).
 
         Returns:
-            Frames, float (B, T, …); decode(encode(video)) unless the bottleneck is bypassed.
+            Frames, float (B, T, …); decode(encode(video)) unless the bottleneck is bypassed. Either may clip pixels.
 
         Raises:
             NotProvided: if not overridden.

@@ -14,7 +14,7 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import (
-    fail_unless_every_position_moves_z,
+    fail_unless_every_number_moves,
     fail_unless_segments_move_their_frame,
 )
 from dreamer4_conformance.verdicts import OperationFailed
@@ -87,8 +87,8 @@ def _sentence(kind: str, pair: str, gap: int) -> str:
 
 @check("tok.encoder-mask", needs=("encode", "example"))
 def check_latents_depend_on_every_position_of_their_frame(subject: Subject, trial: Trial) -> None:
-    """One position of a frame of the video is replaced: z of that frame must change, wherever the position lies."""
-    fail_unless_every_position_moves_z(subject, trial)
+    """One number of a frame of the video is replaced: z of that frame must change, wherever the number lies."""
+    fail_unless_every_number_moves(subject, trial, "encode", "z")
 
 
 @check("tok.decoder-mask", needs=("decode", "example"))
@@ -119,14 +119,14 @@ def _masks(subject: Subject, names: tuple[str, ...]) -> np.ndarray:
 
 @signature("modality_mask")
 def signature_masks_of_one_modality(subject: Subject) -> np.ndarray:
-    """Masks of encoder and decoder for latents and images."""
-    return _masks(subject, ONE_MODALITY)
+    """Masks of encoder and decoder for two latents and two patches."""
+    return _masks(subject, 2 * ONE_MODALITY)
 
 
 @signature("modality_mask")
 def signature_masks_of_three_modalities(subject: Subject) -> np.ndarray:
-    """Masks of encoder and decoder for latents and three modalities."""
-    return _masks(subject, THREE_MODALITIES)
+    """Masks of encoder and decoder for two tokens of latents and of three modalities."""
+    return _masks(subject, 2 * THREE_MODALITIES)
 
 
 @signature("encode")

@@ -9,13 +9,17 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.black_box import REPEATS, example_inputs
+from dreamer4_conformance.instruments.black_box import REPEATS, combined_influences, example_inputs, influences
 from dreamer4_conformance.instruments.gradients import operation_gradients
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.instruments.tokenizer import dropout_masks
 from dreamer4_conformance.judging.check import Trial, check
-from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.influence_verdicts import fail_unless_every_position_moves_z
+from dreamer4_conformance.judging.diagnosis import attempt, pattern, signature
+from dreamer4_conformance.judging.influence_verdicts import (
+    fail_unless_every_number_moves,
+    fail_unless_segments_move_their_frame,
+    video_numbers,
+)
 from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.judging.tail_bounds import count_bound, distance_bound, mean_bound, union_bound
 from dreamer4_conformance.verdicts import NotProvided
@@ -154,31 +158,52 @@ def check_patches_follow_their_seed(subject: Subject, trial: Trial) -> None:
     trial.fail_unless(differs, "two seeds drop the same patches", call=call)
 
 
-@check("tok.mae-law", needs=("patch_dropout", "encode", "example"))
+@check("tok.mae-law", needs=("patch_dropout", "example"), needs_one=("encode", "reconstruct"))
 def check_nothing_is_dropped_at_inference(subject: Subject, trial: Trial) -> None:
-    """The global random state is seeded differently: the encoding of a video must not change. Exact."""
-    video = subject.native(example_inputs(subject, "encode", 0, 2, 3)["video"])
-    encoded = {seed: _encoded(subject, video, seed) for seed in range(4)}
-    same = all(np.array_equal(encoded[0], z, equal_nan=True) for z in encoded.values())
-    if not same and not all(_is_repeatable(subject, video, seed, z) for seed, z in encoded.items()):
-        trial.inconclusive("encode is not repeatable at one random state: whether it draws patches cannot be decided")
-    sentence = "z of a video changes with the global random state: something is drawn at inference"
-    call = "encode(example(0, 2, 3)['video']) with different seeds of the global random state"
+    """The global random state is seeded differently: encoding and reconstruction of a video do not change. Exact."""
+    for operation in filter(subject.provides, ("encode", "reconstruct")):
+        _fail_unless_independent_of_random_state(subject, trial, operation)
+
+
+def _fail_unless_independent_of_random_state(subject: Subject, trial: Trial, operation: str) -> None:
+    video = subject.native(example_inputs(subject, operation, 0, 2, 3)["video"])
+    outputs = {seed: _output(subject, operation, video, seed) for seed in range(4)}
+    same = all(np.array_equal(outputs[0], x, equal_nan=True) for x in outputs.values())
+    if not same and not all(_is_repeatable(subject, operation, video, seed, x) for seed, x in outputs.items()):
+        trial.inconclusive(f"{operation} is not repeatable at one random state: whether it draws patches is undecided")
+    sentence = f"the output of {operation} changes with the global random state: something is drawn at inference"
+    call = f"{operation}(example(0, 2, 3)['video']) with different seeds of the global random state"
     trial.fail_unless(same, sentence, call=call)
 
 
-def _encoded(subject: Subject, video: object, seed: int) -> np.ndarray:
-    return subject.read("encode", subject.call("encode", video, seeded=seed))
+def _output(subject: Subject, operation: str, video: object, seed: int) -> np.ndarray:
+    return subject.read(operation, subject.call(operation, video, seeded=seed))
 
 
-def _is_repeatable(subject: Subject, video: object, seed: int, z: np.ndarray) -> bool:
-    return all(np.array_equal(z, _encoded(subject, video, seed), equal_nan=True) for _ in range(REPEATS))
+def _is_repeatable(subject: Subject, operation: str, video: object, seed: int, output: np.ndarray) -> bool:
+    repeated = (_output(subject, operation, video, seed) for _ in range(REPEATS))
+    return all(np.array_equal(output, x, equal_nan=True) for x in repeated)
 
 
 @check("tok.mae-embedding", needs=("mae_replace", "encode", "example"))
 def check_every_patch_is_encoded_at_inference(subject: Subject, trial: Trial) -> None:
-    """No patch is replaced by the embedding: each of some positions of a frame of the video changes z."""
-    fail_unless_every_position_moves_z(subject, trial)
+    """No patch is replaced by the embedding: each of some numbers of a frame of the video changes z."""
+    fail_unless_every_number_moves(subject, trial, "encode", "z")
+
+
+@check("tok.mae-embedding", needs=("mae_replace", "reconstruct", "example"))
+def check_every_patch_is_reconstructed_from_at_inference(subject: Subject, trial: Trial) -> None:
+    """No patch is dropped in the end-to-end pass: each number that changes z changes the reconstruction too.
+
+    Without `encode`, each of some numbers of a frame of the video must change the reconstruction.
+    """
+    segments = video_numbers(subject, "reconstruct")
+    if subject.provides("encode"):
+        influencing = combined_influences(subject, "encode", segments, lambda results: True, seed=0, time=2)
+        segments = [segment for segment, influence in influencing.items() if influence.frames("z")[-1]]
+    if not segments:
+        trial.inconclusive("z does not depend on the video at all")
+    fail_unless_segments_move_their_frame(subject, trial, "reconstruct", segments, "video")
 
 
 @check("tok.mae-embedding", needs=("mae_replace",))
@@ -257,13 +282,24 @@ def signature_replaced_tokens(subject: Subject) -> np.ndarray:
     return np.concatenate([values, attempt(gradients, tokens.size + embedding.size)])
 
 
+def _draws_at_inference(subject: Subject, operation: str) -> float:
+    video = subject.native(example_inputs(subject, operation, 0, 1, 2)["video"])
+    first, second = (_output(subject, operation, video, seed) for seed in (0, 1))
+    return float(not np.array_equal(first, second))
+
+
 @signature("encode")
-def signature_randomness_at_inference(subject: Subject) -> np.ndarray:
+def signature_randomness_of_encode(subject: Subject) -> np.ndarray:
     """Whether z depends on the global random state."""
+    return pattern(lambda: _draws_at_inference(subject, "encode"))
 
-    def probe() -> float:
-        video = subject.native(example_inputs(subject, "encode", 0, 1, 2)["video"])
-        first, second = (_encoded(subject, video, seed) for seed in (0, 1))
-        return float(not np.array_equal(first, second))
 
-    return attempt(probe, 1)
+@signature("reconstruct")
+def signature_randomness_of_reconstruct(subject: Subject) -> np.ndarray:
+    """Whether the reconstruction depends on the global random state, and on every one of some numbers of the video."""
+
+    def complete() -> bool:
+        results = influences(subject, "reconstruct", video_numbers(subject, "reconstruct"), seed=0, time=2)
+        return all(influence.frames("video")[-1] for influence in results)
+
+    return pattern(lambda: _draws_at_inference(subject, "reconstruct"), complete)

@@ -59,23 +59,28 @@ def fail_unless_mask_follows_reference(
     trial.fail_unless(not wrong.any(), sentence, call=call, got=got.tolist(), expected=expected.tolist())
 
 
-POSITIONS = 10
-"""Random positions of a frame of the video that are replaced one by one."""
+POSITIONS = 14
+"""Random numbers of a frame of the video that are replaced one by one."""
 
 
-def fail_unless_every_position_moves_z(subject: Subject, trial: Trial) -> None:
-    """Require that z of a frame changes with each of several positions of the video frame, first and last included.
+def fail_unless_every_number_moves(subject: Subject, trial: Trial, operation: str, output: str) -> None:
+    """Require that a frame of an output changes with each of several numbers of the video frame, first and last too.
 
     Raises:
         Deviation: if it does not change with one of them.
         Inconclusive: if it changes with none.
     """
-    axes = example_inputs(subject, "encode", 0, 1, 2)["video"].shape[2:4]
+    segments = video_numbers(subject, operation)
+    fail_unless_segments_move_their_frame(subject, trial, operation, segments, output)
+
+
+def video_numbers(subject: Subject, operation: str) -> list[Segment]:
+    """Numbers of frame 1 of the video: the first, the last, and `POSITIONS` random ones of those between."""
+    axes = example_inputs(subject, operation, 0, 1, 2)["video"].shape[2:]
     rng = np.random.default_rng(0)
     drawn = [tuple(int(rng.integers(size)) for size in axes) for _ in range(POSITIONS)]
     positions = dict.fromkeys([tuple(size - 1 for size in axes), (0,) * len(axes), *drawn])
-    segments = [Segment("video", (1, *position)) for position in positions]
-    fail_unless_segments_move_their_frame(subject, trial, "encode", segments, "z")
+    return [Segment("video", (1, *position)) for position in positions]
 
 
 def fail_unless_segments_move_their_frame(

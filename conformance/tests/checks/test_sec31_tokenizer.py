@@ -13,11 +13,13 @@ from dreamer4_conformance.adapter import Adapter, TorchAdapter
 from dreamer4_conformance.checks.minecraft_actions import mouse_axes
 from dreamer4_conformance.checks.sec31_masks import ONE_MODALITY, THREE_MODALITIES, modalities
 from dreamer4_conformance.checks.sec31_tokenizer import clamped
+from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.smoke_calls import smoke_calls
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.instruments.tokenizer import labelled_latents
 from dreamer4_conformance.judging.check import CHECKS, Trial
-from dreamer4_conformance.verdicts import Deviation
+from dreamer4_conformance.runner import judge
+from dreamer4_conformance.verdicts import Deviation, Status
 from dreamer4_conformance.zoo.base import TextbookModel
 from dreamer4_reference.minecraft_actions import mouse_class, mu_law
 from dreamer4_reference.sec31_patch_dropout import patch_dropout
@@ -120,6 +122,28 @@ def test_mask_of_one_modality_is_judged_with_one_modality() -> None:
 
     assert modalities(Subject(OneModality()), "encoder") == ONE_MODALITY
     assert modalities(Subject(TextbookModel()), "encoder") == THREE_MODALITIES
+
+
+class IgnoresZ(TextbookModel):
+    """The video is the same whatever z is."""
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return super().decode(torch.zeros_like(z))
+
+
+def test_decoder_that_ignores_z_is_undecided() -> None:
+    result = judge(Subject(IgnoresZ()), BY_ID["tok.bottleneck"], minimal=False)
+    assert result.status is Status.INCONCLUSIVE
+    assert "does not depend on z" in result.message
+
+
+def test_frames_whose_pixels_are_all_clipped_are_undecided() -> None:
+    class AllClipped(TextbookModel):
+        def decode(self, z: torch.Tensor) -> torch.Tensor:
+            return (super().decode(z) > 0).to(z.dtype)
+
+    for name in ("tok.causal", "tok.bottleneck"):
+        assert judge(Subject(AllClipped()), BY_ID[name], minimal=False).status is not Status.PASS
 
 
 CORRECT = TextbookModel()

@@ -174,6 +174,29 @@ class OfBytes(TokenizerOf):
         return video.movedim(-1, 2).clamp(0, 1), state
 
 
+@equivalent("tokenizer-shows-clipped-pixels")
+class ShowsClippedPixels(TokenizerOf):
+    """`decode` clips to the range of pixels, `decode_step` and the reconstruction that is trained do not."""
+
+    def reconstruct(self, video: Tensor) -> Tensor:
+        return super().decode(self.encode(video))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(z).clamp(0, 1)
+
+
+@equivalent("tokenizer-reconstructs-clipped-pixels")
+class ReconstructsClippedPixels(TokenizerOf):
+    """Frame by frame and in the end-to-end pass, pixels are clipped to [−1, 1]."""
+
+    def reconstruct(self, video: Tensor) -> Tensor:
+        return super().reconstruct(video).clamp(-1, 1)
+
+    def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
+        video, state = super().decode_step(state, z)
+        return video.clamp(-1, 1), state
+
+
 class Saturates(TextbookModel):
     """Large values before the tanh."""
 

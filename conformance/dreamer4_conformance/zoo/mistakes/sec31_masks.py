@@ -141,6 +141,16 @@ class DecoderPatchesBlind(TextbookModel):
         return query == key
 
 
+@mistake("decoder-latents-not-themselves", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
+class DecoderLatentsNotThemselves(TextbookModel):
+    """In the decoder, a latent attends to no latent: they are blind to each other."""
+
+    def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
+        latent = torch.tensor([name == "latent" for name in modality], device=frame.device)
+        hidden = (kind == "decoder") & latent[:, None] & latent & ~torch.eye(len(modality), dtype=torch.bool)
+        return super().modality_mask(kind, modality, frame) & ~hidden
+
+
 @mistake("decoder-images-alone-see-latents", clause="tok.decoder-mask", operations=MASK, levels=SIGNAL)
 class DecoderImagesAloneSeeLatents(TextbookModel):
     """In the decoder, image patches attend to the latents, and further modalities do not."""

@@ -216,3 +216,21 @@ class FirstMask(TextbookModel):
 
     def mae_replace(self, tokens: Tensor, mask: Tensor, embedding: Tensor) -> Tensor:
         return super().mae_replace(tokens, mask[:, :1].expand_as(mask), embedding)
+
+
+@mistake("dropout-in-reconstruction", clause="tok.mae-embedding", operations=("reconstruct",), levels=SIGNAL)
+class DropoutInReconstruction(TextbookModel):
+    """The end-to-end pass drops patches as in training, a fixed choice of them at inference too."""
+
+    def reconstruct(self, video: Tensor) -> Tensor:
+        dropped = torch.rand(video.shape[:4], generator=torch.Generator().manual_seed(3)).to(video.device) < 0.4
+        return super().reconstruct(torch.where(dropped[..., None], 0.5, video))
+
+
+@mistake("mae-drawn-in-reconstruction", clause="tok.mae-law", operations=("reconstruct",), levels=SIGNAL)
+class DrawnInReconstruction(TextbookModel):
+    """The end-to-end pass draws patches to drop at every call, at inference too."""
+
+    def reconstruct(self, video: Tensor) -> Tensor:
+        dropped = torch.rand(video.shape[:4]).to(video.device) < 0.4
+        return super().reconstruct(torch.where(dropped[..., None], 0.5, video))

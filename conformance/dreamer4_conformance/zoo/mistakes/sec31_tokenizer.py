@@ -22,6 +22,14 @@ class LatentsOfOtherFrames(TextbookModel):
         return torch.cat([latents, latents.roll(-1, dims=1)], 2)
 
 
+@mistake("decoder-latents-of-all-frames", clause="tok.causal", operations=("decode", "reconstruct"), levels=SIGNAL)
+class LatentsOfAllFrames(TextbookModel):
+    """In the decoder, patches also attend to the mean of the latents over the whole clip."""
+
+    def decoder_latents(self, latents: Tensor) -> Tensor:
+        return torch.cat([latents, latents.mean(1, keepdim=True).expand_as(latents)], 2)
+
+
 class _Bidirectional(TextbookModel):
     """A stack whose time layers attend to all frames."""
 
@@ -119,6 +127,14 @@ class DecoderCacheUnused(TextbookModel):
         return super().decode_step(self.decode_init(len(z)), z)
 
 
+@mistake("decoder-step-of-one-video", clause="tok.causal", operations=("decode_step",), levels=SIGNAL)
+class DecoderStepOfOneVideo(TextbookModel):
+    """A batch of one video is squeezed away, and its cache with it."""
+
+    def decode_step(self, state: Any, z: Tensor) -> tuple[Tensor, Any]:
+        return super().decode_step(self.decode_init(1) if len(z) == 1 else state, z)
+
+
 @mistake("tanh-missing", clause="tok.bottleneck", operations=("encode",), levels=SIGNAL)
 class TanhMissing(TextbookModel):
     """The bottleneck has no tanh."""
@@ -185,3 +201,20 @@ class BottleneckSampled(TextbookModel):
     def reconstruct(self, video: Tensor) -> Tensor:
         z = self.encode(video)
         return self.decode(z + 0.5 * torch.randn_like(z))
+
+
+@mistake(
+    "bottleneck-features-kept", clause="tok.bottleneck", operations=("encode", "decode", "reconstruct"), levels=SIGNAL
+)
+class BottleneckFeaturesKept(TextbookModel):
+    """The decoder adds the features of the last video that was encoded, whatever z it receives."""
+
+    patches: Tensor | None = None
+
+    def encoded(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        z, self.patches = super().encoded(video)
+        return z, self.patches
+
+    def decode(self, z: Tensor) -> Tensor:
+        fits = self.patches is not None and self.patches.shape[:2] == z.shape[:2]
+        return self.decoded(z.to(self.compute), side=self.patches if fits else None)[0].to(z.dtype)
