@@ -26,6 +26,7 @@ Judges an implementation of Dreamer 4 by the paper (arXiv:2509.24527), clause by
   dreamer4-conformance run                          the bundled implementation
   dreamer4-conformance run my_adapter.py:Mine       yours; the adapter is a few lines, see `run --help`
   dreamer4-conformance explain eq07.teacher-state   what a clause requires and how it is checked
+  dreamer4-conformance explain ramp-inverted        a mistake that a report names; also a reading, A13
 """
 
 RUN = """\
@@ -115,15 +116,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(_command(commands, "run", _run, "judge an implementation", RUN, EXIT))
-    _add_selection(_command(commands, "list", _list, "print the clauses", "Prints every clause with its requirement."))
+    listed = _command(commands, "list", _list, "print the clauses", "Prints every clause with its requirement.")
+    listed.add_argument("--readings", action="store_true", help="print the choices that the paper leaves open instead")
+    _add_selection(listed)
     explain = _command(
         commands,
         "explain",
         _explain,
-        "explain a clause",
-        "Prints the requirement, equation, readings, checks and rejected mistakes of a clause.",
+        "explain a clause, a reading or a mistake",
+        "Prints the requirement, equation, readings, checks and rejected mistakes of a clause, the options of a\n"
+        "reading, or the description and code of a mistake.",
     )
-    explain.add_argument("clause", metavar="CLAUSE", help="for example eq07.teacher-state; `list` prints them all")
+    names = "for example eq07.teacher-state, A13 or ramp-inverted; `list` prints clauses, `list --readings` readings"
+    explain.add_argument("name", metavar="CLAUSE|READING|MISTAKE", help=names)
     compare = _command(commands, "compare", _compare, "compare JSON reports", COMPARE)
     compare.add_argument("reports", metavar="REPORT.json", nargs="+", type=Path, help="written by `run --json`")
     return parser
@@ -298,22 +303,25 @@ def _print(report: Report, verbose: bool) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from dreamer4_conformance.explain import listing
+    from dreamer4_conformance.explain import listing, listing_of_readings
     from dreamer4_conformance.run_report import selection
 
     with _usage():
         clauses = selection(options.eq, options.clause)
-    print("\n".join(listing(clauses)))
+    if options.readings:
+        everything = options.eq is None and options.clause is None
+        print("\n".join(listing_of_readings(None if everything else clauses)))
+    else:
+        print("\n".join(listing(clauses)))
     return 0
 
 
 def _explain(options: argparse.Namespace) -> int:
     from dreamer4_conformance.explain import explanation
-    from dreamer4_conformance.runner import clause_named
 
     with _usage():
-        clause = clause_named(options.clause)
-    print("\n".join(explanation(clause)))
+        lines = explanation(options.name)
+    print("\n".join(lines))
     return 0
 
 

@@ -10,7 +10,7 @@ from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
 import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause
+from dreamer4_conformance.clauses import CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
@@ -172,23 +172,3 @@ def _against_expectation(adapter: Adapter, result: Result) -> Result:
             result, status=Status.UNEXPECTED_PASS, message=f"expected to fail: {reason}; remove the expectation"
         )
     return result
-
-
-def clause_named(name: str) -> Clause:
-    """Look up a clause.
-
-    Args:
-        name: its id, for example "eq08.value".
-
-    Returns:
-        The clause.
-
-    Raises:
-        ValueError: if there is none; the message suggests the closest ids.
-    """
-    if name in BY_ID:
-        return BY_ID[name]
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, BY_ID, n=3)
-    raise ValueError(f"no clause {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))

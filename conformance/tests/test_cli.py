@@ -11,8 +11,10 @@ import pytest
 
 from dreamer4_conformance.clauses import CLAUSES
 from dreamer4_conformance.cli import main
-from dreamer4_conformance.explain import equation
+from dreamer4_conformance.explain import equation, explanation
+from dreamer4_conformance.readings import READINGS, Reading
 from dreamer4_conformance.runner import checkable
+from dreamer4_conformance.zoo.catalogue import catalogue
 
 ADAPTERS = """
 from dreamer4_conformance import Adapter
@@ -63,6 +65,26 @@ def adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(ADAPTERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+
+
+# The default output
+
+
+def test_table_of_all_clauses_is_printed_with_v_only(capsys: pytest.CaptureFixture[str]) -> None:
+    tables = []
+    for arguments in ([], ["-v"]):
+        main(["run", "mine.py:Wrong", "--eq", "8", *arguments])
+        said = capsys.readouterr().out
+        assert "Eq. (8), Sec. 3.2, p. 6: fail" in said
+        tables.append("eq08.applied" in said)
+    assert tables == [False, True]
+
+
+def test_default_output_says_what_to_add(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "mine.py:Right", "--clause", "eq02.*,eq08.value"])
+    said = capsys.readouterr().out
+    assert "Eq. 8         1 of 1 pass\nNot provided  6 clauses: Eq. 2 (6)\n" in said
+    assert "  add `sample_frame`: 6 more clauses\n" in said
 
 
 # Exit status
@@ -140,6 +162,12 @@ USAGE = {
     "unwritable": (["run", "mine.py:Right", "--json", "absent/report.json"], "cannot write absent/report.json"),
     "one file twice": (["run", "mine.py:Right", "--json", "f", "--html", "f"], "cannot write f"),
     "unknown clause to explain": (["explain", "eq08.valeu"], "no clause 'eq08.valeu'; did you mean eq08.value"),
+    "unknown mistake to explain": (
+        ["explain", "ramp-invertd"],
+        "no mistake 'ramp-invertd'; did you mean ramp-inverted",
+    ),
+    "unknown reading to explain": (["explain", "A99"], "no reading 'A99'; did you mean A9"),
+    "nothing close to explain": (["explain", "zzz"], "no mistake 'zzz'; `list` prints the clauses"),
     "unknown pattern to list": (["list", "--clause", "nothing.*"], "'nothing.*' matches no clause"),
     "no report": (["compare", "mine.py"], "mine.py: "),
     "no file to compare": (["compare", "absent.json"], "absent.json cannot be read"),
@@ -231,6 +259,47 @@ def test_explain_prints_the_readings_with_their_options(capsys: pytest.CaptureFi
     assert "Default v_next; or v_same" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("name", ["A13", "a13", "reading A13 = v_same"])
+def test_explain_prints_a_reading_as_reports_name_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", name]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "A13 (reading)",
+        "Options: v_next (default), v_same",
+        'In the adapter: readings = {"A13": "v_same"}',
+        "    eq10.value: R_t = r_t",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=lambda reading: reading.id)
+def test_every_reading_can_be_explained_and_is_listed(reading: Reading, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", reading.id]) == 0
+    assert main(["list", "--readings"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{reading.id} (reading)")
+    assert f"\n{reading.id}: " in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_list_of_readings_follows_the_selection(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--readings", "--eq", "8"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("A")] == [
+        "A7: both (default), flow"
+    ]
+
+
+def test_explain_prints_a_mistake_with_its_clause_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "ramp-inverted"]) == 0
+    said = capsys.readouterr().out
+    for part in ("ramp-inverted (mistake)", "\n    eq08.value: The weight is w", "return 0.9 * (1 - tau) + 0.1"):
+        assert part in said
+
+
+def test_every_mistake_can_be_explained() -> None:
+    assert [name for name in catalogue() if "class " not in "\n".join(explanation(name))] == []
+
+
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.id)
 def test_every_clause_can_be_explained(clause: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", clause.id]) == 0  # type: ignore[attr-defined]
@@ -243,7 +312,6 @@ def test_every_reference_module_says_what_it_is(module: str) -> None:
 
 
 def test_the_mistakes_that_explain_reads_are_those_of_the_zoo() -> None:
-    from dreamer4_conformance.zoo.catalogue import catalogue
     from dreamer4_conformance.zoo.mistakes import MISTAKES
 
     assert catalogue() == {name: (found.clause, found.description) for name, found in MISTAKES.items()}
