@@ -792,6 +792,11 @@ class Adapter:
     def label_token(self, tau: Array, d: Array) -> Array:
         """Embed signal level and step size as one token. Sec. 3.2, p. 6.
 
+        Judged: the token is a term of τ plus a term of d, which are two embeddings side by side or any linear map of
+        them, so return them before or after such a projection, but before a nonlinearity; all levels have different
+        terms, and so have all step sizes; a level off the grid, such as that of the context (A9), has the term of a
+        neighbour on the grid, or raises.
+
         Args:
             tau: signal levels, float (B, T) in [0, 1].
             d: step sizes, float (B, T), in {1, 1/2, …, 1/k_max}.

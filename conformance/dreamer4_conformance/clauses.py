@@ -210,7 +210,8 @@ _SECTIONS: dict[tuple[int | None, str, str | None], dict[str, str | _Marked]] = 
     (None, "Sec. 3.2, p. 6; Sec. 3.3, p. 7", "sec32_dynamics"): {
         "net.space-full": "In the dynamics all tokens of a frame attend to each other, except agent tokens.",
         "dyn.tokens": (
-            "S_z spatial, S_r register, S_a action tokens, one (τ, d) token of two discrete embeddings side by side."
+            "S_z spatial, S_r register, S_a action tokens, one (τ, d) token of two discrete embeddings side by side, "
+            "or a linear map of them; training reaches every level that is used at inference."
         ),
         "dyn.action-sum": (
             "Each action component is encoded into S_a tokens; they are summed, always with a learned embedding."

@@ -102,8 +102,7 @@ def _levels_and_scales(past: list[PastFrames]) -> tuple[np.ndarray, np.ndarray]:
 
 def _judge_level(subject: Subject, trial: Trial, past: list[PastFrames], call: str) -> None:
     reading = subject.readings["A9"]
-    levels = {"slight": 0.9, "none": 1.0, "level": subject.adapter.context_level, "literal": 0.1}
-    expected = levels[reading]
+    expected = subject.context_level
     if reading == "none":
         for frames in past:
             trial.compare("the context", frames.z, frames.context, terms=1.0, k=2.0, eps=subject.eps, call=call)

@@ -146,6 +146,12 @@ class Subject:
         frames = self.adapter.context_frames
         return None if frames is None else frames + (self.readings["A30"] == "exclusive")
 
+    @property
+    def context_level(self) -> float:
+        """Signal level of context frames (A9)."""
+        levels = {"slight": 0.9, "none": 1.0, "level": self.adapter.context_level, "literal": 0.1}
+        return levels[self.readings["A9"]]
+
     def provides(self, operation: str) -> bool:
         """True if the adapter overrides the operation."""
         return operation not in self.hidden and provides(self.adapter, operation)

@@ -175,6 +175,29 @@ class LabelBySines(World):
         return level, step
 
 
+@equivalent("label-tables-projected")
+class LabelTablesProjected(World):
+    """Two narrow tables, side by side, are projected to the width of the layers, with a bias."""
+
+    def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
+        weight = self.parameter("label.projection", self.width, self.width)
+        return super().side_by_side(tau, d) @ weight + self.parameter("label.bias", self.width)
+
+
+@equivalent("label-embeddings-added")
+class LabelEmbeddingsAdded(World):
+    """Two tables as wide as the layers are added: the same as side by side, then a linear map."""
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        level, step = self.level_index(self.signal(tau.double())), self.step_index(d.double())
+        tables = (("tau", self.k_max, level), ("d", self.k_max.bit_length(), step))
+        level, step = (rows**0.5 * self.parameter(f"{name}.wide", rows, self.width)[i] for name, rows, i in tables)
+        return level, step
+
+    def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
+        return tau + d
+
+
 @equivalent("context-frames-exclusive")
 def context_frames_exclusive() -> Adapter:
     """Context noise is redrawn for each generated frame (A28); C counts past frames (A30) and is 1."""

@@ -16,12 +16,12 @@ ACTIONS = ("action_tokens",)
 # The label
 
 
-@mistake("label-embeddings-added", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
-class EmbeddingsAdded(WholeSequences):
-    """The embeddings of τ and d are added instead of concatenated."""
+@mistake("label-embeddings-multiplied", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class EmbeddingsMultiplied(WholeSequences):
+    """The embedding of τ is scaled by that of d instead of concatenated with it."""
 
     def side_by_side(self, tau: Tensor, d: Tensor) -> Tensor:
-        return torch.cat([tau + d, tau - d], -1)
+        return torch.cat([tau * d, d], -1)
 
 
 @mistake("label-without-step", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
@@ -83,6 +83,27 @@ class Continuous(WholeSequences):
         _, step = super().label_embeddings(tau, d)
         frequency = 2.0 ** torch.arange(self.width // 2, device=tau.device)
         return torch.sin(self.signal(tau.double())[..., None] * frequency + 0.3).to(step), step
+
+
+@mistake("label-rows-untrained", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class RowsUntrained(WholeSequences):
+    """The table has 16 rows for each level of the grid: the context's level, 0.9, uses a row that is never trained."""
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        _, step = super().label_embeddings(tau, d)
+        rows = 16 * self.k_max
+        index = (self.signal(tau.double()) * rows).round().long().clamp(0, rows - 1)
+        return rows**0.5 * self.parameter("tau.fine", rows, self.width // 2)[index], step
+
+
+@mistake("label-half-rows-untrained", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
+class HalfRowsUntrained(WholeSequences):
+    """The table of levels has twice the rows of the grid, of which training reaches every second."""
+
+    def label_embeddings(self, tau: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        _, step = super().label_embeddings(tau, d)
+        index = (self.signal(tau.double()) * 2 * self.k_max).round().long()
+        return self.k_max**0.5 * self.parameter("tau.fine", 2 * self.k_max, self.width // 2)[index], step
 
 
 @mistake("label-counts-frames", clause="dyn.tokens", operations=LABEL, levels=SIGNAL)
