@@ -58,7 +58,9 @@ exit status:
 """
 
 COMPARE = """\
-Prints the verdicts of several JSON reports side by side, oldest first, and what changed from each to the next.
+Prints what differs between JSON reports, from each to the next, oldest first:
+adapter and conditions of the run, and per clause the verdict, the readings,
+the mistakes that behave the same, and the cause.
 
 exit status:
   0  nothing deviates in the last report that passed in an earlier one

@@ -67,7 +67,7 @@ def to_fragment(report: Report) -> str:
 
 def _content(report: Report, anchor: str) -> dict[str, Any]:
     """Variables of the templates; `anchor` is the prefix of all identifiers."""
-    readings = ", ".join(f"{name} = {option}" for name, option in report.adapter["readings"].items())
+    readings = wording.readings(report.adapter["readings"])
     blocks = failures.blocks(report) + [failures.Block(result) for result in failures.known_failures(report)]
     judged = [result for result in report.results if result.status is not Status.NOT_PROVIDED]
     return {

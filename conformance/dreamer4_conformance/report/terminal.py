@@ -28,6 +28,7 @@ from dreamer4_conformance.report.wording import (
     equation_lines,
     groups,
     printable,
+    readings,
     remark,
     share_of_bound,
     summary_lines,
@@ -62,8 +63,7 @@ def print_report(report: Report, console: Console, *, verbose: bool = False, in_
     adapter = report.adapter
     _print(console, f"{adapter['name']} {adapter['version']} ({adapter['level']} levels)", "bold")
     if adapter["readings"]:
-        declared = ", ".join(f"{name} = {option}" for name, option in adapter["readings"].items())
-        for line in _wrapped(f"Declared readings: {declared}", width):
+        for line in _wrapped(f"Declared readings: {readings(adapter['readings'])}", width):
             _print(console, line)
     if verbose:
         _print_tables(report, console, width)

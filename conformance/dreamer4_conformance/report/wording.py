@@ -50,7 +50,12 @@ def reading(result: Result) -> str:
     >>> reading(Result("eq10.value", 10, "reading", Status.PASS, reading={"A13": "v_same"}))
     'A13 = v_same'
     """
-    return ", ".join(f"{name} = {option}" for name, option in result.reading.items())
+    return readings(result.reading)
+
+
+def readings(declared: dict[str, str]) -> str:
+    """Declared readings on one line; empty if there are none."""
+    return ", ".join(f"{name} = {option}" for name, option in declared.items())
 
 
 def share_of_bound(result: Result) -> str:

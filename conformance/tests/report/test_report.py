@@ -8,10 +8,12 @@ from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 from importlib.resources import files
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.report.comparison import Comparison
@@ -379,3 +381,46 @@ def test_clause_that_only_one_report_has_is_a_change() -> None:
     assert [(c.before, c.after) for c in Comparison({"a": report(), "b": report(result(Status.PASS))}).changes()] == [
         (None, Status.PASS)
     ]
+
+
+def printed(comparison: Comparison) -> str:
+    stream = StringIO()
+    comparison.print(Console(file=stream, width=80, color_system=None))
+    return stream.getvalue()
+
+
+def test_comparison_prints_what_differs_per_clause_and_nothing_else() -> None:
+    same = result(Status.PASS, "eq04.grid")
+    before = report(same, result(Status.PASS), result(Status.FAIL, "eq10.value", behaves_like=["a"]))
+    after = report(
+        same,
+        result(Status.FAIL, behaves_like=["ramp-inverted"], follows_from="eq10.value"),
+        result(Status.FAIL, "eq10.value", behaves_like=["a", "b"], reading={"A13": "v_same"}),
+    )
+    after.adapter |= {"readings": {"A13": "v_same"}}
+    after.environment = {**ENVIRONMENT, "seed": 3}
+    assert printed(Comparison({"a.json": before, "b.json": after})).splitlines() == [
+        "[1] a.json: me/dreamer4 1.0",
+        "[2] b.json: me/dreamer4 1.0",
+        "changed in [2]: readings: none → A13 = v_same",
+        "changed in [2]: seed: 0 → 3",
+        "changed in [2]: eq08.value: pass → fail",
+        "  behaves like: none → ramp-inverted",
+        "  follows from: none → eq10.value",
+        "changed in [2]: eq10.value: fail",
+        "  reading: none → A13 = v_same",
+        "  behaves like: a → a, b",
+        "The same in all reports: 1 clause.",
+        "Passed before and deviate in [2]: eq08.value",
+    ]
+
+
+def test_comparison_of_three_reports_has_a_table_of_what_changed() -> None:
+    text = printed(compared(a=Status.PASS, b=Status.FAIL, c=Status.PASS))
+    assert re.search(r"^eq08.value +pass +fail +pass", text, re.MULTILINE)
+    assert "Passed before and deviate in [3]: none" in text
+
+
+def test_comparison_escapes_texts_of_a_report() -> None:
+    spoiled = report(result(Status.FAIL, behaves_like=[HOSTILE]))
+    assert not {"\x1b", "\r", "\x07"} & set(printed(Comparison({"a": report(result(Status.FAIL)), "b": spoiled})))
