@@ -861,6 +861,25 @@ class Adapter:
         raise NotProvided
 
     @operation
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> Array:
+        """Compute which tokens of one frame attend to which, for code whose mask covers one frame. Sec. 3.1, p. 5.
+
+        It decides the same clauses as `modality_mask`; of tokens in different frames it says nothing.
+
+        Args:
+            kind: "encoder", "decoder" or "dynamics". Raise ValueError for modalities that the model does not have.
+            counts: number of tokens of each modality, at least 1, in the order of the mask's rows and columns: with
+                {"image": 4, "latent": 2} tokens 0 … 3 are patches. Modalities as for `modality_mask`.
+
+        Returns:
+            bool (S, S), rows are queries, columns are keys, True = may attend.
+
+        Raises:
+            NotProvided: if not overridden.
+        """
+        raise NotProvided
+
+    @operation
     def encode(self, video: Array) -> Array:
         """Encode frames at inference, without patch dropout. Sec. 3.1, p. 5.
 

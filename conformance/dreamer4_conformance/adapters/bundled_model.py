@@ -206,6 +206,9 @@ class BundledModel(TorchAdapter):
         """Mask of the space layers within a frame; only time layers attend to other frames."""
         return space_mask(kind, modality, self.device) & (frame[:, None] == frame)  # type: ignore[arg-type]
 
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> Tensor:
+        return space_mask(kind, [name for name, count in counts.items() for _ in range(count)], self.device)  # type: ignore[arg-type]
+
     # Sec. 3.1 and 4
 
     def encode(self, video: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def check_agent_token_depends_on_all_inputs_up_to_its_frame(subject: Subject, tr
         fail_unless_influence(trial, subject, False, sentence, call=call_with(segment, TIME))
 
 
-@check("dyn.agent-firewall", needs=MASK)
+@check("dyn.agent-firewall", needs_one=MASK)
 def check_mask_hides_the_agent_token_and_nothing_from_it(subject: Subject, trial: Trial) -> None:
     """Agent tokens attend to all tokens of their frame; no token of it or of a later frame attends to them. Exact."""
     fail_unless_mask_follows_reference(subject, trial, ("latent", "label", "action", "agent"), ("agent",))

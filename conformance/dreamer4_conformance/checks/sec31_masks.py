@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.black_box import Segment, example_inputs, influences, spread_positions
-from dreamer4_conformance.instruments.dynamics import adapter_mask
+from dreamer4_conformance.instruments.dynamics import MASK, adapter_mask, frame_mask
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -17,7 +17,7 @@ from dreamer4_conformance.judging.influence_verdicts import (
     fail_unless_every_number_moves,
     fail_unless_segments_move_their_frame,
 )
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.verdicts import NotProvided, OperationFailed
 from dreamer4_reference.sec31_masks import Kind, decoder_may_attend, encoder_may_attend, modality_mask
 
 ONE_MODALITY, THREE_MODALITIES = ("latent", "image"), ("latent", "image", "sound", "touch")
@@ -30,18 +30,18 @@ def modalities(subject: Subject, kind: str) -> tuple[str, ...]:
     """Latents and the modalities that the adapter's mask supports: images only if it raises for more."""
     try:
         adapter_mask(subject, kind, list(THREE_MODALITIES), np.zeros(len(THREE_MODALITIES), np.int64))
-    except OperationFailed:
+    except (OperationFailed, NotProvided):
         return ONE_MODALITY
     return THREE_MODALITIES
 
 
-@check("tok.encoder-mask", needs=("modality_mask",))
+@check("tok.encoder-mask", needs_one=MASK)
 def check_encoder_mask_follows_its_rule(subject: Subject, trial: Trial) -> None:
     """In the encoder latents attend to every modality, and each modality only to itself: see `_fail_unless_rule`."""
     _fail_unless_rule(subject, trial, "encoder")
 
 
-@check("tok.decoder-mask", needs=("modality_mask",))
+@check("tok.decoder-mask", needs_one=MASK)
 def check_decoder_mask_follows_its_rule(subject: Subject, trial: Trial) -> None:
     """In the decoder modalities attend to themselves and latents, latents to latents: see `_fail_unless_rule`."""
     _fail_unless_rule(subject, trial, "decoder")
@@ -51,9 +51,11 @@ def _fail_unless_rule(subject: Subject, trial: Trial, kind: Kind) -> None:
     """Judge the mask of random tokens, in any order and number. Exact.
 
     Within a frame it must be the rule; later frames are hidden. Of earlier frames it may hide anything, as time layers
-    may carry it, but shows nothing that the rule forbids.
+    may carry it, but shows nothing that the rule forbids. A mask that raises ValueError for latents and images is not
+    provided: it is that of another model.
     """
     names = modalities(subject, kind)
+    undecided_unless_mask_exists(subject, kind)
     tokens = st.lists(st.tuples(st.sampled_from(names), st.integers(0, FRAMES - 1)), min_size=1, max_size=16)
 
     def holds(drawn: list[tuple[str, int]]) -> None:
@@ -61,16 +63,41 @@ def _fail_unless_rule(subject: Subject, trial: Trial, kind: Kind) -> None:
         _compare(subject, trial, kind, modality, frame)
 
     # All modalities in both of two frames: Hypothesis may miss some pairs.
-    _compare(subject, trial, kind, [*names, *names], np.repeat([0, 1], len(names)))
+    _compare(subject, trial, kind, 2 * [*names, *names], np.repeat([0, 1], 2 * len(names)))
     trial.for_all(tokens, body=holds)
 
 
+def undecided_unless_mask_exists(subject: Subject, kind: str) -> None:
+    """Require a mask of latents and images.
+
+    Raises:
+        NotProvided: if the operation raises ValueError for them.
+    """
+    try:
+        adapter_mask(subject, kind, list(ONE_MODALITY), np.zeros(len(ONE_MODALITY), np.int64))
+    except OperationFailed as failed:
+        if isinstance(failed.__cause__, ValueError):
+            raise NotProvided(f"{failed.message}, for the {kind}'s {' and '.join(ONE_MODALITY)}") from failed
+        raise
+
+
 def _compare(subject: Subject, trial: Trial, kind: Kind, modality: list[str], frame: np.ndarray) -> None:
-    got, expected = adapter_mask(subject, kind, modality, frame), modality_mask(kind, modality, frame)
+    expected = modality_mask(kind, modality, frame)
+    if subject.provides("modality_mask"):
+        _compare_masks(trial, kind, modality, frame, adapter_mask(subject, kind, modality, frame), expected)
+    if subject.provides("space_mask"):
+        first = frame == frame[0]
+        names, own = [name for name, inside in zip(modality, first, strict=True) if inside], expected[first][:, first]
+        _compare_masks(trial, kind, names, frame[first], frame_mask(subject, kind, names), own)
+
+
+def _compare_masks(
+    trial: Trial, kind: Kind, modality: list[str], frame: np.ndarray, got: np.ndarray, expected: np.ndarray
+) -> None:
     gap = frame[:, None] - frame
     wrong = np.where(gap > 0, got & ~expected, got != expected)
     query, key = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-    call = f"modality_mask({kind!r}, {modality}, {frame.tolist()})[{query}, {key}]"
+    call = f"mask of the {kind} for {modality} of frames {frame.tolist()}, row {query}, column {key}"
     attends = "attends" if got[query, key] else "does not attend"
     sentence = _sentence(kind, f"{modality[query]!r} {attends} to {modality[key]!r}", int(gap[query, key]))
     trial.fail_unless(not wrong.any(), sentence, call=call, got=got.tolist(), expected=expected.tolist())
@@ -127,6 +154,14 @@ def signature_masks_of_one_modality(subject: Subject) -> np.ndarray:
 def signature_masks_of_three_modalities(subject: Subject) -> np.ndarray:
     """Masks of encoder and decoder for two tokens of latents and of three modalities."""
     return _masks(subject, 2 * THREE_MODALITIES)
+
+
+@signature("space_mask")
+def signature_masks_of_one_frame(subject: Subject) -> np.ndarray:
+    """Masks of encoder and decoder for two tokens each of images and latents."""
+    names = 2 * list(reversed(ONE_MODALITY))
+    probes = [partial(frame_mask, subject, kind, names) for kind in RULES]
+    return np.concatenate([attempt(probe, len(names) ** 2) for probe in probes])
 
 
 @signature("encode")

@@ -153,21 +153,21 @@ def _require_registers(subject: Subject) -> None:
 # The mask of the dynamics
 
 
-@check("net.space-full", needs=MASK)
+@check("net.space-full", needs_one=MASK)
 def check_mask_joins_all_tokens_of_a_frame(subject: Subject, trial: Trial) -> None:
     """Within a frame spatial tokens, label and actions attend to each other. Exact."""
     names = ("latent", "label", "action")
     fail_unless_mask_follows_reference(subject, trial, names, names)
 
 
-@check("dyn.registers", needs=MASK)
+@check("dyn.registers", needs_one=MASK)
 def check_mask_joins_registers_to_their_frame(subject: Subject, trial: Trial) -> None:
     """Within a frame registers attend to all tokens, and all tokens to registers. Exact."""
     _require_registers(subject)
     fail_unless_mask_follows_reference(subject, trial, WORLD_TOKENS, ("register",))
 
 
-@check("attn.causal", needs=MASK)
+@check("attn.causal", needs_one=MASK)
 def check_mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
     """No token attends to a later frame. Exact."""
     fail_unless_mask_follows_reference(subject, trial, ("latent", "label", "action"), (), later=True)

@@ -11,7 +11,8 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
 DYNAMICS = ("dynamics", "example")
-MASK = ("modality_mask",)
+MASK = ("modality_mask", "space_mask")
+"""Operations of which one is needed."""
 WORLD_TOKENS = ("latent", "register", "label", "action")
 TIME = 4
 """Frames of the sequences in which influences are observed."""
@@ -119,14 +120,35 @@ def dynamics_mask(subject: Subject, names: tuple[str, ...]) -> tuple[list[str], 
 
 
 def adapter_mask(subject: Subject, kind: str, modality: list[str], frame: np.ndarray) -> np.ndarray:
-    """The adapter's `modality_mask`, bool (N, N).
+    """The adapter's `modality_mask`, bool (N, N); without it its `space_mask` in each frame, and False across frames.
 
     Raises:
         OperationFailed: if the result is not boolean.
     """
-    mask = subject.compute("modality_mask", kind, modality, frame, shape=(len(modality),) * 2)
+    if not subject.provides("modality_mask"):
+        return frame_mask(subject, kind, modality) & (frame[:, None] == frame)
+    return _boolean(
+        "modality_mask", subject.compute("modality_mask", kind, modality, frame, shape=(len(modality),) * 2)
+    )
+
+
+def frame_mask(subject: Subject, kind: str, modality: list[str]) -> np.ndarray:
+    """The adapter's `space_mask` of the tokens of one frame, in any order, bool (N, N).
+
+    Raises:
+        OperationFailed: if the result is not boolean.
+    """
+    counts = {name: modality.count(name) for name in dict.fromkeys(modality)}
+    rows = sorted(range(len(modality)), key=lambda i: list(counts).index(modality[i]))
+    grouped = _boolean("space_mask", subject.compute("space_mask", kind, counts, shape=(len(modality),) * 2))
+    mask = np.empty_like(grouped)
+    mask[np.ix_(rows, rows)] = grouped
+    return mask
+
+
+def _boolean(operation: str, mask: np.ndarray) -> np.ndarray:
     if mask.dtype != bool:
-        raise OperationFailed(f"modality_mask returned {mask.dtype} values; it needs booleans, True = may attend")
+        raise OperationFailed(f"{operation} returned {mask.dtype} values; it needs booleans, True = may attend")
     return mask
 
 

@@ -55,7 +55,11 @@ class Tokenizer(Dynamics):
 
     def frame_mask(self, kind: str, patches: int, latents: int) -> Tensor:
         """bool (S, S) of one frame's tokens."""
-        names = ["image"] * patches + ["latent"] * latents
+        return self.space_mask(kind, {"image": patches, "latent": latents})
+
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> Tensor:
+        """The mask of tokens of one frame, grouped by modality."""
+        names = [name for name, count in counts.items() for _ in range(count)]
         return self.modality_mask(kind, names, torch.zeros(len(names), dtype=torch.long, device=self.device))
 
     def bottleneck(self, latents: Tensor) -> Tensor:

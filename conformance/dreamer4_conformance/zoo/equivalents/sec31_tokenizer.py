@@ -263,6 +263,20 @@ class MasksOfOneFrame(TorchAdapter):
         return allow & (frame[:, None] == frame[None, :])
 
 
+@equivalent("masks-by-blocks")
+class MasksByBlocks(TorchAdapter):
+    """The mask of one frame, of the encoder alone, assembled from the blocks of latents and patches."""
+
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> Tensor:
+        if kind != "encoder":
+            raise NotImplementedError("the decoder attends by cross-attention, without a mask")
+        blocks = [
+            torch.cat([torch.full((rows, columns), query in ("latent", key)) for key, columns in counts.items()], 1)
+            for query, rows in counts.items()
+        ]
+        return torch.cat(blocks)
+
+
 @equivalent("masks-in-numpy")
 class MasksInNumpy(Adapter):
     """NumPy; time layers connect tokens of the same modality only, so other earlier tokens are masked."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,8 @@ from dreamer4_conformance.zoo.base import TextbookModel
 from dreamer4_conformance.zoo.mistakes import mistake
 
 SIGNAL = ("signal",)
-MASK = ("modality_mask",)
+MASK = ("modality_mask", "space_mask")
+ACROSS_FRAMES = ("modality_mask",)
 
 
 @mistake("masks-swapped", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
@@ -36,7 +39,7 @@ class MaskTransposed(TextbookModel):
         return super().modality_mask(kind, modality, frame).T
 
 
-@mistake("mask-sees-future", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+@mistake("mask-sees-future", clause="tok.encoder-mask", operations=ACROSS_FRAMES, levels=SIGNAL)
 class MaskSeesFuture(TextbookModel):
     """The mask is not causal: its rule applies to later frames too."""
 
@@ -52,7 +55,7 @@ class MaskCausalOverTokens(TextbookModel):
         return super().causal_frames(frame).tril()
 
 
-@mistake("mask-ignores-frames-before", clause="tok.encoder-mask", operations=MASK, levels=SIGNAL)
+@mistake("mask-ignores-frames-before", clause="tok.encoder-mask", operations=ACROSS_FRAMES, levels=SIGNAL)
 class MaskOpenToThePast(TextbookModel):
     """In earlier frames every token is visible, whatever its modality."""
 
@@ -98,6 +101,23 @@ class EncoderLatentsNotThemselves(TextbookModel):
 
     def encoder_attends(self, query: str, key: str) -> bool:
         return key != "latent" and super().encoder_attends(query, key)
+
+
+@mistake("mask-of-a-frame-transposed", clause="tok.encoder-mask", operations=("space_mask",), levels=SIGNAL)
+class MaskOfAFrameTransposed(TextbookModel):
+    """The mask of one frame has keys as rows, the mask over frames is right."""
+
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> Tensor:
+        return super().space_mask(kind, counts).T
+
+
+@mistake("mask-of-a-frame-latents-first", clause="tok.encoder-mask", operations=("space_mask",), levels=SIGNAL)
+class MaskOfAFrameLatentsFirst(TextbookModel):
+    """The mask of one frame puts the latents first, whatever the order of the tokens."""
+
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> Tensor:
+        ordered = dict(sorted(counts.items(), key=lambda item: item[0] != "latent"))
+        return super().space_mask(kind, ordered)
 
 
 @mistake("encoder-crops", clause="tok.encoder-mask", operations=("encode",), levels=SIGNAL)
