@@ -15,6 +15,7 @@ from dreamer4_conformance.instruments.black_box import BLACK_BOXES
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.judging.evidence import Retrial, gather
+from dreamer4_conformance.judging.reproduction import reproduction
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 
@@ -104,10 +105,13 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     missing = check.missing(subject)
     if missing:
         return replace(result, status=Status.NOT_PROVIDED, message="needs " + ", ".join(missing), needs=missing)
+    subject.invocation = None
     try:
         check.function(subject, trial)
     except Deviation as deviation:
         result = _failed(result, deviation)
+        subject.failing = subject.invocation
+        result.reproduce = reproduction(subject, result, trial.profile, trial.seed)
     except Flaky as flaky:
         result = _not_reproduced(result, check, flaky)
     except NotProvided as reason:

@@ -16,6 +16,21 @@ from dreamer4_conformance.verdicts import AdapterError
 BUNDLED = "dreamer4_conformance.adapters.bundled:Bundled"
 
 
+TARGETS: dict[type, str] = {}
+"""Class of a loaded adapter → the text by which it was loaded."""
+
+
+def target_of(adapter: Adapter) -> str | None:
+    """Text by which `load` finds the adapter's class; None for a class that cannot be imported."""
+    base = type(adapter)
+    for ancestor in base.__mro__:  # a class that overrides device or dtype has the name of the loaded class
+        if ancestor in TARGETS and (ancestor.__module__, ancestor.__name__) == (base.__module__, base.__name__):
+            return TARGETS[ancestor]
+    module = sys.modules.get(base.__module__)
+    importable = base.__module__ != "__main__" and hasattr(module, base.__qualname__)
+    return f"{base.__module__}:{base.__qualname__}" if importable else None
+
+
 def load(target: str) -> Adapter | type[Adapter]:
     """Imports the adapter.
 
@@ -40,7 +55,9 @@ def load(target: str) -> Adapter | type[Adapter]:
         close = get_close_matches(name, vars(module), n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise AdapterError(f"{module_name} has no attribute {name!r}{hint}")
-    return _resolve(target, getattr(module, name))
+    adapter = _resolve(target, getattr(module, name))
+    TARGETS[adapter if isinstance(adapter, type) else type(adapter)] = target
+    return adapter
 
 
 def _resolve(target: str, value: Any) -> Adapter | type[Adapter]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
-from dreamer4_conformance.adapters.importing import NEEDED, describe
+from dreamer4_conformance.adapters.importing import NEEDED, describe, target_of
 from dreamer4_conformance.clauses import BY_ID as CLAUSES
 from dreamer4_conformance.instruments.smoke_calls import smoke_calls
 from dreamer4_conformance.instruments.subject import EPS, Subject
@@ -43,7 +43,7 @@ def examine(
     """
     instance = _instance(adapter, {"device": device, "dtype": dtype})
     _refuse(instance, [*_declarations(instance), *_surroundings(instance)])
-    subject = Subject(instance)
+    subject = Subject(instance, target=target_of(instance))
     _refuse(instance, list(smoke_calls(subject, operations)))
     return subject
 

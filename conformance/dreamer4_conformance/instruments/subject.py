@@ -6,6 +6,7 @@ operation receives. Failures of an operation become `OperationFailed`, a deviati
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -105,6 +106,23 @@ class SampledFrame:
     calls: list[Call]
 
 
+@dataclass(frozen=True)
+class Invocation:
+    """One call of an operation by the suite.
+
+    Attributes:
+        method: of `Subject`: "compute" or "evaluate".
+        operation: its name.
+        arguments: names → values, as the method takes them.
+        result: returned array; None for "evaluate".
+    """
+
+    method: str
+    operation: str
+    arguments: dict[str, Any]
+    result: np.ndarray | None = None
+
+
 @dataclass
 class Subject:
     """The adapter under test with its resolved readings.
@@ -113,6 +131,9 @@ class Subject:
         hidden: operations that are treated as not provided.
         recovered: quantities of the loss that expectations take from the implementation as it is: "draws", "teacher",
             "weight" (`judging.causes.JUDGED_BY`).
+        target: text by which `adapters.importing.load` finds the adapter; None if it cannot be imported.
+        invocation: the last call of an operation by `compute` or `evaluate`.
+        failing: the last call before the deviation that was raised last.
         suspects: names of mistakes and readings that reproduced an earlier failure, as keys.
     """
 
@@ -121,6 +142,9 @@ class Subject:
     hidden: frozenset[str] = frozenset()
     recovered: frozenset[str] = frozenset()
     suspects: dict[str, None] = field(default_factory=dict)
+    target: str | None = None
+    invocation: Invocation | None = field(default=None, repr=False)
+    failing: Invocation | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.readings = resolve(self.adapter.readings)
@@ -217,8 +241,13 @@ class Subject:
         Raises:
             OperationFailed: if it raises or returns anything but an array of the required shape.
         """
+        names = list(inspect.signature(getattr(Adapter, operation)).parameters)[1:]
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        self.invocation = Invocation("compute", operation, arguments)
         native = {name: self.native(x) for name, x in kwargs.items()}
-        return self.read(operation, self.call(operation, *map(self.native, args), **native), shape)
+        result = self.read(operation, self.call(operation, *map(self.native, args), **native), shape)
+        self.invocation = Invocation("compute", operation, arguments, result)
+        return result
 
     # Operations whose arguments or results are levels
 
@@ -266,6 +295,7 @@ class Subject:
             OperationFailed: if the operation or its differentiation raises, or the loss is not a scalar or (B, T).
         """
         recorder = Recorder(network, self.adapter)
+        self.invocation = Invocation("evaluate", route, {"network": network, "draw": draw})
 
         def loss(probe: Callable[[Any], Any]) -> Any:
             recorder.calls.clear()

@@ -30,6 +30,7 @@ from hypothesis.strategies import SearchStrategy
 
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject, smallest_normal
+from dreamer4_conformance.judging.counterexample import Counterexamples
 from dreamer4_conformance.registry import qualified_name
 from dreamer4_conformance.verdicts import Deviation, Inconclusive
 
@@ -137,7 +138,11 @@ class Trial:
         Args:
             strategies: one for each positional argument of `body`; `@example` on `body` adds examples.
             body: raises Deviation, as `compare` and `fail_unless` do, if an example violates the clause.
+
+        Raises:
+            Deviation: for a small example with a large error (`Counterexamples`).
         """
+        counterexamples = Counterexamples()
         configured = settings(
             max_examples=EXAMPLES[self.profile],
             derandomize=self.profile == "ci",
@@ -149,13 +154,19 @@ class Trial:
             phases=[
                 phase for phase in Phase if phase is not Phase.explain and (self.minimal or phase is not Phase.shrink)
             ],
-        )(given(*strategies)(body))
+        )(given(*strategies)(counterexamples.recorded(body)))
         test = configured if self.profile == "ci" else seed(self.seed)(configured)
         with catch_warnings(), _same_examples_in_every_process():
             simplefilter(
                 "ignore", HypothesisWarning
             )  # about long examples, even if the user turns warnings into errors
-            test()
+            try:
+                test()
+            except Deviation:
+                larger = counterexamples.largest()
+                if larger is not None:
+                    body(**larger)
+                raise
 
     def rng(self) -> np.random.Generator:
         """Generator of the inputs of a fixed-seed draw."""
