@@ -21,7 +21,7 @@ from dreamer4_conformance.report.wording import (
     share_of_bound,
     summary_lines,
 )
-from dreamer4_conformance.verdicts import Result
+from dreamer4_conformance.verdicts import Result, Status
 
 
 def to_markdown(report: Report) -> str:
@@ -32,13 +32,20 @@ def to_markdown(report: Report) -> str:
     lines += [f"- {escape(line)}" for line in summary_lines(report)]
     for block in blocks(report):
         lines += ["", *_failure(block.result, report.rerun_command, len(block.followers))]
-        lines += ["", *(f"- {escape(follower_line(follower))}" for follower in block.followers)]
+        lines += (
+            ["", *(f"- {escape(follower_line(follower))}" for follower in block.followers)] if block.followers else []
+        )
     for result in known_failures(report):
         lines += ["", *_failure(result, report.rerun_command)]
     if additions := addition_lines(report):
         lines += ["", "To have more clauses judged:", "", *(f"- {escape(line)}" for line in additions)]
     for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
-        lines += ["", f"## {title}", "", *_table(results)] if results else []
+        judged = [result for result in results if result.status is not Status.NOT_PROVIDED]
+        lines += ["", f"## {title}", "", *_table(judged)] if judged else []
+    if absent := [result for result in report.results if result.status is Status.NOT_PROVIDED]:
+        lines += ["", f"<details><summary>Not provided ({len(absent)})</summary>", ""]
+        lines += [f"- {escape(f'{result.id}: {result.status}, {remark(result)}')}" for result in absent]
+        lines += ["", "</details>"]
     lines += ["", "## From random draws", ""] if report.laws else []
     lines += [f"- {escape(clause)}: {escape(effect)}" for clause, effect in report.laws.items()]
     return "\n".join(lines) + "\n"
@@ -55,7 +62,7 @@ def _table(results: list[Result]) -> list[str]:
 
 def _failure(result: Result, rerun_command: str, explains: int = 0) -> list[str]:
     fields = failure_fields(result, rerun_command, explains)
-    text = "\n".join(f"{label}:\n{value}" if "\n" in value else f"{label}: {value}" for label, value in fields)
+    text = "\n".join(f"{label}: " + value.replace("\n", "\n    ") for label, value in fields)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"### {escape(failure_title(result))}", "", f"{fence}text", text, fence]
