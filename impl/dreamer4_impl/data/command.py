@@ -85,7 +85,7 @@ def _play(options: argparse.Namespace) -> int:
     recording = Recording(
         options.game,
         options.frames,
-        View(options.size, options.grey, options.frame_skip, options.repeat_probability),
+        View(options.size, options.grey, options.frame_skip, options.repeat_probability, options.flicker),
         options.policy,
         options.epsilon,
         options.seed,
@@ -138,6 +138,12 @@ def _play_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", metavar="PIXELS", type=int, default=64, help="height and width (default: 64)")
     parser.add_argument("--grey", action="store_true", help="one channel instead of three")
     parser.add_argument("--frame-skip", metavar="N", type=int, default=4, help="game frames per action (default: 4)")
+    parser.add_argument(
+        "--flicker",
+        action=argparse.BooleanOptionalAction,
+        help="show the maximum of the last two game frames, as Atari games draw some objects in every second frame "
+        "only (default: for Atari games)",
+    )
     parser.add_argument(
         "--policy",
         choices=tuple(POLICIES),

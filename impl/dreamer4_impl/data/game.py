@@ -1,6 +1,7 @@
 """Games as the model sees them: frames resized by area averaging, actions held for several of the game's own frames."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ class View:
         size: height and width of a frame in pixels, 1 or more.
         grey: one channel instead of three.
         frame_skip: the game's own frames for which an action is held, 1 or more; rewards are summed over them, and the
-            last frame is returned.
+            last frame is shown.
         repeat_probability: probability in [0, 1) with which an Atari game repeats the previous action in each of its
             own frames.
+        flicker: show the maximum of the last two of the game's own frames, because Atari games draw some objects in
+            every second frame only; False shows the last frame; None is True for Atari games.
 
     Raises:
         ValueError: if a value is out of range.
@@ -33,11 +36,52 @@ class View:
     grey: bool = False
     frame_skip: int = 4
     repeat_probability: float = 0.0
+    flicker: bool | None = None
 
     def __post_init__(self) -> None:
         require_at_least(1, size=self.size, frame_skip=self.frame_skip)
         if not 0 <= self.repeat_probability < 1:
             raise ValueError(f"repeat_probability must lie in [0, 1); got {self.repeat_probability}")
+
+    @classmethod
+    def recorded(cls, meta: Mapping[str, Any]) -> "View":
+        """Read the view of a dataset.
+
+        Args:
+            meta: the dataset's meta.view; without `flicker`, frames are the last ones.
+
+        Returns:
+            The view with which the game was recorded.
+        """
+        return cls(**{"flicker": False, **meta})
+
+    def meta(self, task: str) -> dict[str, Any]:
+        """Describe the view for dataset.json.
+
+        Args:
+            task: gymnasium id of the game.
+
+        Returns:
+            JSON object, which holds `flicker` only if it is true: older datasets lack it.
+        """
+        fields = asdict(self)
+        del fields["flicker"]
+        return fields | ({"flicker": True} if self.shows_maximum(task) else {})
+
+    def shows_maximum(self, task: str) -> bool:
+        """Resolve `flicker` for a game.
+
+        Args:
+            task: gymnasium id of the game.
+
+        Returns:
+            True if frames are the maximum of two.
+
+        Example:
+            >>> View().shows_maximum("ALE/Pong-v5"), View().shows_maximum("CartPole-v1")
+            (True, False)
+        """
+        return is_atari(task) if self.flicker is None else self.flicker
 
     @property
     def channels(self) -> int:
@@ -83,6 +127,7 @@ class Game:
 
     def __init__(self, task: str, view: View) -> None:
         self.task, self.view = task, view
+        self._shows_maximum = view.shows_maximum(task)
         self.environment = _make(task, view)
         self.component = component_of(self.environment.action_space)
         meanings = getattr(self.environment.unwrapped, "get_action_meanings", None)
@@ -101,7 +146,8 @@ class Game:
             DatasetError: if observations are not images.
         """
         observation, _ = self.environment.reset(seed=seed)
-        return self._frame(observation)
+        self._last = self._image(observation)
+        return self._frame(self._last)
 
     def step(self, action: Any) -> Step:
         """Hold an action for `frame_skip` frames, or until the episode ends.
@@ -110,18 +156,21 @@ class Game:
             action: a value of the environment's action space.
 
         Returns:
-            Last frame and summed reward.
+            Frame and summed reward.
 
         Raises:
             DatasetError: if observations are not images.
         """
-        total = 0.0
+        total, image = 0.0, self._last
         for _ in range(self.view.frame_skip):
             observation, reward, terminated, truncated, _ = self.environment.step(action)
+            before, image = image, self._image(observation)
             total += float(reward)
             if terminated or truncated:
                 break
-        return Step(self._frame(observation), total, bool(terminated), bool(truncated))
+        self._last = image
+        frame = self._frame(np.maximum(before, image) if self._shows_maximum else image)
+        return Step(frame, total, bool(terminated), bool(truncated))
 
     def memory(self) -> UInt8[np.ndarray, " 128"]:
         """RAM of an Atari game.
@@ -135,19 +184,34 @@ class Game:
         """Close the environment and free its resources."""
         self.environment.close()
 
-    def _frame(self, observation: Any) -> UInt8[np.ndarray, "H W C"]:
-        frame = np.asarray(observation)
+    def _image(self, observation: Any) -> UInt8[np.ndarray, "height width channels"]:
+        frame = np.array(observation)  # a copy: environments may write every frame to the same array
         if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or frame.shape[2:] not in ((), (1,), (3,)):
             raise DatasetError(
                 f"the observations of {self.task} must be uint8 images, (H, W), (H, W, 1) or (H, W, 3); "
                 f"got {frame.dtype} {frame.shape}"
             )
-        frame = frame.reshape(*frame.shape[:2], -1)
+        return frame.reshape(*frame.shape[:2], -1)
+
+    def _frame(self, image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "H W C"]:
+        frame = image
         if self.view.grey and frame.shape[2] == 3:
             frame = to_grey(frame)
         if not self.view.grey:
             frame = np.broadcast_to(frame, (*frame.shape[:2], 3))
         return resize(frame, self.view.size, self.view.size)
+
+
+def is_atari(task: str) -> bool:
+    """True for games of the Arcade Learning Environment.
+
+    Args:
+        task: gymnasium id of the game.
+
+    Returns:
+        True if the id is in its namespace.
+    """
+    return task.startswith("ALE/")
 
 
 def component_of(space: Any) -> Component:
@@ -180,7 +244,7 @@ def _make(task: str, view: View) -> Any:
     except ImportError as error:
         raise DatasetError(f"playing {task} needs gymnasium: pip install 'dreamer4-conformance[atari]'") from error
     options: dict[str, Any] = {}
-    if task.startswith("ALE/"):
+    if is_atari(task):
         _register_atari(gymnasium, task)
         # Frames are skipped in `step`: the emulator's own skipping hides rewards and repeats.
         options = {"frameskip": 1, "repeat_action_probability": view.repeat_probability}

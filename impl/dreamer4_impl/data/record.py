@@ -1,6 +1,6 @@
 """Record a policy's play of a game as a dataset."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Recording:
             JSON object.
         """
         return {
-            "view": asdict(self.view),
+            "view": self.view.meta(self.task),
             "policy": self.policy,
             "epsilon": list(self.epsilon),
             "seed": self.seed,
@@ -117,7 +117,7 @@ def _play(game: Game, recording: Recording, number: int, most: int, progress: On
         action = policy()
         step = game.step(action)
         frames.append(step.frame)
-        actions.append(np.asarray(action))
+        actions.append(np.array(action))  # a copy, as a policy may reuse its array
         rewards.append(step.reward)
         terminated, truncated = step.terminated, step.truncated
         progress(len(frames))

@@ -250,3 +250,62 @@ def test_error_names_the_extra_to_install(monkeypatch, missing, task):
     monkeypatch.setitem(__import__("sys").modules, missing, None)
     with pytest.raises(DatasetError, match=r"needs .*: pip install 'dreamer4-conformance\[atari\]'"):
         Game(task, View())
+
+
+class Reusing(Counting):
+    """Writes every frame to the same array, as environments may."""
+
+    screen = np.zeros((4, 4, 3), np.uint8)
+
+    def _observe(self):
+        self.screen[...] = super()._observe()
+        return self.screen
+
+
+class Flickering(Counting):
+    """Draws one object in even frames and another one in odd frames."""
+
+    def _observe(self):
+        pixels = np.zeros((4, 4, 3), np.uint8)
+        pixels[self.t % 2] = 255
+        return pixels
+
+
+gymnasium.register("Reusing-v0", Reusing)
+gymnasium.register("Flickering-v0", Flickering)
+
+
+@pytest.mark.parametrize("view", [View(4, frame_skip=1), View(4, grey=True, frame_skip=1), View(2, frame_skip=1)])
+def test_frames_are_kept_if_the_environment_reuses_its_array(tmp_path, view):
+    frames = record(Recording("Reusing-v0", 10, view), tmp_path / "reused").clip(0, 0, 10).frames
+    copied = record(Recording("Counting-v0", 10, view), tmp_path / "copied").clip(0, 0, 10).frames
+    np.testing.assert_array_equal(frames, copied)
+
+
+def test_actions_are_kept_if_the_policy_reuses_its_array(tmp_path, monkeypatch):
+    def counting(game, generator):
+        action = np.zeros(3, np.int8)
+
+        def policy():
+            action[:] = (action + 1) % 2
+            return action
+
+        return policy
+
+    monkeypatch.setitem(POLICIES, "random", counting)
+    dataset = recorded(tmp_path, "CountingBinary-v0", frames=5, frame_skip=1)
+    assert dataset.clip(0, 1, 4).actions["action"][:, 0].tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(("flicker", "visible"), [(True, [255, 255]), (False, [255, 0]), (None, [255, 0])])
+def test_flicker_shows_objects_of_the_last_two_frames(tmp_path, flicker, visible):
+    view = View(4, frame_skip=4, flicker=flicker)
+    dataset = record(Recording("Flickering-v0", 4, view), tmp_path)
+    assert dataset.clip(0, 1, 3).frames[:, :2, 0, 0].tolist() == [visible] * 3
+
+
+def test_view_of_an_older_dataset_shows_the_last_frame():
+    meta = {"size": 64, "grey": True, "frame_skip": 4, "repeat_probability": 0.0}
+    assert not View.recorded(meta).shows_maximum("ALE/Pong-v5")
+    assert View(64, grey=True).meta("ALE/Pong-v5") == meta | {"flicker": True}
+    assert View(64, grey=True, flicker=False).meta("ALE/Pong-v5") == meta

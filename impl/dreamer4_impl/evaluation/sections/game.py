@@ -134,7 +134,7 @@ def _random_actions(games: Sequence[Game], seed: int) -> Callable[[UInt8[np.ndar
 
 def _game(task: str, dataset: Dataset) -> Game:
     try:
-        game = Game(task, View(**dataset.meta["view"]))
+        game = Game(task, View.recorded(dataset.meta["view"]))
     except DatasetError as error:
         raise SkippedError(str(error)) from error
     if (game.component,) != dataset.components:
