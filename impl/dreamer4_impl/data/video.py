@@ -97,12 +97,46 @@ def _frames(file: Path, view: VideoView) -> Iterator[UInt8[np.ndarray, "H W C"]]
         with closing(av.open(str(file))) as container:
             if not container.streams.video:
                 raise DatasetError(f"{file} has no video in it")
-            for frame in islice(container.decode(video=0), 0, None, view.every):
-                yield _resized(frame, view)
+            stream, times = container.streams.video[0], []
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    raise DatasetError(f"{file} is damaged: frame {number} cannot be decoded completely")
+                times.append(number if frame.time is None else frame.time)
+                if number % view.every == 0:
+                    yield _resized(_turned(frame, file), view)
+            _require_complete(file, times, container, stream)
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"{file} cannot be read as a video: {error}") from error
 
 
-def _resized(frame: Any, view: VideoView) -> UInt8[np.ndarray, "H W C"]:
-    picture = frame.to_ndarray(format="rgb24")
+def _declared_seconds(container: Any, stream: Any) -> float:
+    """Length of the video in seconds as the file declares it; 0 if it does not."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    if duration := stream.metadata.get("DURATION"):  # Matroska: 00:00:01.000000000
+        hours, minutes, seconds = map(float, duration.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+    # The length of the container is that of its longest stream.
+    return float(container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0
+
+
+def _require_complete(file: Path, times: Sequence[float], container: Any, stream: Any) -> None:
+    """Refuse a file that breaks off. What a file declares is not exact: a tenth may be missing."""
+    declared = _declared_seconds(container, stream)
+    seconds = times[-1] - times[0] + max(np.diff(times), default=declared) if times else 0.0
+    if seconds < 0.9 * declared or len(times) < 0.9 * stream.frames:
+        raise DatasetError(
+            f"{file} is damaged: it breaks off after {len(times)} frames, {seconds:.1f} s; it declares "
+            f"{stream.frames or 'no number of'} frames, {declared:.1f} s. Download or convert it again, or leave it out"
+        )
+
+
+def _turned(frame: Any, file: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture as players show it: phones store it sideways, with an angle in degrees counterclockwise."""
+    if frame.rotation % 90:
+        raise DatasetError(f"{file} is turned by {frame.rotation} degrees; it needs a multiple of 90")
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+
+
+def _resized(picture: UInt8[np.ndarray, "H W 3"], view: VideoView) -> UInt8[np.ndarray, "H W C"]:
     return resize(grey(picture) if view.grey else picture, view.height, view.width)

@@ -105,3 +105,45 @@ def test_error_names_the_extra_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(DatasetError, match=r"needs PyAV: pip install 'dreamer4-conformance\[video\]'"):
         record_videos([tmp_path / "film.mkv"], tmp_path / "out", VideoView(2, 2))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 12])
+@pytest.mark.parametrize("name", ["film.mkv", "film.avi"])
+def test_complete_videos_of_any_length_are_read(tmp_path, name, frames):
+    dataset = record_videos([film(tmp_path / name, frames)], tmp_path / "out", VideoView(2, 2))
+    assert len(dataset) == frames
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.avi"])
+def test_video_that_breaks_off_is_refused(tmp_path, name):
+    content = film(tmp_path / name, 12).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=f"{name} (is damaged: it breaks off after|has no frames|cannot be read)"):
+        record_videos([tmp_path / name], tmp_path / "out", VideoView(2, 2))
+
+
+#: Matrix of an MP4 track header → corner that holds the upper left pixel after turning.
+TURNS = {
+    "none": ([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], (0, 0)),
+    "clockwise": ([0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30], (0, -1)),
+    "half": ([-(1 << 16), 0, 0, 0, -(1 << 16), 0, 64 << 16, 48 << 16, 1 << 30], (-1, -1)),
+    "counterclockwise": ([0, -(1 << 16), 0, 1 << 16, 0, 0, 0, 64 << 16, 1 << 30], (-1, 0)),
+}
+
+
+@pytest.mark.parametrize(("matrix", "corner"), TURNS.values(), ids=TURNS)
+def test_video_stored_sideways_is_turned_as_players_show_it(tmp_path, matrix, corner):
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24, :32] = 255
+    with av.open(str(tmp_path / "phone.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        container.mux(stream.encode(None))
+    content = bytearray((tmp_path / "phone.mp4").read_bytes())
+    start = content.index(b"tkhd") + 4 + 40
+    content[start : start + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
+    (tmp_path / "phone.mp4").write_bytes(content)
+    dataset = record_videos([tmp_path / "phone.mp4"], tmp_path / "out", VideoView(2, 2))
+    brightest = np.argmax(dataset.clip(0, 0, 1).frames[0, :, :, 0])
+    assert brightest == np.ravel_multi_index(np.array(corner) % 2, (2, 2))
