@@ -1,6 +1,7 @@
 """Sec. 3.4: batches of clips. Sample i of step s is a function of (seed, s, i) for any number of processes."""
 
 import hashlib
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
@@ -209,7 +210,8 @@ def as_video(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 def _draw(seed: int, step: int, index: int) -> int:
     """An integer in [0, 2¹²⁸), so wide that its remainder is uniform up to 2⁻⁶⁴ for any dataset."""
-    digest = hashlib.blake2b(repr(("clip", seed, step, index)).encode(), digest_size=16).digest()
+    key = ("clip", *map(operator.index, (seed, step, index)))  # NumPy's and torch's integers have another repr
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
     return int.from_bytes(digest, "little")
 
 

@@ -6,6 +6,7 @@ The draws of a sample therefore depend neither on the number of processes nor on
 """
 
 import hashlib
+import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ def keyed_generator(seed: int, *key: int | str) -> torch.Generator:
 
     Args:
         seed: seed of the run.
-        key: numbers and names that identify sample and purpose.
+        key: integers of any type, and names, that identify sample and purpose.
 
     Returns:
         New generator on the CPU.
@@ -35,7 +36,8 @@ def keyed_generator(seed: int, *key: int | str) -> torch.Generator:
         >>> keyed_generator(0, "tokenizer", 3).initial_seed() == keyed_generator(0, "tokenizer", 3).initial_seed()
         True
     """
-    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+    entries = tuple(entry if isinstance(entry, str) else operator.index(entry) for entry in (seed, *key))
+    digest = hashlib.sha256(repr(entries).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 

@@ -132,6 +132,13 @@ def test_a_sample_does_not_depend_on_the_number_of_processes(dataset):
                 assert torch.equal(a, b[rank::world])
 
 
+@pytest.mark.parametrize("integer", [np.int64, np.uint8, torch.tensor])
+def test_clips_do_not_depend_on_the_type_of_an_integer(dataset, integer):
+    expected = ClipSampler(dataset, seed=5).batch(7, range(4), 2, [False] * 4).video
+    indices = [integer(index) for index in range(4)]
+    assert torch.equal(ClipSampler(dataset, integer(5)).batch(integer(7), indices, 2, [False] * 4).video, expected)
+
+
 def test_order_and_earlier_draws_change_nothing(dataset):
     sampler = ClipSampler(dataset, seed=5)
     first = sampler.batch(1, [4], 2, [False])

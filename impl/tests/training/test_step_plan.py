@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -123,3 +124,9 @@ def test_every_process_has_every_sample_group():
     assert [[group.images for group in groups] for groups in divided] == [[False, True]] * 2
     assert [[group.counted for group in groups] for groups in divided] == [[True, True], [True, False]]
     assert len(sample_groups([False] * 4, [0, 2])) == 1
+
+
+def test_generators_do_not_depend_on_the_type_of_an_integer():
+    expected = keyed_generator(0, "name", 3).initial_seed()
+    for integer in (np.int64, torch.tensor):
+        assert keyed_generator(integer(0), "name", integer(3)).initial_seed() == expected
