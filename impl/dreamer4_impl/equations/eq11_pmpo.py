@@ -38,7 +38,7 @@ def policy_loss(
     synchronisation.
 
     Args:
-        logits: unnormalised log-probabilities of π, floating, (…, A).
+        logits: unnormalised log-probabilities of π, floating, (…, A); −∞ for impossible actions.
         prior_logits: unnormalised log-probabilities of π_prior, floating, (…, A); constants.
         action: classes in [0, A) of the actions taken, any integer dtype, (…).
         advantage: R − v of each state, floating, (…), not empty; only the sign enters, 0 counts as positive. A NaN
@@ -132,6 +132,26 @@ def log_prob_and_kl(
     return torch.stack(log_prob).sum(0), torch.stack(kl).sum(0)
 
 
+def expectation(log_pi: Float[Tensor, "*batch A"], values: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
+    """Mean of values under π, where impossible actions, with log-probability −∞, count as 0.
+
+    Computed in the dtype of the arguments. Gradients are finite where the values of the possible actions are.
+
+    Args:
+        log_pi: normalised log-probabilities of π, floating, (…, A).
+        values: of the actions, floating, (…, A); those of impossible actions may be NaN or infinite.
+
+    Returns:
+        Σₐ π(a) value(a), (…).
+
+    Example:
+        >>> log_pi = torch.tensor([0.0, -torch.inf])
+        >>> expectation(log_pi, torch.tensor([3.0, torch.nan])).item()
+        3.0
+    """
+    return (log_pi.exp() * torch.where(log_pi > -torch.inf, values, 0.0)).sum(dim=-1)
+
+
 def frozen_prior(policy_head: nn.Module) -> nn.Module:
     """Copy the policy head as the frozen prior. Call it after behaviour cloning and before the first update.
 
@@ -153,7 +173,7 @@ def _log_prob_and_kl(logits: Tensor, prior_logits: Tensor, action: Tensor) -> tu
     compute = compute_dtype(logits, prior_logits)
     log_pi = logits.to(compute).log_softmax(dim=-1)
     log_prior = prior_logits.detach().to(compute).log_softmax(dim=-1)
-    kl = (log_pi.exp() * (log_pi - log_prior)).sum(dim=-1)
+    kl = expectation(log_pi, log_pi - log_prior)
     return log_pi.gather(-1, action.long()[..., None])[..., 0], kl
 
 

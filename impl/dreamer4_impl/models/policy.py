@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamer4_impl.arguments import require_shape
+from dreamer4_impl.equations.eq11_pmpo import expectation
 from dreamer4_impl.layers.actions import Binary, Categorical, Component
 from dreamer4_impl.precision import compute_dtype
 
@@ -126,7 +127,7 @@ class Policy:
         Returns:
             Entropy in nats, (…).
         """
-        return self._sum_over_choices([-(log_p.exp() * log_p).sum(-1) for _, log_p in self._log_p()])
+        return self._sum_over_choices([expectation(log_p, -log_p) for _, log_p in self._log_p()])
 
     def kl(self, prior: "Policy") -> Float[Tensor, "*batch"]:
         """KL[π ‖ π_prior], exact.
@@ -138,7 +139,7 @@ class Policy:
             KL in nats, (…).
         """
         pairs = zip(self._log_p(), prior._log_p(), strict=True)
-        return self._sum_over_choices([(p.exp() * (p - q)).sum(-1) for (_, p), (_, q) in pairs])
+        return self._sum_over_choices([expectation(p, p - q) for (_, p), (_, q) in pairs])
 
     def sample(self, generator: torch.Generator | None = None) -> dict[str, Int[Tensor, "*choices"]]:
         """Draw an action by the Gumbel maximum.

@@ -146,3 +146,17 @@ def test_components_without_a_prior_and_empty_batches_raise():
         policy_loss_factored([torch.zeros(2, 3)], [], torch.zeros(2, 1).long(), torch.zeros(2))
     with pytest.raises(ValueError, match="advantage must have at least one element"):
         policy_loss(torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0).long(), torch.zeros(0))
+
+
+def test_impossible_actions_change_neither_the_loss_nor_its_gradient():
+    logits, prior, action, advantage = batch()
+    impossible = torch.full((len(logits), 1), -math.inf, dtype=logits.dtype)
+
+    def loss_and_gradient(*columns):
+        logits_and_prior = [torch.cat([x, *columns], 1).requires_grad_() for x in (logits, prior)]
+        loss = policy_loss(*logits_and_prior, action, advantage)
+        return loss.detach(), torch.autograd.grad(loss, logits_and_prior[0])[0]
+
+    (expected, gradient), (loss, masked) = loss_and_gradient(), loss_and_gradient(impossible)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(masked, torch.cat([gradient, torch.zeros_like(impossible)], 1))

@@ -65,6 +65,24 @@ def test_extreme_logits_stay_finite():
     assert distribution.sample()["mouse"] == 0
 
 
+def test_impossible_actions_have_no_entropy_and_are_never_drawn():
+    inf = float("inf")
+
+    def masked(scale):
+        logits = {"keys": torch.tensor([-inf, scale]), "mouse": torch.tensor([scale, -inf, 0.0])}
+        return Policy(COMPONENTS, logits)
+
+    possible = Policy(
+        (Binary("keys", 1), Categorical("mouse", 2)), {"keys": torch.ones(1), "mouse": torch.tensor([1.0, 0.0])}
+    )
+    ours, prior = masked(1.0), masked(0.5)
+    torch.testing.assert_close(ours.entropy(), possible.entropy())
+    assert 0 < ours.kl(prior) < 1
+    assert prior.kl(Policy(COMPONENTS, {"keys": torch.zeros(2), "mouse": torch.zeros(3)})) < inf
+    draws = [ours.sample(torch.Generator().manual_seed(seed)) for seed in range(50)]
+    assert not any(draw["keys"][0] or draw["mouse"] == 1 for draw in draws)
+
+
 def test_samples_follow_the_probabilities():
     distribution = policy()
     n = 40000
