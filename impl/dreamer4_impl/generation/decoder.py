@@ -37,8 +37,9 @@ class FrameDecoder:
     """Generates frames of B sequences one at a time, in preallocated buffers.
 
     Frames are denoised in float32 (float64 for float64) and returned in the dtype of the parameters. From the same
-    generator they equal those of `eq02_sampling.generate` up to rounding, with and without a graph. No gradient; no
-    host synchronisation except while recording. With a graph, parameters may change their values but not their storage.
+    generator they equal those of `eq02_sampling.generate` up to rounding, with and without a graph. No gradient; a
+    decoder may be created and used inside `torch.inference_mode` and outside. No host synchronisation except while
+    recording. With a graph, parameters may change their values but not their storage.
 
     Args:
         model: dynamics. The agent token, if any, gets no task; frames do not depend on it.
@@ -66,6 +67,7 @@ class FrameDecoder:
         (torch.Size([1, 5, 6]), 1)
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: Dynamics,
@@ -98,6 +100,7 @@ class FrameDecoder:
         self._action: dict[str, Tensor | None] | None = None
         self._recorded: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def start(self, context: Float[Tensor, "B T S D"], actions: ActionValues = None) -> None:
         """Reset the past to these frames; their noise is drawn here, once.
@@ -124,6 +127,7 @@ class FrameDecoder:
             if self.tokenizer is not None:
                 self.tokenizer.decode(context[block], cache=self._tokenizer_cache)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def step(self, action: ActionValues = None) -> Float[Tensor, "B S D"] | Float[Tensor, "B H W C"]:
         """Generate the next frame and add it to the past. Without `start`, the first frame has no past.
@@ -187,6 +191,7 @@ class FrameDecoder:
         """
         return tuple(cache.clone() for cache in self._caches)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def restore(self, saved: tuple[Cache, ...]) -> None:
         """Reset the past to a saved one, any number of times.

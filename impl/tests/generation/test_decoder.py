@@ -583,3 +583,21 @@ def test_a_step_with_other_components_than_the_first_raises(tiny_on, action):
     ):
         engine.step(action)
     engine.step({"keys": KEYS, "mouse": MOUSE})
+
+
+@pytest.mark.parametrize("created", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_decoder_works_inside_and_outside_inference_mode(tiny_on, created, first):
+    model = tiny_on("cpu", torch.float32).dynamics()
+
+    def frames(created, first):
+        with torch.inference_mode(created):
+            decoder = FrameDecoder(model, generator=seeded())
+            action = {"keys": torch.ones(1, 4), "mouse": torch.tensor([2])}
+        with torch.inference_mode(first):
+            decoder.start(torch.zeros(1, 2, 5, 6))
+            frame = decoder.step(action)
+        decoder.restore(decoder.save())
+        return torch.stack([frame.clone(), decoder.step(action)])
+
+    assert torch.equal(frames(created, first), frames(False, False))
