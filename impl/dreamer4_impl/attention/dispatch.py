@@ -71,7 +71,8 @@ def attention(
     without host synchronisation.
 
     Args:
-        q: queries; Hq is a multiple of Hkv. q, k and v share dtype and device.
+        q: queries; Hq is a multiple of Hkv. q, k and v share dtype and device. Without elements (an empty batch, for
+            example) the result is empty too.
         k: prepared keys: normalised and rotated.
         v: values.
         axis: "space" mixes the S tokens of each frame, "time" the T frames at each position in the frame. The length
@@ -109,6 +110,8 @@ def attention(
     visible = Visible(causal, window, private, mask, filled)
     _require_visible(visible, _length(q, axis), _length(k, axis), q)
     require_softcap(softcap)
+    if q.numel() == 0:
+        return q.clone()
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     return BACKENDS[backend](q, k, v, Options(axis, preparation, visible, softcap, scale))
 

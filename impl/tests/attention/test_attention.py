@@ -398,3 +398,13 @@ def test_eager_is_exact_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         autocast = attention(3 * q, k, v, **options)
     assert torch.equal(autocast, attention(3 * q, k, v, **options))
+
+
+@pytest.mark.parametrize("backend", ["eager", "chunked", "sdpa", "triton"])
+@pytest.mark.parametrize("axis", ["space", "time"])
+def test_an_empty_batch_gives_an_empty_result_with_gradients(backend, axis):
+    q = torch.zeros(0, 3, 4, 2, 32, requires_grad=True)
+    out = attention(q, q, q, axis=axis, causal=axis == "time", backend=backend)
+    out.sum().backward()
+    assert out.shape == q.shape
+    assert q.grad is not None
