@@ -10,7 +10,6 @@ from io import StringIO
 from textwrap import wrap
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from dreamer4_conformance.report import Report
@@ -164,32 +163,31 @@ def _additions(report: Report, width: int) -> Iterator[Line]:
 def _print_tables(report: Report, console: Console, width: int) -> None:
     for title, results in (("Conformance", report.conformance), ("Quality (apart)", report.quality)):
         if results:
-            console.print("", _table(title, results))
+            console.print()
+            _print(console, title, "bold")
+            _print_table(results, console, width)
     console.print()
     for clause, effect in report.laws.items():
         for line in _wrapped(f"{clause}, from random draws: {effect}", width):
             _print(console, line, "dim")
 
 
-def _table(title: str, results: list[Result]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("clause", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("cases", justify="right", no_wrap=True)
-    table.add_column("of bound", justify="right", no_wrap=True)
-    table.add_column("remark")
+def _print_table(results: list[Result], console: Console, width: int) -> None:
+    """Rows by equation. A remark that does not fit into its row follows below it, so that no word is broken."""
+    longest = max(len(result.id) for result in results)
+    _print(console, f"  {'clause':<{longest}}  {'verdict':<15}  cases  of bound  remark")
     for heading, group in groups(results):
-        table.add_row(Text(heading, style="bold"))
+        _print(console, heading, "bold")
         for result in group:
-            table.add_row(*_cells(result))
-    return table
-
-
-def _cells(result: Result) -> list[Text]:
-    cases = str(result.cases) if result.cases else ""
-    verdict = Text(str(result.status), style=STYLES[result.status])
-    note = Text(printable(remark(result)))
-    return [Text("  " + result.id), verdict, Text(cases), Text(share_of_bound(result)), note]
+            note = printable(remark(result))
+            start, status = f"  {printable(result.id):<{longest}}  ", f"{result.status:<15}"
+            figures = f"  {result.cases or '':>5}  {share_of_bound(result):>8}  "
+            fits = len(start + status + figures + note) <= width
+            row = Text.assemble(start, (status, STYLES[result.status]), figures, note if fits else "")
+            row.rstrip()
+            console.print(row, soft_wrap=True)
+            for line in [] if fits else _wrapped(note, width, " " * 6):
+                _print(console, line)
 
 
 def to_text(report: Report, width: int = 80, *, verbose: bool = False, in_full: bool = True) -> str:

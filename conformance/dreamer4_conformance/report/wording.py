@@ -194,9 +194,8 @@ def summary_lines(report: Report) -> Iterator[str]:
     if report.unchecked:
         yield f"Clauses of the selection without any check yet: {report.unchecked}."
     ran = report.environment
-    yield f"Profile {ran['profile']}, seed {ran['seed']}, {ran['dtype']} on {ran['device']}."
-    if report.laws:
-        yield f"Probability that random draws raised any false alarm: at most {report.false_alarm:.1e}."
+    chance = f"; chance of a false alarm at most {report.false_alarm:.1e}" if report.laws else ""
+    yield f"Profile {ran['profile']}, seed {ran['seed']}, {ran['dtype']} on {ran['device']}{chance}."
 
 
 TALLIED = (

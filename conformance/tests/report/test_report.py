@@ -210,8 +210,15 @@ def test_table_fits_into_80_columns_without_colour() -> None:
     table = to_text(EVERYTHING, verbose=True, in_full=False)
     assert max(map(len, table.splitlines())) <= 80
     for row in EVERYTHING.results:
-        assert re.search(rf"^  {row.id} +{row.status} ", table, re.MULTILINE)
+        assert re.search(rf"^  {row.id} +{row.status}\b", table, re.MULTILINE)
     assert "\x1b" not in table
+
+
+def test_paths_in_a_table_are_not_broken() -> None:
+    path = "/home/me/projects/dreamer4/with/a/very/long/path/to/the/adapter.py:12"
+    row = result(Status.INCONCLUSIVE, message=f"dynamics_loss did not return within 120 s, in {path}")
+    assert path in to_text(report(row), verbose=True)
+    assert path in to_text(report(row))
 
 
 def test_lines_to_copy_are_not_wrapped() -> None:
