@@ -5,78 +5,84 @@ python conformance/reports/picture.py
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from tempfile import TemporaryDirectory
 
-import torch
 from rich.console import Console
 from rich.text import Text
-from torch import Tensor
-
-from dreamer4_conformance import Report
-from dreamer4_conformance.adapters.validation import examine
-from dreamer4_conformance.report.terminal import print_report, to_text
-from dreamer4_conformance.run_report import run, selection
-from dreamer4_conformance.threads import single_thread
-from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss, shortcut_forcing_loss_at
-from dreamer4_impl.equations.eq08_ramp_weight import ramp_weight
 
 README = Path(__file__).parents[2] / "README.md"
-COMMAND = "dreamer4-conformance run my_adapter.py:Mine"
+ARGUMENTS = ("run", "my_adapter.py:Mine")
+COMMAND = " ".join(["dreamer4-conformance", *ARGUMENTS])
 WIDTH = 80
-
-
-def inverted_ramp(tau: Tensor) -> Tensor:
-    """1 − 0.9 τ where Eq. (8) has 0.9 τ + 0.1: a ramp for noise levels, on signal levels."""
-    return 1 - 0.9 * tau
-
-
-def loss_with_free_levels(network: Any, z1: Tensor, actions: Any) -> Tensor:
-    """The shortcut forcing loss with τ uniform on [0, 1), where Eq. (4) draws multiples of d."""
-    d = 0.5 ** torch.randint(7, z1.shape[:2]).to(z1)
-    tau = torch.rand_like(d)
-    return shortcut_forcing_loss_at(network, z1, torch.randn_like(z1), tau, d, actions, k_max=64)
-
 
 TITLES = {
     "right": "All right",
     "failing": "An inverted ramp: `ramp(tau)` returns 1 − 0.9 τ",
     "free-levels": "Free levels: `shortcut_loss` draws τ uniformly on [0, 1), not on the grid of d",
 }
+RIGHT_LOSS = """
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss as shortcut_loss
+"""
+FREE_LEVELS = """
+import torch
+from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
+
+def shortcut_loss(network, z1, actions):
+    d = 0.5 ** torch.randint(7, z1.shape[:2]).to(z1)
+    tau = torch.rand_like(d)
+    return shortcut_forcing_loss_at(network, z1, torch.randn_like(z1), tau, d, actions, k_max=64)
+"""
+RIGHT_RAMP = """
+def ramp(tau):
+    return 0.9 * tau + 0.1
+"""
+INVERTED_RAMP = """
+def ramp(tau):
+    return 1 - 0.9 * tau
+"""
 PROJECTS = {
-    "right": {"ramp": ramp_weight, "shortcut_loss": shortcut_forcing_loss},
-    "failing": {"ramp": inverted_ramp, "shortcut_loss": shortcut_forcing_loss},
-    "free-levels": {"ramp": ramp_weight, "shortcut_loss": loss_with_free_levels},
+    "right": RIGHT_RAMP + RIGHT_LOSS,
+    "failing": INVERTED_RAMP + RIGHT_LOSS,
+    "free-levels": RIGHT_RAMP + FREE_LEVELS,
 }
-"""Name of a version → the functions that README's adapter imports from `my_project`."""
+"""Name of a version → the module `my_project` that README's adapter imports."""
 
 
-def report(name: str) -> Report:
-    """The report on README's adapter of one version of `my_project`."""
-    project, namespace = ModuleType("my_project"), {"__name__": "my_adapter"}
-    vars(project).update(PROJECTS[name])
-    source = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[0]
-    sys.modules["my_project"] = project
-    try:
-        exec(source, namespace)
-    finally:
-        del sys.modules["my_project"]
-    rerun = f"{COMMAND} --clause {{clause}}"
-    with single_thread():
-        subject = examine(namespace["Mine"])  # type: ignore[arg-type]
-        return run(subject, selection(None, None), profile="ci", seed=0, rerun_command=rerun)
+def output(name: str) -> str:
+    """What the command prints for one version of `my_project`, with the escape sequences of a terminal's colours."""
+    adapter = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[0]
+    with TemporaryDirectory() as folder:
+        Path(folder, "my_adapter.py").write_text(adapter, "utf-8")
+        Path(folder, "my_project.py").write_text(PROJECTS[name], "utf-8")
+        settings = {"COLUMNS": str(WIDTH), "FORCE_COLOR": "1", "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+        run = subprocess.run(
+            [sys.executable, "-m", "dreamer4_conformance", *ARGUMENTS],
+            cwd=folder,
+            env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+    if run.returncode not in (0, 1):
+        raise RuntimeError(f"{COMMAND} ended with status {run.returncode}: {run.stderr}")
+    return run.stdout
 
 
-def picture(drawn: Report) -> str:
+def text_of(printed: str) -> str:
+    """The output without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", printed)
+
+
+def picture(printed: str) -> str:
     """What a terminal of 80 columns shows, as SVG."""
-    stream = StringIO()
-    print_report(drawn, Console(file=stream, width=WIDTH, force_terminal=True, color_system="standard"))
     screen = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
-    for line in stream.getvalue().splitlines():
+    for line in printed.splitlines():
         text = Text.from_ansi(line)
         for row in text.divide(range(WIDTH, len(text), WIDTH)):  # a terminal breaks a long line at its edge
             screen.print(row)
@@ -96,9 +102,8 @@ def page(texts: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    texts = {}
+    printed = {name: output(name) for name in PROJECTS}
     for name in PROJECTS:
-        drawn, path = report(name), Path(__file__).with_name(name)
-        texts[name] = to_text(drawn, WIDTH)
-        path.with_suffix(".svg").write_text(picture(drawn) + "\n", "utf-8")
+        Path(__file__).with_name(f"{name}.svg").write_text(picture(printed[name]) + "\n", "utf-8")
+    texts = {name: text_of(printed[name]) for name in PROJECTS}
     Path(__file__).with_name("examples.md").write_text(page(texts), "utf-8")

@@ -10,7 +10,7 @@ from dreamer4_conformance.report.wording import number, printable, reading, shor
 from dreamer4_conformance.verdicts import Result, Status
 from dreamer4_conformance.zoo.catalogue import catalogue
 
-VERBATIM = ("call", "reproduce", "more", "run again")
+VERBATIM = ("call", "reproduce", "run again")
 """Labels of fields that are copied: no format wraps them."""
 DESCRIBED = 3
 """Number of mistakes that are printed with their description."""
@@ -83,7 +83,6 @@ def failure_fields(result: Result, rerun_command: str = "", explains: int = 0) -
         ("explains", f"{number(explains, 'clause')}, listed below" if explains else ""),
         ("what to do", "\n".join(result.advice)),
         ("reproduce", result.reproduce),
-        ("more", "" if clause is None else f"dreamer4-conformance explain {result.id}"),
         ("run again", rerun_command.replace("{clause}", result.id)),
     ]
     return [(label, printable(text)) for label, text in fields if text]

@@ -124,7 +124,7 @@ def _fields(
     hanging = " " * 16
     for label, text in failure_fields(result, rerun_command, explains):
         first = f"  {label + ':':<14}"
-        for line in text.splitlines():
+        for line in filter(str.strip, text.splitlines()):
             rows = [first + line] if label in VERBATIM else _wrapped(line, width, first, hanging, longest)
             yield from ((row, "") for row in rows)
             first = hanging

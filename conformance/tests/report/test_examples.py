@@ -6,11 +6,8 @@ import html
 import re
 import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from dreamer4_conformance.report.terminal import to_text
 
 REPORTS = Path(__file__).parents[2] / "reports"
 NAMES = ("right", "failing", "free-levels")
@@ -23,8 +20,9 @@ def committed(name: str) -> str:
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def drawn(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    return request.param, SCRIPT["report"](request.param)
+def printed(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Name of an example, and what the command prints for it."""
+    return request.param, SCRIPT["text_of"](SCRIPT["output"](request.param))
 
 
 def outline(text: str) -> list[str]:
@@ -34,14 +32,15 @@ def outline(text: str) -> list[str]:
     return [re.sub(r"\d+", "0", line) for line in values]
 
 
-def test_committed_report_is_up_to_date(drawn: tuple[str, Any]) -> None:
-    name, report = drawn
-    assert outline(to_text(report, 80)) == outline(committed(name))
+def test_committed_report_is_up_to_date(printed: tuple[str, str]) -> None:
+    name, text = printed
+    assert outline(text) == outline(committed(name))
 
 
-def test_report_on_readme_adapter_has_at_most_40_lines(drawn: tuple[str, Any]) -> None:
-    lines = to_text(drawn[1], 80).splitlines()
-    assert len(lines) <= 40 or drawn[0] == "free-levels"
+def test_report_on_readme_adapter_has_at_most_40_lines_of_80_columns(printed: tuple[str, str]) -> None:
+    name, text = printed
+    lines = text.splitlines()
+    assert len(lines) <= 40 or name == "free-levels"
     copied = re.compile(r"  (call|reproduce|run again):| {16}")
     assert all(len(line) <= 80 for line in lines if not copied.match(line))
 
