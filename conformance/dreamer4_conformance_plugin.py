@@ -38,6 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--dreamer4-seed", type=int, help="seed of everything random (default: 0 for ci, else a random one)")
     option("--dreamer4-device", metavar="cpu|cuda", help="device of the operations (default: the adapter's)")
     option("--dreamer4-dtype", choices=("float64", "float32", "bfloat16"), help="their dtype (default: the adapter's)")
+    option("--dreamer4-time-limit", metavar="SECONDS", type=float, default=120.0, help="for one call of an operation")
+    option("--dreamer4-traceback", action="store_true", help="print the whole traceback of what an operation raises")
     option("--dreamer4-json", metavar="FILE", type=Path, help="write the report as JSON")
     option(
         "--dreamer4-report",
@@ -116,14 +118,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
             pyfuncitem.stash[JUDGED] = judged
             pyfuncitem.user_properties.extend(properties(judged))
 
-        pyfuncitem.funcargs[name] = judgement(case, _options(pyfuncitem.config), pyfuncitem.nodeid, note)
+        pyfuncitem.funcargs[name] = judgement(case, options(pyfuncitem.config), pyfuncitem.nodeid, note)
 
 
-def _options(config: pytest.Config) -> Options:
+def options(config: pytest.Config) -> Options:
+    """Options of the session."""
     if CHOSEN not in config.stash:
         from dreamer4_conformance.pytest_items import Options
 
-        names = ("profile", "seed", "require", "device", "dtype")
+        names = ("profile", "seed", "require", "device", "dtype", "time_limit", "traceback")
         config.stash[CHOSEN] = Options(**{name: config.getoption(f"dreamer4_{name}") for name in names})
     return config.stash[CHOSEN]
 

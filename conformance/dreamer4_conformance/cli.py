@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from dreamer4_conformance.adapters.importing import BUNDLED
 from dreamer4_conformance.clauses import Clause
 from dreamer4_conformance.report.files import CannotWriteError
-from dreamer4_conformance.verdicts import AdapterError
+from dreamer4_conformance.verdicts import TIME_LIMIT, AdapterError
 
 if TYPE_CHECKING:
     from dreamer4_conformance.report import Report
@@ -79,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(argv)
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no partial file remains
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -87,7 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (AdapterError, UsageError, CannotWriteError) as error:
         print(f"dreamer4-conformance: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
+        report = getattr(interrupted, "report", None)  # of the clauses that were judged
+        if report is not None:
+            _print(report, options.verbose)
         print("dreamer4-conformance: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -181,6 +187,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default="ci",
         help="ci: the same inputs in every run (default); dev: inputs from the seed; nightly: ten times as many",
     )
+    parser.add_argument(
+        "--time-limit",
+        metavar="SECONDS",
+        type=seconds,
+        default=TIME_LIMIT,
+        help=f"end a call of an operation that takes longer (default: {TIME_LIMIT:g}); its clauses are inconclusive",
+    )
+    parser.add_argument("--traceback", action="store_true", help="print the whole traceback of an exception")
     default = "(default: the adapter's)"
     parser.add_argument("--device", metavar="cpu|cuda", help=f"device of the operations {default}")
     parser.add_argument("--dtype", choices=("float64", "float32", "bfloat16"), help=f"their dtype {default}")
@@ -225,6 +239,22 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def seconds(text: str) -> float:
+    """Parse a positive number of seconds.
+
+    Example:
+        >>> seconds("2.5")
+        2.5
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+    return value
+
+
 # Commands
 
 
@@ -246,26 +276,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _judge(options: argparse.Namespace, clauses: list[Clause]) -> Report:
-    from dreamer4_conformance.adapters.importing import load
-    from dreamer4_conformance.adapters.validation import examine
+    from dreamer4_conformance.isolation import start
+    from dreamer4_conformance.isolation.contained import Conditions
     from dreamer4_conformance.run_report import run
-    from dreamer4_conformance.runner import operations_of
-    from dreamer4_conformance.threads import on_gpu, single_thread
 
-    arguments = {
-        "profile": options.profile,
-        "seed": options.seed,
-        "require": options.require,
-        "rerun_command": _rerun_command(options),
-    }
-    with ExitStack() as threads:
-        threads.enter_context(single_thread(guest=False))
-        operations = operations_of(clauses)
-        subject = examine(load(options.adapter), device=options.device, dtype=options.dtype, operations=operations)
-        if on_gpu(subject.adapter.device):
-            threads.close()
-        with _progress(len(clauses)) as before:
-            return run(subject, clauses, before=before, **arguments)
+    conditions = Conditions(
+        options.profile, options.seed, options.device, options.dtype, options.time_limit, options.traceback
+    )
+    with closing(start(options.adapter, conditions)) as judge, _progress(len(clauses)) as before:
+        return run(judge, clauses, require=options.require, rerun_command=_rerun_command(options), before=before)
 
 
 def _rerun_command(options: argparse.Namespace) -> str:
@@ -283,9 +302,10 @@ def _progress(total: int) -> Iterator[Callable[[Clause], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    # A thread that refreshes by itself would be in the way of a fork.
+    with Progress(console=console, transient=True, disable=not console.is_terminal, auto_refresh=False) as progress:
         task = progress.add_task("", total=total)
-        yield lambda clause: progress.update(task, advance=1, description=clause.id)
+        yield lambda clause: progress.update(task, advance=1, description=clause.id, refresh=True)
 
 
 def _written(report: Report, form: str) -> str:

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
 
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, Clause
-from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.isolation import Judge, start
+from dreamer4_conformance.isolation.contained import Conditions
 from dreamer4_conformance.judging.causes import assign_causes
 from dreamer4_conformance.judging.check import Profile
 from dreamer4_conformance.report import UNDECIDED, Report
@@ -32,8 +32,7 @@ from dreamer4_conformance.report.document import from_row, plain
 from dreamer4_conformance.report.failures import failure_text
 from dreamer4_conformance.run_report import run, selection
 from dreamer4_conformance.runner import checkable
-from dreamer4_conformance.threads import single_thread
-from dreamer4_conformance.verdicts import OWN_FAULT, AdapterError, Result, Status
+from dreamer4_conformance.verdicts import OWN_FAULT, TIME_LIMIT, AdapterError, Result, Status, printable
 
 Judged = dict[str, Any]
 """Report of one clause in JSON types, sent from a worker to the process that reports."""
@@ -44,36 +43,42 @@ class Case:
     """One clause of one adapter: the parameter of a test, for which the plugin passes a function that judges it.
 
     Attributes:
-        adapter: an adapter or its class.
+        source: an adapter or its class, or the value of `--dreamer4`.
         clause: the clause.
-        target: the value of `--dreamer4`; None for an adapter of a test file.
         is_dreamer4_case: how the plugin recognises a case without importing this module.
     """
 
     is_dreamer4_case: ClassVar = True
-    adapter: Adapter | type[Adapter]
+    source: Adapter | type[Adapter] | str
     clause: Clause
-    target: str | None = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of the plugin, as in `run_report.run` and `adapters.validation.examine`."""
+    """Options of the plugin, as in `run_report.run` and `isolation.contained.Conditions`."""
 
     profile: Profile
     seed: int
     require: list[int]
     device: str | None = None
     dtype: str | None = None
+    time_limit: float = TIME_LIMIT
+    traceback: bool = False
+
+    @property
+    def conditions(self) -> Conditions:
+        """Conditions of the run."""
+        return Conditions(self.profile, self.seed, self.device, self.dtype, self.time_limit, self.traceback)
 
 
 def parametrize_with_checks(
-    adapters: Adapter | type[Adapter] | Iterable[Adapter | type[Adapter]],
+    adapters: Adapter | type[Adapter] | str | Iterable[Adapter | type[Adapter] | str],
 ) -> pytest.MarkDecorator:
     """Parametrise a test with one case for each clause that has a check.
 
     Args:
-        adapters: an adapter, its class, or an iterable of them.
+        adapters: an adapter, its class, its location as `module:attr` or `file.py:attr`, or an iterable of them. A
+            location is imported by a worker process alone, which may exit, crash or hang.
 
     Returns:
         A mark for a test, a class or a module. Each test calls its first argument, which may have any name, without
@@ -85,17 +90,16 @@ def parametrize_with_checks(
         ... def test_conforms(check):
         ...     check()
     """
-    adapter_list = [adapters] if isinstance(adapters, Adapter | type) else list(adapters)
+    adapter_list = [adapters] if isinstance(adapters, Adapter | type | str) else list(adapters)
     return pytest.mark.dreamer4_checks.with_args(*adapter_list)
 
 
-def parametrize(metafunc: pytest.Metafunc, adapters: list[Adapter | type[Adapter]], target: str | None = None) -> None:
+def parametrize(metafunc: pytest.Metafunc, adapters: Sequence[Adapter | type[Adapter] | str]) -> None:
     """Parametrise the first argument of a test, without `self`, with the cases of some adapters.
 
     Args:
         metafunc: the test.
         adapters: as in `cases`.
-        target: as in `cases`.
 
     Raises:
         pytest.Collector.CollectError: if the test has no argument.
@@ -106,26 +110,28 @@ def parametrize(metafunc: pytest.Metafunc, adapters: list[Adapter | type[Adapter
             f"{metafunc.function.__name__} is decorated with parametrize_with_checks, but has no argument; it needs "
             "one, which it calls: `def test_conforms(check): check()`"
         )
-    metafunc.parametrize(arguments[0], cases(adapters, target))
+    metafunc.parametrize(arguments[0], cases(adapters))
 
 
-def cases(adapters: list[Adapter | type[Adapter]], target: str | None = None) -> list[Any]:
-    """Create the parameters of a test for adapters and clauses.
+def cases(adapters: Sequence[Adapter | type[Adapter] | str]) -> list[Any]:
+    """Parameters of a test, as in `parametrize_with_checks`.
 
     Args:
-        adapters: adapters or their classes.
-        target: the adapter's location as typed, for the command that runs a clause again; None for a test file.
+        adapters: the adapters, or the location of one as typed.
 
     Returns:
         One `pytest.param` per adapter and clause; its id is the clause's, after the adapter's name if several.
     """
+    several = len(adapters) > 1
     return [
-        pytest.param(
-            Case(adapter, clause, target), id=f"{adapter.name}-{clause.id}" if len(adapters) > 1 else clause.id
-        )
+        pytest.param(Case(adapter, clause), id=f"{_name(adapter)}-{clause.id}" if several else clause.id)
         for adapter in adapters
         for clause in checkable()
     ]
+
+
+def _name(adapter: Adapter | type[Adapter] | str) -> str:
+    return adapter if isinstance(adapter, str) else printable(adapter.name)
 
 
 def selected(case: Case, eq: list[int] | None, patterns: list[str] | None, require: list[int]) -> bool:
@@ -146,21 +152,33 @@ def selected(case: Case, eq: list[int] | None, patterns: list[str] | None, requi
     return case.clause in selection(eq, patterns, require)
 
 
-_subjects: dict[tuple[int, str | None, str | None], Subject | AdapterError] = {}
+_judges: dict[tuple[int | str, Conditions], Judge | AdapterError] = {}
 
 
-def _subject(case: Case, options: Options) -> Subject:
+def loaded(source: Adapter | type[Adapter] | str, options: Options) -> Judge:
+    """The judge of an adapter; one for all clauses of a session.
+
+    Args:
+        source: the adapter, its class, or where to import it from.
+        options: of the plugin, the same in the whole session.
+
+    Returns:
+        The judge, which ends with the process.
+
+    Raises:
+        AdapterError: if the adapter is unusable.
+    """
     # Cases keep their adapter alive, so an id is not reused.
-    key = (id(case.adapter), options.device, options.dtype)
-    if key not in _subjects:
+    key = source if isinstance(source, str) else id(source), options.conditions
+    if key not in _judges:
         try:
-            _subjects[key] = examine(case.adapter, device=options.device, dtype=options.dtype)
+            _judges[key] = start(source, options.conditions)
         except AdapterError as error:
-            _subjects[key] = error
-    subject = _subjects[key]
-    if isinstance(subject, AdapterError):
-        pytest.fail(str(subject), pytrace=False)
-    return subject
+            _judges[key] = error
+    judge = _judges[key]
+    if isinstance(judge, AdapterError):
+        raise judge
+    return judge
 
 
 def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged], None]) -> Callable[[], None]:
@@ -177,15 +195,12 @@ def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged]
     """
 
     def judge() -> None:
-        with single_thread(options.device or case.adapter.device):
-            report = run(
-                _subject(case, options),
-                [case.clause],
-                profile=options.profile,
-                seed=options.seed,
-                require=options.require,
-                rerun_command=_rerun_command(case, options, nodeid),
-            )
+        try:
+            loaded_judge = loaded(case.source, options)
+            rerun_command = _rerun_command(case, options, nodeid)
+            report = run(loaded_judge, [case.clause], require=options.require, rerun_command=rerun_command)
+        except AdapterError as error:
+            pytest.fail(str(error), pytrace=False)
         note({"test": nodeid.partition("[")[0], **_judged(report)})
         _conclude(report.results[0], report)
 
@@ -194,9 +209,9 @@ def judgement(case: Case, options: Options, nodeid: str, note: Callable[[Judged]
 
 def _rerun_command(case: Case, options: Options, nodeid: str) -> str:
     words = ["pytest", shlex.quote(nodeid)]
-    if case.target is not None:
+    if isinstance(case.source, str):
         suite = "--pyargs dreamer4_conformance.suite"
-        words = ["pytest", suite, f"--dreamer4={shlex.quote(case.target)}", "--dreamer4-clause {clause}"]
+        words = ["pytest", suite, f"--dreamer4={shlex.quote(case.source)}", "--dreamer4-clause {clause}"]
     if (options.profile, options.seed) != ("ci", 0):
         words += [f"--dreamer4-profile {options.profile} --dreamer4-seed {options.seed}"]
     for name in ("device", "dtype"):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 
 from dreamer4_conformance.adapter import Adapter
-from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID, CLAUSES, Clause, select
-from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.isolation import Judge, start
+from dreamer4_conformance.isolation.contained import Conditions, Declared
 from dreamer4_conformance.judging.causes import assign_causes
 from dreamer4_conformance.judging.check import FALSE_ALARM, Check, Profile
-from dreamer4_conformance.report import Report, describe_adapter, describe_environment
-from dreamer4_conformance.runner import checkable, checks_of, judge
-from dreamer4_conformance.threads import single_thread
-from dreamer4_conformance.verdicts import Result
+from dreamer4_conformance.report import Report
+from dreamer4_conformance.runner import checkable, checks_of
+from dreamer4_conformance.verdicts import TIME_LIMIT, Result
 
 
 def selection(eq: list[int] | None, clause: list[str] | None, require: Iterable[int] = ()) -> list[Clause]:
@@ -45,22 +45,26 @@ def default_seed(profile: Profile) -> int:
 
 
 def check_implementation(
-    adapter: Adapter | type[Adapter],
+    adapter: Adapter | type[Adapter] | str,
     clauses: Iterable[Clause] | None = None,
     *,
     profile: Profile = "ci",
     seed: int = 0,
+    time_limit: float = TIME_LIMIT,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> Report:
     """Judge an implementation by the paper, without pytest.
 
-    On a CPU, torch runs in one thread meanwhile, unless `OMP_NUM_THREADS` or the caller sets another number.
+    The adapter's code runs in a worker process, which may exit, crash or hang. An adapter that is passed as an object
+    needs a fork for that: where this process has several threads, or has used a GPU, its code runs here, and the report
+    says so. On a CPU, torch runs in one thread, unless `OMP_NUM_THREADS` or the caller sets another number.
 
     Args:
-        adapter: an instance or a subclass of `Adapter`.
+        adapter: an instance or a subclass of `Adapter`, or its location as `module:attr` or `file.py:attr`.
         clauses: clauses of `CLAUSES` to judge; None for all. Clauses without a check are skipped.
         profile: "ci" for the same inputs in every run, "dev" for inputs from `seed`, "nightly" for ten times as many.
         seed: of everything random, in [0, 2³¹).
+        time_limit: seconds that one call of an operation may take in a worker.
         on_result: called with each result as soon as its clause is judged, before `follows_from` is set.
 
     Returns:
@@ -68,6 +72,7 @@ def check_implementation(
 
     Raises:
         AdapterError: if the adapter is unusable; the message says what to change.
+        Interrupted: on a KeyboardInterrupt; it has the report on the clauses that were judged.
 
     Example:
         >>> from dreamer4_conformance import Adapter
@@ -78,19 +83,23 @@ def check_implementation(
         >>> [str(result.status) for result in report], report.exit_status
         (['pass'], 0)
     """
-    with single_thread(getattr(adapter, "device", "cpu")):
-        subject = examine(adapter)
-        return run(
-            subject, list(CLAUSES if clauses is None else clauses), profile=profile, seed=seed, on_result=on_result
-        )
+    judge = start(adapter, Conditions(profile, seed, time_limit=time_limit))
+    with closing(judge):
+        return run(judge, list(CLAUSES if clauses is None else clauses), on_result=on_result)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted; `report` has the results of the clauses that were judged."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
 
 
 def run(
-    subject: Subject,
+    judge: Judge,
     clauses: list[Clause],
     *,
-    profile: Profile,
-    seed: int,
     require: Sequence[int] = (),
     rerun_command: str = "",
     before: Callable[[Clause], None] = lambda clause: None,
@@ -99,10 +108,8 @@ def run(
     """Judge every clause that has a check.
 
     Args:
-        subject: the adapter, validated.
+        judge: the adapter, loaded and validated by `isolation.start`.
         clauses: clauses to judge; those without a check are counted in the report.
-        profile: "ci" for the same inputs in every run, "dev" for inputs from `seed`, "nightly" for ten times as many.
-        seed: of everything random, in [0, 2³¹).
         require: equation numbers that must be provided and decided.
         rerun_command: command that runs one clause again, with `{clause}` for its id.
         before: called with each clause before it is judged.
@@ -110,31 +117,45 @@ def run(
 
     Returns:
         The report.
+
+    Raises:
+        Interrupted: on a KeyboardInterrupt.
     """
-    results = []
-    for clause in checkable(clauses):
-        before(clause)
-        result = judge(subject, clause, profile=profile, seed=seed)
-        on_result(result)
-        results.append(result)
+    results: list[Result] = []
+    judged = checkable(clauses)
+    try:
+        for clause in judged:
+            before(clause)
+            results.append(judge.judge(clause))
+            on_result(results[-1])
+    except KeyboardInterrupt:
+        unjudged = len(judged) - len(results)
+        raise Interrupted(_report(judge, results, require, len(clauses) - len(judged), "", unjudged)) from None
+    return _report(judge, results, require, len(clauses) - len(judged), rerun_command)
+
+
+def _report(
+    judge: Judge, results: list[Result], require: Sequence[int], unchecked: int, rerun_command: str, unjudged: int = 0
+) -> Report:
     assign_causes(results)
-    deciding = _deciding(subject, results)
+    deciding = _deciding(judge.declared, results)
     return Report(
-        describe_adapter(subject.adapter),
-        describe_environment(subject.adapter, profile, seed),
+        judge.declared.adapter,
+        judge.declared.environment,
         results,
         tuple(require),
-        len(clauses) - len(results),
+        unchecked,
         FALSE_ALARM * sum(check.decisions for check in deciding),
         {check.clause: _documentation(check) for check in deciding},
         rerun_command,
+        unjudged,
     )
 
 
-def _deciding(subject: Subject, results: list[Result]) -> list[Check]:
+def _deciding(declared: Declared, results: list[Result]) -> list[Check]:
     """The checks of these results that can run and take statistical decisions."""
     checks = [check for result in results for check in checks_of(BY_ID[result.id])]
-    return [check for check in checks if check.decisions and not check.missing(subject)]
+    return [check for check in checks if check.decisions and not check.missing(declared)]
 
 
 def _documentation(check: Check) -> str:

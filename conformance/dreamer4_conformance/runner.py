@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
 import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
-from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.clauses import CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
+from dreamer4_conformance.instruments.faults import describe_error
+from dreamer4_conformance.instruments.smoke_calls import smoke_failure
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.judging.evidence import Retrial, gather
@@ -32,23 +33,6 @@ def checks_of(clause: Clause) -> list[Check]:
         Its checks in the order of registration; empty if it has none.
     """
     return [check for check in CHECKS.values() if check.clause == clause.id]
-
-
-def operations_of(clauses: Iterable[Clause]) -> set[str]:
-    """Operations that the checks of some clauses call.
-
-    Args:
-        clauses: the clauses.
-
-    Returns:
-        Names of operations, "example" included, which the black boxes take their inputs from.
-
-    Example:
-        >>> sorted(operations_of([BY_ID["eq08.value"]]))
-        ['example', 'ramp_weight']
-    """
-    checks = [check for clause in clauses for check in checks_of(clause)]
-    return {"example"}.union(*((*check.needs, *check.needs_one) for check in checks))
 
 
 def checkable(clauses: Iterable[Clause] = CLAUSES) -> list[Clause]:
@@ -90,14 +74,23 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
             return _worst(variant, clause, Trial(profile, seed, minimal=False))
 
         gather(subject, result, Retrial(clause, tuple(checks_of(clause)), profile, seed, rejudge))
-    return _against_expectation(subject.adapter, result)
+    return against_expectation(subject.adapter.expected_failures, result)
 
 
 def _worst(subject: Subject, clause: Clause, trial: Trial) -> Result:
     """The worst verdict of the checks of a clause, each run with a copy of the trial, and the cases of all."""
-    outcomes = [_run(subject, clause, check, replace(trial)) for check in checks_of(clause)]
+    outcomes = [
+        _unusable(subject, clause, check) or _run(subject, clause, check, replace(trial)) for check in checks_of(clause)
+    ]
     worst = min(outcomes, key=lambda outcome: SEVERITY.index(outcome.status))
     return replace(worst, cases=sum(outcome.cases for outcome in outcomes))
+
+
+def _unusable(subject: Subject, clause: Clause, check: Check) -> Result | None:
+    """The failure of a check whose operation fails on ordinary input; None if all of its operations work."""
+    failures = (smoke_failure(subject, name) for name in (*check.needs, *check.needs_one) if not check.missing(subject))
+    failure = next((failure for failure in failures if failure is not None), None)
+    return None if failure is None else _failed(Result(clause.id, clause.equation, clause.kind, Status.FAIL), failure)
 
 
 def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:
@@ -121,7 +114,7 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Inconclusive as reason:
         result = replace(result, status=Status.INCONCLUSIVE, message=str(reason))
     except Exception as error:
-        message = f"{OWN_FAULT} {check.name} raised {type(error).__name__}: {error}"
+        message = f"{OWN_FAULT} {check.name} raised {describe_error(error)}"
         result = replace(result, status=Status.INCONCLUSIVE, message=message)
     if result.status is Status.PASS and trial.cases == 0:
         result = replace(result, status=Status.INCONCLUSIVE, message="the check ran no case")
@@ -165,8 +158,17 @@ def _failed(result: Result, deviation: Deviation) -> Result:
     )
 
 
-def _against_expectation(adapter: Adapter, result: Result) -> Result:
-    reason = adapter.expected_failures.get(result.id)
+def against_expectation(expected_failures: Mapping[str, str], result: Result) -> Result:
+    """Compare a verdict with the adapter's expected failures.
+
+    Args:
+        expected_failures: clause → reason, as in `Adapter`.
+        result: the result before the comparison.
+
+    Returns:
+        A failure that is expected as a known failure, a pass that is not as an unexpected pass; else the result.
+    """
+    reason = expected_failures.get(result.id)
     if reason is None:
         return result
     if result.status is Status.FAIL:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 OWN_FAULT = "a fault of this suite, not of the implementation; please report it:"
 """Prefix of the message of a result whose check raised an unexpected exception; such a result is inconclusive."""
+
+TIME_LIMIT = 120.0
+"""Seconds that one call of an operation may take by default; compilation of a model takes tens."""
+
+_NOT_PRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, except newlines and tabs, marks of direction, and lone surrogates.
+
+    A terminal would execute the first, a reader would be misled by the second, and a file cannot hold the third.
+
+    Args:
+        text: any text, of a subclass of str too.
+
+    Returns:
+        The text as an exact str.
+
+    Example:
+        >>> print(printable("\x1b[2J \ud800 τ"))
+        \x1b[2J \ud800 τ
+    """
+    exact = str.join("", ("", text))  # a subclass may override everything else
+    return _NOT_PRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), exact)
 
 
 class Status(StrEnum):
@@ -61,7 +86,10 @@ class Inconclusive(Exception):
 
 
 class AdapterError(Exception):
-    """The adapter is unusable; the message tells its author what to change."""
+    """The adapter is unusable; the message, in printable characters, says what to change."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @dataclass

@@ -113,10 +113,17 @@ def test_status_1_and_a_failure_in_full_where_something_deviates(capsys: pytest.
         assert part in said
 
 
-def test_an_operation_that_the_clauses_do_not_call_gets_no_smoke_call(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_operation_that_raises_fails_its_own_clauses_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "mine.py:PartlyBroken", "--clause", "eq08.*"]) == 0
-    assert main(["run", "mine.py:PartlyBroken"]) == 2
-    assert "corrupt raised RuntimeError: not written yet" in capsys.readouterr().err
+    assert main(["run", "mine.py:PartlyBroken", "--clause", "eq01.interpolate,eq08.value", "--json", "a.json"]) == 1
+    rows = {row["id"]: row for row in json.loads(Path("a.json").read_text())["clauses"]}
+    assert rows["eq08.value"]["status"] == "pass"
+    assert rows["eq01.interpolate"]["message"] == "corrupt raised RuntimeError: not written yet (mine.py:30)"
+
+
+def test_the_whole_traceback_is_printed_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "mine.py:PartlyBroken", "--clause", "eq01.interpolate", "--traceback"]) == 1
+    assert 'File "mine.py", line 30, in corrupt' in capsys.readouterr().out
 
 
 def test_a_known_failure_is_printed_and_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,10 +112,10 @@ def test_what_cannot_be_done_is_a_sentence(mine: pytest.Pytester, arguments: lis
     assert any(fnmatch(line, sentence) for line in run.outlines + run.errlines)
 
 
-def test_an_adapter_that_cannot_work_fails_with_its_sentence(mine: pytest.Pytester) -> None:
+def test_an_operation_that_raises_fails_its_clause(mine: pytest.Pytester) -> None:
     run = mine.runpytest_subprocess(*SUITE, "--dreamer4=mine:Broken", "--dreamer4-clause=eq08.value")
     run.assert_outcomes(failed=1, deselected=run.parseoutcomes()["deselected"])
-    run.stdout.fnmatch_lines(["adapter Broken: ramp_weight raised RuntimeError: the flux is out*"])
+    run.stdout.fnmatch_lines(["*ramp_weight raised RuntimeError: the flux is out (mine.py:*"])
 
 
 def test_a_test_of_ones_own_is_decorated_with_one_adapter_or_several(mine: pytest.Pytester) -> None:

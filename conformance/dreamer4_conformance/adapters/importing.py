@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.instruments.faults import describe_error
 from dreamer4_conformance.verdicts import AdapterError
 
 BUNDLED = "dreamer4_conformance.adapters.bundled:Bundled"
@@ -67,8 +68,8 @@ def _resolve(target: str, value: Any) -> Adapter | type[Adapter]:
         raise AdapterError(f"{target} is {describe(value)}; it needs {NEEDED}")
     try:
         made = value()
-    except Exception as error:
-        raise AdapterError(f"{target}() raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise AdapterError(f"{target}() raised {describe_error(error)}") from error
     if not _is_adapter(made):
         raise AdapterError(f"{target} returned {describe(made)}; it needs to return {NEEDED}")
     return made
@@ -101,7 +102,7 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         del sys.modules[spec.name]
         raise _import_failed(str(path), error) from error
     return module
@@ -111,7 +112,7 @@ def _from_name(name: str) -> ModuleType:
     _search_first(Path.cwd())
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise _import_failed(name, error) from error
 
 
@@ -126,4 +127,4 @@ def _import_failed(name: str, error: BaseException) -> AdapterError:
             return AdapterError(f"there is no module {error.name!r} here or among the installed packages")
         extra = "; pip install 'dreamer4-conformance[torch]' brings it" if error.name == "torch" else ""
         return AdapterError(f"{name} imports the module {error.name!r}, which is not installed{extra}")
-    return AdapterError(f"importing {name} raised {type(error).__name__}: {error}")
+    return AdapterError(f"importing {name} raised {describe_error(error)}")

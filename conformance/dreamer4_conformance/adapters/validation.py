@@ -1,11 +1,11 @@
-"""Validation of an adapter before any clause is judged: declarations, device, dtype, one smoke call per operation.
+"""Validation of an adapter before any clause is judged: declarations, device and dtype.
 
-An adapter is rejected if an operation fails on ordinary input; failures on other input are deviations.
+Operations are not called here: one that fails on ordinary input fails its own clauses (`instruments.smoke_calls`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
 from dreamer4_conformance.adapters.importing import NEEDED, describe, target_of
 from dreamer4_conformance.clauses import BY_ID as CLAUSES
-from dreamer4_conformance.instruments.smoke_calls import smoke_calls
+from dreamer4_conformance.instruments.faults import describe_error
+from dreamer4_conformance.instruments.guard import Guard
 from dreamer4_conformance.instruments.subject import EPS, Subject
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import AdapterError
@@ -25,15 +26,15 @@ def examine(
     *,
     device: str | None = None,
     dtype: str | None = None,
-    operations: Collection[str] | None = None,
+    guard: Guard | None = None,
 ) -> Subject:
-    """Validates the adapter and binds it to its readings, with one smoke call per provided operation.
+    """Validates the adapter and binds it to its readings.
 
     Args:
         adapter: an instance or a subclass of `Adapter`.
         device: overrides the adapter's `device`, for a class before its constructor runs.
         dtype: overrides the adapter's `dtype` in the same way.
-        operations: operations that get a smoke call; None for every provided one.
+        guard: of the calls of operations; None for code that is trusted.
 
     Returns:
         The adapter with its readings resolved.
@@ -42,10 +43,15 @@ def examine(
         AdapterError: with every problem that was found.
     """
     instance = _instance(adapter, {"device": device, "dtype": dtype})
-    _refuse(instance, [*_declarations(instance), *_surroundings(instance)])
-    subject = Subject(instance, target=target_of(instance))
-    _refuse(instance, list(smoke_calls(subject, operations)))
-    return subject
+    _refuse(instance, _problems(instance))
+    return Subject(instance, guard, target=target_of(instance))
+
+
+def _problems(adapter: Adapter) -> list[str]:
+    try:
+        return [*_declarations(adapter), *_surroundings(adapter)]
+    except (Exception, SystemExit, GeneratorExit) as error:  # raised by a property
+        return [f"reading its attributes raised {describe_error(error)}"]
 
 
 def _refuse(adapter: Adapter, problems: list[str]) -> None:
@@ -60,8 +66,8 @@ def _instance(adapter: Any, overrides: dict[str, str | None]) -> Adapter:
         overriding = type(adapter.__name__, (adapter,), {"__module__": adapter.__module__, **values})
         try:
             adapter = overriding()
-        except Exception as error:
-            raise AdapterError(f"{adapter.__name__}() raised {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit, GeneratorExit) as error:
+            raise AdapterError(f"{adapter.__name__}() raised {describe_error(error)}") from error
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"the adapter is {describe(adapter)}; it needs {NEEDED}")
     for name, value in values.items():  # an instance has had its constructor, and a constructor may set them
@@ -193,8 +199,8 @@ def _arrays(adapter: Adapter) -> list[str]:
     values = np.array([[0.5, -2.0, 0.0]])
     try:
         returned = adapter.to_numpy(adapter.to_native(values))
-    except Exception as error:
-        return [f"to_native or to_numpy raised {type(error).__name__}: {error}"]
+    except (Exception, SystemExit, GeneratorExit) as error:
+        return [f"to_native or to_numpy raised {describe_error(error)}"]
     if not isinstance(returned, np.ndarray) or returned.dtype != np.float64 or not np.array_equal(returned, values):
         return [f"to_numpy(to_native(x)) is {returned!r} for x = {values.tolist()}; it needs x itself, in float64"]
     return []

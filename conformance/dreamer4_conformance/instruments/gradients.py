@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.verdicts import NotProvided, OperationFailed
+from dreamer4_conformance.verdicts import NotProvided
 
 
 def operation_gradients(subject: Subject, operation: str, wrt: tuple[int, ...], *args: Any) -> list[np.ndarray]:
@@ -37,7 +37,5 @@ def operation_gradients(subject: Subject, operation: str, wrt: tuple[int, ...], 
             raise NotProvided(f"{operation} returns {type(value).__name__}, which carries no gradient")
         return value
 
-    try:
+    with subject.blaming(f"{operation}: the gradient"):
         return subject.adapter.gradients(loss, *(native[position] for position in wrt))
-    except RuntimeError as error:
-        raise OperationFailed(f"{operation}: the gradient raised {type(error).__name__}: {error}") from error

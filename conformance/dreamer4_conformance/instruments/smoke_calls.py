@@ -1,11 +1,11 @@
 """Smoke calls: each provided operation runs once on ordinary input and must return the documented shape and dtype.
 
-An operation is rejected only if it fails for B ≠ T and for B = T; clauses judge failures at particular shapes.
+An operation that fails for B ≠ T and for B = T fails its clauses; clauses judge failures at particular shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -68,29 +68,37 @@ class SmokeCase:
         return (steps - 1) // 2 / steps, 1.0 / steps
 
 
-def smoke_calls(subject: Subject, operations: Collection[str] | None = None) -> Iterator[str]:
-    """Yield one message for each operation that cannot be used.
+def smoke_failure(subject: Subject, operation: str) -> Deviation | None:
+    """Call an operation once on ordinary input; later calls of this function return the same result.
 
     Args:
         subject: the adapter to call.
-        operations: names of operations to call, those that are provided; None for all.
+        operation: name of the operation.
+
+    Returns:
+        Why it cannot be used; None if it can, or if the adapter does not provide it.
     """
+    if operation not in subject.smoke_failures:
+        subject.smoke_failures[operation] = _failure(subject, operation)
+    return subject.smoke_failures[operation]
+
+
+def _failure(subject: Subject, operation: str) -> Deviation | None:
+    if operation not in SMOKE_CALLS or not subject.provides(operation):
+        return None
     batch = max(3, subject.adapter.min_batch)
     time = 4 if batch != 4 else 5
-    for name, call in SMOKE_CALLS.items():
-        if not subject.provides(name) or (operations is not None and name not in operations):
-            continue
-        problem = _problem(call, SmokeCase(subject, batch, time))
-        if problem is not None and _problem(call, SmokeCase(subject, batch, batch)) is not None:
-            yield problem
+    failure = _deviation(SMOKE_CALLS[operation], SmokeCase(subject, batch, time))
+    square = SmokeCase(subject, batch, batch)
+    return failure if failure is not None and _deviation(SMOKE_CALLS[operation], square) is not None else None
 
 
-def _problem(call: Callable[[SmokeCase], None], case: SmokeCase) -> str | None:
+def _deviation(call: Callable[[SmokeCase], None], case: SmokeCase) -> Deviation | None:
     try:
         with np.errstate(all="ignore"), suppress(NotProvided, Inconclusive):
             call(case)
     except Deviation as deviation:
-        return deviation.message + (f" (called as {deviation.call})" if deviation.call else "")
+        return deviation
     return None
 
 

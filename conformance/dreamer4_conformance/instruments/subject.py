@@ -7,8 +7,8 @@ operation receives. Failures of an operation become `OperationFailed`, a deviati
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,8 @@ from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.adapter import Adapter, provides
 from dreamer4_conformance.instruments.call_roles import Match, match_calls
+from dreamer4_conformance.instruments.faults import describe_error, is_out_of_memory
+from dreamer4_conformance.instruments.guard import Guard
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call, Recorder
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
@@ -128,9 +130,11 @@ class Subject:
     """The adapter under test with its resolved readings.
 
     Attributes:
+        guard: of the adapter's code; None for code of the suite's own.
         hidden: operations that are treated as not provided.
         recovered: quantities of the loss that expectations take from the implementation as it is: "draws", "teacher",
             "weight" (`judging.causes.JUDGED_BY`).
+        smoke_failures: results of `smoke_calls.smoke_failure` by operation.
         target: text by which `adapters.importing.load` finds the adapter; None if it cannot be imported.
         invocation: the last call of an operation by `compute` or `evaluate`.
         failing: the last call before the deviation that was raised last.
@@ -138,10 +142,12 @@ class Subject:
     """
 
     adapter: Adapter
+    guard: Guard | None = None
     readings: dict[str, str] = field(init=False)
     hidden: frozenset[str] = frozenset()
     recovered: frozenset[str] = frozenset()
     suspects: dict[str, None] = field(default_factory=dict)
+    smoke_failures: dict[str, Deviation | None] = field(default_factory=dict, repr=False)
     target: str | None = None
     invocation: Invocation | None = field(default=None, repr=False)
     failing: Invocation | None = field(default=None, repr=False)
@@ -182,13 +188,17 @@ class Subject:
 
     def round(self, x: np.ndarray) -> np.ndarray:
         """Round to the adapter's dtype; the result is float64."""
-        return self.adapter.to_numpy(self.adapter.to_native(np.asarray(x, np.float64)))
+        with self.blaming("to_native or to_numpy"):
+            return self.adapter.to_numpy(self.adapter.to_native(np.asarray(x, np.float64)))
 
     def native(self, x: Any) -> Any:
         """Convert an array, or the arrays of a list, to the adapter's framework; return anything else unchanged."""
         if isinstance(x, list):
             return [self.native(item) for item in x]
-        return self.adapter.to_native(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x
+        if not isinstance(x, np.ndarray | np.generic):
+            return x
+        with self.blaming("to_native"):
+            return self.adapter.to_native(np.asarray(x))
 
     def level(self, tau: np.ndarray) -> np.ndarray:
         """Convert signal levels to the adapter's own level, or back."""
@@ -208,18 +218,44 @@ class Subject:
 
         Raises:
             NotProvided: if the operation raises it, or NotImplementedError: it does not support these arguments.
+            Inconclusive: if it runs out of memory.
             OperationFailed: if the operation raises any other exception but a verdict.
         """
+        guarded = nullcontext() if self.guard is None else self.guard.call(operation)
+        seeding = nullcontext() if seeded is None else self.adapter.seeded(seeded)
+        arguments = [*args, *kwargs.values()]
+        with guarded, self.blaming(operation, lambda: f"{operation}({', '.join(_shapes(arguments))})"), seeding:
+            return getattr(self.adapter, operation)(*args, **kwargs)
+
+    @contextmanager
+    def blaming(self, operation: str, call: Callable[[], str] = str) -> Iterator[None]:
+        """Report whatever the adapter's code raises, `SystemExit` and the like included, as a fault of an operation.
+
+        Args:
+            operation: its name.
+            call: returns the call as text.
+
+        Returns:
+            A context manager that raises OperationFailed, or Inconclusive if the code runs out of memory. Verdicts of
+            the suite's own network, which the operation calls, pass, and so does a Ctrl-C of the user.
+        """
+        guard = self.guard
+        running = nullcontext if guard is None else guard.running
         try:
-            with nullcontext() if seeded is None else self.adapter.seeded(seeded):
-                return getattr(self.adapter, operation)(*args, **kwargs)
+            with running():
+                yield
         except (NotProvided, Deviation, Inconclusive):
             raise
         except NotImplementedError as error:
             raise NotProvided(str(error) or f"{operation} raises NotImplementedError for these arguments") from error
-        except Exception as error:
-            call = f"{operation}({', '.join(_shapes([*args, *kwargs.values()]))})"
-            raise OperationFailed(f"{operation} raised {type(error).__name__}: {error}", call=call) from error
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not (guard and guard.isolated):
+                raise
+            with running():
+                text = describe_error(error, full=guard is not None and guard.traceback)
+            if is_out_of_memory(error):
+                raise Inconclusive(f"{operation} ran out of memory: {text}") from error
+            raise OperationFailed(f"{operation} raised {text}", call=call()) from error
 
     def read(self, operation: str, x: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Convert a result to NumPy, floats as float64.
@@ -227,10 +263,8 @@ class Subject:
         Raises:
             OperationFailed: if it is not an array or does not have the required shape.
         """
-        try:
+        with self.blaming(f"{operation} returned {type(x).__name__}, which is no array: to_numpy"):
             array = self.adapter.to_numpy(x)
-        except (TypeError, ValueError) as error:
-            raise OperationFailed(f"{operation} returned {type(x).__name__}, which is no array: {error}") from error
         if shape is not None and array.shape != shape:
             raise OperationFailed(f"{operation} returned shape {array.shape}; it needs {shape}")
         return array
@@ -303,10 +337,8 @@ class Subject:
             return self.call(route, recorder, seeded=draw.seed, **self._loss_arguments(route, draw))
 
         # Only recorded calls are differentiated, so an error is the operation's.
-        try:
+        with self.blaming(f"{route}: the gradient"):
             value, gradients = self.adapter.output_gradients(loss)
-        except RuntimeError as error:
-            raise OperationFailed(f"{route}: the gradient raised {type(error).__name__}: {error}") from error
         for recorded, gradient in zip(recorder.calls, gradients or [], strict=False):
             recorded.gradient = gradient
         array = self.read(route, value).astype(np.float64)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 from unittest.mock import patch
 from warnings import catch_warnings, simplefilter
 
@@ -40,6 +40,13 @@ FALSE_ALARM = 1e-9
 """Bound on the probability that one statistical decision rejects a correct implementation."""
 
 
+class Provider(Protocol):
+    """The adapter, or a description of it."""
+
+    def provides(self, operation: str) -> bool:
+        """True if the adapter overrides the operation."""
+
+
 @dataclass(frozen=True)
 class Check:
     """A registered check. It runs if every operation of `needs` and at least one of `needs_one` is provided.
@@ -58,7 +65,7 @@ class Check:
         """Name of the check function."""
         return self.function.__name__
 
-    def missing(self, subject: Subject) -> list[str]:
+    def missing(self, subject: Provider) -> list[str]:
         """Operations that the adapter would have to provide, alternatives in one string; empty if none is missing."""
         absent = [name for name in self.needs if not subject.provides(name)]
         if self.needs_one and not any(subject.provides(name) for name in self.needs_one):

@@ -32,6 +32,7 @@ class Report(Sequence[Result]):
         false_alarm: upper bound on the probability that the run rejects a correct implementation by chance.
         laws: clause id → the smallest effect that its decision on random draws detects with certainty.
         rerun_command: command that runs one clause again, with the placeholder `{clause}`.
+        unjudged: clauses that an interrupted run has not judged.
     """
 
     adapter: dict[str, Any]
@@ -42,6 +43,7 @@ class Report(Sequence[Result]):
     false_alarm: float = 0.0
     laws: dict[str, str] = field(default_factory=dict)
     rerun_command: str = ""
+    unjudged: int = 0
 
     @overload
     def __getitem__(self, index: int) -> Result: ...
@@ -114,9 +116,13 @@ class Report(Sequence[Result]):
     def exit_status(self) -> int:
         """1 if a must or a reading fails, an expected failure passes, or a required clause is missing; else 0.
 
+        130 if the run was interrupted.
+
         A failing quality clause does not count. An expected failure that passes counts for every kind, because the
         adapter's list is out of date.
         """
+        if self.unjudged:
+            return 130
         failed = any(result.status is Status.FAIL for result in self.conformance)
         outdated = any(result.status is Status.UNEXPECTED_PASS for result in self.results)
         return int(failed or outdated or bool(self.missing))

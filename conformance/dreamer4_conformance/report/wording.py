@@ -71,9 +71,7 @@ def remark(result: Result) -> str:
 
 
 def _reason(result: Result) -> str:
-    if result.status is Status.PASS:
-        return ""
-    if result.status in UNDECIDED:
+    if result.status in (Status.PASS, *UNDECIDED):
         return " ".join(result.message.split())
     if result.follows_from:
         return f"follows from {result.follows_from}"
@@ -175,6 +173,8 @@ def number(count: int, noun: str) -> str:
 
 def conclusion(report: Report) -> str:
     """Overall verdict in one sentence."""
+    if report.unjudged:
+        return f"Interrupted: {report.unjudged} more clauses were not judged."
     if report.missing:
         return "Does not meet what is required: " + ", ".join(f"{r.id} is {r.status}" for r in report.missing) + "."
     if report.exit_status:
@@ -196,6 +196,8 @@ def summary_lines(report: Report) -> Iterator[str]:
     ran = report.environment
     chance = f"; chance of a false alarm at most {report.false_alarm:.1e}" if report.laws else ""
     yield f"Profile {ran['profile']}, seed {ran['seed']}, {ran['dtype']} on {ran['device']}{chance}."
+    if str(ran.get("isolation", "")).startswith("none"):
+        yield f"Worker process: {ran['isolation']}. An exit or a hang of the adapter's code ends or stops this run."
 
 
 TALLIED = (

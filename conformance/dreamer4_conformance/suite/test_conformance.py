@@ -6,19 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from dreamer4_conformance.adapters.importing import BUNDLED, load
-from dreamer4_conformance.pytest_items import parametrize
+from dreamer4_conformance.adapters.importing import BUNDLED
+from dreamer4_conformance.pytest_items import loaded, parametrize
 from dreamer4_conformance.verdicts import AdapterError
+from dreamer4_conformance_plugin import options
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each clause that has a check."""
     target = metafunc.config.getoption("dreamer4") or BUNDLED
     try:
-        adapter = load(target)
+        loaded(target, options(metafunc.config))
     except AdapterError as error:
         raise pytest.Collector.CollectError(f"--dreamer4: {error}") from error
-    parametrize(metafunc, [adapter], target)
+    parametrize(metafunc, [target])
 
 
 def test_conforms(check: Callable[[], None]) -> None:

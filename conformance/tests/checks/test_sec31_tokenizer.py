@@ -14,7 +14,7 @@ from dreamer4_conformance.checks.minecraft_actions import mouse_axes
 from dreamer4_conformance.checks.sec31_masks import ONE_MODALITY, THREE_MODALITIES, modalities
 from dreamer4_conformance.checks.sec31_tokenizer import clamped
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.instruments.smoke_calls import smoke_calls
+from dreamer4_conformance.instruments.smoke_calls import smoke_failure
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.instruments.tokenizer import labelled_latents
 from dreamer4_conformance.judging.check import CHECKS, Trial
@@ -180,5 +180,6 @@ def test_wrong_output_of_a_smoke_call_is_named(name: str) -> None:
     for helper in ("example", "decode_init"):
         setattr(adapter, helper, getattr(CORRECT, helper))
     setattr(adapter, name, WRONG[name])
-    problems = list(smoke_calls(Subject(adapter)))
-    assert any(problem.startswith(SENTENCES[name]) for problem in problems), problems
+    failure = smoke_failure(Subject(adapter), name)
+    assert failure is not None
+    assert failure.message.startswith(SENTENCES[name])

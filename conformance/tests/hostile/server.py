@@ -57,7 +57,8 @@ def members(session: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[3]) == session:
+            state, _, _, number = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(number) == session and state != "Z":
                 found.append(int(stat.parent.name))
     return found
 

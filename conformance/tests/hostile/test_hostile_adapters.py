@@ -59,10 +59,11 @@ def test_hostile_adapter_is_contained(name: str, server: subprocess.Popen[str], 
     folder.mkdir()
     (folder / "mine.py").write_text(hostile.source)
     forms = ["--json", "a.json", "--markdown", "a.md", "--html", "a.html"]
-    arguments = ["run", "mine.py:Mine", "--clause", ",".join(CLAUSES), *forms]
+    limit = "3" if "hang" in name else "30"
+    arguments = ["run", "mine.py:Mine", "--clause", ",".join(CLAUSES), *forms, "--time-limit", limit]
     assert server.stdin is not None
     assert server.stdout is not None
-    server.stdin.write(json.dumps({"folder": str(folder), "arguments": arguments, "seconds": 10}) + "\n")
+    server.stdin.write(json.dumps({"folder": str(folder), "arguments": arguments, "seconds": 60}) + "\n")
     server.stdin.flush()
     ended = json.loads(server.stdout.readline())
     first, last, status = hostile.outcome.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dreamer4_conformance.clauses import BY_ID
-from dreamer4_conformance.instruments.smoke_calls import smoke_calls
+from dreamer4_conformance.instruments.smoke_calls import smoke_failure
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Trial
 from dreamer4_conformance.runner import checks_of, judge
@@ -23,7 +23,7 @@ EVERY = [
 @pytest.mark.parametrize(("mistake", "level"), EVERY)
 def test_mistake_is_rejected_by_the_clause_it_violates_and_named(mistake: Mistake, level: str) -> None:
     subject = Subject(mistake.adapter(level))
-    assert list(smoke_calls(subject, mistake.operations)) == []
+    assert not any(smoke_failure(subject, operation) for operation in mistake.operations)
     result = judge(subject, BY_ID[mistake.clause], minimal=False)
     assert result.status is Status.FAIL, f"{mistake.id} passes {mistake.clause}: {mistake.description}"
     assert mistake.id in result.behaves_like

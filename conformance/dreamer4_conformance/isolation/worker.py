@@ -1,0 +1,267 @@
+"""A worker process that imports an adapter and judges its clauses, and is replaced when the adapter's code ends it.
+
+The worker announces each operation before it calls it. If it then ends or does not return within the time limit, a new
+worker judges the clause again without that operation: a time-out or exhausted memory leaves the clauses that need the
+operation undecided, anything else fails them. Clauses are judged from the run's seed alone, so that a verdict does not
+depend on what an earlier worker did.
+
+A worker is forked from this process, which has imported the suite, where that is safe: in a process of one thread that
+has not used CUDA. Elsewhere (Windows, macOS, a process of several threads) it is a new interpreter, which imports the
+suite again. Either way the worker makes its own CUDA context.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from json import dumps, loads
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.clauses import BY_ID, Clause
+from dreamer4_conformance.instruments.faults import describe_error
+from dreamer4_conformance.instruments.guard import Announcement, Guard, Lost
+from dreamer4_conformance.isolation.contained import Conditions, Contained, Declared
+from dreamer4_conformance.report.document import from_row, to_row
+from dreamer4_conformance.runner import against_expectation
+from dreamer4_conformance.threads import on_gpu
+from dreamer4_conformance.verdicts import AdapterError, Result, Status
+
+with suppress(ImportError):
+    import torch  # noqa: F401 - before the fork, so that a new worker need not
+
+POLLING = 0.2
+"""Seconds between two looks at a silent worker: a process that it has started may hold its connection open."""
+JUDGING = 300.0
+"""Seconds that the suite may compute between two calls of the adapter's code, in addition to the time limit."""
+
+
+@dataclass
+class WorkerLost(Exception):
+    """The worker ended, or was ended after the time limit.
+
+    Attributes:
+        operation: the operation announced last; empty if there was none.
+        reason: what happened, without a subject.
+        undecided: whether the clause is inconclusive rather than failed.
+    """
+
+    operation: str
+    reason: str
+    undecided: bool
+
+
+class Worker:
+    """An adapter in a process of its own."""
+
+    def __init__(self, source: str | Adapter | type[Adapter], conditions: Conditions) -> None:
+        """Start the worker and load the adapter.
+
+        Raises:
+            AdapterError: if the adapter is unusable, or its import or constructor ends the process or does not return.
+        """
+        self._source, self._conditions = source, conditions
+        self._lost: dict[str, Lost] = {}
+        atexit.register(self.close)
+        self._start()
+
+    def _start(self) -> None:
+        method = "fork" if is_forkable() else "spawn"
+        context: Any = multiprocessing.get_context(method)
+        self._connection, other_end = context.Pipe()
+        inherited = self._connection if method == "fork" else None
+        self._announcement = context.RawValue(Announcement)
+        self._announcement.since, self._announcement.running = time.monotonic(), True
+        arguments = (self._source, self._conditions, self._lost, self._announcement, other_end, inherited)
+        self._process = context.Process(target=serve, args=arguments)
+        self._out_of_memory = _out_of_memory_kills()
+        with catch_warnings():
+            simplefilter("ignore", RuntimeWarning)  # JAX warns of every fork once it is imported
+            self._process.start()
+        other_end.close()
+        try:
+            reply = self._receive()
+        except WorkerLost as lost:
+            raise AdapterError(f"the adapter cannot be loaded: its import or constructor {lost.reason}") from None
+        if "refused" in reply:
+            self._end()
+            raise AdapterError(reply["refused"])
+        self.declared = Declared(**reply["declared"])
+
+    def judge(self, clause: Clause) -> Result:
+        """Judge one clause that has a check; as `Contained.judge`.
+
+        Raises:
+            AdapterError: if a new worker is needed and cannot load the adapter.
+        """
+        while True:
+            try:
+                self._connection.send_bytes(clause.id.encode())
+                return from_row(self._receive()["row"])
+            except (WorkerLost, OSError) as error:
+                lost = error if isinstance(error, WorkerLost) else self._lost_worker()
+            self._start()
+            if not lost.operation or lost.operation in self._lost:
+                status = Status.INCONCLUSIVE if lost.undecided else Status.FAIL
+                message = f"the adapter's code {lost.reason}"
+                result = Result(clause.id, clause.equation, clause.kind, status, message=message)
+                return against_expectation(self.declared.expected_failures, result)
+            self._lost[lost.operation] = Lost(f"{lost.operation} {lost.reason}", lost.undecided)
+
+    def _receive(self) -> dict[str, Any]:
+        """The next reply. Raises WorkerLost if the worker ends or exceeds the time limit."""
+        while not self._connection.poll(POLLING):
+            if self._process.exitcode is not None:
+                raise self._lost_worker()
+            limit = self._conditions.time_limit
+            allowed = limit if self._announcement.running else limit + JUDGING
+            if time.monotonic() > self._announcement.since + allowed:
+                self._end()
+                reason = f"did not return within {allowed:g} s and is not called again"
+                raise WorkerLost(self._announcement.operation.decode(), reason, True)
+        try:
+            reply: dict[str, Any] = loads(self._connection.recv_bytes())
+        except (EOFError, OSError, ValueError):
+            raise self._lost_worker() from None
+        return reply
+
+    def _lost_worker(self) -> WorkerLost:
+        operation = self._announcement.operation.decode()
+        self._process.join(1)
+        code = self._process.exitcode
+        self._end()
+        if code == -signal.SIGKILL and _out_of_memory_kills() > self._out_of_memory:
+            return WorkerLost(operation, "ran out of memory: the system ended the process", True)
+        manner = "closed its connection" if code is None else f"exit status {code}"
+        if code is not None and code < 0:
+            manner = signal.Signals(-code).name
+        return WorkerLost(operation, f"ended the process ({manner}) and is not called again", False)
+
+    def _end(self) -> None:
+        """Kill the worker and the processes that the adapter has started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid or 0, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def close(self) -> None:
+        """End the worker. It must not be used afterwards."""
+        atexit.unregister(self.close)
+        if not self._connection.closed:
+            self._end()
+
+
+# The worker's side
+
+
+def serve(
+    source: str | Adapter | type[Adapter],
+    conditions: Conditions,
+    lost: dict[str, Lost],
+    announcement: Announcement,
+    connection: Connection,
+    inherited: Connection | None,
+) -> None:
+    """Load the adapter, then judge each clause whose id arrives, until the connection is closed.
+
+    Args:
+        source: as in `Worker`.
+        conditions: of the run.
+        lost: operations that are not called any more.
+        announcement: shared with the process that reports.
+        connection: to the process that reports.
+        inherited: the other end, which a fork inherits and closes.
+    """
+    if inherited is not None:
+        inherited.close()
+    _detach()
+
+    def reply(**message: Any) -> None:
+        connection.send_bytes(dumps(message).encode())
+
+    guard = Guard(announcement, lost, traceback=conditions.traceback, isolated=True)
+    exit_process = os._exit  # without the handlers that the adapter has registered
+    try:
+        contained = Contained(source, conditions, guard, "a worker process")
+        if not on_gpu(str(contained.declared.environment["device"])):
+            _limit_memory()
+        announcement.since, announcement.running = time.monotonic(), False
+        reply(declared=asdict(contained.declared))
+    except AdapterError as error:
+        reply(refused=str(error))
+        exit_process(0)
+    except BaseException as error:
+        reply(refused=f"importing or constructing the adapter raised {describe_error(error)}")
+        exit_process(0)
+    while True:
+        try:
+            clause = connection.recv_bytes().decode()
+        except EOFError:
+            exit_process(0)
+        reply(row=to_row(contained.judge(BY_ID[clause])))
+
+
+def _detach() -> None:
+    """Form a process group, which can be ended as a whole, and end with the process that reports."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    # The report is written to standard output, so that what the adapter prints goes elsewhere.
+    os.dup2(2, 1)
+
+
+def _limit_memory() -> None:
+    """Let an allocation beyond the physical memory fail, rather than the whole machine."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (physical, hard))
+
+
+# This process
+
+
+def is_forkable() -> bool:
+    """True if this process can be forked: one thread, apart from those of NumPy's BLAS, and no CUDA context."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return False
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+        return threads == 1 or threads <= _blas_threads()
+    except OSError:
+        return False
+
+
+def _blas_threads() -> int:
+    """Threads of OpenBLAS, which handles a fork; NumPy starts them when it is imported."""
+    if "openblas" not in Path("/proc/self/maps").read_text():
+        return 1
+    chosen = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    return int(chosen) if chosen.isdecimal() else len(os.sched_getaffinity(0))
+
+
+def _out_of_memory_kills() -> int:
+    """Number of processes that the system has killed because memory was exhausted."""
+    try:
+        counters = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counters.get("oom_kill", 0))
