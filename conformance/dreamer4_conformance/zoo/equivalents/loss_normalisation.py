@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -76,5 +77,44 @@ class RmsWindow(Adapter):
             if abs(float(value)) < float("inf"):
                 window.append(float(value) ** 2)
             return value / max((sum(window) / max(len(window), 1)) ** 0.5, 1e-8)
+
+        return normalise
+
+
+@equivalent("rms-starts-at-one")
+class RmsStartsAtOne(TorchAdapter):
+    """Decay 0.999 from 1, which takes several of the declared warm-ups to fall to a small loss; a floor of 0.005."""
+
+    rms_warmup = 3000
+
+    def loss_normalizer(self) -> Callable[[str, Tensor], Tensor]:
+        """A closure over a dict of floats."""
+        squares: dict[str, float] = {}
+
+        def normalise(name: str, value: Tensor) -> Tensor:
+            if value.isfinite():
+                squares[name] = 0.999 * squares.get(name, 1.0) + 0.001 * float(value) ** 2
+            divisor: float = max(squares.get(name, 1.0) ** 0.5, 0.005)
+            return value / divisor
+
+        return normalise
+
+
+@equivalent("rms-corrected-fast")
+class RmsCorrectedFast(Adapter):
+    """NumPy; decay 0.9 with bias correction, updated after dividing; the first value is returned as it is."""
+
+    rms_warmup = 60
+
+    def loss_normalizer(self) -> Callable[[str, Any], Any]:
+        """A closure over sums of squares and of weights."""
+        sums: dict[str, tuple[float, float]] = {}
+
+        def normalise(name: str, value: Any) -> Any:
+            total, weight = sums.get(name, (0.0, 0.0))
+            divisor = math.sqrt(total / weight) if weight else 1.0
+            if math.isfinite(value):
+                sums[name] = 0.9 * total + 0.1 * float(value) ** 2, 0.9 * weight + 0.1
+            return value / (divisor or 1.0)
 
         return normalise

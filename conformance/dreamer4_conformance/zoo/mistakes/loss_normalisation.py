@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from dreamer4_conformance.zoo.base import TextbookEquations
 from dreamer4_conformance.zoo.base.loss_normalisation import Normaliser
 from dreamer4_conformance.zoo.mistakes import mistake
@@ -44,9 +46,13 @@ class RmsDeviation(TextbookEquations):
     """Terms are divided by their standard deviation instead of by their RMS."""
 
     class normaliser(Normaliser):  # noqa: N801
+        def __init__(self) -> None:
+            super().__init__()
+            self.means: dict[str, float] = {}
+
         def moment(self, key: str, number: float) -> float:
-            self.mean = self.decay * getattr(self, "mean", number) + (1 - self.decay) * number
-            return (number - self.mean) ** 2
+            mean = self.means[key] = self.decay * self.means.get(key, number) + (1 - self.decay) * number
+            return (number - mean) ** 2
 
 
 @mistake("rms-maximum", clause="rms.normalise", operations=NORMALISER)
@@ -54,9 +60,14 @@ class RmsMaximum(TextbookEquations):
     """Terms are divided by a decaying maximum instead of by their RMS."""
 
     class normaliser(Normaliser):  # noqa: N801
+        def __init__(self) -> None:
+            super().__init__()
+            self.peaks: dict[str, float] = {}
+
         def divisor(self, key: str, number: float) -> float:
-            self.peak = max(abs(number), self.decay * getattr(self, "peak", 0.0))
-            return self.peak or 1.0
+            peak = self.decay * self.peaks.get(key, 0.0)
+            peak = self.peaks[key] = max(abs(number), peak) if self.takes(key, number) else peak
+            return peak or 1.0
 
 
 @mistake("rms-frozen", clause="rms.scale-free", operations=NORMALISER)
@@ -76,6 +87,28 @@ class RmsFloor(TextbookEquations):
     class normaliser(Normaliser):  # noqa: N801
         def divisor(self, key: str, number: float) -> float:
             return max(1.5, super().divisor(key, number))
+
+
+@mistake("rms-floor-one", clause="rms.normalise", operations=NORMALISER)
+class RmsFloorOne(TextbookEquations):
+    """The divisor never falls below 1, so that small losses are never scaled up."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def divisor(self, key: str, number: float) -> float:
+            return max(1.0, super().divisor(key, number))
+
+
+@mistake("rms-of-all-history", clause="rms.scale-free", operations=NORMALISER)
+class RmsOfAllHistory(TextbookEquations):
+    """The estimate is the mean over all values since the start, so that an early scale is never left behind."""
+
+    class normaliser(Normaliser):  # noqa: N801
+        def __call__(self, name: str, value: Tensor) -> Tensor:
+            key, number = self.key(name), float(value)
+            if self.takes(key, number):
+                self.average[key] = self.average.get(key, 0.0) + self.moment(key, number)
+                self.weight[key] = self.weight.get(key, 0.0) + 1
+            return value / self.divisor(key, number)
 
 
 @mistake("rms-current", clause="rms.not-self", operations=NORMALISER)
