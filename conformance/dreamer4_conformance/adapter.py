@@ -431,7 +431,8 @@ class Adapter:
 
         Args:
             logits: over the bins of `twohot_bins`, float (N, K).
-            returns: R, float (N,), in raw values; no gradient flows into them.
+            returns: R, float (N,), in raw values; no gradient flows into them. If your training step detaches them, do
+                so here.
 
         Returns:
             The mean over N, a float scalar.
@@ -451,7 +452,8 @@ class Adapter:
 
         Args:
             logits: of the policy π over A actions, float (N, A); N pools batch and time.
-            prior_logits: of the prior, float (N, A); no gradient flows into them.
+            prior_logits: of the prior, float (N, A); no gradient flows into them. If your training step computes them
+                without gradient, detach them here.
             action: indices in [0, A), int (N,).
             advantage: A_t, float (N,); only its sign matters.
             alpha: weight α of D⁺, in [0, 1].
@@ -479,7 +481,8 @@ class Adapter:
 
         Args:
             logits: of the policy, one float (N, A_f) for each component f in [0, F).
-            prior_logits: of the prior, one float (N, A_f) for each component; no gradient flows into them.
+            prior_logits: of the prior, one float (N, A_f) for each component; no gradient flows into them, as for
+                `policy_loss`.
             action: indices in [0, A_f), int (N, F).
             advantage: A_t, float (N,); only its sign matters.
             alpha: weight α of D⁺, in [0, 1].

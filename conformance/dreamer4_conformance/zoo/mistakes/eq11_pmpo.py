@@ -1,5 +1,7 @@
 """Mistakes in Eq. (11): advantages, the loss of the policy head, and its prior."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,33 @@ class Sign(TextbookEquations):
 
     def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
         return -super().likelihood_terms(of_positive, of_negative, alpha)
+
+
+@mistake("entropy-bonus", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
+class EntropyBonus(TextbookEquations):
+    """The loss contains an entropy bonus of the policy, which the KL to the prior replaces in Eq. (11)."""
+
+    def kl_to_prior(self, log_pi: Tensor, log_prior: Tensor, action: Tensor) -> Tensor:
+        self.entropies.append(-(log_pi.exp() * log_pi).sum(1).mean())
+        return super().kl_to_prior(log_pi, log_prior, action)
+
+    def likelihood_terms(self, of_positive: Tensor, of_negative: Tensor, alpha: float) -> Tensor:
+        bonus = 0.01 * torch.stack(self.entropies).sum()
+        self.entropies.clear()
+        return super().likelihood_terms(of_positive, of_negative, alpha) - bonus
+
+    @cached_property
+    def entropies(self) -> list[Tensor]:
+        """Entropies of the components of the action, from one call to the next line of the equation."""
+        return []
+
+
+@mistake("pmpo-normalised", clause="eq11.value", operations=LOSSES, levels=SIGNAL)
+class Normalised(TextbookEquations):
+    """Advantages are centred and divided by their standard deviation before their sign is taken."""
+
+    def advantage_sets(self, advantage: Tensor) -> tuple[Tensor, Tensor]:
+        return super().advantage_sets((advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8))
 
 
 @mistake("pmpo-zero-excluded", clause="eq11.zero-advantage", operations=LOSSES, levels=SIGNAL)
@@ -190,6 +219,14 @@ class PriorFresh(TextbookEquations):
 
     def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(policy.shape, generator=generator).double()
+
+
+@mistake("prior-other-head", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
+class PriorOtherHead(TextbookEquations):
+    """The prior is a copy of the policy head of another distance of Eq. (9)."""
+
+    def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
+        return policy.detach().roll(1, dims=1)
 
 
 @mistake("prior-shared", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
