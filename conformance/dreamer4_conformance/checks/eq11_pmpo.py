@@ -320,8 +320,8 @@ def _of_joint_actions(subject: Subject, case: States) -> States:
     for f, (component, fixed) in enumerate(case.components):
         width = component.shape[1]
         logits, prior = (
-            (joint[:, :, None] + part[:, None, :]).reshape(len(joint), -1)
-            for joint, part in ((logits, component), (prior, fixed))
+            (joint[:, :, None] + added[:, None, :]).reshape(len(joint), -1)
+            for joint, added in ((logits, component), (prior, fixed))
         )
         action = action * width + case.action[:, f]
     return replace(case, logits=subject.round(logits), prior=subject.round(prior), action=action)
@@ -382,11 +382,11 @@ def _less_the_other_set(subject: Subject, case: States) -> tuple[float, np.ndarr
 
     At β = 0 both are those of the set alone, by whatever factors the sets are weighted.
     """
-    both = case.rows(np.append(np.arange(len(case.action)), 0))
-    both = replace(both, advantage=np.append(case.advantage, -case.advantage[:1]))
-    opposite = both.rows(np.array([len(case.action)]))
-    gradient = _gradient(subject, both)
-    return loss(subject, both) - loss(subject, opposite), None if gradient is None else gradient[:-1]
+    mixed = case.rows(np.append(np.arange(len(case.action)), 0))
+    mixed = replace(mixed, advantage=np.append(case.advantage, -case.advantage[:1]))
+    opposite = mixed.rows(np.array([len(case.action)]))
+    gradient = _gradient(subject, mixed)
+    return loss(subject, mixed) - loss(subject, opposite), None if gradient is None else gradient[:-1]
 
 
 def _gradient(subject: Subject, case: States) -> np.ndarray | None:
