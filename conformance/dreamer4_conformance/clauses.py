@@ -105,6 +105,7 @@ _SECTIONS: dict[tuple[int | None, str, str | None], dict[str, str | _Marked]] = 
         "eq06.noise-law": (
             "The noise that the training loss adds is independent standard normal, fresh for every element."
         ),
+        "eq06.noise-independent": "The noise is independent of the data, of τ and of d.",
         "eq06.iid-levels": "Given d, the levels are independent across timesteps and rows.",
         "eq06.x-prediction": "The network's output is read as the clean data z1.",
     },

@@ -22,7 +22,7 @@ def signature_law_of_the_draws(subject: Subject) -> np.ndarray:
 @signature("dynamics_loss", tolerance=0.08, drawn=True)
 def signature_law_of_the_students_labels(subject: Subject) -> np.ndarray:
     """The same of the student's labels, in a batch whose rows gradients identify."""
-    return _law(subject, lambda seed, batch, time: loss_labels(subject, seed, time, batch), 1024)
+    return _law(subject, lambda seed, batch, time: loss_labels(subject, seed, time, batch), 512)
 
 
 def _law(subject: Subject, draw: Callable[[int, int, int], LevelDraw], batch: int) -> np.ndarray:
@@ -48,5 +48,5 @@ def _statistics(subject: Subject, draw: Callable[[int, int, int], LevelDraw], ba
     above, same_steps = (d != subject.d_min).any(1).mean(), float(np.array_equal(d, reseeded.d))
     coarsest = float(all((draw(seed, subject.adapter.min_batch, 1).d == 1).all() for seed in range(16)))
     with np.errstate(divide="ignore"):
-        steps = [*np.log2(d).mean(0) / 4, (d[:, 1] == d[:, 2]).mean()]
+        steps = [*np.log2(d).mean(0) / 8, (d[:, 1] == d[:, 2]).mean()]
     return np.concatenate([shares, *moments, correlations, ends, seeded, steps, [above, same_steps, coarsest]])

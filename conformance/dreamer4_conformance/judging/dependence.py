@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dreamer4_conformance.judging.tail_bounds import alignment_bound
+from dreamer4_conformance.judging.tail_bounds import alignment_bound, union_bound
 
 BLOCK = 16
 
@@ -107,3 +107,18 @@ def _directions(vectors: np.ndarray) -> np.ndarray:
     finite = np.where(np.isfinite(vectors).all(1, keepdims=True), vectors, 0.0)
     length = np.linalg.norm(finite, axis=1, keepdims=True)
     return np.asarray(finite / np.where(length > 0, length, 1.0))
+
+
+def off_label(excess: np.ndarray, z1: np.ndarray, eps: float) -> float:
+    """Probability that z̃ − τ z1 is as correlated with z1, in any timestep, if it is normal noise of any scale.
+
+    Args:
+        excess: z̃ − τ z1, (M, T, S, D), 0 or NaN where it is unknown.
+        z1: data of these rows, (M, T, S, D).
+        eps: spacing of 1 in the adapter's dtype: a level may be off by four roundings.
+    """
+    excess, power = np.nan_to_num(excess), (z1**2).sum((2, 3))
+    gap = np.maximum(np.abs((excess * z1).sum((2, 3)) / power) - 4 * eps, 0)
+    length = np.sqrt((excess**2).sum((2, 3)))
+    cosines = gap * np.sqrt(power) / np.where(length > 0, length, 1.0)
+    return union_bound(alignment_bound(float(cosine), z1[0, 0].size) for cosine in cosines.flat)

@@ -102,6 +102,17 @@ def alignment_bound(cosine: float, size: int) -> float:
     return float((1 - min(cosine**2, 1.0)) ** ((size - 1) / 2)) if size > 1 else 1.0
 
 
+def mean_cosine_bound(mean: float, pairs: int, size: int) -> float:
+    """P(|mean of n cosines| this large), each of normal noise and an independent vector of `size` numbers.
+
+    A cosine is sub-Gaussian with the variance 1 / size.
+
+    >>> mean_cosine_bound(0.0, 100, 128), mean_cosine_bound(0.1, 100, 128) < 1e-9
+    (1.0, True)
+    """
+    return min(1.0, 2 * math.exp(-pairs * size * mean**2 / 2))
+
+
 def tail_bound(values: np.ndarray) -> float:
     """P(as few or as many values beyond 2, 2.5, 3, 3.5 and 4 of n standard normal variables).
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dreamer4_conformance.judging import tail_bounds
+from dreamer4_conformance.judging import dependence, tail_bounds
 
 
 def exact_binomial_tail(count: int, draws: int, probability: float) -> float:
@@ -56,6 +56,27 @@ def test_bounds_hold_for_the_laws_that_they_are_about() -> None:
         assert sum(tail_bounds.mean_bound(float(m), draws, 1.0, 3**0.5) < level for m in uniform.mean(1)) <= allowed
         assert sum(tail_bounds.mean_square_bound(float(m), draws) < level for m in (x**2).mean(1)) <= allowed
         assert sum(tail_bounds.normal_distance_bound(row) < level for row in x) <= allowed
+        assert sum(tail_bounds.tail_bound(row) < level for row in x) <= allowed
+
+
+def test_bounds_of_cosines_hold_for_normal_noise() -> None:
+    rng = np.random.default_rng(0)
+    trials, pairs, size = 400, 12, 16
+    x, y = rng.standard_normal((2, trials, pairs, size))
+    cosines = (x * y).sum(2) / np.linalg.norm(x, axis=2) / np.linalg.norm(y, axis=2)
+    for level in (0.5, 0.1, 0.02):
+        allowed = trials * level + 4 * math.sqrt(trials * level)
+        assert sum(tail_bounds.alignment_bound(float(c), size) < level for c in cosines[:, 0]) <= allowed
+        assert sum(tail_bounds.mean_cosine_bound(float(m), pairs, size) < level for m in cosines.mean(1)) <= allowed
+        assert sum(dependence.largest_alignment(rows)[2] < level for rows in x) <= allowed
+
+
+def test_excess_equality_is_zero_for_independent_values_of_any_law() -> None:
+    rng = np.random.default_rng(0)
+    first, second, groups = (rng.integers(count, size=20_000) for count in (3, 2, 5))
+    independent = dependence.excess_equality(first, second * groups, groups)
+    assert tail_bounds.mean_bound(float(independent.mean()), independent.size, 1.0, 1.0) > 1e-3
+    assert dependence.excess_equality(first, first, groups).mean() > 0.5
 
 
 @pytest.mark.parametrize("other", ["uniform", "laplace", "scaled", "shifted"])

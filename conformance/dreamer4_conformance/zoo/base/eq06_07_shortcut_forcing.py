@@ -26,7 +26,11 @@ class ShortcutForcing:
         batch, time = z1.shape[:2]
         tau, d = self.sample_tau_d(seed, batch, time)
         tau, d = tau.to(z1), d.reshape(batch, -1).expand(batch, time).to(z1)
-        return self.dynamics_loss_at(network, z1, self.draw_noise(z1), tau, d, actions)
+        return self.dynamics_loss_at(network, z1, self.draw_noise_at(z1, self.signal(tau), d), tau, d, actions)
+
+    def draw_noise_at(self, z1: Tensor, tau: Tensor, d: Tensor) -> Tensor:
+        """z0, independent of the signal level and of the step size."""
+        return self.draw_noise(z1)
 
     def draw_noise(self, z1: Tensor) -> Tensor:
         """z0 ~ N(0, 1)."""

@@ -62,30 +62,6 @@ class VelocityOutput(TextbookEquations):
         return super().dynamics_loss_at(network, z1, z0, tau, d, actions)
 
 
-@mistake("noise-uniform", clause="eq06.noise-law", operations=("dynamics_loss",))
-class NoiseUniform(TextbookEquations):
-    """The noise is uniform with unit variance, not normal."""
-
-    def draw_noise(self, z1: Tensor) -> Tensor:
-        return (torch.rand_like(z1) - 0.5) * 12**0.5
-
-
-@mistake("noise-shared", clause="eq06.noise-law", operations=("dynamics_loss",))
-class NoiseShared(TextbookEquations):
-    """All timesteps of a sequence share one noise sample."""
-
-    def draw_noise(self, z1: Tensor) -> Tensor:
-        return torch.randn_like(z1[:, :1]).expand_as(z1)
-
-
-@mistake("noise-frozen", clause="eq06.noise-law", operations=("dynamics_loss",))
-class NoiseFrozen(TextbookEquations):
-    """The noise is the same in every training step."""
-
-    def draw_noise(self, z1: Tensor) -> Tensor:
-        return torch.randn(z1.shape, generator=torch.Generator().manual_seed(0)).to(z1)
-
-
 @mistake("student-label-shifted", clause="eq07.student-label", operations=LOSSES)
 class StudentLabelShifted(TextbookEquations):
     """The student is labelled with the level after its step."""
