@@ -684,14 +684,37 @@ class Adapter:
         raise NotProvided
 
     @operation
-    def block_zeroed(self, x: Array) -> Array:
+    def block_zeroed(self, x: Array, kind: str) -> Array:
         """Apply a layer whose attention and MLP output zeros. Sec. 3.4.
 
+        An override without the argument `kind` is called with x alone and judged as one kind of layer.
+
         Args:
-            x: "x" of `example`, float (B, T, S, D).
+            x: "x" of `example` for the dynamics, "x_encoder" or "x_decoder" for the tokenizer, float (B, T, S, D).
+            kind: "dynamics.space", "dynamics.time", "encoder.space", "encoder.time", "decoder.space" or "decoder.time":
+                a complete layer of that part of the model, one that mixes time for "time". Raise NotProvided for kinds
+                that the model does not have.
 
         Returns:
             float (B, T, S, D); the identity if the layer is residual.
+
+        Raises:
+            NotProvided: if not overridden.
+        """
+        raise NotProvided
+
+    @operation
+    def transformer_layer(self, x: Array, kind: str) -> Array:
+        """Apply one complete layer of any part of the model, with random parameters. Sec. 3.4.
+
+        In addition to `space_layer` and `time_layer`, which are those of the dynamics and decide more clauses.
+
+        Args:
+            x: as for `block_zeroed`, float (B, T, S, D).
+            kind: as for `block_zeroed`.
+
+        Returns:
+            float (B, T, S, D).
 
         Raises:
             NotProvided: if not overridden.
@@ -721,6 +744,8 @@ class Adapter:
               component, a one-hot array and any other array is one component; absent or None if there are no actions;
             - "task": an array, or a dict or list of arrays, (B, …); absent or None if there is no task;
             - "video": frames (B, T, …) as `encode` takes them; "x": input of the layers, float (B, T, S, D).
+            - "x_encoder", "x_decoder": input of the tokenizer's layers, float (B, T, S, D), where the operations that
+              take a kind of layer support them.
 
         Raises:
             NotProvided: if not overridden.

@@ -205,7 +205,7 @@ _SECTIONS: dict[tuple[int | None, str, str | None], dict[str, str | _Marked]] = 
         "net.factorised": _reading(
             "Space layers never mix time, time layers never mix space, a quarter of the layers mixes time."
         ),
-        "net.residual": "A block whose attention and MLP output zero is the identity, for every token.",
+        "net.residual": "A block whose attention and MLP output zero is the identity, for every token and layer.",
         "net.incremental": "One frame at a time with a cache equals the whole sequence at once.",
     },
     (None, "Sec. 3.2, p. 6; Sec. 3.3, p. 7", "sec32_dynamics"): {

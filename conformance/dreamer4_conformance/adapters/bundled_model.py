@@ -104,6 +104,8 @@ class BundledModel(TorchAdapter):
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "video": normal(batch, time, frame.height, frame.width, frame.channels).sigmoid(),
             "x": normal(batch, time, config.tokens, config.transformer.width),
+            "x_encoder": normal(batch, time, frame.patches + frame.latents, frame.encoder.width),
+            "x_decoder": normal(batch, time, frame.latents + frame.patches, frame.decoder.width),
         }
 
     # Sec. 3.4
@@ -165,12 +167,23 @@ class BundledModel(TorchAdapter):
     def layer_kinds(self) -> list[str]:
         return list(self.config.dynamics.transformer.layer_kinds())
 
-    def block_zeroed(self, x: Tensor) -> Tensor:
+    def block_zeroed(self, x: Tensor, kind: str) -> Tensor:
         """A layer with both output projections at zero."""
-        layer = self.placed(Layer(self.config.dynamics.transformer, "space"))
+        transformer, axis = self.transformer_and_axis(kind)
+        layer = self.placed(Layer(transformer.config, axis))
         for weight in (layer.attention.wo, layer.mlp.w_down):
             nn.init.zeros_(weight)
         return layer(x)
+
+    def transformer_layer(self, x: Tensor, kind: str) -> Tensor:
+        """The first or the fourth layer of a transformer, without its mask."""
+        transformer, axis = self.transformer_and_axis(kind)
+        return transformer.layers[0 if axis == "space" else 3](x)
+
+    def transformer_and_axis(self, kind: str) -> tuple[Any, Any]:
+        """The transformer of a kind of layer, and "space" or "time"."""
+        component, axis = kind.split(".")
+        return (self.world if component == "dynamics" else getattr(self.tokenizer, component)).transformer, axis
 
     # Sec. 3.2 and 3.3
 

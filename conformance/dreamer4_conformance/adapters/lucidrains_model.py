@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dreamer4_conformance.adapter import TorchAdapter
+from dreamer4_conformance.verdicts import NotProvided
 
 WIDTH, HEADS, KEY_HEADS, HEAD_WIDTH, DEPTH = 32, 4, 2, 8, 8
 CHANNELS, PATCH, SIDE, LATENTS, LATENT_WIDTH, REGISTERS, TASKS = 3, 4, 8, 3, 4, 2, 5
@@ -206,9 +207,11 @@ class LucidrainsModel(TorchAdapter):
     def layer_kinds(self) -> list[str]:
         return ["time" if time else "space" for time in self.networks["dynamics"].transformer.is_time]
 
-    def block_zeroed(self, x: Tensor) -> Tensor:
+    def block_zeroed(self, x: Tensor, kind: str) -> Tensor:
         """One of their layers with its two output projections at zero."""
-        layer = self.layer(time_every=1)
+        if not kind.startswith("dynamics"):
+            raise NotProvided("one class of layers serves dynamics and tokenizer")
+        layer = self.layer(time_every=1 if kind == "dynamics.time" else 4)
         _, _, attention, feed_forward, _ = layer.layers[0]
         for output in (attention.fn.to_out.weight, feed_forward.fn.proj_out.weight, feed_forward.fn.proj_out.bias):
             nn.init.zeros_(output)

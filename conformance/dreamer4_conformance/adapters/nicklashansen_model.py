@@ -6,6 +6,7 @@ mask of dropped patches is drawn and applied in one call.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 from types import ModuleType
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamer4_conformance.adapter import TorchAdapter
+from dreamer4_conformance.verdicts import NotProvided
 
 WIDTH, HEADS, DEPTH, CHANNELS, PATCH, SIDE = 32, 4, 4, 3, 4, 8
 LATENTS, BOTTLENECK, PACKING, REGISTERS, ACTIONS, TASKS = 8, 4, 2, 4, 16, 5
@@ -78,6 +80,8 @@ class NicklasHansenModel(TorchAdapter):
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "video": uniform(batch, time, CHANNELS, SIDE, SIDE),
             "x": 4 * uniform(batch, time, LATENTS // PACKING + REGISTERS + 4, WIDTH) - 2,
+            "x_encoder": 4 * uniform(batch, time, LATENTS + (SIDE // PATCH) ** 2, WIDTH) - 2,
+            "x_decoder": 4 * uniform(batch, time, LATENTS + (SIDE // PATCH) ** 2, WIDTH) - 2,
         }
 
     # The dynamics
@@ -127,13 +131,27 @@ class NicklasHansenModel(TorchAdapter):
         layers = self.networks["dynamics"].transformer.layers
         return ["both" if layer.do_time else "space" for layer in layers]
 
-    def block_zeroed(self, x: Tensor) -> Tensor:
-        """One of their layers with its three output projections at zero."""
-        layer = self.layer(time_every=1)
-        for output in (layer.space.attn.out, layer.time.attn.out, layer.mlp.fc_out):
+    def block_zeroed(self, x: Tensor, kind: str) -> Tensor:
+        """One of their layers with its output projections at zero."""
+        layer = copy.deepcopy(self.layer_of_kind(kind))
+        attentions = [layer.space, layer.time] if layer.do_time else [layer.space]
+        for output in (*(attention.attn.out for attention in attentions), layer.mlp.fc_out):
             nn.init.zeros_(output.weight)
             nn.init.zeros_(output.bias)
         return layer(x)
+
+    def transformer_layer(self, x: Tensor, kind: str) -> Tensor:
+        return self.layer_of_kind(kind)(x)
+
+    def layer_of_kind(self, kind: str) -> Any:
+        """The first of their layers in this part of the model; with their default each one mixes time too."""
+        component, axis = kind.split(".")
+        if axis == "space":
+            raise NotProvided("every layer mixes space and time")
+        networks = self.networks
+        return (
+            networks["dynamics"] if component == "dynamics" else getattr(networks["tokenizer"], component)
+        ).transformer.layers[0]
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         norm = self.model.RMSNorm(x.shape[-1], eps)

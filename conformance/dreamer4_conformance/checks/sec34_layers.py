@@ -5,6 +5,7 @@ x and its shape are those of the adapter's example. Influences are exact; a chec
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from dreamer4_conformance.instruments.black_box import Segment, influences
 from dreamer4_conformance.instruments.layers import (
     LARGE_FACTOR,
+    LAYER_KINDS,
     SMALL_FACTOR,
     cross_token_response,
     layer_input,
     layer_output,
     missing_token_influences,
+    named_layer,
+    provided_kinds,
     tokens_moved,
     update_sizes,
 )
@@ -26,6 +30,7 @@ from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, pattern, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_tokens_move
 from dreamer4_conformance.judging.strategies import seeds
+from dreamer4_conformance.verdicts import NotProvided
 
 GROWTH = 2.0
 """Largest growth of the update from `SMALL_FACTOR` to `LARGE_FACTOR` that is accepted."""
@@ -103,16 +108,24 @@ def check_a_quarter_of_the_layers_mixes_time(subject: Subject, trial: Trial) -> 
 
 @check("net.residual", needs=("example", "block_zeroed"))
 def check_a_block_that_adds_nothing_is_the_identity(subject: Subject, trial: Trial) -> None:
-    """With attention and MLP zeroed, the block returns its input, whatever its size. Exact, token by token."""
+    """With attention and MLP zeroed, a block of each kind returns its input, whatever its size.
 
+    Exact, token by token.
+    """
+    for kind in provided_kinds(subject, "block_zeroed"):
+        _fail_unless_identity(subject, trial, kind)
+
+
+def _fail_unless_identity(subject: Subject, trial: Trial, kind: str | None) -> None:
     def holds(seed: int, batch: int, time: int, scale: float) -> None:
-        x = subject.round(scale * layer_input(subject, seed, batch, time))
-        y = layer_output(subject, "block_zeroed", x)
+        x = subject.round(scale * layer_input(subject, seed, batch, time, kind))
+        y = layer_output(subject, "block_zeroed", x, kind)
         changed = np.argwhere((y != x).any(-1))
         row, frame, token = changed[0] if len(changed) else (0, 0, 0)
         got, expected = y[row, frame, token], x[row, frame, token]
-        sentence = f"token {token} of frame {frame} changes although attention and MLP are zero"
-        call = f"block_zeroed(x of {'x'.join(map(str, x.shape))} (B, T, S, D))"
+        layer = "" if kind is None else f" of a layer of kind {kind!r}"
+        sentence = f"token {token} of frame {frame}{layer} changes although attention and MLP are zero"
+        call = f"block_zeroed(x of {'x'.join(map(str, x.shape))} (B, T, S, D){'' if kind is None else f', {kind!r}'})"
         trial.fail_unless(not len(changed), sentence, call=call, got=got.tolist(), expected=expected.tolist())
 
     trial.for_all(seeds(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1.0, 1 / 8, 64.0]), body=holds)
@@ -120,39 +133,57 @@ def check_a_block_that_adds_nothing_is_the_identity(subject: Subject, trial: Tri
 
 # Normalisation before each sublayer
 
-
-def provided_layers(subject: Subject) -> list[str]:
-    """Operations among `space_layer` and `time_layer` that the adapter provides."""
-    return [name for name in ("space_layer", "time_layer") if subject.provides(name)]
+MIXING = ("space_layer", "time_layer")
+LAYERS = (*MIXING, "transformer_layer")
 
 
-@check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
+def provided_layers(subject: Subject, operations: tuple[str, ...] = LAYERS) -> list[tuple[str, str | None]]:
+    """Operations that the adapter provides, each with the kinds of layer that it supports.
+
+    Raises:
+        NotProvided: if none supports any kind.
+    """
+    layers: list[tuple[str, str | None]] = []
+    reason = NotProvided("no layer")
+    for operation in filter(subject.provides, operations):
+        try:
+            layers += [(operation, kind) for kind in provided_kinds(subject, operation)]
+        except NotProvided as absent:
+            reason = absent
+    if not layers:
+        raise reason
+    return layers
+
+
+@check("net.prenorm", needs=("example",), needs_one=LAYERS)
 def check_the_update_does_not_grow_with_its_input(subject: Subject, trial: Trial) -> None:
     """The update that a layer adds to x does not grow with x, as its sublayers read x normalised.
 
     x is scaled fourfold; the update may grow by `GROWTH`. With a norm after the residual it grows like −x.
     """
     reasons: list[str] = []
-    for operation, seed in product(provided_layers(subject), range(3)):
-        small, large, rounding = update_sizes(subject, operation, seed)
-        growth = f"the update of {operation} grows from {small:.3g} to {large:.3g} when x grows fourfold"
-        call = " and ".join(f"{operation}({c:g} x) − {c:g} x" for c in (SMALL_FACTOR, LARGE_FACTOR))
+    for (operation, kind), seed in product(provided_layers(subject), range(3)):
+        small, large, rounding = update_sizes(subject, operation, seed, kind)
+        name = named_layer(operation, kind)
+        growth = f"the update of {name} grows from {small:.3g} to {large:.3g} when x grows fourfold"
+        call = " and ".join(f"{name}: its output for {c:g} x, less {c:g} x" for c in (SMALL_FACTOR, LARGE_FACTOR))
         allowed = large <= GROWTH * small + rounding
         trial.fail_unless(allowed, f"{growth}; it is bounded if x is normalised first", call=call)
         if not small > rounding:
-            reasons.append(f"the update of {operation} is within the rounding of x in {subject.adapter.dtype}")
+            reasons.append(f"the update of {name} is within the rounding of x in {subject.adapter.dtype}")
     if reasons:
         trial.inconclusive(reasons[0])
 
 
-@check("net.prenorm", needs=("example",), needs_one=("space_layer", "time_layer"))
+@check("net.prenorm", needs=("example",), needs_one=MIXING)
 def check_a_token_does_not_depend_on_the_size_of_the_others(subject: Subject, trial: Trial) -> None:
     """Attention reads each token normalised: scaling the other tokens does not change the output of one.
 
-    The change must be at most `SIZE_RESPONSE` of the change when the other tokens are replaced.
+    The change must be at most `SIZE_RESPONSE` of the change when the other tokens are replaced. `transformer_layer` is
+    not judged: with two attentions in a layer, the second reads x plus the update of the first.
     """
     reasons: list[str] = []
-    for operation, seed in product(provided_layers(subject), range(3)):
+    for (operation, _), seed in product(provided_layers(subject, MIXING), range(3)):
         size, content, output = cross_token_response(subject, operation, seed)
         if not content > 8 * subject.eps * output:
             reasons.append(f"{operation} mixes tokens too little to decide whether it normalises them first")
@@ -169,9 +200,9 @@ def check_a_token_does_not_depend_on_the_size_of_the_others(subject: Subject, tr
 # Signatures
 
 
-def growth(subject: Subject, operation: str) -> float:
+def growth(subject: Subject, operation: str, kind: str | None = None) -> float:
     """The power of x's scale by which the update grows, rounded: 0 if it is bounded."""
-    small, large, _ = update_sizes(subject, operation, 0)
+    small, large, _ = update_sizes(subject, operation, 0, kind)
     return float(np.round(np.log(large / small) / np.log(LARGE_FACTOR / SMALL_FACTOR)))
 
 
@@ -228,9 +259,26 @@ def signature_where_time_is_mixed(subject: Subject) -> np.ndarray:
     )
 
 
+@signature("transformer_layer")
+def signature_norms_of_each_kind(subject: Subject) -> np.ndarray:
+    """For each kind of layer, the power of x's scale by which the update grows."""
+    return pattern(*(partial(growth, subject, "transformer_layer", kind) for kind in LAYER_KINDS))
+
+
 @signature("block_zeroed")
 def signature_output_of_a_zeroed_block(subject: Subject) -> np.ndarray:
+    """Of the first kind of layer that is supported, see `_identity_of`."""
+    return attempt(lambda: _identity_of(subject, provided_kinds(subject, "block_zeroed")[0]), 3)
+
+
+@signature("block_zeroed")
+def signature_output_of_a_zeroed_block_of_each_kind(subject: Subject) -> np.ndarray:
+    """Of every kind of layer, see `_identity_of`."""
+    return np.concatenate([attempt(partial(_identity_of, subject, kind), 3) for kind in LAYER_KINDS])
+
+
+def _identity_of(subject: Subject, kind: str | None) -> np.ndarray:
     """Whether the first and the last token are unchanged, and the factor between output and input."""
-    x = layer_input(subject, 0, 2, 3)
-    y = attempt(lambda: layer_output(subject, "block_zeroed", x), x.size).reshape(x.shape)
+    x = layer_input(subject, 0, 2, 3, kind)
+    y = attempt(lambda: layer_output(subject, "block_zeroed", x, kind), x.size).reshape(x.shape)
     return np.array([(y == x)[:, :, 0].all(), (y == x)[:, :, -1].all(), np.round((y * x).sum() / (x * x).sum(), 2)])

@@ -39,6 +39,8 @@ BLACK_BOXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "reconstruct": (("video",), ("video",)),
     "space_layer": (("x",), ("x",)),
     "time_layer": (("x",), ("x",)),
+    "encoder_layer": (("x_encoder",), ("x",)),
+    "decoder_layer": (("x_decoder",), ("x",)),
     "rollout": (("z", "actions"), ("z",)),
 }
 """Black box → (its arguments in `example`, its outputs)."""

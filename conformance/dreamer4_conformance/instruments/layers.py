@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from inspect import signature
+
 import numpy as np
 
 from dreamer4_conformance.instruments.black_box import Influence, Segment, example_inputs, influences
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.verdicts import NotProvided
 
+DYNAMICS_KINDS = ("dynamics.space", "dynamics.time")
+LAYER_KINDS = (*DYNAMICS_KINDS, "encoder.space", "encoder.time", "decoder.space", "decoder.time")
+"""Kinds of layer by part of the model and axis of attention."""
 LAYER_EXAMPLES = 8
 """Examples in which a required influence is searched for: a single one may be rounded away."""
 COARSE_EPS = 2.0**-10
@@ -17,14 +24,50 @@ FRAMES_WITHOUT_WINDOW = 16
 """Frames over which a time layer without a window is judged."""
 
 
-def layer_input(subject: Subject, seed: int, batch: int, time: int) -> np.ndarray:
-    """Input x (B, T, S, D) from the adapter's example."""
-    return np.asarray(example_inputs(subject, "space_layer", seed, batch, time)["x"])
+def layer_input(subject: Subject, seed: int, batch: int, time: int, kind: str | None = None) -> np.ndarray:
+    """Input x (B, T, S, D) from the adapter's example, for a kind of layer; None is one of the dynamics.
+
+    Raises:
+        NotProvided: if the example has no input for this kind.
+    """
+    component = "space" if kind is None or kind in DYNAMICS_KINDS else kind.partition(".")[0]
+    name = "x" if component == "space" else f"x_{component}"
+    if kind is not None and name not in subject.call("example", seed, batch, time, seeded=seed):
+        raise NotProvided(f"example has no {name!r}, the input of a layer of kind {kind!r}")
+    return np.asarray(example_inputs(subject, f"{component}_layer", seed, batch, time)[name])
 
 
-def layer_output(subject: Subject, operation: str, x: np.ndarray) -> np.ndarray:
+def layer_output(subject: Subject, operation: str, x: np.ndarray, kind: str | None = None) -> np.ndarray:
     """Output of a layer, shaped like x."""
-    return subject.compute(operation, x, shape=x.shape)
+    options = {} if kind is None else {"kind": kind}
+    return subject.compute(operation, x, shape=x.shape, **options)
+
+
+def provided_kinds(subject: Subject, operation: str) -> list[str | None]:
+    """Kinds of layer that an operation supports; [None] if it does not take a kind.
+
+    Raises:
+        NotProvided: if it supports none.
+    """
+    if "kind" not in signature(getattr(subject.adapter, operation)).parameters:
+        return [None]
+    kinds: list[str | None] = []
+    for kind in LAYER_KINDS:
+        with suppress(NotProvided):
+            layer_output(subject, operation, layer_input(subject, 0, 2, 3, kind), kind)
+            kinds.append(kind)
+    if not kinds:
+        raise NotProvided(f"{operation} supports no kind of layer for which example has an input")
+    return kinds
+
+
+def named_layer(operation: str, kind: str | None) -> str:
+    """The operation with its kind, for a message.
+
+    >>> named_layer("space_layer", None), named_layer("block_zeroed", "encoder.time")
+    ('space_layer', "block_zeroed of kind 'encoder.time'")
+    """
+    return operation if kind is None else f"{operation} of kind {kind!r}"
 
 
 def tokens_moved(influence: Influence) -> np.ndarray:
@@ -45,11 +88,11 @@ def missing_token_influences(
     return missing
 
 
-def update_sizes(subject: Subject, operation: str, seed: int) -> tuple[float, float, float]:
+def update_sizes(subject: Subject, operation: str, seed: int, kind: str | None = None) -> tuple[float, float, float]:
     """‖layer(c x) − c x‖ at c = SMALL_FACTOR and c = LARGE_FACTOR, and a bound of the second one's rounding error."""
-    x = layer_input(subject, seed, 2, 3)
+    x = layer_input(subject, seed, 2, 3, kind)
     small, large = (
-        float(np.linalg.norm(layer_output(subject, operation, subject.round(c * x)) - subject.round(c * x)))
+        float(np.linalg.norm(layer_output(subject, operation, subject.round(c * x), kind) - subject.round(c * x)))
         for c in (SMALL_FACTOR, LARGE_FACTOR)
     )
     return small, large, subject.eps * LARGE_FACTOR * float(np.linalg.norm(x))

@@ -17,6 +17,7 @@ from dreamer4_conformance.instruments.attention_case import AttentionCase, outpu
 from dreamer4_conformance.instruments.black_box import Tree, example_inputs, run_black_box
 from dreamer4_conformance.instruments.dynamics import adapter_mask, frame_mask, mouse_classes
 from dreamer4_conformance.instruments.heads import declared_length, distances
+from dreamer4_conformance.instruments.layers import layer_input, layer_output, named_layer, provided_kinds
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.result_types import as_floats, as_mapping, as_pair, as_shape
 from dreamer4_conformance.instruments.stepwise import rollout_frames, unroll
@@ -364,6 +365,12 @@ def _layer(operation: str, case: SmokeCase) -> None:
     as_floats(operation, case.subject.compute(operation, x, shape=x.shape))
 
 
+def _layer_of_each_kind(operation: str, case: SmokeCase) -> None:
+    for kind in provided_kinds(case.subject, operation):
+        x = layer_input(case.subject, 0, case.batch, case.time, kind)
+        as_floats(named_layer(operation, kind), layer_output(case.subject, operation, x, kind))
+
+
 def _layer_kinds(case: SmokeCase) -> None:
     kinds = case.subject.call("layer_kinds")
     if not isinstance(kinds, list | tuple):
@@ -531,7 +538,8 @@ SMOKE_CALLS: dict[str, Callable[[SmokeCase], None]] = {
     "constants": _constants,
     "space_layer": partial(_layer, "space_layer"),
     "time_layer": partial(_layer, "time_layer"),
-    "block_zeroed": partial(_layer, "block_zeroed"),
+    "block_zeroed": partial(_layer_of_each_kind, "block_zeroed"),
+    "transformer_layer": partial(_layer_of_each_kind, "transformer_layer"),
     "layer_kinds": _layer_kinds,
     "encode": _encode,
     "decode": partial(_video, "decode"),

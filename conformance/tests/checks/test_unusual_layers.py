@@ -93,7 +93,7 @@ def test_layer_that_is_undecided_does_not_hide_the_next() -> None:
         def time_layer(self, x: np.ndarray) -> np.ndarray:
             return x + np.cumsum(x, 1) @ MIXING[0]
 
-    assert provided_layers(Subject(Idle())) == ["space_layer", "time_layer"]
+    assert provided_layers(Subject(Idle())) == [("space_layer", None), ("time_layer", None)]
     assert verdict(Idle(), "net.prenorm").status is Status.FAIL
 
     class WithoutSizes(Idle):

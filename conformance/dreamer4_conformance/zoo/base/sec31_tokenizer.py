@@ -24,10 +24,18 @@ class Tokenizer(Dynamics):
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (batch, time, self.height, self.width_in_pixels, self.colours)
         video = torch.rand(shape, generator=generator, dtype=torch.float64)
+        tokens = self.patch_count() + 2 * self.spatial
+        x = torch.randn(batch, time, tokens, self.width, generator=generator, dtype=torch.float64)
+        values = {"video": video, "x_encoder": x, "x_decoder": x.flip(2)}
         return {
             **super().example(seed, batch, time),
-            "video": video.to(self.device, getattr(torch, self.dtype)),
+            **{name: value.to(self.device, getattr(torch, self.dtype)) for name, value in values.items()},
         }
+
+    def patch_count(self) -> int:
+        """Patches of a frame; they come before the latents."""
+        rows, columns = self.grid(self.height, self.width_in_pixels, self.patch)
+        return rows * columns
 
     # From video to z
 

@@ -59,9 +59,19 @@ class Transformer(Attention):
         """The first time layer of the dynamics."""
         return self.layer(x.to(self.compute), "layer.3", "time").to(x.dtype)
 
-    def block_zeroed(self, x: Tensor) -> Tensor:
+    def block_zeroed(self, x: Tensor, kind: str) -> Tensor:
         """A layer whose output projections are zero."""
-        return self.layer(x.to(self.compute), "layer.0", "space", zeroed=True).to(x.dtype)
+        return self.layer_of_kind(x, kind, zeroed=True)
+
+    def transformer_layer(self, x: Tensor, kind: str) -> Tensor:
+        """The first layer of this kind, without a mask."""
+        return self.layer_of_kind(x, kind, zeroed=False)
+
+    def layer_of_kind(self, x: Tensor, kind: str, *, zeroed: bool) -> Tensor:
+        """The first space layer, or time layer, of the dynamics, the encoder or the decoder."""
+        component, axis = kind.split(".")
+        name = f"{'layer' if component == 'dynamics' else component}.{0 if axis == 'space' else 3}"
+        return self.layer(x.to(self.compute), name, axis, zeroed=zeroed).to(x.dtype)
 
     def layer_kinds(self) -> list[str]:
         """Every fourth layer mixes time (A25, A39)."""

@@ -197,6 +197,43 @@ class ReconstructsClippedPixels(TokenizerOf):
         return video.clamp(-1, 1), state
 
 
+class MixesLatentsOverTime(TextbookModel):
+    """Time layers of the tokenizer mix the latents only; patches keep their value until the MLP."""
+
+    def layer(self, x: Tensor, name: str, kind: str, **options: Any) -> Tensor:
+        if kind == "space" or not name.startswith(("encoder", "decoder")):
+            return super().layer(x, name, kind, **options)
+        patches = self.patch_count()
+        mixed = super().layer(x[:, :, patches:], name, kind, **options)
+        gated = self.hidden(self.before(x[:, :, :patches], f"{name}.norm2"), name)
+        update = self.output(gated, f"{name}.down", options.get("zeroed", False))
+        return torch.cat([x[:, :, :patches] + update, mixed], 2)
+
+
+@equivalent("tokenizer-latents-alone-over-time")
+class LatentsAloneOverTime(TokenizerOf):
+    """Only latents carry information over time. Layers of the tokenizer by kind, none of the dynamics."""
+
+    model = MixesLatentsOverTime
+
+    def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
+        example = self.book.example(seed, batch, time)
+        inputs = {name: example[name] for name in ("x_encoder", "x_decoder")}
+        return {**super().example(seed, batch, time), **inputs}
+
+    def block_zeroed(self, x: Tensor, kind: str) -> Tensor:
+        return self.of_tokenizer(kind).block_zeroed(x, kind)
+
+    def transformer_layer(self, x: Tensor, kind: str) -> Tensor:
+        return self.of_tokenizer(kind).transformer_layer(x, kind)
+
+    def of_tokenizer(self, kind: str) -> TextbookModel:
+        """The model, for kinds of layer that exist here."""
+        if kind.startswith("dynamics"):
+            raise NotProvided("a tokenizer has no layers of the dynamics")
+        return self.book
+
+
 class Saturates(TextbookModel):
     """Large values before the tanh."""
 

@@ -13,7 +13,6 @@ from dreamer4_conformance.adapter import Adapter, TorchAdapter
 from dreamer4_conformance.zoo.base import TextbookModel
 from dreamer4_conformance.zoo.base.sec34_layers import Past
 from dreamer4_conformance.zoo.equivalents import equivalent
-from dreamer4_reference.sec34_layers import layer_shapes, residual_layer
 
 # Whole models
 
@@ -67,8 +66,8 @@ class LayersOf(TorchAdapter):
     def time_layer(self, x: Tensor) -> Tensor:
         return self.book.time_layer(x)
 
-    def block_zeroed(self, x: Tensor) -> Tensor:
-        return self.book.block_zeroed(x)
+    def block_zeroed(self, x: Tensor, kind: str) -> Tensor:
+        return self.book.block_zeroed(x, kind)
 
     def layer_kinds(self) -> list[str]:
         return self.book.layer_kinds()
@@ -312,7 +311,7 @@ class Modules(TorchAdapter):
         mixed: Tensor = self.block(1)(x.transpose(1, 2).flatten(0, 1), mask)
         return mixed.reshape(x.transpose(1, 2).shape).transpose(1, 2)
 
-    def block_zeroed(self, x: Tensor) -> Tensor:
+    def block_zeroed(self, x: Tensor) -> Tensor:  # type: ignore[override]  # of one kind
         block = self.block(0)
         for projection in (block.out, block.down):
             projection.weight.zero_()
@@ -321,27 +320,65 @@ class Modules(TorchAdapter):
         return mixed.reshape(x.shape)
 
 
-@equivalent("layers-reference")
-class ReferenceLayers(Adapter):
-    """NumPy; the reference, with grouped queries."""
+@equivalent("layers-in-numpy")
+class InNumpy(Adapter):
+    """NumPy, query by query, with grouped queries and a ReLU² in the MLP."""
 
     context_frames = 3
+    heads, groups, head_width, width = 4, 2, 6, 12
 
-    def parameters(self, seed: int, zeroed: bool = False) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(seed)
-        shapes = layer_shapes(width=12, heads=4, kv_heads=2, head_width=6, mlp_width=20)
-        values = {name: rng.standard_normal(shape) / shape[0] ** 0.5 for name, shape in shapes.items()}
-        gains = {name: 1 + values[name] for name in ("norm1", "norm2", "q_gain", "k_gain")}
-        return values | gains | ({name: 0 * values[name] for name in ("wo", "w_down")} if zeroed else {})
+    def weights(self, seed: int) -> dict[str, np.ndarray]:
+        rng, inner, hidden = np.random.default_rng(seed), self.heads * self.head_width, 20
+        shapes = {"q": inner, "k": inner // self.groups, "v": inner // self.groups, "up": hidden}
+        drawn = {name: rng.standard_normal((self.width, columns)) / 3 for name, columns in shapes.items()}
+        into = {"out": inner, "down": hidden}
+        return drawn | {name: rng.standard_normal((rows, self.width)) / 4 for name, rows in into.items()}
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        return {"x": np.random.default_rng(seed).standard_normal((batch, time, 4, 12)).astype(self.dtype)}
+        shape = (batch, time, 4, self.width)
+        return {"x": np.random.default_rng(seed).standard_normal(shape).astype(self.dtype)}
 
     def space_layer(self, x: np.ndarray) -> np.ndarray:
-        return residual_layer(x.astype(np.float64), self.parameters(0), "space").astype(x.dtype)
+        return self.residual_layer(x, self.weights(0), last=x.shape[2])
 
     def time_layer(self, x: np.ndarray) -> np.ndarray:
-        return residual_layer(x.astype(np.float64), self.parameters(1), "time", window=3).astype(x.dtype)
+        return self.residual_layer(x.swapaxes(1, 2), self.weights(1), last=0).swapaxes(1, 2)
 
-    def block_zeroed(self, x: np.ndarray) -> np.ndarray:
-        return residual_layer(x.astype(np.float64), self.parameters(0, zeroed=True), "space").astype(x.dtype)
+    def block_zeroed(self, x: np.ndarray) -> np.ndarray:  # type: ignore[override]  # of one kind
+        zeros = {name: np.zeros_like(weight) for name, weight in self.weights(0).items()}
+        return self.residual_layer(x, self.weights(0) | {name: zeros[name] for name in ("out", "down")}, x.shape[2])
+
+    def residual_layer(self, x: np.ndarray, weights: dict[str, np.ndarray], last: int) -> np.ndarray:
+        """Mixes axis 2: all tokens if `last` is their number, else the last three up to each."""
+        wide = x.astype(np.float64)
+        normed = self.normalised(wide)
+        q, k, v = (self.split_heads(normed @ weights[name]) for name in "qkv")
+        index = np.arange(x.shape[2])
+        q, k = (self.turned(self.normalised(y), index) for y in (q, k))
+        mixed = np.empty_like(q)
+        for i in index:
+            keys = slice(0, last) if last else slice(max(0, i + 1 - self.context_frames), i + 1)
+            for head in range(self.heads):
+                group = head // self.groups
+                score = (k[:, :, keys, group] @ q[:, :, i, head, :, None])[..., 0] / self.head_width**0.5
+                share = np.exp(score - score.max(-1, keepdims=True))
+                values = (share[..., None] * v[:, :, keys, group]).sum(2)
+                mixed[:, :, i, head] = values / share.sum(-1, keepdims=True)
+        wide = wide + mixed.reshape(*x.shape[:3], -1) @ weights["out"]
+        hidden = np.maximum(self.normalised(wide) @ weights["up"], 0) ** 2
+        return (wide + hidden @ weights["down"]).astype(x.dtype)
+
+    def normalised(self, x: np.ndarray) -> np.ndarray:
+        """Divides by the root mean square of the channels."""
+        return np.asarray(x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6))
+
+    def split_heads(self, x: np.ndarray) -> np.ndarray:
+        """Splits the channels into heads."""
+        return x.reshape(*x.shape[:-1], -1, self.head_width)
+
+    def turned(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Rotates adjacent channels as complex numbers."""
+        half = self.head_width // 2
+        angle = index[:, None, None] * 30.0 ** (-np.arange(half) / half)
+        numbers = (x[..., ::2] + 1j * x[..., 1::2]) * np.exp(1j * angle)
+        return np.stack([numbers.real, numbers.imag], -1).reshape(x.shape)

@@ -12,7 +12,7 @@ from dreamer4_conformance.zoo.base.sec34_layers import Past
 from dreamer4_conformance.zoo.mistakes import mistake
 
 SIGNAL = ("signal",)
-SPACE, TIME, LAYERS = ("space_layer",), ("time_layer",), ("space_layer", "time_layer")
+SPACE, TIME, LAYERS = ("space_layer",), ("time_layer",), ("space_layer", "time_layer", "transformer_layer")
 
 # Factorised attention
 
@@ -175,6 +175,33 @@ class ResidualOfNormed(TextbookModel):
         return self.rms_norm(x, torch.ones_like(x[0, 0, 0]), 1e-6) + update
 
 
+@mistake("residual-doubled", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
+class ResidualDoubled(TextbookModel):
+    """In the tokenizer, time attention returns the normalised patches, which it leaves alone, and they are added."""
+
+    unmixed: Tensor | None = None
+
+    def layer(self, x: Tensor, name: str, kind: str, **options: Any) -> Tensor:
+        of_tokenizer = kind == "time" and name.startswith(("encoder", "decoder"))
+        self.unmixed = self.before(x, f"{name}.norm1")[:, :, : self.patch_count()] if of_tokenizer else None
+        return super().layer(x, name, kind, **options)
+
+    def output(self, x: Tensor, name: str, zeroed: bool) -> Tensor:
+        update = super().output(x, name, zeroed)
+        if self.unmixed is None or not name.endswith(".out"):
+            return update
+        return torch.cat([self.unmixed, update[:, :, self.patch_count() :]], 2)
+
+
+@mistake("residual-missing-in-decoder", clause="net.residual", operations=("block_zeroed",), levels=SIGNAL)
+class ResidualMissingInDecoder(TextbookModel):
+    """The space layers of the decoder have no residual connection."""
+
+    def layer(self, x: Tensor, name: str, kind: str, **options: Any) -> Tensor:
+        out = super().layer(x, name, kind, **options)
+        return out - x if name.startswith("decoder") and kind == "space" else out
+
+
 # Normalisation
 
 
@@ -236,6 +263,14 @@ class NormOverTokens(TextbookModel):
     def before(self, x: Tensor, name: str) -> Tensor:
         size = x.square().mean(tuple(range(1, x.ndim)), keepdim=True) + 1e-6
         return x / size.sqrt() * self.gain(name, x.shape[-1])
+
+
+@mistake("norm-missing-in-tokenizer", clause="net.prenorm", operations=("transformer_layer",), levels=SIGNAL)
+class NormMissingInTokenizer(TextbookModel):
+    """The layers of the encoder have no norm at the input of attention."""
+
+    def before(self, x: Tensor, name: str) -> Tensor:
+        return x if name.startswith("encoder") and name.endswith("norm1") else super().before(x, name)
 
 
 # Causality and window
