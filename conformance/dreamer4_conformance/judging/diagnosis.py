@@ -189,7 +189,7 @@ def _search(observation: Observation) -> list[Names]:
     siblings = [
         Observation.from_subject(observation.subject, observation.operation, key)
         for key in SIGNATURES[observation.operation]
-        if key != observation.key
+        if key != observation.key and SIGNATURES[observation.operation][key].observe is None
     ]
     singles: list[Names] = [
         (name,)

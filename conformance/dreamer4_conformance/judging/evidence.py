@@ -75,29 +75,39 @@ def gather(subject: Subject, result: Result, retrial: Retrial) -> None:
     result.advice = list(_advice(subject, result, retrial))
 
 
-def _names(subject: Subject, result: Result, retrial: Retrial) -> Iterator[str]:
+def _names(subject: Subject, result: Result, retrial: Retrial) -> list[str]:
     def fails(*names: str) -> bool:
         return retrial.candidate_result(names, subject).status is Status.FAIL
 
-    reproducing = explanations(subject, retrial.operations)
-    for names in reproducing:
+    reproducing: list[str] = []
+    for names in explanations(subject, retrial.operations):
         alone = [name for name in names if fails(name)]
-        yield from alone or (names if fails(*names) else ())
-    if not reproducing:
-        for name in subject.suspects:
-            if _same_failure(result, retrial.candidate_result((name,), subject)):
-                yield name
+        reproducing.extend(alone or (names if fails(*names) else ()))
+    return reproducing or [
+        name
+        for name in _suspects(subject, retrial)
+        if _same_failure(result, retrial.candidate_result((name,), subject))
+    ]
+
+
+def _suspects(subject: Subject, retrial: Retrial) -> list[str]:
+    """Names of earlier failures, and of what the loss is like where the clause judges its draws or its noise."""
+    related = () if set(LOSSES).isdisjoint(retrial.operations) else LOSSES
+    names = (name for names in explanations(subject, related) for name in names)
+    return list(dict.fromkeys([*subject.suspects, *names]))
 
 
 NUMBER = re.compile(r"[-+]?\d[\d.,e+−-]*|nan|inf")
 
 
 def _same_failure(result: Result, reproduced: Result) -> bool:
-    """True if two failures have the same message up to its numbers, and the same values where both have any."""
+    """True if two failures have the same message up to its numbers, and a comparison also the same values."""
     if reproduced.status is not Status.FAIL:
         return False
     if NUMBER.sub("#", result.message) != NUMBER.sub("#", reproduced.message):
         return False
+    if result.worst_error is None:
+        return True
     got, expected = _numbers(result.got), _numbers(reproduced.got)
     return got.shape == expected.shape and bool(np.allclose(got, expected, rtol=0.05, atol=0.05, equal_nan=True))
 
