@@ -73,6 +73,7 @@ class Adapter:
         readings: reading id → option, only where it differs from the default (`dreamer4_conformance.readings`).
         expected_failures: clause id → reason. Strict like pytest's strict xfail: an unexpected pass fails.
         min_batch: smallest B that `sample_tau_d`, `dynamics_loss` and `patch_dropout` work with as intended.
+        min_time: smallest T that `dynamics_loss` and `dynamics_loss_at` work with.
         d_min_share: with reading A2 "split", the share of rows at d = 1 / k_max, in [0, 1].
         context_level: with reading A9 "level", the signal level of context frames, in [0, 1].
         rms_warmup: number of values per loss term after which the running RMS is judged (A24).
@@ -94,6 +95,7 @@ class Adapter:
     readings: Mapping[str, str] = {}
     expected_failures: Mapping[str, str] = {}
     min_batch: int = 1
+    min_time: int = 1
     d_min_share: float | None = None
     context_level: float = 0.9
     rms_warmup: int = 1000
@@ -166,7 +168,7 @@ class Adapter:
 
         Args:
             network: called as the model, once per student and teacher pass, on any subset or order of the rows.
-            z1: clean data, float (B, T, S, D), B at least `min_batch`.
+            z1: clean data, float (B, T, S, D), B at least `min_batch`, T at least `min_time`.
             actions: action vectors, float (B, T, A); pass them to `network` unchanged, in the same rows as z.
             seed: determines everything that is drawn, in [0, 2³¹).
 
@@ -186,7 +188,7 @@ class Adapter:
 
         Args:
             network: called as the model, once per student and teacher pass, on any subset or order of the rows.
-            z1: clean data, float (B, T, S, D).
+            z1: clean data, float (B, T, S, D), T at least `min_time`.
             z0: noise, float (B, T, S, D).
             tau: signal levels, float (B, T), multiples of d in [0, 1 − d].
             d: step sizes, float (B, T), in {1, 1/2, …, 1/k_max}; constant along T with reading A3 "sequence".
@@ -1252,7 +1254,7 @@ class Adapter:
 
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]
-    ) -> tuple[Array, list[np.ndarray] | None]:
+    ) -> tuple[Array, list[np.ndarray | None] | None]:
         """Differentiate a loss with respect to the network's outputs.
 
         Args:
@@ -1260,8 +1262,9 @@ class Adapter:
                 value is a scalar or (B, T), which is averaged first.
 
         Returns:
-            The value, and one float64 gradient for each output in the order of the calls; None instead of the gradients
-            if the framework has none or the value carries none.
+            The value, and one float64 gradient for each output in the order of the calls, None for an output that the
+            value does not depend on, if the framework reports that. None instead of the list if the framework has no
+            gradients or the value carries none.
         """
         return loss(lambda output: output), None
 
@@ -1367,14 +1370,15 @@ class TorchAdapter(Adapter):
 
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]
-    ) -> tuple[Array, list[np.ndarray] | None]:
+    ) -> tuple[Array, list[np.ndarray | None] | None]:
         """Differentiate a loss with respect to one zero leaf that is added to each output of the network.
 
         Args:
             loss: function of `probe`, as in `Adapter.output_gradients`.
 
         Returns:
-            The value, and one float64 gradient per output; None instead of them for a number or a detached tensor.
+            The value, and one float64 gradient per output, None for an output that the value does not depend on; None
+            instead of the list for a number or a detached tensor.
         """
         import torch
 
@@ -1386,8 +1390,10 @@ class TorchAdapter(Adapter):
             return output + leaves[-1]
 
         value = loss(_probe)
-        differentiable = isinstance(value, torch.Tensor) and value.requires_grad
-        return value, self._mean_gradients(value, leaves) if differentiable else None
+        if not isinstance(value, torch.Tensor) or not value.requires_grad:
+            return value, None
+        gradients = torch.autograd.grad(value.mean(), leaves, allow_unused=True)
+        return value, [None if gradient is None else self.to_numpy(gradient) for gradient in gradients]
 
     def gradients(self, function: Callable[..., Array], *inputs: Array) -> list[np.ndarray]:
         """Differentiate the mean of `function(*inputs)` with respect to each input, by torch.autograd.
@@ -1504,7 +1510,7 @@ class JaxAdapter(Adapter):
 
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]
-    ) -> tuple[Array, list[np.ndarray] | None]:
+    ) -> tuple[Array, list[np.ndarray | None] | None]:
         """Differentiate a loss in two passes: the first collects the outputs' shapes, the second perturbs each output.
 
         Args:

@@ -126,6 +126,7 @@ _SECTIONS: dict[tuple[int | None, str, str | None], dict[str, str | _Marked]] = 
         "eq07.absolute": _reading(
             "The absolute value matches under the declared norm and averaging: no hidden factor or clamp."
         ),
+        "eq07.every-row": "Each row and timestep of the data is used once: none is dropped or repeated.",
         "eq07.batch-shapes": "B ≠ T, B = T, T = 1 and B = 1 all agree with the reference: no accidental broadcasting.",
         "eq07.mixed-steps": _reading("Where d differs within a sequence, inputs and labels stay consistent."),
         "eq07.nan-visible": _quality("A NaN in the input is not hidden by the loss."),

@@ -126,10 +126,11 @@ def _expected_failures(adapter: Adapter) -> Iterator[str]:
 
 
 def _numbers(adapter: Adapter) -> Iterator[str]:
-    if not _is_integer(adapter.min_batch, 1):
-        yield f"min_batch is {adapter.min_batch!r}; it needs a whole number of at least 1"
     if adapter.registers is not None and not _is_integer(adapter.registers, 0):
         yield f"registers is {adapter.registers!r}; it needs a whole number of at least 0, or None"
+    for name in ("min_batch", "min_time"):
+        if not _is_integer(getattr(adapter, name), 1):
+            yield f"{name} is {getattr(adapter, name)!r}; it needs a whole number of at least 1"
     if not _is_integer(adapter.rms_warmup, 0):
         yield f"rms_warmup is {adapter.rms_warmup!r}; it needs a whole number of at least 0"
     if isinstance(adapter.backends, str) or not all(isinstance(name, str) for name in adapter.backends):

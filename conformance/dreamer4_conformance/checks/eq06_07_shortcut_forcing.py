@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,8 +10,8 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.expected_loss import expect
-from dreamer4_conformance.instruments.inputs import draw_inputs
+from dreamer4_conformance.instruments.expected_loss import Expectation, expect
+from dreamer4_conformance.instruments.inputs import draw_inputs, smallest_batch
 from dreamer4_conformance.instruments.recorder import AFFINE, AnalyticNetwork, perfect
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -24,19 +25,17 @@ from dreamer4_conformance.judging.loss_evaluations import (
     every_evaluation,
     same_data,
 )
+from dreamer4_conformance.judging.loss_weights import other_weights
 from dreamer4_conformance.judging.strategies import seeds
+from dreamer4_conformance.verdicts import Deviation, OperationFailed
 from dreamer4_reference.eq04_grid import signal_levels, step_sizes
 
 
-def compare_where(subject: Subject, trial: Trial, evaluation: Evaluation, where_bootstrap: bool) -> None:
-    """Compare the loss of the timesteps above d_min, or of those at d_min; its gradient if these are not all.
+def compare_where(trial: Trial, evaluation: Evaluation, expected: Expectation, where: np.ndarray) -> None:
+    """Compare the loss of the timesteps `where` (M, T); its gradient if these are not all.
 
     A loss of shape (B, T) is compared timestep by timestep. A scalar loss of a mixed batch is judged by gradients only.
     """
-    expected = expect(subject, evaluation)
-    where = expected.bootstrap == where_bootstrap
-    if not where.any():
-        return
     if evaluation.loss.ndim == 2:
         got = evaluation.loss[expected.rows][where]
         compare(trial, evaluation, "the loss", got, expected.timesteps[where], expected.terms[where])
@@ -46,17 +45,37 @@ def compare_where(subject: Subject, trial: Trial, evaluation: Evaluation, where_
         compare_gradient(trial, evaluation, expected, where)
 
 
+def compare_term(subject: Subject, trial: Trial, evaluation: Evaluation, *, bootstrap: bool) -> None:
+    """Compare the bootstrap or the flow term of an evaluation, before w: with the paper's weight or with their own.
+
+    eq08.applied judges the weight.
+    """
+    expected = expect(subject, evaluation)
+    where = expected.bootstrap == bootstrap
+    if not where.any():
+        return
+    try:
+        compare_where(trial, evaluation, expected, where)
+    except Deviation:
+        for weight in other_weights(subject, trial, evaluation.route, bootstrap):
+            weighted = replace(expected, weight=np.where(where, weight(expected.tau), expected.weight))
+            with suppress(Deviation):
+                compare_where(trial, evaluation, weighted, where)
+                return
+        raise
+
+
 @check("eq07.flow-value", needs_one=LOSSES)
 def check_flow_term_is_the_x_space_error(subject: Subject, trial: Trial) -> None:
-    """At d_min a timestep contributes w(τ) ‖ẑ1 − z1‖².
+    """At d_min a timestep contributes ‖ẑ1 − z1‖², times w(τ) or another weight that a ramp or `ramp_weight` explains.
 
     Judged by the loss or its gradient, within `K_LOSS` roundings.
     """
-    every_evaluation(subject, trial, lambda evaluation: compare_where(subject, trial, evaluation, False))
+    every_evaluation(subject, trial, lambda evaluation: compare_term(subject, trial, evaluation, bootstrap=False))
 
     def at_d_min(route: str, draw: Draw, network: AnalyticNetwork) -> None:
         finest = replace(draw, d=np.full(draw.z1.shape[:2], subject.d_min))
-        compare_where(subject, trial, subject.evaluate(route, network, finest), False)
+        compare_term(subject, trial, subject.evaluate(route, network, finest), bootstrap=False)
 
     routes = [route for route in subject.loss_routes() if route == "dynamics_loss_at"]
     every_draw(subject, trial, at_d_min, st.sampled_from(NETWORKS), routes)
@@ -64,13 +83,13 @@ def check_flow_term_is_the_x_space_error(subject: Subject, trial: Trial) -> None
 
 @check("eq07.bootstrap-value", needs_one=LOSSES)
 def check_bootstrap_term_is_the_scaled_velocity_error(subject: Subject, trial: Trial) -> None:
-    """Above d_min a timestep contributes w(τ) (1 − τ)² ‖(ẑ1 − z̃)/(1 − τ) − (b' + b'')/2‖².
+    """Above d_min a timestep contributes (1 − τ)² ‖(ẑ1 − z̃)/(1 − τ) − (b' + b'')/2‖², times a weight as at d_min.
 
     Judged by the loss or its gradient, within `K_LOSS` roundings.
     """
     if subject.k_max == 1:
         trial.inconclusive("does not apply: with K_max = 1 every timestep is at d_min")
-    every_evaluation(subject, trial, lambda evaluation: compare_where(subject, trial, evaluation, True))
+    every_evaluation(subject, trial, lambda evaluation: compare_term(subject, trial, evaluation, bootstrap=True))
 
 
 @check("eq07.flow-only-at-dmin", needs_one=LOSSES)
@@ -108,8 +127,8 @@ def _change_data_at_equal_z_tilde(subject: Subject, trial: Trial) -> None:
     def holds(seed: int, step: Fraction, data: st.DataObject) -> None:
         d = float(step)
         tau = data.draw(st.integers(0, int(1 / d) - 1)) * d
-        labels = np.full((1, 1), tau), np.full((1, 1), d)
-        draw = draw_inputs(subject, seed, (1, 1, 2, 2), *labels)
+        batch = smallest_batch(subject, "dynamics_loss_at")
+        draw = draw_inputs(subject, seed, (*batch, 2, 2), np.full(batch, tau), np.full(batch, d))
         assert draw.z0 is not None
         # Multiples of 1/256 keep z̃ exactly the same in every dtype: z1 moves by (1 − τ) n/4, z0 by −τ n/4.
         move = np.random.default_rng(seed).integers(-2, 3, draw.z1.shape) / 4
@@ -145,9 +164,10 @@ def check_perfect_predictor_has_zero_loss(subject: Subject, trial: Trial) -> Non
     `dynamics_loss_at` is judged at every (τ, d) of the grid, `dynamics_loss` at those that it draws.
     """
     if subject.provides("dynamics_loss_at"):
+        batch = smallest_batch(subject, "dynamics_loss_at")
         for level, step in ((tau, d) for d in step_sizes(subject.k_max) for tau in signal_levels(d)):
-            labels = np.full((1, 1), float(level)), np.full((1, 1), float(step))
-            draw = draw_inputs(subject, trial.seed, (1, 1, 2, 3), *labels)
+            labels = np.full(batch, float(level)), np.full(batch, float(step))
+            draw = same_data(draw_inputs(subject, trial.seed, (*batch, 2, 3), *labels))
             fail_unless_zero_loss(subject, trial, subject.evaluate("dynamics_loss_at", perfect(draw.z1[0]), draw))
     _perfect_through_every_route(subject, trial)
 
@@ -162,50 +182,56 @@ def _perfect_through_every_route(subject: Subject, trial: Trial) -> None:
 
 @check("eq06.x-prediction", needs_one=LOSSES)
 def check_output_is_interpreted_as_clean_data(subject: Subject, trial: Trial) -> None:
-    """At d_min the loss is zero if the network returns z1, and far from zero if it returns the velocity z1 − z0."""
+    """At d_min the loss is zero if the network returns z1, and far from zero if it returns the velocity z1 − z0.
 
-    def holds(seed: int) -> None:
-        shape = (1, 1, 2, 3)
-        tau = np.random.default_rng(seed).integers(0, subject.k_max, (1, 1)) / subject.k_max
-        draw = draw_inputs(subject, seed, shape, tau, np.full((1, 1), subject.d_min))
-        assert draw.z0 is not None
-        fail_unless_zero_loss(subject, trial, subject.evaluate("dynamics_loss_at", perfect(draw.z1[0]), draw))
-        velocity = subject.evaluate("dynamics_loss_at", perfect((draw.z1 - draw.z0)[0]), draw)
-        expected = float((draw.z0**2).mean())
-        sentence = "the loss is zero if the network returns the velocity z1 − z0; it must be zero for z1"
-        trial.fail_unless(
-            velocity.mean > 1e-3 * expected, sentence, call=velocity.call, got=velocity.mean, expected=expected
-        )
-
+    A loss that draws its steps is judged at d_min by its gradient, which is zero if the network returns z1.
+    """
     if subject.provides("dynamics_loss_at"):
-        trial.for_all(seeds(), body=holds)
-    elif subject.adapter.min_batch == 1:
-        _perfect_at_d_min(subject, trial)
+        trial.for_all(seeds(), body=lambda seed: _fail_unless_zero_at_data(subject, trial, seed))
     else:
-        _perfect_through_every_route(subject, trial)
+        every_draw(subject, trial, lambda route, draw, _: _fail_unless_flat_at_data(subject, trial, route, draw))
 
 
-def _perfect_at_d_min(subject: Subject, trial: Trial) -> None:
-    """Judge draws with d = d_min only: above d_min the loss depends on the teacher too, which eq07.perfect judges."""
+def _fail_unless_zero_at_data(subject: Subject, trial: Trial, seed: int) -> None:
+    batch = smallest_batch(subject, "dynamics_loss_at")
+    tau = np.random.default_rng(seed).integers(0, subject.k_max, batch) / subject.k_max
+    draw = draw_inputs(subject, seed, (*batch, 2, 3), tau, np.full(batch, subject.d_min))
+    draw = replace(draw, z1=same_data(draw).z1, z0=np.broadcast_to(draw.z0[:1], draw.z0.shape))  # type: ignore[index]
+    assert draw.z0 is not None
+    fail_unless_zero_loss(subject, trial, subject.evaluate("dynamics_loss_at", perfect(draw.z1[0]), draw))
+    velocity = subject.evaluate("dynamics_loss_at", perfect((draw.z1 - draw.z0)[0]), draw)
+    expected = float((draw.z0**2).mean())
+    sentence = "the loss is zero if the network returns the velocity z1 − z0; it must be zero for z1"
+    trial.fail_unless(
+        velocity.mean > 1e-3 * expected, sentence, call=velocity.call, got=velocity.mean, expected=expected
+    )
 
-    def holds(seed: int) -> None:
-        draw = same_data(draw_inputs(subject, seed, (1, 1, 2, 3)))
-        students = subject.evaluate("dynamics_loss", AFFINE, draw).students
-        assume(all(np.all(match.student.d == subject.d_min) for match in students))
-        fail_unless_zero_loss(subject, trial, subject.evaluate("dynamics_loss", perfect(draw.z1[0]), draw))
 
-    trial.for_all(seeds(), body=holds)
+def _fail_unless_flat_at_data(subject: Subject, trial: Trial, route: str, draw: Draw) -> None:
+    """At d_min the gradient of a perfect predictor is zero; without gradients, its loss where all is at d_min."""
+    draw = same_data(draw)
+    steps = [match.bootstrap for match in subject.evaluate(route, AFFINE, draw).matches]
+    evaluation = subject.evaluate(route, perfect(draw.z1[0]), draw)
+    if not np.any(steps):
+        fail_unless_zero_loss(subject, trial, evaluation)
+    elif evaluation.has_gradients:
+        expected = expect(subject, evaluation)
+        assume(not expected.bootstrap.all())
+        compare_gradient(trial, evaluation, expected, ~expected.bootstrap)
+    else:
+        assume(False)
 
 
 @check("eq07.finite", needs_one=LOSSES)
 def check_loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> None:
     """The loss is finite at every (τ, d), τ = 1 − d included; `dynamics_loss` is judged on one large batch."""
     pairs = [(float(level), float(step)) for step in step_sizes(subject.k_max) for level in signal_levels(step)]
-    tau, d = (np.array(column)[:, None] for column in zip(*pairs, strict=True))
-    draw = draw_inputs(subject, trial.seed, (len(pairs), 1, 2, 2), tau, d)
-    large = (max(64, subject.adapter.min_batch), 4, 2, 2)
+    large = (max(64, subject.adapter.min_batch), max(4, subject.adapter.min_time), 2, 2)
     for route in subject.loss_routes():
-        inputs = draw if route == "dynamics_loss_at" else draw_inputs(subject, trial.seed, large)
+        shape = (len(pairs), smallest_batch(subject, route)[1], 2, 2)
+        tau, d = (np.repeat(np.array(column)[:, None], shape[1], 1) for column in zip(*pairs, strict=True))
+        at_all = draw_inputs(subject, trial.seed, shape, tau, d)
+        inputs = at_all if route == "dynamics_loss_at" else draw_inputs(subject, trial.seed, large)
         call = f"{route}(network, z1 of {inputs.z1.shape}, all levels and step sizes)"
         for network in NETWORKS:
             evaluation = subject.evaluate(route, network, inputs)
@@ -227,12 +253,17 @@ def check_loss_has_the_papers_absolute_value(subject: Subject, trial: Trial) -> 
 
 @check("eq07.nan-visible", needs_one=LOSSES)
 def check_nan_in_the_data_makes_the_loss_nan(subject: Subject, trial: Trial) -> None:
-    """One NaN in z1 makes at least one element of the loss not finite."""
+    """One NaN in z1 makes at least one element of the loss not finite, or the loss raises."""
 
     def judge(route: str, draw: Draw, _: None) -> None:
         z1 = draw.z1.copy()
         z1.flat[draw.seed % z1.size] = np.nan
-        evaluation = subject.evaluate(route, AFFINE, replace(draw, z1=z1))
+        subject.evaluate(route, AFFINE, draw)
+        try:
+            evaluation = subject.evaluate(route, AFFINE, replace(draw, z1=z1))
+        except OperationFailed:
+            trial.fail_unless(True, "a NaN is refused")
+            return
         sentence, visible = "the loss is finite although z1 has a NaN", not np.isfinite(evaluation.loss).all()
         trial.fail_unless(visible, sentence, call=evaluation.call, got=evaluation.mean, expected="NaN")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import assume
 
 from dreamer4_conformance.instruments.call_roles import CallRow, call_rows
+from dreamer4_conformance.instruments.inputs import smallest_batch
 from dreamer4_conformance.instruments.recorder import AFFINE, perfect
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -20,6 +21,7 @@ from dreamer4_conformance.judging.loss_evaluations import (
     same_data,
     teachers,
 )
+from dreamer4_conformance.judging.strategies import LONGEST
 from dreamer4_reference.eq01_corruption import corrupt
 
 
@@ -132,12 +134,26 @@ def check_actions_condition_all_three_calls(subject: Subject, trial: Trial) -> N
 
 @check("eq07.consistent-labels", needs_one=LOSSES)
 def check_inputs_lie_at_their_labels(subject: Subject, trial: Trial) -> None:
-    """With a perfect predictor every input of the network is (1 − τ) z0 + τ z1 at its label τ; sequences with T = 1.
+    """With a perfect predictor every input of the network is (1 − τ) z0 + τ z1 at its label τ; one d per sequence.
 
-    Within rounding; at d_min the level may differ from the label by 1/K_max (A4, A10).
+    Within rounding; at d_min the level may differ from the label by 1/K_max (A4, A10). Sequences have one timestep if
+    the loss allows that.
     """
-    judge = partial(fail_unless_inputs_match_labels, subject, trial)
-    every_draw(subject, trial, lambda route, draw, _: judge(route, draw), max_time=1)
+
+    def judge(route: str, draw: Draw, _: None) -> None:
+        fail_unless_inputs_match_labels(subject, trial, route, one_step(draw), mixed=False)
+
+    for route in subject.loss_routes():
+        time = min(smallest_batch(subject, route)[1], LONGEST)
+        every_draw(subject, trial, judge, routes=[route], shortest=time, longest=time)
+
+
+def one_step(draw: Draw) -> Draw:
+    """Give every sequence of a draw the step size of its first timestep, and levels on its grid."""
+    assert draw.tau is not None
+    assert draw.d is not None
+    d = np.broadcast_to(draw.d[:, :1], draw.d.shape)
+    return replace(draw, d=d, tau=np.floor(draw.tau / d) * d)
 
 
 @check("eq07.mixed-steps", needs_one=LOSSES)
@@ -145,14 +161,21 @@ def check_mixed_sequences_stay_consistent(subject: Subject, trial: Trial) -> Non
     """As eq07.consistent-labels, in sequences whose timesteps have different step sizes, d_min among them (A4)."""
     if subject.readings["A3"] == "sequence":
         trial.inconclusive("does not apply: d is drawn per sequence (reading A3)")
-    judge = partial(fail_unless_inputs_match_labels, subject, trial)
-    every_draw(subject, trial, lambda route, draw, _: judge(route, draw), min_time=2)
+
+    def judge(route: str, draw: Draw, _: None) -> None:
+        fail_unless_inputs_match_labels(subject, trial, route, draw, mixed=True)
+
+    every_draw(subject, trial, judge, shortest=2)
 
 
-def fail_unless_inputs_match_labels(subject: Subject, trial: Trial, route: str, draw: Draw) -> None:
-    """Deviation unless a perfect predictor receives (1 − τ) z0 + τ z1 in every call, with τ the label of the input."""
+def fail_unless_inputs_match_labels(subject: Subject, trial: Trial, route: str, draw: Draw, *, mixed: bool) -> None:
+    """Deviation unless a perfect predictor receives (1 − τ) z0 + τ z1 in every call, with τ the label of the input.
+
+    Unless `mixed`, draws are left out in which a sequence has timesteps at d_min and above it.
+    """
     draw = same_data(draw)
     affine = subject.evaluate(route, AFFINE, draw)
+    assume(mixed or all(match.bootstrap.all() or not match.bootstrap.any() for match in affine.students))
     assume(all(np.all((match.student.tau >= 0) & (match.student.tau < 1)) for match in affine.students))
     assume_valid_labels(subject, affine)
     noises = recover_noise(affine)

@@ -13,6 +13,7 @@ from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.loss_evaluations import recover_noise
+from dreamer4_conformance.judging.strategies import SCALES
 
 PAIRS = ((0.0, 1.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.0, None), (0.5, None))
 """(τ, d) of the signature; None means d_min."""
@@ -50,11 +51,12 @@ def _trace_if_repeatable(subject: Subject, draw: Draw) -> np.ndarray:
 
 @signature("dynamics_loss_at")
 def signature_calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
-    """Traces of single timesteps at `PAIRS` and of two mixed batches; whether NaN in z1 leaves the loss finite."""
+    """Traces of single timesteps at `PAIRS` and of four mixed batches; whether NaN in z1 leaves the loss finite."""
     pairs = [(tau, subject.d_min if d is None else d) for tau, d in PAIRS]
     pairs = [(tau, d) for tau, d in pairs if d >= subject.d_min and tau + d <= 1]
     singles = [draw_inputs(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d)) for tau, d in pairs]
-    mixed = [draw_inputs(subject, 7, (2, 3, 2, 2)), draw_inputs(subject, 8, (4, 4, 2, 2))]
+    batches = (((2, 3, 2, 2), 1.0), ((4, 4, 2, 2), 1.0), ((4, 4, 2, 2), SCALES[-1]), ((1, 4, 2, 2), 1.0))
+    mixed = [draw_inputs(subject, 7 + i, shape, scale=scale) for i, (shape, scale) in enumerate(batches)]
     traces = [attempt(partial(_trace_if_repeatable, subject, draw), TRACE) for draw in (*singles, *mixed)]
     poisoned = replace(mixed[0], z1=np.full_like(mixed[0].z1, np.nan))
     hidden = attempt(lambda: np.isfinite(subject.evaluate("dynamics_loss_at", AFFINE, poisoned).loss).all(), 1)
@@ -64,8 +66,9 @@ def signature_calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
 def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
     """Four evaluations of the loss: their draws, recovered from their student calls, and their traces."""
     draws_made, traces = [], []
-    for seed in range(4):
-        inputs = draw_inputs(subject, seed, (max(2, subject.adapter.min_batch), 3, 2, 2))
+    time, fewest = max(3, subject.adapter.min_time), subject.adapter.min_batch
+    for seed, (batch, scale) in enumerate(((2, 1.0), (1, 1.0), (2, SCALES[-1]), (2, SCALES[-1]))):
+        inputs = draw_inputs(subject, seed, (max(batch, fewest), time, 2, 2), scale=scale)
         evaluation = subject.evaluate("dynamics_loss", AFFINE, inputs)
         matches = evaluation.students
         rows = [match.row for match in matches]
@@ -84,3 +87,16 @@ def signature_calls_and_values_on_recovered_draws(subject: Subject, draws_made: 
         return trace(subject.evaluate("dynamics_loss_at", AFFINE, draw))
 
     return np.concatenate([attempt(partial(traced, draw), TRACE) for draw in draws_made])
+
+
+@signature("dynamics_loss", tolerance=1e-6, drawn=True)
+def signature_use_of_the_rows(subject: Subject) -> np.ndarray:
+    """Shares of the rows of the data with 0, 1 and more student rows, in two batches."""
+
+    def probe(seed: int) -> np.ndarray:
+        inputs = draw_inputs(subject, seed, (16, max(3, subject.adapter.min_time), 2, 3), scale=SCALES[-1])
+        matches = subject.evaluate("dynamics_loss", AFFINE, inputs).matches
+        used = np.bincount([match.row for match in matches], minlength=len(inputs.z1))
+        return np.bincount(np.minimum(used, 2), minlength=3) / len(used)
+
+    return np.concatenate([attempt(partial(probe, seed), 3) for seed in range(2)])

@@ -1,15 +1,18 @@
 """Roles of the recorded calls of a loss: which rows belong to the student, and which are their two teacher calls.
 
-The paper's three calls are recovered from any order, split or merge. These rules find the student's rows:
+The paper's three calls are recovered from any order, split or merge. If z0, τ and d were passed to the loss, a row with
+the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student is missing, these rules find the rows:
 
-1. Rows whose output carries gradient, if they are as many as the rows of the data.
-2. Otherwise the rows with gradient, or all rows with d ≥ d_min if none has any, except those that are teachers of
-   another row: a teacher has half the step, and the student's input or a level half a step later in the same row.
-   A row with gradient is not a teacher if the same call was also made without gradient.
+1. Rows that the loss depends on by its gradient, if they are as many as the rows of the data.
+2. Otherwise the rows that it depends on, or all rows with d ≥ d_min if gradients do not tell, except those that are
+   teachers of another row: a teacher has half the step, and the student's input or a level half a step later in the
+   same row. A row with gradient is not a teacher if the same call was also made without gradient.
 3. Without gradients, a row at d_min may go through the teacher too (A4): of equal inputs the first is the student, and
    a row half a step later is a teacher.
 4. Without gradients, `students_per_row` keeps one student per row of the data: the one with the largest step, then with
    the lowest level, since the teacher calls of a row at d_min have a finer step or a later level.
+
+`row_assignment` assigns the students to the rows of the data.
 
 The first teacher call of a student has the student's input where d > d_min; the second is the row nearest to
 z̃ + b' d/2 among the remaining rows.
@@ -32,6 +35,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
+from dreamer4_conformance.instruments.row_assignment import (
+    MARGIN,
+    RowAssignment,
+    assign_rows,
+    other_target,
+    same_actions,
+    surprise,
+)
 
 
 @dataclass(eq=False)
@@ -48,9 +59,23 @@ class CallRow:
     gradient: np.ndarray | None
 
     @property
+    def differentiable(self) -> bool:
+        """True unless the loss is known not to depend on this call's output."""
+        return self.gradient is not None
+
+    @property
     def carries_gradient(self) -> bool:
-        """True if the loss depends on this row's output."""
+        """True if the gradient with respect to this row's output is not zero."""
         return self.gradient is not None and bool(np.any(self.gradient != 0))
+
+
+@dataclass(frozen=True)
+class State:
+    """What the student of every row of the data must receive: z (B, T, S, D), tau and d (B, T)."""
+
+    z: np.ndarray
+    tau: np.ndarray
+    d: np.ndarray
 
 
 @dataclass
@@ -63,6 +88,8 @@ class Match:
     second: CallRow | None
     bootstrap: np.ndarray
     """Mask (T,) of the timesteps with d > d_min, where the paper requires teacher calls."""
+    certain: bool = True
+    """False if the student's input may as well come from another row with other data."""
 
 
 def call_rows(calls: list[Call]) -> list[CallRow]:
@@ -91,13 +118,28 @@ def _same_input(first: CallRow, second: CallRow, where: np.ndarray, tolerance: f
 
 
 def students_with_gradient(rows: list[CallRow], expected: int) -> list[CallRow]:
-    """The rows that carry gradient if there are `expected` of them, else none (rule 1).
+    """The rows that the loss depends on if there are `expected` of them, else none (rule 1).
 
     If there are as many as rows of the data, all are students: with coarse actions, one row may resemble the teacher of
-    another.
+    another. An output whose gradient is zero, as of a clamped error, may still be one that the loss depends on.
     """
-    carrying = [entry for entry in rows if entry.carries_gradient]
-    return carrying if len(carrying) == expected else []
+    for group in ([row for row in rows if row.differentiable], [row for row in rows if row.carries_gradient]):
+        if len(group) == expected:
+            return group
+    return []
+
+
+def _candidates(rows: list[CallRow], d_min: float, expected: int) -> list[CallRow]:
+    """Rows that may be the student's: those that the loss depends on, if the gradients tell, else all with d ≥ d_min.
+
+    Some frameworks report a zero gradient for an output that the loss does not depend on; there only rows whose
+    gradient is not zero are known to be the student's.
+    """
+    differentiable = [row for row in rows if row.differentiable]
+    if 0 < len(differentiable) < len(rows):
+        return differentiable
+    carrying = [row for row in rows if row.carries_gradient]
+    return carrying if len(carrying) >= expected else [row for row in rows if np.all(row.d >= d_min)]
 
 
 def _students(rows: list[CallRow], d_min: float, tolerance: float, expected: int) -> list[CallRow]:
@@ -105,8 +147,7 @@ def _students(rows: list[CallRow], d_min: float, tolerance: float, expected: int
     with_gradient = students_with_gradient(rows, expected)
     if with_gradient:
         return with_gradient
-    carrying = [entry for entry in rows if entry.carries_gradient]
-    candidates = carrying or [entry for entry in rows if np.all(entry.d >= d_min)]
+    candidates = _candidates(rows, d_min, expected)
     if not candidates:
         return []
     tau, d = (np.stack([getattr(entry, name) for entry in candidates]) for name in ("tau", "d"))
@@ -120,11 +161,33 @@ def _students(rows: list[CallRow], d_min: float, tolerance: float, expected: int
 
     pairs = [(i, j) for i, j in np.argwhere(half) if i != j]
     teachers = {i for i, j in pairs if is_teacher_of(candidates[i], candidates[j], bool(moved[i, j]))}
+    carrying = any(entry.carries_gradient for entry in candidates)
     detached = [entry for entry in rows if carrying and not entry.carries_gradient]
     # A flow term at the bootstrap term's own input is not a teacher if the same call was also made without gradient.
     teachers = {i for i in teachers if not any(_same_call(candidates[i], entry, tolerance) for entry in detached)}
     students = [entry for index, entry in enumerate(candidates) if index not in teachers]
     return students if carrying else _without_teachers_at_d_min(students, d_min)
+
+
+def _students_of_state(rows: list[CallRow], state: State, tolerance: float) -> list[CallRow]:
+    """The student of every row of the data by its known state: input and labels. None if one is missing.
+
+    Of equal calls, the one that the loss depends on is the student.
+    """
+    students: list[CallRow] = []
+    ordered = sorted(rows, key=lambda row: (not row.carries_gradient, not row.differentiable))
+    for z, tau, d in zip(state.z, state.tau, state.d, strict=True):
+        for row in ordered:
+            labelled = np.array_equal(row.tau, tau) and np.array_equal(row.d, d)
+            scale = 1 + np.abs(z) / np.maximum(1 - tau, 1e-3)[:, None, None]
+            if labelled and np.all(np.abs(row.z - z) <= tolerance * scale) and not _contains(students, row):
+                students.append(row)
+                break
+    return students if len(students) == len(state.z) else []
+
+
+def _contains(rows: list[CallRow], entry: CallRow) -> bool:
+    return any(row is entry for row in rows)
 
 
 def _without_teachers_at_d_min(students: list[CallRow], d_min: float) -> list[CallRow]:
@@ -151,22 +214,6 @@ def _same_actions(first: CallRow, second: CallRow) -> bool:
     return first.actions is None or second.actions is None or np.array_equal(first.actions, second.actions)
 
 
-def _row(entry: CallRow, z1: np.ndarray, actions: np.ndarray, position: int | None) -> int | None:
-    """Row b of the data by its actions, else by the likelihood of the noise; None if two rows are as likely."""
-    if entry.actions is not None and entry.actions.shape == actions.shape[1:]:
-        equal = np.flatnonzero(np.all(np.abs(entry.actions - actions) <= 1e-2 * (1 + np.abs(actions)), axis=(1, 2)))
-        if len(equal) == 1:
-            return int(equal[0])
-    if len(z1) == 1:
-        return 0
-    tau = np.minimum(entry.tau, 1 - 1e-3)[:, None, None]
-    surprise = (((entry.z - tau * z1) / (1 - tau)) ** 2).sum((1, 2, 3)) / 2
-    best = int(np.argmin(surprise))
-    if position is not None and surprise[position] <= surprise[best] + 30:
-        return position
-    return best if np.sort(surprise)[1] > surprise[best] + 30 else None
-
-
 def match_calls(
     calls: list[Call],
     z1: np.ndarray,
@@ -175,7 +222,8 @@ def match_calls(
     *,
     d_min: float,
     eps: float,
-) -> list[Match] | None:
+    state: State | None = None,
+) -> list[Match]:
     """Match the student rows with the rows of the data and with their teacher calls.
 
     Args:
@@ -185,28 +233,42 @@ def match_calls(
         network: the analytic network that was called.
         d_min: 1 / K_max.
         eps: spacing of 1 in the adapter's dtype.
+        state: the student's input and labels in the order of the data, if they were passed to the loss.
 
     Returns:
-        One match per student row, none if there is no student; None if rows of the data cannot be distinguished.
+        One match per student row, none if there is no student.
     """
     rows = [entry for entry in call_rows(calls) if entry.z.shape == z1.shape[1:]]
     tolerance = 4 * eps
-    students = _students(rows, d_min, tolerance, len(z1))
-    if len(students) == 0:
-        return []
-    remaining = [entry for entry in rows if not any(entry is student for student in students)]
+    students = [] if state is None else _students_of_state(rows, state, tolerance)
+    assignment = RowAssignment(np.arange(len(students)), np.ones(len(students), bool))
+    if not students:
+        students = _students(rows, d_min, tolerance, len(z1))
+        if not students:
+            return []
+        assignment = _assign(students, z1, actions, d_min)
+    remaining = [entry for entry in rows if not _contains(students, entry)]
     matches = []
-    in_order = len(students) == len(z1)
-    for position, student in enumerate(students):
-        row = _row(student, z1, actions, position if in_order else None)
-        if row is None:
-            return None
+    for student, row, certain in zip(students, assignment.rows.tolist(), assignment.certain.tolist(), strict=True):
         bootstrap = student.d > d_min
         first = _first_teacher(student, remaining, bootstrap, tolerance)
         remaining = [entry for entry in remaining if entry is not first]
-        matches.append(Match(row, student, first, None, bootstrap))
+        matches.append(Match(row, student, first, None, bootstrap, certain))
     _assign_second(matches, remaining, network)
     return matches
+
+
+def _assign(students: list[CallRow], z1: np.ndarray, actions: np.ndarray, d_min: float) -> RowAssignment:
+    z, tau = (np.stack([getattr(student, name) for student in students]) for name in ("z", "tau"))
+    allowed = same_actions([student.actions for student in students], actions)
+    cost = surprise(z, tau, z1)
+    if all(student.gradient is not None for student in students):
+        gradient, output = (
+            np.stack([getattr(student, name) for student in students]) for name in ("gradient", "output")
+        )
+        flow = np.stack([student.d <= d_min for student in students])
+        cost = cost + 2 * MARGIN * other_target(gradient, output, flow, z1)
+    return assign_rows(np.where(allowed, cost, np.inf), z1)
 
 
 def students_per_row(
@@ -215,9 +277,9 @@ def students_per_row(
     """Find the student's rows by rules 1 to 4. Arguments as of `match_calls`.
 
     Returns:
-        The rows; none if there is no student or rows of the data cannot be distinguished.
+        The rows; none if there is no student.
     """
-    matches = match_calls(calls, z1, actions, network, d_min=d_min, eps=eps) or []
+    matches = match_calls(calls, z1, actions, network, d_min=d_min, eps=eps)
     if any(match.student.carries_gradient for match in matches):
         return [match.student for match in matches]
     finest_first = sorted(matches, key=lambda match: (match.student.d.sum(), -match.student.tau.sum()))

@@ -20,7 +20,8 @@ class Expectation:
     """The paper's loss on M student rows: arrays (M, T) and (M, T, S, D).
 
     `error` is ẑ1 minus its x-space target: z1, or z̃ + (1 − τ)(b' + b'')/2 above d_min. `magnitude` is the sum of the
-    absolute values of its terms, the scale of rounding errors. `share` is each timestep's weight in the average (A27).
+    absolute values of its terms, the scale of rounding errors. `share` is each timestep's weight in the average (A27);
+    a loss per timestep is not averaged, and its gradient is that of its mean.
     """
 
     tau: np.ndarray
@@ -120,8 +121,8 @@ def expect(subject: Subject, evaluation: Evaluation) -> Expectation:
             above, _magnitude(evaluation.network, z, z1_hat, *labels, actions), np.abs(z1_hat) + np.abs(z1)
         ),
         weight=np.where(bootstrap & (subject.readings["A7"] == "flow"), 1.0, ramp_weight(tau)),
-        share=_share(bootstrap, subject.readings["A27"]),
-        observed_gradient=_stack([match.student.gradient for match in matches]),
+        share=_share(bootstrap, subject.readings["A27"] if evaluation.loss.ndim == 0 else "joint"),
+        observed_gradient=_observed_gradient(evaluation),
         norm=subject.readings["A8"],
     )
     return _with_recovered(subject, evaluation, expectation)
@@ -167,6 +168,13 @@ def _recovered_weight(expectation: Expectation, loss: np.ndarray) -> np.ndarray:
     else:
         raise Inconclusive("the weight cannot be recovered: the loss is a scalar without gradients")
     return np.divide(applied, unweighted, out=np.zeros_like(unweighted), where=unweighted > 0)
+
+
+def _observed_gradient(evaluation: Evaluation) -> np.ndarray | None:
+    if not evaluation.has_gradients:
+        return None
+    students = [match.student for match in evaluation.students]
+    return np.stack([np.zeros_like(row.z) if row.gradient is None else row.gradient for row in students])
 
 
 def _stack(arrays: list[np.ndarray | None]) -> np.ndarray | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dreamer4_conformance.instruments.recorder import CONSTANT
 from dreamer4_conformance.instruments.subject import Draw, Subject
+from dreamer4_conformance.verdicts import OperationFailed
 
 ACTION_WIDTH = 3
 """Width of the action vectors that the suite passes."""
@@ -35,17 +37,54 @@ def draw_inputs(
     shape: tuple[int, int, int, int],
     tau: np.ndarray | None = None,
     d: np.ndarray | None = None,
+    *,
+    scale: float = 1.0,
 ) -> Draw:
     """Draw data, noise and actions of shape (B, T, S, D) from `seed`.
 
-    Without tau and d, (B, T), they are drawn by Eq. (4) under the adapter's reading A3.
+    Without tau and d, (B, T), they are drawn by Eq. (4) under the adapter's reading A3. The data has the standard
+    deviation `scale`, the noise 1.
     """
     rng = input_rng(seed)
     if tau is None or d is None:
         tau, d = draw_grid_pairs(rng, subject.k_max, shape[:2], subject.readings["A3"])
-    z1, z0 = (subject.round(rng.standard_normal(shape)) for _ in range(2))
+    z1, z0 = (subject.round(factor * rng.standard_normal(shape)) for factor in (scale, 1.0))
     actions = subject.round(rng.standard_normal((*shape[:2], ACTION_WIDTH)))
     return Draw(z1=z1, actions=actions, seed=seed, z0=z0, tau=tau, d=d)
+
+
+SMALL = ((1, 1), (1, 2), (2, 2), (3, 4), (3, 3))
+"""Batches (B, T) to which `smallest_batch` turns; one of the last two works for every adapter that is valid."""
+
+
+def fewest_rows(subject: Subject, route: str) -> int:
+    """Smallest B of a route: only the loss that draws its levels depends on `min_batch`."""
+    return subject.adapter.min_batch if route == "dynamics_loss" else 1
+
+
+def works_at(subject: Subject, route: str, shape: tuple[int, ...]) -> bool:
+    """False if a loss raises on ordinary data of shape (B, T, S, D) with any seed; eq07.batch-shapes judges that."""
+    batch, time, tokens, channels = shape
+    key = f"{route} at {shape}"
+    if key not in subject.working:
+        inputs = [draw_inputs(subject, seed, (batch, time, tokens, channels)) for seed in range(3)]
+        subject.working[key] = any(_returns(subject, route, draw) for draw in inputs)
+    return subject.working[key]
+
+
+def _returns(subject: Subject, route: str, draw: Draw) -> bool:
+    try:
+        subject.evaluate(route, CONSTANT, draw)
+    except OperationFailed:
+        return False
+    return True
+
+
+def smallest_batch(subject: Subject, route: str) -> tuple[int, int]:
+    """Smallest (B, T) that `min_batch` and `min_time` allow and at which the loss works."""
+    rows, frames = fewest_rows(subject, route), subject.adapter.min_time
+    allowed = [(max(batch, rows), max(time, frames)) for batch, time in SMALL]
+    return next((pair for pair in allowed if works_at(subject, route, (*pair, 2, 3))), allowed[0])
 
 
 def moved_by_rounding(subject: Subject, x: np.ndarray) -> np.ndarray:

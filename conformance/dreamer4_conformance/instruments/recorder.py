@@ -23,7 +23,7 @@ class AnalyticNetwork:
     `perfect` has gain 0 and the data as offset; `CONSTANT` has gain 0, so that its output does not depend on z;
     `AFFINE` has coefficients that differ at every (τ, d). The offset of `CONSTANT` differs at every (τ, d) too:
     otherwise student and teacher would agree, and the loss would carry no gradient above d_min. `base` broadcasts to
-    (N, T, S, D) and replaces the analytic offset.
+    (N, T, S, D) and replaces the analytic offset; `data` is added to it.
     """
 
     slope: float = 1.0
@@ -31,6 +31,7 @@ class AnalyticNetwork:
     past: float = 0.0
     scale: float = 1.0
     base: np.ndarray | None = None
+    data: np.ndarray | None = None
 
     def coefficients(
         self, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None, shape: tuple[int, ...]
@@ -44,7 +45,8 @@ class AnalyticNetwork:
         offset = np.cos(2.0 + phase[:, :, None, None] + position)
         if actions is not None:
             offset = offset + self.action_gain * actions.sum(-1)[:, :, None, None]
-        return gain, self.scale * offset
+        offset = self.scale * offset
+        return gain, offset if self.data is None else np.broadcast_to(self.data + offset, shape)
 
     def __call__(self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
         """Evaluate the network in float64 NumPy, (N, T, S, D)."""
@@ -66,7 +68,8 @@ def perfect(z1: np.ndarray) -> AnalyticNetwork:
 class Call:
     """One recorded call in float64 and signal levels: z, output (N, T, S, D); tau, d (N, T); actions (N, T, A).
 
-    `gradient` is the gradient of the mean loss with respect to the output, None if the framework has no gradients.
+    `gradient` is the gradient of the mean loss with respect to the output, None if the framework has no gradients or
+    reports that the loss does not depend on the output.
     `copied` is True for a call of a copy of the network.
     """
 

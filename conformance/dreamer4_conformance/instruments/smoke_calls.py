@@ -88,10 +88,11 @@ def _failure(subject: Subject, operation: str) -> Deviation | None:
     if operation not in SMOKE_CALLS or not subject.provides(operation):
         return None
     batch = max(3, subject.adapter.min_batch)
-    time = 4 if batch != 4 else 5
+    time, square = max(4 if batch != 4 else 5, subject.adapter.min_time), max(batch, subject.adapter.min_time)
     failure = _deviation(SMOKE_CALLS[operation], SmokeCase(subject, batch, time))
-    square = SmokeCase(subject, batch, batch)
-    return failure if failure is not None and _deviation(SMOKE_CALLS[operation], square) is not None else None
+    if failure is None or _deviation(SMOKE_CALLS[operation], SmokeCase(subject, square, square)) is None:
+        return None
+    return failure
 
 
 def _deviation(call: Callable[[SmokeCase], None], case: SmokeCase) -> Deviation | None:

@@ -17,12 +17,13 @@ import numpy as np
 from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.adapter import Adapter, provides
-from dreamer4_conformance.instruments.call_roles import Match, match_calls
+from dreamer4_conformance.instruments.call_roles import Match, State, match_calls
 from dreamer4_conformance.instruments.faults import describe_error, is_out_of_memory
 from dreamer4_conformance.instruments.guard import Guard
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call, Recorder
 from dreamer4_conformance.readings import resolve
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
+from dreamer4_reference.eq01_corruption import corrupt
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-8}
 """Unit of the bounds by dtype: the spacing of 1; in bfloat16 half of it, the largest relative rounding error."""
@@ -50,6 +51,13 @@ class Draw:
     z0: np.ndarray | None = None
     tau: np.ndarray | None = None
     d: np.ndarray | None = None
+
+    @property
+    def z_tilde(self) -> np.ndarray:
+        """The corrupted data (1 − τ) z0 + τ z1, (B, T, S, D)."""
+        assert self.z0 is not None
+        assert self.tau is not None
+        return np.asarray(corrupt(self.z0, self.z1, self.tau))
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.z1.shape))
@@ -82,22 +90,60 @@ class Evaluation:
         return f"{self.route}(network, {self.draw})"
 
     @cached_property
-    def students(self) -> list[Match]:
-        """Student rows with their teacher calls.
+    def matches(self) -> list[Match]:
+        """Student rows with their teacher calls; `certain` tells whether the row of the data was recognised.
 
         Raises:
             Deviation: if the calls cannot be matched to the paper's student and teacher calls.
-            UnsatisfiedAssumption: if two rows of the data match a call equally well; Hypothesis draws another example.
         """
-        matches = match_calls(self.calls, self.draw.z1, self.draw.actions, self.network, d_min=self.d_min, eps=self.eps)
-        if matches is None:
-            raise UnsatisfiedAssumption
+        draw, state = self.draw, None
+        if self.route == "dynamics_loss_at":
+            state = State(draw.z_tilde, draw.tau, draw.d)  # type: ignore[arg-type]
+        matches = match_calls(
+            self.calls, draw.z1, draw.actions, self.network, d_min=self.d_min, eps=self.eps, state=state
+        )
         if not matches:
             message = (
                 f"the network's calls do not match the paper's student and teacher calls; recorded:\n{self.call_log}"
             )
             raise Deviation(message, call=self.call)
         return matches
+
+    @property
+    def students(self) -> list[Match]:
+        """`matches`, if the loss can be computed from them.
+
+        Raises:
+            Deviation: as `matches`.
+            UnsatisfiedAssumption: if the row of the data matters and is not certain: at d_min, where the data is the
+                target, and for a loss per timestep. Hypothesis draws another example.
+        """
+        for match in self.matches:
+            if not match.certain and (self.loss.ndim == 2 or not match.bootstrap.all()):
+                raise UnsatisfiedAssumption
+        return self.matches
+
+    @property
+    def tau(self) -> np.ndarray:
+        """Signal levels that label the student's calls, by row of the data, (B, T); NaN for a row without student."""
+        return self._by_row("tau", self.draw.z1.shape[:2])
+
+    @property
+    def d(self) -> np.ndarray:
+        """Step sizes that label the student's calls, by row of the data, (B, T); NaN for a row without student."""
+        return self._by_row("d", self.draw.z1.shape[:2])
+
+    @property
+    def z0(self) -> np.ndarray:
+        """Noise in the student's inputs, (z̃ − τ z1)/(1 − τ), by row of the data, (B, T, S, D)."""
+        tau = self.tau[:, :, None, None]
+        return (self._by_row("z", self.draw.z1.shape) - tau * self.draw.z1) / (1 - tau)
+
+    def _by_row(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        values = np.full(shape, np.nan)
+        for match in reversed(self.matches):
+            values[match.row] = getattr(match.student, name)
+        return values
 
 
 @dataclass
@@ -138,6 +184,7 @@ class Subject:
         target: text by which `adapters.importing.load` finds the adapter; None if it cannot be imported.
         invocation: the last call of an operation by `compute` or `evaluate`.
         failing: the last call before the deviation that was raised last.
+        working: whether operations work at particular shapes, as `inputs.works_at` found.
         suspects: names of mistakes and readings that reproduced an earlier failure, as keys.
     """
 
@@ -151,6 +198,7 @@ class Subject:
     target: str | None = None
     invocation: Invocation | None = field(default=None, repr=False)
     failing: Invocation | None = field(default=None, repr=False)
+    working: dict[str, bool] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.readings = resolve(self.adapter.readings)

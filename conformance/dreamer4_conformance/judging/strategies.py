@@ -20,7 +20,7 @@ from dreamer4_conformance.instruments.heads import (
     Trajectory,
     draw_trajectory,
 )
-from dreamer4_conformance.instruments.inputs import draw_inputs
+from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows
 from dreamer4_conformance.instruments.subject import Draw, Subject
 
 
@@ -35,15 +35,21 @@ def seeds() -> st.SearchStrategy[int]:
     return st.integers(0, 2**31 - 1)
 
 
+SHAPES = ((1, 1, 1, 1), (2, 1, 3, 2), (1, 2, 1, 3), (2, 3, 2, 1), (3, 2, 3, 1), (3, 3, 1, 2), (3, 4, 2, 3))
+"""(B, T, S, D) of loss evaluations: few, since some frameworks compile every shape."""
+LONGEST = max(time for _, time, _, _ in SHAPES)
+SCALES = (1.0, 8.0, 64.0)
+"""Standard deviations of the data: ordinary latents, and those that reach clipped states, targets and errors."""
+
+
 @st.composite
-def draws(
-    draw: st.DrawFn, subject: Subject, route: str, *, max_batch: int = 3, min_time: int = 1, max_time: int = 4
-) -> Draw:
-    """Arguments of one loss evaluation through `route`, of random shape."""
-    fewest = subject.adapter.min_batch if route == "dynamics_loss" else 1
-    batch = draw(st.integers(fewest, max(fewest, max_batch)))
-    shape = (batch, draw(st.integers(min_time, max_time)), draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    return draw_inputs(subject, draw(seeds()), shape)
+def draws(draw: st.DrawFn, subject: Subject, route: str, *, shortest: int = 1, longest: int = LONGEST) -> Draw:
+    """Arguments of one loss evaluation through `route`, of random shape and scale; `shortest` and `longest` bound T."""
+    fewest = fewest_rows(subject, route)
+    shapes = [shape for shape in SHAPES if shortest <= shape[1] <= longest]
+    batch, time, tokens, channels = draw(st.sampled_from(shapes))
+    shape = (max(batch, fewest), max(time, subject.adapter.min_time), tokens, channels)
+    return draw_inputs(subject, draw(seeds()), shape, scale=draw(st.sampled_from(SCALES)))
 
 
 @st.composite

@@ -167,6 +167,7 @@ DECLARATIONS: list[tuple[str, Any, str]] = [
     ("expected_failures", {"eq08.applied": None}, "the reason for eq08.applied is of type NoneType; it needs a string"),
     ("expected_failures", ["eq08.applied"], "expected_failures is of type list; it needs a dict"),
     ("min_batch", 0, "min_batch is 0; it needs a whole number of at least 1"),
+    ("min_time", 0, "min_time is 0; it needs a whole number of at least 1"),
     ("rms_warmup", -1, "rms_warmup is -1;"),
     ("context_frames", 0, "context_frames is 0; it needs a whole number of at least 1, or None"),
     ("d_min_share", 1.0, "d_min_share is 1.0; it needs a number between 0 and 1"),

@@ -282,3 +282,70 @@ class NanReplaced(TextbookEquations):
 
     def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:
         return super().average(torch.nan_to_num(loss, nan=0.0), bootstrap)
+
+
+@mistake("target-clipped", clause="eq07.bootstrap-value", operations=LOSSES)
+class TargetClipped(TextbookEquations):
+    """The bootstrap target, a velocity, is clipped to ±4."""
+
+    limit = 4.0
+
+    def mean_velocity(self, b_prime: Tensor, b_double_prime: Tensor) -> Tensor:
+        return super().mean_velocity(b_prime, b_double_prime).clamp(-self.limit, self.limit)
+
+
+@mistake("target-clipped-widely", clause="eq07.bootstrap-value", operations=LOSSES)
+class TargetClippedWidely(TargetClipped):
+    """The bootstrap target is clipped to ±100, a range that ordinary latents hardly leave."""
+
+    limit = 100.0
+
+
+@mistake("bootstrap-error-clamped", clause="eq07.absolute", operations=LOSSES)
+class BootstrapErrorClamped(TextbookEquations):
+    """The bootstrap error is clamped at 100 before its factor (1 − τ)²."""
+
+    def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
+        return (1 - tau) ** 2 * self.norm(self.velocity(z1_hat, z, tau) - target).clamp(max=100.0)
+
+
+@mistake("loss-huber", clause="eq07.absolute", operations=LOSSES)
+class LossHuber(TextbookEquations):
+    """Errors above 10 count linearly, as in a Huber loss."""
+
+    def norm(self, error: Tensor) -> Tensor:
+        size = error.abs()
+        huber = torch.where(size <= 10, size.square(), 20 * size - 100)
+        return huber.mean((2, 3)) if self.follows["A8"] == "mean" else huber.sum((2, 3))
+
+
+@mistake("flow-scaled", clause="eq07.flow-value", operations=LOSSES)
+class FlowScaled(TextbookEquations):
+    """The flow term has the bootstrap term's factor (1 − τ)² on an error that is in x-space already."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return super().weigh(torch.where(bootstrap, error, error * (1 - tau) ** 2), tau, bootstrap)
+
+
+@mistake("flow-target-of-next-row", clause="eq07.flow-value", operations=LOSSES)
+class FlowTargetOfNextRow(TextbookEquations):
+    """The flow term compares with the data of another row of the batch."""
+
+    def flow_error(self, z1_hat: Tensor, z1: Tensor) -> Tensor:
+        return self.norm(z1_hat - z1.roll(1, 0))
+
+
+@mistake("ramp-missing", clause="eq08.applied", operations=LOSSES)
+class RampMissing(TextbookEquations):
+    """Every timestep of the loss has weight 1."""
+
+    def loss_weight(self, tau: Tensor) -> Tensor:
+        return torch.ones_like(tau)
+
+
+@mistake("ramp-of-first-timestep", clause="eq08.applied", operations=LOSSES)
+class RampOfFirstTimestep(TextbookEquations):
+    """All timesteps of a sequence have the weight of its first level."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return super().weigh(error, tau[:, :1].expand_as(tau), bootstrap)
