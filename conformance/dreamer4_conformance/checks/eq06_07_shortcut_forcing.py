@@ -196,7 +196,8 @@ def _fail_unless_zero_at_data(subject: Subject, trial: Trial, seed: int) -> None
     batch = smallest_batch(subject, "dynamics_loss_at")
     tau = np.random.default_rng(seed).integers(0, subject.k_max, batch) / subject.k_max
     draw = draw_inputs(subject, seed, (*batch, 2, 3), tau, np.full(batch, subject.d_min))
-    draw = replace(draw, z1=same_data(draw).z1, z0=np.broadcast_to(draw.z0[:1], draw.z0.shape))  # type: ignore[index]
+    assert draw.z0 is not None
+    draw = replace(same_data(draw), z0=np.broadcast_to(draw.z0[:1], draw.z0.shape))
     assert draw.z0 is not None
     fail_unless_zero_loss(subject, trial, subject.evaluate("dynamics_loss_at", perfect(draw.z1[0]), draw))
     velocity = subject.evaluate("dynamics_loss_at", perfect((draw.z1 - draw.z0)[0]), draw)

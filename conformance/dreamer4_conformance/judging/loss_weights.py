@@ -52,10 +52,11 @@ def weights_within(expected: Expectation, evaluation: Evaluation) -> Weights:
     elif evaluation.loss.ndim == 2:
         observed, parallel = evaluation.loss[expected.rows] / expected.unweighted, np.ones_like(slack, bool)
     else:
-        return Weights(*np.empty((6, 0)))
+        return Weights(*np.empty((6, 0)), hidden=0)
     usable = parallel & (slack < 0.05)
     arrays = (observed, expected.weight, slack, expected.tau, expected.d, expected.bootstrap)
-    return Weights(*(array[usable] for array in arrays), int((expected.bootstrap & ~parallel & (slack < 0.05)).sum()))
+    hidden = int((expected.bootstrap & ~parallel & (slack < 0.05)).sum())
+    return Weights(*(array[usable] for array in arrays), hidden=hidden)
 
 
 def weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weights]:
