@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Weights:
     tau: np.ndarray
     d: np.ndarray
     bootstrap: np.ndarray
-    hidden: int = 0
+    hidden: int = field(default=0, kw_only=True)
 
 
 def relative_rounding(expected: Expectation, eps: float) -> np.ndarray:
