@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dreamer4_conformance.clauses import BY_ID
@@ -10,8 +11,10 @@ from dreamer4_conformance.report.wording import number, printable, reading, shor
 from dreamer4_conformance.verdicts import Result, Status
 from dreamer4_conformance.zoo.catalogue import catalogue
 
-VERBATIM = ("call", "reproduce", "run again")
+VERBATIM = ("call", "run again")
 """Labels of fields that are copied: no format wraps them."""
+PASTED = ("reproduce",)
+"""Labels of code: its lines start at the first column, so that they can be pasted."""
 DESCRIBED = 3
 """Number of mistakes that are printed with their description."""
 
@@ -58,13 +61,13 @@ def follower_line(result: Result) -> str:
     return printable(f"{result.id} — {result.status}, follows from {result.follows_from}")
 
 
-def failure_fields(result: Result, rerun_command: str = "", explains: int = 0) -> list[tuple[str, str]]:
+def failure_fields(result: Result, rerun_command: str = "", followers: Sequence[Result] = ()) -> list[tuple[str, str]]:
     """Labelled texts of a failure: requirement, call, values, what to do, how to run it again. Empty ones are omitted.
 
     Args:
         result: the failure.
         rerun_command: as in `Report`.
-        explains: number of failures that follow from this one.
+        followers: failures that follow from this one.
 
     Returns:
         Pairs (label, text); a text may have several lines.
@@ -80,12 +83,17 @@ def failure_fields(result: Result, rerun_command: str = "", explains: int = 0) -
         ("error", _error(result)),
         ("behaves like", _names(result.behaves_like)),
         ("follows from", result.follows_from or ""),
-        ("explains", f"{number(explains, 'clause')}, listed below" if explains else ""),
+        ("explains", _explained(followers)),
         ("what to do", "\n".join(result.advice)),
-        ("reproduce", result.reproduce),
         ("run again", rerun_command.replace("{clause}", result.id)),
+        ("reproduce", result.reproduce),
     ]
     return [(label, printable(text)) for label, text in fields if text]
+
+
+def _explained(followers: Sequence[Result]) -> str:
+    """Number of the clauses that follow from a failure, and a line for each."""
+    return "\n".join([number(len(followers), "clause"), *map(follower_line, followers)]) if followers else ""
 
 
 def _names(names: list[str]) -> str:
@@ -105,5 +113,8 @@ def failure_text(result: Result, rerun_command: str = "") -> str:
     """A failure in full as plain text, one line per line of a field."""
     lines = [failure_title(result)]
     for label, text in failure_fields(result, rerun_command):
-        lines.append(f"  {label + ':':<14}" + text.replace("\n", "\n" + " " * 16))
+        if label in PASTED:
+            lines += [f"  {label}:", text]
+        else:
+            lines.append(f"  {label + ':':<14}" + text.replace("\n", "\n" + " " * 16))
     return "\n".join(lines)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.report.failures import (
+    PASTED,
     blocks,
     failure_fields,
     failure_title,
-    follower_line,
     known_failures,
 )
 from dreamer4_conformance.report.wording import (
@@ -31,10 +32,7 @@ def to_markdown(report: Report) -> str:
     lines = [f"# {title}", "", f"**{escape(conclusion(report))}**", ""]
     lines += [f"- {escape(line)}" for line in summary_lines(report)]
     for block in blocks(report):
-        lines += ["", *_failure(block.result, report.rerun_command, len(block.followers))]
-        lines += (
-            ["", *(f"- {escape(follower_line(follower))}" for follower in block.followers)] if block.followers else []
-        )
+        lines += ["", *_failure(block.result, report.rerun_command, block.followers)]
     for result in known_failures(report):
         lines += ["", *_failure(result, report.rerun_command)]
     if additions := addition_lines(report):
@@ -60,9 +58,12 @@ def _table(results: list[Result]) -> list[str]:
     return rows
 
 
-def _failure(result: Result, rerun_command: str, explains: int = 0) -> list[str]:
-    fields = failure_fields(result, rerun_command, explains)
-    text = "\n".join(f"{label}: " + value.replace("\n", "\n    ") for label, value in fields)
+def _failure(result: Result, rerun_command: str, followers: Sequence[Result] = ()) -> list[str]:
+    fields = failure_fields(result, rerun_command, followers)
+    text = "\n".join(
+        f"{label}:\n{value}" if label in PASTED else f"{label}: " + value.replace("\n", "\n    ")
+        for label, value in fields
+    )
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"### {escape(failure_title(result))}", "", f"{fence}text", text, fence]

@@ -5,7 +5,7 @@ Readable without colour, at 80 columns, and through a pipe; lines to copy are no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from textwrap import wrap
 
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.report.failures import (
+    PASTED,
     VERBATIM,
     blocks,
     failure_fields,
@@ -70,8 +71,7 @@ def print_report(report: Report, console: Console, *, verbose: bool = False, in_
         list(_failures(report, width, in_full, None if verbose else LONGEST)),
         list(_known_failures(report, width, verbose)),
         [] if verbose else list(_undecided(report, width)),
-        [] if verbose else list(_equations(report, width)),
-        list(_additions(report, width)),
+        [*([] if verbose else _equations(report, width)), *_additions(report, width)],
         [(line, "") for text in summary_lines(report) for line in _wrapped(text, width)],
     ]
     for section in filter(None, sections):
@@ -113,18 +113,22 @@ def _failures(report: Report, width: int, in_full: bool, longest: int | None) ->
             yield "", ""
         yield failure_title(block.result), STYLES[block.result.status]
         if in_full:
-            yield from _fields(block.result, width, report.rerun_command, len(block.followers), longest)
-        for follower in block.followers:
-            yield "  " + follower_line(follower), ""
+            yield from _fields(block.result, width, report.rerun_command, block.followers, longest)
+        else:
+            yield from (("  " + follower_line(follower), "") for follower in block.followers)
 
 
 def _fields(
-    result: Result, width: int, rerun_command: str, explains: int = 0, longest: int | None = None
+    result: Result, width: int, rerun_command: str, followers: Sequence[Result] = (), longest: int | None = None
 ) -> Iterator[Line]:
     hanging = " " * 16
-    for label, text in failure_fields(result, rerun_command, explains):
+    for label, text in failure_fields(result, rerun_command, followers):
         first = f"  {label + ':':<14}"
-        for line in filter(str.strip, text.splitlines()):
+        if label in PASTED:
+            yield first.rstrip(), ""
+            yield from ((line, "") for line in text.splitlines() if line.strip())
+            continue
+        for line in text.splitlines():
             rows = [first + line] if label in VERBATIM else _wrapped(line, width, first, hanging, longest)
             yield from ((row, "") for row in rows)
             first = hanging
@@ -153,10 +157,7 @@ def _equations(report: Report, width: int) -> Iterator[Line]:
 
 
 def _additions(report: Report, width: int) -> Iterator[Line]:
-    lines = addition_lines(report)
-    if lines:
-        yield "To have more clauses judged:", ""
-    for line in lines:
+    for line in addition_lines(report):
         yield from ((row, "") for row in _wrapped(line, width, "  ", "    "))
 
 
