@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamer4_conformance.adapters.importing import BUNDLED
-from dreamer4_conformance.clauses import Clause
+from dreamer4_conformance.clauses import Clause, select
 from dreamer4_conformance.report.files import CannotWriteError
 from dreamer4_conformance.verdicts import TIME_LIMIT, AdapterError
 
@@ -326,10 +326,9 @@ def _print(report: Report, verbose: bool) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from dreamer4_conformance.explain import listing, listing_of_readings
-    from dreamer4_conformance.run_report import selection
 
     with _usage():
-        clauses = selection(options.eq, options.clause)
+        clauses = select(options.clause, options.eq)
     if options.readings:
         everything = options.eq is None and options.clause is None
         print("\n".join(listing_of_readings(None if everything else clauses)))

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.report.terminal import STYLES
-from dreamer4_conformance.report.wording import number, printable, reading, readings
-from dreamer4_conformance.verdicts import Result, Status
+from dreamer4_conformance.report.wording import number, reading, readings
+from dreamer4_conformance.verdicts import Result, Status, printable
 
 CONDITIONS = ("k_max", "device", "dtype", "profile", "seed")
 """Entries of a report's environment that decide what is judged."""

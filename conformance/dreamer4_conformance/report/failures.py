@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.report import DEVIATING, Report
-from dreamer4_conformance.report.wording import number, printable, reading, short
-from dreamer4_conformance.verdicts import Result, Status
+from dreamer4_conformance.report.wording import number, reading, short
+from dreamer4_conformance.verdicts import Result, Status, printable
 from dreamer4_conformance.zoo.catalogue import catalogue
 
 VERBATIM = ("call", "run again")

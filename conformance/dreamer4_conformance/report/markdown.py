@@ -17,12 +17,11 @@ from dreamer4_conformance.report.wording import (
     addition_lines,
     conclusion,
     groups,
-    printable,
     remark,
     share_of_bound,
     summary_lines,
 )
-from dreamer4_conformance.verdicts import Result, Status
+from dreamer4_conformance.verdicts import Result, Status, printable
 
 
 def to_markdown(report: Report) -> str:

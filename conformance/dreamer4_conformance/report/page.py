@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.report import PAPER, Report, failures, wording
-from dreamer4_conformance.verdicts import Result, Status
+from dreamer4_conformance.verdicts import Result, Status, printable
 
 PAPER_PAGE = f"https://arxiv.org/abs/{PAPER.removeprefix('arXiv:')}"
 REFERENCE_PAGES = "https://github.com/dreamer4-conformance/dreamer4-conformance/blob/main/reference/dreamer4_reference"
@@ -26,7 +26,7 @@ FILTERS = {
 
 
 def _printed(value: Any) -> Any:
-    return wording.printable(value) if isinstance(value, str) else value
+    return printable(value) if isinstance(value, str) else value
 
 
 _PAGES = Environment(

@@ -27,14 +27,13 @@ from dreamer4_conformance.report.wording import (
     conclusion,
     equation_lines,
     groups,
-    printable,
     readings,
     remark,
     share_of_bound,
     summary_lines,
     undecided,
 )
-from dreamer4_conformance.verdicts import Result, Status
+from dreamer4_conformance.verdicts import Result, Status, printable
 
 STYLES = {
     Status.PASS: "green",

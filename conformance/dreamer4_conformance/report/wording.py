@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from textwrap import shorten
 from typing import Any
@@ -28,20 +27,6 @@ def short(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {short(item)}" for key, item in value.items()) + "}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    r"""Text with control characters, overrides of the writing direction and lone surrogates as Python escapes.
-
-    Texts of an adapter thus cannot change the terminal or hide a line. Line ends and tabs stay.
-
-    >>> print(printable("\x1b[31mred\x1b[0m"))
-    \x1b[31mred\x1b[0m
-    """
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def reading(result: Result) -> str:

@@ -242,7 +242,7 @@ def test_terminal_prints_markup_unchanged() -> None:
 HOSTILE = "\x1b[2J\x1b]0;title\x07\r\x9b31m\u202e\udc80"
 
 
-@pytest.mark.parametrize("form", ["text", "table", "markdown", "html"])
+@pytest.mark.parametrize("form", FORMS)
 def test_texts_of_an_adapter_cannot_change_the_terminal(form: str) -> None:
     spoiled = report(result(Status.FAIL, call=HOSTILE, message=HOSTILE, got=[HOSTILE], expected={HOSTILE: HOSTILE}))
     spoiled.adapter |= {"name": HOSTILE, "version": HOSTILE}
