@@ -7,13 +7,13 @@ rounded in each batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 
 from dreamer4_conformance.instruments.black_box import Influence, Segment, combined_influences, influences
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.instruments.training import batch_lengths, marked_sequences, training_plan
+from dreamer4_conformance.instruments.training import Plan, batch_lengths, marked_sequences, training_plan
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.tail_bounds import count_bound
@@ -21,10 +21,14 @@ from dreamer4_reference.algorithm1_training import rounded_share
 from dreamer4_reference.constants import IMAGE_FRACTION, RELEVANT_FRACTION
 
 STEPS = 1024
+LENGTHS = 3
+"""Lengths of batches, the most frequent ones, in each of which the share of images is judged."""
 RARE = 16
 """Factor on `STEPS` if a plan has no long batch before its end: one long batch in 600 is then certain to occur."""
 END = STEPS // 64
 """Minimum number of long batches at the end of a plan. At one in two, 16 in a row occur in 1 of 65,536 plans."""
+PERIODS = 4
+"""Equal periods of a run, each of which needs the shares."""
 FEW = 3
 """Batch size up to which 30 % of the videos may be rounded to none."""
 
@@ -70,16 +74,21 @@ def check_long_batches_exceed_the_context(subject: Subject, trial: Trial) -> Non
     trial.fail_unless(longest > context, sentence, call=call, got=longest)
 
 
-@check("train.images", needs=("training_plan",), decisions=2)
+@check("train.images", needs=("training_plan",), decisions=2 + PERIODS + LENGTHS)
 def check_three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Trial) -> None:
-    """30 % of the videos of each batch are separate images.
+    """30 % of the videos of each batch are separate images, in each of `PERIODS` periods, in short and in long batches.
 
-    If drawn per video in batches of eight, a share off by 0.04 is detected with certainty.
+    If drawn per video in batches of eight, a share off by 0.04 over the run, or by 0.08 in a period, is detected with
+    certainty.
     """
-    rows = marked_sequences(subject, training_plan(subject, trial.seed, STEPS), "image")
+    plan = training_plan(subject, trial.seed, STEPS)
+    rows = marked_sequences(subject, plan, "image")
     if not any(row.any() for row in rows) and max(map(len, rows)) <= FEW:
         trial.inconclusive(f"no batch has more than {FEW} videos: 30 % of them may be rounded to none")
     _judge_share(trial, rows, IMAGE_FRACTION, "videos are separate images")
+    for frames, selected in _by_length(subject, plan):
+        predicate = f"videos in batches of {frames} frames are separate images"
+        _judge_selection(trial, selected, IMAGE_FRACTION, predicate)
     if not _within_rounding(rows, IMAGE_FRACTION):
         count = sum(bool(row.all()) for row in rows)
         chance = float(np.mean([IMAGE_FRACTION ** len(row) for row in rows]))
@@ -88,11 +97,12 @@ def check_three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Tri
         trial.reject_law(p_value, sentence, call=f"training_plan({trial.seed}, {STEPS})")
 
 
-@check("train.data-mixture", needs=("training_plan",), decisions=1)
+@check("train.data-mixture", needs=("training_plan",), decisions=1 + PERIODS)
 def check_half_of_the_sequences_are_relevant(subject: Subject, trial: Trial) -> None:
-    """50 % of the sequences are relevant, in each batch or over all batches.
+    """50 % of the sequences are relevant, in each batch or over all batches of each of `PERIODS` periods.
 
-    If drawn per sequence in batches of eight, a share off by 0.04 is detected with certainty.
+    If drawn per sequence in batches of eight, a share off by 0.04 over the run, or by 0.08 in a period, is
+    certain to be detected.
     """
     rows = marked_sequences(subject, training_plan(subject, trial.seed, STEPS), "relevant")
     # If every batch has sequences of one kind only, the kind is drawn per batch.
@@ -100,9 +110,27 @@ def check_half_of_the_sequences_are_relevant(subject: Subject, trial: Trial) -> 
     _judge_share(trial, [row[:1] for row in rows] if per_batch else rows, RELEVANT_FRACTION, "sequences are relevant")
 
 
+def _by_length(subject: Subject, plan: Plan) -> list[tuple[int, list[np.ndarray]]]:
+    """Flags of the batches of each length, for the `LENGTHS` most frequent lengths; empty without lengths."""
+    frames = np.array([int(step["length"]) if "length" in step and "image" in step else 0 for step in plan])
+    lengths, counts = np.unique(frames[frames > 0], return_counts=True)
+    most_frequent = sorted(lengths[np.argsort(-counts, kind="stable")][:LENGTHS].tolist())
+    by_length = ([plan[i] for i in np.flatnonzero(frames == length)] for length in most_frequent)
+    return [(n, marked_sequences(subject, steps, "image")) for n, steps in zip(most_frequent, by_length, strict=True)]
+
+
 def _judge_share(trial: Trial, rows: list[np.ndarray], share: float, predicate: str) -> None:
-    """Judge the share statistically, unless every batch has it up to rounding."""
+    """Judge the share over the run and in each period."""
+    _judge_selection(trial, rows, share, predicate)
+    for first, last in pairwise(np.linspace(0, len(rows), PERIODS + 1).astype(int)):
+        _judge_selection(trial, rows[first:last], share, f"{predicate} in batches {first} to {last - 1}")
+
+
+def _judge_selection(trial: Trial, rows: list[np.ndarray], share: float, predicate: str) -> None:
+    """Judge the share of some batches statistically, unless every one of them has it up to rounding."""
     count, total = int(sum(row.sum() for row in rows)), int(sum(map(len, rows)))
+    if not total:
+        return
     p_value = 1.0 if _within_rounding(rows, share) else count_bound(count, total, share)
     sentence = f"{count / total:.1%} of the {predicate}; it needs {share:.0%}"
     call = f"training_plan({trial.seed}, {STEPS})"
@@ -141,7 +169,7 @@ def _all_change_own_frame(observed: Mapping[Segment, Influence]) -> bool:
 @signature("training_plan", tolerance=0.06)
 def signature_composition_of_batches(subject: Subject) -> np.ndarray:
     """Shares of long batches, of marked sequences and of batches with marked sequences only, and the long end."""
-    return attempt(lambda: _statistics(subject), 8)
+    return attempt(lambda: _statistics(subject), 12)
 
 
 def _statistics(subject: Subject) -> list[float]:
@@ -154,6 +182,7 @@ def _statistics(subject: Subject) -> list[float]:
     for key in ("image", "relevant"):
         rows = marked_sequences(subject, plan, key)
         shares += [4 * float(np.concatenate(rows).mean()), 4 * float(np.mean([row.all() for row in rows]))]
+        shares += [4 * float(np.concatenate(half).mean()) for half in (rows[: len(rows) // 2], rows[: len(rows) // 8])]
     exceeds = context is None or frames.max() > context or not end
     long_share = float(long[:end].mean()) if end else 1.0
     return [4 * long_share, 4 * (1 - end / STEPS), 4 * max(runs) / STEPS, float(exceeds), *shares]

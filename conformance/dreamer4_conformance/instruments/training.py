@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from dreamer4_conformance.instruments.result_types import as_floats
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 from dreamer4_reference.algorithm1_training import Phase
 
 Plan = Sequence[Mapping[str, Any]]
 """One mapping per training step, as `Adapter.training_plan` returns it."""
-RELEVANT = (False, True, False, True)
-"""Kinds of the sequences of the batch that is judged: two uniform, two relevant."""
-DATA = (11, 12, 13, 14)
+RELEVANT = (True, False, False, True, False)
+"""Kinds of the sequences of the batch that is judged, without a period: three uniform, two relevant."""
+DATA = (11, 12, 13, 14, 15)
 """Contents of the sequences of that batch."""
 
 
@@ -98,7 +99,7 @@ def gradient_arrays(value: Any) -> list[Any]:
 
 
 def _nonzero(subject: Subject, gradient: Any) -> bool:
-    return bool((subject.read("training_gradients", gradient) != 0).any())
+    return bool((as_floats("training_gradients", subject.read("training_gradients", gradient)) != 0).any())
 
 
 def agent_losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, float], str]:
@@ -112,7 +113,8 @@ def agent_losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict
     if not isinstance(terms, Mapping):
         raise OperationFailed(f"agent_losses returned {type(terms).__name__}; it needs a dict of terms", call=call)
     present = {name: value for name, value in terms.items() if value is not None}
-    return {name: float(subject.read(f"agent_losses: {name}", value, ())) for name, value in present.items()}, call
+    losses = {name: subject.read(f"agent_losses: {name}", value, ()) for name, value in present.items()}
+    return {name: float(as_floats(f"agent_losses: {name}", value)) for name, value in losses.items()}, call
 
 
 def final_state(subject: Subject, steps: int, interruption: int | None) -> dict[str, np.ndarray]:

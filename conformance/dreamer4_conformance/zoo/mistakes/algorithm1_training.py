@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -94,6 +96,24 @@ class WholeBatches(TextbookTraining):
         return self.batch if step % 10 < 3 else 0
 
 
+@mistake("images-first-half", clause="train.images", operations=PLAN, levels=SIGNAL)
+class ImagesFirstHalf(TextbookTraining):
+    """60 % images in the first half of the run and none in the second: 30 % over the run."""
+
+    def images(self, step: int) -> int:
+        return 6 if step < 512 else 0
+
+
+@mistake("images-in-short-batches", clause="train.images", operations=PLAN, levels=SIGNAL)
+class ImagesInShortBatches(TextbookTraining):
+    """Images are taken from short batches only, more of them, so that they are 30 % over the run."""
+
+    long_every, long_only = 2, 0.1
+
+    def images(self, step: int) -> int:
+        return 0 if self.is_long(step, 1024) else 6 + (step % 3 > 0)
+
+
 @mistake("images-see-each-other", clause="train.images", operations=("image_dynamics",), levels=SIGNAL)
 class ImagesSeeEachOther(TextbookModel):
     """The images of a video are processed as one sequence, so time attention mixes them."""
@@ -122,3 +142,14 @@ class OneInTen(TextbookTraining):
 
     def chosen(self, count: int, generator: torch.Generator) -> Tensor:
         return super().chosen(1 if count == self.batch // 2 else count, generator)
+
+
+@mistake("mixture-annealed", clause="train.data-mixture", operations=PLAN, levels=SIGNAL)
+class Annealed(TextbookTraining):
+    """The share of relevant sequences grows from 0 to 1 during the run, so that it is 50 % over the run alone."""
+
+    def training_plan(self, seed: int, steps: int) -> list[dict[str, Any]]:
+        generator = torch.Generator().manual_seed(seed)
+        planned = super().training_plan(seed, steps)
+        counts = [round(self.batch * step / (steps - 1)) for step in range(steps)]
+        return [row | {"relevant": self.chosen(n, generator)} for row, n in zip(planned, counts, strict=True)]

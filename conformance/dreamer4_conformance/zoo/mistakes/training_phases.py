@@ -81,6 +81,22 @@ class CloningOnUniform(TextbookTraining):
         return ~relevant
 
 
+@mistake("cloning-first-only", clause="train.data-mixture", operations=LOSSES, levels=SIGNAL)
+class CloningFirstOnly(TextbookTraining):
+    """Behaviour cloning uses the first relevant sequence of a batch instead of all."""
+
+    def cloned(self, relevant: Tensor) -> Tensor:
+        return relevant & (relevant.cumsum(0) == 1)
+
+
+@mistake("cloning-every-second", clause="train.data-mixture", operations=LOSSES, levels=SIGNAL)
+class CloningEverySecond(TextbookTraining):
+    """Behaviour cloning takes every second sequence for relevant, whatever the batch holds."""
+
+    def cloned(self, relevant: Tensor) -> Tensor:
+        return torch.arange(len(relevant)) % 2 == 1
+
+
 @mistake("dynamics-on-all", clause="train.data-mixture", operations=LOSSES, levels=SIGNAL)
 class DynamicsOnAll(TextbookTraining):
     """Eq. (7) is trained on all sequences instead of on the uniform ones."""
