@@ -506,8 +506,8 @@ class Adapter:
             seed: determines parameters, states and the update, in [0, 2³¹).
 
         Returns:
-            Logits of one shape, float (N, A), on the same states: "policy" and "prior" before the update,
-            "policy_after" and "prior_after" after it.
+            Logits on the same states: "policy" and "prior" before the update, "policy_after" and "prior_after" after.
+            Under each key float (N, A), or a list with one float (N, A_f) for each action component.
 
         Raises:
             NotProvided: if not overridden.

@@ -115,7 +115,7 @@ def _by_length(subject: Subject, plan: Plan) -> list[tuple[int, list[np.ndarray]
     frames = np.array([int(step["length"]) if "length" in step and "image" in step else 0 for step in plan])
     lengths, counts = np.unique(frames[frames > 0], return_counts=True)
     most_frequent = sorted(lengths[np.argsort(-counts, kind="stable")][:LENGTHS].tolist())
-    by_length = ([plan[i] for i in np.flatnonzero(frames == length)] for length in most_frequent)
+    by_length = ([plan[int(i)] for i in np.flatnonzero(frames == length)] for length in most_frequent)
     return [(n, marked_sequences(subject, steps, "image")) for n, steps in zip(most_frequent, by_length, strict=True)]
 
 

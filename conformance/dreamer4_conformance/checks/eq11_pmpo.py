@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +11,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.gradients import operation_gradients
-from dreamer4_conformance.instruments.heads import Trajectory, compute_returns, expected_returns, returns_magnitude
+from dreamer4_conformance.instruments.heads import (
+    Trajectory,
+    compute_returns,
+    expected_returns,
+    prior_components,
+    returns_magnitude,
+)
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -396,38 +401,25 @@ def _gradient(subject: Subject, case: States) -> np.ndarray | None:
     return None
 
 
-START = ("policy", "prior", "policy_after", "prior_after")
-
-
 @check("rl.prior-start", needs=("prior_start",))
 def check_prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
     """The prior's log-probabilities equal the policy's before the first update, and do not change with the update.
 
-    Equal within rounding before the update; the prior before and after the update is equal bit for bit.
+    Every action component is judged. Equal within rounding before the update; the prior before and after the update is
+    equal bit for bit.
     """
-    seed = trial.seed
-    before, prior, after, prior_after = _start(subject, seed)
-    call = f"prior_start({seed})"
-    sizes = (_size(before) + _size(prior))[..., None]
-    name = "the prior's log-probability before the first update"
-    trial.compare(name, log_softmax(prior), log_softmax(before), terms=sizes, k=K, eps=subject.eps, call=call)
-    sentence = "the update must not change the prior"
-    same = np.array_equal(prior, prior_after)
-    trial.fail_unless(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())
-    if np.array_equal(before, after):
+    call = f"prior_start({trial.seed})"
+    components = prior_components(subject, trial.seed)
+    for f, (before, prior, _, prior_after) in enumerate(components):
+        component = f" of component {f}" if len(components) > 1 else ""
+        sizes = (_size(before) + _size(prior))[..., None]
+        name = f"the prior's log-probability{component} before the first update"
+        trial.compare(name, log_softmax(prior), log_softmax(before), terms=sizes, k=K, eps=subject.eps, call=call)
+        sentence = f"the update must not change the prior{component}"
+        same = np.array_equal(prior, prior_after)
+        trial.fail_unless(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())
+    if any(np.array_equal(before, after) for before, _, after, _ in components):
         trial.inconclusive("the update does not change the policy, so a prior that follows it cannot be distinguished")
-
-
-def _start(subject: Subject, seed: int) -> list[np.ndarray]:
-    """The four arrays (N, A) of `START`. OperationFailed if one is missing or the shapes differ."""
-    returned = subject.call("prior_start", seed, seeded=seed)
-    if not isinstance(returned, Mapping) or not set(START) <= set(returned):
-        got = sorted(returned) if isinstance(returned, Mapping) else type(returned).__name__
-        raise OperationFailed(f"prior_start returned {got}; it needs the keys {', '.join(START)}")
-    arrays = [subject.read("prior_start", returned[name]) for name in START]
-    if arrays[0].ndim != 2 or any(array.shape != arrays[0].shape for array in arrays):
-        raise OperationFailed(f"prior_start returned shapes {[a.shape for a in arrays]}; it needs four arrays (N, A)")
-    return arrays
 
 
 def _fixed(advantage: tuple[float, ...]) -> States:
@@ -472,11 +464,14 @@ def signature_loss_of_two_components(subject: Subject) -> np.ndarray:
 
 @signature("prior_start")
 def signature_how_the_prior_starts_and_moves(subject: Subject) -> np.ndarray:
-    """Whether the prior starts as the policy, stays the same, and follows the policy."""
+    """Whether the prior starts as the policy, stays the same, and follows the policy: first and last component."""
 
     def probe() -> np.ndarray:
-        before, prior, after, prior_after = _start(subject, 0)
-        start = np.allclose(log_softmax(before), log_softmax(prior), rtol=0.02, atol=0.02)
-        return np.array([start, np.array_equal(prior, prior_after), np.array_equal(after, prior_after)], np.float64)
+        rows = []
+        components = prior_components(subject, 0)
+        for before, prior, after, prior_after in (components[0], components[-1]):
+            start = np.allclose(log_softmax(before), log_softmax(prior), rtol=0.02, atol=0.02)
+            rows.append([start, np.array_equal(prior, prior_after), np.array_equal(after, prior_after)])
+        return np.array(rows, np.float64)
 
-    return attempt(probe, 3)
+    return attempt(probe, 6)

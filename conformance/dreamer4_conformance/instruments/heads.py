@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dreamer4_conformance.instruments.result_types import as_floats
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.eq10_lambda_return import lambda_returns
@@ -105,3 +106,29 @@ def returns_magnitude(subject: Subject, case: Trajectory) -> np.ndarray:
 def compute_returns(subject: Subject, case: Trajectory) -> np.ndarray:
     """λ-returns of the adapter, (B, H)."""
     return subject.compute("lambda_returns", *case.arguments, shape=case.reward.shape)
+
+
+START = ("policy", "prior", "policy_after", "prior_after")
+
+
+def prior_components(subject: Subject, seed: int) -> list[tuple[np.ndarray, ...]]:
+    """The four arrays (N, A) of `START`, finite, for each action component that `prior_start` returns.
+
+    Raises:
+        OperationFailed: if one is missing, or their numbers or shapes differ.
+    """
+    returned = subject.call("prior_start", seed, seeded=seed)
+    if not isinstance(returned, Mapping) or not set(START) <= set(returned):
+        got = sorted(map(str, returned)) if isinstance(returned, Mapping) else type(returned).__name__
+        raise OperationFailed(f"prior_start returned {got}; it needs the keys {', '.join(START)}")
+    lists = [x if isinstance(x, list | tuple) else [x] for x in (returned[name] for name in START)]
+    counts = ", ".join(f"{name!r} {len(x)}" for name, x in zip(START, lists, strict=True))
+    needs = "it needs logits (N, A), or a list with one array per action component, alike under all four keys"
+    if len(set(map(len, lists))) > 1 or not lists[0]:
+        raise OperationFailed(f"prior_start returned {counts} arrays; {needs}")
+    arrays = [[as_floats("prior_start", subject.read("prior_start", x)) for x in row] for row in lists]
+    components = list(zip(*arrays, strict=True))
+    for shapes in ([x.shape for x in component] for component in components):
+        if len(shapes[0]) != 2 or len(set(shapes)) > 1:
+            raise OperationFailed(f"prior_start returned shapes {shapes}; {needs}")
+    return components

@@ -16,7 +16,7 @@ import numpy as np
 from dreamer4_conformance.instruments.attention_case import AttentionCase, outputs_by_backend
 from dreamer4_conformance.instruments.black_box import Tree, example_inputs, run_black_box
 from dreamer4_conformance.instruments.dynamics import adapter_mask, frame_mask, mouse_classes
-from dreamer4_conformance.instruments.heads import declared_length, distances
+from dreamer4_conformance.instruments.heads import declared_length, distances, prior_components
 from dreamer4_conformance.instruments.layers import layer_input, layer_output, named_layer, provided_kinds
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.result_types import as_floats, as_mapping, as_pair, as_shape
@@ -336,15 +336,7 @@ def _factored_policy_inputs(case: SmokeCase) -> tuple[Any, ...]:
 
 
 def _prior_start(case: SmokeCase) -> None:
-    returned = as_mapping("prior_start", case.subject.call("prior_start", 0, seeded=0))
-    shapes = set()
-    for key in ("policy", "prior", "policy_after", "prior_after"):
-        if key not in returned:
-            raise OperationFailed(f"prior_start returned the keys {sorted(map(str, returned))}; it needs {key!r} too")
-        name = f"prior_start: {key}"
-        shapes.add(as_shape(name, as_floats(name, case.subject.read(name, returned[key])), (None, None)).shape)
-    if len(shapes) > 1:
-        raise OperationFailed(f"prior_start returned logits of shapes {sorted(shapes)}; it needs one shape (N, A)")
+    prior_components(case.subject, 0)
 
 
 def _constants(case: SmokeCase) -> None:

@@ -78,21 +78,29 @@ class Policy:
         """(1 − α) on D⁻, −α on D⁺."""
         return (1 - alpha) * of_negative - alpha * of_positive
 
-    def prior_start(self, seed: int) -> dict[str, Tensor]:
-        """A linear policy head, its prior, and one gradient step of Eq. (11) on six states."""
+    def prior_start(self, seed: int) -> dict[str, list[Tensor]]:
+        """A linear policy head of two components, its prior, and one gradient step of Eq. (11) on six states."""
         generator = torch.Generator().manual_seed(seed)
-        shapes = {"states": (6, 4), "head": (4, 3), "advantage": (6,)}
-        drawn = {name: torch.randn(shape, generator=generator).double() for name, shape in shapes.items()}
-        policy = drawn["head"].requires_grad_()
-        prior, states = self.start_prior(policy, generator), drawn["states"]
-        before = {"policy": (states @ policy).detach(), "prior": (states @ prior).detach()}
-        action = torch.arange(6) % 3
-        loss = self.policy_loss(states @ policy, states @ prior, action, drawn["advantage"], 0.5, 0.3)
-        (gradient,) = torch.autograd.grad(loss, policy)
+        states, *policy, advantage = (
+            torch.randn(shape, generator=generator).double() for shape in ((6, 4), (4, 3), (4, 2), (6,))
+        )
+        policy = [component.requires_grad_() for component in policy]
+        prior = [self.start_prior(component, generator) for component in policy]
+        before = {"policy": _logits(states, policy), "prior": _logits(states, prior)}
+        action = torch.stack([torch.arange(6) % 3, torch.arange(6) % 2], 1)
+        logits = [states @ component for component in policy]
+        loss = self.policy_loss_factored(logits, before["prior"], action, advantage, 0.5, 0.3)
+        gradients = torch.autograd.grad(loss, policy)
         with torch.no_grad():
-            policy -= 0.5 * gradient
-        return {**before, "policy_after": (states @ policy).detach(), "prior_after": (states @ prior).detach()}
+            for component, gradient in zip(policy, gradients, strict=True):
+                component -= 0.5 * gradient
+        return {**before, "policy_after": _logits(states, policy), "prior_after": _logits(states, prior)}
 
     def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
-        """A frozen copy of the policy head."""
+        """A frozen copy of one component of the policy head."""
         return policy.detach().clone()
+
+
+def _logits(states: Tensor, head: list[Tensor]) -> list[Tensor]:
+    """Logits of every component, without gradient."""
+    return [(states @ component).detach() for component in head]

@@ -235,3 +235,13 @@ class PriorShared(TextbookEquations):
 
     def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
         return policy
+
+
+@mistake("prior-one-component", clause="rl.prior-start", operations=("prior_start",), levels=SIGNAL)
+class PriorOneComponent(TextbookEquations):
+    """Only the first action component of the prior is copied; the others are newly initialised."""
+
+    def start_prior(self, policy: Tensor, generator: torch.Generator) -> Tensor:
+        first = policy.shape[1] == 3
+        fresh = torch.randn(policy.shape, generator=generator).double()
+        return super().start_prior(policy, generator) if first else fresh
