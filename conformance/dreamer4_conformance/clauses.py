@@ -208,6 +208,9 @@ _SECTIONS: dict[tuple[int | None, str, str | None], dict[str, str | _Marked]] = 
         ),
         "net.residual": "A block whose attention and MLP output zero is the identity, for every token and layer.",
         "net.incremental": "One frame at a time with a cache equals the whole sequence at once.",
+        "net.prefix": "The output of a frame does not depend on how many frames follow.",
+        "net.repeatable": _quality("Two equal calls agree; where they do not, no other clause is blamed."),
+        "net.sessions": _quality("Two cached sessions in turn do not disturb each other, and a new one starts fresh."),
     },
     (None, "Sec. 3.2, p. 6; Sec. 3.3, p. 7", "sec32_dynamics"): {
         "net.space-full": "In the dynamics all tokens of a frame attend to each other, except agent tokens.",

@@ -16,6 +16,7 @@ from dreamer4_conformance.instruments.smoke_calls import smoke_failure
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.judging.evidence import Retrial, gather
+from dreamer4_conformance.judging.repeatability import undecided_by_repeatability
 from dreamer4_conformance.judging.reproduction import reproduction
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
@@ -116,6 +117,9 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Exception as error:
         message = f"{OWN_FAULT} {check.name} raised {describe_error(error)}"
         result = replace(result, status=Status.INCONCLUSIVE, message=message)
+    if result.status is Status.FAIL and clause.id != "net.repeatable":
+        follows = undecided_by_repeatability(subject, (*check.needs, *check.needs_one))
+        result = result if follows is None else replace(result, status=Status.INCONCLUSIVE, message=follows)
     if result.status is Status.PASS and trial.cases == 0:
         result = replace(result, status=Status.INCONCLUSIVE, message="the check ran no case")
     bounds = {} if result.status is Status.FAIL else {"worst_error": trial.worst_error, "bound": trial.worst_bound}

@@ -32,6 +32,8 @@ WITHOUT_REFERENCE = {
     "shortcut_gradients": "gradients of the loss of Eq. (7)",
     "shortcut_shapes": "batches and sequences of any length in the loss of Eq. (7)",
     "shortcut_signatures": "behaviour of the loss of Eq. (7) as vectors, by which a failure is named",
+    "sequence_length": "frames that follow or that the context has left behind: properties of whole models",
+    "sessions": "equal calls and cached sessions: properties of implementations",
     "time_layers": "causality, window and positions of a layer as a black box, where sec34_layers mixes and normalises",
     "tokenizer_shapes": "patches and regrouping as shapes, where sec31_tokenizer judges the models",
     "training_phases": "what each phase trains, where algorithm1_training judges the plan of its batches",

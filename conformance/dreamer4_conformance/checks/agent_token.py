@@ -22,7 +22,7 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence, fail_unless_mask_follows_reference
-from dreamer4_conformance.verdicts import Inconclusive
+from dreamer4_conformance.verdicts import Inconclusive, NotProvided
 
 HEADS = ("mtp_heads", *DYNAMICS)
 
@@ -37,10 +37,14 @@ def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: in
 
 @check("dyn.agent-firewall", needs=DYNAMICS)
 def check_no_token_attends_to_the_agent_token(subject: Subject, trial: Trial) -> None:
-    """The task, which only agent tokens hold, is replaced: z_hat does not change, the agent's outputs do. Exact."""
+    """The task, which only agent tokens hold, is replaced: z_hat does not change, the agent's outputs do. Exact.
+
+    Without tasks the mask decides, if there is one.
+    """
     agent_output(subject, trial, 0, 2, 3)
     if example_inputs(subject, "dynamics", 0, 2, 3)["task"] is None:
-        trial.inconclusive("example has no task, the only input that changes the agent token alone")
+        reason = "example has no task, the only input that changes the agent token alone"
+        raise NotProvided(reason) if subject.provides("modality_mask") else Inconclusive(reason)
     task = Segment("task")
 
     def complete(results: Influences) -> bool:

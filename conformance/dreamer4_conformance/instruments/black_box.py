@@ -120,10 +120,15 @@ def native_tree(subject: Subject, tree: Tree) -> Tree:
     return map_leaves(subject.native, tree)
 
 
-def run_black_box(subject: Subject, operation: str, inputs: Mapping[str, Tree]) -> dict[str, np.ndarray]:
-    """Outputs of a black box by name, (B, T, …), without those that are None."""
+def run_black_box(
+    subject: Subject, operation: str, inputs: Mapping[str, Tree], *, random_state: int = 0
+) -> dict[str, np.ndarray]:
+    """Outputs of a black box by name, (B, T, …), without those that are None.
+
+    `random_state` seeds the global random states, on which no output should depend.
+    """
     names, outputs = BLACK_BOXES[operation]
-    returned = subject.call(operation, *(native_tree(subject, inputs[name]) for name in names), seeded=0)
+    returned = subject.call(operation, *(native_tree(subject, inputs[name]) for name in names), seeded=random_state)
     values = returned if len(outputs) > 1 else (returned,)
     if not isinstance(values, tuple | list) or len(values) != len(outputs):
         raise OperationFailed(

@@ -191,6 +191,8 @@ class Subject:
     adapter: Adapter
     guard: Guard | None = None
     readings: dict[str, str] = field(init=False)
+    differences: dict[str, float] = field(init=False, default_factory=dict)
+    """Operation → relative difference of the outputs of equal calls, filled by `judging.repeatability`."""
     hidden: frozenset[str] = frozenset()
     recovered: frozenset[str] = frozenset()
     suspects: dict[str, None] = field(default_factory=dict)

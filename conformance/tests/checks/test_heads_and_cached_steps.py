@@ -115,9 +115,7 @@ def test_cached_step_may_omit_the_agent_but_not_z_hat() -> None:
     class Silent(Steps):
         returns_agent = False
 
-    result = verdict(Silent(), "net.incremental")
-    assert result.status is Status.INCONCLUSIVE, result.message
-    assert "no agent output" in result.message
+    assert verdict(Silent(), "net.incremental").status is Status.PASS
 
     class SilentAndWrong(Silent):
         evicts, context_frames = False, 8

@@ -101,7 +101,41 @@ class ActionsLost(Generating):
         return self.predicted(z, tau, d, actions, task, unlabelled, state)
 
 
+@mistake("cache-squeezed", clause="net.incremental", operations=("dynamics_step",), levels=SIGNAL)
+class CacheSqueezed(Generating):
+    """`squeeze` of cached keys and values also removes the batch axis of one sequence, which is then without past."""
+
+    def dynamics_step(
+        self, state: Any, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        return super().dynamics_step(state if len(z) > 1 else EMPTY, z, tau, d, actions, task)
+
+
 # Rollouts
+
+
+@mistake("cache-window-long", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class CacheWindowLong(Generating):
+    """With a cache a new frame attends to C cached frames and itself, without one to C frames."""
+
+    def evaluated(
+        self, z: Tensor, tau: Tensor, d: Tensor, past: Tensor, state: Any, actions: Any
+    ) -> tuple[Tensor, Any]:
+        context = self.context_frames
+        self.context_frames = context if state is None or context is None else context + 1
+        try:
+            return super().evaluated(z, tau, d, past, state, actions)
+        finally:
+            self.context_frames = context
+
+
+@mistake("cache-label", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
+class CacheLabel(Generating):
+    """Frames in the cache have the label d = 1, where those that are computed again have the finest step."""
+
+    def labels_in_cache(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        tau, d = super().labels_in_cache(z)
+        return tau, torch.ones_like(d)
 
 
 @mistake("context-cached-clean", clause="ctx.cache", operations=ROLLOUT, levels=SIGNAL)
