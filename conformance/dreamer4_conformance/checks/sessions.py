@@ -42,7 +42,7 @@ def check_equal_calls_have_equal_outputs(subject: Subject, trial: Trial) -> None
 
 @check("net.sessions", needs=("dynamics_init", "dynamics_step", "example"))
 def check_sessions_of_the_dynamics_are_independent(subject: Subject, trial: Trial) -> None:
-    """Two sessions step in turn, then one starts again: each has the outputs that it has alone, z_hat and agent.
+    """Two sessions step in turn, then the first restarts: each has the outputs that it has alone, z_hat and agent.
 
     The second session starts one frame later, with other inputs, and in a second round with one sequence instead of
     two. Budgets: `output_comparison`.
@@ -52,7 +52,7 @@ def check_sessions_of_the_dynamics_are_independent(subject: Subject, trial: Tria
 
 @check("net.sessions", needs=("decode_init", "decode_step", "example"))
 def check_sessions_of_the_decoder_are_independent(subject: Subject, trial: Trial) -> None:
-    """Two sessions of the decoder step in turn, then one starts again: each has the video that it has alone.
+    """Two sessions of the decoder step in turn, then the first restarts: each has the video that it has alone.
 
     As for the dynamics. Budgets: `output_comparison`.
     """
@@ -76,9 +76,9 @@ def _fail_unless_independent(subject: Subject, trial: Trial, session: type[Sessi
         for name, got, expected in (("first", in_turn[0], alone), ("second", in_turn[1], second_alone)):
             sentence = f"of the {name} of two sessions in turn and alone"
             _fail_unless_equal(subject, trial, sentence, got, expected, call)
-        again = next_frames(session(subject, first), FRAMES)
+        restarted = next_frames(session(subject, first), FRAMES)
         call = f"{session.operation}, after sessions with other inputs"
-        _fail_unless_equal(subject, trial, "of a new session and of the first one", again, alone, call)
+        _fail_unless_equal(subject, trial, "of a new session and of the first one", restarted, alone, call)
 
 
 def _in_turn(
