@@ -23,6 +23,11 @@ Arrays arrive in the adapter's framework, floats in `dtype`, on `device`; intege
 Results may have any floating-point dtype. Losses include the ramp weight and exclude RMS normalisation; a scalar loss
 is a mean over (B, T). Equations, sections and pages are those of arXiv:2509.24527v1; an id such as A13 is a reading, a
 choice that the paper leaves open (`dreamer4_conformance.readings`).
+
+The adapter's code runs in a worker process. An operation that ends the process fails its clauses; one that exceeds the
+time limit or exhausts the memory leaves them undecided; neither is called again. Settings of the process (directory,
+environment, error states, torch's modes and the like) that the adapter makes when it is imported or constructed hold
+while its operations run. What an operation changes is restored after the call, and its clauses say so.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dreamer4_conformance.judging.causes import assign_causes
 from dreamer4_conformance.judging.check import FALSE_ALARM, Check, Profile
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.runner import checkable, checks_of
-from dreamer4_conformance.verdicts import TIME_LIMIT, Result
+from dreamer4_conformance.verdicts import TIME_LIMIT, Result, printable
 
 
 def selection(eq: list[int] | None, clause: list[str] | None, require: Iterable[int] = ()) -> list[Clause]:
@@ -147,7 +147,7 @@ def _report(
         unchecked,
         FALSE_ALARM * sum(check.decisions for check in deciding),
         {check.clause: _documentation(check) for check in deciding},
-        rerun_command,
+        printable(rerun_command),
         unjudged,
     )
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from dreamer4_conformance.instruments import process_state
 from dreamer4_conformance.instruments.process_state import (
+    CHANGED_BY_IMPORTS,
     PYTHON,
     SETTINGS,
     Originals,
@@ -53,9 +54,15 @@ class Announcement(ctypes.Structure):
         operation: announced last; empty before the first of a clause.
         since: `time.monotonic` when the adapter's code was entered or left.
         running: whether the adapter's code runs, and not the suite's.
+        threads: whether an operation has left a thread running.
     """
 
-    _fields_ = (("operation", ctypes.c_char * 64), ("since", ctypes.c_double), ("running", ctypes.c_bool))
+    _fields_ = (
+        ("operation", ctypes.c_char * 64),
+        ("since", ctypes.c_double),
+        ("running", ctypes.c_bool),
+        ("threads", ctypes.c_bool),
+    )
 
 
 class Guard:
@@ -123,7 +130,7 @@ class Guard:
         if operation in self.lost:
             raise self.lost[operation].verdict()
         self._announcement.operation = operation.encode()
-        before, threads = process_state.read(self._settings), threading.active_count()
+        before, threads, modules = process_state.read(self._settings), threading.active_count(), len(sys.modules)
         for name, value in self._adapter.items():
             self._settings[name].restore(value)
         try:
@@ -133,6 +140,8 @@ class Guard:
             if os.getpid() != self._process:
                 self._exit(0)  # a fork of the worker that returned from the operation
             during = before | self._adapter
+            if len(sys.modules) != modules:
+                during |= process_state.read(CHANGED_BY_IMPORTS)
             changed = [*replaced, *process_state.restore(self._settings, during)]
             for name in self._adapter:
                 self._settings[name].restore(before[name])
@@ -140,6 +149,7 @@ class Guard:
                 self._remark(f"{operation} changed {', '.join(changed)}; restored after the call")
             if threading.active_count() > threads:
                 self._remark(f"{operation} left a thread running")
+                self._announcement.threads = True
 
     def _remark(self, text: str) -> None:
         self._remarks[text] = None

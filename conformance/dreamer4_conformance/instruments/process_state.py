@@ -106,6 +106,9 @@ SETTINGS: dict[str, Setting] = {
     "np.seterr": Setting(np.geterr, lambda value: np.seterr(**value)),
     "np.set_printoptions": Setting(np.get_printoptions, lambda value: np.set_printoptions(**value)),
 }
+CHANGED_BY_IMPORTS = {name: SETTINGS[name] for name in ("the environment", "the warnings filters", "sys.path")}
+"""Settings that an operation may change by importing a module."""
+
 if hasattr(signal, "setitimer"):
     SETTINGS["a timer"] = Setting(
         lambda: signal.getitimer(signal.ITIMER_REAL)[0] > 0, lambda _: signal.setitimer(signal.ITIMER_REAL, 0)
@@ -246,10 +249,19 @@ class Originals:
             except KeyError:
                 same = False
             if not same:
-                replaced = {**namespace}
+                replaced = [(n, namespace.get(n)) for n in originals if namespace.get(n) is not originals[n]]
                 namespace.update(originals)
-                changed += [f"{library}.{n}" for n in originals if replaced.get(n) is not originals[n]]
+                for name, value in replaced:
+                    if _is_of(library, value):
+                        namespace[name] = originals[name] = value
+                    else:
+                        changed.append(f"{library}.{name}")
         return changed
+
+
+def _is_of(library: str, value: Any) -> bool:
+    """True for a function that a library replaces itself, as torch does when one of its modules is imported."""
+    return (getattr(value, "__module__", None) or "").partition(".")[0] == library.partition(".")[0] != "builtins"
 
 
 class OwnCode:

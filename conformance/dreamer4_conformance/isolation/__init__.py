@@ -9,9 +9,9 @@ from __future__ import annotations
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments.guard import Guard
 from dreamer4_conformance.isolation.contained import Conditions, Contained
-from dreamer4_conformance.isolation.worker import Worker, is_forkable
+from dreamer4_conformance.isolation.worker import Worker, device_of, is_forkable
 
-IN_PROCESS = "none: the process of the caller has several threads and cannot be forked"
+IN_PROCESS = "none: the process of the caller has several threads or uses a GPU, and cannot be forked"
 
 Judge = Contained | Worker
 
@@ -30,6 +30,6 @@ def start(source: str | Adapter | type[Adapter], conditions: Conditions) -> Judg
     Raises:
         AdapterError: if the adapter is unusable; the message says what to change.
     """
-    if isinstance(source, str) or is_forkable():
+    if isinstance(source, str) or is_forkable(device_of(source, conditions)):
         return Worker(source, conditions)
     return Contained(source, conditions, Guard(traceback=conditions.traceback), IN_PROCESS)

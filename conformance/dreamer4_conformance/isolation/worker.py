@@ -72,16 +72,16 @@ class Worker:
         """
         self._source, self._conditions = source, conditions
         self._lost: dict[str, Lost] = {}
-        atexit.register(self.close)
         self._start()
+        atexit.register(self.close)
 
     def _start(self) -> None:
-        method = "fork" if is_forkable() else "spawn"
+        method = "fork" if is_forkable(device_of(self._source, self._conditions)) else "spawn"
         context: Any = multiprocessing.get_context(method)
         self._connection, other_end = context.Pipe()
         inherited = self._connection if method == "fork" else None
         self._announcement = context.RawValue(Announcement)
-        self._announcement.since, self._announcement.running = time.monotonic(), True
+        self._announcement.since = time.monotonic()
         arguments = (self._source, self._conditions, self._lost, self._announcement, other_end, inherited)
         self._process = context.Process(target=serve, args=arguments)
         self._out_of_memory = _out_of_memory_kills()
@@ -104,19 +104,27 @@ class Worker:
         Raises:
             AdapterError: if a new worker is needed and cannot load the adapter.
         """
+        repeated = False
         while True:
             try:
                 self._connection.send_bytes(clause.id.encode())
                 return from_row(self._receive()["row"])
             except (WorkerLost, OSError) as error:
                 lost = error if isinstance(error, WorkerLost) else self._lost_worker()
+            if self._announcement.threads and not repeated:
+                repeated = True  # a new worker does not have the thread that an earlier operation left
+            elif lost.operation and lost.operation not in self._lost:
+                self._lost[lost.operation] = Lost(f"{lost.operation} {lost.reason}", lost.undecided)
+            else:
+                self._start()
+                return self._outside_of_operations(clause, lost)
             self._start()
-            if not lost.operation or lost.operation in self._lost:
-                status = Status.INCONCLUSIVE if lost.undecided else Status.FAIL
-                message = f"the adapter's code {lost.reason}"
-                result = Result(clause.id, clause.equation, clause.kind, status, message=message)
-                return against_expectation(self.declared.expected_failures, result)
-            self._lost[lost.operation] = Lost(f"{lost.operation} {lost.reason}", lost.undecided)
+
+    def _outside_of_operations(self, clause: Clause, lost: WorkerLost) -> Result:
+        status = Status.INCONCLUSIVE if lost.undecided else Status.FAIL
+        message = f"the adapter's code {lost.reason}"
+        result = Result(clause.id, clause.equation, clause.kind, status, message=message)
+        return against_expectation(self.declared.expected_failures, result)
 
     def _receive(self) -> dict[str, Any]:
         """The next reply. Raises WorkerLost if the worker ends or exceeds the time limit."""
@@ -140,7 +148,7 @@ class Worker:
         self._process.join(1)
         code = self._process.exitcode
         self._end()
-        if code == -signal.SIGKILL and _out_of_memory_kills() > self._out_of_memory:
+        if code is not None and code < 0 and _out_of_memory_kills() > self._out_of_memory:
             return WorkerLost(operation, "ran out of memory: the system ended the process", True)
         manner = "closed its connection" if code is None else f"exit status {code}"
         if code is not None and code < 0:
@@ -149,8 +157,9 @@ class Worker:
 
     def _end(self) -> None:
         """Kill the worker and the processes that the adapter has started."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid or 0, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
         self._connection.close()
@@ -192,6 +201,7 @@ def serve(
 
     guard = Guard(announcement, lost, traceback=conditions.traceback, isolated=True)
     exit_process = os._exit  # without the handlers that the adapter has registered
+    announcement.since, announcement.running = time.monotonic(), True
     try:
         contained = Contained(source, conditions, guard, "a worker process")
         if not on_gpu(str(contained.declared.environment["device"])):
@@ -221,8 +231,8 @@ def _detach() -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    # The report is written to standard output, so that what the adapter prints goes elsewhere.
-    os.dup2(2, 1)
+    with suppress(OSError):
+        os.dup2(2, 1)  # the report is written to standard output, so that what the adapter prints goes elsewhere
 
 
 def _limit_memory() -> None:
@@ -238,22 +248,36 @@ def _limit_memory() -> None:
 # This process
 
 
-def is_forkable() -> bool:
-    """True if this process can be forked: one thread, apart from those of NumPy's BLAS, and no CUDA context."""
+def device_of(source: str | Adapter | type[Adapter], conditions: Conditions) -> str | None:
+    """Device on which an adapter will compute; None if it is known only after its import."""
+    device = conditions.device
+    with suppress(Exception):  # validation reports what is wrong with the attribute
+        device = device or (None if isinstance(source, str) else source.device)
+    return device if isinstance(device, str) else None
+
+
+def is_forkable(device: str | None = "cpu") -> bool:
+    """True if this process can be forked: one thread, apart from those of NumPy's BLAS, and no use of CUDA.
+
+    Args:
+        device: on which the worker computes; None if it is not known yet. On a CPU, a driver that is loaded is no
+            obstacle; a context is.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return False
     try:
         threads = len(os.listdir("/proc/self/task"))
-        return threads == 1 or threads <= _blas_threads()
+        libraries = Path("/proc/self/maps").read_text()
     except OSError:
         return False
+    if "libcuda.so" in libraries and (device is None or on_gpu(device)):
+        return False  # looking for a GPU, as `torch.cuda.is_available` does, already keeps a fork from using it
+    return threads == 1 or ("openblas" in libraries and threads <= _blas_threads())
 
 
 def _blas_threads() -> int:
-    """Threads of OpenBLAS, which handles a fork; NumPy starts them when it is imported."""
-    if "openblas" not in Path("/proc/self/maps").read_text():
-        return 1
+    """Threads that NumPy's OpenBLAS starts when it is imported; it handles a fork itself."""
     chosen = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     return int(chosen) if chosen.isdecimal() else len(os.sched_getaffinity(0))
 

@@ -159,7 +159,8 @@ def number(count: int, noun: str) -> str:
 def conclusion(report: Report) -> str:
     """Overall verdict in one sentence."""
     if report.unjudged:
-        return f"Interrupted: {report.unjudged} more clauses were not judged."
+        clauses = "1 more clause was" if report.unjudged == 1 else f"{report.unjudged} more clauses were"
+        return f"Interrupted: {clauses} not judged."
     if report.missing:
         return "Does not meet what is required: " + ", ".join(f"{r.id} is {r.status}" for r in report.missing) + "."
     if report.exit_status:

@@ -24,8 +24,6 @@ def _sibling(name: str) -> Any:
 
 adapters = _sibling("adapters")
 CLAUSES = ("eq01.interpolate", "eq08.value")
-#: Marked xfail(strict): what is not contained yet.
-NOT_CONTAINED = frozenset(Path(__file__).with_name("not_contained.txt").read_text().split())
 #: Runs by default; the others in the nightly session.
 REPRESENTATIVE = list(adapters.HOSTILE)[::5]
 
@@ -35,12 +33,9 @@ def test_the_list_has_at_least_150_adapters() -> None:
     assert len({hostile.source for hostile in adapters.HOSTILE.values()}) >= 150
 
 
-def _parameters() -> Iterator[Any]:
-    for name in adapters.HOSTILE:
-        marks = [] if name in REPRESENTATIVE else [pytest.mark.nightly]
-        if name in NOT_CONTAINED:
-            marks.append(pytest.mark.xfail(reason="not contained yet"))
-        yield pytest.param(name, marks=marks)
+PARAMETERS = [
+    pytest.param(name, marks=[] if name in REPRESENTATIVE else [pytest.mark.nightly]) for name in adapters.HOSTILE
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +48,7 @@ def server() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
-@pytest.mark.parametrize("name", list(_parameters()))
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_hostile_adapter_is_contained(name: str, server: subprocess.Popen[str], tmp_path: Path) -> None:
     hostile, folder = adapters.HOSTILE[name], tmp_path / "folder"
     folder.mkdir()

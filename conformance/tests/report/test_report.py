@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.report.comparison import Comparison
-from dreamer4_conformance.report.document import from_json, to_document, to_json
+from dreamer4_conformance.report.document import from_json, from_row, to_document, to_json, to_row
 from dreamer4_conformance.report.failures import failure_text
 from dreamer4_conformance.report.markdown import to_markdown
 from dreamer4_conformance.report.page import to_fragment, to_html
@@ -160,6 +160,71 @@ def test_report_is_restored_from_json() -> None:
     assert to_json(back) == to_json(EVERYTHING)
     assert back.results[2].worst_error == float("inf")
     assert back.results[2].status is Status.FAIL
+
+
+def altered(section: str, name: str, value: object) -> str:
+    """The text of a report in which one value is replaced; the section "clauses" stands for its third row."""
+    document = to_document(EVERYTHING)
+    (document[section][2] if section == "clauses" else document[section])[name] = value
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("clauses", "id", 3),
+        ("clauses", "status", "good"),
+        ("clauses", "status", []),
+        ("clauses", "cases", "3"),
+        ("clauses", "cases", True),
+        ("clauses", "cases", 10**400),
+        ("clauses", "worst_error", 10**400),
+        ("clauses", "bound", {}),
+        ("clauses", "seconds", None),
+        ("clauses", "behaves_like", [3]),
+        ("clauses", "reading", {"A13": 3}),
+        ("adapter", "name", None),
+        ("adapter", "level", "sigma"),
+        ("adapter", "readings", []),
+        ("environment", "seed", 0.5),
+        ("summary", "required", ["7"]),
+        ("summary", "unchecked", 10**400),
+        ("summary", "false_alarm", "small"),
+        ("summary", "laws", {"eq04.step-law": []}),
+    ],
+)
+def test_value_of_a_wrong_type_is_refused(section: str, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"{name}|too large|valid Status|must be|argument"):
+        from_json(altered(section, name, value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 10**5,
+        '{"schema":' * 10**4,
+        '{"schema": ' + "[" * 400 + "]" * 400 + "}",
+        "1" * 5000,
+        '{"schema": 1, "adapter": [], "environment": 3, "clauses": {}, "summary": null}',
+        '"\\ud800"',
+    ],
+    ids=["brackets", "objects", "nested schema", "digits", "types", "surrogate"],
+)
+def test_text_of_any_form_is_refused_with_a_message(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        from_json(text)
+
+
+CONTROL = "\x1b[2J\x07\ud800\u202e"
+
+
+def test_control_characters_and_lone_surrogates_are_escaped_in_every_form() -> None:
+    rows = [from_row(to_row(replace(row, message=CONTROL, call=CONTROL, got=[CONTROL]))) for row in EVERYTHING.results]
+    written = from_json(to_json(replace(EVERYTHING, results=rows)))
+    written.adapter["name"] = from_json(altered("adapter", "name", CONTROL)).adapter["name"]
+    for text in (to_json(written), to_markdown(written), to_html(written), to_text(written, in_full=True)):
+        assert not set(CONTROL) & set(text) - set("[2J")
+        assert text.encode("utf-8")
 
 
 @pytest.mark.parametrize(
