@@ -17,7 +17,7 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
 from dreamer4_conformance.judging.evidence import Retrial, gather
 from dreamer4_conformance.judging.repeatability import undecided_by_repeatability
-from dreamer4_conformance.judging.reproduction import reproduction
+from dreamer4_conformance.judging.reproduction import described_call, reproduction
 from dreamer4_conformance.readings import BY_ID as READINGS
 from dreamer4_conformance.verdicts import OWN_FAULT, Deviation, Inconclusive, NotProvided, Result, Status
 
@@ -105,6 +105,7 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Deviation as deviation:
         result = _failed(result, deviation)
         subject.failing = subject.invocation
+        result.call = described_call(subject, result)
         result.reproduce = reproduction(subject, result, trial.profile, trial.seed)
     except Flaky as flaky:
         result = _not_reproduced(result, check, flaky)

@@ -162,13 +162,13 @@ class Invocation:
         method: of `Subject`: "compute" or "evaluate".
         operation: its name.
         arguments: names → values, as the method takes them.
-        result: returned array; None for "evaluate".
+        result: returned array, or the `Evaluation`; None if it raised.
     """
 
     method: str
     operation: str
     arguments: dict[str, Any]
-    result: np.ndarray | None = None
+    result: Any = None
 
 
 @dataclass
@@ -395,7 +395,9 @@ class Subject:
         if array.shape not in {(), draw.z1.shape[:2]}:
             raise OperationFailed(f"{route} returned shape {array.shape}; it needs a scalar or {draw.z1.shape[:2]}")
         calls, log = recorder.calls, recorder.describe()
-        return Evaluation(route, draw, network, array, calls, log, self.d_min, self.eps, gradients is not None)
+        evaluation = Evaluation(route, draw, network, array, calls, log, self.d_min, self.eps, gradients is not None)
+        self.invocation = Invocation("evaluate", route, {"network": network, "draw": draw}, evaluation)
+        return evaluation
 
     def _loss_arguments(self, route: str, draw: Draw) -> dict[str, Any]:
         arguments: dict[str, Any] = {"z1": self.native(draw.z1), "actions": self.native(draw.actions)}

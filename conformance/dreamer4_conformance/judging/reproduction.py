@@ -1,4 +1,4 @@
-"""Python that repeats a failure when pasted: the failing call with its arrays, else the clause judged again.
+"""The call that failed, and Python that repeats it when pasted.
 
 The call is repeated if its arrays are small enough to be read and its result, or what the network was called with,
 shows the numbers of the failure. Everything else (laws of many draws, gradients, black boxes) is judged again.
@@ -10,12 +10,15 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+from hypothesis.errors import UnsatisfiedAssumption
 
-from dreamer4_conformance.instruments.subject import Invocation, Subject
-from dreamer4_conformance.verdicts import Result
+from dreamer4_conformance.instruments.subject import Evaluation, Invocation, Subject
+from dreamer4_conformance.verdicts import Deviation, Result
 
 LARGEST = 64
 """Elements of an array that is written as a literal."""
+BRIEF = 16
+"""Elements of an array that is printed in a call."""
 IMPORTS = {
     "np.": "import numpy as np",
     "check_implementation(": "from dreamer4_conformance import check_implementation",
@@ -49,6 +52,58 @@ def reproduction(subject: Subject, result: Result, profile: str, seed: int) -> s
     return "\n".join([*needed, "", body])
 
 
+def described_call(subject: Subject, result: Result) -> str:
+    """The failing call with its arguments by name, in six digits.
+
+    Args:
+        subject: the implementation.
+        result: its failure.
+
+    Returns:
+        The call, with the τ, d and noise that a loss drew itself, as its student received them; the call that the check
+        states if its last call alone does not show the failure.
+    """
+    invocation = subject.failing
+    if invocation is None or invocation.result is None:
+        return result.call
+    if isinstance(invocation.result, Evaluation):
+        return _described_loss(invocation.result) if result.call == invocation.result.call else result.call
+    if not _shows(invocation, result):
+        return result.call
+    return f"{invocation.operation}({_by_name(invocation.arguments)})"
+
+
+def _described_loss(evaluation: Evaluation) -> str:
+    draw = evaluation.draw
+    call = f"{evaluation.route}(network, {_by_name({'z1': draw.z1, 'actions': draw.actions})}, "
+    if evaluation.route == "dynamics_loss_at":
+        return f"{call}{_by_name({'z0': draw.z0, 'tau': draw.tau, 'd': draw.d})})"
+    call += f"seed={draw.seed})"
+    try:
+        matches = sorted(evaluation.students, key=lambda match: match.row)
+    except (Deviation, UnsatisfiedAssumption):
+        return call
+    tau, d, z = (np.stack([getattr(match.student, name) for match in matches]) for name in ("tau", "d", "z"))
+    level, z1 = tau[:, :, None, None], draw.z1[[match.row for match in matches]]
+    with np.errstate(all="ignore"):
+        return f"{call}, which draws {_by_name({'tau': tau, 'd': d, 'z0': (z - level * z1) / (1 - level)})}"
+
+
+def _by_name(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_brief(value)}" for name, value in arguments.items())
+
+
+def _brief(value: Any) -> str:
+    """A value in six digits; of a large array, its shape."""
+    if isinstance(value, np.ndarray) and value.size > BRIEF:
+        return f"<{'x'.join(map(str, value.shape))}>"
+    if isinstance(value, np.ndarray | np.generic):
+        return _brief(value.tolist())
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_brief, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _adapter(subject: Subject) -> str:
     return "adapter" if subject.target is None else f"load({subject.target!r})"
 
@@ -65,12 +120,12 @@ def _repeated_call(subject: Subject, result: Result) -> str | None:
     if invocation is None or any(array.size > LARGEST for array in _arrays([*invocation.arguments.values()])):
         return None
     device = "" if subject.adapter.device == "cpu" else f", device={subject.adapter.device!r}"
-    examined = f"examine({_adapter(subject)}, dtype={subject.adapter.dtype!r}{device}, operations=())"
+    examined = f"examine({_adapter(subject)}, dtype={subject.adapter.dtype!r}{device})"
     arguments = ", ".join(f"{name}={literal(value)}" for name, value in invocation.arguments.items())
     if invocation.method == "evaluate":
         call = f"evaluation = subject.evaluate({invocation.operation!r}, {arguments})"
         return f"subject = {examined}\n{call}\nprint(evaluation.loss)\n{SHOW_CALLS}"
-    if not _shows(invocation, result):
+    if invocation.result is None or not _shows(invocation, result):
         return None
     positional = ", ".join(literal(value) for value in invocation.arguments.values())
     lines = [f"subject = {examined}", f"print(subject.compute({invocation.operation!r}, {positional}))"]
@@ -86,7 +141,7 @@ def _shows(invocation: Invocation, result: Result) -> bool:
     except (TypeError, ValueError):
         return False
     returned = np.asarray(invocation.result, np.float64)
-    return bool(got.size and invocation.result is not None and np.isin(got[np.isfinite(got)], returned).all())
+    return bool(got.size and np.isin(got[np.isfinite(got)], returned).all())
 
 
 def _arrays(values: list[Any]) -> list[np.ndarray]:
