@@ -30,8 +30,9 @@ class Batch:
         latents: z of the frames in [−1, 1], from a `LatentCache`; None without one.
         actions: a_{t−1} by component, the action that led to frame t, (B, T, …); and the key `labelled`, bool (B, T),
             False where the action is unknown and its values are 0.
-        taken: a_t by component, the action taken at frame t, (B, T, …); empty if not requested.
-        taken_labelled: True where a_t is known; None if not requested.
+        taken: a_t by component, the action taken at frame t, (B, T, …), 0 after the last frame of an episode; empty if
+            not requested.
+        taken_labelled: True where a_t is known, which it is not after the last frame; None if not requested.
         rewards: r_t, received on arriving at frame t.
         continues: False where the episode terminated on arriving at frame t.
         task: index into the dataset's tasks.
@@ -135,7 +136,7 @@ class ClipSampler:
             indices: indices of the samples in the global batch, from 0.
             length: T, 1 or more.
             relevant: for each of these samples, whether it is drawn from the relevant episodes only.
-            taken: include the actions taken at the frames, which needs clips of T + 1 rows.
+            taken: include the actions taken at the frames, which stand in the row after each frame.
 
         Returns:
             B clips in the order of `indices`, on the CPU; a pure function of the seed and the arguments.
@@ -144,26 +145,41 @@ class ClipSampler:
             DatasetError: if no episode is long enough, or the cache lacks latents of the dataset.
             ValueError: if `indices` and `relevant` differ in length.
         """
-        rows = length + taken
-        positions = [self._position(step, i, rows, only) for i, only in zip(indices, relevant, strict=True)]
-        clips = [self.dataset.clip(episode, start, rows) for episode, start in positions]
+        positions = [self._position(step, i, length, only) for i, only in zip(indices, relevant, strict=True)]
+        clips = [self._clip(episode, start, length + taken) for episode, start in positions]
         latents = None
         if self.latents is not None:
             latents = _stacked([self.latents.clip(self.dataset, *position, length) for position in positions])
         return _batch(self.dataset, clips, length, latents, relevant, taken)
 
-    def _position(self, step: int, index: int, rows: int, relevant: bool) -> tuple[int, int]:
-        positions = self._all_positions(rows, bool(relevant))
+    def require(self, length: int, relevant: bool) -> None:
+        """Raise DatasetError unless a clip fits somewhere.
+
+        Args:
+            length: T, 1 or more.
+            relevant: whether it must be a relevant episode.
+
+        Raises:
+            DatasetError: if no such episode is long enough.
+        """
+        self._all_positions(length, relevant)
+
+    def _clip(self, episode: int, start: int, rows: int) -> Clip:
+        """Up to `rows` rows: the episode may end one row before the last action."""
+        return self.dataset.clip(episode, start, min(rows, self.dataset.episodes[episode].length - start))
+
+    def _position(self, step: int, index: int, length: int, relevant: bool) -> tuple[int, int]:
+        positions = self._all_positions(length, bool(relevant))
         return positions[_draw(self.seed, step, index) % len(positions)]
 
-    def _all_positions(self, rows: int, relevant: bool) -> Positions:
-        key = (rows, relevant)
+    def _all_positions(self, length: int, relevant: bool) -> Positions:
+        key = (length, relevant)
         if key not in self._positions:
             lengths = self._lengths[relevant]
-            self._positions[key] = Positions(lengths, rows)
+            self._positions[key] = Positions(lengths, length)
             if not len(self._positions[key]):
                 raise DatasetError(
-                    f"a clip of {rows} frames fits in none of the {np.count_nonzero(lengths)} "
+                    f"a clip of {length} frames fits in none of the {np.count_nonzero(lengths)} "
                     f"{'relevant ' * relevant}episodes of the dataset {self.dataset.name!r}, the longest of which has "
                     f"{max(lengths, default=0)}: train on shorter clips, or record longer episodes"
                 )
@@ -223,10 +239,11 @@ def _batch(
     relevant: Sequence[bool],
     taken: bool,
 ) -> Batch:
-    labelled = _stacked([clip.labelled for clip in clips])
+    rows = length + taken
+    labelled = _stacked([_extended(clip.labelled, rows) for clip in clips])
     actions = {}
     for component in dataset.components:
-        values = _stacked([clip.actions[component.name] for clip in clips])
+        values = _stacked([_extended(clip.actions[component.name], rows) for clip in clips])
         actions[component.name] = values.long() if isinstance(component, Categorical) else values
     return Batch(
         video=None if latents is not None else _stacked([clip.frames[:length] for clip in clips]),
@@ -239,6 +256,12 @@ def _batch(
         task=torch.tensor([clip.task for clip in clips]),
         relevant=torch.tensor([bool(only) for only in relevant]),
     )
+
+
+def _extended(array: np.ndarray[Any, Any], rows: int) -> np.ndarray[Any, Any]:
+    """Add rows of zeros: an unknown action."""
+    missing = rows - len(array)
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
 
 
 def _stacked(arrays: Sequence[np.ndarray[Any, Any]]) -> Tensor:

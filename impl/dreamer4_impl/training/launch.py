@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,9 @@ from dreamer4_impl.training.loop import ClipSource, Trainer
 from dreamer4_impl.training.phase import AnyPhase
 from dreamer4_impl.training.phases import PHASES
 from dreamer4_impl.training.randomness import seed_everything
+
+PLANNED = 100
+"""Steps in which every length and every kind of sample of a run occurs, the long batches at its end excepted."""
 
 SETTINGS = "settings.json"
 """File with the configuration of a run, for resuming before the first checkpoint."""
@@ -109,7 +112,7 @@ class TrainingRun:
         self._initialise(model, phase, dataset, checkpoint)
         if processes.first:
             _write_settings(self.run, settings)
-        source = self._source(model, dataset, checkpoint, processes)
+        source = self._source(model, phase, dataset, processes)
         for note in phase.notes:
             self.log.write(note)
         return Trainer(settings, phase, source, self.run, model, processes, checkpoint, self.log)
@@ -127,15 +130,21 @@ class TrainingRun:
                 self.log.write(f"the weights of {self.settings.init} do not match the model: {report}")
         phase.prepare(model, dataset)
 
-    def _source(
-        self, model: Dreamer4, dataset: Dataset, checkpoint: Checkpoint | None, processes: Processes
-    ) -> ClipSource:
+    def _source(self, model: Dreamer4, phase: AnyPhase, dataset: Dataset, processes: Processes) -> ClipSource:
+        """Clips with the tokenizer's latents if they are cached. Missing lengths are refused before the first step."""
+        sampler = ClipSampler(dataset, self.settings.seed)
+        steps = self.settings.steps
+        for step in {*range(min(steps, PLANNED)), steps - 1}:
+            plan = phase.plan(step)
+            for relevant in set(plan.relevant):
+                sampler.require(plan.length, relevant)
         directory, cache = self.settings.data.latents, None
         if directory is not None:
             tokenizer = model.tokenizer.to(processes.device).eval()
             with progress_bar("encoding", sum(len(shard.arrays["first"]) for shard in dataset.shards)) as report:
                 cache = LatentCache(directory, dataset, tokenizer, progress=report)
-        return ClipSampler(dataset, self.settings.seed, latents=cache)
+        sampler.latents = cache
+        return sampler
 
 
 def start(options: argparse.Namespace) -> TrainingRun:
@@ -195,23 +204,24 @@ def resume(options: argparse.Namespace) -> TrainingRun:
 
 
 def facts_of(paths: Sequence[str]) -> dict[str, Any]:
-    """Settings of the model that follow from the first dataset: size of a frame, actions and tasks.
+    """Settings of the model that follow from the datasets: size of a frame, actions, and the tasks of all of them.
 
     Args:
-        paths: directories of datasets; all others must agree with the first.
+        paths: directories of datasets; all others must agree with the first in frames and actions.
 
     Returns:
         Nested table; empty without datasets.
 
     Raises:
-        DatasetError: if the first dataset cannot be used.
+        DatasetError: if a dataset cannot be used.
     """
     if not paths:
         return {}
-    header = read_header(Path(paths[0]))
+    headers = [read_header(Path(path)) for path in paths]
+    header = headers[0]
     return {
         "tokenizer": {"height": header.height, "width": header.width, "channels": header.channels},
-        "dynamics": {"actions": to_table(header.components), "tasks": len(header.tasks)},
+        "dynamics": {"actions": to_table(header.components), "tasks": len(_tasks(headers))},
     }
 
 
@@ -238,8 +248,14 @@ def _checked(settings: TrainingSettings) -> TrainingSettings:
     """Refuse data that are missing or do not fit the model; reads their headers only."""
     if not settings.data.paths:
         raise ValueError("no data are given: name datasets with --data")
-    for path in settings.data.paths:
-        _require_fit(settings.model, read_header(Path(path)), path)
+    headers = {path: read_header(Path(path)) for path in settings.data.paths}
+    for path, header in headers.items():
+        _require_fit(settings.model, header, path)
+    tasks = _tasks(headers.values())
+    if settings.model.dynamics.tasks and len(tasks) > settings.model.dynamics.tasks:
+        raise ValueError(
+            f"the model has {settings.model.dynamics.tasks} tasks; the data have {len(tasks)}: {', '.join(tasks)}"
+        )
     choose_device(settings.execution.device)
     if settings.phase != "tokenizer" and settings.init is None:
         raise ValueError(f"phase {settings.phase!r} starts from an earlier one: name its run with --init")
@@ -257,8 +273,11 @@ def _require_fit(model: ModelConfig, header: Header, path: str) -> None:
         raise ValueError(
             f"the model is for the actions {model.dynamics.actions}; those of {path} are {header.components}"
         )
-    if model.dynamics.tasks and len(header.tasks) > model.dynamics.tasks:
-        raise ValueError(f"the model has {model.dynamics.tasks} tasks; {path} has {len(header.tasks)}")
+
+
+def _tasks(headers: Iterable[Header]) -> list[str]:
+    """Tasks of all datasets, as `concatenate` numbers them."""
+    return list(dict.fromkeys(task for header in headers for task in header.tasks))
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:

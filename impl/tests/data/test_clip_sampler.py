@@ -43,10 +43,11 @@ def test_row_t_holds_the_action_that_led_to_frame_t(batch):
 
 def test_the_action_taken_at_frame_t_led_to_frame_t_plus_1(batch):
     t = batch.video[..., 0, 1, 0].long() + 1
+    t[t == 9] = 0  # after the last frame of an episode there is no action
+    assert torch.equal(batch.taken_labelled, t > 0)
     assert torch.equal(batch.taken["mouse"], t)
     assert torch.equal(batch.taken["keys"].long(), t[..., None] // torch.tensor([1, 2, 4]) % 2)
     assert torch.equal(batch.taken["stick"], t[..., None] / torch.tensor([2.0, -4.0]))
-    assert batch.taken_labelled.all()
     assert "labelled" not in batch.taken
 
 
@@ -65,12 +66,25 @@ def test_rewards_and_ends_arrive_with_their_frame(write, episode):
     assert torch.equal(batch.continues, t < 5)
 
 
-def test_without_the_actions_taken_a_clip_may_end_with_its_episode(write):
-    sampler = ClipSampler(Dataset.open(write([3])), seed=0)
+def test_a_clip_may_end_with_its_episode_where_the_action_is_unknown(write):
+    sampler = ClipSampler(Dataset.open(write([3], continues=[True, True, False])), seed=0)
+    batch = sampler.batch(0, [0], length=3, relevant=[False])
+    assert batch.continues.tolist() == [[True, True, False]]
+    assert batch.rewards[0, -1] == 2
+    assert batch.taken_labelled.tolist() == [[True, True, False]]
+    assert all(not values[0, -1].any() for values in batch.taken.values())
     batch = sampler.batch(0, [0], length=3, relevant=[False], taken=False)
     assert (batch.taken, batch.taken_labelled) == ({}, None)
     with pytest.raises(DatasetError, match="a clip of 4 frames fits in none of the 1 episodes"):
-        sampler.batch(0, [0], length=3, relevant=[False])
+        sampler.batch(0, [0], length=4, relevant=[False])
+
+
+@pytest.mark.parametrize("length", [1, 4, 5])
+def test_every_frame_of_every_episode_is_drawn(write, length):
+    sampler = ClipSampler(Dataset.open(write([5, 7])), seed=0)
+    batch = sampler.batch(0, range(400), length, [False] * 400)
+    drawn = {tuple(pixels) for pixels in batch.video[:, :, 0, :2, 0].reshape(-1, 2).tolist()}
+    assert drawn == {(episode, t) for episode, frames in enumerate((5, 7)) for t in range(frames)}
 
 
 def test_shapes_and_dtypes_are_those_that_models_take(batch):
@@ -108,16 +122,16 @@ def test_no_clip_leaves_its_episode(dataset):
     numbers, times = batch.video[:, :, 0, 0, 0], batch.video[:, :, 0, 1, 0].long()
     assert (numbers[:, 0] == numbers[:, 1]).all()
     assert (times[:, 1] == times[:, 0] + 1).all()
-    assert set(positions_of(batch)) == {(e, s) for e, n in enumerate([4, 7, 3, 9, 5]) for s in range(n - 2)}
+    assert set(positions_of(batch)) == {(e, s) for e, n in enumerate([4, 7, 3, 9, 5]) for s in range(n - 1)}
 
 
 def test_draws_are_uniform_over_positions_not_over_episodes(write):
-    """Eleven positions; counts of 1100 draws have mean 100 and deviation 9.5. The draws never change: seed 0."""
+    """13 positions; counts of 1300 draws have mean 100 and deviation 9.6. The draws never change: seed 0."""
     sampler = ClipSampler(Dataset.open(write([3, 12])), seed=0)
     counts = Counter(
-        place for step in range(11) for place in positions_of(sampler.batch(step, range(100), 2, [False] * 100))
+        place for step in range(13) for place in positions_of(sampler.batch(step, range(100), 2, [False] * 100))
     )
-    assert len(counts) == 11
+    assert len(counts) == 13
     assert all(60 < count < 140 for count in counts.values())
 
 
@@ -196,8 +210,8 @@ def test_upper_half_is_above_the_median_or_at_it_if_none_is_above(tmp_path, head
 def test_error_names_the_longest_episode_if_no_clip_fits(dataset):
     sampler = ClipSampler(dataset, seed=0, relevant=lambda dataset: np.zeros(5, bool))
     with pytest.raises(DatasetError, match=r"of 10 frames fits in none of the 5 episodes .* longest of which has 9"):
-        sampler.batch(0, [0], 9, [False])
-    with pytest.raises(DatasetError, match=r"of 3 frames fits in none of the 0 relevant episodes"):
+        sampler.batch(0, [0], 10, [False])
+    with pytest.raises(DatasetError, match=r"of 2 frames fits in none of the 0 relevant episodes"):
         sampler.batch(0, [0], 2, [True])
 
 
