@@ -193,7 +193,9 @@ def check_students_label_is_the_level_of_its_input(subject: Subject, trial: Tria
     Detected with certainty: labels off by more than 0.7 (1 − τ).
     """
     evaluation = evaluate_draw(subject, trial.seed)
-    matches = evaluation.students
+    matches = [match for match in evaluation.matches if match.certain]
+    if not matches:
+        trial.inconclusive("no row of the data can be recognised in the student's inputs")
     tau, z = (np.stack([getattr(match.student, name) for match in matches]) for name in ("tau", "z"))
     z1 = evaluation.draw.z1[[match.row for match in matches]]
     trial.reject_law(

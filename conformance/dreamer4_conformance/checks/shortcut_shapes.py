@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows, smallest_batch
+from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows, largest_scale, smallest_batch
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import FALSE_ALARM, Trial, check
@@ -17,8 +17,6 @@ from dreamer4_conformance.judging.loss_evaluations import certain_evaluations, c
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
 BATCHES = ((2, 3), (3, 2), (3, 3), (3, 1), (1, 3), (1, 1), (2, 2), (6, 5))
-RECOGNISABLE = 8.0
-"""Standard deviation of data whose rows differ by more than the noise."""
 ATTEMPTS = 24
 
 
@@ -41,7 +39,8 @@ def check_batch_and_time_axes_are_not_confused(subject: Subject, trial: Trial) -
 
 def _recognised(subject: Subject, trial: Trial, route: str, shape: tuple[int, int, int, int]) -> Iterator[Evaluation]:
     """Four evaluations at a shape, of data whose rows differ clearly."""
-    inputs = (draw_inputs(subject, trial.seed + i, shape, scale=RECOGNISABLE) for i in range(ATTEMPTS))
+    scale = largest_scale(subject, route)
+    inputs = (draw_inputs(subject, trial.seed + i, shape, scale=scale) for i in range(ATTEMPTS))
     return certain_evaluations(subject, route, AFFINE, inputs, 4)
 
 
@@ -77,7 +76,7 @@ def check_every_row_and_timestep_of_the_data_is_used(subject: Subject, trial: Tr
     for route in subject.loss_routes():
         batch = (max(ROWS, fewest_rows(subject, route)), max(3, smallest_batch(subject, route)[1]))
         share = _share_without_influence(subject) if route == "dynamics_loss" else 0.0
-        count = 1 if share == 0 else math.ceil(math.log(FALSE_ALARM / math.prod(batch)) / math.log(share))
+        count = 4 if share == 0 else math.ceil(math.log(FALSE_ALARM / math.prod(batch)) / math.log(share))
         inputs = [_distinct(subject, trial.seed + i, batch, route) for i in range(count)]
         _fail_unless_rows_are_used_equally(subject, trial, route, inputs[:COUNTED])
         _fail_unless_data_has_influence(subject, trial, route, inputs, share)
@@ -85,10 +84,11 @@ def check_every_row_and_timestep_of_the_data_is_used(subject: Subject, trial: Tr
 
 def _distinct(subject: Subject, seed: int, batch: tuple[int, int], route: str) -> Draw:
     """Data of recognisable rows; through `dynamics_loss_at` every timestep is at d_min."""
+    scale = largest_scale(subject, route)
     if route == "dynamics_loss":
-        return draw_inputs(subject, seed, (*batch, 2, 3), scale=RECOGNISABLE)
+        return draw_inputs(subject, seed, (*batch, 2, 3), scale=scale)
     tau = np.random.default_rng(seed).integers(subject.k_max, size=batch) / subject.k_max
-    return draw_inputs(subject, seed, (*batch, 2, 3), tau, np.full(batch, subject.d_min), scale=RECOGNISABLE)
+    return draw_inputs(subject, seed, (*batch, 2, 3), tau, np.full(batch, subject.d_min), scale=scale)
 
 
 def _fail_unless_rows_are_used_equally(subject: Subject, trial: Trial, route: str, inputs: list[Draw]) -> None:
@@ -136,6 +136,6 @@ def _share_without_influence(subject: Subject) -> float:
 def _has_influence(subject: Subject, before: Evaluation, where: tuple[int, int]) -> bool:
     """True if the loss changes, beyond one rounding error, with the data at a timestep of a row."""
     z1 = before.draw.z1.copy()
-    z1[where] = subject.round(z1[where] + 64.0)
+    z1[where] = subject.round(z1[where] + largest_scale(subject, before.route) ** 2)
     after = subject.evaluate(before.route, AFFINE, replace(before.draw, z1=z1))
     return bool(np.any(np.abs(after.loss - before.loss) > subject.eps * np.abs(before.loss)))

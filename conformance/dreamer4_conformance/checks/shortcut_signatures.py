@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from dreamer4_conformance.instruments.call_roles import CallRow
-from dreamer4_conformance.instruments.inputs import draw_inputs
+from dreamer4_conformance.instruments.inputs import draw_inputs, largest_scale
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
 from dreamer4_conformance.judging.diagnosis import attempt, signature
@@ -67,7 +67,8 @@ def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
     """Four evaluations of the loss: their draws, recovered from their student calls, and their traces."""
     draws_made, traces = [], []
     time, fewest = max(3, subject.adapter.min_time), subject.adapter.min_batch
-    for seed, (batch, scale) in enumerate(((2, 1.0), (1, 1.0), (2, SCALES[-1]), (2, SCALES[-1]))):
+    large, largest = SCALES[1:] if largest_scale(subject, "dynamics_loss") > 1 else (1.0, 1.0)
+    for seed, (batch, scale) in enumerate(((2, large), (1, 1.0), (2, largest), (2, largest))):
         inputs = draw_inputs(subject, seed, (max(batch, fewest), time, 2, 2), scale=scale)
         evaluation = subject.evaluate("dynamics_loss", AFFINE, inputs)
         matches = evaluation.students

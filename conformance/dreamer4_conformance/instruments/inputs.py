@@ -80,6 +80,19 @@ def _returns(subject: Subject, route: str, draw: Draw) -> bool:
     return True
 
 
+RECOGNISABLE = 8.0
+"""Standard deviation of data whose rows differ by more than the noise."""
+
+
+def largest_scale(subject: Subject, route: str) -> float:
+    """`RECOGNISABLE`, or 1 if the loss refuses such data: a tanh bounds latents."""
+    shape = (max(3, fewest_rows(subject, route)), max(4, subject.adapter.min_time), 2, 3)
+    key = f"{route} at scale {RECOGNISABLE}"
+    if key not in subject.working:
+        subject.working[key] = _returns(subject, route, draw_inputs(subject, 0, shape, scale=RECOGNISABLE))
+    return RECOGNISABLE if subject.working[key] else 1.0
+
+
 def smallest_batch(subject: Subject, route: str) -> tuple[int, int]:
     """Smallest (B, T) that `min_batch` and `min_time` allow and at which the loss works."""
     rows, frames = fewest_rows(subject, route), subject.adapter.min_time

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.instruments.inputs import draw_inputs
 from dreamer4_conformance.instruments.recorder import AFFINE
@@ -76,12 +75,13 @@ def draw_noise(
 
 def _recover(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     try:
-        matches = [match for _, match in sorted({match.row: match for match in evaluation.students}.items())]
-    except (Deviation, UnsatisfiedAssumption):
+        matches = [match for _, match in sorted({match.row: match for match in evaluation.matches}.items())]
+    except Deviation:
         raise Inconclusive(
             f"the student's rows cannot be identified; the clauses of eq07 judge them:\n{evaluation.call_log}"
         ) from None
     tau, d, z = (np.stack([getattr(match.student, name) for match in matches]) for name in ("tau", "d", "z"))
     z1 = evaluation.draw.z1[[match.row for match in matches]]
-    level = np.where((tau >= 0) & (tau <= HIGHEST), tau, np.nan)[:, :, None, None]
+    certain = np.array([match.certain for match in matches])[:, None]
+    level = np.where(certain & (tau >= 0) & (tau <= HIGHEST), tau, np.nan)[:, :, None, None]
     return (z - level * z1) / (1 - level), z1, tau, d

@@ -174,7 +174,7 @@ def _search(observation: Observation) -> list[Names]:
 
     A name whose vector is the correct textbook's explains nothing.
     """
-    correct = observation.expected(())
+    correct = None if observation.observed is None else observation.expected(())
     if observation.observed is None or correct is None:
         return []
     agrees = _close(observation.observed, correct, observation.tolerance)
@@ -202,8 +202,10 @@ def _search(observation: Observation) -> list[Names]:
 
 def _contradicts(observation: Observation, names: Names) -> bool:
     """True if a candidate deviates from the textbook in a signature in which the implementation does not."""
+    if observation.observed is None:
+        return False
     correct, wrong = observation.expected(()), observation.expected(names)
-    if observation.observed is None or correct is None or wrong is None:
+    if correct is None or wrong is None:
         return False
     agrees = _close(observation.observed, correct, observation.tolerance)
     return bool((agrees & ~_close(wrong, correct, 4 * observation.tolerance)).any())
