@@ -48,8 +48,8 @@ class _Parts(TextbookLoss):
         for rows in self.parts(d):
             if len(rows):
                 inputs = (z1[rows], z0[rows], tau[rows], d[rows], actions[rows])
-                part = self.part_loss(network if self.with_actions else unconditional, *inputs)
-                loss = loss.index_put((rows,), part)
+                timesteps = self.part_loss(network if self.with_actions else unconditional, *inputs)
+                loss = loss.index_put((rows,), timesteps)
         return self.average(loss, d > 1 / self.k_max)
 
 
