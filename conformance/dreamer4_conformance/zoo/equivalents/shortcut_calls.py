@@ -121,7 +121,7 @@ class LossChunks(_Parts):
         super().__init__(A3="timestep")
 
     def parts(self, d: Tensor) -> list[Tensor]:
-        return list(torch.arange(len(d)).split(2))
+        return [torch.arange(first, min(first + 2, len(d))) for first in range(0, len(d), 2)]
 
 
 @equivalent("loss-row-by-row")
@@ -129,7 +129,7 @@ class LossRowByRow(LossChunks):
     """One row after another, the last one first, without actions, the loss of every timestep."""
 
     def parts(self, d: Tensor) -> list[Tensor]:
-        return list(torch.arange(len(d)).flip(0).split(1))
+        return [torch.tensor([row]) for row in reversed(range(len(d)))]
 
     def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:
         return loss
@@ -145,10 +145,10 @@ class LossFolded(TextbookLoss):
         tokens = z1.shape[2:]
 
         def folded(z: Tensor, tau: Tensor, d: Tensor, actions: Tensor) -> Tensor:
-            return network(z.unflatten(-1, tokens).squeeze(2), tau, d, actions).flatten(2).unsqueeze(2)
+            return network(z.reshape(*z.shape[:2], *tokens), tau, d, actions).flatten(2).unsqueeze(2)
 
-        vectors = [z.flatten(2).unsqueeze(2) for z in (z1, z0)]
-        return super().dynamics_loss_at(folded, *vectors, tau, d, actions)
+        z1, z0 = (z.flatten(2).unsqueeze(2) for z in (z1, z0))
+        return super().dynamics_loss_at(folded, z1, z0, tau, d, actions)
 
 
 @equivalent("loss-two-frames")
