@@ -23,7 +23,7 @@ MAE_MAX: Final = 0.9
 LPIPS_WEIGHT: Final = 0.2
 """Weight of the perceptual term in Eq. (5) (Sec. 3.1, p. 5)."""
 
-IMAGE_FRACTION: Final = 0.3
+IMAGE_SHARE: Final = 0.3
 """Share of the videos of a training batch that are treated as separate images (training recipe, Sec. 3 and App. A)."""
 
 C: Final = 192
@@ -35,7 +35,7 @@ T1: Final = 64
 T2: Final = 256
 """Frames of a long training batch (training recipe, Sec. 3 and App. A)."""
 
-RELEVANT_FRACTION: Final = 0.5
+RELEVANT_SHARE: Final = 0.5
 """Share of the sequences of agent finetuning in which the task is accomplished (training recipe, Sec. 3 and App. A)."""
 
 TIME_EVERY: Final = 4

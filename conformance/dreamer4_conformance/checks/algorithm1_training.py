@@ -18,7 +18,7 @@ from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.tail_bounds import count_bound
 from dreamer4_reference.algorithm1_training import rounded_share
-from dreamer4_reference.constants import IMAGE_FRACTION, RELEVANT_FRACTION
+from dreamer4_reference.constants import IMAGE_SHARE, RELEVANT_SHARE
 
 STEPS = 1024
 LENGTHS = 3
@@ -85,13 +85,13 @@ def check_three_in_ten_videos_of_a_batch_are_images(subject: Subject, trial: Tri
     rows = marked_sequences(subject, plan, "image")
     if not any(row.any() for row in rows) and max(map(len, rows)) <= FEW:
         trial.inconclusive(f"no batch has more than {FEW} videos: 30 % of them may be rounded to none")
-    _judge_share(trial, rows, IMAGE_FRACTION, "videos are separate images")
+    _judge_share(trial, rows, IMAGE_SHARE, "videos are separate images")
     for frames, selected in _by_length(subject, plan):
         predicate = f"videos in batches of {frames} frames are separate images"
-        _judge_selection(trial, selected, IMAGE_FRACTION, predicate)
-    if not _within_rounding(rows, IMAGE_FRACTION):
+        _judge_selection(trial, selected, IMAGE_SHARE, predicate)
+    if not _within_rounding(rows, IMAGE_SHARE):
         count = sum(bool(row.all()) for row in rows)
-        chance = float(np.mean([IMAGE_FRACTION ** len(row) for row in rows]))
+        chance = float(np.mean([IMAGE_SHARE ** len(row) for row in rows]))
         p_value = count_bound(count, len(rows), chance) if count > chance * len(rows) else 1.0
         sentence = f"{count} of {len(rows)} batches have only images; it needs 30 % of the videos of each batch"
         trial.reject_law(p_value, sentence, call=f"training_plan({trial.seed}, {STEPS})")
@@ -107,7 +107,7 @@ def check_half_of_the_sequences_are_relevant(subject: Subject, trial: Trial) -> 
     rows = marked_sequences(subject, training_plan(subject, trial.seed, STEPS), "relevant")
     # If every batch has sequences of one kind only, the kind is drawn per batch.
     per_batch = all(row.all() or not row.any() for row in rows)
-    _judge_share(trial, [row[:1] for row in rows] if per_batch else rows, RELEVANT_FRACTION, "sequences are relevant")
+    _judge_share(trial, [row[:1] for row in rows] if per_batch else rows, RELEVANT_SHARE, "sequences are relevant")
 
 
 def _by_length(subject: Subject, plan: Plan) -> list[tuple[int, list[np.ndarray]]]:

@@ -21,7 +21,7 @@ PAPER: dict[str, float] = {
     "mtp_length": constants.L,
     "mae_max": constants.MAE_MAX,
     "lpips_weight": constants.LPIPS_WEIGHT,
-    "image_fraction": constants.IMAGE_FRACTION,
+    "image_fraction": constants.IMAGE_SHARE,
 }
 """The paper's values by the keys of `Adapter.constants`."""
 

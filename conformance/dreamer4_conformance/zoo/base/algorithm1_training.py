@@ -79,7 +79,8 @@ class Training(Checkpoint, Plan):
     ) -> dict[str, list[Tensor | None]]:
         """Gradients with respect to every component."""
         parts = self.parts(seed)
-        losses = getattr(self, f"{phase}_terms")(parts, seed)
+        terms_of = {"dynamics": self.dynamics_terms, "agent": self.agent_terms, "imagine": self.imagine_terms}
+        losses = terms_of[phase](parts, seed)
         loss = torch.stack([self.term_weights.get(name, 1.0) * losses[name] for name in terms or losses]).sum()
         trained = self.trainable(phase, parts)
         gradients = dict(

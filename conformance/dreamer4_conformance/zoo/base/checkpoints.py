@@ -12,14 +12,16 @@ from dreamer4_conformance.zoo.base.loss_normalisation import Normaliser
 
 
 class Run:
-    """Linear regression on random data: Adam with warm-up, normalised loss, average of the parameters."""
+    """Linear regression on random data: Adam with warm-up, normalised loss, average of the matrix and the bias."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
-        self.parameter = torch.randn(4, 3, generator=self.generator, dtype=torch.float64).requires_grad_()
-        self.optimiser = torch.optim.Adam([self.parameter], lr=0.0)
+        shapes = (4, 3), (3,)
+        drawn = (torch.randn(shape, generator=self.generator, dtype=torch.float64) for shape in shapes)
+        self.parameters = [x.requires_grad_() for x in drawn]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=0.0)
         self.normaliser = Normaliser()
-        self.average = self.parameter.detach().clone()
+        self.average = [x.detach().clone() for x in self.parameters]
         self.step = 0
 
     def advance(self) -> None:
@@ -27,19 +29,20 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = 0.01 * min(1.0, self.step / 8)
         x = torch.randn(5, 4, generator=self.generator, dtype=torch.float64)
-        error = (x @ self.parameter - x[:, :3] * self.step).square().mean()
+        matrix, bias = self.parameters
+        error = (x @ matrix + bias - x[:, :3] * self.step - 1).square().mean()
         scale = self.normaliser("mse", error.detach()) / error.detach()
-        loss = scale * error + self.parameter.square().mean()
+        loss = scale * error + matrix.square().mean()
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        self.average = 0.8 * self.average + 0.2 * self.parameter.detach()
+        self.average = [0.8 * x + 0.2 * y.detach() for x, y in zip(self.average, self.parameters, strict=True)]
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         return copy.deepcopy(
             {
-                "parameters": self.parameter.detach(),
+                "parameters": [x.detach() for x in self.parameters],
                 "optimiser": self.optimiser.state_dict(),
                 "random state": self.generator.get_state(),
                 "running RMS": (self.normaliser.average, self.normaliser.weight),
@@ -50,7 +53,8 @@ class Run:
 
     def load(self, state: dict[str, Any]) -> None:
         if "parameters" in state:
-            self.parameter.data = state["parameters"]
+            for parameter, values in zip(self.parameters, state["parameters"], strict=True):
+                parameter.data = values
         if "optimiser" in state:
             self.optimiser.load_state_dict(state["optimiser"])
         if "random state" in state:
@@ -74,14 +78,15 @@ class Checkpoint:
     """Saving, resuming and loading."""
 
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
-        """Final parameters and their average."""
+        """Final parameters and their averages."""
         run = Run(seed)
         for step in range(steps):
             if step == at:
                 state, run = self.saved(run), Run(seed)
                 run.load(state)
             run.advance()
-        return {"parameters": run.parameter.detach(), "average": run.average}
+        matrix, bias = (x.detach() for x in run.parameters)
+        return {"matrix": matrix, "bias": bias, "average matrix": run.average[0], "average bias": run.average[1]}
 
     def saved(self, run: Run) -> dict[str, Any]:
         """Contents of a checkpoint."""

@@ -138,7 +138,7 @@ class SinglePrecision(TextbookTraining):
 
     def saved(self, run: Run) -> dict[str, Any]:
         state = copy.deepcopy(super().saved(run))
-        return {**state, "parameters": state["parameters"].float().double()}
+        return {**state, "parameters": [x.float().double() for x in state["parameters"]]}
 
 
 @equivalent("checkpoint-in-sentences")

@@ -67,13 +67,24 @@ class WithoutParameters(Incomplete):
     lost = "parameters"
 
 
+@mistake("resume-first-moments", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class FirstMoments(TextbookTraining):
+    """The optimiser's moments are restored for the first parameter only."""
+
+    def saved(self, run: Run) -> dict[str, Any]:
+        saved = super().saved(run)
+        moments = saved["optimiser"]["state"]
+        saved["optimiser"]["state"] = {index: moments[index] for index in moments if index == 0}
+        return saved
+
+
 @mistake("resume-in-half-precision", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
 class HalfPrecision(TextbookTraining):
     """Parameters are saved in half precision."""
 
     def saved(self, run: Run) -> dict[str, Any]:
         state = super().saved(run)
-        return {**state, "parameters": state["parameters"].to(torch.bfloat16).to(torch.float64)}
+        return {**state, "parameters": [x.to(torch.bfloat16).to(torch.float64) for x in state["parameters"]]}
 
 
 @mistake("checkpoint-strict", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
@@ -85,20 +96,27 @@ class Strict(TextbookTraining):
         return super().loaded(model, state)
 
 
-@mistake("checkpoint-silent", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
-class Silent(TextbookTraining):
-    """Missing and unexpected parameters are not reported."""
+class Unreported(TextbookTraining):
+    """Loading leaves some of the names out of its report."""
+
+    left_out: ClassVar[tuple[str, ...]]
 
     def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
-        return {**super().loaded(model, state), "missing": [], "unexpected": []}
+        return super().loaded(model, state) | {kind: [] for kind in self.left_out}
+
+
+@mistake("checkpoint-silent", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
+class Silent(Unreported):
+    """Missing and unexpected parameters are not reported."""
+
+    left_out = ("missing", "unexpected")
 
 
 @mistake("checkpoint-missing-only", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
-class MissingOnly(TextbookTraining):
+class MissingOnly(Unreported):
     """Unexpected parameters are dropped without being reported."""
 
-    def loaded(self, model: Model, state: dict[str, Tensor]) -> dict[str, Any]:
-        return {**super().loaded(model, state), "unexpected": []}
+    left_out = ("unexpected",)
 
 
 @mistake("checkpoint-all-or-nothing", clause="ckpt.tolerant", operations=LOAD, levels=SIGNAL)
