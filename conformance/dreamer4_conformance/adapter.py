@@ -1166,6 +1166,25 @@ class Adapter:
         raise NotProvided
 
     @operation
+    def imagined_trajectory(self, seed: int) -> Mapping[str, Any]:
+        """Imagine trajectories with the policy in the world model, as imagination training does. Sec. 3.3, p. 7.
+
+        The paper unrolls the policy from the last frame of recorded contexts; H is at least 2.
+
+        Args:
+            seed: determines contexts and draws, in [0, 2³¹).
+
+        Returns:
+            "value": v_t that enters `lambda_returns`, float (B, H + 1), or (B, H) with reading A14 "reward".
+            "action": classes a_t taken at h_t, int (B, H), or (B, H, F) for F components. "logits": of the policy at
+            h_t for t in [0, H), float (B, H, A), or a list with one float (B, H, A_f) for each component.
+
+        Raises:
+            NotProvided: if not overridden.
+        """
+        raise NotProvided
+
+    @operation
     def resume(self, seed: int, steps: int, at: int | None) -> Mapping[str, Array]:
         """Train, optionally with an interruption, and return the final state. Not in the paper.
 

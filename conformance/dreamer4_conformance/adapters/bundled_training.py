@@ -162,6 +162,21 @@ class BundledTraining(BundledModel):
             batch = clips(self.config, data, relevant, self.config.short_length)
             return dict(trainer.gradients(0, [(batch.to(self.device), range(len(data)))]).terms)
 
+    def imagined_trajectory(self, seed: int) -> dict[str, Any]:
+        """Rollouts of the phase "imagine"; the values are those that its returns and advantages contain."""
+        settings = self.settings("imagine", seed, size=16)
+        with self.trainer(settings) as trainer:
+            plan, model = trainer.phase.plan(0), trainer.state.model
+            batch = trainer.source.batch(0, range(plan.samples), plan.length, plan.relevant).to(self.device)
+            inputs, _ = trainer.phase.inputs(model, batch, 0, range(plan.samples))
+            policy = model.agent.policy.act(inputs.imagined.h[:, :-1])
+            bootstrap = (inputs.returns[:, -1:] - inputs.rewards[:, -1:]) / settings.imagine.gamma
+            return {
+                "value": torch.cat([inputs.returns - inputs.advantage, bootstrap], 1),
+                "action": policy.factor_actions(inputs.imagined.actions),
+                "logits": policy.factors(),
+            }
+
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
         """Agent finetuning in one run, or resumed from a checkpoint."""
         settings = self.settings("agent", seed, steps)

@@ -17,6 +17,7 @@ from dreamer4_conformance.instruments.attention_case import AttentionCase, outpu
 from dreamer4_conformance.instruments.black_box import Tree, example_inputs, run_black_box
 from dreamer4_conformance.instruments.dynamics import adapter_mask, frame_mask, mouse_classes
 from dreamer4_conformance.instruments.heads import declared_length, distances, prior_components
+from dreamer4_conformance.instruments.imagination import imagined_trajectory
 from dreamer4_conformance.instruments.layers import layer_input, layer_output, named_layer, provided_kinds
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.result_types import as_floats, as_mapping, as_pair, as_shape
@@ -482,6 +483,10 @@ def _agent_losses(case: SmokeCase) -> None:
             as_floats(f"agent_losses: {name}", case.subject.read("agent_losses", value, ()))
 
 
+def _imagined_trajectory(case: SmokeCase) -> None:
+    imagined_trajectory(case.subject, 0)
+
+
 def _resume(case: SmokeCase) -> None:
     for name, x in final_state(case.subject, 1, None).items():
         as_floats(f"resume: {name}", x)
@@ -549,6 +554,7 @@ SMOKE_CALLS: dict[str, Callable[[SmokeCase], None]] = {
     "image_dynamics": _image_dynamics,
     "training_gradients": _training_gradients,
     "agent_losses": _agent_losses,
+    "imagined_trajectory": _imagined_trajectory,
     "resume": _resume,
     "load_checkpoint": _load_checkpoint,
 }

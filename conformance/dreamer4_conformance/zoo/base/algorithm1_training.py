@@ -20,7 +20,7 @@ SHAPES = {
     "value": (4, 1),
     "prior": (4, 5),
 }
-FRAMES, SPATIAL, IMAGINED = 3, 2, 32
+FRAMES, SPATIAL, IMAGINED, HORIZON = 3, 2, 32, 4
 
 Parts = Mapping[str, Tensor]
 
@@ -60,6 +60,7 @@ class Plan:
 class Training(Checkpoint, Plan):
     """Model of one matrix per component: tokenizer, transformer (its last matrix is `output`) and heads."""
 
+    follows: dict[str, str]
     dynamics_loss: Callable[..., Tensor]
     corrupt: Callable[..., Tensor]
     sample_tau_d: Callable[[int, int, int], tuple[Tensor, Tensor]]
@@ -184,6 +185,31 @@ class Training(Checkpoint, Plan):
         advantage = (reward - value).detach()
         policy = self.pmpo([logits], [prior], action[:, None], advantage, 0.5, 0.3)
         return {"policy": policy, "value": (value - self.return_constant(reward)).square().mean()}
+
+    def imagined_trajectory(self, seed: int) -> dict[str, Tensor]:
+        """Trajectories of a linear world model: the action moves every token by a row of a fixed matrix."""
+        parts, generator = self.parts(seed), torch.Generator().manual_seed(seed)
+        z = torch.randn(IMAGINED, 1, SPATIAL, 3, generator=generator, dtype=torch.float64)
+        moves = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+        logits, actions, values = [], [], []
+        for t in range(HORIZON):
+            h = self.transformed(parts, z).mean((1, 2))
+            logits.append((h @ parts["policy"]).detach())
+            values.append((h @ parts["value"])[:, 0].detach())
+            actions.append(self.imagined_action(t, logits[-1], generator))
+            z = (z + moves[actions[-1]][:, None, None]).tanh()
+        last = (self.transformed(parts, z).mean((1, 2)) @ parts["value"])[:, 0].detach()
+        value = torch.stack([*values, self.bootstrap_value(values, last)], 1)
+        value = value if self.follows["A14"] == "v" else value[:, :-1]
+        return {"value": value, "action": torch.stack(actions, 1), "logits": torch.stack(logits, 1)}
+
+    def imagined_action(self, t: int, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """Drawn from the policy at every step."""
+        return torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+    def bootstrap_value(self, values: list[Tensor], last: Tensor) -> Tensor:
+        """v_H is the value of the state after the last action."""
+        return last
 
     def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
         """Only policy and value head are trained."""

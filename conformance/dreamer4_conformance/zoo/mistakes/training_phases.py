@@ -164,3 +164,20 @@ class PolicyUntrained(TextbookTraining):
 
     def in_imagination(self, name: str, matrix: Tensor) -> Tensor:
         return matrix if name == "value" else matrix.detach()
+
+
+@mistake("bootstrap-value-copied", clause="eq10.value", operations=("imagined_trajectory",), levels=SIGNAL)
+class BootstrapCopied(TextbookTraining):
+    """The bootstrap v_H is a copy of v_{H−1}: the state after the last action is not evaluated."""
+
+    def bootstrap_value(self, values: list[Tensor], last: Tensor) -> Tensor:
+        return values[-1]
+
+
+@mistake("first-action-dummy", clause="eq11.value", operations=("imagined_trajectory",), levels=SIGNAL)
+class FirstActionDummy(TextbookTraining):
+    """The first action of a trajectory is a placeholder, 0, which is not drawn from the policy."""
+
+    def imagined_action(self, t: int, logits: Tensor, generator: torch.Generator) -> Tensor:
+        action = super().imagined_action(t, logits, generator)
+        return action if t else torch.zeros_like(action)
