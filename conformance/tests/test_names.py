@@ -27,6 +27,7 @@ WITHOUT_REFERENCE = {
     "eq06_levels": "independence of the levels that are drawn, where eq04_grid judges their law",
     "eq06_noise": "statistics of the noise that a loss draws; the reference is given its noise",
     "frame_tokens": "tokens of one frame, counted and permuted in the whole model",
+    "imagination": "states, values and actions of imagined trajectories: a property of implementations",
     "network_types": "the interface of a network that losses and samplers call",
     "shortcut_calls": "the calls of the network that a loss makes, where eq06_07_shortcut_forcing judges its value",
     "shortcut_gradients": "gradients of the loss of Eq. (7)",

@@ -164,7 +164,7 @@ class BundledTraining(BundledModel):
 
     def imagined_trajectory(self, seed: int) -> dict[str, Any]:
         """Rollouts of the phase "imagine"; the values are those that its returns and advantages contain."""
-        settings = self.settings("imagine", seed, size=16)
+        settings = self.settings("imagine", seed, size=32)
         with self.trainer(settings) as trainer:
             plan, model = trainer.phase.plan(0), trainer.state.model
             batch = trainer.source.batch(0, range(plan.samples), plan.length, plan.relevant).to(self.device)
