@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
+    from dreamer4_conformance.adapters.randomisation import randomised
     from dreamer4_conformance.pytest_items import parametrize_with_checks
     from dreamer4_conformance.report import Report
     from dreamer4_conformance.run_report import check_implementation
@@ -29,6 +30,7 @@ __all__ = [
     "TorchAdapter",
     "check_implementation",
     "parametrize_with_checks",
+    "randomised",
 ]
 
 _MODULES = {
@@ -41,6 +43,7 @@ _MODULES = {
     "TorchAdapter": "adapter",
     "check_implementation": "run_report",
     "parametrize_with_checks": "pytest_items",
+    "randomised": "adapters.randomisation",
 }
 
 

@@ -729,7 +729,7 @@ class Adapter:
         raise NotProvided
 
     # Sec. 3.1 to 3.3: the model as black boxes. Parameters are random, biases and zero-initialised layers included, and
-    # the same in every call.
+    # the same in every call; `dreamer4_conformance.randomised` fills those of a torch model.
 
     @operation
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dreamer4_conformance.instruments.black_box import Influence, Segment, example_inputs, influences
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.verdicts import NotProvided
+from dreamer4_conformance.verdicts import Inconclusive, NotProvided
 
 DYNAMICS_KINDS = ("dynamics.space", "dynamics.time")
 LAYER_KINDS = (*DYNAMICS_KINDS, "encoder.space", "encoder.time", "decoder.space", "decoder.time")
@@ -78,14 +78,24 @@ def tokens_moved(influence: Influence) -> np.ndarray:
 def missing_token_influences(
     subject: Subject, operation: str, segments: list[Segment], time: int, needed: np.ndarray
 ) -> np.ndarray:
-    """Mask (segments, T, S) of the tokens in `needed` that change in no example when the segment is replaced."""
-    missing = needed.copy()
+    """Mask (segments, T, S) of the tokens in `needed` that change in no example when the segment is replaced.
+
+    Nothing is missing for a segment that is the same in every example.
+
+    Raises:
+        Inconclusive: if all segments are.
+    """
+    missing, replaced = needed.copy(), np.zeros(len(segments), bool)
     for seed in range(LAYER_EXAMPLES):
-        for row, influence in enumerate(influences(subject, operation, segments, seed=seed, time=time)):
+        for influence in influences(subject, operation, segments, seed=seed, time=time):
+            row = segments.index(influence.segment)
             missing[row] &= ~tokens_moved(influence)
+            replaced[row] = True
         if not missing.any():
             break
-    return missing
+    if not replaced.any():
+        raise Inconclusive("x is the same in every example: no influence can be observed")
+    return missing & replaced[:, None, None]
 
 
 def update_sizes(subject: Subject, operation: str, seed: int, kind: str | None = None) -> tuple[float, float, float]:
