@@ -181,6 +181,7 @@ class Subject:
         recovered: quantities of the loss that expectations take from the implementation as it is: "draws", "teacher",
             "weight" (`judging.causes.JUDGED_BY`).
         smoke_failures: results of `smoke_calls.smoke_failure` by operation.
+        factor: of (B, T, S, D), by which the dynamics loss and its gradient are divided; None for 1.
         target: text by which `adapters.importing.load` finds the adapter; None if it cannot be imported.
         invocation: the last call of an operation by `compute` or `evaluate`.
         failing: the last call before the deviation that was raised last.
@@ -197,6 +198,7 @@ class Subject:
     recovered: frozenset[str] = frozenset()
     suspects: dict[str, None] = field(default_factory=dict)
     smoke_failures: dict[str, Deviation | None] = field(default_factory=dict, repr=False)
+    factor: Callable[[tuple[int, ...]], float] | None = None
     target: str | None = None
     invocation: Invocation | None = field(default=None, repr=False)
     failing: Invocation | None = field(default=None, repr=False)
@@ -389,9 +391,10 @@ class Subject:
         # Only recorded calls are differentiated, so an error is the operation's.
         with self.blaming(f"{route}: the gradient"):
             value, gradients = self.adapter.output_gradients(loss)
+        factor = 1.0 if self.factor is None else self.factor(draw.z1.shape)
         for recorded, gradient in zip(recorder.calls, gradients or [], strict=False):
-            recorded.gradient = gradient
-        array = self.read(route, value).astype(np.float64)
+            recorded.gradient = None if gradient is None else gradient / factor
+        array = self.read(route, value).astype(np.float64) / factor
         if array.shape not in {(), draw.z1.shape[:2]}:
             raise OperationFailed(f"{route} returned shape {array.shape}; it needs a scalar or {draw.z1.shape[:2]}")
         calls, log = recorder.calls, recorder.describe()

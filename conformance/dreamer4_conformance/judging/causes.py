@@ -2,8 +2,9 @@
 
 Failure B follows from failure A if there is evidence that one fault explains both:
 
-1. One mistake or reading reproduces what both clauses measured (`Result.behaves_like`). Of several, the one that
-   explains the most failures is taken. The clause that it violates by definition leads, else the first that fails.
+1. One mistake or reading reproduces what both clauses measured (`Result.behaves_like`), or both pass under the same
+   declaration (`Result.advice`). Of several, the one that explains the most failures is taken. The clause that a
+   mistake violates by definition leads, else the first that fails.
 2. B passes once a quantity that A judges is taken from the implementation as it is (`Result.passes_given`).
 
 There is no table of clauses that follow from each other: two mistakes may fail the same clauses for different reasons.
@@ -42,7 +43,7 @@ def assign_causes(results: Sequence[Result]) -> None:
         result.follows_from = None
     unexplained = list(failures)
     while name := _most_frequent_name(unexplained):
-        explained = [result for result in unexplained if name in result.behaves_like]
+        explained = [result for result in unexplained if name in _explanations(result)]
         leader = next((result for result in explained if result.id == _violated_clause(name)), explained[0])
         for result in explained:
             result.follows_from = None if result is leader else leader.id
@@ -56,13 +57,17 @@ def assign_causes(results: Sequence[Result]) -> None:
 
 def _most_frequent_name(failures: Sequence[Result]) -> str | None:
     """The name that explains the most failures, at least one; of equals the first whose own clause fails."""
-    names = dict.fromkeys(name for result in failures for name in result.behaves_like)
+    names = dict.fromkeys(name for result in failures for name in _explanations(result))
     identifiers = {result.id for result in failures}
 
     def rank(name: str) -> tuple[int, bool]:
-        return sum(name in result.behaves_like for result in failures), _violated_clause(name) in identifiers
+        return sum(name in _explanations(result) for result in failures), _violated_clause(name) in identifiers
 
     return max(names, key=rank, default=None)
+
+
+def _explanations(result: Result) -> list[str]:
+    return [*result.behaves_like, *result.advice]
 
 
 @cache

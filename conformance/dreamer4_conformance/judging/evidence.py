@@ -1,7 +1,8 @@
 """Evidence about a failure, gathered by judging its clause again under one change at a time.
 
-1. Names: candidates whose signature equals the implementation's (`diagnosis`) and that fail the clause as well. Without
-   one, the names of the run's earlier failures are tried: the textbook with such a mistake must fail in the same way.
+1. Names: candidates whose signature equals the implementation's (`diagnosis`) and that fail the clause as well; else
+   plain factors of the loss; else the names of the run's earlier failures, if the textbook with such a mistake fails in
+   the same way.
 2. Quantities: the clause passes once a quantity is taken from the implementation as it is (`Subject.recovered`).
 3. Advice: the clause passes once something else is declared.
 """
@@ -30,6 +31,19 @@ LEVEL_OPERATIONS = ("corrupt", "ramp_weight", "sample_tau_d", "sample_frame", *L
 DETACH = "detach in the adapter what your training step detaches before it calls this function"
 DETACHED = ("value-target-attached", "pmpo-prior-attached")
 """Mistakes that a training step avoids if it detaches the argument itself."""
+FACTORS: dict[str, Callable[[tuple[int, ...]], float]] = {
+    "2": lambda shape: 2.0,
+    "1/2": lambda shape: 0.5,
+    "10": lambda shape: 10.0,
+    "1/10": lambda shape: 0.1,
+    "B·T": lambda shape: float(shape[0] * shape[1]),
+    "1/(B·T)": lambda shape: 1.0 / (shape[0] * shape[1]),
+    "S·D": lambda shape: float(shape[2] * shape[3]),
+    "1/(S·D)": lambda shape: 1.0 / (shape[2] * shape[3]),
+    "B": lambda shape: float(shape[0]),
+    "T": lambda shape: float(shape[1]),
+}
+"""Plain factors of a loss of data (B, T, S, D)."""
 _CANDIDATES: dict[tuple[object, ...], Result] = {}
 
 
@@ -83,11 +97,15 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[str]:
     for names in explanations(subject, retrial.operations):
         alone = [name for name in names if fails(name)]
         reproducing.extend(alone or (names if fails(*names) else ()))
-    return reproducing or [
-        name
-        for name in _suspects(subject, retrial)
-        if _same_failure(result, retrial.candidate_result((name,), subject))
-    ]
+    return (
+        reproducing
+        or _factors(subject, result, retrial)
+        or [
+            name
+            for name in _suspects(subject, retrial)
+            if _same_failure(result, retrial.candidate_result((name,), subject))
+        ]
+    )
 
 
 def _suspects(subject: Subject, retrial: Retrial) -> list[str]:
@@ -95,6 +113,21 @@ def _suspects(subject: Subject, retrial: Retrial) -> list[str]:
     related = () if set(LOSSES).isdisjoint(retrial.operations) else LOSSES
     names = (name for names in explanations(subject, related) for name in names)
     return list(dict.fromkeys([*subject.suspects, *names]))
+
+
+def _factors(subject: Subject, result: Result, retrial: Retrial) -> list[str]:
+    """Factors of the dynamics loss that fit the failing example, and without which the clause passes at all shapes."""
+    invocation = subject.failing
+    got, expected = _numbers(result.got), _numbers(result.expected)
+    if invocation is None or invocation.method != "evaluate" or got.shape != expected.shape or not expected.all():
+        return []
+    shape, ratio = invocation.arguments["draw"].z1.shape, got / expected
+    fitting = {name: f for name, f in FACTORS.items() if np.allclose(ratio, f(shape), rtol=100 * subject.eps)}
+    return [
+        f"the loss times {name}"
+        for name, factor in fitting.items()
+        if retrial.judge(replace(subject, factor=factor)).status is Status.PASS
+    ]
 
 
 NUMBER = re.compile(r"[-+]?\d[\d.,e+−-]*|nan|inf")

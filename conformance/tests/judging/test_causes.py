@@ -41,6 +41,13 @@ def test_a_failure_follows_from_the_clause_of_the_quantity_that_makes_it_pass() 
     assert causes(*results) == {"eq07.teacher-state": ["eq07.absolute"], "eq07.finite": []}
 
 
+def test_failures_that_one_declaration_would_turn_into_passes_have_one_cause() -> None:
+    results = failure("eq01.interpolate"), failure("eq08.value")
+    for result in results:
+        result.advice = ["the clause passes with `level = 'noise'`: declare it if this is how your code works"]
+    assert causes(*results) == {"eq01.interpolate": ["eq08.value"]}
+
+
 def test_a_quantity_whose_own_clauses_pass_explains_nothing() -> None:
     assert causes(failure("eq07.absolute", given=("teacher",))) == {"eq07.absolute": []}
 

@@ -57,6 +57,18 @@ def test_failures_of_an_unknown_mistake_follow_from_its_clause(adapter: type[Tex
     assert not any(result.behaves_like for result in results), "no mistake of the zoo reproduces it"
 
 
+def test_a_plain_factor_of_the_loss_is_named() -> None:
+    class SummedOverTimesteps(TextbookEquations):
+        """The loss is summed over batch and time."""
+
+        def average(self, loss: Tensor, bootstrap: Tensor) -> Tensor:
+            return loss.sum()
+
+    subject = Subject(SummedOverTimesteps())
+    results = [judge(subject, BY_ID[clause], minimal=False) for clause in ("eq07.absolute", "eq07.gradient")]
+    assert [result.behaves_like for result in results] == [["the loss times B·T"]] * 2
+
+
 def test_a_noise_level_is_advised() -> None:
     class NoiseLevels(TextbookEquations):
         """Code in noise levels that does not say so."""
