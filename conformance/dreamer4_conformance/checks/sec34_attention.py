@@ -30,6 +30,8 @@ from dreamer4_reference.sec34_attention import soft_cap
 K = 4
 """Roundings that accumulate in one term; enough for bfloat16 with rounded products."""
 FEW_HEADS = ((4, 2), (2, 2))
+LONG = ((65, None), (130, 33), (130, None))
+"""Lengths and windows of causal calls with more keys than one tile of a kernel usually has."""
 
 
 def _compare_outputs(subject: Subject, trial: Trial, case: AttentionCase) -> None:
@@ -51,6 +53,8 @@ def check_attention_equals_the_reference(subject: Subject, trial: Trial) -> None
         _compare_outputs(subject, trial, case)
 
     trial.for_all(attention_cases(subject), body=holds)
+    for case in long_cases(subject, trial.seed):
+        holds(case)
     _undecided_unless_supported(trial, "of this check")
 
 
@@ -60,6 +64,7 @@ def check_gradients_equal_the_reference(subject: Subject, trial: Trial) -> None:
 
     An operation without gradients is judged by its value only.
     """
+    rng = np.random.default_rng(trial.seed)
 
     def holds(case: AttentionCase, seed: int) -> None:
         weight = subject.round(np.random.default_rng(seed).standard_normal(case.q.shape))
@@ -67,8 +72,16 @@ def check_gradients_equal_the_reference(subject: Subject, trial: Trial) -> None:
             _compare_gradients(subject, trial, case, weight, backend)
 
     trial.for_all(attention_cases(subject), seeds(), body=holds)
+    for case in long_cases(subject, trial.seed):
+        holds(case, int(rng.integers(2**31)))
     if trial.cases == 0:
         raise NotProvided("attention has no gradients")
+
+
+def long_cases(subject: Subject, seed: int) -> list[AttentionCase]:
+    """Causal calls of the lengths and windows of `LONG`."""
+    drawn = [(draw_attention_case(subject, seed, 1, length, (2, 1), 8, 3.0), window) for length, window in LONG]
+    return [replace(case, causal=True, window=window) for case, window in drawn]
 
 
 def _compare_gradients(
@@ -216,10 +229,10 @@ def _fail_unless_attended(trial: Trial, case: AttentionCase, moved: np.ndarray, 
 # Signatures
 
 
-def _fixed() -> AttentionCase:
+def _fixed(length: int = 5) -> AttentionCase:
     """Fixed inputs of order one, exact in every dtype; their products are not."""
     rng = np.random.default_rng(7)
-    q, k, v = (rng.integers(-127, 128, (1, 5, heads, 4)) / 64 for heads in (4, 2, 2))
+    q, k, v = (rng.integers(-127, 128, (1, length, heads, 4)) / 64 for heads in (4, 2, 2))
     return AttentionCase(4 * q, k, v)
 
 
@@ -258,6 +271,13 @@ def _gradients_of(subject: Subject, probe: AttentionCase, weight: np.ndarray) ->
     results = [backend_gradients(subject, probe, weight, backend) for backend in backends(subject)]
     flat = [np.concatenate([x.ravel() for x in gradients]) for gradients in results if gradients is not None]
     return weight.size * _worst(flat, expected) / 4
+
+
+@signature("attention", tolerance=2e-3)
+def signature_outputs_of_many_keys(subject: Subject) -> np.ndarray:
+    """Output of the backend furthest from the reference for 70 keys: more than a tile of 64."""
+    probe = replace(_fixed(70), causal=True)
+    return _worst([got for _, got in outputs_by_backend(subject, probe)], probe.expected)[:, 64:].ravel()
 
 
 @signature("soft_cap")
