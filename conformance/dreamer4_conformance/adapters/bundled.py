@@ -179,11 +179,8 @@ def mean(partial: PartialMean) -> Tensor:
     return partial.total / torch.where(partial.count > 0, partial.count, 1)
 
 
-class BundledFlex(Bundled):
-    """Bundled with FlexAttention, which is compiled for each of the suite's shapes."""
-
-    backends: Sequence[str] = ("flex",)
-    dtypes: Sequence[str] = ("float32", "bfloat16")
+class BundledCompiled(Bundled):
+    """Bundled with a backend of attention that is compiled for each of the suite's shapes."""
 
     def attention(self, *args: Tensor, **options: Any) -> Tensor:
         """Attention without torch's limit on recompilations, which the suite's many shapes exceed."""
@@ -191,6 +188,19 @@ class BundledFlex(Bundled):
 
         with config.patch(recompile_limit=2**30, accumulated_recompile_limit=2**30):
             return super().attention(*args, **options)
+
+
+class BundledFlex(BundledCompiled):
+    """Bundled with FlexAttention."""
+
+    backends: Sequence[str] = ("flex",)
+    dtypes: Sequence[str] = ("float32", "bfloat16")
+
+
+class BundledChunked(BundledCompiled):
+    """Bundled with the attention in chunks for a CPU."""
+
+    backends: Sequence[str] = ("chunked",)
 
 
 class BundledTriton(Bundled):

@@ -51,8 +51,24 @@ def check_number_of_dropped_patches_follows_its_law(subject: Subject, trial: Tri
 
     Detected with certainty: a largest p of at most 0.8, or of 1.
     """
-    (dropped, call), law = _dropped(subject, trial, MANY), _law(subject, MANY)
-    count = dropped.sum(-1).ravel()
+    dropped, call = _dropped(subject, trial, MANY)
+    _reject_law_of_counts(subject, trial, dropped.sum(-1).ravel(), call)
+
+
+@check("tok.mae-law", needs=("patch_dropout",), decisions=1)
+def check_every_seed_draws_its_own_share(subject: Subject, trial: Trial) -> None:
+    """Over 512 seeds, the number of patches that one image of the smallest batch drops follows the same law.
+
+    Detected with certainty: a p that is the same for every seed, or none at B = T = 1.
+    """
+    seeds_drawn = trial.rng().integers(2**31, size=ROWS)
+    count = np.array([dropout_masks(subject, int(seed), 1, 1, MANY)[0, 0].sum() for seed in seeds_drawn])
+    _reject_law_of_counts(subject, trial, count, f"patch_dropout(seed, {subject.adapter.min_batch}, 1, {MANY})")
+
+
+def _reject_law_of_counts(subject: Subject, trial: Trial, count: np.ndarray, call: str) -> None:
+    """Judge numbers of dropped patches by their distribution function."""
+    law = _law(subject, MANY)
     got = np.bincount(count, minlength=MANY + 1) / count.size
     rounding = 1 / (2 * MAE_MAX * MANY) if subject.readings["A33"] == "count" else 0.0
     distance = float(np.abs(np.cumsum(got) - np.cumsum(law)).max())
@@ -246,7 +262,7 @@ def _compare_gradients(
 @signature("patch_dropout", tolerance=0.06)
 def signature_law_of_dropped_patches(subject: Subject) -> np.ndarray:
     """Distribution of the number dropped, dependence between and within images, and dependence on the seed."""
-    return np.asarray(np.nan_to_num(attempt(lambda: _statistics(subject), 15), nan=-1.0))
+    return np.asarray(np.nan_to_num(attempt(lambda: _statistics(subject), 16), nan=-1.0))
 
 
 def _statistics(subject: Subject) -> np.ndarray:
@@ -259,8 +275,11 @@ def _statistics(subject: Subject) -> np.ndarray:
     distances = 4 * _by_distance(dropped)[0].take([1, MANY // 2])
     first, second, changed = (dropout_masks(subject, seed, 4, 2, MANY) for seed in (1, 1, 2))
     same = [np.array_equal(first, second), np.array_equal(first, changed)]
+    alone = np.mean([dropout_masks(subject, seed, 1, 1, MANY)[0, 0] for seed in range(2 * MANY)])
     quantiles = np.quantile(share, [0.1, 0.5, 0.9])
-    return np.array([share.mean(), *quantiles, all_dropped, *correlations, *common, *ends, *distances, *same], float)
+    return np.array(
+        [share.mean(), *quantiles, all_dropped, *correlations, *common, *ends, *distances, *same, alone], float
+    )
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:

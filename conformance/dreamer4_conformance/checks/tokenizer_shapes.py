@@ -41,6 +41,9 @@ def check_neighbouring_tokens_are_concatenated(subject: Subject, trial: Trial) -
     """
     z, call = labelled_latents(), "regroup(labelled_latents())"
     got = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS_SHAPE))
+    alone = subject.compute("regroup", z[:1, :1], shape=(1, 1, *DYNAMICS_SHAPE))
+    sentence = "the frame of one video alone is regrouped differently"
+    trial.fail_unless(np.array_equal(alone, got[:1, :1]), sentence, call="regroup(labelled_latents()[:1, :1])")
     pairs = np.all(got == regroup(z))
     if subject.readings["A36"] == "pairs":
         trial.fail_unless(pairs, _first_mismatch(z, got), call=call)
@@ -68,6 +71,19 @@ def signature_grids_of_the_papers_frames(subject: Subject) -> np.ndarray:
         return np.array(frame_grid(subject, *size)) / 10
 
     return np.concatenate([attempt(partial(probe, size), 2) for size in SIZES])
+
+
+@signature("regroup")
+def signature_one_frame_alone(subject: Subject) -> np.ndarray:
+    """Whether a single frame of one video is regrouped as among others, and whether into consecutive pairs."""
+    z = labelled_latents()
+
+    def probe() -> np.ndarray:
+        alone = subject.compute("regroup", z[:1, :1], shape=(1, 1, *DYNAMICS_SHAPE))
+        among = subject.compute("regroup", z, shape=(2, 2, *DYNAMICS_SHAPE))[:1, :1]
+        return np.array([np.array_equal(alone, among), np.array_equal(alone, regroup(z[:1, :1]))], float)
+
+    return attempt(probe, 2)
 
 
 @signature("regroup")

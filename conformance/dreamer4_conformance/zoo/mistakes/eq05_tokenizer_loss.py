@@ -22,6 +22,14 @@ class LpipsUnweighted(TextbookEquations):
     lpips_weight = 1.0
 
 
+@mistake("lpips-detached", clause="eq05.combination", operations=("tokenizer_loss",))
+class LpipsDetached(TextbookEquations):
+    """LPIPS is shown in the loss and trains nothing: it is computed without gradient."""
+
+    def tokenizer_loss(self, mse: Tensor, lpips: Tensor) -> Tensor:
+        return super().tokenizer_loss(mse, lpips.detach())
+
+
 @mistake("tokenizer-mean", clause="eq05.combination", operations=("tokenizer_loss",))
 class TokenizerMean(TextbookEquations):
     """The weighted mean of the two terms instead of their weighted sum."""

@@ -143,6 +143,15 @@ class SeedIgnored(TextbookModel):
         return super().patch_dropout(0, batch, time, patches)
 
 
+@mistake("mae-one-image-complete", clause="tok.mae-law", operations=DROPOUT, levels=SIGNAL)
+class OneImageComplete(TextbookModel):
+    """p grows over the images of a batch, so that a single image never drops a patch."""
+
+    def drop_probability(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        p = super().drop_probability(generator, batch, time)
+        return p if batch * time > 1 else 0 * p
+
+
 @mistake("mae-at-inference", clause="tok.mae-law", operations=("encode",), levels=SIGNAL)
 class AtInference(TextbookModel):
     """Patches are dropped at inference too."""

@@ -88,6 +88,14 @@ class RegroupAveraged(TextbookModel):
         return z.reshape(batch, time, tokens // 2, 2, channels).mean(3).repeat(1, 1, 1, 2)
 
 
+@mistake("regroup-of-one-frame", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
+class RegroupOfOneFrame(TextbookModel):
+    """A single frame is regrouped by halves: axes of size 1 are squeezed, and another axis is split."""
+
+    def regroup(self, z: Tensor) -> Tensor:
+        return torch.cat(z.chunk(2, 2), 3) if z.shape[:2] == (1, 1) else super().regroup(z)
+
+
 @mistake("regroup-loses-tokens", clause="tok.shapes", operations=("regroup",), levels=SIGNAL)
 class RegroupLosesTokens(TextbookModel):
     """A declared custom regrouping uses the first half of the tokens twice and drops the second."""
