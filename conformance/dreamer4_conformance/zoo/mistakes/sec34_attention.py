@@ -86,7 +86,7 @@ class TilesNotRescaled(TextbookModel):
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
-        tiles = capped.masked_fill(~allow, -torch.inf).split(64, -1)
+        tiles = torch.split(capped.masked_fill(~allow, -torch.inf), 64, -1)
         largest = [tile.detach().amax(-1, keepdim=True).clamp(min=-1e30) for tile in tiles]
         shares = torch.cat([(tile - m).exp() for tile, m in zip(tiles, largest, strict=True)], -1)
         return shares / shares.sum(-1, keepdim=True)
