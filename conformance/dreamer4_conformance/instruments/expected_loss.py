@@ -14,6 +14,11 @@ from dreamer4_reference.eq04_grid import step_sizes
 from dreamer4_reference.eq06_07_shortcut_forcing import bootstrap_target
 from dreamer4_reference.eq08_ramp_weight import ramp_weight
 
+OUTSIDE_DOMAIN = (
+    "the network is called with labels outside the domain of Eq. (7): τ ≥ 0, τ + d ≤ 1, d in {1, 1/2, …, 1/K_max}"
+)
+"""Reason for which a clause cannot be decided at the labels of an evaluation."""
+
 
 @dataclass
 class Expectation:
@@ -185,8 +190,7 @@ def _stack(arrays: list[np.ndarray | None]) -> np.ndarray | None:
 def _undecided_unless_in_domain(tau: np.ndarray, d: np.ndarray, k_max: int) -> None:
     on_ladder = np.isin(d, [float(step) for step in step_sizes(k_max)])
     if not (on_ladder.all() and np.all((tau >= 0) & (tau + d <= 1))):
-        domain = "τ ≥ 0, τ + d ≤ 1, d in {1, 1/2, …, 1/K_max}"
-        raise Inconclusive(f"the student is called with labels outside the domain of Eq. (7): {domain}")
+        raise Inconclusive(OUTSIDE_DOMAIN)
 
 
 def _share(bootstrap: np.ndarray, averaging: str) -> np.ndarray:

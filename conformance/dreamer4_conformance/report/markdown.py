@@ -14,7 +14,7 @@ from dreamer4_conformance.report.failures import (
     known_failures,
 )
 from dreamer4_conformance.report.wording import (
-    addition_lines,
+    addition_line,
     conclusion,
     groups,
     remark,
@@ -34,8 +34,8 @@ def to_markdown(report: Report) -> str:
         lines += ["", *_failure(block.result, report.rerun_command, block.followers)]
     for result in known_failures(report):
         lines += ["", *_failure(result, report.rerun_command)]
-    if additions := addition_lines(report):
-        lines += ["", "To have more clauses judged:", "", *(f"- {escape(line)}" for line in additions)]
+    if addition := addition_line(report):
+        lines += ["", escape(f"To have more clauses judged, {addition}.")]
     for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
         judged = [result for result in results if result.status is not Status.NOT_PROVIDED]
         lines += ["", f"## {title}", "", *_table(judged)] if judged else []

@@ -80,7 +80,7 @@ def _content(report: Report, anchor: str) -> dict[str, Any]:
         "blocks": blocks,
         "explained": {block.result.id for block in blocks},
         "undecided": wording.undecided(report),
-        "additions": wording.addition_lines(report),
+        "addition": wording.addition_line(report),
         "filters": FILTERS,
         "counts": {label: sum(result.status in shown for result in judged) for label, shown in FILTERS.items()},
         "tables": {

@@ -23,7 +23,7 @@ from dreamer4_conformance.report.failures import (
     known_failures,
 )
 from dreamer4_conformance.report.wording import (
-    addition_lines,
+    addition_line,
     conclusion,
     equation_lines,
     groups,
@@ -69,8 +69,7 @@ def print_report(report: Report, console: Console, *, verbose: bool = False, in_
     sections = [
         list(_failures(report, width, in_full, None if verbose else LONGEST)),
         list(_known_failures(report, width, verbose)),
-        [] if verbose else list(_undecided(report, width)),
-        [*([] if verbose else _equations(report, width)), *_additions(report, width)],
+        [] if verbose else [*_undecided(report, width), *_equations(report, width)],
         [(line, "") for text in summary_lines(report) for line in _wrapped(text, width)],
     ]
     for section in filter(None, sections):
@@ -144,8 +143,9 @@ def _known_failures(report: Report, width: int, verbose: bool) -> Iterator[Line]
 
 def _undecided(report: Report, width: int) -> Iterator[Line]:
     for reason, clauses in undecided(report):
-        text = f"{', '.join(clauses)} — {Status.INCONCLUSIVE}: {reason}"
-        yield from ((row, STYLES[Status.INCONCLUSIVE]) for row in _wrapped(text, width, "", "  ", LONGEST))
+        rows = _wrapped(f"{Status.INCONCLUSIVE}: {reason}", width, "", "  ", LONGEST)
+        rows += _wrapped(", ".join(clauses), width, "  ", None, 2)
+        yield from ((row, STYLES[Status.INCONCLUSIVE]) for row in rows)
 
 
 def _equations(report: Report, width: int) -> Iterator[Line]:
@@ -153,11 +153,7 @@ def _equations(report: Report, width: int) -> Iterator[Line]:
     longest = max((len(label) for label, _ in lines), default=0)
     for label, text in lines:
         yield from ((row, "") for row in _wrapped(text, width, f"{label:<{longest}}  ", " " * (longest + 2)))
-
-
-def _additions(report: Report, width: int) -> Iterator[Line]:
-    for line in addition_lines(report):
-        yield from ((row, "") for row in _wrapped(line, width, "  ", "    "))
+    yield from ((row, "") for row in _wrapped(addition_line(report), width, "  ", "    "))
 
 
 def _print_tables(report: Report, console: Console, width: int) -> None:

@@ -137,9 +137,19 @@ def _suffice(operations: list[str], needs: list[str]) -> bool:
     return all(not {need, *need.split(" or ")}.isdisjoint(operations) for need in needs)
 
 
-def addition_lines(report: Report) -> list[str]:
-    """The suggested additions, one sentence each."""
-    return [f"add {_listed(operations)}: {number(clauses, 'more clause')}" for operations, clauses in additions(report)]
+def addition_line(report: Report) -> str:
+    """The suggested additions in one sentence; empty if there are none.
+
+    >>> row = Result("eq02.calls", 2, "must", Status.NOT_PROVIDED, needs=["sample_frame"])
+    >>> addition_line(Report({}, {}, [row]))
+    'add `sample_frame`: 1 more clause'
+    """
+    suggested = additions(report)
+    if not suggested:
+        return ""
+    best, *alternatives = [(_listed(operations), clauses) for operations, clauses in suggested]
+    first = f"add {best[0]}: {number(best[1], 'more clause')}"
+    return "; ".join([first, *(f"{operations}: {clauses}" for operations, clauses in alternatives)])
 
 
 def _listed(operations: list[str]) -> str:
