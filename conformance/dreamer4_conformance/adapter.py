@@ -1228,9 +1228,10 @@ class Adapter:
             x: floats, integers or booleans, of any shape.
 
         Returns:
-            Floats in `dtype` on `device`; integers and booleans unchanged.
+            A copy, so that in-place operations do not change the suite's arrays: floats in `dtype` on `device`;
+            integers and booleans in their dtype.
         """
-        return x.astype(self.dtype) if x.dtype.kind == "f" else x
+        return x.astype(self.dtype if x.dtype.kind == "f" else x.dtype)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         """Convert a result of an operation to NumPy.

@@ -11,7 +11,7 @@ from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
 from dreamer4_conformance.clauses import CLAUSES, Clause
 from dreamer4_conformance.instruments.black_box import BLACK_BOXES
-from dreamer4_conformance.instruments.faults import describe_error
+from dreamer4_conformance.instruments.faults import describe_error, is_raised_by_adapter
 from dreamer4_conformance.instruments.smoke_calls import smoke_failure
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile, Trial
@@ -116,8 +116,12 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     except Inconclusive as reason:
         result = replace(result, status=Status.INCONCLUSIVE, message=str(reason))
     except Exception as error:
-        message = f"{OWN_FAULT} {check.name} raised {describe_error(error)}"
-        result = replace(result, status=Status.INCONCLUSIVE, message=message)
+        if is_raised_by_adapter(error, check.function.__code__.co_filename):
+            message = f"a result of an operation raised {describe_error(error)}"
+            result = replace(result, status=Status.FAIL, message=message)
+        else:
+            message = f"{OWN_FAULT} {check.name} raised {describe_error(error)}"
+            result = replace(result, status=Status.INCONCLUSIVE, message=message)
     if result.status is Status.FAIL and clause.id != "net.repeatable":
         follows = undecided_by_repeatability(subject, (*check.needs, *check.needs_one))
         result = result if follows is None else replace(result, status=Status.INCONCLUSIVE, message=follows)

@@ -22,7 +22,7 @@ import numpy as np
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
+from dreamer4_conformance.verdicts import OperationFailed
 
 NORMALISER = ("loss_normalizer",)
 PERIOD = (1.0, 7.0)
@@ -53,13 +53,8 @@ class Running:
 
     def __call__(self, name: str, value: float) -> float:
         """Normalise one value. OperationFailed if the adapter's normaliser raises."""
-        try:
-            out = self.normalise(name, self.subject.native(np.array(value)))
-        except (NotProvided, Deviation, Inconclusive):
-            raise
-        except Exception as error:
-            message = f"the normaliser raised {type(error).__name__}: {error}"
-            raise OperationFailed(message, call=f"normalise({name!r}, {value})") from error
+        native = self.subject.native(np.array(value))
+        out = self.subject.call_returned("loss_normalizer", self.normalise, name, native)
         return float(self.subject.read("loss_normalizer", out, ()))
 
     def warm_up(self, **scales: float) -> None:

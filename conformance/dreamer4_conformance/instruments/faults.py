@@ -9,13 +9,17 @@ import sysconfig
 import traceback
 from pathlib import Path
 
+import numpy as np
+
 from dreamer4_conformance.verdicts import printable
 
 LENGTH = 2000
 """Number of characters of a message that are reported."""
 
 _SUITE = str(Path(__file__).parents[1]) + os.sep
-_LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()})
+_INSTALLED = str(Path(np.__file__).parents[1])  # Hypothesis stands next to NumPy
+_STANDARD = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
+_LIBRARIES = (*_STANDARD, *site.getsitepackages(), _INSTALLED)
 
 
 def describe_error(error: BaseException, *, full: bool = False) -> str:
@@ -46,6 +50,18 @@ def describe_error(error: BaseException, *, full: bool = False) -> str:
     if full and frames:
         text += "\n" + "\n".join(f'  File "{_short(file)}", line {line}, in {name}' for file, line, name in frames)
     return printable(text)
+
+
+def is_raised_by_adapter(error: BaseException, check_file: str) -> bool:
+    """True if an exception passed through code that belongs neither to the suite nor to an installed library.
+
+    Results of an operation are objects of the adapter, whose methods may raise long after the call.
+
+    Args:
+        error: the exception.
+        check_file: file of the check that was running.
+    """
+    return any(file != check_file and not file.startswith(_LIBRARIES) for file, _, _ in _frames(error))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

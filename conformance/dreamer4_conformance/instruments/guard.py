@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments import process_state
 from dreamer4_conformance.instruments.process_state import (
     CHANGED_BY_IMPORTS,
@@ -24,6 +25,7 @@ from dreamer4_conformance.instruments.process_state import (
     SETTINGS,
     Originals,
     OwnCode,
+    attribute_settings,
     libraries,
     stream_settings,
     torch_settings,
@@ -95,7 +97,7 @@ class Guard:
         """Read the settings before the adapter is imported."""
         self._before_import = process_state.read(self._settings)
 
-    def loaded(self) -> None:
+    def loaded(self, adapter: Adapter) -> None:
         """Separate the adapter's settings from the suite's, once it is imported and constructed.
 
         What the adapter sets then holds while its operations run, and only then. Its replacements of functions of NumPy
@@ -106,7 +108,7 @@ class Guard:
         current = process_state.read(self._settings)
         self._adapter = {name: value for name, value in current.items() if value != self._before_import[name]}
         process_state.restore(self._settings, self._before_import)
-        self._settings |= torch_settings()
+        self._settings |= torch_settings() | attribute_settings(adapter)
         self._modules = dict(sys.modules)
 
     @contextmanager

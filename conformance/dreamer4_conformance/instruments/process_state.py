@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import hypothesis
 import numpy as np
 
+from dreamer4_conformance.adapter import Adapter
+
 State = dict[str, Any]
 
 
@@ -156,6 +158,21 @@ def _file(number: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def attribute_settings(adapter: Adapter) -> dict[str, Setting]:
+    """Setting of the attributes by which an adapter declares itself."""
+
+    def value() -> dict[str, Any]:
+        declared = {name: getattr(adapter, name, None) for name in Adapter.__annotations__}
+        return {name: dict(x) if isinstance(x, Mapping) else x for name, x in declared.items()}
+
+    def restore_attributes(before: dict[str, Any]) -> None:
+        for name, declared in before.items():
+            if getattr(adapter, name, None) != declared:
+                setattr(adapter, name, declared)
+
+    return {"attributes of the adapter": Setting(value, restore_attributes)}
+
+
 def torch_settings() -> dict[str, Setting]:
     """Settings of PyTorch; empty unless it is imported."""
     torch = sys.modules.get("torch")
@@ -268,7 +285,8 @@ class OwnCode:
     """The suite's own modules, classes and registries as they were when this object was created."""
 
     def __init__(self) -> None:
-        modules = [module for name, module in list(sys.modules.items()) if name.startswith("dreamer4_")]
+        packages = ("dreamer4_conformance", "dreamer4_reference")
+        modules = [module for name, module in list(sys.modules.items()) if name.startswith(packages)]
         owners: list[Any] = [*modules]
         for module in modules:
             owners += [x for x in vars(module).values() if isinstance(x, type) and x.__module__ == module.__name__]

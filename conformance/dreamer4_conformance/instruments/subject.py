@@ -279,6 +279,12 @@ class Subject:
         with guarded, self.blaming(operation, lambda: f"{operation}({', '.join(_shapes(arguments))})"), seeding:
             return getattr(self.adapter, operation)(*args, **kwargs)
 
+    def call_returned(self, operation: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function that an operation has returned, like the operation itself."""
+        guarded = nullcontext() if self.guard is None else self.guard.call(operation)
+        with guarded, self.blaming(f"the function that {operation} returned"):
+            return function(*args)
+
     @contextmanager
     def blaming(self, operation: str, call: Callable[[], str] = str) -> Iterator[None]:
         """Report whatever the adapter's code raises, `SystemExit` and the like included, as a fault of an operation.

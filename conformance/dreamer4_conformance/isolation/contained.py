@@ -86,7 +86,7 @@ class Contained:
             self._subject = examine(adapter, device=conditions.device, dtype=conditions.dtype, guard=guard)
             if on_gpu(self._subject.adapter.device):
                 threads.close()
-            guard.loaded()
+            guard.loaded(self._subject.adapter)
         adapter = self._subject.adapter
         environment = describe_environment(adapter, conditions.profile, conditions.seed) | {"isolation": isolation}
         self.declared = Declared(

@@ -42,6 +42,8 @@ with suppress(ImportError):
 
 POLLING = 0.2
 """Seconds between two looks at a silent worker: a process that it has started may hold its connection open."""
+LONGEST = 2**28
+"""Number of bytes of a reply; more than that is no reply, but something that the adapter has written."""
 JUDGING = 300.0
 """Seconds that the suite may compute between two calls of the adapter's code, in addition to the time limit."""
 
@@ -138,15 +140,17 @@ class Worker:
                 reason = f"did not return within {allowed:g} s and is not called again"
                 raise WorkerLost(self._announcement.operation.decode(), reason, True)
         try:
-            reply: dict[str, Any] = loads(self._connection.recv_bytes())
+            reply: dict[str, Any] = loads(self._connection.recv_bytes(LONGEST))
         except (EOFError, OSError, ValueError):
             raise self._lost_worker() from None
         return reply
 
     def _lost_worker(self) -> WorkerLost:
         operation = self._announcement.operation.decode()
-        self._process.join(1)
-        code = self._process.exitcode
+        code, deadline = self._process.exitcode, time.monotonic() + 1
+        while code is None and time.monotonic() < deadline:  # `join` would wait for a worker that has closed its files
+            time.sleep(0.01)
+            code = self._process.exitcode
         self._end()
         if code is not None and code < 0 and _out_of_memory_kills() > self._out_of_memory:
             return WorkerLost(operation, "ran out of memory: the system ended the process", True)
@@ -195,6 +199,8 @@ def serve(
     if inherited is not None:
         inherited.close()
     _detach()
+    if isinstance(source, str):  # an object may hold open files
+        _close_inherited(connection)
 
     def reply(**message: Any) -> None:
         connection.send_bytes(dumps(message).encode())
@@ -233,6 +239,19 @@ def _detach() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     with suppress(OSError):
         os.dup2(2, 1)  # the report is written to standard output, so that what the adapter prints goes elsewhere
+
+
+def _close_inherited(connection: Connection) -> None:
+    """Close the files of the process that reports, its report files for example, in a fork of it."""
+    used = {connection.fileno()}
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        with suppress(Exception):  # None, or a stream without a descriptor
+            used.add(stream.fileno())
+    with suppress(OSError):
+        for number in map(int, os.listdir("/proc/self/fd")):
+            if number > 2 and number not in used:
+                with suppress(OSError):
+                    os.close(number)
 
 
 def _limit_memory() -> None:

@@ -98,6 +98,8 @@ EXITS: Table = {
     "os-exit-0": ("os._exit(0)", "exit status 0"),
     "os-exit-77": ("os._exit(77)", "exit status 77"),
     "abort": ("os.abort()", "SIGABRT"),
+    "fork-and-exit": ("if os.fork(): os._exit(0)\ntime.sleep(1000)", "exit status 0"),
+    "writes-everywhere": "for fd in range(3, 50):\n    try: os.write(fd, b'junk' * 4)\n    except OSError: pass",
     "exec": "os.execv('/bin/true', ['true'])",
     "exit-after-try": "try:\n    os._exit(0)\nfinally:\n    pass",
     "interpreter-exit": "threading.main_thread(); ctypes.pythonapi.Py_Exit(0)",
@@ -196,6 +198,8 @@ RETURNED: Table = {
     "attribute-exits": "class A:\n    def __getattribute__(self, name): sys.exit(0)\nreturn A()",
     "shape-raises": "class A(np.ndarray):\n    @property\n    def shape(self): 1 / 0\nreturn z0.view(A)",
     "subclass-lies": "class A(np.ndarray):\n    @property\n    def shape(self): return (1,)\nreturn z0.view(A)",
+    "item-raises": "class A(np.ndarray):\n    def astype(self, *a, **k): 1 / 0\nreturn z0.view(A)",
+    "equality-raises": "class A(np.ndarray):\n    def __array_finalize__(self, x): 1 / 0\nreturn z0.view(A)",
     "del-dies": "class A:\n    def __del__(self): os._exit(0)\nreturn A()",
 }
 STREAMS: Table = {
@@ -263,7 +267,13 @@ STATE: Table = {
     "default-device": ("torch.set_default_device('meta')", "default device"),
     "num-threads": ("torch.set_num_threads(3)", "threads"),
     "deterministic": ("torch.use_deterministic_algorithms(True)", "deterministic"),
+    "attributes": ("self.k_max = 3; self.dtype = 'x'; self.readings = None", "attributes of the adapter"),
+    "class-attributes": ("Mine.k_max = 3; Mine.level = 'noise'", "attributes of the adapter"),
     "matmul-precision": ("torch.set_float32_matmul_precision('medium')", "matmul precision"),
+}
+IN_PLACE: Table = {
+    "arguments": "z0 = z0.copy(); a = z1; z1 = z1.copy(); a[:] = 7",
+    "tau": "t = tau; tau = tau.copy(); t[:] = 0",
 }
 RANDOM: Table = {
     "random-states": "random.seed(0); np.random.seed(0); torch.manual_seed(0)",
@@ -380,6 +390,7 @@ HOSTILE: dict[str, Hostile] = {
         _entries("print", Outcome.HARMLESS, PRINTED),
         _entries("left", Outcome.NOTED, LEFT),
         _entries("state", Outcome.NOTED, STATE),
+        _entries("in-place", Outcome.HARMLESS, IN_PLACE),
         _entries("random", Outcome.HARMLESS, RANDOM),
         _entries("patch", Outcome.NOTED, PATCHED),
         _entries("tamper", Outcome.FAILS, TAMPERED),
