@@ -79,7 +79,7 @@ class Adapter:
         expected_failures: clause id → reason. Strict like pytest's strict xfail: an unexpected pass fails.
         min_batch: smallest B that `sample_tau_d`, `dynamics_loss` and `patch_dropout` work with as intended.
         min_time: smallest T that `dynamics_loss` and `dynamics_loss_at` work with.
-        d_min_share: with reading A2 "split", the share of rows at d = 1 / k_max, in [0, 1].
+        d_min_share: with reading A2 "split", the share of rows, or of timesteps, at d = 1 / k_max, in [0, 1].
         context_level: with reading A9 "level", the signal level of context frames, in [0, 1].
         rms_warmup: number of values per loss term after which the running RMS is judged (A24).
         dtypes: dtypes that the framework supports.

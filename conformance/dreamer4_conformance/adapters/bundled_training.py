@@ -164,18 +164,20 @@ class BundledTraining(BundledModel):
 
     def imagined_trajectory(self, seed: int) -> dict[str, Any]:
         """Rollouts of the phase "imagine"; the values are those that its returns and advantages contain."""
-        settings = self.settings("imagine", seed, size=32)
-        with self.trainer(settings) as trainer:
-            plan, model = trainer.phase.plan(0), trainer.state.model
-            batch = trainer.source.batch(0, range(plan.samples), plan.length, plan.relevant).to(self.device)
-            inputs, _ = trainer.phase.inputs(model, batch, 0, range(plan.samples))
-            policy = model.agent.policy.act(inputs.imagined.h[:, :-1])
-            bootstrap = (inputs.returns[:, -1:] - inputs.rewards[:, -1:]) / settings.imagine.gamma
-            return {
-                "value": torch.cat([inputs.returns - inputs.advantage, bootstrap], 1),
-                "action": policy.factor_actions(inputs.imagined.actions),
-                "logits": policy.factors(),
-            }
+        settings, device = self.settings("imagine", seed, size=32), torch.device(self.device)
+        phase: Any = PHASES["imagine"](settings, device)
+        model: Any = randomised(Dreamer4(settings.model)).to(device)
+        phase.companions(model)
+        plan = phase.plan(0)
+        batch = Clips(settings.model).batch(0, range(plan.samples), plan.length, plan.relevant).to(device)
+        inputs, _ = phase.inputs(model, batch, 0, range(plan.samples))
+        policy = model.agent.policy.act(inputs.imagined.h[:, :-1])
+        bootstrap = (inputs.returns[:, -1:] - inputs.rewards[:, -1:]) / settings.imagine.gamma
+        return {
+            "value": torch.cat([inputs.returns - inputs.advantage, bootstrap], 1),
+            "action": policy.factor_actions(inputs.imagined.actions),
+            "logits": policy.factors(),
+        }
 
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
         """Agent finetuning in one run, or resumed from a checkpoint."""

@@ -64,7 +64,7 @@ class Training(Checkpoint, Plan):
     dynamics_loss: Callable[..., Tensor]
     corrupt: Callable[..., Tensor]
     sample_tau_d: Callable[[int, int, int], tuple[Tensor, Tensor]]
-    pmpo: Callable[..., Tensor]
+    policy_loss_factored: Callable[..., Tensor]
     term_weights: ClassVar[Mapping[str, float]] = {}
     """Weights of the loss terms, 1 by default."""
 
@@ -183,7 +183,7 @@ class Training(Checkpoint, Plan):
         value, reward = (h @ frozen["value"])[:, 0], (h @ frozen["reward"])[:, 0]
         action = torch.arange(IMAGINED) % 5
         advantage = (reward - value).detach()
-        policy = self.pmpo([logits], [prior], action[:, None], advantage, 0.5, 0.3)
+        policy = self.policy_loss_factored([logits], [prior], action[:, None], advantage, 0.5, 0.3)
         return {"policy": policy, "value": (value - self.return_constant(reward)).square().mean()}
 
     def imagined_trajectory(self, seed: int) -> dict[str, Tensor]:

@@ -15,20 +15,9 @@ class Policy:
     def policy_loss(
         self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
     ) -> Tensor:
-        return self.pmpo([logits], [prior_logits], action[:, None], advantage, alpha, beta)
+        return self.policy_loss_factored([logits], [prior_logits], action[:, None], advantage, alpha, beta)
 
     def policy_loss_factored(
-        self,
-        logits: list[Tensor],
-        prior_logits: list[Tensor],
-        action: Tensor,
-        advantage: Tensor,
-        alpha: float,
-        beta: float,
-    ) -> Tensor:
-        return self.pmpo(logits, prior_logits, action, advantage, alpha, beta)
-
-    def pmpo(
         self,
         logits: list[Tensor],
         prior_logits: list[Tensor],

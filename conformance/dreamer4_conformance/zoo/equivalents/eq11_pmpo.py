@@ -103,3 +103,34 @@ class OtherOffset(TorchAdapter):
             "policy_after": policy + torch.eye(5, 4),
             "prior_after": prior.clone(),
         }
+
+
+@equivalent("pmpo-detached-outside")
+class DetachedOutside(TorchAdapter):
+    """Losses that do not detach; the adapter detaches prior and returns, as the training step does. Two-hot by bins."""
+
+    def policy_loss(
+        self, logits: Tensor, prior_logits: Tensor, action: Tensor, advantage: Tensor, alpha: float, beta: float
+    ) -> Tensor:
+        log_pi, log_prior = wide(logits).log_softmax(1), wide(prior_logits.detach()).log_softmax(1)
+        taken, good = log_pi[torch.arange(len(action)), action], advantage >= 0
+        sets = ((1 - alpha) * taken[~good], -alpha * taken[good])
+        likelihood = sum((x.sum() / max(len(x), 1) for x in sets), start=torch.zeros(()))
+        return likelihood + beta * (log_pi.exp() * (log_pi - log_prior)).sum(1).mean()
+
+    def twohot_bins(self) -> Tensor:
+        half = torch.expm1(torch.linspace(0, 15, 64, dtype=torch.float64))
+        return torch.cat([-half[1:].flip(0), half])
+
+    def twohot_encode(self, x: Tensor) -> Tensor:
+        bins = self.twohot_bins()
+        inside = x.double().clamp(bins[0], bins[-1])
+        above = torch.searchsorted(bins, inside).clamp(1, len(bins) - 1)
+        share = (inside - bins[above - 1]) / (bins[above] - bins[above - 1])
+        encoded = torch.zeros(len(x), len(bins), dtype=torch.float64)
+        rows = torch.arange(len(x))
+        encoded[rows, above], encoded[rows, above - 1] = share, 1 - share
+        return encoded.to(wide(x).dtype)
+
+    def value_loss(self, logits: Tensor, returns: Tensor) -> Tensor:
+        return -(self.twohot_encode(returns.detach()) * wide(logits).log_softmax(1)).sum(1).mean()

@@ -191,7 +191,7 @@ class FactoredFirst(TextbookEquations):
 class KlJointSoftmax(TextbookEquations):
     """The KL is computed from one softmax over the concatenated logits of all action components."""
 
-    def pmpo(
+    def policy_loss_factored(
         self,
         logits: list[Tensor],
         prior_logits: list[Tensor],
@@ -202,7 +202,7 @@ class KlJointSoftmax(TextbookEquations):
     ) -> Tensor:
         together, prior = torch.cat(logits, 1).log_softmax(1), torch.cat(prior_logits, 1).log_softmax(1)
         kl = self.kl_to_prior(together, self.frozen_prior(prior), action[:, 0])
-        return super().pmpo(logits, prior_logits, action, advantage, alpha, 0.0) + beta * kl.mean()
+        return super().policy_loss_factored(logits, prior_logits, action, advantage, alpha, 0.0) + beta * kl.mean()
 
 
 @mistake("pmpo-prior-trained", clause="eq11.prior-frozen", operations=("policy_loss",), levels=SIGNAL)
