@@ -22,6 +22,7 @@ from dreamer4_conformance.instruments.sampler_trace import (
 )
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.dependence import largest_alignment
 from dreamer4_conformance.judging.tail_bounds import (
     correlation,
     mean_square_bound,
@@ -33,18 +34,24 @@ from dreamer4_conformance.judging.tail_bounds import (
 SAMPLER = ("sample_frame",)
 SHAPE = (16, 3, 16, 32)
 """(B, T, S, D) of the context."""
+ALONE = (1, 1, SHAPE[0] * SHAPE[2], SHAPE[3])
+"""One frame of one sequence, with as many numbers."""
 FRAME_SIZE = SHAPE[0] * SHAPE[2] * SHAPE[3]
 """Numbers per frame of the context, all sequences together."""
 
 
 @dataclass(frozen=True)
 class PastFrames:
-    """The n past frames of one network call: z (B, n, S, D), labels (B, n) and the clean context (B, n, S, D)."""
+    """The n past frames of one network call: z (B, n, S, D), labels (B, n) and the clean context (B, n, S, D).
+
+    `index` are the positions of these frames in the context.
+    """
 
     z: np.ndarray
     tau: np.ndarray
     d: np.ndarray
     context: np.ndarray
+    index: list[int]
 
     @property
     def level(self) -> np.ndarray:
@@ -62,38 +69,79 @@ class PastFrames:
         return self.z - self.level[:, None, None] * self.context
 
 
-def _sample(subject: Subject) -> SamplerTrace:
-    num_steps = accepted_step_counts(subject, 4)[-1]
-    return trace_sampler(subject, draw_sampler_call(subject, 3, SHAPE, num_steps, signs=True))
+def _sample(subject: Subject, shape: tuple[int, int, int, int] = SHAPE) -> SamplerTrace:
+    """Sample with up to four steps; one sequence alone with the fewest."""
+    counts = accepted_step_counts(subject, 4)
+    count = counts[0] if shape == ALONE else counts[-1]
+    return trace_sampler(subject, draw_sampler_call(subject, 3, shape, count, signs=True))
 
 
 def _past_frames(run: SamplerTrace, trial: Trial) -> list[PastFrames]:
-    """Past frames of each evaluation; if these have none, those of the first cache pass over the whole context."""
-    context = run.sampler_call.context
-    length = context.shape[1]
-
-    def first(call: Call, frames: int) -> PastFrames:
-        return PastFrames(call.z[:, :frames], call.tau[:, :frames], call.d[:, :frames], context[:, -frames:])
-
-    evaluations = [first(call, call.z.shape[1] - 1) for call in run.evaluations if 1 < call.z.shape[1] <= length + 1]
-    past = evaluations or [first(call, length) for call in run.cache_passes if call.z.shape[1] == length][:1]
-    if not past:
+    """Past frames of each evaluation; if these have none, those of the cache passes, in one piece or in several."""
+    evaluations = [_context_frames(call, run, slice(0, -1)) for call in run.evaluations]
+    past = [frames for frames in evaluations if frames.z.shape[1]]
+    if past:
+        return past
+    prefilled = _prefilled(run)
+    if not prefilled:
         trial.inconclusive("no call of the network has the frames of the context as input")
-    return past
+    return [_joined(prefilled, run.sampler_call.context.shape[1])]
 
 
-@check("ctx.corruption", needs=SAMPLER, decisions=4)
+def _prefilled(run: SamplerTrace) -> list[PastFrames]:
+    """Frames of the context in the cache passes; of a pass over the whole context even if they are uncorrelated."""
+    passes = [_context_frames(call, run, slice(None), assume_last=False) for call in run.cache_passes]
+    complete = [call for call in run.cache_passes if call.z.shape[1] == run.sampler_call.context.shape[1]]
+    prefilled = [frames for frames in passes if frames.z.shape[1]]
+    return prefilled or [_context_frames(call, run, slice(None)) for call in complete[:1]]
+
+
+def _context_frames(call: Call, run: SamplerTrace, where: slice, *, assume_last: bool = True) -> PastFrames:
+    """Frames of a call with the context frame that each of them corrupts: the most correlated.
+
+    Uncorrelated frames are assumed to be the last ones of the context, or are left out: padding, generated frames.
+    """
+    context, z = run.sampler_call.context, call.z[:, where]
+    frames, length = z.shape[1], context.shape[1]
+    if not frames or not length:
+        return PastFrames(z[:, :0], call.tau[:, :0], call.d[:, :0], context[:, :0], [])
+    correlations = np.einsum("bnsd,btsd->nt", z, context) / context[:, 0].size
+    scale = np.sqrt((z**2).mean((0, 2, 3))) / context[:, 0].size ** 0.5
+    certain = np.abs(correlations).max(1) > 7 * scale
+    nearest = np.abs(correlations).argmax(1)
+    if assume_last and frames <= length:
+        nearest, certain = np.where(certain, nearest, np.arange(length - frames, length)), np.ones(frames, bool)
+    chosen = np.flatnonzero(certain)
+    tau, d = call.tau[:, where][:, chosen], call.d[:, where][:, chosen]
+    return PastFrames(z[:, chosen], tau, d, context[:, nearest[chosen]], nearest[chosen].tolist())
+
+
+def _joined(passes: list[PastFrames], length: int) -> PastFrames:
+    """The first occurrence of every context frame in several passes, in the order of the context."""
+    first: dict[int, tuple[PastFrames, int]] = {}
+    for frames in passes:
+        for position, index in enumerate(frames.index):
+            first.setdefault(index, (frames, position))
+    ordered = [(index, *first[index]) for index in range(length) if index in first]
+    z, tau, d, context = (
+        np.stack([getattr(frames, name)[:, k] for _, frames, k in ordered], 1) for name in ("z", "tau", "d", "context")
+    )
+    return PastFrames(z, tau, d, context, [index for index, _, _ in ordered])
+
+
+@check("ctx.corruption", needs=SAMPLER, decisions=10)
 def check_context_has_the_declared_level_and_its_label(subject: Subject, trial: Trial) -> None:
     """Past frames are corrupted to the level of A9 by independent standard normal noise, and labelled accordingly.
 
-    The level and its label are accurate to 1/K_max; the label of the step size follows A11.
+    The level and its label are accurate to 1/K_max; the label of the step size follows A11. Judged for several
+    sequences and frames, and for one frame of one sequence in the fewest steps.
     """
-    run = _sample(subject)
-    past, call = _past_frames(run, trial), str(run.sampler_call)
-    _judge_level(subject, trial, past, call)
-    if subject.readings["A9"] != "none":
-        _judge_independence(trial, past, call)
-    _judge_labels(subject, trial, run, past, call)
+    for run in (_sample(subject), _sample(subject, ALONE)):
+        past, call = _past_frames(run, trial), str(run.sampler_call)
+        _judge_level(subject, trial, past, call)
+        if subject.readings["A9"] != "none":
+            _judge_independence(trial, run, past, call)
+        _judge_labels(subject, trial, run, past, call)
 
 
 def _levels_and_scales(past: list[PastFrames]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,12 +175,23 @@ AXES = ("sequences", "frames", "tokens", "channels")
 """Axes of z (B, n, S, D)."""
 
 
-def _judge_independence(trial: Trial, past: list[PastFrames], call: str) -> None:
+def _judge_independence(trial: Trial, run: SamplerTrace, past: list[PastFrames], call: str) -> None:
+    """Neighbours are uncorrelated; no two sequences, frames, tokens or channels share their noise, nor the start."""
     correlations = [(name, *correlation(frames.noise, axis)) for frames in past for axis, name in enumerate(AXES)]
     name, worst, _ = max(correlations, key=lambda row: abs(row[1]))
     bound = union_bound(product_bound(value, pairs) for _, value, pairs in correlations if pairs)
     sentence = f"the noise of neighbouring {name} of the context is correlated by {worst:.3g}"
     trial.reject_law(bound, sentence, call=call, got=worst, expected=0.0)
+    noise = past[0].noise
+    vectors = [np.moveaxis(noise, axis, 0).reshape(noise.shape[axis], -1) for axis in range(4)]
+    aligned = {name: largest_alignment(x) for name, x in zip(AXES, vectors, strict=True) if len(x) > 1}
+    if run.evaluations:
+        start = run.inputs[0].reshape(1, -1)
+        aligned["frames and the start"] = largest_alignment(start, vectors[1])
+    name = min(aligned, key=lambda key: aligned[key][2])
+    sentence = f"the noise of two {name} of the context is the same up to a correlation of {aligned[name][0]:.3g}"
+    bound = union_bound(bound for _, _, bound in aligned.values())
+    trial.reject_law(bound, sentence, call=call, got=aligned[name][0], expected=0.0)
 
 
 def _beyond(subject: Subject, gap: np.ndarray) -> np.ndarray:
@@ -170,6 +229,13 @@ def check_context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial
     """
     run = _sample(subject)
     past, reading, call = _past_frames(run, trial), subject.readings["A28"], str(run.sampler_call)
+    if len(past) < 2 and len(run.evaluations) > 1 and reading != "evaluation":
+        # A cache holds the context for all evaluations: it is fixed unless a frame passes again, with other noise.
+        occurrences = [(i, frames.z[:, k]) for frames in _prefilled(run) for k, i in enumerate(frames.index)]
+        first = dict(reversed(occurrences))
+        same = [np.array_equal(z, first[i]) for i, z in occurrences]
+        trial.fail_unless(all(same), "the context enters the cache twice, with different noise", call=call, got=same)
+        return
     if len(past) < 2:
         trial.inconclusive("only one call of the network has the context as input")
     same = [np.array_equal(frames.z, past[0].z) for frames in past[1:]]
@@ -185,18 +251,30 @@ def check_context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial
 
 @check("ctx.used", needs=SAMPLER)
 def check_sample_depends_on_the_context(subject: Subject, trial: Trial) -> None:
-    """With a network that adds past frames to its output, negating the context changes the sampled frame. Exact."""
+    """With a network that adds past frames to its output, negating the context changes the sampled frame. Exact.
+
+    For several sequences and frames, and for one frame of one sequence.
+    """
     network = SteadyNetwork(past=0.5)
-    for num_steps in accepted_step_counts(subject, 4):
-        call = draw_sampler_call(subject, 5, (2, 3, 2, 2), num_steps)
+    counts = accepted_step_counts(subject, 4)
+    for num_steps, shape in [*((count, (2, 3, 2, 2)) for count in counts), (counts[-1], (1, 1, 2, 2))]:
+        call = draw_sampler_call(subject, 5, shape, num_steps)
         samples = [
             subject.sample_frame(network, context, num_steps, call.seed, call.actions)
             for context in (call.context, -call.context)
         ]
-        longest = max((c.z.shape[1] for c in trace_sampler(subject, call).evaluations), default=0)
-        prefilled = any(c.z.shape[1] == 3 for c in samples[0].calls)
-        if longest == 1 and prefilled:
+        if not all(np.isfinite(sample.frame).all() for sample in samples):
+            trial.inconclusive("the sampled frame is not finite (eq02.endpoint)")
+        run = trace_sampler(subject, call)
+        longest = max((c.z.shape[1] for c in run.evaluations), default=0)
+        if longest == 1 and _prefills(run):
             trial.inconclusive("the context reaches the evaluations through a cache, which the test network lacks")
         differ = not np.array_equal(samples[0].frame, samples[1].frame)
         sentence = "the frame is the same for two contexts; it needs to depend on the context"
         trial.fail_unless(differ, sentence, call=str(call))
+
+
+def _prefills(run: SamplerTrace) -> bool:
+    """True if all frames of the context pass through the network, in one call or in several."""
+    passes = [len(call.z[0]) for call in run.cache_passes]
+    return sum(passes) >= run.sampler_call.context.shape[1]

@@ -7,12 +7,14 @@ whose output does not affect the result is a prefill or commit pass of a cache, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments.inputs import ACTION_WIDTH, input_rng
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
-from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.subject import SampledFrame, Subject
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
 
@@ -75,10 +77,63 @@ class SamplerTrace:
         return [float(call.tau[0, -1]) for call in self.evaluations]
 
 
+@dataclass(frozen=True)
+class SamplerLimits:
+    """Inputs that a sampler works with: the fewest context frames, and whether it needs one sequence at a time."""
+
+    fewest_frames: int
+    single_row: bool
+
+
+_LIMITS: WeakKeyDictionary[Adapter, SamplerLimits] = WeakKeyDictionary()
+
+
+def sampler_limits(subject: Subject) -> SamplerLimits:
+    """Find the limits of a sampler by trial.
+
+    A context that is too short, or a batch of several rows, is no requirement of a clause of the sampler: these are
+    judged on inputs that work. A sampler that calls the network for each row apart is judged on one row.
+    """
+    if subject.adapter not in _LIMITS:
+        _LIMITS[subject.adapter] = _find_limits(subject)
+    return _LIMITS[subject.adapter]
+
+
+def _find_limits(subject: Subject) -> SamplerLimits:
+    def rows_of_calls(batch: int, time: int) -> set[int]:
+        counts = all_step_counts(subject)
+        runs = (_try(subject, _draw_call(subject, 0, (batch, time, 1, 1), count, False)) for count in counts)
+        calls = next((run.calls for run in runs if run is not None), [])
+        return {len(call.z) for call in calls}
+
+    fewest = next((time for time in (0, 1, 2, 3, 4, 8) if rows_of_calls(1, time)), 1)
+    single = rows_of_calls(1, max(fewest, 1)) == {1} and rows_of_calls(2, max(fewest, 1)) == {1}
+    return SamplerLimits(fewest, single)
+
+
+def _try(subject: Subject, call: SamplerCall) -> SampledFrame | None:
+    try:
+        return subject.sample_frame(STEADY, call.context, call.num_steps, call.seed, call.actions)
+    except (OperationFailed, NotProvided):
+        return None
+
+
 def draw_sampler_call(
     subject: Subject, seed: int, shape: tuple[int, int, int, int], num_steps: int, *, signs: bool = False
 ) -> SamplerCall:
-    """Draw a context (B, T, S, D) in [−1, 1], or of ±1 with `signs`, and actions."""
+    """Draw a context (B, T, S, D) in [−1, 1], or of ±1 with `signs`, and actions.
+
+    Within the sampler's limits: T is at least `fewest_frames`, and one row has the tokens of all.
+    """
+    limits, (batch, time, tokens, channels) = sampler_limits(subject), shape
+    if limits.single_row:
+        batch, tokens = 1, batch * tokens
+    return _draw_call(subject, seed, (batch, max(time, limits.fewest_frames), tokens, channels), num_steps, signs)
+
+
+def _draw_call(
+    subject: Subject, seed: int, shape: tuple[int, int, int, int], num_steps: int, signs: bool
+) -> SamplerCall:
     rng = input_rng(seed)
     context = subject.round(rng.uniform(-1, 1, shape))
     actions = subject.round(rng.standard_normal((shape[0], shape[1] + 1, ACTION_WIDTH)))
@@ -89,13 +144,16 @@ def trace_sampler(subject: Subject, call: SamplerCall, network: AnalyticNetwork 
     """Run the sampler once, then once more for every recorded call.
 
     Raises:
-        Inconclusive: if the network is called with a batch size different from the context's.
+        Inconclusive: if the network is called with a batch size different from the context's, or the frame is not
+            finite, so that no call can be seen to change it.
     """
     arguments = (network, call.context, call.num_steps, call.seed, call.actions)
     base = subject.sample_frame(*arguments)
     rows = [len(recorded.z) for recorded in base.calls]
     if any(count != len(call.context) for count in rows):
         raise Inconclusive(f"the network is called with {rows} rows for a context of {len(call.context)}")
+    if not np.isfinite(base.frame).all():
+        raise Inconclusive("the sampled frame is not finite (eq02.endpoint)")
     evaluations: list[Call] = []
     cache_passes: list[Call] = []
     for index, recorded in enumerate(base.calls):
@@ -108,16 +166,6 @@ def trace_sampler(subject: Subject, call: SamplerCall, network: AnalyticNetwork 
         changed = subject.sample_frame(*arguments, perturb=change).frame
         (cache_passes if np.array_equal(changed, base.frame) else evaluations).append(recorded)
     return SamplerTrace(call, base.frame, evaluations, cache_passes)
-
-
-def min_context_frames(subject: Subject) -> int:
-    """0, or 1 if the sampler raises NotProvided for an empty context."""
-    call = draw_sampler_call(subject, 0, (1, 0, 1, 1), accepted_step_counts(subject, subject.k_max)[0])
-    try:
-        subject.sample_frame(STEADY, call.context, call.num_steps, call.seed, call.actions)
-    except NotProvided:
-        return 1
-    return 0
 
 
 def all_step_counts(subject: Subject) -> list[int]:
@@ -136,9 +184,4 @@ def accepted_step_counts(subject: Subject, largest: int) -> list[int]:
 
 def accepts_steps(subject: Subject, num_steps: int) -> bool:
     """True if the sampler does not raise for this number of steps."""
-    call = draw_sampler_call(subject, 0, (1, 1, 1, 1), num_steps)
-    try:
-        subject.sample_frame(STEADY, call.context, num_steps, call.seed, call.actions)
-    except (OperationFailed, NotProvided):
-        return False
-    return True
+    return _try(subject, draw_sampler_call(subject, 0, (1, 1, 1, 1), num_steps)) is not None

@@ -421,6 +421,11 @@ class Subject:
             "d": self.native(draw.d),
         }
 
+    def samples_with_actions(self) -> bool:
+        """True if `sample_frame` has an argument `actions`, which an unconditional model may leave out."""
+        parameters = inspect.signature(self.adapter.sample_frame).parameters.values()
+        return any(p.name == "actions" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
     def sample_frame(
         self,
         network: AnalyticNetwork,
@@ -432,7 +437,7 @@ class Subject:
     ) -> SampledFrame:
         """Generate one frame (Eq. 2) and record the network's calls; `perturb` as in `Recorder`."""
         recorder = Recorder(network, self.adapter, perturb=perturb)
-        optional = {} if actions is None else {"actions": self.native(actions)}
+        optional = {"actions": self.native(actions)} if actions is not None and self.samples_with_actions() else {}
         frame = self.call("sample_frame", recorder, self.native(context), num_steps, seed, seeded=seed, **optional)
         batch, _, tokens, channels = context.shape
         return SampledFrame(self.read("sample_frame", frame, (batch, tokens, channels)), recorder.calls)

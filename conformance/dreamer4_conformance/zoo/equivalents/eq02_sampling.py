@@ -108,6 +108,80 @@ class SamplerFrameByFrame(TextbookSampler):
         return super().sample_frame(network, context[:, :0], num_steps, seed, last)
 
 
+@equivalent("sampler-prefill-by-frame")
+class SamplerPrefillByFrame(TextbookSampler):
+    """The context is passed frame by frame, then only the new frame, as with a cache."""
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        past = self.corrupt_context(context)
+        tau, d = self.labels(past, 0, num_steps)
+        for t in range(context.shape[1]):
+            now = slice(t, t + 1)
+            network(past[:, now], self.signal(tau[:, now]), d[:, now], None if actions is None else actions[:, now])
+        last = None if actions is None else actions[:, -1:]
+        return super().sample_frame(network, context[:, :0], num_steps, seed, last)
+
+
+@equivalent("sampler-row-by-row")
+class SamplerRowByRow(TextbookSampler):
+    """One sequence after another, each in its own calls."""
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        frames = []
+        for row in range(len(context)):
+            its_actions = None if actions is None else actions[row : row + 1]
+            frames.append(super().sample_frame(network, context[row : row + 1], num_steps, seed, its_actions))
+        return torch.cat(frames)
+
+
+@equivalent("sampler-unconditional")
+class SamplerUnconditional(TorchAdapter):
+    """No actions anywhere, and no sequence of fewer than two frames before the generated one."""
+
+    def sample_frame(  # type: ignore[override]
+        self, network: Network, context: Tensor, num_steps: int, seed: int
+    ) -> Tensor:
+        if context.shape[1] < 2:
+            raise ValueError("the model needs two frames")
+        return TextbookSampler().sample_frame(lambda z, tau, d, _: network(z, tau, d), context, num_steps, seed)
+
+
+@equivalent("sampler-low-label")
+class SamplerLowLabel(TextbookSampler):
+    """Pure noise is labelled 0.001, embedded as level 0."""
+
+    def level_label(self, step: int, steps: int) -> float:
+        return max(step / steps, 0.001)
+
+
+@equivalent("sampler-folded")
+class SamplerFolded(TextbookSampler):
+    """Tokens and channels side by side in one axis, from d instead of K, as a velocity in float64."""
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        d, shape = 1 / num_steps, context.shape[2:]
+        past = self.corrupt_context(context)
+        z = self.start_noise(context).flatten(1).double()
+        for step in range(round(1 / d)):
+            tau, label = self.labels(past, step, num_steps)
+            frames = torch.cat([past, z.to(context).reshape(len(z), 1, *shape)], dim=1)
+            z1_hat = network(frames, self.signal(tau), label, actions)[:, -1].flatten(1).double()
+            z = z + d * (z1_hat - z) / (1 - step * d)
+        return z.to(context).reshape(len(z), *shape)
+
+
+@equivalent("sampler-context-generated")
+def sampler_context_generated() -> Adapter:
+    """Context noise drawn for every generated frame (A28)."""
+    return TextbookSampler(A28="generated")
+
+
 @equivalent("sampler-context-redrawn")
 def sampler_context_redrawn() -> Adapter:
     """Context noise redrawn in each evaluation, labelled with the current step, at level 0.75 (A28, A11, A9)."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.base.eq06_07_shortcut_forcing import Network
 from dreamer4_conformance.zoo.mistakes import mistake
 
 SAMPLER = ("sample_frame",)
@@ -59,12 +60,28 @@ class SamplerVelocity(TextbookEquations):
         return z + z1_hat * d
 
 
-@mistake("sampler-unnormalised", clause="eq02.endpoint", operations=SAMPLER)
+@mistake("sampler-unnormalised", clause="eq02.step", operations=SAMPLER)
 class SamplerUnnormalised(TextbookEquations):
     """The velocity lacks its factor 1/(1 − τ)."""
 
     def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
         return z + (z1_hat - z) * d
+
+
+@mistake("sampler-clipped", clause="eq02.step", operations=SAMPLER)
+class SamplerClipped(TextbookEquations):
+    """The state, noise included, is clipped to ±2 before every step."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return super().move(z.clamp(-2, 2), z1_hat, tau, d, start)
+
+
+@mistake("steps-capped", clause="eq02.calls", operations=SAMPLER)
+class StepsCapped(TextbookEquations):
+    """No more than 8 steps are taken, whatever K is."""
+
+    def count(self, num_steps: int) -> int:
+        return min(num_steps, 8)
 
 
 @mistake("stops-short", clause="eq02.endpoint", operations=SAMPLER)
@@ -111,6 +128,49 @@ class StartShared(TextbookEquations):
         return super().start_noise(context[::2]).repeat_interleave(2, dim=0)[: len(context)]
 
 
+@mistake("start-shared-by-halves", clause="eq02.start-law", operations=SAMPLER)
+class StartSharedByHalves(TextbookEquations):
+    """The second half of the batch starts from the noise of the first half."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        return super().start_noise(context[: -(-len(context) // 2)]).repeat(2, 1, 1)[: len(context)]
+
+
+@mistake("start-seed-plus-row", clause="eq02.start-law", operations=SAMPLER)
+class StartSeedPlusRow(TextbookEquations):
+    """Row b is seeded with seed + b: the next seed repeats all rows but one."""
+
+    def sample_frame(
+        self, network: Network, context: Tensor, num_steps: int, seed: int, actions: Tensor | None = None
+    ) -> Tensor:
+        self._seed = seed
+        return super().sample_frame(network, context, num_steps, seed, actions)
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        generators = [torch.Generator().manual_seed(self._seed + row) for row in range(len(context))]
+        return torch.stack([torch.randn(context.shape[2:], generator=g) for g in generators]).to(context)
+
+
+@mistake("start-clipped", clause="eq02.start-law", operations=SAMPLER)
+class StartClipped(TextbookEquations):
+    """The initial noise is clipped to ±2.5."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        return super().start_noise(context).clamp(-2.5, 2.5)
+
+
+@mistake("start-from-last-frame", clause="eq02.start-law", operations=SAMPLER)
+class StartFromLastFrame(TextbookEquations):
+    """The initial noise contains the last frame of the context."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        noise = super().start_noise(context)
+        if not context.shape[1]:
+            return noise
+        last = context[:, -1] / context[:, -1].square().mean().sqrt().clamp(min=1e-3)
+        return 0.8 * noise + 0.6 * last
+
+
 @mistake("start-fixed", clause="eq02.start-law", operations=SAMPLER)
 class StartFixed(TextbookEquations):
     """The initial noise is the same for every seed."""
@@ -134,6 +194,14 @@ class ActionsOnce(TextbookEquations):
 
     def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return actions if step == 0 or actions is None else torch.zeros_like(actions)
+
+
+@mistake("actions-dropped", clause="eq02.actions", operations=SAMPLER)
+class ActionsDropped(TextbookEquations):
+    """The sampler passes no actions, although the loss does."""
+
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
+        return None
 
 
 @mistake("actions-late", clause="eq02.actions", operations=SAMPLER)
@@ -206,6 +274,37 @@ class ContextNoiseSharedBySequences(TextbookEquations):
         return self.mix(torch.randn_like(context[:1]).expand_as(context), context, level)
 
 
+@mistake("context-corrupted-twice", clause="ctx.corruption", operations=SAMPLER)
+class ContextCorruptedTwice(TextbookEquations):
+    """Noise is added to the context by the sampler, and again by the model: signal level 0.81, labelled 0.9."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        return super().corrupt_context(super().corrupt_context(context))
+
+
+@mistake("context-noise-is-the-start", clause="ctx.corruption", operations=SAMPLER)
+class ContextNoiseIsTheStart(TextbookEquations):
+    """The noise of the last frame of the context is the initial noise of the generated frame."""
+
+    def start_noise(self, context: Tensor) -> Tensor:
+        self._start = super().start_noise(context)
+        return self._start
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        corrupted = super().corrupt_context(context)
+        level = context.new_tensor(self.level_of_context())
+        return torch.cat([corrupted[:, :-1], self.mix(self._start[:, None], context[:, -1:], level)], dim=1)
+
+
+@mistake("context-step-label-changes", clause="ctx.corruption", operations=SAMPLER)
+class ContextStepLabelChanges(TextbookEquations):
+    """The step size of the context is labelled d_min in the first evaluation, and with the frame's d afterwards."""
+
+    def labels(self, past: Tensor, step: int, steps: int) -> tuple[Tensor, Tensor]:
+        tau, d = super().labels(past, step, steps)
+        return tau, d if step == 0 else torch.full_like(d, self.step_label(steps))
+
+
 @mistake("context-clean-first", clause="ctx.fixed", operations=SAMPLER)
 class ContextCleanFirst(TextbookEquations):
     """The first evaluation receives the uncorrupted context."""
@@ -231,3 +330,11 @@ class ContextDropped(TextbookEquations):
 
     def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
         return None if actions is None else actions[:, -1:]
+
+
+@mistake("context-dropped-at-batch-one", clause="ctx.used", operations=SAMPLER)
+class ContextDroppedAtBatchOne(TextbookEquations):
+    """The context of a single sequence is replaced by zeros."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        return super().corrupt_context(context if len(context) > 1 else torch.zeros_like(context))
