@@ -28,10 +28,12 @@ HEADS = ("mtp_heads", *DYNAMICS)
 
 
 def agent_output(subject: Subject, trial: Trial, seed: int, batch: int, time: int) -> np.ndarray:
-    """The agent's output (B, T, …) for an example. Inconclusive if dynamics returns none."""
+    """The agent's output (B, T, …) for an example. Inconclusive if dynamics returns none, or the same for all rows."""
     outputs = run_black_box(subject, "dynamics", example_inputs(subject, "dynamics", seed, batch, time))
     if "agent" not in outputs:
         trial.inconclusive("dynamics returns no agent output")
+    if (outputs["agent"] == outputs["agent"][:1]).all():
+        trial.inconclusive("the agent's output does not depend on any input: are all parameters random?")
     return outputs["agent"]
 
 
@@ -41,7 +43,7 @@ def check_no_token_attends_to_the_agent_token(subject: Subject, trial: Trial) ->
 
     Without tasks the mask decides, if there is one.
     """
-    agent_output(subject, trial, 0, 2, 3)
+    agent_output(subject, trial, 0, 4, 3)
     if example_inputs(subject, "dynamics", 0, 2, 3)["task"] is None:
         reason = "example has no task, the only input that changes the agent token alone"
         raise NotProvided(reason) if subject.provides("modality_mask") else Inconclusive(reason)
@@ -64,7 +66,7 @@ def check_agent_token_depends_on_all_inputs_up_to_its_frame(subject: Subject, tr
 
     Later frames are those inside the context.
     """
-    agent_output(subject, trial, 0, 2, 3)
+    agent_output(subject, trial, 0, 4, 3)
     segments = inputs_of_frames(subject, TIME)
 
     def complete(results: Influences) -> bool:
@@ -93,7 +95,7 @@ def check_agent_token_does_not_depend_on_the_action_it_predicts(subject: Subject
 
     Exact. Block t holds a_{t−1} or a_t (A32); the first label is a_t or a_{t+1} (A17).
     """
-    agent_output(subject, trial, 0, 2, 3)
+    agent_output(subject, trial, 0, 4, 3)
     segments = [Segment(name, (t,)) for t in range(TIME) for name in ("z", "actions")]
 
     def complete(results: Influences) -> bool:
@@ -212,7 +214,7 @@ def _heads(subject: Subject, agent: np.ndarray) -> np.ndarray:
 @check("mtp.heads", needs=HEADS)
 def check_each_head_depends_on_the_agent_token_of_its_frame_only(subject: Subject, trial: Trial) -> None:
     """h_t of one sequence is replaced: every head of that frame changes, no other frame or sequence does. Exact."""
-    agent_output(subject, trial, 0, 2, 3)
+    agent_output(subject, trial, 0, 4, 3)
     moved = _moved_by_frame(subject, trial.seed)
     _undecided_unless_heads_depend_on_agent(moved)
     call = "mtp_heads(agent), with one frame of another example"

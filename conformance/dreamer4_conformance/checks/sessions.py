@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from dreamer4_conformance.instruments.black_box import Tree, example_inputs
+from dreamer4_conformance.instruments.dynamics import DYNAMICS
 from dreamer4_conformance.instruments.stepwise import (
     DecoderSession,
     DynamicsSession,
@@ -19,20 +20,36 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, pattern, signature
 from dreamer4_conformance.judging.output_comparison import BUDGET, fail_unless_close, relative_errors
-from dreamer4_conformance.judging.repeatability import REPEATED, largest_difference, unrepeatable
+from dreamer4_conformance.judging.repeatability import (
+    WITH_DYNAMICS,
+    WITHOUT_DYNAMICS,
+    largest_difference,
+    unrepeatable,
+)
 from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
 
 FRAMES = 4
 """Frames of each session."""
 
 
-@check("net.repeatable", needs=("example",), needs_one=REPEATED)
-def check_equal_calls_have_equal_outputs(subject: Subject, trial: Trial) -> None:
-    """Each operation is called three times with equal arguments: the outputs agree within the dtype's budget.
+@check("net.repeatable", needs=DYNAMICS)
+def check_equal_calls_of_the_dynamics_have_equal_outputs(subject: Subject, trial: Trial) -> None:
+    """`dynamics`, its cached steps, heads and rollouts are called three times with equal arguments.
 
-    The global random states differ between the calls, as they do in use.
+    The outputs agree within the dtype's budget, although the global random states differ between the calls, as they do
+    in use. An operation that raises is left to its own clauses.
     """
-    for operation in filter(subject.provides, REPEATED):
+    _fail_unless_repeatable(subject, trial, WITH_DYNAMICS)
+
+
+@check("net.repeatable", needs=("example",), needs_one=WITHOUT_DYNAMICS)
+def check_equal_calls_of_tokenizer_and_layers_have_equal_outputs(subject: Subject, trial: Trial) -> None:
+    """Encoder, decoder and layers are called three times with equal arguments, as the dynamics are."""
+    _fail_unless_repeatable(subject, trial, WITHOUT_DYNAMICS)
+
+
+def _fail_unless_repeatable(subject: Subject, trial: Trial, operations: Iterable[str]) -> None:
+    for operation in filter(subject.provides, operations):
         sentence, bound = unrepeatable(subject, operation), BUDGET[subject.adapter.dtype]
         trial.cases += 1
         if sentence is not None:
@@ -128,6 +145,12 @@ def _sessions_equal(subject: Subject, session: type[Session], source: str) -> np
     pairs = [*zip(in_turn, alone, strict=True), (next_frames(session(subject, inputs[0]), FRAMES), alone[0])]
     budget = 4 * BUDGET[subject.adapter.dtype]
     return np.array([all((relative_errors(x[n], y[n]) <= budget).all() for n in y) for x, y in pairs], float)
+
+
+@signature("encode")
+def signature_repeated_calls_of_the_encoder(subject: Subject) -> np.ndarray:
+    """Whether equal calls agree."""
+    return pattern(lambda: largest_difference(subject, "encode") <= BUDGET[subject.adapter.dtype])
 
 
 @signature("dynamics")

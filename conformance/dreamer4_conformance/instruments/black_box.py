@@ -141,13 +141,15 @@ def read_outputs(subject: Subject, operation: str, values: Mapping[str, Any], ba
     """Outputs in NumPy; of several outputs, those that are None are omitted.
 
     Raises:
-        OperationFailed: if the first two axes cannot be batch and time.
+        OperationFailed: if the first two axes cannot be batch and time, or a value is NaN or infinite.
     """
     present = {name: x for name, x in values.items() if x is not None or len(values) == 1}
     outputs = {name: subject.read(f"{operation}: {name}", x) for name, x in present.items()}
     for name, x in outputs.items():
         if x.ndim < 2 or len(x) != batch:
             raise OperationFailed(f"{operation}: {name} has shape {x.shape}; it needs ({batch}, T, …)")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise OperationFailed(f"{operation}: {name} has NaN or infinite values, in shape {x.shape}")
     return outputs
 
 

@@ -21,9 +21,9 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.output_comparison import BUDGET, relative_errors
 from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
-MODELS = ("dynamics", "image_dynamics", "encode", "decode", "reconstruct", "space_layer", "time_layer")
 SESSIONS = {"dynamics_step": ("dynamics", DynamicsSession), "decode_step": ("decode", DecoderSession)}
-REPEATED = (*MODELS, *SESSIONS, "mtp_heads", "rollout")
+WITH_DYNAMICS = ("dynamics", "image_dynamics", "dynamics_step", "mtp_heads", "rollout")
+WITHOUT_DYNAMICS = ("encode", "decode", "reconstruct", "decode_step", "space_layer", "time_layer")
 """Operations whose equal calls are compared."""
 USED = {"mtp_heads": ("dynamics", "mtp_heads"), "rollout": ("dynamics", "rollout")}
 """Operation → operations whose outputs its own depend on, if other than itself."""
@@ -83,6 +83,6 @@ def unrepeatable(subject: Subject, operation: str) -> str | None:
 def undecided_by_repeatability(subject: Subject, operations: Iterable[str]) -> str | None:
     """Why a clause that needs these operations cannot be decided; None if their equal calls agree."""
     used = dict.fromkeys(name for operation in operations for name in USED.get(operation, (operation,)))
-    sentences = (unrepeatable(subject, name) for name in used if name in REPEATED)
+    sentences = (unrepeatable(subject, name) for name in used if name in (*WITH_DYNAMICS, *WITHOUT_DYNAMICS))
     reason = next(filter(None, sentences), None)
     return None if reason is None else f"follows from net.repeatable: {reason}"

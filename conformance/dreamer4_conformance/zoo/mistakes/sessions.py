@@ -27,6 +27,14 @@ class DropoutLeftOn(WholeSequences):
         return torch.nn.functional.dropout(super().hidden(x, name), 0.1)
 
 
+@mistake("dropout-left-on-in-encoder", clause="net.repeatable", operations=("encode",), levels=SIGNAL)
+class DropoutLeftOnInEncoder(TextbookModel):
+    """The encoder is left in training mode: dropout sets a tenth of the channels of its tokens to 0."""
+
+    def at_inference(self, tokens: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(tokens, 0.1)
+
+
 @mistake("state-of-last-session", clause="net.sessions", operations=STEP, levels=SIGNAL)
 class StateOfLastSession(Generating):
     """A new session of as many sequences starts from the last state of the session before."""
@@ -43,6 +51,9 @@ class StateOfLastSession(Generating):
         z_hat, agent, self.last = super().dynamics_step(state, z, tau, d, actions, task)
         self.rows = len(z)
         return z_hat, agent, self.last
+
+    def prefilled(self, past: Tensor, actions: Any) -> Any:
+        return self.append_frames(EMPTY, past, actions, 0)
 
 
 @mistake("sessions-share-a-cache", clause="net.sessions", operations=STEP, levels=SIGNAL)
