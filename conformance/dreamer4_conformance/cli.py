@@ -31,10 +31,13 @@ Judges an implementation of Dreamer 4 by the paper (arXiv:2509.24527), clause by
 """
 
 RUN = """\
-Runs the checks and prints a report: a verdict per clause, and for every deviation the smallest call that
-shows it, the result, the value required by the paper, and known mistakes that behave the same.
+Runs the checks and prints a report: every cause of failures in full (the call
+that shows it, the result, the value of the paper, known mistakes that behave
+the same, and what to do), then counts per equation and what to add to the
+adapter. -v also prints the table of all clauses.
 
-An adapter overrides the operations that your code has; all others are reported as not provided:
+An adapter overrides the operations that your code has; all others are reported
+as not provided:
 
   # my_adapter.py
   from dreamer4_conformance import TorchAdapter
@@ -42,7 +45,7 @@ An adapter overrides the operations that your code has; all others are reported 
 
   class Mine(TorchAdapter):
       name, version = "me/dreamer4", "1.0"
-      level = "signal"                     # "noise" if 1 is pure noise in your code
+      level = "signal"             # "noise" if 1 is pure noise in your code
 
       def ramp_weight(self, tau):
           return ramp(tau)
@@ -52,9 +55,11 @@ An adapter overrides the operations that your code has; all others are reported 
 
 EXIT = """\
 exit status:
-  0  everything provided conforms, and everything required is provided and decided; known failures and
-     quality clauses, which are not in the paper, do not count
-  1  a deviation, an expected failure that passes, or something required that is not provided or inconclusive
+  0  everything provided conforms, and everything required is provided and
+     decided; known failures and quality clauses, which are not in the paper, do
+     not count
+  1  a deviation, an expected failure that passes, or something required that is
+     not provided or inconclusive
   2  invalid arguments, or an adapter that cannot be used
 """
 

@@ -101,7 +101,7 @@ def _wrapped(
         break_long_words=False,
         break_on_hyphens=False,
         max_lines=longest,
-        placeholder=" …",
+        placeholder=" … (-v)",
     )
 
 
