@@ -108,3 +108,11 @@ def test_verdicts_do_not_depend_on_the_state_of_the_process(state: str) -> None:
     with restored(*STATES[state]):
         results = [judge(subject, BY_ID[name], minimal=False) for name in STATEFUL]
     assert [result.id for result in results if result.status is not Status.PASS] == []
+
+
+def test_parameters_of_the_textbook_cannot_be_changed_by_one_adapter() -> None:
+    adapter = TextbookModel()
+    adapter.dtype = "float64"
+    before = adapter.parameter("layer.0.q", 16, 16).clone()
+    adapter.parameter("layer.0.q", 16, 16).zero_()
+    assert torch.equal(adapter.parameter("layer.0.q", 16, 16), before)

@@ -42,8 +42,8 @@ class Transformer(Attention):
         return torch.promote_types(getattr(torch, self.dtype), torch.float32)
 
     def parameter(self, name: str, *shape: int) -> Tensor:
-        """Parameter of this name: normal values / √(first axis), the same at every call."""
-        return _drawn(name, shape).to(self.device, self.compute)
+        """Parameter of this name: normal values / √(first axis), a copy of the same at every call."""
+        return _drawn(name, shape).to(self.device, self.compute, copy=True)
 
     def gain(self, name: str, width: int) -> Tensor:
         """Gain of a norm, close to 1."""
