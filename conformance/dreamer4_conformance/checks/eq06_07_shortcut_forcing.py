@@ -11,7 +11,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.expected_loss import OUTSIDE_DOMAIN, Expectation, expect
-from dreamer4_conformance.instruments.inputs import draw_inputs, smallest_batch
+from dreamer4_conformance.instruments.inputs import draw_inputs, smallest_batch, working_batch
 from dreamer4_conformance.instruments.recorder import AFFINE, AnalyticNetwork, perfect
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -230,12 +230,13 @@ def _fail_unless_flat_at_data(subject: Subject, trial: Trial, route: str, draw: 
 def check_loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> None:
     """The loss is finite at every (τ, d), τ = 1 − d included; `dynamics_loss` is judged on one large batch."""
     pairs = [(float(level), float(step)) for step in step_sizes(subject.k_max) for level in signal_levels(step)]
-    large = (max(64, subject.adapter.min_batch), max(4, subject.adapter.min_time), 2, 2)
     for route in subject.loss_routes():
-        shape = (len(pairs), smallest_batch(subject, route)[1], 2, 2)
-        tau, d = (np.repeat(np.array(column)[:, None], shape[1], 1) for column in zip(*pairs, strict=True))
-        at_all = draw_inputs(subject, trial.seed, shape, tau, d)
-        inputs = at_all if route == "dynamics_loss_at" else draw_inputs(subject, trial.seed, large)
+        if route == "dynamics_loss":
+            inputs = draw_inputs(subject, trial.seed, (*working_batch(subject, route, 64, 4), 2, 2))
+        else:
+            batch = working_batch(subject, route, len(pairs), 1)
+            tau, d = (np.resize(column, batch[::-1]).T for column in zip(*pairs, strict=True))
+            inputs = draw_inputs(subject, trial.seed, (*batch, 2, 2), tau, d)
         call = f"{route}(network, z1 of {inputs.z1.shape}, all levels and step sizes)"
         for network in NETWORKS:
             evaluation = subject.evaluate(route, network, inputs)

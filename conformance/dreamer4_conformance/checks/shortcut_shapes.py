@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows, largest_scale, smallest_batch
+from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows, largest_scale, working_batch
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import FALSE_ALARM, Trial, check
@@ -74,7 +74,7 @@ def check_every_row_and_timestep_of_the_data_is_used(subject: Subject, trial: Tr
     draws that the probability is below `FALSE_ALARM`: about 19 at K_max = 64.
     """
     for route in subject.loss_routes():
-        batch = (max(ROWS, fewest_rows(subject, route)), max(3, smallest_batch(subject, route)[1]))
+        batch = working_batch(subject, route, ROWS, 3)
         share = _share_without_influence(subject) if route == "dynamics_loss" else 0.0
         count = 4 if share == 0 else math.ceil(math.log(FALSE_ALARM / math.prod(batch)) / math.log(share))
         inputs = [_distinct(subject, trial.seed + i, batch, route) for i in range(count)]

@@ -100,6 +100,13 @@ def smallest_batch(subject: Subject, route: str) -> tuple[int, int]:
     return next((pair for pair in allowed if works_at(subject, route, (*pair, 2, 3))), allowed[0])
 
 
+def working_batch(subject: Subject, route: str, batch: int, time: int) -> tuple[int, int]:
+    """(B, T) at which a loss works: the one passed in, as large as `min_batch` and `min_time`, or a similar one."""
+    batch, time = max(batch, fewest_rows(subject, route)), max(time, subject.adapter.min_time)
+    similar = [(batch, time), (batch, time + 1), (max(batch, time), max(batch, time))]
+    return next((pair for pair in similar if works_at(subject, route, (*pair, 2, 3))), similar[0])
+
+
 def moved_by_rounding(subject: Subject, x: np.ndarray) -> np.ndarray:
     """x with a relative change of about one rounding error."""
     return subject.round(x * (1 + 2 * subject.eps))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
-from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows
+from dreamer4_conformance.instruments.inputs import draw_inputs, working_batch
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork
 from dreamer4_conformance.instruments.subject import Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial
@@ -66,7 +66,7 @@ def weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weights
     large errors, which eq07.absolute judges, does not change the weights. The rows are enough for two sequences at
     d_min even if d is drawn per sequence.
     """
-    shape = (max(16, fewest_rows(subject, route)), max(4, subject.adapter.min_time), 2, 3)
+    shape = (*working_batch(subject, route, 16, 4), 2, 3)
     deviation = 0.05 if subject.eps < 1e-4 else 1.0
     estimates = []
     for seed in range(COUNT):
