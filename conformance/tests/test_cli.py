@@ -61,6 +61,12 @@ def make():
 
 
 @pytest.fixture(autouse=True)
+def fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked under pytest-xdist too, whose thread is idle: a new interpreter takes seconds."""
+    monkeypatch.setattr("dreamer4_conformance.isolation.worker.is_forkable", lambda device: True)
+
+
+@pytest.fixture(autouse=True)
 def adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(ADAPTERS)
     monkeypatch.chdir(tmp_path)

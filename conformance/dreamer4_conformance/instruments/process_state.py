@@ -244,7 +244,8 @@ PYTHON = (builtins, hypothesis, json, os, random, time)
 
 def libraries() -> tuple[ModuleType, ...]:
     """Modules whose callables the suite relies on."""
-    return (*PYTHON, np, np.random, *(sys.modules[name] for name in ("torch",) if name in sys.modules))
+    torch = sys.modules.get("torch")
+    return (*PYTHON, np, np.random, *([] if torch is None else [torch]))
 
 
 class Originals:

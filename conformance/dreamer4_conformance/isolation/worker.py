@@ -25,7 +25,7 @@ from json import dumps, loads
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings, simplefilter
+from warnings import catch_warnings, filterwarnings
 
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.clauses import BY_ID, Clause
@@ -88,7 +88,7 @@ class Worker:
         self._process = context.Process(target=serve, args=arguments)
         self._out_of_memory = _out_of_memory_kills()
         with catch_warnings():
-            simplefilter("ignore", RuntimeWarning)  # JAX warns of every fork once it is imported
+            filterwarnings("ignore", r".*fork\(\)")  # JAX warns of every fork once it is imported
             self._process.start()
         other_end.close()
         try:

@@ -20,6 +20,12 @@ from dreamer4_conformance.zoo.base import Textbook, TextbookEquations
 OPERATIONS = [name for name in SMOKE_CALLS if provides(Textbook(), name)]
 
 
+@pytest.fixture(autouse=True)
+def fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked under pytest-xdist too, whose thread is idle: a new interpreter takes seconds."""
+    monkeypatch.setattr("dreamer4_conformance.isolation.worker.is_forkable", lambda device: True)
+
+
 def rejection(adapter: Any, **overrides: str) -> str:
     with pytest.raises(AdapterError) as caught:
         examine(adapter, **overrides)

@@ -96,7 +96,9 @@ def test_command_contains_an_exit_and_a_hang() -> None:
     assert messages["eq08.value"] == "ramp_weight did not return within 4 s and is not called again"
 
 
-@pytest.mark.parametrize("adapter", ["Hostile", "Hostile()", "'mine.py:Hostile'"])
+@pytest.mark.parametrize(
+    "adapter", ["Hostile()", *(pytest.param(x, marks=pytest.mark.nightly) for x in ("Hostile", "'mine.py:Hostile'"))]
+)
 def test_check_implementation_contains_an_exit_and_a_hang(adapter: str) -> None:
     program = f"""
 from mine import Hostile
