@@ -35,6 +35,8 @@ from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 
 PAIRS_EVALUATED = 24
 """Pairs of names that are evaluated for one signature."""
+PAIRS_MATCHING = 2
+"""Pairs that may reproduce one signature; more say nothing, because the signature is too coarse for pairs."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,8 @@ def _pairs(observation: Observation, correct: np.ndarray, deviating: dict[str, n
     """Pairs that reproduce the vector together.
 
     Where one name alone changes the textbook's value, the pair has that value too; where neither does, it has the
-    textbook's. This leaves few pairs to evaluate: at most `PAIRS_EVALUATED`, first those that this explains best.
+    textbook's. This leaves few pairs to evaluate: at most `PAIRS_EVALUATED`, first those that this explains best. If
+    more than `PAIRS_MATCHING` reproduce the vector, none is returned.
     """
     observed, tolerance = observation.observed, observation.tolerance
     assert observed is not None
@@ -233,7 +236,8 @@ def _pairs(observation: Observation, correct: np.ndarray, deviating: dict[str, n
     ranked.sort(key=lambda entry: -entry[0])
     plausible = [pair for _, pair in ranked if compatible(*pair)][:PAIRS_EVALUATED]
     vectors = {pair: observation.expected(pair) for pair in plausible}
-    return [pair for pair, v in vectors.items() if v is not None and _close(observed, v, tolerance).all()]
+    matching = [pair for pair, v in vectors.items() if v is not None and _close(observed, v, tolerance).all()]
+    return matching if len(matching) <= PAIRS_MATCHING else []
 
 
 def _outcome(evaluate: Callable[[], Any]) -> Any:
