@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from dreamer4_conformance.report import Report
 
 DESCRIPTION = """\
-Judges an implementation of Dreamer 4 by the paper (arXiv:2509.24527), clause by clause.
+Judges an implementation of Dreamer 4 by the paper (arXiv:2509.24527), clause by
+clause.
 
-  dreamer4-conformance run                          the bundled implementation
-  dreamer4-conformance run my_adapter.py:Mine       yours; the adapter is a few lines, see `run --help`
-  dreamer4-conformance explain eq07.teacher-state   what a clause requires and how it is checked
-  dreamer4-conformance explain ramp-inverted        a mistake that a report names; also a reading, A13
+  dreamer4-conformance run                      the bundled implementation
+  dreamer4-conformance run my_adapter.py:Mine   yours; see `run --help`
+  dreamer4-conformance explain eq08.value       what a clause requires; also a
+                                                reading, A13, or a mistake
 """
 
 RUN = """\
@@ -137,8 +138,8 @@ def _parser() -> argparse.ArgumentParser:
         "explain",
         _explain,
         "explain a clause, a reading or a mistake",
-        "Prints the requirement, equation, readings, checks and rejected mistakes of a clause, the options of a\n"
-        "reading, or the description and code of a mistake.",
+        "Prints the requirement, equation, readings, checks and rejected mistakes of a\n"
+        "clause, the options of a reading, or the description and code of a mistake.",
     )
     names = "for example eq07.teacher-state, A13 or ramp-inverted; `list` prints clauses, `list --readings` readings"
     explain.add_argument("name", metavar="CLAUSE|READING|MISTAKE", help=names)

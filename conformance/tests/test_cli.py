@@ -244,6 +244,13 @@ def test_device_and_dtype_are_what_the_command_says(capsys: pytest.CaptureFixtur
     assert "this adapter runs in float64 or float32" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [[], ["run"], ["list"], ["explain"], ["compare"]])
+def test_help_fits_into_80_columns(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 # list, explain, compare
 
 
