@@ -177,7 +177,7 @@ def loaded(source: Adapter | type[Adapter] | str, options: Options) -> Judge:
             _judges[key] = error
     judge = _judges[key]
     if isinstance(judge, AdapterError):
-        raise judge
+        raise AdapterError(str(judge))
     return judge
 
 
