@@ -21,7 +21,7 @@ from dreamer4_conformance.judging.tail_bounds import (
     tail_bound,
     union_bound,
 )
-from dreamer4_conformance.verdicts import Inconclusive
+from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 
 FEWEST = 2000
 SMALLEST_CALLS = 64
@@ -31,12 +31,18 @@ def undecided_unless_labels_hold(subject: Subject, trial: Trial, draw: NoiseDraw
     """Noise is recovered by the paper's mixture at the label. Inconclusive if either is wrong, which has its clause."""
     if off_label(draw.noise * (1 - draw.tau)[..., None, None], draw.z1, subject.eps) < FALSE_ALARM:
         trial.inconclusive("the student's label is not the level of its input (eq07.student-label)")
-    if subject.provides("corrupt"):
-        tau = np.full((1, 1), 0.25)
-        unit, zero = np.ones((1, 1, 1, 1)), np.zeros((1, 1, 1, 1))
-        mixed = [subject.corrupt(*pair, tau).item() for pair in ((unit, zero), (zero, unit))]
-        if max(abs(mixed[0] - 0.75), abs(mixed[1] - 0.25)) > 8 * subject.eps:
-            trial.inconclusive("data is not corrupted by Eq. (1) (eq01.interpolate)")
+    if subject.provides("corrupt") and subject.k_max > 1 and not _corrupts_by_the_paper(subject):
+        trial.inconclusive("data is not corrupted by Eq. (1) (eq01.interpolate)")
+
+
+def _corrupts_by_the_paper(subject: Subject) -> bool:
+    level, unit = max(subject.d_min, 0.25), np.ones((2, 2, 1, 1))
+    tau = np.full((2, 2), level)
+    try:
+        shares = subject.corrupt(unit, 0 * unit, tau), subject.corrupt(0 * unit, unit, tau)
+    except OperationFailed:
+        return True
+    return all(np.abs(x - y).max() <= 8 * subject.eps for x, y in zip(shares, (1 - level, level), strict=True))
 
 
 @check("eq06.noise-law", needs=("dynamics_loss",), decisions=24)

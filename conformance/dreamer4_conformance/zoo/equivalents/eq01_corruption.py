@@ -57,3 +57,15 @@ class CorruptNumpy(Adapter):
         for row, t in np.ndindex(tau.shape):
             z[row, t] = (1 - tau[row, t]) * z0[row, t] + tau[row, t] * z1[row, t]
         return z
+
+
+@equivalent("corrupt-table")
+class CorruptTable(TorchAdapter):
+    """Coefficients from a table of the K_max levels of the grid, which has no row for clean data."""
+
+    def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
+        index = (tau * self.k_max).round().long()
+        if bool((index >= self.k_max).any()):
+            raise IndexError("the levels are 0 to K_max - 1")
+        signal = (torch.arange(self.k_max) / self.k_max).to(z1)[index][:, :, None, None]
+        return signal * z1 + (1 - signal) * z0
