@@ -153,6 +153,7 @@ class Trial:
         configured = settings(
             max_examples=EXAMPLES[self.profile],
             derandomize=self.profile == "ci",
+            backend="hypothesis",
             database=None,
             deadline=None,
             print_blob=False,

@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from dreamer4_conformance.clauses import BY_ID
@@ -75,6 +76,16 @@ def test_examples_do_not_depend_on_the_modules_imported(
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert drawn_examples(profile) == before
     assert [path.name for path in tmp_path.iterdir()] == ["users_constants.py"]
+
+
+def test_examples_do_not_depend_on_the_users_profile_of_hypothesis() -> None:
+    before = drawn_examples("dev")
+    settings.register_profile("user", max_examples=1, derandomize=True, phases=[])
+    try:
+        settings.load_profile("user")
+        assert drawn_examples("dev") == before
+    finally:
+        settings.load_profile("default")
 
 
 @contextmanager
