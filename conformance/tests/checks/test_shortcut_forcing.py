@@ -1,0 +1,91 @@
+"""A clause of Eq. (7) and (8) fails for its own requirement only: not for another clause's fault, not for a shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.adapter import Network, TorchAdapter
+from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.row_assignment import assign_rows, surprise
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Trial
+from dreamer4_conformance.runner import checks_of
+from dreamer4_conformance.verdicts import Deviation, Inconclusive
+from dreamer4_conformance.zoo.base import TextbookLoss
+from dreamer4_conformance.zoo.mistakes import MISTAKES
+
+
+def verdict(adapter: TorchAdapter, clause: str) -> str:
+    for check in checks_of(BY_ID[clause]):
+        subject = Subject(adapter)
+        if not check.missing(subject):
+            try:
+                check.function(subject, Trial(minimal=False))
+            except (Deviation, Inconclusive) as reason:
+                return "fail" if isinstance(reason, Deviation) else "inconclusive"
+    return "pass"
+
+
+class NoWeight(TextbookLoss):
+    """w is missing, and there is no `ramp_weight` that says so."""
+
+    ramp_weight = TorchAdapter.ramp_weight  # type: ignore[assignment]
+
+    def loss_weight(self, tau: Tensor) -> Tensor:
+        return torch.ones_like(tau)
+
+
+class LowerRamp(NoWeight):
+    """Another ramp, 0.5 at pure noise."""
+
+    def loss_weight(self, tau: Tensor) -> Tensor:
+        return 0.5 + 0.5 * tau
+
+
+@pytest.mark.parametrize("adapter", [NoWeight, LowerRamp])
+@pytest.mark.parametrize("clause", ["eq07.flow-value", "eq07.bootstrap-value"])
+def test_terms_are_judged_before_the_weight(adapter: type[TextbookLoss], clause: str) -> None:
+    assert verdict(adapter(), clause) == "pass"
+
+
+@pytest.mark.parametrize("adapter", [NoWeight, LowerRamp])
+def test_another_weight_fails_the_weight(adapter: type[TextbookLoss]) -> None:
+    assert verdict(adapter(), "eq08.applied") == "fail"
+
+
+class EvenTime(TextbookLoss):
+    """Needs an even number of frames."""
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        if z1.shape[1] % 2:
+            raise ValueError("an even number of frames is needed")
+        return super().dynamics_loss_at(network, z1, z0, tau, d, actions)
+
+
+JUDGED = sorted(id for id in BY_ID if id.startswith(("eq07.", "eq08.applied", "eq06.x")))
+
+
+@pytest.mark.parametrize("clause", JUDGED)
+def test_a_shape_that_raises_fails_the_clause_of_shapes_alone(clause: str) -> None:
+    assert verdict(EvenTime(), clause) == ("fail" if clause == "eq07.batch-shapes" else "pass")
+
+
+@pytest.mark.parametrize("clause", ["eq07.flow-value", "eq07.consistent-labels", "eq08.applied"])
+def test_a_clamped_error_fails_no_other_clause(clause: str) -> None:
+    assert verdict(MISTAKES["bootstrap-error-clamped"].adapter("signal"), clause) == "pass"
+
+
+def test_rows_are_assigned_by_the_noise_and_the_rest_by_elimination() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z1, z0 = (torch.randn(4, 2, 3, 4, generator=generator).numpy().astype(float) for _ in range(2))
+    tau = torch.tensor([[0.0, 0.0], [0.5, 0.75], [0.5, 0.5], [0.75, 0.5]]).numpy().astype(float)
+    level = tau[..., None, None]
+    order = [2, 0, 3, 1]
+    z = ((1 - level) * z0 + level * 8 * z1)[order]
+    assignment = assign_rows(surprise(z, tau[order], 8 * z1), z1)
+    assert assignment.rows.tolist() == order
+    assert assignment.certain.all()
