@@ -31,7 +31,6 @@ from dreamer4_conformance.instruments.dynamics import (
     adapter_mask,
     call_with,
     dynamics_mask,
-    first_action_block,
     inputs_of_frames,
     missing_influences,
     output_names,
@@ -180,10 +179,11 @@ def check_mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
 def signature_frames_that_inputs_move(subject: Subject) -> np.ndarray:
     """Which of three frames of z_hat and agent change with z, τ, d and the actions of each frame, and with the task.
 
-    Without the action of block 0 if there is none (A32). Then whether the last of nine frames changes earlier ones.
+    Without the action of block 0, so that the vector has one length under all readings (A32). Then whether the last of
+    nine frames changes earlier ones.
     """
     names = [(name, t) for t in range(3) for name in ("z", "tau", "d", "actions")]
-    segments = [Segment(name, (t,)) for name, t in names if name != "actions" or t >= first_action_block(subject)]
+    segments = [Segment(name, (t,)) for name, t in names if name != "actions" or t > 0]
     segments.append(Segment("task"))
 
     def probe() -> np.ndarray:
