@@ -14,6 +14,7 @@ case its clause is inconclusive. Distributions are judged outside `for_all`, on 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 from hypothesis import HealthCheck, Phase, currently_in_test_context, given, seed, settings, target
 from hypothesis.errors import HypothesisWarning, InvalidArgument
-from hypothesis.internal.conjecture import providers
 from hypothesis.strategies import SearchStrategy
 
 from dreamer4_conformance.clauses import BY_ID
@@ -115,7 +115,8 @@ def _same_examples_in_every_process() -> Iterator[None]:
     Otherwise a seed gives other examples after other imports, and Hypothesis writes the constants to the working
     directory. Versions without these constants need nothing.
     """
-    if not hasattr(providers, "_get_local_constants"):
+    providers = sys.modules.get("hypothesis.internal.conjecture.providers")
+    if providers is None or not hasattr(providers, "_get_local_constants"):
         yield
         return
     none = SimpleNamespace(set_for_type=lambda choice_type: ())
