@@ -220,7 +220,8 @@ class Adapter:
             context: clean past frames, float (B, T, S, D); T may be 0. Raise NotProvided if T must be positive.
             num_steps: K, a power of two in [1, k_max].
             seed: determines the noise, in [0, 2³¹).
-            actions: action vectors a_t for t in [0, T], float (B, T + 1, A), or None; pass them to every call.
+            actions: action vectors a_t for t in [0, T], float (B, T + 1, A), or None; pass them to every call. An
+                unconditional model leaves this argument out.
 
         Returns:
             The generated frame, float (B, S, D).

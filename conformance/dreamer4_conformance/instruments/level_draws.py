@@ -83,8 +83,9 @@ def smallest_batches(subject: Subject, seed: int) -> Iterator[LevelDraw]:
     """
 
     def draw(route: str) -> LevelDraw | None:
+        time = subject.adapter.min_time if route == "dynamics_loss" else 1
         try:
-            return _rows(subject, route, seed, 1, SMALLEST_CALLS) if _follows_seed(subject, route, seed) else None
+            return _rows(subject, route, seed, time, SMALLEST_CALLS) if _follows_seed(subject, route, seed) else None
         except (OperationFailed, Inconclusive):
             return None
 
@@ -138,8 +139,8 @@ def _rows(subject: Subject, route: str, seed: int, time: int, calls: int) -> Lev
 
 def _follows_seed(subject: Subject, route: str, seed: int) -> bool:
     """True if neither τ nor d is the same in medium batches of four seeds."""
-    draw = schedule_labels if route == "sample_tau_d" else loss_labels
-    first, *reseeded = (draw(subject, seed + index, 1, 256) for index in range(4))
+    draw, time = (schedule_labels, 1) if route == "sample_tau_d" else (loss_labels, subject.adapter.min_time)
+    first, *reseeded = (draw(subject, seed + index, time, 256) for index in range(4))
     repeated = [all(np.array_equal(getattr(first, x), getattr(y, x)) for y in reseeded) for x in ("tau", "d")]
     return not any(repeated) or subject.k_max == 1
 

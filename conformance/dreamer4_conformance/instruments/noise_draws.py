@@ -13,7 +13,7 @@ from dreamer4_conformance.instruments.subject import Evaluation, Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
 SHAPES = ((64, 4, 8, 16), (16, 16, 8, 16), (128, 1, 8, 16))
-"""(B, T, S, D) of one draw, B at least the adapter's `min_batch`: the first that the loss does not raise for."""
+"""(B, T, S, D) of one draw, B and T at least `min_batch` and `min_time`: the first that the loss does not raise for."""
 SMALLEST = (1, 1, 8, 16)
 HIGHEST = 0.5
 """Largest level at which noise is recovered: above, the division amplifies rounding."""
@@ -48,8 +48,9 @@ def evaluate_draw(subject: Subject, seed: int, shapes: Sequence[tuple[int, int, 
         Inconclusive: if it raises for all of them, which eq07.batch-shapes judges.
     """
     failures = []
-    for batch, *rest in shapes:
-        draw = draw_inputs(subject, seed, (max(batch, subject.adapter.min_batch), *rest))  # type: ignore[arg-type]
+    fewest = subject.adapter.min_batch, subject.adapter.min_time
+    for batch, time, tokens, channels in shapes:
+        draw = draw_inputs(subject, seed, (max(batch, fewest[0]), max(time, fewest[1]), tokens, channels))
         try:
             return subject.evaluate("dynamics_loss", AFFINE, draw)
         except OperationFailed as failed:
