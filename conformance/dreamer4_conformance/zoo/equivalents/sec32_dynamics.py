@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +13,6 @@ from dreamer4_conformance.zoo.base import Book, TextbookModel
 from dreamer4_conformance.zoo.base.sec32_dynamics import EMPTY, Dynamics, State
 from dreamer4_conformance.zoo.base.sec34_layers import Past
 from dreamer4_conformance.zoo.equivalents import equivalent
-from dreamer4_reference import sec32_dynamics
-from dreamer4_reference.sec34_layers import layer_shapes
 
 
 class World(Dynamics, Book):
@@ -304,47 +301,3 @@ class SequencesOneByOne(World):
     def mtp_heads(self, agent: Tensor) -> Tensor:
         weight = self.parameter("mtp", self.width, 9 * 2)
         return (agent.to(self.compute) @ weight).reshape(*agent.shape[:2], 9, 2).to(agent.dtype)
-
-
-@equivalent("dynamics-numpy")
-class DynamicsNumpy(Adapter):
-    """The reference with random parameters: NumPy, in float64 and without a cache."""
-
-    dtype = "float64"
-    dtypes = ("float64",)
-    k_max = 8
-    context_frames = 2
-    width, spatial, channels, actions, kinds = 8, 3, 2, 2, ("space", "time", "space", "time")
-
-    def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
-        rng = np.random.default_rng([seed, batch, time])
-        steps = 2 ** rng.integers(0, 4, (batch, time))
-        return {
-            "z": rng.standard_normal((batch, time, self.spatial, self.channels)),
-            "tau": rng.integers(0, steps) / steps,
-            "d": 1 / steps,
-            "actions": rng.integers(0, 5, (batch, time, self.actions)),
-            "task": rng.integers(0, 3, (batch, time)),
-        }
-
-    def dynamics(
-        self, z: np.ndarray, tau: np.ndarray, d: np.ndarray, actions: Any, task: Any, labelled: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        rng = np.random.default_rng(0)
-        parameters = self.parameters(rng)
-        components = [sec32_dynamics.embed_classes(actions, rng.standard_normal((self.actions, 5, 1, self.width)))]
-        agent = None if task is None else rng.standard_normal((3, self.width))[task][:, :, None]
-        return sec32_dynamics.dynamics(
-            parameters, z, tau, d, components, labelled, self.kinds, agent=agent, window=2, softcap=5.0
-        )
-
-    def parameters(self, rng: np.random.Generator) -> dict[str, Any]:
-        e, d = self.width, self.channels
-        shapes = {"norm": (e,), "spatial_weight": (d, e), "spatial_bias": (e,), "registers": (2, e)}
-        shapes |= {"tau_table": (8, e // 2), "d_table": (4, e // 2), "actions": (1, e)}
-        shapes |= {"read_weight": (e, d), "read_bias": (d,)}
-        layers = [
-            {name: rng.standard_normal(shape) for name, shape in layer_shapes(e, 2, 1, 4, 8).items()}
-            for _ in self.kinds
-        ]
-        return {"layers": layers, **{name: rng.standard_normal(shape) for name, shape in shapes.items()}}
