@@ -3,7 +3,7 @@
 Row i of a batch has segment i replaced by the values of another example, so that every input stays valid. The outputs
 are compared bit for bit with those of the original batch. Shapes are the same in both runs, so an output that does not
 depend on the segment does not change at all. The last row is not replaced: if its output changes, calls are not
-repeatable and nothing can be decided, or the model mixes the rows of a batch.
+repeatable and nothing can be decided, or the model mixes the rows of a batch, which dyn.conditioning rejects.
 """
 
 from __future__ import annotations
@@ -291,9 +291,11 @@ def _influences(subject: Subject, operation: str, segments: Sequence[Segment], s
     if any(rows[-1].any() for rows in moved.values()):
         undecided_unless_repeatable(subject, operation, base, before)
         undecided_unless_repeatable(subject, operation, touched, after)
+        sentence = f"the outputs of one sequence change with the inputs of other sequences of the batch of {batch}"
+        if operation == "dynamics":
+            raise Inconclusive(f"follows from dyn.conditioning: {sentence}")
         raise Deviation(
-            f"the outputs of one sequence change with the inputs of other sequences of the batch of {batch}",
-            call=f"{operation}(**example({seed}, {batch}, {time})), every row replaced except the last",
+            sentence, call=f"{operation}(**example({seed}, {batch}, {time})), every row replaced except the last"
         )
     return [Influence(segment, {name: rows[row] for name, rows in moved.items()}) for row, segment in replaced]
 
