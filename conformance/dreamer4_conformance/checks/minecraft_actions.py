@@ -1,7 +1,8 @@
 """Checks of Minecraft's actions: 23 binaries, and the mouse in 121 = 11 × 11 μ-law classes.
 
 The unit of a movement and the numbering of classes are the adapter's. Each axis is therefore swept over 28 powers of
-two; the classes along it are its bins, with edges to the accuracy of 1/64 octave.
+two, fewer if the operation rejects large movements; the classes along it are its bins, with edges to the accuracy of
+1/64 octave.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dreamer4_conformance.instruments.dynamics import mouse_classes
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.verdicts import OperationFailed
 from dreamer4_reference.minecraft_actions import BINARIES, MOUSE_BINS
 
 AXES = ("first", "second")
@@ -30,9 +32,23 @@ COUNTS = {"binary_actions": BINARIES, "mouse_classes": CLASSES}
 
 
 def sweep(subject: Subject) -> np.ndarray:
-    """Movements along an axis in ascending order: 0 and ±2⁻¹² to ±2¹⁶."""
-    size = 2.0 ** (np.arange(-12 * STEPS, 16 * STEPS) / STEPS)
-    return subject.round(np.concatenate([-size[::-1], [0.0], size]))
+    """Movements along an axis in ascending order: 0 and ±2⁻¹² to ±2¹⁶, without those that `mouse_class` rejects."""
+    size = subject.round(2.0 ** (np.arange(-12 * STEPS, 16 * STEPS) / STEPS))
+    least, most = 12 * STEPS + 1, len(size)
+    if not _accepts(subject, size[-1]):
+        while most - least > 1:
+            middle = (least + most) // 2
+            least, most = (middle, most) if _accepts(subject, size[middle - 1]) else (least, middle)
+        size = size[:least]
+    return np.concatenate([-size[::-1], [0.0], size])
+
+
+def _accepts(subject: Subject, size: float) -> bool:
+    try:
+        mouse_classes(subject, np.array([[size, 0.0], [-size, size]]))
+    except OperationFailed:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,7 @@ def check_each_axis_of_the_mouse_has_eleven_mu_law_bins(subject: Subject, trial:
     Ratios of neighbouring widths exceed 1.05 and agree within a quarter; edges are symmetric within two steps.
     """
     for axis in mouse_axes(subject):
-        call, bins = f"mouse_class of movements along the {axis.name} axis, from −2¹⁶ to 2¹⁶", axis.bins
+        call, bins = f"mouse_class of movements along the {axis.name} axis, up to ±{axis.x[-1]:g}", axis.bins
         sentence = f"a class occurs in two separate ranges of the {axis.name} axis: {bins}"
         trial.fail_unless(len(set(bins)) == len(bins), sentence, call=call)
         sentence = f"the {axis.name} axis has {len(bins)} classes; it needs {MOUSE_BINS}"

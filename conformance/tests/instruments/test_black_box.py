@@ -92,7 +92,7 @@ def test_many_parts_cost_two_calls_for_each_chunk() -> None:
 
 
 def test_rows_that_are_mixed_are_left_to_dyn_conditioning() -> None:
-    with pytest.raises(Inconclusive, match="follows from dyn.conditioning: the outputs of one sequence change with"):
+    with pytest.raises(Inconclusive, match=r"follows from dyn\.conditioning: the outputs of one sequence change with"):
         moved(Mixed(), Segment("z", (0,)))
 
 

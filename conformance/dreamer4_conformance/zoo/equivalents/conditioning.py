@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dreamer4_conformance.zoo.base import Book
+from dreamer4_conformance.zoo.base.sec31_tokenizer import Tokenizer
 from dreamer4_conformance.zoo.base.sec32_dynamics import EMPTY, State
 from dreamer4_conformance.zoo.equivalents import equivalent
 from dreamer4_conformance.zoo.equivalents.sec32_dynamics import World
@@ -120,3 +122,13 @@ class PositionsFromATable(World):
         return super().predicted(
             z + table[start : start + z.shape[1], None].to(z), tau, d, actions, task, labelled, state
         )
+
+
+@equivalent("mouse-within-its-range")
+class MouseWithinItsRange(Tokenizer, Book):
+    """Movements beyond the range of the mouse are an error instead of being clipped."""
+
+    def mouse_class(self, movement: Tensor) -> Tensor:
+        if (movement.abs() > self.mouse_limit).any():
+            raise ValueError(f"a movement exceeds {self.mouse_limit}")
+        return super().mouse_class(movement)
