@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from dreamer4_conformance.adapter import TorchAdapter
-from dreamer4_conformance.adapters.randomisation import randomised
 from dreamer4_conformance.zoo.equivalents import equivalent
 
 WIDTH, SPATIAL, CHANNELS, REGISTERS, CONTEXT, K_MAX, CLASSES, TASKS = 16, 3, 2, 2, 3, 8, 5, 3
@@ -85,7 +84,11 @@ class DynamicsOfModules(TorchAdapter):
     @cached_property
     def world(self) -> Any:
         """The model with random parameters, in the adapter's dtype."""
-        return randomised(World()).to(self.device, getattr(torch, self.dtype)).requires_grad_(False)
+        world, generator = World().eval().requires_grad_(False), torch.Generator().manual_seed(0)
+        for parameter in world.parameters():
+            scale = min(parameter.shape) ** -0.5 if parameter.ndim > 1 else 0.5
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+        return world.to(self.device, getattr(torch, self.dtype))
 
     def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
         """Latents, labels on the grid, a button and a stick, and the index of a task."""
