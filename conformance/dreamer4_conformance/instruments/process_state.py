@@ -235,7 +235,24 @@ def restore(settings: Mapping[str, Setting], before: State) -> list[str]:
 # Replaced callables and code
 
 
+_TORCH = (
+    "arange",
+    "empty",
+    "from_numpy",
+    "full",
+    "manual_seed",
+    "no_grad",
+    "rand",
+    "randn",
+    "tensor",
+    "where",
+    "zeros",
+)
+
+
 def _callables(module: ModuleType) -> tuple[str, ...]:
+    if module.__name__ == "torch":  # has more than a thousand
+        return _TORCH
     return tuple(name for name, value in vars(module).items() if callable(value))
 
 
@@ -256,14 +273,15 @@ class Originals:
         for module in modules:
             namespace, names = vars(module), _callables(module)
             originals = {name: namespace[name] for name in names}
-            self._watched.append((module.__name__, namespace, itemgetter(*names), originals))
+            values = itemgetter(*names)
+            self._watched.append((module.__name__, namespace, values, values(namespace), originals))
 
     def restore(self) -> list[str]:
         """Restore the callables that were replaced; return their names. Works with any builtin replaced."""
         changed = []
-        for library, namespace, values, originals in self._watched:
+        for library, namespace, values, expected, originals in self._watched:
             try:
-                same = values(namespace) == values(originals)
+                same = values(namespace) == expected
             except KeyError:
                 same = False
             if not same:
