@@ -1537,30 +1537,41 @@ class JaxAdapter(Adapter):
     def output_gradients(
         self, loss: Callable[[Callable[[Array], Array]], Array]
     ) -> tuple[Array, list[np.ndarray | None] | None]:
-        """Differentiate a loss in two passes: the first collects the outputs' shapes, the second perturbs each output.
+        """Differentiate a loss in one pass: an identity behind each output keeps the gradient that arrives there.
 
         Args:
             loss: function of `probe`, as in `Adapter.output_gradients`.
 
         Returns:
-            The value, and one float64 gradient per output.
+            The value, and one float64 gradient per output, None for an output that the value does not depend on.
         """
         import jax
         import jax.numpy as jnp
 
-        shapes: list[Array] = []
+        gradients: list[np.ndarray | None] = []
 
-        def _collect(output: Array) -> Array:
-            shapes.append(jnp.zeros(output.shape, output.dtype))
-            return output
+        def _averaged(origin: Array) -> tuple[Array, Array]:
+            def _probe(output: Array) -> Array:
+                index = len(gradients)
+                gradients.append(None)
 
-        def _perturbed(deltas: list[Array]) -> Array:
-            remaining = iter(deltas)
-            return jnp.mean(loss(lambda output: output + next(remaining)))
+                @jax.custom_vjp
+                def _identity(output: Array, origin: Array) -> Array:
+                    return output
+
+                def _keep(_: None, gradient: Array) -> tuple[Array, Array]:
+                    gradients[index] = self.to_numpy(gradient)
+                    return gradient, jnp.zeros_like(origin)
+
+                _identity.defvjp(lambda output, origin: (output, None), _keep)
+                return _identity(output, origin)  # the origin makes every output part of what is differentiated
+
+            value = loss(_probe)
+            return jnp.mean(value), value
 
         with _few_optimisations():
-            value = loss(_collect)
-            return value, [self.to_numpy(g) for g in jax.grad(_perturbed)(shapes)]
+            (_, value), _ = jax.value_and_grad(_averaged, has_aux=True)(0.0)
+        return value, gradients
 
     def gradients(self, function: Callable[..., Array], *inputs: Array) -> list[np.ndarray]:
         """Differentiate the mean of `function(*inputs)` with respect to each input, by jax.grad.

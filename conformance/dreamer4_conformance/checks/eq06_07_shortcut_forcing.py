@@ -11,7 +11,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.expected_loss import OUTSIDE_DOMAIN, Expectation, expect
-from dreamer4_conformance.instruments.inputs import draw_inputs, smallest_batch, working_batch
+from dreamer4_conformance.instruments.inputs import FEW, draw_inputs, smallest_batch, working_batch
 from dreamer4_conformance.instruments.recorder import AFFINE, AnalyticNetwork, perfect
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
@@ -128,7 +128,7 @@ def _change_data_at_equal_z_tilde(subject: Subject, trial: Trial) -> None:
         d = float(step)
         tau = data.draw(st.integers(0, int(1 / d) - 1)) * d
         batch = smallest_batch(subject, "dynamics_loss_at")
-        draw = draw_inputs(subject, seed, (*batch, 2, 2), np.full(batch, tau), np.full(batch, d))
+        draw = draw_inputs(subject, seed, (*batch, 2, 3), np.full(batch, tau), np.full(batch, d))
         assert draw.z0 is not None
         # Multiples of 1/256 keep z̃ exactly the same in every dtype: z1 moves by (1 − τ) n/4, z0 by −τ n/4.
         move = np.random.default_rng(seed).integers(-2, 3, draw.z1.shape) / 4
@@ -232,11 +232,12 @@ def check_loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> No
     pairs = [(float(level), float(step)) for step in step_sizes(subject.k_max) for level in signal_levels(step)]
     for route in subject.loss_routes():
         if route == "dynamics_loss":
-            inputs = draw_inputs(subject, trial.seed, (*working_batch(subject, route, 64, 4), 2, 2))
+            large = FEW[0][:2] if subject.adapter.few_shapes else (64, 4)
+            inputs = draw_inputs(subject, trial.seed, (*working_batch(subject, route, *large), 2, 3))
         else:
             batch = working_batch(subject, route, len(pairs), 1)
             tau, d = (np.resize(column, batch[::-1]).T for column in zip(*pairs, strict=True))
-            inputs = draw_inputs(subject, trial.seed, (*batch, 2, 2), tau, d)
+            inputs = draw_inputs(subject, trial.seed, (*batch, 2, 3), tau, d)
         call = f"{route}(network, z1 of {inputs.z1.shape}, all levels and step sizes)"
         for network in NETWORKS:
             evaluation = subject.evaluate(route, network, inputs)

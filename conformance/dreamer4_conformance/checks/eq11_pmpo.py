@@ -21,7 +21,7 @@ from dreamer4_conformance.instruments.heads import (
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import seeds, trajectories
+from dreamer4_conformance.judging.strategies import lengths, seeds, trajectories
 from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
 from dreamer4_reference.eq11_pmpo import (
     kl_to_prior,
@@ -77,8 +77,8 @@ class States:
 def states(draw: st.DrawFn, subject: Subject, *, sizes: tuple[int, ...] = (), beta: float | None = None) -> States:
     """Two to nine states with positive and negative advantages, none 0; α ≠ 0.5; `sizes` of the action components."""
     rng = np.random.default_rng(draw(seeds()))
-    count = draw(st.integers(2, 9))
-    widths = sizes or (draw(st.integers(2, 5)),)
+    count = draw(lengths(subject, 2, 9))
+    widths = sizes or (draw(lengths(subject, 2, 5)),)
     logits, prior = ([subject.round(rng.normal(0, 1.5, (count, a))) for a in widths] for _ in range(2))
     action = np.stack([rng.integers(0, a, count) for a in widths], axis=1)
     sign = np.append([1.0, -1.0], rng.choice([1.0, -1.0], count - 2))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows, largest_scale, working_batch
+from dreamer4_conformance.instruments.inputs import FEW, draw_inputs, fewest_rows, largest_scale, working_batch
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import FALSE_ALARM, Trial, check
@@ -28,7 +28,7 @@ def check_batch_and_time_axes_are_not_confused(subject: Subject, trial: Trial) -
     """
     for route in subject.loss_routes():
         as_in_the_paper = _ordinary_value_is_the_papers(subject, route)
-        for batch, time in BATCHES:
+        for batch, time in [shape[:2] for shape in FEW] if subject.adapter.few_shapes else BATCHES:
             shape = (max(batch, fewest_rows(subject, route)), max(time, subject.adapter.min_time), 2, 3)
             for evaluation in _recognised(subject, trial, route, shape):
                 if as_in_the_paper:
@@ -46,7 +46,8 @@ def _recognised(subject: Subject, trial: Trial, route: str, shape: tuple[int, in
 
 def _ordinary_value_is_the_papers(subject: Subject, route: str) -> bool:
     """True if the loss has the paper's value, or raises, for a batch like those of the smoke calls."""
-    shape = (max(3, fewest_rows(subject, route)), max(4, subject.adapter.min_time), 2, 3)
+    rows, frames = FEW[0][:2] if subject.adapter.few_shapes else (3, 4)
+    shape = (max(rows, fewest_rows(subject, route)), max(frames, subject.adapter.min_time), 2, 3)
     trial = Trial()
     try:
         for evaluation in _recognised(subject, trial, route, shape):

@@ -53,6 +53,9 @@ def draw_inputs(
     return Draw(z1=z1, actions=actions, seed=seed, z0=z0, tau=tau, d=d)
 
 
+FEW = ((8, 3, 2, 3), (1, 1, 2, 3))
+"""(B, T, S, D) of loss evaluations of an adapter with `few_shapes`."""
+
 SMALL = ((1, 1), (1, 2), (2, 2), (3, 4), (3, 3))
 """Batches (B, T) to which `smallest_batch` turns; one of the last two works for every adapter that is valid."""
 
@@ -86,7 +89,8 @@ RECOGNISABLE = 8.0
 
 def largest_scale(subject: Subject, route: str) -> float:
     """`RECOGNISABLE`, or 1 if the loss refuses such data: a tanh bounds latents."""
-    shape = (max(3, fewest_rows(subject, route)), max(4, subject.adapter.min_time), 2, 3)
+    batch, time = FEW[0][:2] if subject.adapter.few_shapes else (3, 4)
+    shape = (max(batch, fewest_rows(subject, route)), max(time, subject.adapter.min_time), 2, 3)
     key = f"{route} at scale {RECOGNISABLE}"
     if key not in subject.working:
         subject.working[key] = _returns(subject, route, draw_inputs(subject, 0, shape, scale=RECOGNISABLE))

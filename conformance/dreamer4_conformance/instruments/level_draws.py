@@ -140,7 +140,9 @@ def _rows(subject: Subject, route: str, seed: int, time: int, calls: int) -> Lev
 def _follows_seed(subject: Subject, route: str, seed: int) -> bool:
     """True if neither τ nor d is the same in medium batches of four seeds."""
     draw, time = (schedule_labels, 1) if route == "sample_tau_d" else (loss_labels, subject.adapter.min_time)
-    first, *reseeded = (draw(subject, seed + index, time, 256) for index in range(4))
+    # An adapter with `few_shapes` has compiled the large batch before.
+    time, rows = (LOSS_TIME, LOSS_ROWS) if subject.adapter.few_shapes else (time, 256)
+    first, *reseeded = (draw(subject, seed + index, time, rows) for index in range(4))
     repeated = [all(np.array_equal(getattr(first, x), getattr(y, x)) for y in reseeded) for x in ("tau", "d")]
     return not any(repeated) or subject.k_max == 1
 
@@ -171,7 +173,7 @@ def loss_labels(subject: Subject, seed: int, time: int, rows: int) -> LevelDraw:
         return np.concatenate(tau), np.concatenate(d)
 
     tau, d = _first_success([one_call, small_batches], Inconclusive)
-    call = f"the student's labels in dynamics_loss(network, z1 of {len(tau)}x{time}x1x1, actions, {seed})"
+    call = f"the student's labels in dynamics_loss(network, z1 of {len(tau)}x{time}x2x3, actions, {seed})"
     return LevelDraw(_embedded(subject, tau), d, call, large[0])
 
 
@@ -180,7 +182,7 @@ def _student_labels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """tau and d (rows, T) of the student's rows. Inconclusive if these rows cannot be identified."""
     rng = input_rng(seed)
-    z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((1, 1), (ACTION_WIDTH,)))
+    z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((2, 3), (ACTION_WIDTH,)))
     evaluation = subject.evaluate("dynamics_loss", CONSTANT, Draw(z1=z1, actions=actions, seed=seed))
     calls = evaluation.calls
     if by_gradient:

@@ -66,10 +66,11 @@ def weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weights
     large errors, which eq07.absolute judges, does not change the weights. The rows are enough for two sequences at
     d_min even if d is drawn per sequence.
     """
-    shape = (*working_batch(subject, route, 16, 4), 2, 3)
+    few = subject.adapter.few_shapes
+    shape = (*working_batch(subject, route, *((8, 3) if few else (16, 4))), 2, 3)
     deviation = 0.05 if subject.eps < 1e-4 else 1.0
     estimates = []
-    for seed in range(COUNT):
+    for seed in range(2 * COUNT if few else COUNT):
         draw = same_data(draw_inputs(subject, trial.seed + seed, shape))
         network = AnalyticNetwork(slope=deviation, scale=deviation, data=draw.z1[0])
         for evaluation in certain_evaluations(subject, route, network, [draw], 1):

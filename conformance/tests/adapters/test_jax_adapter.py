@@ -117,6 +117,23 @@ def test_gradients_reach_the_student_alone_in_jax() -> None:
 
 
 @pytest.mark.nightly
+def test_few_shapes_of_the_loss_are_compiled() -> None:
+    shapes = set()
+
+    class Spying(InJax):
+        def dynamics_loss(self, network: Any, z1: Any, actions: Any, seed: int) -> Any:
+            shapes.add(z1.shape)
+            return super().dynamics_loss(network, z1, actions, seed)
+
+        dynamics_loss_at = JaxAdapter.dynamics_loss_at
+
+    subject = examine(Spying())
+    results = [judge(subject, clause) for clause in select(equations=[4, 7, 8]) if checks_of(clause)]
+    assert {result.status for result in results} <= {Status.PASS, Status.NOT_PROVIDED}
+    assert len(shapes) <= 5
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_jax_implementation_conforms_to_every_clause(dtype: str) -> None:
     adapter = InJax()
