@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from operator import itemgetter
 from types import ModuleType
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
 
 def _replace(target: Any, values: Any) -> None:
     target.clear()
-    (target.update if isinstance(target, dict) else target.extend)(values)
+    (target.update if isinstance(target, MutableMapping) else target.extend)(values)
 
 
 def _restore_filters(filters: tuple[Any, ...]) -> None:

@@ -16,7 +16,7 @@ from dreamer4_conformance.report import describe_adapter, describe_environment
 from dreamer4_conformance.report.document import from_row, plain, to_row
 from dreamer4_conformance.runner import judge
 from dreamer4_conformance.threads import on_gpu, single_thread
-from dreamer4_conformance.verdicts import TIME_LIMIT, Result, Status
+from dreamer4_conformance.verdicts import OWN_FAULT, TIME_LIMIT, Result, Status
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,9 @@ class Contained:
                     raise
                 message = f"the adapter's code raised {describe_error(error)}"
                 result = Result(clause.id, clause.equation, clause.kind, Status.FAIL, message=message)
+            except Exception as error:  # the worker would end, and an operation of the adapter be blamed for it
+                message = f"{OWN_FAULT} judging {clause.id} raised {describe_error(error)}"
+                result = Result(clause.id, clause.equation, clause.kind, Status.INCONCLUSIVE, message=message)
         replaced = self._guard.tampered()
         if replaced:
             message = f"an operation replaced code of this suite: {', '.join(replaced)}; leave it as it is"

@@ -320,6 +320,7 @@ SETTINGS: Table = {
     "default-dtype": "torch.set_default_dtype(torch.float64)",
     "grad-mode": "torch.set_grad_enabled(False)",
     "warnings": "warnings.simplefilter('error')",
+    "environ": "os.environ['HOSTILE'] = '1'",
     "chdir": "os.chdir('/')",
     "thread": "threading.Thread(target=time.sleep, args=(1e6,)).start()",
     "stdout-closed": "sys.stdout.close()",
