@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from inspect import signature
+from inspect import Parameter, signature
 
 import numpy as np
 
@@ -49,7 +49,8 @@ def provided_kinds(subject: Subject, operation: str) -> list[str | None]:
     Raises:
         NotProvided: if it supports none.
     """
-    if "kind" not in signature(getattr(subject.adapter, operation)).parameters:
+    parameters = signature(getattr(subject.adapter, operation)).parameters
+    if "kind" not in parameters and not any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
         return [None]
     kinds: list[str | None] = []
     for kind in LAYER_KINDS:
