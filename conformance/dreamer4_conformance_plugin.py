@@ -110,7 +110,7 @@ def dreamer4_clause() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Pass a function that judges the clause in place of the case."""
-    cases = {name: value for name, value in pyfuncitem.funcargs.items() if _is_case(value)}
+    cases: dict[str, Any] = {name: value for name, value in pyfuncitem.funcargs.items() if _is_case(value)}
     for name, case in cases.items():
         from dreamer4_conformance.pytest_items import judgement, properties
 
