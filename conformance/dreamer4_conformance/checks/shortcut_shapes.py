@@ -9,7 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import FEW, draw_inputs, fewest_rows, largest_scale, working_batch
+from dreamer4_conformance.instruments.inputs import (
+    FEW,
+    draw_inputs,
+    fewest_rows,
+    largest_scale,
+    ordinary_shape,
+    working_batch,
+)
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import FALSE_ALARM, Trial, check
@@ -46,11 +53,9 @@ def _recognised(subject: Subject, trial: Trial, route: str, shape: tuple[int, in
 
 def _ordinary_value_is_the_papers(subject: Subject, route: str) -> bool:
     """True if the loss has the paper's value, or raises, for a batch like those of the smoke calls."""
-    rows, frames = FEW[0][:2] if subject.adapter.few_shapes else (3, 4)
-    shape = (max(rows, fewest_rows(subject, route)), max(frames, subject.adapter.min_time), 2, 3)
     trial = Trial()
     try:
-        for evaluation in _recognised(subject, trial, route, shape):
+        for evaluation in _recognised(subject, trial, route, ordinary_shape(subject, route)):
             compare_loss(subject, trial, evaluation)
     except (OperationFailed, Inconclusive):
         return True

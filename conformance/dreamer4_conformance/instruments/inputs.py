@@ -87,10 +87,20 @@ RECOGNISABLE = 8.0
 """Standard deviation of data whose rows differ by more than the noise."""
 
 
+def ordinary_batch(subject: Subject) -> tuple[int, int]:
+    """(B, T) of an ordinary batch, before `min_batch` and `min_time`."""
+    return FEW[0][:2] if subject.adapter.few_shapes else (3, 4)
+
+
+def ordinary_shape(subject: Subject, route: str) -> tuple[int, int, int, int]:
+    """(B, T, S, D) of an ordinary batch of a loss."""
+    batch, time = ordinary_batch(subject)
+    return max(batch, fewest_rows(subject, route)), max(time, subject.adapter.min_time), 2, 3
+
+
 def largest_scale(subject: Subject, route: str) -> float:
     """`RECOGNISABLE`, or 1 if the loss refuses such data: a tanh bounds latents."""
-    batch, time = FEW[0][:2] if subject.adapter.few_shapes else (3, 4)
-    shape = (max(batch, fewest_rows(subject, route)), max(time, subject.adapter.min_time), 2, 3)
+    shape = ordinary_shape(subject, route)
     key = f"{route} at scale {RECOGNISABLE}"
     if key not in subject.working:
         subject.working[key] = _returns(subject, route, draw_inputs(subject, 0, shape, scale=RECOGNISABLE))

@@ -18,7 +18,7 @@ from dreamer4_conformance.instruments.black_box import Tree, example_inputs, run
 from dreamer4_conformance.instruments.dynamics import adapter_mask, frame_mask, mouse_classes
 from dreamer4_conformance.instruments.heads import declared_length, distances, prior_components
 from dreamer4_conformance.instruments.imagination import imagined_trajectory
-from dreamer4_conformance.instruments.inputs import FEW
+from dreamer4_conformance.instruments.inputs import ordinary_batch
 from dreamer4_conformance.instruments.layers import layer_input, layer_output, named_layer, provided_kinds
 from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.result_types import as_floats, as_mapping, as_pair, as_shape
@@ -89,7 +89,7 @@ def smoke_failure(subject: Subject, operation: str) -> Deviation | None:
 def _failure(subject: Subject, operation: str) -> Deviation | None:
     if operation not in SMOKE_CALLS or not subject.provides(operation):
         return None
-    rows, frames = FEW[0][:2] if subject.adapter.few_shapes else (3, 4)
+    rows, frames = ordinary_batch(subject)
     batch = max(rows, subject.adapter.min_batch)
     time = max(frames + (batch == frames), subject.adapter.min_time)
     square = max(batch, subject.adapter.min_time)
