@@ -174,7 +174,7 @@ def test_a_test_that_cannot_work_says_what_it_needs(mine: pytest.Pytester, sourc
 )
 def test_report_is_printed_in_the_chosen_form(mine: pytest.Pytester, form: str, table: bool, counts: bool) -> None:
     chosen = (f"--dreamer4-report={form}", "--dreamer4=mine:Wrong", "--dreamer4-clause=eq08.value", "--tb=no")
-    run = mine.runpytest_subprocess(*SUITE, *chosen)
+    run = mine.runpytest_subprocess(*SUITE, *chosen, "-rN")  # pytest's own summary is not cut where CI is set
     run.assert_outcomes(failed=1, deselected=run.parseoutcomes()["deselected"])
     assert (
         any(line.split() == ["clause", "verdict", "cases", "of", "bound", "remark"] for line in run.outlines) is table
