@@ -11,9 +11,10 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "types", "tests", "conformance", "mistakes", "wheel"]
+nox.options.sessions = ["lint", "types", "tests", "conformance", "wheel"]
 
-MISTAKES = "conformance/tests/zoo/test_mistakes.py"
+#: The suite on the bundled implementation, which the session `conformance` runs as a command.
+SUITE = "conformance/dreamer4_conformance/suite"
 BENCHMARKS = ["--benchmark-quiet", "--override-ini=python_files=bench_*.py", "--override-ini=python_functions=bench*"]
 #: Without these, glibc returns freed memory to the system and asks for it again, which makes times vary by half.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
@@ -46,20 +47,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests but the mistakes zoo and the long ones."""
-    run(session, "pytest", "-n", "2", f"--ignore={MISTAKES}", *session.posargs)
+    """All tests but the long ones."""
+    run(session, "pytest", "-n", "2", f"--ignore={SUITE}", *session.posargs)
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Check the bundled implementation against the paper and print the report."""
     run(session, "dreamer4_conformance", "run", *session.posargs)
-
-
-@nox.session
-def mistakes(session: nox.Session) -> None:
-    """Each mistake of the zoo is rejected by the clause that it violates, and named."""
-    run(session, "pytest", "-n", "2", MISTAKES, *session.posargs)
 
 
 @nox.session
@@ -90,7 +85,7 @@ def lowest(session: nox.Session) -> None:
     test_tools = ["beartype", "jsonschema", "playwright", "pytest-xdist", "sympy"]
     session.install("-c", "constraints-lowest.txt", "-e", extras, *test_tools)
     folders = ["reference", "impl", "conformance", "benchmarks/tests", "benchmarks/gpu/tests", "studies"]
-    session.run("pytest", "-n", "2", f"--ignore={MISTAKES}", *(session.posargs or folders))
+    session.run("pytest", "-n", "2", *(session.posargs or folders))
 
 
 @nox.session

@@ -100,6 +100,8 @@ def _sanitized(tool: str, smoke: bool) -> Row:
 
 
 def _sanitize(tool: str, shapes: Sequence[str], smoke: bool) -> dict[str, Any]:
+    if smoke and tool != TOOLS[0]:
+        raise Unavailable(f"needs {tool}; its calls are those of {TOOLS[0]}")
     if smoke:
         return _run(shapes, r"\d+ calls")
     sanitizer = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")

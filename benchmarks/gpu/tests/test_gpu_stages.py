@@ -314,18 +314,26 @@ def test_floor_of_the_whole_frame_is_larger_over_space_by_the_square_of_its_toke
 
 
 def test_every_test_that_is_marked_gpu_runs_in_one_row():
-    rows = [_collected(arguments) for arguments, _ in check.TESTS.values()]
-    assert all(rows)
-    assert sorted(test for row in rows for test in row) == sorted(
-        _collected(["impl/tests", "-m", "gpu and not nightly"])
+    *rows, marked = _collected(
+        *(arguments for arguments, _ in check.TESTS.values()), ["impl/tests", "-m", "gpu and not nightly"]
     )
+    assert all(rows)
+    assert sorted(test for row in rows for test in row) == sorted(marked)
 
 
-def _collected(arguments):
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments]
+def _collected(*selections):
+    """Collect each selection of tests, all in one process, which imports what they need once."""
+    program = (
+        "import json, sys; import pytest\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    assert pytest.main(['--collect-only', '-q', *arguments]) == 0\n"
+        "    print('end of selection')"
+    )
+    command = [sys.executable, "-c", program, json.dumps(selections)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [line for line in done.stdout.splitlines() if "::" in line]
+    texts = done.stdout.split("end of selection\n")[:-1]
+    return [[line for line in text.splitlines() if "::" in line] for text in texts]
 
 
 def test_no_optional_package_is_needed_to_collect_what_runs_on_a_gpu():
