@@ -22,7 +22,7 @@ WORDS = frozenset([
 #: (path, name) → why the word is right in its place.
 EXCEPTIONS: dict[tuple[str, str], str] = {
     (f"conformance/dreamer4_conformance/{path}.py", "at"): "parameter of the adapter's operation `resume`"
-    for path in ("adapter", "adapters/bundled_training", "zoo/base/checkpoints")
+    for path in ("adapter/training", "adapters/bundled_training", "zoo/base/checkpoints")
 }
 #: The right operand of a comparison or sum is called `other` everywhere in Python.
 OPERATORS = frozenset({"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__add__", "__sub__", "__mul__"})

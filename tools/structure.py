@@ -22,8 +22,8 @@ PACKAGES = {
     "impl": "dreamer4_impl",
     "conformance": "dreamer4_conformance",
 }
-#: Modules of the suite that users call; the checks and the zoo are called by the suite alone.
-CALLED = ("adapter.py", "runner.py", "pytest_items.py")
+#: Modules and folders of the suite that users call; the checks and the zoo are called by the suite alone.
+CALLED = ("adapter", "runner.py", "pytest_items.py")
 
 
 def unit_graph(package: str) -> networkx.DiGraph:
@@ -43,6 +43,11 @@ def sources(folder: str) -> list[Path]:
     listed = subprocess.run(["git", "ls-files", f"{folder}/*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     paths = [ROOT / line for line in listed.stdout.splitlines() if "/tests/" not in line]
     return [path for path in paths if path.exists()]
+
+
+def is_called(path: Path) -> bool:
+    """True for a module of the suite that users call."""
+    return any(name in path.relative_to(ROOT / "conformance").parts for name in CALLED)
 
 
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
@@ -70,7 +75,7 @@ def figures(folder: str, package: str) -> dict[str, int]:
     trees = [ast.parse(text) for text in texts]
     units = unit_graph(package)
     cycles = [component for component in networkx.strongly_connected_components(units) if len(component) > 1]
-    called = [tree for path, tree in zip(paths, trees, strict=True) if folder != "conformance" or path.name in CALLED]
+    called = [tree for path, tree in zip(paths, trees, strict=True) if folder != "conformance" or is_called(path)]
     public = [function for tree in called for function in functions(tree)]
     with_arguments = [
         f for f in public if {a.arg for a in ast.walk(f.args) if isinstance(a, ast.arg)} - {"self", "cls"}

@@ -1,11 +1,14 @@
 """Names: a subject has the file stem of the reference in every folder, and prefixes of functions say their role."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import dreamer4_conformance.checks  # noqa: F401 - importing the package registers its checks
+import dreamer4_conformance.adapter
+import dreamer4_conformance.checks  # importing the package registers its checks
+from dreamer4_conformance.adapter import OPERATIONS, Adapter
 from dreamer4_conformance.judging.check import CHECKS
 from dreamer4_conformance.judging.diagnosis import SIGNATURES
 
@@ -59,3 +62,12 @@ def test_registered_checks_and_signatures_have_their_prefix() -> None:
     signatures = [name for registered in SIGNATURES.values() for name in registered]
     assert [check.name for check in CHECKS.values() if not check.name.startswith("check_")] == []
     assert [name for name in signatures if not name.rpartition(".")[2].startswith("signature_")] == []
+
+
+def test_index_of_the_adapter_leads_to_every_operation() -> None:
+    index = re.findall(r"^- `(\w+)`[^:]*: ((?:\w+,?\s+)+)", dreamer4_conformance.adapter.__doc__ or "", re.MULTILINE)
+    listed = {stem: names.replace(",", " ").split() for stem, names in index}
+    defined: dict[str, list[str]] = {}
+    for name in OPERATIONS:
+        defined.setdefault(getattr(Adapter, name).__module__.rpartition(".")[2], []).append(name)
+    assert listed == defined

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from dreamer4_conformance.adapter import TorchAdapter
+from dreamer4_conformance.adapter import AttentionOptions, TorchAdapter
 from dreamer4_impl import constants
 from dreamer4_impl.attention import Cache, Preparation, attention, prepare, soft_cap
 from dreamer4_impl.equations.eq04_grid import sample_tau_d
@@ -111,30 +111,11 @@ class BundledModel(TorchAdapter):
     # Sec. 3.4
 
     def attention(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        causal: bool,
-        window: int | None,
-        softcap: float | None,
-        scale: float | None = None,
-        backend: str = "eager",
+        self, q: Tensor, k: Tensor, v: Tensor, *, backend: str = "eager", **options: Unpack[AttentionOptions]
     ) -> Tensor:
         """Attention over the time axis at one token position."""
-        out = attention(
-            q[:, :, None],
-            k[:, :, None],
-            v[:, :, None],
-            axis="time",
-            causal=causal,
-            window=window,
-            softcap=softcap,
-            scale=scale,
-            backend=backend,
-        )
-        return out[:, :, 0]
+        q, k, v = (x[:, :, None] for x in (q, k, v))
+        return attention(q, k, v, axis="time", backend=backend, **options)[:, :, 0]
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
         return soft_cap(logits, cap)

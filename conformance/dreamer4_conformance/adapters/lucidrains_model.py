@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dreamer4_conformance.adapter import TorchAdapter
+from dreamer4_conformance.adapter import AttentionOptions, TorchAdapter
 from dreamer4_conformance.verdicts import NotProvided
 
 WIDTH, HEADS, KEY_HEADS, HEAD_WIDTH, DEPTH = 32, 4, 2, 8, 8
@@ -123,29 +123,20 @@ class LucidrainsModel(TorchAdapter):
         return ("naive", "flex")
 
     def attention(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        causal: bool,
-        window: int | None,
-        softcap: float | None,
-        scale: float | None = None,
-        backend: str = "naive",
+        self, q: Tensor, k: Tensor, v: Tensor, *, backend: str = "naive", **options: Unpack[AttentionOptions]
     ) -> Tensor:
         """Attention function that their factory returns for these lengths."""
-        if window is not None:
+        if options["window"] is not None:
             raise NotImplementedError("their attention has no window")
         attend = self.library.get_attend_fn(
             use_flex=backend == "flex",
             seq_len=q.shape[1],
             k_seq_len=k.shape[1],
-            causal=causal,
-            softclamp_value=softcap,
+            causal=options["causal"],
+            softclamp_value=options["softcap"],
             device=q.device,
         )
-        out: Tensor = attend(*(x.transpose(1, 2) for x in (q, k, v)), scale=scale)
+        out: Tensor = attend(*(x.transpose(1, 2) for x in (q, k, v)), scale=options.get("scale"))
         return out.transpose(1, 2)
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:

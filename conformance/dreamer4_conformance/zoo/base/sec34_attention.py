@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
+
+from dreamer4_conformance.adapter import AttentionOptions
 
 
 class Attention:
@@ -15,22 +18,14 @@ class Attention:
     backends: Sequence[str] = ("einsum", "matmul")
 
     def attention(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        causal: bool,
-        window: int | None,
-        softcap: float | None,
-        scale: float | None = None,
-        backend: str = "einsum",
+        self, q: Tensor, k: Tensor, v: Tensor, *, backend: str = "einsum", **options: Unpack[AttentionOptions]
     ) -> Tensor:
         """softmax(mask(cap(scale q·k))) v, with k and v repeated for the query heads of a group."""
-        compute = torch.promote_types(q.dtype, torch.float32)
-        allow = self.key_mask(q.shape[1], causal, window).to(q.device)
-        out = self.attend(q.to(compute), k.to(compute), v.to(compute), allow, softcap, scale, backend)
-        return out.to(q.dtype)
+        compute, dtype = torch.promote_types(q.dtype, torch.float32), q.dtype
+        allow = self.key_mask(q.shape[1], options["causal"], options["window"]).to(q.device)
+        q, k, v = (x.to(compute) for x in (q, k, v))
+        out = self.attend(q, k, v, allow, options["softcap"], options.get("scale"), backend)
+        return out.to(dtype)
 
     def key_mask(self, length: int, causal: bool, window: int | None) -> Tensor:
         """bool (L, L): query i attends to key j if j ≤ i and i − j < window."""

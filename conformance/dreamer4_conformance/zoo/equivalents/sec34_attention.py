@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dreamer4_conformance.adapter import Adapter, TorchAdapter
+from dreamer4_conformance.adapter import Adapter, AttentionOptions, TorchAdapter
 from dreamer4_conformance.zoo.base import Book
 from dreamer4_conformance.zoo.base.sec34_attention import Attention
 from dreamer4_conformance.zoo.equivalents import equivalent
@@ -53,25 +54,15 @@ class OnlineSoftmax(AttentionAlone):
 class Library(TorchAdapter):
     """torch's kernel, which refuses a cap; groups by its own option, the window by a mask."""
 
-    def attention(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        causal: bool,
-        window: int | None,
-        softcap: float | None,
-        scale: float | None = None,
-    ) -> Tensor:
-        if softcap is not None:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, **options: Unpack[AttentionOptions]) -> Tensor:
+        if options["softcap"] is not None:
             raise NotImplementedError("scaled_dot_product_attention has no cap")
-        allow = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool, device=q.device)
-        allow = allow.tril() if causal else allow
+        window, allow = options["window"], torch.ones(q.shape[1], q.shape[1], dtype=torch.bool, device=q.device)
+        allow = allow.tril() if options["causal"] else allow
         allow = allow if window is None else allow.triu(1 - window)
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         out = torch.nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=allow, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+            q, k, v, attn_mask=allow, scale=options.get("scale"), enable_gqa=q.shape[1] != k.shape[1]
         )
         return out.transpose(1, 2)
 
@@ -91,19 +82,10 @@ class HalfProducts(AttentionAlone):
     """Computed in the dtype of the inputs; the weights come from log_softmax."""
 
     def attention(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        causal: bool,
-        window: int | None,
-        softcap: float | None,
-        scale: float | None = None,
-        backend: str = "einsum",
+        self, q: Tensor, k: Tensor, v: Tensor, *, backend: str = "einsum", **options: Unpack[AttentionOptions]
     ) -> Tensor:
-        allow = self.key_mask(q.shape[1], causal, window).to(q.device)
-        return self.attend(q, k, v, allow, softcap, scale, backend)
+        allow = self.key_mask(q.shape[1], options["causal"], options["window"]).to(q.device)
+        return self.attend(q, k, v, allow, options["softcap"], options.get("scale"), backend)
 
     def weights(self, logits: Tensor, allow: Tensor, softcap: float | None, backend: str) -> Tensor:
         capped = logits if softcap is None else self.soft_cap(logits, softcap)
@@ -143,20 +125,11 @@ class FastPath(AttentionAlone):
     backends: Sequence[str] = ("plain", "fast")
 
     def attention(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        causal: bool,
-        window: int | None,
-        softcap: float | None,
-        scale: float | None = None,
-        backend: str = "plain",
+        self, q: Tensor, k: Tensor, v: Tensor, *, backend: str = "plain", **options: Unpack[AttentionOptions]
     ) -> Tensor:
-        if backend == "fast" and (window is not None or not causal or q.requires_grad):
+        if backend == "fast" and (options["window"] is not None or not options["causal"] or q.requires_grad):
             raise NotImplementedError("backend 'fast' covers causal attention without window and without gradients")
-        return super().attention(q, k, v, causal=causal, window=window, softcap=softcap, scale=scale)
+        return super().attention(q, k, v, **options)
 
 
 @equivalent("attention-for-inference")
@@ -185,22 +158,13 @@ class ForInference(AttentionAlone):
 class InNumpy(Adapter):
     """NumPy, query by query, over its visible keys only."""
 
-    def attention(
-        self,
-        q: np.ndarray,
-        k: np.ndarray,
-        v: np.ndarray,
-        *,
-        causal: bool,
-        window: int | None,
-        softcap: float | None,
-        scale: float | None = None,
-    ) -> np.ndarray:
+    def attention(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, **options: Unpack[AttentionOptions]) -> np.ndarray:
+        window, softcap, scale = options["window"], options["softcap"], options.get("scale")
         out, group = np.empty_like(q), q.shape[2] // k.shape[2]
         factor = 1 / np.sqrt(q.shape[-1], dtype=q.dtype) if scale is None else q.dtype.type(scale)
         for i in range(q.shape[1]):
             first = 0 if window is None else max(0, i + 1 - window)
-            visible = slice(first, i + 1 if causal else None)
+            visible = slice(first, i + 1 if options["causal"] else None)
             for head in range(q.shape[2]):
                 logits = (k[:, visible, head // group] @ q[:, i, head, :, None])[..., 0] * factor
                 logits = logits if softcap is None else self.soft_cap(logits, softcap)
