@@ -94,7 +94,7 @@ class HalfProducts(AttentionAlone):
 
 @equivalent("attention-grouped")
 class Grouped(AttentionAlone):
-    """Query heads are split into (Hkv, group), so keys are not repeated; the cap by exponentials."""
+    """Query heads are split into (Hkv, group), so keys are not repeated; the cap by a sigmoid."""
 
     backends: Sequence[str] = ()
 
@@ -113,9 +113,9 @@ class Grouped(AttentionAlone):
         return torch.einsum("nhgij,njhd->nihgd", self.weights(logits, allow, softcap, backend), v).flatten(2, 3)
 
     def soft_cap(self, logits: Tensor, cap: float) -> Tensor:
-        """c (1 − 2/(e^{2x/c} + 1)), in float32 at least."""
+        """c (2 σ(2x/c) − 1), in float32 at least; e^{2x/c} would overflow, and its gradient be NaN, at large logits."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return (cap * (1 - 2 / ((2 * wide / cap).exp() + 1))).to(logits.dtype)
+        return (cap * (2 * (2 * wide / cap).sigmoid() - 1)).to(logits.dtype)
 
 
 @equivalent("attention-fast-path")
