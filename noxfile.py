@@ -95,6 +95,12 @@ def nightly(session: nox.Session) -> None:
 
 
 @nox.session
+def seeds(session: nox.Session) -> None:
+    """The bundled implementation at 350 seeds: hours. Resumes from the seeds in conformance/reports/seeds.txt."""
+    session.run(sys.executable, "conformance/reports/seeds.py", *session.posargs, external=True)
+
+
+@nox.session
 def flex(session: nox.Session) -> None:
     """The attention backends that are compiled for each shape."""
     run(session, "pytest", "-n", "2", "-m", "flex", *session.posargs)
