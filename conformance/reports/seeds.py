@@ -15,6 +15,7 @@ from pathlib import Path
 from dreamer4_conformance.adapters.bundled import Bundled
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.check import Profile
 from dreamer4_conformance.runner import checkable, judge
 from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import Status
@@ -24,6 +25,7 @@ LOG = Path(__file__).with_name("seeds.txt")
 
 
 def main() -> int:
+    """Judge the seeds that the log does not have; returns 1 if the log has a verdict that is not `pass`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dev", type=int, default=300, help="number of seeds with the profile dev (default: 300)")
     parser.add_argument("--nightly", type=int, default=50, help="the same with the profile nightly (default: 50)")
@@ -40,14 +42,15 @@ def main() -> int:
     return any(" not pass: " in line for line in log)
 
 
-def runs(dev: int, nightly: int) -> list[tuple[str, int]]:
+def runs(dev: int, nightly: int) -> list[tuple[Profile, int]]:
     """Profile and seed of each run, the profiles in mixed order."""
-    every = [("dev", seed) for seed in range(dev)] + [("nightly", seed) for seed in range(nightly)]
+    every: list[tuple[Profile, int]] = [("dev", seed) for seed in range(dev)]
+    every += [("nightly", seed) for seed in range(nightly)]
     random.Random(0).shuffle(every)
     return every
 
 
-def judgements(subject: Subject, profile: str, seed: int) -> list[str]:
+def judgements(subject: Subject, profile: Profile, seed: int) -> list[str]:
     """Verdicts that are not `pass`, and a summary, as lines of the log."""
     clauses = checkable()
     random.Random(seed).shuffle(clauses)
