@@ -29,6 +29,7 @@ WITHOUT_REFERENCE = {
     "eq04_signatures": "laws of τ and d as vectors, by which a failure is named",
     "eq06_levels": "independence of the levels that are drawn, where eq04_grid judges their law",
     "eq06_noise": "statistics of the noise that a loss draws; the reference is given its noise",
+    "eq11_signatures": "behaviour of the policy losses as vectors, by which a failure is named",
     "frame_tokens": "tokens of one frame, counted and permuted in the whole model",
     "imagination": "states, values and actions of imagined trajectories: a property of implementations",
     "network_types": "the interface of a network that losses and samplers call",
@@ -64,10 +65,22 @@ def test_registered_checks_and_signatures_have_their_prefix() -> None:
     assert [name for name in signatures if not name.rpartition(".")[2].startswith("signature_")] == []
 
 
-def test_index_of_the_adapter_leads_to_every_operation() -> None:
-    index = re.findall(r"^- `(\w+)`[^:]*: ((?:\w+,?\s+)+)", dreamer4_conformance.adapter.__doc__ or "", re.MULTILINE)
-    listed = {stem: names.replace(",", " ").split() for stem, names in index}
+def operations_by_module() -> dict[str, list[str]]:
     defined: dict[str, list[str]] = {}
     for name in OPERATIONS:
         defined.setdefault(getattr(Adapter, name).__module__.rpartition(".")[2], []).append(name)
-    assert listed == defined
+    return defined
+
+
+def test_index_of_the_adapter_leads_to_every_operation() -> None:
+    index = re.findall(r"^- `(\w+)`[^:]*: ((?:\w+,?\s+)+)", dreamer4_conformance.adapter.__doc__ or "", re.MULTILINE)
+    listed = {stem: names.replace(",", " ").split() for stem, names in index}
+    assert listed == operations_by_module()
+
+
+def test_smoke_calls_have_the_modules_of_the_adapter() -> None:
+    package = "dreamer4_conformance.instruments.smoke_calls"
+    called = {stem: set(import_module(f"{package}.{stem}").CALLS) for stem in stems(package) - {"case"}}
+    operations = operations_by_module()
+    assert called.keys() == operations.keys()
+    assert [stem for stem, names in operations.items() if not called[stem] <= set(names)] == []

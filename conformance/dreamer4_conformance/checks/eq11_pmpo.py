@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -18,99 +16,18 @@ from dreamer4_conformance.instruments.heads import (
     prior_components,
     returns_magnitude,
 )
+from dreamer4_conformance.instruments.policy_states import States, gradient_terms, log_prob_rounding, loss, terms
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
-from dreamer4_conformance.judging.diagnosis import attempt, signature
-from dreamer4_conformance.judging.strategies import lengths, seeds, trajectories
+from dreamer4_conformance.judging.strategies import policy_states, seeds, trajectories
 from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
 from dreamer4_reference.eq11_pmpo import (
     kl_to_prior,
-    log_prob_weight,
     policy_loss,
     policy_loss_factored,
     policy_loss_gradient,
 )
-from dreamer4_reference.twohot import log_softmax, softmax
-
-Logits = np.ndarray | list[np.ndarray]
-
-
-@dataclass(frozen=True)
-class States:
-    """Arguments of `policy_loss`: logits, prior (N, A), action (N,), advantage (N,).
-
-    Or of `policy_loss_factored`: lists of F logits and priors, action (N, F).
-    """
-
-    logits: Logits
-    prior: Logits
-    action: np.ndarray
-    advantage: np.ndarray
-    alpha: float
-    beta: float
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Positional arguments of the operation."""
-        return self.logits, self.prior, self.action, self.advantage, self.alpha, self.beta
-
-    @property
-    def components(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Logits and prior logits of each action component."""
-        if isinstance(self.logits, list):
-            return list(zip(self.logits, self.prior, strict=True))
-        return [(self.logits, np.asarray(self.prior))]
-
-    def rows(self, index: np.ndarray) -> States:
-        """Select states by `index`, for a single action component."""
-        logits, prior = np.asarray(self.logits)[index], np.asarray(self.prior)[index]
-        return replace(self, logits=logits, prior=prior, action=self.action[index], advantage=self.advantage[index])
-
-    def __str__(self) -> str:
-        """Format the arguments for the call in a report."""
-        tail = f"{self.advantage.tolist()}, {self.alpha}, {self.beta}"
-        shapes = ", ".join(str(logits.shape) for logits, _ in self.components)
-        return f"logits, prior_logits of {shapes}, {self.action.tolist()}, {tail}"
-
-
-@st.composite
-def states(draw: st.DrawFn, subject: Subject, *, sizes: tuple[int, ...] = (), beta: float | None = None) -> States:
-    """Two to nine states with positive and negative advantages, none 0; α ≠ 0.5; `sizes` of the action components."""
-    rng = np.random.default_rng(draw(seeds()))
-    count = draw(lengths(subject, 2, 9))
-    widths = sizes or (draw(lengths(subject, 2, 5)),)
-    logits, prior = ([subject.round(rng.normal(0, 1.5, (count, a))) for a in widths] for _ in range(2))
-    action = np.stack([rng.integers(0, a, count) for a in widths], axis=1)
-    sign = np.append([1.0, -1.0], rng.choice([1.0, -1.0], count - 2))
-    advantage = subject.round(rng.permutation(sign) * rng.uniform(0.01, 3.0, count))
-    alpha = draw(st.sampled_from([0, 32, 64, 96, 160, 192, 224, 256])) / 256
-    kl_weight = draw(st.integers(0, 512)) / 256 if beta is None else beta
-    if sizes:
-        return States(logits, prior, action, advantage, alpha, kl_weight)
-    return States(logits[0], prior[0], action[:, 0], advantage, alpha, kl_weight)
-
-
-def _size(logits: np.ndarray) -> np.ndarray:
-    """Rounding of ln π, in eps: the logits and the logarithm of their sum."""
-    return np.asarray(1 + np.abs(logits).max(-1) + np.abs(log_softmax(logits)).max(-1))
-
-
-def terms(case: States) -> float:
-    """Sum of the absolute values of the three terms, each times the rounding of its ln π."""
-    total = 0.0
-    for logits, prior in case.components:
-        log_ratio = np.abs(log_softmax(logits) - log_softmax(prior))
-        divergence = (softmax(logits) * (1 + log_ratio)).sum(1) * (_size(logits) + _size(prior))
-        total += (np.abs(log_prob_weight(case.advantage, case.alpha)) * _size(logits)).sum()
-        total += case.beta * divergence.mean()
-    return float(total)
-
-
-def loss(subject: Subject, case: States) -> float:
-    """The loss that the operation returns."""
-    name = "policy_loss_factored" if isinstance(case.logits, list) else "policy_loss"
-    return float(subject.compute(name, *case.arguments, shape=()))
-
+from dreamer4_reference.twohot import log_softmax
 
 K = 2
 """Every rounding is in `terms` already."""
@@ -169,7 +86,7 @@ def check_loss_is_the_three_terms(subject: Subject, trial: Trial) -> None:
         got, expected = loss(subject, case), policy_loss(*case.arguments)
         trial.compare("the loss", got, expected, terms=terms(case), k=K, eps=subject.eps, call=f"policy_loss({case})")
 
-    trial.for_all(states(subject), body=holds)
+    trial.for_all(policy_states(subject), body=holds)
 
 
 @check("eq11.gradient", needs=("policy_loss",))
@@ -182,19 +99,10 @@ def check_gradient_is_that_of_the_three_terms(subject: Subject, trial: Trial) ->
     def holds(case: States) -> None:
         (got,) = operation_gradients(subject, "policy_loss", (0,), *case.arguments)
         name, call = "the gradient with respect to the logits", f"gradient of policy_loss({case})"
-        expected, sizes = policy_loss_gradient(*case.arguments), _gradient_terms(case)
+        expected, sizes = policy_loss_gradient(*case.arguments), gradient_terms(case)
         trial.compare(name, got, expected, terms=sizes, k=2 * K, eps=subject.eps, call=call)
 
-    trial.for_all(states(subject), body=holds)
-
-
-def _gradient_terms(case: States) -> np.ndarray:
-    ((logits, prior),) = case.components
-    pi, log_ratio = softmax(logits), np.abs(log_softmax(logits) - log_softmax(prior))
-    likelihood = np.abs(log_prob_weight(case.advantage, case.alpha))[:, None] * (np.eye(pi.shape[1])[case.action] + pi)
-    mean_ratio = (pi * log_ratio).sum(1, keepdims=True)
-    divergence = pi * (1 + log_ratio + mean_ratio) * (_size(logits) + _size(prior))[:, None]
-    return np.asarray(likelihood * _size(logits)[:, None] + case.beta / len(pi) * divergence)
+    trial.for_all(policy_states(subject), body=holds)
 
 
 @check("eq11.sign-only", needs=("policy_loss",))
@@ -209,7 +117,7 @@ def check_size_of_the_advantage_is_irrelevant(subject: Subject, trial: Trial) ->
         name = "the loss after scaling the advantages by positive factors"
         trial.compare(name, got, expected, terms=terms(case), k=K, eps=subject.eps, call=call)
 
-    trial.for_all(states(subject), seeds(), body=holds)
+    trial.for_all(policy_states(subject), seeds(), body=holds)
 
 
 @check("eq11.per-set-mean", needs=("policy_loss",))
@@ -233,7 +141,7 @@ def check_duplicating_a_set_changes_nothing(subject: Subject, trial: Trial) -> N
             got, expected = _part_with_alpha(subject, duplicated), _part_with_alpha(subject, case)
             trial.compare(name, got, expected, terms=6 * terms(case), k=K, eps=subject.eps, call=call)
 
-    trial.for_all(states(subject, beta=0.0), st.booleans(), st.integers(2, 4), body=holds)
+    trial.for_all(policy_states(subject, beta=0.0), st.booleans(), st.integers(2, 4), body=holds)
 
 
 def _part_with_alpha(subject: Subject, case: States) -> float:
@@ -257,7 +165,7 @@ def check_zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> No
             name = f"the loss with an advantage of 0, compared with {SMALL:g},"
             trial.compare(name, got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
 
-    trial.for_all(states(subject, beta=0.0), st.integers(0, 8), body=holds)
+    trial.for_all(policy_states(subject, beta=0.0), st.integers(0, 8), body=holds)
     if not trial.cases:
         trial.inconclusive(f"the loss is the same for advantages of {SMALL:g} and −{SMALL:g}: follows from eq11.value")
 
@@ -291,7 +199,7 @@ def check_prior_term_is_kl_from_policy_to_prior(subject: Subject, trial: Trial) 
         call, sizes = f"policy_loss({case})", terms(case) + terms(without)
         trial.compare("the prior term", got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
 
-    trial.for_all(states(subject, beta=1.0), body=holds)
+    trial.for_all(policy_states(subject, beta=1.0), body=holds)
 
 
 @check("eq11.factored", needs=("policy_loss_factored",))
@@ -315,7 +223,7 @@ def check_components_are_added_up(subject: Subject, trial: Trial) -> None:
             trial.compare(name, got, loss(subject, joint), terms=sizes, k=K, eps=subject.eps, call=call)
 
     sizes = st.sampled_from([(3,), (2, 5), (4, 2, 3), (2, 2)])
-    trial.for_all(sizes.flatmap(lambda sizes: states(subject, sizes=sizes)), body=holds)
+    trial.for_all(sizes.flatmap(lambda sizes: policy_states(subject, sizes=sizes)), body=holds)
 
 
 def _of_joint_actions(subject: Subject, case: States) -> States:
@@ -346,7 +254,7 @@ def check_no_gradient_reaches_the_prior(subject: Subject, trial: Trial) -> None:
             not got.any(), sentence, call=f"gradient of policy_loss({case})", got=got.tolist(), expected=0.0
         )
 
-    trial.for_all(states(subject, beta=0.5), body=holds)
+    trial.for_all(policy_states(subject, beta=0.5), body=holds)
 
 
 @check("eq11.empty-set", needs=("policy_loss",))
@@ -366,7 +274,7 @@ def check_an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
         except Deviation:
             _compare_one_sided(subject, trial, one_sided, *_less_the_other_set(subject, one_sided))
 
-    trial.for_all(states(subject, beta=0.0), st.sampled_from([1.0, -1.0]), st.booleans(), body=holds)
+    trial.for_all(policy_states(subject, beta=0.0), st.sampled_from([1.0, -1.0]), st.booleans(), body=holds)
 
 
 def _compare_one_sided(
@@ -377,7 +285,7 @@ def _compare_one_sided(
     trial.compare("the loss", loss(subject, case), expected, terms=2 * terms(case), k=K, eps=subject.eps, call=call)
     gradient = _gradient(subject, case)
     if gradient is not None and expected_gradient is not None:
-        name, sizes = "the gradient with respect to the logits", _gradient_terms(case)
+        name, sizes = "the gradient with respect to the logits", gradient_terms(case)
         call = f"gradient of {call}"
         trial.compare(name, gradient, expected_gradient, terms=sizes, k=2 * K, eps=subject.eps, call=call)
 
@@ -412,7 +320,7 @@ def check_prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
     components = prior_components(subject, trial.seed)
     for f, (before, prior, _, prior_after) in enumerate(components):
         component = f" of component {f}" if len(components) > 1 else ""
-        sizes = (_size(before) + _size(prior))[..., None]
+        sizes = (log_prob_rounding(before) + log_prob_rounding(prior))[..., None]
         name = f"the prior's log-probability{component} before the first update"
         trial.compare(name, log_softmax(prior), log_softmax(before), terms=sizes, k=K, eps=subject.eps, call=call)
         sentence = f"the update must not change the prior{component}"
@@ -420,58 +328,3 @@ def check_prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
         trial.fail_unless(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())
     if any(np.array_equal(before, after) for before, _, after, _ in components):
         trial.inconclusive("the update does not change the policy, so a prior that follows it cannot be distinguished")
-
-
-def _fixed(advantage: tuple[float, ...]) -> States:
-    """Five states on which mistakes differ; for the signatures."""
-    angle = np.arange(15.0).reshape(5, 3)
-    logits, prior = np.round(2 * np.cos(angle) * 64) / 64, np.round(2 * np.sin(3 * angle) * 64) / 64
-    return States(logits, prior, np.array([0, 2, 1, 1, 0]), np.array(advantage), 0.25, 0.5)
-
-
-SIGNS = ((1.0, -2.0, 0.5, 3.0, -0.25), (0.0, -2.0, 0.0, 3.0, -0.25), (1.0,) * 5, (-1.0,) * 5)
-"""Advantages of both signs, with zeros, all positive, all negative."""
-
-
-@signature("policy_loss")
-def signature_loss_of_five_states(subject: Subject) -> np.ndarray:
-    """The loss at `SIGNS`; its gradient for policy and prior, and for the policy if a set is empty."""
-
-    def value(signs: tuple[float, ...]) -> np.ndarray:
-        return np.array(loss(subject, _fixed(signs)))
-
-    def gradient(argument: int, signs: tuple[float, ...]) -> np.ndarray:
-        return operation_gradients(subject, "policy_loss", (argument,), *_fixed(signs).arguments)[0]
-
-    values = [attempt(partial(value, signs), 1) for signs in SIGNS]
-    gradients = [attempt(partial(gradient, *case), 15) for case in ((0, SIGNS[0]), (1, SIGNS[0]), (0, SIGNS[2]))]
-    return np.concatenate([*values, *gradients])
-
-
-@signature("policy_loss_factored")
-def signature_loss_of_two_components(subject: Subject) -> np.ndarray:
-    """The loss of two components at `SIGNS`."""
-
-    def probe(signs: tuple[float, ...]) -> np.ndarray:
-        single = _fixed(signs)
-        logits, prior = np.asarray(single.logits), np.asarray(single.prior)
-        action = np.stack([single.action, np.array([1, 0, 0, 1, 1])], axis=1)
-        factored = replace(single, logits=[logits, 2 * logits[::-1, :2]], prior=[prior, prior[::-1, 1:]], action=action)
-        return np.array(loss(subject, factored))
-
-    return np.concatenate([attempt(partial(probe, signs), 1) for signs in SIGNS])
-
-
-@signature("prior_start")
-def signature_how_the_prior_starts_and_moves(subject: Subject) -> np.ndarray:
-    """Whether the prior starts as the policy, stays the same, and follows the policy: first and last component."""
-
-    def probe() -> np.ndarray:
-        rows = []
-        components = prior_components(subject, 0)
-        for before, prior, after, prior_after in (components[0], components[-1]):
-            start = np.allclose(log_softmax(before), log_softmax(prior), rtol=0.02, atol=0.02)
-            rows.append([start, np.array_equal(prior, prior_after), np.array_equal(after, prior_after)])
-        return np.array(rows, np.float64)
-
-    return attempt(probe, 6)

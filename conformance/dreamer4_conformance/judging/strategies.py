@@ -21,6 +21,7 @@ from dreamer4_conformance.instruments.heads import (
     draw_trajectory,
 )
 from dreamer4_conformance.instruments.inputs import FEW, draw_inputs, fewest_rows
+from dreamer4_conformance.instruments.policy_states import States
 from dreamer4_conformance.instruments.subject import Draw, Subject
 
 
@@ -84,3 +85,22 @@ def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None,
     return draw_trajectory(
         subject, draw(seeds()), shape, gamma, draw(st.integers(0, DENOMINATOR)) / DENOMINATOR if lam is None else lam
     )
+
+
+@st.composite
+def policy_states(
+    draw: st.DrawFn, subject: Subject, *, sizes: tuple[int, ...] = (), beta: float | None = None
+) -> States:
+    """Two to nine states with positive and negative advantages, none 0; α ≠ 0.5; `sizes` of the action components."""
+    rng = np.random.default_rng(draw(seeds()))
+    count = draw(lengths(subject, 2, 9))
+    widths = sizes or (draw(lengths(subject, 2, 5)),)
+    logits, prior = ([subject.round(rng.normal(0, 1.5, (count, a))) for a in widths] for _ in range(2))
+    action = np.stack([rng.integers(0, a, count) for a in widths], axis=1)
+    sign = np.append([1.0, -1.0], rng.choice([1.0, -1.0], count - 2))
+    advantage = subject.round(rng.permutation(sign) * rng.uniform(0.01, 3.0, count))
+    alpha = draw(st.sampled_from([0, 32, 64, 96, 160, 192, 224, 256])) / 256
+    kl_weight = draw(st.integers(0, 512)) / 256 if beta is None else beta
+    if sizes:
+        return States(logits, prior, action, advantage, alpha, kl_weight)
+    return States(logits[0], prior[0], action[:, 0], advantage, alpha, kl_weight)
