@@ -13,7 +13,6 @@ from rich.table import Table
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import read_header
 from dreamer4_impl.data.game import View
-from dreamer4_impl.data.policies import POLICIES
 from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.data.record import Recording, record
 from dreamer4_impl.data.video import VideoView, record_videos
@@ -24,8 +23,15 @@ Plays a game and records it as a dataset that dreamer4-train learns from.
   dreamer4-record ALE/Breakout-v5 --out breakout --size 64 --grey
   dreamer4-record ALE/Pong-v5 --out pong --size 64 --grey --policy scripted --epsilon 0:1 --longest 1000
   dreamer4-record ALE/Breakout-v5 --out breakout --size 64 --grey --resume        continues an interrupted recording
+  dreamer4-record MiniGrid-DoorKey-6x6-v0 --out door --size 48 --frame-skip 1 --frames-from render
+  dreamer4-record my_game.py:Maze-v0 --out maze --policy my_policy.py:Policy      a game and a policy of your own
   dreamer4-record video film.mp4 other.mkv --out films --size 64                  unlabelled frames of videos
   dreamer4-record check breakout                                                  reads every byte of a dataset
+
+A game is any gymnasium environment with images and actions that are Discrete, MultiBinary or Box. MODULE:ID or
+FILE.py:ID imports the module that registers it. A policy of your own is a function or class that takes (game,
+generator); its result is called without arguments before every step and returns the next action, see
+`dreamer4_impl.data.policies`. `dreamer4_impl.examples.rooms` is an example of both.
 
 Behaviour cloning learns from the episodes whose return is above the median, so episodes should differ in quality:
 `--epsilon 0:1` draws the share of random actions for each episode.
@@ -85,7 +91,14 @@ def _play(options: argparse.Namespace) -> int:
     recording = Recording(
         options.game,
         options.frames,
-        View(options.size, options.grey, options.frame_skip, options.repeat_probability, options.flicker),
+        View(
+            options.size,
+            options.grey,
+            options.frame_skip,
+            options.repeat_probability,
+            options.flicker,
+            options.frames_from,
+        ),
         options.policy,
         options.epsilon,
         options.seed,
@@ -132,11 +145,18 @@ def _describe(dataset: Dataset, path: Path) -> None:
 
 def _play_parser() -> argparse.ArgumentParser:
     parser = _parser("dreamer4-record", PLAY, PLAY_END)
-    parser.add_argument("game", metavar="GAME", help="gymnasium id, such as ALE/Breakout-v5")
+    parser.add_argument("game", metavar="GAME", help="gymnasium id, such as ALE/Breakout-v5, MODULE:ID or FILE.py:ID")
     _add_out(parser)
     parser.add_argument("--frames", metavar="N", type=int, default=24_000, help="number of frames (default: 24000)")
     parser.add_argument("--size", metavar="PIXELS", type=int, default=64, help="height and width (default: 64)")
     parser.add_argument("--grey", action="store_true", help="one channel instead of three")
+    parser.add_argument(
+        "--frames-from",
+        metavar="SOURCE",
+        default="observation",
+        help="images: render takes what the game draws; observation takes the observation, or the only image among its "
+        "entries (default); observation.KEY takes this entry",
+    )
     parser.add_argument("--frame-skip", metavar="N", type=int, default=4, help="game frames per action (default: 4)")
     parser.add_argument(
         "--flicker",
@@ -146,10 +166,10 @@ def _play_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--policy",
-        choices=tuple(POLICIES),
+        metavar="NAME",
         default="random",
         help="random: independent actions (default); sticky: random actions held for several frames; scripted: plays "
-        "Boxing, Breakout and Pong well",
+        "Boxing, Breakout and Pong well; MODULE:NAME or FILE.py:NAME: a policy of your own",
     )
     parser.add_argument(
         "--epsilon",

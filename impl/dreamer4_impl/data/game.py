@@ -1,6 +1,10 @@
 """Games as the model sees them: frames resized by area averaging, actions held for several of the game's own frames."""
 
+import enum
+import math
+import operator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,15 +12,18 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dreamer4_impl.arguments import require_at_least
+from dreamer4_impl.data.environments import is_atari, make_environment
 from dreamer4_impl.data.format import DatasetError
+from dreamer4_impl.data.images import OBSERVATION, RENDER, ImageSource, is_frames_option
 from dreamer4_impl.data.resizing import grey as to_grey
 from dreamer4_impl.data.resizing import resize
+from dreamer4_impl.data.user_code import failures
 from dreamer4_impl.layers.actions import Binary, Categorical, Component, Continuous
 
 
 @dataclass(frozen=True)
 class View:
-    """Size and colour of frames, frame skip and sticky actions; kept in a dataset's meta to play the game as recorded.
+    """Source, size and colour of frames, frame skip, sticky actions; kept in a dataset's meta to play it as recorded.
 
     Args:
         size: height and width of a frame in pixels, 1 or more.
@@ -27,6 +34,8 @@ class View:
             own frames.
         flicker: show the maximum of the last two of the game's own frames, because Atari games draw some objects in
             every second frame only; False shows the last frame; None is True for Atari games.
+        frames_from: "observation", "observation.KEY" for an entry of Dict observations, or "render" for what the game
+            draws; see `ImageSource`.
 
     Raises:
         ValueError: if a value is out of range.
@@ -37,11 +46,16 @@ class View:
     frame_skip: int = 4
     repeat_probability: float = 0.0
     flicker: bool | None = None
+    frames_from: str = OBSERVATION
 
     def __post_init__(self) -> None:
         require_at_least(1, size=self.size, frame_skip=self.frame_skip)
         if not 0 <= self.repeat_probability < 1:
             raise ValueError(f"repeat_probability must lie in [0, 1); got {self.repeat_probability}")
+        if not is_frames_option(self.frames_from):
+            raise ValueError(
+                f"frames_from must be 'observation', 'observation.KEY' or 'render'; got {self.frames_from!r}"
+            )
 
     @classmethod
     def recorded(cls, meta: Mapping[str, Any]) -> "View":
@@ -62,11 +76,12 @@ class View:
             task: gymnasium id of the game.
 
         Returns:
-            JSON object, which holds `flicker` only if it is true: older datasets lack it.
+            JSON object, without `flicker` if it is false and `frames_from` if it is "observation": older datasets lack
+            both.
         """
-        fields = asdict(self)
-        del fields["flicker"]
-        return fields | ({"flicker": True} if self.shows_maximum(task) else {})
+        fields = asdict(self) | {"flicker": self.shows_maximum(task)}
+        defaults = {"flicker": False, "frames_from": OBSERVATION}
+        return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
 
     def shows_maximum(self, task: str) -> bool:
         """Resolve `flicker` for a game.
@@ -111,27 +126,36 @@ class Step:
 
 
 class Game:
-    """Gymnasium environment whose observations are images, seen through a `View`.
+    """Gymnasium environment with images, seen through a `View`.
 
     Args:
-        task: gymnasium id, such as ALE/Breakout-v5.
-        view: size and colour of the frames, frame skip.
+        task: gymnasium id, such as ALE/Breakout-v5; MODULE:ID or FILE.py:ID imports the module that registers it first.
+        view: source, size and colour of the frames, frame skip.
 
     Attributes:
+        environment: the gymnasium environment.
+        observation: what the environment returned last; None before the first reset.
+        frame: the last frame, uint8 (H, W, C); None before the first reset.
         component: component of an action, named "action".
-        action_names: names of the classes by component name, for games that name them, as Atari's do; else empty.
+        action_names: names of the classes by component name, for games that name them, as those of Atari and MiniGrid
+            do; else empty.
 
     Raises:
-        DatasetError: if the environment or its package is not available, or its action space is not supported.
+        DatasetError: if the environment or its package is not available, it has no images, or its action space is not
+            supported.
     """
 
     def __init__(self, task: str, view: View) -> None:
         self.task, self.view = task, view
+        self.observation: Any = None
+        self.frame: UInt8[np.ndarray, "H W C"] | None = None
         self._shows_maximum = view.shows_maximum(task)
-        self.environment = _make(task, view)
-        self.component = component_of(self.environment.action_space)
-        meanings = getattr(self.environment.unwrapped, "get_action_meanings", None)
-        self.action_names: dict[str, list[str]] = {self.component.name: list(meanings())} if meanings else {}
+        self.environment = make_environment(task, **_options(task, view))
+        with failures(f"reading the spaces of {task}"):
+            self.component = component_of(self.environment.action_space)
+            self._source = ImageSource(task, self.environment, view.frames_from, view.size)
+            names = _action_names(self.environment.unwrapped, self.component)
+        self.action_names = {self.component.name: names} if names else {}
 
     def reset(self, seed: int) -> UInt8[np.ndarray, "H W C"]:
         """Start an episode.
@@ -143,11 +167,13 @@ class Game:
             First frame, values in [0, 255].
 
         Raises:
-            DatasetError: if observations are not images.
+            DatasetError: if the environment raises an exception, or its images are none.
         """
-        observation, _ = self.environment.reset(seed=seed)
-        self._last = self._image(observation)
-        return self._frame(self._last)
+        with failures(f"reset() of {self.task}"):
+            self.observation, _ = self.environment.reset(seed=seed)
+        self._image = self._source.image(self.observation)
+        self.frame = self._frame(self._image)
+        return self.frame
 
     def step(self, action: Any) -> Step:
         """Hold an action for `frame_skip` frames, or until the episode ends.
@@ -159,18 +185,47 @@ class Game:
             Frame and summed reward.
 
         Raises:
-            DatasetError: if observations are not images.
+            DatasetError: if the action is none of the environment's, the environment raises an exception, a reward is
+                not finite, or its images are none.
         """
-        total, image = 0.0, self._last
+        action = self.accepted(action)
+        total, before = 0.0, self._image
         for _ in range(self.view.frame_skip):
-            observation, reward, terminated, truncated, _ = self.environment.step(action)
-            before, image = image, self._image(observation)
-            total += float(reward)
+            with failures(f"step() of {self.task}"):
+                self.observation, reward, terminated, truncated, _ = self.environment.step(action)
+                total += float(reward)
+            if self._shows_maximum:
+                before, self._image = self._image, self._source.image(self.observation)
             if terminated or truncated:
                 break
-        self._last = image
-        frame = self._frame(np.maximum(before, image) if self._shows_maximum else image)
-        return Step(frame, total, bool(terminated), bool(truncated))
+        if not math.isfinite(total):
+            raise DatasetError(f"rewards of {self.task} must be finite; got {total}")
+        if not self._shows_maximum:
+            self._image = before = self._source.image(self.observation)
+        self.frame = self._frame(np.maximum(before, self._image))
+        return Step(self.frame, total, bool(terminated), bool(truncated))
+
+    def accepted(self, action: Any) -> Any:
+        """Convert an action to the type that the environment takes.
+
+        Args:
+            action: integer of a Discrete space; zeros and ones or numbers of MultiBinary and Box spaces, as an array or
+                a sequence.
+
+        Returns:
+            An int, or an array of the space's dtype.
+
+        Raises:
+            DatasetError: if it is no action of the environment.
+        """
+        space = self.environment.action_space
+        with suppress(TypeError, ValueError, OverflowError):
+            array = np.asarray(action)
+            value = operator.index(action) if isinstance(self.component, Categorical) else array.astype(space.dtype)
+            exact = isinstance(self.component, Continuous) or np.array_equal(array, value)
+            if exact and space.contains(value):
+                return value
+        raise DatasetError(f"an action of {self.task} must lie in {space}; got {action!r}")
 
     def memory(self) -> UInt8[np.ndarray, " 128"]:
         """RAM of an Atari game.
@@ -184,15 +239,6 @@ class Game:
         """Close the environment and free its resources."""
         self.environment.close()
 
-    def _image(self, observation: Any) -> UInt8[np.ndarray, "height width channels"]:
-        frame = np.array(observation)  # a copy: environments may write every frame to the same array
-        if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or frame.shape[2:] not in ((), (1,), (3,)):
-            raise DatasetError(
-                f"the observations of {self.task} must be uint8 images, (H, W), (H, W, 1) or (H, W, 3); "
-                f"got {frame.dtype} {frame.shape}"
-            )
-        return frame.reshape(*frame.shape[:2], -1)
-
     def _frame(self, image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "H W C"]:
         frame = image
         if self.view.grey and frame.shape[2] == 3:
@@ -200,18 +246,6 @@ class Game:
         if not self.view.grey:
             frame = np.broadcast_to(frame, (*frame.shape[:2], 3))
         return resize(frame, self.view.size, self.view.size)
-
-
-def is_atari(task: str) -> bool:
-    """True for games of the Arcade Learning Environment.
-
-    Args:
-        task: gymnasium id of the game.
-
-    Returns:
-        True if the id is in its namespace.
-    """
-    return task.startswith("ALE/")
 
 
 def component_of(space: Any) -> Component:
@@ -238,27 +272,18 @@ def component_of(space: Any) -> Component:
     )
 
 
-def _make(task: str, view: View) -> Any:
-    try:
-        import gymnasium
-    except ImportError as error:
-        raise DatasetError(f"playing {task} needs gymnasium: pip install 'dreamer4-conformance[atari]'") from error
-    options: dict[str, Any] = {}
+def _options(task: str, view: View) -> dict[str, Any]:
+    options: dict[str, Any] = {"render_mode": "rgb_array"} if view.frames_from == RENDER else {}
     if is_atari(task):
-        _register_atari(gymnasium, task)
         # Frames are skipped in `step`: the emulator's own skipping hides rewards and repeats.
-        options = {"frameskip": 1, "repeat_action_probability": view.repeat_probability}
+        options |= {"frameskip": 1, "repeat_action_probability": view.repeat_probability}
         options["obs_type"] = "grayscale" if view.grey else "rgb"
-    try:
-        return gymnasium.make(task, disable_env_checker=True, **options)
-    except gymnasium.error.Error as error:
-        raise DatasetError(f"{task} cannot be played: {error}") from error
+    return options
 
 
-def _register_atari(gymnasium: Any, task: str) -> None:
-    try:
-        import ale_py
-    except ImportError as error:
-        raise DatasetError(f"playing {task} needs ale-py: pip install 'dreamer4-conformance[atari]'") from error
-    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    gymnasium.register_envs(ale_py)
+def _action_names(environment: Any, component: Component) -> list[str]:
+    """Names of the classes of an action, as Atari games or MiniGrid give them; empty if they do not fit."""
+    meanings, actions = getattr(environment, "get_action_meanings", None), getattr(environment, "actions", None)
+    members = list(actions.__members__) if isinstance(actions, enum.EnumMeta) else []
+    names = list(meanings()) if meanings else members
+    return names if len(names) == component.size else []

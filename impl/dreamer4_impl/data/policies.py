@@ -1,4 +1,19 @@
-"""Policies for recording: random actions, held random actions, and scripts that play well."""
+"""Policies for recording: random actions, held random actions, scripts that play well, and policies of users.
+
+A policy is written as a function or class that takes the game and a generator of random numbers. It is called after the
+first frame of every episode, and its result is called without arguments before every step, for the next action:
+
+    # my_policy.py, played by --policy my_policy.py:Policy
+    class Policy:
+        def __init__(self, game, generator):
+            self.game, self.generator = game, generator
+
+        def __call__(self):
+            bright = self.game.frame.mean() > 127  # also: game.observation, game.environment, game.component
+            return 1 if bright else int(self.generator.integers(self.game.component.size))
+
+All randomness must come from the generator: then episode e of a recording depends on the seed and e only.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -7,10 +22,14 @@ import numpy as np
 
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.game import Game
+from dreamer4_impl.data.user_code import failures, imported_object
 from dreamer4_impl.layers.actions import Binary, Categorical
 
 Policy: TypeAlias = Callable[[], Any]
 """Function that returns the next action for the current state of the game."""
+
+PolicyFactory: TypeAlias = Callable[[Game, np.random.Generator], Policy]
+"""Function or class that starts a policy for an episode."""
 
 MEAN_HOLD = 4
 """Mean number of steps for which the policy "sticky" holds an action."""
@@ -75,8 +94,64 @@ def scripted_policy(game: Game, generator: np.random.Generator) -> Policy:
         DatasetError: if there is no script for the game.
     """
     if game.task not in _SCRIPTS:
-        raise DatasetError(f"there is a scripted policy for {' and '.join(_SCRIPTS)}; got {game.task}: play at random")
+        raise DatasetError(
+            f"there is a scripted policy for {' and '.join(_SCRIPTS)}; got {game.task}: play at random, or write a "
+            "policy and name it by its import path"
+        )
     return _SCRIPTS[game.task](game, generator)
+
+
+def require_policy_name(name: str) -> None:
+    """Raise unless a name is that of a policy, or has the form of an import path.
+
+    Args:
+        name: a key of `POLICIES`, MODULE:NAME or FILE.py:NAME.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if name not in POLICIES and ":" not in name:
+        names = ", ".join(map(repr, POLICIES))
+        raise ValueError(f"policy must be {names}, or an import path MODULE:NAME or FILE.py:NAME; got {name!r}")
+
+
+def policy_factory(name: str) -> PolicyFactory:
+    """Look up a policy by its name, or import it.
+
+    Args:
+        name: a key of `POLICIES`, MODULE:NAME or FILE.py:NAME.
+
+    Returns:
+        Factory of the policy. Exceptions of an imported policy become a DatasetError of one sentence.
+
+    Raises:
+        DatasetError: if the import fails, or the object cannot be called.
+        ValueError: if the name has another form.
+    """
+    require_policy_name(name)
+    if name in POLICIES:
+        return POLICIES[name]
+    factory = imported_object(name)
+    if not callable(factory):
+        raise DatasetError(
+            f"the policy {name} must be a function or class that takes (game, generator); got {factory!r}"
+        )
+    return lambda game, generator: _imported_policy(name, factory, game, generator)
+
+
+def _imported_policy(name: str, factory: PolicyFactory, game: Game, generator: np.random.Generator) -> Policy:
+    with failures(f"starting the policy {name} with (game, generator)"):
+        policy = factory(game, generator)
+    if not callable(policy):
+        raise DatasetError(
+            f"the policy {name} must return a function without arguments that returns an action; got {policy!r}"
+        )
+
+    def _act() -> Any:
+        with failures(f"an action of the policy {name}"):
+            return game.accepted(policy())
+
+    return _act
 
 
 def mixed(policy: Policy, random: Policy, epsilon: float, generator: np.random.Generator) -> Policy:
@@ -154,4 +229,4 @@ NOOP, FIRE, RIGHT, LEFT = range(4)
 """Actions of Breakout and Pong; in Pong, RIGHT is up."""
 
 _SCRIPTS = {"ALE/Boxing-v5": _boxing, "ALE/Breakout-v5": _breakout, "ALE/Pong-v5": _pong}
-POLICIES = {"random": random_policy, "sticky": sticky_policy, "scripted": scripted_policy}
+POLICIES: dict[str, PolicyFactory] = {"random": random_policy, "sticky": sticky_policy, "scripted": scripted_policy}

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_impl.arguments import require_option
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.game import Game, View
-from dreamer4_impl.data.policies import POLICIES, Policy, mixed, random_policy
+from dreamer4_impl.data.policies import Policy, PolicyFactory, mixed, policy_factory, random_policy, require_policy_name
 from dreamer4_impl.data.progress import OnFrames, counted_from, ignore
 from dreamer4_impl.data.writer import SHARD_FRAMES, DatasetWriter
 
@@ -20,10 +19,10 @@ class Recording:
     """Game, policy and length of a recording.
 
     Args:
-        task: gymnasium id of the game.
+        task: gymnasium id of the game, or MODULE:ID or FILE.py:ID, see `Game`.
         frames: number of frames, 2 or more; the last episode is cut to reach exactly this number.
         view: size and colour of the frames, frame skip.
-        policy: "random", "sticky" or "scripted".
+        policy: "random", "sticky", "scripted", or the import path of a policy as `policies` describes it.
         epsilon: bounds (low, high) in [0, 1] of the share of random actions, drawn uniformly for each episode.
         seed: seed of everything random, 0 or more.
         longest: frames after which an episode is cut, 2 or more; None for never.
@@ -41,7 +40,7 @@ class Recording:
     longest: int | None = None
 
     def __post_init__(self) -> None:
-        require_option("policy", self.policy, tuple(POLICIES))
+        require_policy_name(self.policy)
         if self.seed < 0:
             raise ValueError(f"seed must be 0 or more; got {self.seed}")
         if not 0 <= self.epsilon[0] <= self.epsilon[1] <= 1:
@@ -87,9 +86,10 @@ def record(
         The recorded dataset.
 
     Raises:
-        DatasetError: if the game cannot be played, its package is not installed, the directory holds a dataset and
-            `resume` is False, or the existing dataset was recorded with other settings.
+        DatasetError: if the game or the policy cannot be imported, played or recorded, the directory holds a dataset
+            and `resume` is False, or the existing dataset was recorded with other settings.
     """
+    factory = policy_factory(recording.policy)
     game = Game(recording.task, recording.view)
     size = recording.view.size
     meta = recording.meta() | ({"action_names": game.action_names} if game.action_names else {})
@@ -99,17 +99,19 @@ def record(
             while writer.frames < recording.frames:
                 done = writer.frames
                 most = min(recording.longest or recording.frames, recording.frames - done)
-                episode = _play(game, recording, writer.episodes, most, counted_from(done, progress))
+                episode = _play(game, factory, recording, writer.episodes, most, counted_from(done, progress))
                 writer.add_episode(**episode, task=recording.task)
     finally:
         game.close()
     return Dataset.open(path)
 
 
-def _play(game: Game, recording: Recording, number: int, most: int, progress: OnFrames) -> dict[str, Any]:
+def _play(
+    game: Game, factory: PolicyFactory, recording: Recording, number: int, most: int, progress: OnFrames
+) -> dict[str, Any]:
     generator = np.random.default_rng([recording.seed, number])
     frames = [game.reset(seed=int(generator.integers(2**31)))]
-    policy = _policy(game, recording, generator)
+    policy = _policy(game, factory, recording, generator)
     component = game.component
     actions = [np.zeros(component.shape(1, 1)[2:])]
     rewards, terminated, truncated = [0.0], False, False
@@ -131,7 +133,7 @@ def _play(game: Game, recording: Recording, number: int, most: int, progress: On
     }
 
 
-def _policy(game: Game, recording: Recording, generator: np.random.Generator) -> Policy:
+def _policy(game: Game, factory: PolicyFactory, recording: Recording, generator: np.random.Generator) -> Policy:
     epsilon = generator.uniform(*recording.epsilon)
-    policy = POLICIES[recording.policy](game, generator)
+    policy = factory(game, generator)
     return mixed(policy, random_policy(game, generator), epsilon, generator)

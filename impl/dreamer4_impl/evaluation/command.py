@@ -118,7 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rollouts", metavar="N", type=int, default=256, help="number of imagined rollouts of the agent (default: 256)"
     )
-    parser.add_argument("--game", metavar="ID", help="game to play, such as ALE/Breakout-v5 (needs the extra atari)")
+    parser.add_argument(
+        "--game",
+        metavar="ID",
+        help="game to play, such as ALE/Breakout-v5 (needs the extra atari), or MODULE:ID or FILE.py:ID",
+    )
     parser.add_argument(
         "--episodes", metavar="N", type=int, default=10, help="episodes of the game for each policy (default: 10)"
     )

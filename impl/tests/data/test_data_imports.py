@@ -9,7 +9,7 @@ import pytest
 import dreamer4_impl.data
 
 MODULES = sorted(Path(dreamer4_impl.data.__file__).parent.glob("*.py"))
-LATE = {"game.py": {"gymnasium", "ale_py"}, "video.py": {"av"}}
+LATE = {"environments.py": {"gymnasium", "ale_py"}, "video.py": {"av"}}
 
 
 def roots(nodes):

@@ -32,7 +32,7 @@ def game_returns(
     Args:
         model: model with an agent, in evaluation mode.
         dataset: dataset recorded from the game; the policy gets the same view of the game.
-        task: gymnasium id of the game; None skips the section.
+        task: gymnasium id of the game, or MODULE:ID or FILE.py:ID; None skips the section.
         episodes: number of episodes of each policy, 1 or more.
         seed: seed of the games and of the actions.
         longest: frames after which an episode is cut, 1 or more.
@@ -42,7 +42,7 @@ def game_returns(
 
     Raises:
         SkippedError: if no game is named, the model has no agent, the dataset has no view of the game, the game cannot
-            be opened or its actions differ, or the task is unknown to the policy.
+            be opened or fails, its actions differ, or the task is unknown to the policy.
     """
     if task is None:
         raise SkippedError("no game was named (--game ALE/Breakout-v5)")
@@ -51,11 +51,14 @@ def game_returns(
     if "view" not in dataset.meta:
         raise SkippedError(f"the dataset does not record the view of {task}: meta.view is missing")
     result = SectionResult()
-    with ExitStack() as stack:
-        games = [stack.enter_context(closing(_game(task, dataset))) for _ in range(episodes)]
-        player = _Player(model, _task_index(model, dataset, task), episodes, seed)
-        of_policy, cut = _play(games, player.act, seed, longest)
-        of_random, _ = _play(games, _random_actions(games, seed), seed, longest)
+    try:
+        with ExitStack() as stack:
+            games = [stack.enter_context(closing(_game(task, dataset))) for _ in range(episodes)]
+            player = _Player(model, _task_index(model, dataset, task), episodes, seed)
+            of_policy, cut = _play(games, player.act, seed, longest)
+            of_random, _ = _play(games, _random_actions(games, seed), seed, longest)
+    except DatasetError as error:
+        raise SkippedError(str(error)) from error
     result.measures["game.policy"] = estimate(lambda mean: mean, of_policy)
     result.measures["game.random"] = estimate(lambda mean: mean, of_random)
     result.measures["game.difference"] = estimate(lambda a, b: a - b, of_policy, of_random, paired=False)
@@ -133,10 +136,7 @@ def _random_actions(games: Sequence[Game], seed: int) -> Callable[[UInt8[np.ndar
 
 
 def _game(task: str, dataset: Dataset) -> Game:
-    try:
-        game = Game(task, View.recorded(dataset.meta["view"]))
-    except DatasetError as error:
-        raise SkippedError(str(error)) from error
+    game = Game(task, View.recorded(dataset.meta["view"]))
     if (game.component,) != dataset.components:
         game.close()
         raise SkippedError(f"{task} has the actions {game.component}, the dataset has {dataset.components}")
