@@ -16,6 +16,6 @@ def preset_documents() -> dict[str, Path]:
 
     Example:
         >>> list(preset_documents())
-        ['atari-cpu', 'atari-gpu']
+        ['atari-cpu', 'atari-gpu', 'grid-cpu']
     """
     return {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.toml"))}

@@ -312,7 +312,7 @@ def read_document(name: str) -> Table:
     Example:
         >>> read_document("no such preset")
         Traceback (most recent call last):
-        ValueError: there is no configuration file and no preset 'no such preset'; presets are atari-cpu, atari-gpu
+        ValueError: there is no configuration file and no preset 'no such preset'; presets are atari-cpu, atari-gpu, grid-cpu
     """
     path, documents = Path(name), preset_documents()
     if path.suffix != ".toml":
