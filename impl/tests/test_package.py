@@ -16,6 +16,7 @@ PACKAGE = Path(dreamer4_impl.__file__).parent
 EXTRAS = {
     "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
     "evaluation": {"numpy", "rich", "matplotlib", "PIL", "jinja2"},
+    "examples": {"numpy", "gymnasium", "minigrid"},
     "play": {"numpy", "PIL"},
     "checkpoints": {"safetensors"},
     "training": {"numpy", "rich"},

@@ -310,9 +310,9 @@ def read_document(name: str) -> Table:
         ValueError: if there is neither, or the document is not valid TOML.
 
     Example:
-        >>> read_document("no such preset")
+        >>> read_document("absent")
         Traceback (most recent call last):
-        ValueError: there is no configuration file and no preset 'no such preset'; presets are atari-cpu, atari-gpu, grid-cpu
+        ValueError: there is no configuration file and no preset 'absent'; presets are atari-cpu, atari-gpu, grid-cpu
     """
     path, documents = Path(name), preset_documents()
     if path.suffix != ".toml":
