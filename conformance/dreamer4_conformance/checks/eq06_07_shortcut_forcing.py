@@ -11,8 +11,9 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.expected_loss import OUTSIDE_DOMAIN, Expectation, expect
-from dreamer4_conformance.instruments.inputs import FEW, draw_inputs, smallest_batch, working_batch
+from dreamer4_conformance.instruments.inputs import draw_inputs, smallest_batch, working_batch
 from dreamer4_conformance.instruments.recorder import AFFINE, AnalyticNetwork, perfect
+from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.loss_evaluations import (
@@ -232,8 +233,8 @@ def check_loss_is_finite_on_the_whole_grid(subject: Subject, trial: Trial) -> No
     pairs = [(float(level), float(step)) for step in step_sizes(subject.k_max) for level in signal_levels(step)]
     for route in subject.loss_routes():
         if route == "dynamics_loss":
-            large = FEW[0][:2] if subject.adapter.few_shapes else (64, 4)
-            inputs = draw_inputs(subject, trial.seed, (*working_batch(subject, route, *large), 2, 3))
+            batch = working_batch(subject, route, *suite_shapes(subject).finite)
+            inputs = draw_inputs(subject, trial.seed, (*batch, 2, 3))
         else:
             batch = working_batch(subject, route, len(pairs), 1)
             tau, d = (np.resize(column, batch[::-1]).T for column in zip(*pairs, strict=True))

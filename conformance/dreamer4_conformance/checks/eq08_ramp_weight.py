@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dreamer4_conformance.instruments.expected_loss import expect
 from dreamer4_conformance.instruments.inputs import draw_inputs, smallest_batch
 from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.subject import LOSSES, Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import signature
@@ -21,7 +22,7 @@ from dreamer4_reference.eq08_ramp_weight import ramp_weight
 
 def grid_levels(subject: Subject, min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[np.ndarray]:
     """Signal levels (N,) that training draws, multiples of 1/K_max below 1: their weights may stand in a table."""
-    fewest = max_size if subject.adapter.few_shapes else min_size
+    fewest = suite_shapes(subject).shortest(min_size, max_size)
     numerators = st.lists(st.integers(0, subject.k_max - 1), min_size=fewest, max_size=max_size)
     return numerators.map(lambda values: np.array(values, np.float64) / subject.k_max)
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from dreamer4_conformance.instruments.inputs import (
-    FEW,
     draw_inputs,
     fewest_rows,
     largest_scale,
@@ -18,12 +17,12 @@ from dreamer4_conformance.instruments.inputs import (
     working_batch,
 )
 from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.subject import LOSSES, Draw, Evaluation, Subject
 from dreamer4_conformance.judging.check import FALSE_ALARM, Trial, check
 from dreamer4_conformance.judging.loss_evaluations import certain_evaluations, compare_loss
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
-BATCHES = ((2, 3), (3, 2), (3, 3), (3, 1), (1, 3), (1, 1), (2, 2), (6, 5))
 ATTEMPTS = 24
 
 
@@ -35,7 +34,7 @@ def check_batch_and_time_axes_are_not_confused(subject: Subject, trial: Trial) -
     """
     for route in subject.loss_routes():
         as_in_the_paper = _ordinary_value_is_the_papers(subject, route)
-        for batch, time in [shape[:2] for shape in FEW] if subject.adapter.few_shapes else BATCHES:
+        for batch, time in suite_shapes(subject).unequal:
             shape = (max(batch, fewest_rows(subject, route)), max(time, subject.adapter.min_time), 2, 3)
             for evaluation in _recognised(subject, trial, route, shape):
                 if as_in_the_paper:

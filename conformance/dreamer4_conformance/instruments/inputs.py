@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dreamer4_conformance.instruments.recorder import CONSTANT
+from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.subject import Draw, Subject
 from dreamer4_conformance.verdicts import OperationFailed
 
@@ -53,9 +54,6 @@ def draw_inputs(
     return Draw(z1=z1, actions=actions, seed=seed, z0=z0, tau=tau, d=d)
 
 
-FEW = ((8, 3, 2, 3), (1, 1, 2, 3))
-"""(B, T, S, D) of loss evaluations of an adapter with `few_shapes`."""
-
 SMALL = ((1, 1), (1, 2), (2, 2), (3, 4), (3, 3))
 """Batches (B, T) to which `smallest_batch` turns; one of the last two works for every adapter that is valid."""
 
@@ -87,14 +85,9 @@ RECOGNISABLE = 8.0
 """Standard deviation of data whose rows differ by more than the noise."""
 
 
-def ordinary_batch(subject: Subject) -> tuple[int, int]:
-    """(B, T) of an ordinary batch, before `min_batch` and `min_time`."""
-    return FEW[0][:2] if subject.adapter.few_shapes else (3, 4)
-
-
 def ordinary_shape(subject: Subject, route: str) -> tuple[int, int, int, int]:
     """(B, T, S, D) of an ordinary batch of a loss."""
-    batch, time = ordinary_batch(subject)
+    batch, time = suite_shapes(subject).ordinary
     return max(batch, fewest_rows(subject, route)), max(time, subject.adapter.min_time), 2, 3
 
 

@@ -18,12 +18,12 @@ from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments.call_roles import call_rows, students_per_row, students_with_gradient
 from dreamer4_conformance.instruments.inputs import ACTION_WIDTH, input_rng
 from dreamer4_conformance.instruments.recorder import CONSTANT
+from dreamer4_conformance.instruments.shapes import LEVEL_BATCH, suite_shapes
 from dreamer4_conformance.instruments.subject import Draw, Subject
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 
 ROUTES = ("sample_tau_d", "dynamics_loss")
 ROWS, TIME = 2048, 16
-LOSS_ROWS, LOSS_TIME = 512, 32
 CALLS, SMALLEST_CALLS = 384, 256
 Result = TypeVar("Result")
 
@@ -71,7 +71,7 @@ def independent_rows(subject: Subject, seed: int, clustered: Callable[[LevelDraw
 
 def rows_of_batches(subject: Subject, route: str, seed: int, time: int) -> LevelDraw:
     """A random row of each of `CALLS` batches of the smallest size, over up to 32 timesteps."""
-    time = min(time * 2, LOSS_TIME) if time > 1 else 1
+    time = min(time * 2, LEVEL_BATCH[1]) if time > 1 else 1
     return _cached(subject, route, "rows", seed, partial(_rows, subject, route, seed, time, CALLS))
 
 
@@ -120,7 +120,7 @@ def _first_success(strategies: Sequence[Callable[[], Result]], failure: type[Exc
 
 def _draw(subject: Subject, route: str, seed: int) -> LevelDraw:
     """Draw several timesteps, or one if the operation supports only T = 1."""
-    draw, rows, time = (schedule_labels, ROWS, TIME) if route == "sample_tau_d" else (loss_labels, LOSS_ROWS, LOSS_TIME)
+    draw, rows, time = (schedule_labels, ROWS, TIME) if route == "sample_tau_d" else (loss_labels, *LEVEL_BATCH)
     try:
         return _first_success([partial(draw, subject, seed, t, rows) for t in (time, 1)], OperationFailed)
     except OperationFailed as failed:
@@ -139,9 +139,9 @@ def _rows(subject: Subject, route: str, seed: int, time: int, calls: int) -> Lev
 
 def _follows_seed(subject: Subject, route: str, seed: int) -> bool:
     """True if neither τ nor d is the same in medium batches of four seeds."""
-    draw, time = (schedule_labels, 1) if route == "sample_tau_d" else (loss_labels, subject.adapter.min_time)
-    # An adapter with `few_shapes` has compiled the large batch before.
-    time, rows = (LOSS_TIME, LOSS_ROWS) if subject.adapter.few_shapes else (time, 256)
+    draw, shortest = (schedule_labels, 1) if route == "sample_tau_d" else (loss_labels, subject.adapter.min_time)
+    rows, time = suite_shapes(subject).reseeded
+    time = max(time, shortest)
     first, *reseeded = (draw(subject, seed + index, time, rows) for index in range(4))
     repeated = [all(np.array_equal(getattr(first, x), getattr(y, x)) for y in reseeded) for x in ("tau", "d")]
     return not any(repeated) or subject.k_max == 1

@@ -10,14 +10,13 @@ import numpy as np
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
 from dreamer4_conformance.instruments.inputs import draw_inputs, working_batch
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork
+from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.subject import Evaluation, Subject
 from dreamer4_conformance.judging.check import Trial
 from dreamer4_conformance.judging.loss_evaluations import certain_evaluations, same_data
 
 Weight = Callable[[np.ndarray], np.ndarray]
 """Weights of signal levels, element by element."""
-COUNT = 6
-"""Evaluations from which the weights are estimated."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ def weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weights
     large errors, which eq07.absolute judges, does not change the weights. The rows are enough for two sequences at
     d_min even if d is drawn per sequence.
     """
-    few = subject.adapter.few_shapes
-    shape = (*working_batch(subject, route, *((8, 3) if few else (16, 4))), 2, 3)
+    count, batch = suite_shapes(subject).weighted
+    shape = (*working_batch(subject, route, *batch), 2, 3)
     deviation = 0.05 if subject.eps < 1e-4 else 1.0
     estimates = []
-    for seed in range(2 * COUNT if few else COUNT):
+    for seed in range(count):
         draw = same_data(draw_inputs(subject, trial.seed + seed, shape))
         network = AnalyticNetwork(slope=deviation, scale=deviation, data=draw.z1[0])
         for evaluation in certain_evaluations(subject, route, network, [draw], 1):

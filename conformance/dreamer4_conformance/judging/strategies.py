@@ -20,8 +20,9 @@ from dreamer4_conformance.instruments.heads import (
     Trajectory,
     draw_trajectory,
 )
-from dreamer4_conformance.instruments.inputs import FEW, draw_inputs, fewest_rows
+from dreamer4_conformance.instruments.inputs import draw_inputs, fewest_rows
 from dreamer4_conformance.instruments.policy_states import States
+from dreamer4_conformance.instruments.shapes import MANY, suite_shapes
 from dreamer4_conformance.instruments.subject import Draw, Subject
 
 
@@ -38,12 +39,10 @@ def seeds() -> st.SearchStrategy[int]:
 
 def lengths(subject: Subject, smallest: int, largest: int) -> st.SearchStrategy[int]:
     """Lengths of an axis; only the largest for an adapter with `few_shapes`."""
-    return st.integers(largest if subject.adapter.few_shapes else smallest, largest)
+    return st.integers(suite_shapes(subject).shortest(smallest, largest), largest)
 
 
-SHAPES = ((1, 1, 1, 1), (2, 1, 3, 2), (1, 2, 1, 3), (2, 3, 2, 1), (3, 2, 3, 1), (3, 3, 1, 2), (3, 4, 2, 3))
-"""(B, T, S, D) of loss evaluations."""
-LONGEST = max(time for _, time, _, _ in SHAPES)
+LONGEST = max(time for _, time, _, _ in MANY.losses)
 SCALES = (1.0, 8.0, 64.0)
 """Standard deviations of the data: ordinary latents, and those that reach clipped states, targets and errors."""
 
@@ -52,7 +51,7 @@ SCALES = (1.0, 8.0, 64.0)
 def draws(draw: st.DrawFn, subject: Subject, route: str, *, shortest: int = 1, longest: int = LONGEST) -> Draw:
     """Arguments of one loss evaluation through `route`, of random shape and scale; `shortest` and `longest` bound T."""
     fewest = fewest_rows(subject, route)
-    shapes = [shape for shape in (FEW if subject.adapter.few_shapes else SHAPES) if shortest <= shape[1] <= longest]
+    shapes = [shape for shape in suite_shapes(subject).losses if shortest <= shape[1] <= longest]
     batch, time, tokens, channels = draw(st.sampled_from(shapes))
     shape = (max(batch, fewest), max(time, subject.adapter.min_time), tokens, channels)
     return draw_inputs(subject, draw(seeds()), shape, scale=draw(st.sampled_from(SCALES)))
@@ -79,7 +78,7 @@ def attention_cases(
 @st.composite
 def trajectories(draw: st.DrawFn, subject: Subject, *, lam: float | None = None, shortest: int = 1) -> Trajectory:
     """Trajectories of up to 3 rows and 9 steps."""
-    horizons = st.sampled_from((shortest, 9)) if subject.adapter.few_shapes else st.integers(shortest, 9)
+    horizons = st.sampled_from((shortest, 9)) if suite_shapes(subject).one_length else st.integers(shortest, 9)
     shape = (draw(lengths(subject, 1, 3)), draw(horizons))
     gamma = draw(st.integers(DENOMINATOR // 2, DENOMINATOR)) / DENOMINATOR
     return draw_trajectory(

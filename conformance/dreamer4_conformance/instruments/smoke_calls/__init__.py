@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from dreamer4_conformance.instruments.inputs import ordinary_batch
+from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.smoke_calls import (
     attention,
     dynamics,
@@ -55,7 +55,7 @@ def smoke_failure(subject: Subject, operation: str) -> Deviation | None:
 def _failure(subject: Subject, operation: str) -> Deviation | None:
     if operation not in SMOKE_CALLS or not subject.provides(operation):
         return None
-    rows, frames = ordinary_batch(subject)
+    rows, frames = suite_shapes(subject).ordinary
     batch = max(rows, subject.adapter.min_batch)
     time = max(frames + (batch == frames), subject.adapter.min_time)
     square = max(batch, subject.adapter.min_time)
