@@ -1,4 +1,8 @@
-"""Sec. 3.4: batches of clips. Sample i of step s is a function of (seed, s, i) for any number of processes."""
+"""Sec. 3.4: batches of clips. Sample i of step s is a function of (seed, s, i) for any number of processes.
+
+An episode shorter than a clip is padded after its last frame. All time layers are causal, so no frame sees the padding,
+and a loss that leaves it out (`Batch.valid`) is that of the episode alone.
+"""
 
 import hashlib
 import operator
@@ -37,6 +41,8 @@ class Batch:
         continues: False where the episode terminated on arriving at frame t.
         task: index into the dataset's tasks.
         relevant: True if the clip was drawn from the relevant episodes only.
+        valid: True for frames of an episode, False for the padding after the end of an episode shorter than T, whose
+            contents are finite and have no meaning; None if the dataset has no such episode.
     """
 
     video: UInt8[Tensor, "B T H W C"] | None
@@ -48,6 +54,7 @@ class Batch:
     continues: Bool[Tensor, "B T"]
     task: Int[Tensor, " B"]
     relevant: Bool[Tensor, " B"]
+    valid: Bool[Tensor, "B T"] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Move all tensors to a device.
@@ -79,19 +86,22 @@ class Batch:
 
 
 class Positions:
-    """All positions at which a clip fits, numbered from 0: pairs of an episode and a first frame.
+    """All positions of a clip, numbered from 0: pairs of an episode and a first frame.
+
+    A clip lies within its episode. An episode shorter than a clip has one position, at its first frame.
 
     Args:
-        lengths: number of frames of every episode, (E,).
+        lengths: number of frames of every episode, (E,); 0 excludes an episode.
         rows: number of frames of a clip, 1 or more.
 
-    >>> positions = Positions([3, 1, 2], rows=2)
+    >>> positions = Positions([3, 1, 0, 2], rows=2)
     >>> [positions[k] for k in range(len(positions))]
-    [(0, 0), (0, 1), (2, 0)]
+    [(0, 0), (0, 1), (1, 0), (3, 0)]
     """
 
     def __init__(self, lengths: ArrayLike, rows: int) -> None:
-        self._ends = np.cumsum(np.maximum(np.asarray(lengths, np.int64) - rows + 1, 0))
+        frames = np.asarray(lengths, np.int64)
+        self._ends = np.cumsum(np.where(frames > 0, np.maximum(frames - rows + 1, 1), 0))
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -103,7 +113,7 @@ class Positions:
 
 
 class ClipSampler:
-    """Draw clips uniformly over all positions at which one fits, in all episodes or in the relevant ones.
+    """Draw clips uniformly over all positions (`Positions`), in all episodes or in the relevant ones.
 
     Args:
         dataset: source of the clips.
@@ -120,10 +130,11 @@ class ClipSampler:
         self, dataset: Dataset, seed: int, relevant: Relevance | None = None, latents: LatentCache | None = None
     ) -> None:
         self.dataset, self.seed, self.latents = dataset, seed, latents
-        lengths = np.array([episode.length for episode in dataset.episodes])
+        lengths = np.array([episode.length for episode in dataset.episodes], np.int64)
         mask = (relevant or upper_half)(dataset)
         # Length 0 excludes an episode and keeps the indices of the remaining ones.
         self._lengths = {False: lengths, True: np.where(mask, lengths, 0)}
+        self._shortest = min(lengths, default=0)
         self._positions: dict[tuple[int, bool], Positions] = {}
 
     def batch(
@@ -139,34 +150,48 @@ class ClipSampler:
             taken: include the actions taken at the frames, which stand in the row after each frame.
 
         Returns:
-            B clips in the order of `indices`, on the CPU; a pure function of the seed and the arguments.
+            B clips in the order of `indices`, on the CPU; a pure function of the seed and the arguments. Whether they
+            have `valid` depends on the dataset and the length alone.
 
         Raises:
-            DatasetError: if no episode is long enough, or the cache lacks latents of the dataset.
-            ValueError: if `indices` and `relevant` differ in length.
+            DatasetError: if there is no episode, or the cache lacks latents of the dataset.
+            ValueError: if there is no sample, or `indices` and `relevant` differ in length.
         """
+        if not len(indices):
+            raise ValueError("indices must name at least one sample; got none")
         positions = [self._position(step, i, length, only) for i, only in zip(indices, relevant, strict=True)]
-        clips = [self._clip(episode, start, length + taken) for episode, start in positions]
+        clips = [self.dataset.clip(*position, self._rows(*position, length + taken)) for position in positions]
         latents = None
         if self.latents is not None:
-            latents = _stacked([self.latents.clip(self.dataset, *position, length) for position in positions])
-        return _batch(self.dataset, clips, length, latents, relevant, taken)
+            parts = [
+                self.latents.clip(self.dataset, *position, self._rows(*position, length)) for position in positions
+            ]
+            latents = _stacked([_extended(rows, length) for rows in parts])
+        valid = _valid(clips, length) if length > self._shortest else None
+        return _batch(self.dataset, clips, length, latents, relevant, taken, valid)
 
-    def require(self, length: int, relevant: bool) -> None:
-        """Raise DatasetError unless a clip fits somewhere.
+    def relevant_episodes(self) -> Bool[np.ndarray, " E"]:
+        """Mark the relevant episodes.
+
+        Returns:
+            Mask, bool (E,).
+        """
+        return self._lengths[True] > 0
+
+    def require(self, relevant: bool) -> None:
+        """Raise DatasetError unless there is a clip, of whatever length.
 
         Args:
-            length: T, 1 or more.
-            relevant: whether it must be a relevant episode.
+            relevant: whether it must be of a relevant episode.
 
         Raises:
-            DatasetError: if no such episode is long enough.
+            DatasetError: if there is no such episode.
         """
-        self._all_positions(length, relevant)
+        self._all_positions(1, relevant)
 
-    def _clip(self, episode: int, start: int, rows: int) -> Clip:
-        """Up to `rows` rows: the episode may end one row before the last action."""
-        return self.dataset.clip(episode, start, min(rows, self.dataset.episodes[episode].length - start))
+    def _rows(self, episode: int, start: int, rows: int) -> int:
+        """Rows that the episode has from `start` on, at most `rows`."""
+        return min(rows, self.dataset.episodes[episode].length - start)
 
     def _position(self, step: int, index: int, length: int, relevant: bool) -> tuple[int, int]:
         positions = self._all_positions(length, bool(relevant))
@@ -175,13 +200,11 @@ class ClipSampler:
     def _all_positions(self, length: int, relevant: bool) -> Positions:
         key = (length, relevant)
         if key not in self._positions:
-            lengths = self._lengths[relevant]
-            self._positions[key] = Positions(lengths, length)
+            self._positions[key] = Positions(self._lengths[relevant], length)
             if not len(self._positions[key]):
                 raise DatasetError(
-                    f"a clip of {length} frames fits in none of the {np.count_nonzero(lengths)} "
-                    f"{'relevant ' * relevant}episodes of the dataset {self.dataset.name!r}, the longest of which has "
-                    f"{max(lengths, default=0)}: train on shorter clips, or record longer episodes"
+                    f"the dataset {self.dataset.name!r} must have {'relevant ' * relevant}episodes to draw clips from; "
+                    f"none of its {len(self.dataset.episodes)} {'is relevant' if relevant else 'can be used'}"
                 )
         return self._positions[key]
 
@@ -238,28 +261,39 @@ def _batch(
     latents: Tensor | None,
     relevant: Sequence[bool],
     taken: bool,
+    valid: Tensor | None,
 ) -> Batch:
     rows = length + taken
+
+    def _frames(arrays: Sequence[np.ndarray[Any, Any]]) -> Tensor:
+        return _stacked([_extended(array[:length], length) for array in arrays])
+
     labelled = _stacked([_extended(clip.labelled, rows) for clip in clips])
     actions = {}
     for component in dataset.components:
         values = _stacked([_extended(clip.actions[component.name], rows) for clip in clips])
         actions[component.name] = values.long() if isinstance(component, Categorical) else values
     return Batch(
-        video=None if latents is not None else _stacked([clip.frames[:length] for clip in clips]),
+        video=None if latents is not None else _frames([clip.frames for clip in clips]),
         latents=latents,
         actions={name: values[:, :length] for name, values in actions.items()} | {LABELLED: labelled[:, :length]},
         taken={name: values[:, 1:] for name, values in actions.items()} if taken else {},
         taken_labelled=labelled[:, 1:] if taken else None,
-        rewards=_stacked([clip.rewards[:length] for clip in clips]),
-        continues=_stacked([clip.continues[:length] for clip in clips]),
+        rewards=_frames([clip.rewards for clip in clips]),
+        continues=~_frames([~clip.continues for clip in clips]),  # padding is no end
         task=torch.tensor([clip.task for clip in clips]),
         relevant=torch.tensor([bool(only) for only in relevant]),
+        valid=valid,
     )
 
 
+def _valid(clips: Sequence[Clip], length: int) -> Bool[Tensor, "B T"]:
+    """Rows of the clips that are frames of an episode."""
+    return torch.arange(length) < torch.tensor([len(clip.rewards) for clip in clips])[:, None]
+
+
 def _extended(array: np.ndarray[Any, Any], rows: int) -> np.ndarray[Any, Any]:
-    """Add rows of zeros: an unknown action."""
+    """Add rows of zeros: an unknown action, or padding."""
     missing = rows - len(array)
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
 

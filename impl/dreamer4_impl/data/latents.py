@@ -89,8 +89,13 @@ class LatentCache:
 
         Raises:
             DatasetError: if the shard of the episode was not encoded.
+            ValueError: if a row lies outside the episode.
         """
         source = dataset.episodes[episode]
+        if start < 0 or length < 1 or start + length > source.length:
+            raise ValueError(
+                f"start and length must lie in episode {episode} of {source.length} frames; got {start} and {length}"
+            )
         array = self._arrays.get(_key(dataset.shards[source.shard]))
         if array is None:
             raise DatasetError(f"{self.path} holds no latents of the dataset {dataset.name!r}: encode its frames first")

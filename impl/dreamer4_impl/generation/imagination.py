@@ -4,18 +4,25 @@
 
 Read as: h_t is the output of the agent token in the pass that commits frame t, so it reads the frame at the signal
 level of the context; no further pass is needed.
+
+Contexts of different lengths start together at their first frames: the next frame of a sequence is a recorded one up to
+the end of its context, and an imagined one from there on. No sequence attends to padding, and every call is for one
+frame.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.equations.eq01_corruption import per_frame
 from dreamer4_impl.generation.draws import Key, normal_draws, uniform_draws
 from dreamer4_impl.generation.engine import FrameEngine
+from dreamer4_impl.layers.actions import LABELLED
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.heads import PolicyHead
 
@@ -45,6 +52,7 @@ def imagine(
     options: ImagineOptions,
     seed: int,
     keys: Sequence[Key],
+    lengths: Int[Tensor, "B"] | None = None,
 ) -> Imagined:
     """Roll the policy out in the world model.
 
@@ -59,6 +67,8 @@ def imagine(
         options: horizon H, K and the signal level of the context.
         seed: seed of the run.
         keys: key of the draws of each sequence, B in all; equal keys give equal noise to every policy.
+        lengths: recorded frames of each context in [1, T], integer, (B,); the frames after them are padding. None is T
+            for all. It commits the context in one call; with lengths, T − 1 further frames are denoised.
 
     Returns:
         The rollouts.
@@ -78,14 +88,59 @@ def imagine(
         component.name: uniform_draws(seed, keys, component.name, component.shape(1, horizon)[1:]).to(device)
         for component in policy.components
     }
-    h, frames, actions_taken = [_last(engine.commit(context, past_noise, actions))], [], []
-    for t in range(horizon):
-        action = policy.act(h[-1][:, None]).quantile({name: u[:, t, None] for name, u in uniform.items()})
-        frames.append(engine.denoise(start[:, t], action))
-        h.append(_last(engine.commit(frames[-1][:, None], noise[:, t, None], action)))
-        actions_taken.append(action)
-    by_component = {name: torch.cat([action[name] for action in actions_taken], dim=1) for name in uniform}
-    return Imagined(torch.stack(h, dim=1), by_component, torch.stack(frames, dim=1))
+    recorded = _Recorded(context, past_noise, actions)
+    time, first = context.shape[1], context.shape[1] if lengths is None else 1
+    ends = torch.full((len(context), 1), time, device=device) if lengths is None else lengths[:, None]
+    # The draws of imagined frame t belong to step t of a sequence, which comes later the longer its context is.
+    draw = (torch.arange(first, time + horizon, device=device) - ends).clamp(0, horizon - 1)
+    start, noise = _columns(start, draw), _columns(noise, draw)
+    uniform = {name: _columns(u, draw) for name, u in uniform.items()}
+    h, frames, taken = [_last(engine.commit(*recorded.frames(slice(first))))], [], []
+    for step in range(draw.shape[1]):
+        taken.append(policy.act(h[-1][:, None]).quantile({name: u[:, step, None] for name, u in uniform.items()}))
+        frames.append(engine.denoise(start[:, step], taken[-1]))
+        following: _Frames = frames[-1][:, None], noise[:, step, None], taken[-1]
+        if first + step < time:
+            following = recorded.unless(first + step >= ends, first + step, following)
+        h.append(_last(engine.commit(*following)))
+    by_component = {name: torch.cat([action[name] for action in taken], dim=1) for name in uniform}
+    own = ends - first + torch.arange(horizon + 1, device=device)
+    return Imagined(
+        _columns(torch.stack(h, dim=1), own),
+        {name: _columns(values, own[:, :-1]) for name, values in by_component.items()},
+        _columns(torch.stack(frames, dim=1), own[:, :-1]),
+    )
+
+
+#: Frames, their noise, and the actions that led to them, as `FrameEngine.commit` takes them.
+_Frames: TypeAlias = tuple[Tensor, Tensor, Mapping[str, Tensor]]
+
+
+class _Recorded(NamedTuple):
+    """Recorded frames of B sequences, with the noise that corrupts them and the actions that led to them."""
+
+    context: Float[Tensor, "B T S D"]
+    noise: Float[Tensor, "B T S D"]
+    actions: Mapping[str, Tensor]
+
+    def frames(self, rows: slice) -> _Frames:
+        return self.context[:, rows], self.noise[:, rows], {name: x[:, rows] for name, x in self.actions.items()}
+
+    def unless(self, imagined: Bool[Tensor, "B 1"], t: int, frames: _Frames) -> _Frames:
+        """Recorded frame t of each sequence, or the imagined one of `frames`."""
+
+        def _either(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(per_frame(imagined[:, 0], new), new, old.to(new.dtype))
+
+        context, noise, actions = self.frames(slice(t, t + 1))
+        labels = {LABELLED: torch.ones_like(imagined)} if LABELLED in actions else {}
+        taken = {name: _either(x, actions[name]) for name, x in {**frames[2], **labels}.items()}
+        return _either(frames[0], context), _either(frames[1], noise), taken
+
+
+def _columns(x: Shaped[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -> Shaped[Tensor, "B M *rest"]:
+    """Values at these indices of the second axis, separate for each sequence."""
+    return x[torch.arange(len(x), device=x.device)[:, None], index]
 
 
 def _last(h: Float[Tensor, "B T W"] | None) -> Float[Tensor, "B W"]:

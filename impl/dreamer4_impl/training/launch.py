@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,19 @@ from dreamer4_impl.checkpoints.settings import (
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.checkpoints.toml import assignments, flattened, merge, to_table
-from dreamer4_impl.data.clips import ClipSampler
-from dreamer4_impl.data.dataset import Dataset, concatenate
-from dreamer4_impl.data.format import Header, read_header
+from dreamer4_impl.checkpoints.toml import assignments, flattened, merge
+from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.latents import LatentCache
 from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.durable import write_text
-from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
+from dreamer4_impl.training.data import TrainingData, facts_of, require_fit
 from dreamer4_impl.training.distributed import Processes, choose_device
 from dreamer4_impl.training.log import Log
 from dreamer4_impl.training.loop import ClipSource, Trainer
 from dreamer4_impl.training.phase import AnyPhase
 from dreamer4_impl.training.phases import PHASES
 from dreamer4_impl.training.randomness import seed_everything
-
-PLANNED = 100
-"""Steps in which every length and every kind of sample of a run occurs, the long batches at its end excepted."""
 
 SETTINGS = "settings.json"
 """File with the configuration of a run, for resuming before the first checkpoint."""
@@ -67,10 +62,14 @@ class TrainingRun:
     checkpoint: Path | None = None
 
     def describe(self) -> str:
-        """Describe the run.
+        """Describe the run; opens the data and checks them.
 
         Returns:
-            Configuration, number of parameters, and trained modules, as text.
+            Configuration, number of parameters, trained modules, and what is trained on and left out, as text.
+
+        Raises:
+            DatasetError: if a dataset cannot be used.
+            ModuleNotFoundError: if a package of the phase is not installed.
         """
         settings = self.settings
         with torch.device("meta"):
@@ -78,6 +77,8 @@ class TrainingRun:
         phase = PHASES[settings.phase](settings, torch.device("cpu"))
         trained = phase.trained(model)
         counts = {name: count_parameters(module) for name, module in model.named_children()}
+        data = TrainingData(settings)
+        data.require(phase)
         return "\n".join(
             [
                 *(f"{name} = {json.dumps(value)}" for name, value in flattened(settings_to_json(settings))),
@@ -85,6 +86,7 @@ class TrainingRun:
                 *(f"{name:12}{count:>15,} parameters" for name, count in counts.items()),
                 f"{'trained':12}{sum(p.numel() for _, p in trained):>15,} in {', '.join(_modules(trained))}",
                 *phase.notes,
+                *data.describe(phase),
             ]
         )
 
@@ -107,14 +109,15 @@ class TrainingRun:
         settings = self.settings
         seed_everything(settings.seed)
         checkpoint = None if self.checkpoint is None else read(self.checkpoint)
-        dataset = open_data(settings)
+        data = TrainingData(settings)
         model, phase = Dreamer4(settings.model), PHASES[settings.phase](settings, processes.device)
-        self._initialise(model, phase, dataset, checkpoint)
+        data.require(phase)
+        for note in (*phase.notes, *data.describe(phase)):
+            self.log.write(note)
+        self._initialise(model, phase, data.dataset, checkpoint)
         if processes.first:
             _write_settings(self.run, settings)
-        source = self._source(model, phase, dataset, processes)
-        for note in phase.notes:
-            self.log.write(note)
+        source = self._source(model, data, processes)
         return Trainer(settings, phase, source, self.run, model, processes, checkpoint, self.log)
 
     def _initialise(self, model: Dreamer4, phase: AnyPhase, dataset: Dataset, checkpoint: Checkpoint | None) -> None:
@@ -130,21 +133,14 @@ class TrainingRun:
                 self.log.write(f"the weights of {self.settings.init} do not match the model: {report}")
         phase.prepare(model, dataset)
 
-    def _source(self, model: Dreamer4, phase: AnyPhase, dataset: Dataset, processes: Processes) -> ClipSource:
-        """Clips with the tokenizer's latents if they are cached. Missing lengths are refused before the first step."""
-        sampler = ClipSampler(dataset, self.settings.seed)
-        steps = self.settings.steps
-        for step in {*range(min(steps, PLANNED)), steps - 1}:
-            plan = phase.plan(step)
-            for relevant in set(plan.relevant):
-                sampler.require(plan.length, relevant)
-        directory, cache = self.settings.data.latents, None
+    def _source(self, model: Dreamer4, data: TrainingData, processes: Processes) -> ClipSource:
+        """Clips with the tokenizer's latents if they are cached."""
+        directory, shards = self.settings.data.latents, data.dataset.shards
         if directory is not None:
             tokenizer = model.tokenizer.to(processes.device).eval()
-            with progress_bar("encoding", sum(len(shard.arrays["first"]) for shard in dataset.shards)) as report:
-                cache = LatentCache(directory, dataset, tokenizer, progress=report)
-        sampler.latents = cache
-        return sampler
+            with progress_bar("encoding", sum(len(shard.arrays["first"]) for shard in shards)) as report:
+                data.sampler.latents = LatentCache(directory, data.dataset, tokenizer, progress=report)
+        return data.sampler
 
 
 def start(options: argparse.Namespace) -> TrainingRun:
@@ -203,81 +199,13 @@ def resume(options: argparse.Namespace) -> TrainingRun:
     return TrainingRun(_checked(settings_from_json(table)), options.run, log, checkpoint)
 
 
-def facts_of(paths: Sequence[str]) -> dict[str, Any]:
-    """Settings of the model that follow from the datasets: size of a frame, actions, and the tasks of all of them.
-
-    Args:
-        paths: directories of datasets; all others must agree with the first in frames and actions.
-
-    Returns:
-        Nested table; empty without datasets.
-
-    Raises:
-        DatasetError: if a dataset cannot be used.
-    """
-    if not paths:
-        return {}
-    headers = [read_header(Path(path)) for path in paths]
-    header = headers[0]
-    return {
-        "tokenizer": {"height": header.height, "width": header.width, "channels": header.channels},
-        "dynamics": {"actions": to_table(header.components), "tasks": len(_tasks(headers))},
-    }
-
-
-def open_data(settings: TrainingSettings) -> Dataset:
-    """Open the episodes to train on.
-
-    Args:
-        settings: settings of the run.
-
-    Returns:
-        All datasets joined, without the held-out episodes.
-
-    Raises:
-        DatasetError: if a dataset cannot be used, they differ in frames or actions, or there are too few episodes.
-        ValueError: if there is no dataset.
-    """
-    data = settings.data
-    datasets = [Dataset.open(path, damaged=data.damaged, verify=data.verify) for path in data.paths]
-    dataset = datasets[0] if len(datasets) == 1 else concatenate(datasets)
-    return dataset if data.held_out is None else dataset.split(data.held_out)[0]
-
-
 def _checked(settings: TrainingSettings) -> TrainingSettings:
     """Refuse data that are missing or do not fit the model; reads their headers only."""
-    if not settings.data.paths:
-        raise ValueError("no data are given: name datasets with --data")
-    headers = {path: read_header(Path(path)) for path in settings.data.paths}
-    for path, header in headers.items():
-        _require_fit(settings.model, header, path)
-    tasks = _tasks(headers.values())
-    if settings.model.dynamics.tasks and len(tasks) > settings.model.dynamics.tasks:
-        raise ValueError(
-            f"the model has {settings.model.dynamics.tasks} tasks; the data have {len(tasks)}: {', '.join(tasks)}"
-        )
+    require_fit(settings)
     choose_device(settings.execution.device)
     if settings.phase != "tokenizer" and settings.init is None:
         raise ValueError(f"phase {settings.phase!r} starts from an earlier one: name its run with --init")
     return settings
-
-
-def _require_fit(model: ModelConfig, header: Header, path: str) -> None:
-    frame = (model.tokenizer.height, model.tokenizer.width, model.tokenizer.channels)
-    recorded = (header.height, header.width, header.channels)
-    if frame != recorded:
-        raise ValueError(
-            f"the model is for frames of {frame} (height, width, channels); those of {path} are {recorded}"
-        )
-    if model.dynamics.actions != header.components:
-        raise ValueError(
-            f"the model is for the actions {model.dynamics.actions}; those of {path} are {header.components}"
-        )
-
-
-def _tasks(headers: Iterable[Header]) -> list[str]:
-    """Tasks of all datasets, as `concatenate` numbers them."""
-    return list(dict.fromkeys(task for header in headers for task in header.tasks))
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:

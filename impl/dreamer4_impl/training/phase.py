@@ -26,7 +26,7 @@ from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.precision import compute_dtype
-from dreamer4_impl.training.step_plan import StepPlan, plan_step
+from dreamer4_impl.training.step_plan import StepPlan, clip_lengths, plan_step
 
 Inputs = TypeVar("Inputs")
 
@@ -79,11 +79,17 @@ class Phase(ABC, Generic[Inputs]):
         name: "tokenizer", "dynamics", "agent" or "imagine".
         term_names: names of the loss terms that `terms` returns, in order; each has its own running RMS.
         notes: messages for the user about the phase, such as a term that the loss lacks.
+        relevant_share: share of the samples that come from the relevant episodes, in [0, 1].
+        clones: True if the phase learns the actions of the relevant episodes.
+        length: frames of every clip; None alternates short and long clips, some of them separate images.
     """
 
     name: str
     term_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    relevant_share: float = 0.0
+    clones: bool = False
+    length: int | None = None
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
@@ -124,7 +130,7 @@ class Phase(ABC, Generic[Inputs]):
         return {}
 
     def plan(self, step: int) -> StepPlan:
-        """Length and samples of a step, a pure function of settings and step: alternating lengths and separate images.
+        """Length and samples of a step, a pure function of settings and step.
 
         Args:
             step: from 0.
@@ -132,7 +138,15 @@ class Phase(ABC, Generic[Inputs]):
         Returns:
             The plan, the same in every process.
         """
-        return plan_step(self.settings, step)
+        return plan_step(self.settings, step, length=self.length, relevant_share=self.relevant_share)
+
+    def lengths(self) -> tuple[int, ...]:
+        """Lengths of the clips of a run.
+
+        Returns:
+            All T that `plan` returns, in ascending order.
+        """
+        return clip_lengths(self.settings) if self.length is None else (self.length,)
 
     @abstractmethod
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from dreamer4_impl.layers.actions import LABELLED
@@ -80,20 +80,24 @@ class SampleGroup:
             selected[LABELLED] = torch.zeros_like(selected[LABELLED])
         return selected
 
-    def weight(self, like: Shaped[Tensor, "N *rest"]) -> Float[Tensor, "N *rest"]:
-        """Weights of values in a mean.
+    def weight(self, like: Shaped[Tensor, "N t"], valid: Bool[Tensor, "B T"] | None = None) -> Float[Tensor, "N t"]:
+        """Weights of frames in a mean.
 
         Args:
             like: gives shape and device.
+            valid: False for padding, for each frame of the batch; None if there is none.
 
         Returns:
-            float32, 1 everywhere, or 0 everywhere for placeholders.
+            float32, 1 for frames that count, 0 for padding and for placeholders.
 
         Example:
             >>> SampleGroup((0,), images=False, counted=False).weight(torch.ones(1, 2)).tolist()
             [[0.0, 0.0]]
+            >>> SampleGroup((0,), images=False).weight(torch.ones(1, 2), torch.tensor([[True, False]])).tolist()
+            [[1.0, 0.0]]
         """
-        return torch.full(like.shape, float(self.counted), device=like.device)
+        weight = torch.full(like.shape, float(self.counted), device=like.device)
+        return weight if valid is None else weight * self.take(valid)
 
 
 def sample_groups(image: Sequence[bool], indices: Sequence[int]) -> list[SampleGroup]:

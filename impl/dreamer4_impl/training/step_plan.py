@@ -102,6 +102,26 @@ def marked(share: float, seed: int, step: int, size: int, purpose: str) -> tuple
     return tuple(sample in selected for sample in range(size))
 
 
+def clip_lengths(settings: TrainingSettings) -> tuple[int, ...]:
+    """Lengths of the clips of a run whose lengths alternate.
+
+    Args:
+        settings: settings of the run.
+
+    Returns:
+        All values of `batch_length` in the run, in ascending order.
+
+    Example:
+        >>> from dreamer4_impl.models.presets import tiny
+        >>> clip_lengths(TrainingSettings("dynamics", tiny(), steps=3, batches=Batches(long_only=0)))
+        (4,)
+    """
+    # The lengths repeat with a period of long_every steps, up to the last steps, which all have the same length.
+    steps = {*range(min(settings.steps, settings.batches.long_every + 1)), settings.steps - 1}
+    short, long = settings.short_length, settings.model.long_length
+    return tuple(sorted({batch_length(step, settings.steps, settings.batches, short, long) for step in steps}))
+
+
 def plan_step(
     settings: TrainingSettings, step: int, *, length: int | None = None, relevant_share: float = 0.0
 ) -> StepPlan:

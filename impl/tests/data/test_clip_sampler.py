@@ -75,8 +75,6 @@ def test_a_clip_may_end_with_its_episode_where_the_action_is_unknown(write):
     assert all(not values[0, -1].any() for values in batch.taken.values())
     batch = sampler.batch(0, [0], length=3, relevant=[False], taken=False)
     assert (batch.taken, batch.taken_labelled) == ({}, None)
-    with pytest.raises(DatasetError, match="a clip of 4 frames fits in none of the 1 episodes"):
-        sampler.batch(0, [0], length=4, relevant=[False])
 
 
 @pytest.mark.parametrize("length", [1, 4, 5])
@@ -107,13 +105,37 @@ def test_all_tensors_of_a_batch_move_to_the_device(batch):
     assert len(list(tensors(batch))) == 13
 
 
+# Episodes shorter than a clip
+
+
+def test_an_episode_shorter_than_a_clip_is_padded_after_its_last_frame(write):
+    sampler = ClipSampler(Dataset.open(write([6, 3])), seed=0)
+    batch = sampler.batch(0, range(40), length=5, relevant=[False] * 40)
+    short = batch.video[:, 0, 0, 0, 0] == 1
+    assert short.any()
+    assert torch.equal(batch.valid, (torch.arange(5) < 3) | ~short[:, None])
+    assert batch.video[short, :, 0, 1, 0].tolist()[0] == [0, 1, 2, 0, 0]
+    assert batch.rewards[short].tolist()[0] == [0, 11, 12, 0, 0]
+    assert batch.continues[short].tolist()[0] == [True, True, False, True, True]
+    assert batch.actions["labelled"][short].tolist()[0] == [False, True, True, False, False]
+    assert batch.taken_labelled[short].tolist()[0] == [True, True, False, False, False]
+    assert batch.taken["mouse"][short].tolist()[0] == [1, 2, 0, 0, 0]
+
+
+def test_batches_without_short_episodes_have_no_mask(write):
+    sampler = ClipSampler(Dataset.open(write([6, 3])), seed=0)
+    assert sampler.batch(0, [0], length=3, relevant=[False]).valid is None
+    for step in range(6):  # whether a batch has a mask does not depend on its samples: all processes agree on it
+        assert sampler.batch(step, [0], length=4, relevant=[False]).valid is not None
+
+
 # Draws
 
 
 def test_positions_enumerate_every_clip_once():
-    lengths, rows = [4, 1, 3, 2, 9], 3
+    lengths, rows = [4, 1, 0, 3, 2, 9], 3
     positions = Positions(lengths, rows)
-    expected = [(e, start) for e, length in enumerate(lengths) for start in range(length - rows + 1)]
+    expected = [(e, start) for e, length in enumerate(lengths) for start in range(max(length - rows + 1, length > 0))]
     assert [positions[k] for k in range(len(positions))] == expected
 
 
@@ -207,12 +229,14 @@ def test_upper_half_is_above_the_median_or_at_it_if_none_is_above(tmp_path, head
     assert upper_half(Dataset.open(tmp_path)).tolist() == expected
 
 
-def test_error_names_the_longest_episode_if_no_clip_fits(dataset):
+def test_missing_relevant_episodes_and_samples_are_refused(dataset):
     sampler = ClipSampler(dataset, seed=0, relevant=lambda dataset: np.zeros(5, bool))
-    with pytest.raises(DatasetError, match=r"of 10 frames fits in none of the 5 episodes .* longest of which has 9"):
-        sampler.batch(0, [0], 10, [False])
-    with pytest.raises(DatasetError, match=r"of 2 frames fits in none of the 0 relevant episodes"):
-        sampler.batch(0, [0], 2, [True])
+    sampler.require(relevant=False)
+    for refused in (lambda: sampler.require(relevant=True), lambda: sampler.batch(0, [0], 2, [True])):
+        with pytest.raises(DatasetError, match=r"must have relevant episodes .* none of its 5 is relevant"):
+            refused()
+    with pytest.raises(ValueError, match="indices must name at least one sample; got none"):
+        sampler.batch(0, [], 2, [])
 
 
 def test_number_of_relevance_marks_equals_number_of_samples(dataset):

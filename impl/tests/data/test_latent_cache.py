@@ -78,6 +78,17 @@ def test_sampler_returns_latents_instead_of_frames(noise, tokenizer, tmp_path):
         torch.testing.assert_close(z, known[frame.numpy().tobytes()])
 
 
+def test_latents_of_a_short_episode_are_padded_and_no_row_is_that_of_the_next_episode(noise, tokenizer, tmp_path):
+    latents = LatentCache(tmp_path / "z", noise, tokenizer, dtype="float32")
+    batch = ClipSampler(noise, seed=0, latents=latents).batch(0, range(8), 12, [False] * 8)
+    for z, valid in zip(batch.latents, batch.valid, strict=True):
+        assert any(torch.equal(z[valid], torch.tensor(latents.clip(noise, e, 0, n))) for e, n in enumerate(LENGTHS))
+        assert not z[~valid].any()
+    assert not batch.valid.all()
+    with pytest.raises(ValueError, match="must lie in episode 1 of 4 frames; got 1 and 4"):
+        latents.clip(noise, 1, 1, 4)
+
+
 def test_subsets_and_concatenations_share_the_latents(noise, tokenizer, tmp_path):
     latents = LatentCache(tmp_path / "z", noise, tokenizer, dtype="float32")
     train, held_out = noise.split(0.5)

@@ -29,13 +29,13 @@ device = "cpu"
 """
 
 
-def record(path, height=6, game="game", episodes=3):
+def record(path, height=6, game="game", lengths=(20, 20, 20), moves=4, labelled=True):
     random = np.random.default_rng(0)
-    with DatasetWriter(path, Header("noise", height, 8, 3, (Categorical("move", 4),))) as writer:
-        for _ in range(episodes):
-            frames = random.integers(0, 256, (20, height, 8, 3)).astype(np.uint8)
-            moves, rewards = random.integers(0, 4, 20), random.normal(size=20).astype(np.float32)
-            writer.add_episode(frames, {"move": moves}, rewards, task=game)
+    with DatasetWriter(path, Header("noise", height, 8, 3, (Categorical("move", moves),))) as writer:
+        for length in lengths:
+            frames = random.integers(0, 256, (length, height, 8, 3)).astype(np.uint8)
+            actions, rewards = random.integers(0, moves, length), random.normal(size=length).astype(np.float32)
+            writer.add_episode(frames, {"move": actions} if labelled else None, rewards, task=game)
     return str(path)
 
 
@@ -132,6 +132,49 @@ def test_data_that_do_not_fit_the_model_are_refused(place, tmp_path, capsys):
     said = refused(capsys, "tokenizer", "--run", place / "tokenizer", "--resume", "--data", other)
     assert "the model is for frames of (6, 8, 3) (height, width, channels); those of" in said
     assert "are (7, 8, 3)" in said
+
+
+def test_episodes_shorter_than_every_clip_are_trained_on_and_counted(place, tmp_path, capsys):
+    """Clips of 4 and 7 frames; the first of every ten episodes is held out."""
+    data, typed = record(tmp_path / "data", lengths=(9, 3, 6, 1)), ["tokenizer", str(place / "mine.toml")]
+    typed += ["--data", data, "--run", str(tmp_path / "run")]
+    counts = [
+        "data: 3 episodes, 10 frames to train on; 1 episodes, 9 frames held out",
+        "clips of 4 frames: 2 of 3 episodes are shorter and padded; 20.0% of the frames of a batch are padding",
+        "clips of 7 frames: 3 of 3 episodes are shorter and padded; 52.4% of the frames of a batch are padding",
+    ]
+    assert main([*typed, "--dry-run", "--set", "steps=40"]) == 0
+    said = capsys.readouterr().out
+    assert [count for count in counts if count not in said] == []
+    assert main(typed) == 0
+    assert [line["length"] for line in toy.curve(tmp_path / "run")] == [4, 4]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert [count for count in counts[:2] if count not in log] == []
+    assert counts[2] not in log
+
+
+def test_a_run_on_two_datasets_takes_the_tasks_of_both(place, tmp_path, capsys):
+    both = [record(tmp_path / game, game=game, labelled=game == "game") for game in ("game", "video")]
+    typed = [str(place / "mine.toml"), "--data", *both, "--run"]
+    assert main(["tokenizer", *typed, str(tmp_path / "init")]) == 0
+    assert main(["agent", *typed, str(tmp_path / "run"), "--init", str(tmp_path / "init")]) == 0
+    assert read(steps(tmp_path / "run")[-1]).settings.model.dynamics.tasks == 2
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "relevant samples, 50% of a batch: from 2 of 4 episodes" in log
+    assert "1 relevant episodes have no known action: they do not train the policy" in log
+
+
+def test_data_that_a_phase_cannot_use_are_refused_before_the_first_step(place, tmp_path, capsys):
+    silent = record(tmp_path / "silent", labelled=False)
+    other = record(tmp_path / "other", moves=3)
+    start = [place / "mine.toml", "--run", tmp_path / "run", "--init", place / "tokenizer", "--data"]
+    for dry in ([], ["--dry-run"]):
+        said = refused(capsys, "agent", *start, silent, *dry)
+        assert "clones the actions of the relevant episodes; no action is known in any of the 1 of 'noise'" in said
+    said = refused(capsys, "dynamics", *start, place / "data", other)
+    assert f"the model is for the actions (Categorical(name='move', size=4),); those of {other} are" in said
+    assert "is not a dataset: dataset.json is missing" in refused(capsys, "dynamics", *start, tmp_path / "absent")
+    assert steps(tmp_path / "run") == []
 
 
 def test_changed_widths_are_refused_when_weights_are_loaded(place, tmp_path, capsys):

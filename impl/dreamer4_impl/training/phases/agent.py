@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.equations.eq01_corruption import per_frame
 from dreamer4_impl.equations.eq09_multi_token import multi_token_targets
@@ -25,7 +26,6 @@ from dreamer4_impl.models.dynamics import Dynamics
 from dreamer4_impl.training.phase import PartialMean, Phase
 from dreamer4_impl.training.phases.dynamics import LatentSequences, forcing_means, latent_sequences
 from dreamer4_impl.training.sample_groups import add_means
-from dreamer4_impl.training.step_plan import StepPlan, plan_step
 
 TRAINED = ("dynamics.", "agent.policy.", "agent.reward.")
 """Prefixes of the parameters that agent finetuning trains; the value head is trained in imagination."""
@@ -65,7 +65,8 @@ def head_weights(
     Args:
         labelled: True where the action taken at frame t is known.
         policy_positions: positions whose h trains the policy.
-        reward_positions: positions whose h trains the reward head.
+        reward_positions: positions whose h trains the reward head, all but padding and placeholders; targets lie on
+            these too.
         length: L, the longest distance.
 
     Returns:
@@ -75,6 +76,7 @@ def head_weights(
         ValueError: if length is negative or there are no positions.
     """
     labelled_ahead, inside = multi_token_targets(labelled, length)
+    inside = inside & multi_token_targets(reward_positions, length)[0]
     policy = inside & labelled_ahead & policy_positions[..., None]
     reward = inside & reward_positions[..., None]
     masks = {"policy": policy, "reward": reward}
@@ -98,8 +100,8 @@ def head_means(
         taken: a_t, the action taken at frame t, by component, (B, T, …) each.
         labelled: True where that action is known.
         rewards: r_t, received on arriving at frame t.
-        policy_positions: positions whose h trains the policy.
-        reward_positions: positions whose h trains the reward head.
+        policy_positions: as for `head_weights`.
+        reward_positions: as for `head_weights`.
 
     Returns:
         Partial means of −ln p with gradient, in float32.
@@ -139,17 +141,18 @@ class AgentInputs(NamedTuple):
         """Select the timesteps that the dynamics loss averages over.
 
         Returns:
-            (N, t): 0 for placeholders and for relevant sequences, else 1.
+            (N, t): 0 for padding, for placeholders and for relevant sequences, else 1.
         """
-        return self.sequences.weight() * ~self.relevant[:, None]
+        return self.sequences.weight * ~self.relevant[:, None]
 
     def head_positions(self) -> tuple[Bool[Tensor, "N t"], Bool[Tensor, "N t"]]:
         """Positions whose h trains the heads.
 
         Returns:
-            Masks for the policy (relevant sequences) and for the reward head (all sequences), without placeholders.
+            Masks for the policy (relevant sequences) and for the reward head (all sequences), without padding and
+            placeholders.
         """
-        counted = self.sequences.weight() > 0
+        counted = self.sequences.weight > 0
         return counted & self.relevant[:, None], counted
 
 
@@ -162,6 +165,11 @@ class AgentPhase(Phase[list[AgentInputs]]):
 
     name = "agent"
     term_names = ("dynamics", "policy", "reward")
+    clones = True
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        super().__init__(settings)
+        self.relevant_share = settings.agent.relevant_share
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
         """List the parameters of the dynamics with its agent token, and of the heads of policy and reward.
@@ -173,17 +181,6 @@ class AgentPhase(Phase[list[AgentInputs]]):
             Parameters with their names in the model.
         """
         return [(name, parameter) for name, parameter in model.named_parameters() if name.startswith(TRAINED)]
-
-    def plan(self, step: int) -> StepPlan:
-        """Plan a step: alternating lengths, a share of separate images, a share of relevant sequences.
-
-        Args:
-            step: from 0.
-
-        Returns:
-            The plan.
-        """
-        return plan_step(self.settings, step, relevant_share=self.settings.agent.relevant_share)
 
     def inputs(
         self, model: Dreamer4, batch: Batch, step: int, indices: Sequence[int]

@@ -100,6 +100,7 @@ class LatentSequences(NamedTuple):
         actions: actions that led to the frames, by component, (N, t, …) each.
         draws: τ, d and z₀.
         above: for each sequence, True if it has a timestep above d_min.
+        weight: 1 for timesteps that count, 0 for padding and placeholders.
     """
 
     group: SampleGroup
@@ -107,14 +108,7 @@ class LatentSequences(NamedTuple):
     actions: dict[str, Tensor]
     draws: ShortcutDraws
     above: tuple[bool, ...]
-
-    def weight(self) -> Float[Tensor, "N t"]:
-        """Weight of every timestep.
-
-        Returns:
-            1 for timesteps that count, 0 for placeholders.
-        """
-        return self.group.weight(self.draws.tau)
+    weight: Float[Tensor, "N t"]
 
     def teacher_rows(self, counted: Sequence[bool] | None = None) -> list[int]:
         """Sequences that need the teacher of Eq. (7).
@@ -153,16 +147,13 @@ def latent_sequences(
     draws = shortcut_draws(
         phase.settings.seed, keys, shape, k_max=k_max, per=options.per, d_min_share=options.d_min_share
     )
-    return [
-        LatentSequences(
-            group,
-            group.take(z1),
-            group.actions(batch.actions),
-            ShortcutDraws(*(group.take(draw).to(z1.device) for draw in draws)),
-            tuple((group.take(draws.d) > 1 / k_max).any(dim=1).tolist()),
-        )
-        for group in sample_groups(phase.plan(step).image, indices)
-    ]
+    sequences = []
+    for group in sample_groups(phase.plan(step).image, indices):
+        above = tuple((group.take(draws.d) > 1 / k_max).any(dim=1).tolist())
+        own = ShortcutDraws(*(group.take(draw).to(z1.device) for draw in draws))
+        weight = group.weight(own.tau, batch.valid)
+        sequences.append(LatentSequences(group, group.take(z1), group.actions(batch.actions), own, above, weight))
+    return sequences
 
 
 class DynamicsPhase(Phase[list[LatentSequences]]):
@@ -205,7 +196,7 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
             ValueError: if the batch has neither frames nor latents.
         """
         inputs = latent_sequences(self, model, batch, step, indices)
-        return inputs, {"dynamics": torch.stack([sequences.weight().sum() for sequences in inputs]).sum()}
+        return inputs, {"dynamics": torch.stack([sequences.weight.sum() for sequences in inputs]).sum()}
 
     def means(self, model: Dreamer4, inputs: list[LatentSequences]) -> dict[str, PartialMean]:
         """Compute Eq. (7).
@@ -229,7 +220,7 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
                 sequences.draws,
                 k_max=model.config.dynamics.k_max,
                 teacher_rows=sequences.teacher_rows(),
-                weight=sequences.weight(),
+                weight=sequences.weight,
             )
             for sequences in inputs
         )

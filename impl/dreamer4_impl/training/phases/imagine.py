@@ -3,14 +3,15 @@
     policy: PMPO with the frozen prior (Eq. 11),   value: −ln p(R_t | h_t) of λ-returns (Eq. 10)
 
 Only these two heads are trained. Read as: r_t is the reward of a_t, predicted at the frame that a_t leads to (A15), as
-the reward head was trained (A32). The paper's heads do not predict the end of an episode, so c = 1.
+the reward head was trained (A32). The paper's heads do not predict the end of an episode, so c = 1. A rollout from a
+frame at which its episode terminated is not counted: nothing was recorded that follows such a frame.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dreamer4_impl.checkpoints.settings import TrainingSettings
@@ -24,27 +25,33 @@ from dreamer4_impl.models.heads import PolicyHead
 from dreamer4_impl.models.policy import Policy
 from dreamer4_impl.training.phase import PartialMean, Phase
 from dreamer4_impl.training.phases.dynamics import representation
-from dreamer4_impl.training.step_plan import StepPlan, plan_step
 
 TRAINED = ("agent.policy.", "agent.value.")
 """Prefixes of the parameters that imagination trains."""
 
 
-def policy_weights(advantage: Float[Tensor, "B H"]) -> dict[str, Float[Tensor, "B H"]]:
+def policy_weights(
+    advantage: Float[Tensor, "B H"], weight: Float[Tensor, "B H"] | None = None
+) -> dict[str, Float[Tensor, "B H"]]:
     """Weights of the three means of Eq. (11).
 
     Args:
         advantage: A; only its sign matters, and 0 belongs to D⁺.
+        weight: weight of every state, 0 or above; None is 1.
 
     Returns:
-        "above" is 1 on D⁺, "below" is 1 on D⁻, "kl" is 1 everywhere; elsewhere 0.
+        The weight of the state: "above" on D⁺, "below" on D⁻, "kl" everywhere; elsewhere 0.
     """
-    above = (advantage >= 0).to(advantage.dtype)
-    return {"above": above, "below": (advantage < 0).to(advantage.dtype), "kl": torch.ones_like(above)}
+    weight = torch.ones_like(advantage) if weight is None else weight
+    return {"above": weight * (advantage >= 0), "below": weight * (advantage < 0), "kl": weight}
 
 
 def policy_means(
-    policy: Policy, prior: Policy, actions: Mapping[str, Tensor], advantage: Float[Tensor, "B H"]
+    policy: Policy,
+    prior: Policy,
+    actions: Mapping[str, Tensor],
+    advantage: Float[Tensor, "B H"],
+    weight: Float[Tensor, "B H"] | None = None,
 ) -> dict[str, PartialMean]:
     """Means of Eq. (11): ln π over D⁺ and over D⁻, and KL[π ‖ π_prior] over all states.
 
@@ -53,12 +60,13 @@ def policy_means(
         prior: π_prior at every state.
         actions: actions taken, by component, (B, H, …) each.
         advantage: A; only its sign matters.
+        weight: weight of every state, 0 or above; None is 1.
 
     Returns:
         "above", "below" and "kl", in float32 (float64 for float64) with gradient.
     """
     log_prob, kl = log_prob_and_kl(policy.factors(), prior.factors(), policy.factor_actions(actions))
-    weights, values = policy_weights(advantage), {"above": log_prob, "below": log_prob, "kl": kl}
+    weights, values = policy_weights(advantage, weight), {"above": log_prob, "below": log_prob, "kl": kl}
     return {name: PartialMean.from_values(values[name], weight) for name, weight in weights.items()}
 
 
@@ -90,6 +98,7 @@ class ImagineInputs(NamedTuple):
         returns: λ-returns R_t for t in [0, H).
         advantage: R_t − v_t.
         prior: π_prior at every state.
+        weight: 1 for states that count, 0 for those that follow the end of an episode.
     """
 
     imagined: Imagined
@@ -97,6 +106,7 @@ class ImagineInputs(NamedTuple):
     returns: Float[Tensor, "B H"]
     advantage: Float[Tensor, "B H"]
     prior: Policy
+    weight: Float[Tensor, "B H"]
 
 
 class ImaginePhase(Phase[ImagineInputs]):
@@ -111,6 +121,7 @@ class ImaginePhase(Phase[ImagineInputs]):
 
     def __init__(self, settings: TrainingSettings) -> None:
         super().__init__(settings)
+        self.relevant_share, self.length = settings.agent.relevant_share, settings.imagine.context
         self._prior: nn.Module | None = None
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
@@ -139,18 +150,6 @@ class ImaginePhase(Phase[ImagineInputs]):
         self._prior = frozen_prior(_agent(model).policy)
         return {"prior": self._prior}
 
-    def plan(self, step: int) -> StepPlan:
-        """Plan a step: contexts of one length, uniform and relevant ones as in agent finetuning.
-
-        Args:
-            step: from 0.
-
-        Returns:
-            The plan.
-        """
-        share, length = self.settings.agent.relevant_share, self.settings.imagine.context
-        return plan_step(self.settings, step, length=length, relevant_share=share)
-
     def inputs(
         self, model: Dreamer4, batch: Batch, step: int, indices: Sequence[int]
     ) -> tuple[ImagineInputs, dict[str, Tensor]]:
@@ -172,18 +171,20 @@ class ImaginePhase(Phase[ImagineInputs]):
         keys = [(self.name, step, index) for index in indices]
         task = batch.task if model.config.dynamics.tasks else None
         z = representation(model, batch)
-        imagined = imagine(model, agent.policy, z, batch.actions, task, options, self.settings.seed, keys)
-        inputs = self.evaluated(agent, imagined)
-        weights = policy_weights(inputs.advantage)
+        lengths = None if batch.valid is None else batch.valid.sum(1)
+        imagined = imagine(model, agent.policy, z, batch.actions, task, options, self.settings.seed, keys, lengths)
+        inputs = self.evaluated(agent, imagined, batch.continues.all(1))
+        weights = policy_weights(inputs.advantage, inputs.weight)
         return inputs, {name: weights[name].sum() for name in weights} | {"value": weights["kl"].sum()}
 
     @torch.no_grad()
-    def evaluated(self, agent: Agent, imagined: Imagined) -> ImagineInputs:
+    def evaluated(self, agent: Agent, imagined: Imagined, begun: Bool[Tensor, " B"] | None = None) -> ImagineInputs:
         """Compute rewards, λ-returns (Eq. 10), advantages and the prior of rollouts.
 
         Args:
             agent: heads of reward and value.
             imagined: rollouts.
+            begun: False where the episode has terminated before the rollout; None is True.
 
         Returns:
             Inputs of `means`.
@@ -197,7 +198,8 @@ class ImaginePhase(Phase[ImagineInputs]):
         rewards, value = agent.reward.predict(h[:, 1:]), agent.value.predict(h)
         trajectory = rewards, value, torch.ones_like(rewards), options.gamma, options.lam
         returns, advantage = lambda_returns(*trajectory), advantages(*trajectory)
-        return ImagineInputs(imagined, rewards, returns, advantage, self._prior.act(h[:, :-1]))
+        weight = torch.ones_like(rewards) if begun is None else begun[:, None].to(rewards.dtype).expand(rewards.shape)
+        return ImagineInputs(imagined, rewards, returns, advantage, self._prior.act(h[:, :-1]), weight)
 
     def means(self, model: Dreamer4, inputs: ImagineInputs) -> dict[str, PartialMean]:
         """Compute Eq. (10) and Eq. (11).
@@ -217,11 +219,11 @@ class ImaginePhase(Phase[ImagineInputs]):
         policy = agent.policy.act(states)
         loss = value_loss(agent.value(states), inputs.returns, agent.value.twohot, reduction="none")
         return {
-            **policy_means(policy, inputs.prior, inputs.imagined.actions, inputs.advantage),
-            "value": PartialMean.from_values(loss),
-            "reward": PartialMean.from_values(inputs.rewards),
-            "return": PartialMean.from_values(inputs.returns),
-            "entropy": PartialMean.from_values(policy.entropy().detach()),
+            **policy_means(policy, inputs.prior, inputs.imagined.actions, inputs.advantage, inputs.weight),
+            "value": PartialMean.from_values(loss, inputs.weight),
+            "reward": PartialMean.from_values(inputs.rewards, inputs.weight),
+            "return": PartialMean.from_values(inputs.returns, inputs.weight),
+            "entropy": PartialMean.from_values(policy.entropy().detach(), inputs.weight),
         }
 
     def terms(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:

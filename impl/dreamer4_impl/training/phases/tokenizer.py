@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch, as_video
 from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.equations.eq01_corruption import per_frame
 from dreamer4_impl.equations.eq05_tokenizer_loss import tokenizer_loss
 from dreamer4_impl.generation.draws import dropout_draws
 from dreamer4_impl.models.dreamer4 import Dreamer4
@@ -61,8 +62,8 @@ def reconstruction_means(
         tokenizer: tokenizer in training.
         video: values in [0, 1].
         dropped: True for patches that are hidden from the encoder.
-        perceptual: distance of two videos; None leaves L_LPIPS out.
-        weight: weight of every frame, all equal if there is a perceptual distance; None is 1.
+        perceptual: distance of two videos, 0 if they are equal; None leaves L_LPIPS out.
+        weight: 1 for frames that count, else 0; None is 1.
 
     Returns:
         "mse" and, with a perceptual distance, "lpips", in float32 with gradient.
@@ -70,8 +71,11 @@ def reconstruction_means(
     video_hat = tokenizer.decode(tokenizer.encode(video, dropped))
     means = {"mse": PartialMean.from_values((video_hat.float() - video).square().mean(dim=(2, 3, 4)), weight)}
     if perceptual is not None:
-        frames = means["mse"].count
-        means["lpips"] = PartialMean(perceptual(_coloured(video_hat), _coloured(video)).float() * frames, frames)
+        frames, count = video.shape[0] * video.shape[1], means["mse"].count
+        if weight is not None:
+            # Frames that do not count are equal and constant in both videos: their distance and gradient are 0.
+            video_hat, video = (torch.where(per_frame(weight > 0, x), x, 0) for x in (video_hat, video))
+        means["lpips"] = PartialMean(perceptual(_coloured(video_hat), _coloured(video)).float() * frames, count)
     return means
 
 
@@ -82,19 +86,13 @@ class TokenizerInputs(NamedTuple):
         group: the samples.
         frames: values in [0, 255].
         dropped: True for patches that are hidden from the encoder.
+        weight: 1 for frames that count, 0 for padding and placeholders.
     """
 
     group: SampleGroup
     frames: UInt8[Tensor, "N t H W C"]
     dropped: Bool[Tensor, "N t P"]
-
-    def weight(self) -> Float[Tensor, "N t"]:
-        """Weight of every frame.
-
-        Returns:
-            1 for frames that count, 0 for placeholders.
-        """
-        return self.group.weight(self.frames[:, :, 0, 0, 0])
+    weight: Float[Tensor, "N t"]
 
 
 class TokenizerPhase(Phase[list[TokenizerInputs]]):
@@ -176,12 +174,13 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
         patches, most = model.config.tokenizer.patches, self.settings.tokenizer.most_dropped
         dropped = dropout_draws(self.settings.seed, keys, batch.video.shape[1], patches, most=most)
         dropped = dropped.to(batch.video.device)
-        inputs = [
-            TokenizerInputs(group, group.take(batch.video), group.take(dropped))
-            for group in sample_groups(self.plan(step).image, indices)
-        ]
-        frames = torch.stack([group.weight().sum() for group in inputs]).sum()
-        return inputs, dict.fromkeys(self.term_names, frames)
+        inputs = []
+        for group in sample_groups(self.plan(step).image, indices):
+            frames = group.take(batch.video)
+            weight = group.weight(frames[:, :, 0, 0, 0], batch.valid)
+            inputs.append(TokenizerInputs(group, frames, group.take(dropped), weight))
+        count = torch.stack([group.weight.sum() for group in inputs]).sum()
+        return inputs, dict.fromkeys(self.term_names, count)
 
     def means(self, model: Dreamer4, inputs: list[TokenizerInputs]) -> dict[str, PartialMean]:
         """Compute the terms of Eq. (5).
@@ -194,9 +193,7 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
             Partial means by term.
         """
         return add_means(
-            reconstruction_means(
-                model.tokenizer, as_video(group.frames), group.dropped, self.perceptual, group.weight()
-            )
+            reconstruction_means(model.tokenizer, as_video(group.frames), group.dropped, self.perceptual, group.weight)
             for group in inputs
         )
 

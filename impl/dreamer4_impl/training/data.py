@@ -1,0 +1,184 @@
+"""The data of a run: what the model must be like for them, what is trained on, and what is left out.
+
+Everything that a run will need is checked here, before its first step.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamer4_impl.checkpoints.settings import TrainingSettings
+from dreamer4_impl.checkpoints.toml import to_table
+from dreamer4_impl.data.clips import ClipSampler
+from dreamer4_impl.data.dataset import Dataset, concatenate
+from dreamer4_impl.data.format import DatasetError, Header, read_header
+from dreamer4_impl.models.configuration import ModelConfig
+from dreamer4_impl.training.phase import AnyPhase
+
+
+def facts_of(paths: Sequence[str]) -> dict[str, Any]:
+    """Settings of the model that follow from the datasets: size of a frame, actions, and the tasks of all of them.
+
+    Args:
+        paths: directories of datasets; all others must agree with the first in frames and actions.
+
+    Returns:
+        Nested table; empty without datasets.
+
+    Raises:
+        DatasetError: if a dataset cannot be used.
+    """
+    if not paths:
+        return {}
+    headers = [read_header(Path(path)) for path in paths]
+    header = headers[0]
+    return {
+        "tokenizer": {"height": header.height, "width": header.width, "channels": header.channels},
+        "dynamics": {"actions": to_table(header.components), "tasks": len(_tasks(headers))},
+    }
+
+
+def require_fit(settings: TrainingSettings) -> None:
+    """Raise unless there are data, and their frames, actions and tasks fit the model; reads headers only.
+
+    Args:
+        settings: settings of the run.
+
+    Raises:
+        DatasetError: if a dataset cannot be used.
+        ValueError: if there is no dataset, or one does not fit.
+    """
+    if not settings.data.paths:
+        raise ValueError("no data are given: name datasets with --data")
+    headers = {path: read_header(Path(path)) for path in settings.data.paths}
+    for path, header in headers.items():
+        _require_fit(settings.model, header, path)
+    tasks = _tasks(headers.values())
+    if settings.model.dynamics.tasks and len(tasks) > settings.model.dynamics.tasks:
+        raise ValueError(
+            f"the model has {settings.model.dynamics.tasks} tasks; the data have {len(tasks)}: {', '.join(tasks)}"
+        )
+
+
+class TrainingData:
+    """Episodes to train on: all datasets joined, without the held-out ones.
+
+    Args:
+        settings: settings of the run, which name at least one dataset.
+
+    Attributes:
+        dataset: the episodes.
+        sampler: draws clips from them.
+
+    Raises:
+        DatasetError: if a dataset cannot be used, they differ in frames or actions, or there are too few episodes.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        data = settings.data
+        self._recorded = [Dataset.open(path, damaged=data.damaged, verify=data.verify) for path in data.paths]
+        joined = self._recorded[0] if len(self._recorded) == 1 else concatenate(self._recorded)
+        self.dataset = joined if data.held_out is None else joined.split(data.held_out)[0]
+        self.sampler = ClipSampler(self.dataset, settings.seed)
+
+    def require(self, phase: AnyPhase) -> None:
+        """Raise unless the data have every kind of episode that a phase draws.
+
+        Args:
+            phase: the phase.
+
+        Raises:
+            DatasetError: if there are no episodes, none is relevant, or the relevant ones have no actions to clone.
+        """
+        if phase.relevant_share < 1:
+            self.sampler.require(relevant=False)
+        if phase.relevant_share > 0:
+            self.sampler.require(relevant=True)
+        if phase.clones and not self._known_actions()[self.sampler.relevant_episodes()].any():
+            raise DatasetError(
+                f"phase {phase.name!r} clones the actions of the relevant episodes; no action is known in any of the "
+                f"{self.sampler.relevant_episodes().sum()} of {self.dataset.name!r}"
+            )
+
+    def describe(self, phase: AnyPhase) -> list[str]:
+        """Count what the phase trains on, and what it leaves out.
+
+        Args:
+            phase: the phase.
+
+        Returns:
+            Lines for the log.
+        """
+        return [self._counts(), *self._padding(phase), *self._relevance(phase)]
+
+    def _counts(self) -> str:
+        """Episodes and frames by use; those of damaged shards as far as they are left out."""
+        listed = [entry for dataset in self._recorded for entry in dataset.header.shards]
+        usable = [shard.entry for dataset in self._recorded for shard in dataset.shards]
+        episodes, frames = len(self.dataset.episodes), len(self.dataset)
+        uses = {
+            "to train on": (episodes, frames),
+            "held out": (_episodes(usable) - episodes, _frames(usable) - frames),
+            "left out in damaged shards": (_episodes(listed) - _episodes(usable), _frames(listed) - _frames(usable)),
+        }
+        return "data: " + "; ".join(f"{e} episodes, {f} frames {use}" for use, (e, f) in uses.items() if e)
+
+    def _padding(self, phase: AnyPhase) -> list[str]:
+        lengths = np.array([episode.length for episode in self.dataset.episodes])
+        lines = []
+        for length in phase.lengths():
+            short = lengths[lengths < length]
+            positions = len(short) + (lengths[lengths >= length] - length + 1).sum()
+            share = (length - short).sum() / (length * positions)
+            if len(short):
+                lines.append(
+                    f"clips of {length} frames: {len(short)} of {len(lengths)} episodes are shorter and padded; "
+                    f"{share:.1%} of the frames of a batch are padding, which no loss counts"
+                )
+        return lines
+
+    def _relevance(self, phase: AnyPhase) -> list[str]:
+        relevant, lines = self.sampler.relevant_episodes(), []
+        if phase.relevant_share > 0:
+            lines.append(
+                f"relevant samples, {phase.relevant_share:.0%} of a batch: from {relevant.sum()} of {len(relevant)} "
+                "episodes, whose return is above the median of their task"
+            )
+        without = int((relevant & (self._known_actions() == 0)).sum()) if phase.clones else 0
+        if without:
+            lines.append(f"{without} relevant episodes have no known action: they do not train the policy")
+        return lines
+
+    def _known_actions(self) -> np.ndarray:
+        """Number of known actions taken in each episode."""
+        dataset = self.dataset
+        clips = (dataset.clip(number, 0, episode.length) for number, episode in enumerate(dataset.episodes))
+        return np.array([int(clip.labelled[1:].sum()) for clip in clips])
+
+
+def _require_fit(model: ModelConfig, header: Header, path: str) -> None:
+    frame = (model.tokenizer.height, model.tokenizer.width, model.tokenizer.channels)
+    recorded = (header.height, header.width, header.channels)
+    if frame != recorded:
+        raise ValueError(
+            f"the model is for frames of {frame} (height, width, channels); those of {path} are {recorded}"
+        )
+    if model.dynamics.actions != header.components:
+        raise ValueError(
+            f"the model is for the actions {model.dynamics.actions}; those of {path} are {header.components}"
+        )
+
+
+def _tasks(headers: Iterable[Header]) -> list[str]:
+    """Tasks of all datasets, as `concatenate` numbers them."""
+    return list(dict.fromkeys(task for header in headers for task in header.tasks))
+
+
+def _episodes(entries: Iterable[Any]) -> int:
+    return sum(entry.episodes for entry in entries)
+
+
+def _frames(entries: Iterable[Any]) -> int:
+    return sum(entry.length for entry in entries)
