@@ -65,6 +65,15 @@ def test_registered_checks_and_signatures_have_their_prefix() -> None:
     assert [name for name in signatures if not name.rpartition(".")[2].startswith("signature_")] == []
 
 
+def test_index_of_the_checks_lists_the_clauses_of_every_file() -> None:
+    table = Path(next(iter(dreamer4_conformance.checks.__path__)), "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[`(\w+)`\]\(\w+\.py\) \| (.*) \|$", table, re.MULTILINE)
+    judged: dict[str, set[str]] = {}
+    for registered in CHECKS.values():
+        judged.setdefault(registered.function.__module__.rpartition(".")[2], set()).add(registered.clause)
+    assert {stem: set(re.findall(r"`([^`]+)`", clauses)) for stem, clauses in rows} == judged
+
+
 def operations_by_module() -> dict[str, list[str]]:
     defined: dict[str, list[str]] = {}
     for name in OPERATIONS:

@@ -28,7 +28,7 @@ def _triton(q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
     return attend(q, k, v, options)
 
 
-#: Backends by name. To add a backend, add its entry here.
+#: Backends by name. To add a backend, add its entry here; CONTRIBUTING.md has the other steps.
 BACKENDS: Final[dict[str, Backend]] = {
     "eager": eager,
     "chunked": chunked,
