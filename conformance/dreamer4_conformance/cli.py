@@ -1,4 +1,4 @@
-"""Command line `dreamer4-conformance`: run, list, explain, compare."""
+"""Command line `dreamer4-conformance`: run, init, list, explain, compare."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from dreamer4_conformance.adapters.importing import BUNDLED
 from dreamer4_conformance.clauses import Clause, select
+from dreamer4_conformance.joining.command import EXIT as INIT_EXIT
+from dreamer4_conformance.joining.command import INIT, add_arguments, init
 from dreamer4_conformance.report.files import CannotWriteError
 from dreamer4_conformance.verdicts import TIME_LIMIT, AdapterError
 
@@ -26,6 +28,7 @@ Judges an implementation of Dreamer 4 by the paper (arXiv:2509.24527), clause by
 clause.
 
   dreamer4-conformance run                      the bundled implementation
+  dreamer4-conformance init my_project          writes an adapter for your code
   dreamer4-conformance run my_adapter.py:Mine   yours; see `run --help`
   dreamer4-conformance explain eq08.value       what a clause requires; also a
                                                 reading, A13, or a mistake
@@ -130,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(_command(commands, "run", _run, "judge an implementation", RUN, EXIT))
+    add_arguments(
+        _command(commands, "init", _init, "write an adapter skeleton, a test and a workflow", INIT, INIT_EXIT)
+    )
     listed = _command(commands, "list", _list, "print the clauses", "Prints every clause with its requirement.")
     listed.add_argument("--readings", action="store_true", help="print the choices that the paper leaves open instead")
     _add_selection(listed)
@@ -328,6 +334,11 @@ def _print(report: Report, verbose: bool) -> None:
     from dreamer4_conformance.report.terminal import print_report
 
     print_report(report, Console(), verbose=verbose)
+
+
+def _init(options: argparse.Namespace) -> int:
+    with _usage():
+        return init(options)
 
 
 def _list(options: argparse.Namespace) -> int:

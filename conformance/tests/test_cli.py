@@ -244,7 +244,7 @@ def test_device_and_dtype_are_what_the_command_says(capsys: pytest.CaptureFixtur
     assert "this adapter runs in float64 or float32" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["list"], ["explain"], ["compare"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["init"], ["list"], ["explain"], ["compare"]])
 def test_help_fits_into_80_columns(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*command, "--help"])
@@ -337,7 +337,7 @@ def test_the_mistakes_that_explain_reads_are_those_of_the_zoo() -> None:
     assert catalogue() == {name: (found.clause, found.description) for name, found in MISTAKES.items()}
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["explain", "eq08.value"], ["run", "--help"]])
+@pytest.mark.parametrize("arguments", [["list"], ["explain", "eq08.value"], ["run", "--help"], ["init", "mine.py"]])
 def test_what_only_prints_starts_without_torch(arguments: list[str]) -> None:
     program = f"""
 import sys
