@@ -12,7 +12,7 @@ from dreamer4_impl.arguments import require_power_of_two
 from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.constants import SAMPLING_STEPS
 from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.evaluation.held_out import HeldOut, load_clips, load_held_out
+from dreamer4_impl.evaluation.held_out import HeldOut, load_clips, load_held_out, load_windows
 from dreamer4_impl.evaluation.measures import Measure
 from dreamer4_impl.evaluation.results import Pictures, SectionResult, SkippedError
 from dreamer4_impl.evaluation.sections.game import game_returns
@@ -31,6 +31,9 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "imagined": ("tokenizer", "dynamics", "agent"),
     "game": ("tokenizer", "dynamics", "agent"),
 }
+
+#: Clips on which rewards are predicted, for each clip that is rolled out: rewards are rare, and no frame is sampled.
+REWARD_WINDOWS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,13 @@ def _sections(
     return {
         "tokenizer": lambda: tokenizer_quality(model.tokenizer, data, batch, seed),
         "rollout": lambda: open_loop(model, data, plan),
-        "reward": lambda: reward_prediction(model, data, plan.context, batch, seed),
+        "reward": lambda: reward_prediction(
+            model,
+            load_windows(dataset, REWARD_WINDOWS * settings.clips, plan.length, plan.context),
+            data.training_rewards,
+            batch,
+            seed,
+        ),
         "imagined": lambda: _imagined(model, prior, dataset, settings),
         "game": lambda: game_returns(model, dataset, settings.game, settings.episodes, seed),
     }

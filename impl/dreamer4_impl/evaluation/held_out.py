@@ -156,6 +156,48 @@ def load_held_out(dataset: Dataset, training: Dataset, clips: int, length: int) 
     )
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Clips of whole episodes, in which every frame after an episode's first is scored once.
+
+    Args:
+        clips: the clips; after the end of an episode its last frame is repeated.
+        scored: True for the frames to score, whose context stands before them in the clip, bool, (N, T).
+    """
+
+    clips: Clips
+    scored: Bool[Tensor, "N T"]
+
+
+def load_windows(dataset: Dataset, count: int, length: int, context: int) -> Windows:
+    """Cut episodes into clips that overlap by the context, so that terminal frames and short episodes are included.
+
+    Args:
+        dataset: episodes to load from.
+        count: number of clips, 1 or more, evenly spaced over all of them; fewer if there are fewer.
+        length: frames per clip, above the context.
+        context: frames at the beginning of a clip that its predecessor scores, 1 or more.
+
+    Returns:
+        The clips, and which frames to score.
+
+    Raises:
+        ValueError: if no episode has two frames.
+    """
+    starts = [
+        (number, start)
+        for number, episode in enumerate(dataset.episodes)
+        for start in range(0, max(episode.length - context, min(episode.length - 1, 1)), length - context)
+    ]
+    if not starts:
+        raise ValueError(f"no held-out episode has two frames: {len(dataset.episodes)} episodes; hold out more")
+    chosen = [starts[i] for i in _evenly(len(starts), count)]
+    ends = torch.tensor([dataset.episodes[number].length - start for number, start in chosen])
+    begins = torch.tensor([context if start else 1 for _, start in chosen])
+    frame = torch.arange(length)
+    return Windows(_stack_clips(dataset, chosen, length), (frame >= begins[:, None]) & (frame < ends[:, None]))
+
+
 def load_clips(dataset: Dataset, count: int, length: int) -> Clips:
     """Load clips at evenly spaced starts, each within one episode. Clips overlap if the data are short.
 
@@ -193,10 +235,12 @@ def _evenly(count: int, at_most: int) -> list[int]:
 
 
 def _stack_clips(dataset: Dataset, starts: Sequence[tuple[int, int]], length: int) -> Clips:
-    clips = [dataset.clip(episode, start, length) for episode, start in starts]
+    rows = [min(length, dataset.episodes[episode].length - start) for episode, start in starts]
+    clips = [dataset.clip(episode, start, own) for (episode, start), own in zip(starts, rows, strict=True)]
 
     def _stack(arrays: Sequence[Any]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays))
+        """Stack after repeating each array's last row up to the length."""
+        return torch.from_numpy(np.stack([array[np.minimum(np.arange(length), len(array) - 1)] for array in arrays]))
 
     actions = {c.name: _stack([clip.actions[c.name] for clip in clips]) for c in dataset.components}
     return Clips(

@@ -10,11 +10,11 @@ import torch
 from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
-from dreamer4_impl.evaluation.held_out import load_clips
+from dreamer4_impl.evaluation.held_out import load_clips, load_windows
 from dreamer4_impl.evaluation.results import SkippedError
 from dreamer4_impl.evaluation.sections.game import game_returns
 from dreamer4_impl.evaluation.sections.imagined import imagined_returns
-from dreamer4_impl.evaluation.sections.reward import reward_prediction
+from dreamer4_impl.evaluation.sections.reward import predict_rewards, reward_prediction
 
 OPTIONS = ImagineOptions(horizon=3, context=2, steps=1)
 
@@ -28,27 +28,77 @@ def with_rewards(model, constant):
     return model
 
 
-def test_untrained_head_explains_no_more_than_the_mean(square_model, square_clips):
-    measures = reward_prediction(square_model, square_clips, context=2).measures  # predicts 0 at the start
-    rewards = square_clips.clips.rewards[:, 2:].numpy()
+@pytest.fixture
+def windows(square_data):
+    return load_windows(Dataset.open(square_data), 12, length=10, context=3)
+
+
+def test_untrained_head_explains_no_more_than_the_mean(square_model, windows):
+    measures = reward_prediction(square_model, windows, torch.ones(1)).measures  # predicts 0 at the start
+    rewards = windows.clips.rewards[windows.scored].numpy()
     assert measures["reward.error"].value == pytest.approx((rewards**2).mean())
-    assert measures["reward.explained"].value < 0
-    assert measures["reward.correlation"].value == 0
+    assert measures["reward.error_of_mean"].value == pytest.approx(((rewards - 1) ** 2).mean())
+    assert measures["reward.explained"].value < 1
+    assert [measures[f"reward.{name}"].value for name in ("correlation", "precision", "recall")] == [0, 0, 0]
 
 
-def test_exact_head_explains_all_variance(square_model, square_clips, monkeypatch):
+def predicted(model, windows, monkeypatch, predict):
     target = "dreamer4_impl.evaluation.sections.reward.predict_rewards"
-    monkeypatch.setattr(target, lambda model, clips, noise: 2 * clips.rewards.double() + 1)
-    measures = reward_prediction(square_model, square_clips, context=2).measures
-    assert measures["reward.correlation"].value == pytest.approx(1)
-    monkeypatch.setattr(target, lambda model, clips, noise: clips.rewards.double())
-    assert reward_prediction(square_model, square_clips, context=2).measures["reward.explained"].value == 1
+    monkeypatch.setattr(target, lambda model, clips, noise: predict(clips.rewards.double()))
+    measures = reward_prediction(model, windows, torch.zeros(1)).measures
+    return {name.removeprefix("reward."): measure.value for name, measure in measures.items()}
 
 
-def test_clips_without_rewards_skip_the_section(square_model, square_clips):
-    clips = replace(square_clips.clips, rewards=torch.zeros_like(square_clips.clips.rewards))
+def test_exact_head_explains_all_variance_and_finds_every_reward(square_model, windows, monkeypatch):
+    exact = predicted(square_model, windows, monkeypatch, lambda rewards: rewards)
+    assert exact == {"error": 0, "error_of_mean": exact["error_of_mean"]} | dict.fromkeys(
+        ("explained", "correlation", "precision", "recall"), pytest.approx(1)
+    )
+    linear = predicted(square_model, windows, monkeypatch, lambda rewards: 2 * rewards + 1)
+    assert linear["correlation"] == pytest.approx(1)
+
+
+def test_precision_and_recall_count_frames_with_a_reward_of_the_predicted_sign(square_model, windows, monkeypatch):
+    share = windows.clips.rewards[windows.scored].double().mean().item()  # of the frames, which are rewarded with 1
+    everywhere = predicted(square_model, windows, monkeypatch, torch.ones_like)
+    assert (everywhere["precision"], everywhere["recall"]) == (pytest.approx(share), 1)
+    below_half = predicted(square_model, windows, monkeypatch, lambda rewards: 0.49 * rewards)
+    wrong_sign = predicted(square_model, windows, monkeypatch, lambda rewards: -rewards)
+    assert [values[name] for values in (below_half, wrong_sign) for name in ("precision", "recall")] == [0, 0, 0, 0]
+
+
+def test_windows_score_every_frame_but_the_first_once_with_its_context(square_data):
+    dataset = Dataset.open(square_data).subset(range(3))
+    short = replace(dataset.episodes[2], length=2)
+    dataset = Dataset(dataset.header, dataset.shards, [*dataset.episodes[:2], short])
+    windows = load_windows(dataset, 100, length=9, context=4)
+    assert windows.scored.sum() == 19 + 19 + 1
+    recorded = np.concatenate([dataset.clip(e, 0, n).frames[1:] for e, n in ((0, 20), (1, 20), (2, 2))])
+    np.testing.assert_array_equal(windows.clips.video[windows.scored].numpy(), recorded)
+    first = windows.scored.int().argmax(1)
+    assert first.tolist() == [1, 4, 4, 4, 1, 4, 4, 4, 1]
+    assert len(load_windows(dataset, 4, length=9, context=4).clips) == 4
+
+
+def test_padding_of_a_short_episode_does_not_change_its_predictions(square_model, square_data):
+    dataset = Dataset.open(square_data).subset([0])
+    whole = load_windows(dataset, 1, length=20, context=3).clips
+    short = Dataset(dataset.header, dataset.shards, [replace(dataset.episodes[0], length=6)])
+    with torch.no_grad():
+        square_model.agent.reward.head.read.bias.normal_(generator=torch.Generator().manual_seed(0))
+        square_model.agent.reward.head.read.weight.normal_(generator=torch.Generator().manual_seed(1))
+    of_whole, of_short = (
+        predict_rewards(square_model.eval(), clips, torch.Generator().manual_seed(0))[0, :6]
+        for clips in (whole, load_windows(short, 1, length=20, context=3).clips)
+    )
+    torch.testing.assert_close(of_short, of_whole)
+    assert of_whole.std() > 0
+
+
+def test_clips_without_rewards_skip_the_section(square_model, windows):
+    clips = replace(windows.clips, rewards=torch.zeros_like(windows.clips.rewards))
     with pytest.raises(SkippedError, match="no frame of the held-out clips has a reward"):
-        reward_prediction(square_model, replace(square_clips, clips=clips), context=2)
+        reward_prediction(square_model, replace(windows, clips=clips), torch.zeros(1))
 
 
 def test_imagined_return_is_the_discounted_sum_of_predicted_rewards(square_model, square_clips):

@@ -11,7 +11,7 @@ from dreamer4_impl.evaluation.measures import Measure
 TITLES: Final[Mapping[str, str]] = {
     "tokenizer": "Tokenizer: reconstructions of held-out frames",
     "rollout": "Open-loop rollouts: recorded context and actions, imagined frames",
-    "reward": "Reward prediction on held-out clips",
+    "reward": "Reward prediction on held-out episodes",
     "imagined": "Imagined returns of policy and behaviour-cloned prior",
     "game": "Returns in the real game",
 }
@@ -37,6 +37,8 @@ _SINGLE: Final[Mapping[str, str]] = {
     "reward.error": "mean square error of the reward head",
     "reward.error_of_mean": "mean square error of the mean reward",
     "reward.explained": "share of that error explained",
+    "reward.precision": "share of the predicted rewarded frames that are right",
+    "reward.recall": "share of the rewarded frames that are predicted",
     "reward.correlation": "correlation of predicted and recorded reward",
     "imagined.policy": "policy",
     "imagined.prior": "behaviour-cloned prior",
