@@ -1,17 +1,20 @@
 """Checkpoints: complete, atomic, and self-describing.
 
     RUN/checkpoints/step-00001000/
-        checkpoint.json       format, version, phase, step, configuration, model, size and checksum of every other file
+        checkpoint.json       format, version, phase, step, configuration, model, size and checksum of every other file,
+                              and the checksum of all this
         model.safetensors     weights
         average.safetensors   running average of the trained weights, if there is one
         state.pt              optimiser, running RMS, companions of the phase, random state
 
 A checkpoint is written to a hidden directory, synced, and renamed: a directory without the leading dot is complete. The
-next write removes what a failed or killed write has left.
+next write removes what a failed or killed write has left; `dreamer4-train` holds the lock of the run meanwhile.
 """
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,11 +35,11 @@ from dreamer4_impl.checkpoints.settings import (
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.durable import checksum, sync
+from dreamer4_impl.durable import checksum, partial_name, read_json, sync
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
 
-FORMAT, VERSION = "dreamer4-checkpoint", 1
+FORMAT, VERSION = "dreamer4-checkpoint", 2
 HEADER, WEIGHTS, AVERAGE, STATE = "checkpoint.json", "model.safetensors", "average.safetensors", "state.pt"
 
 
@@ -54,10 +57,13 @@ class Checkpoint:
 
     Args:
         settings: configuration of the run.
-        step: number of completed steps.
+        step: number of completed steps, 0 or more.
         weights: weights of the model by name.
         average: running average of the trained weights by name; empty without one.
         state: further state, of types that `torch.load` accepts with `weights_only`.
+
+    Raises:
+        ValueError: if step is not a whole number, 0 or more.
     """
 
     settings: TrainingSettings
@@ -65,6 +71,10 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     average: Mapping[str, Tensor] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if type(self.step) is not int or self.step < 0:
+            raise ValueError(f"step must be a whole number, 0 or more; got {self.step!r}")
 
 
 @dataclass(frozen=True)
@@ -108,10 +118,10 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
     """
     root = run / "checkpoints"
     final = root / f"step-{checkpoint.step:08d}"
-    partial = root / f".{final.name}.partial"
+    partial = partial_name(final)
     try:
         _clean(root)
-        if final.exists() and not _damage(final):
+        if final.exists() and not _damage(final) and _header(final)["step"] == checkpoint.step:
             return final
         partial.mkdir(parents=True)
         _write(partial, checkpoint)
@@ -136,9 +146,11 @@ def steps(run: Path) -> list[Path]:
         run: directory of the run.
 
     Returns:
-        Directories of all checkpoints, also damaged ones, oldest first.
+        Directories of all checkpoints, also damaged ones, oldest first; files and directories of other names are left
+        out.
     """
-    return sorted((run / "checkpoints").glob("step-*"))
+    numbers = {path: re.fullmatch(r"step-(\d+)", path.name) for path in (run / "checkpoints").glob("step-*")}
+    return sorted((path for path in numbers if numbers[path]), key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def read(path: Path) -> Checkpoint:
@@ -309,6 +321,7 @@ def _write(directory: Path, checkpoint: Checkpoint) -> None:
         "model": model_to_json(checkpoint.settings.model),
         "files": {path.name: _fingerprint(path) for path in sorted(directory.iterdir())},
     }
+    header["checksum"] = _digest(header)
     (directory / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
     for path in (*directory.iterdir(), directory):
         sync(path)
@@ -329,10 +342,17 @@ def _fingerprint(path: Path) -> dict[str, Any]:
     return {"size": path.stat().st_size, "blake2b": checksum(path)}
 
 
+def _digest(header: Mapping[str, Any]) -> str:
+    """Digest of the content of checkpoint.json without its own checksum."""
+    content = {name: value for name, value in header.items() if name != "checksum"}
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads((path / HEADER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        header = read_json(path / HEADER)
+        digest = _digest(header) if isinstance(header, dict) else ""
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a checkpoint: its {HEADER} cannot be read ({error})") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this program: its format is not {FORMAT!r}")
@@ -344,6 +364,13 @@ def _header(path: Path) -> dict[str, Any]:
     missing = [name for name in ("step", "config", "model", "files") if name not in header]
     if missing:
         raise CheckpointError(f"{path} is damaged: its {HEADER} lacks {', '.join(missing)}")
+    # Version 1 had no checksum.
+    if header["version"] > 1 and header.get("checksum") != digest:
+        raise CheckpointError(f"{path} is damaged: {HEADER} does not match its checksum")
+    if type(header["step"]) is not int or header["step"] < 0:
+        raise CheckpointError(f"{path} is damaged: its step must be a whole number, 0 or more; got {header['step']!r}")
+    if not isinstance(header["files"], dict) or any(Path(name).name != name for name in header["files"]):
+        raise CheckpointError(f"{path} is damaged: its {HEADER} must list files of its directory with their checksums")
     return header
 
 

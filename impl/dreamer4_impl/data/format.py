@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_impl.durable import write_text
+from dreamer4_impl.durable import read_json, write_text
 from dreamer4_impl.layers.actions import KINDS, Binary, Categorical, Component, Continuous
 
 FORMAT = "dreamer4-dataset"
@@ -40,16 +40,27 @@ class Shard:
     """Entry of one shard in dataset.json.
 
     Args:
-        name: directory of the shard, relative to that of the dataset.
-        length: N, frames.
-        episodes: number of episodes.
+        name: directory of the shard in that of the dataset, a plain name.
+        length: N, frames, 1 or more.
+        episodes: number of episodes, 1 or more.
         checksums: BLAKE2b digest of every array's file by file name.
+
+    Raises:
+        ValueError: if the name leads out of the directory, or a number is not whole or too small.
     """
 
     name: str
     length: int
     episodes: int
     checksums: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or Path(self.name).name != self.name:
+            raise ValueError(f"a shard must be a directory in that of the dataset; got the name {self.name!r}")
+        for name in ("length", "episodes"):
+            number = getattr(self, name)
+            if type(number) is not int or number < 1:
+                raise ValueError(f"{name} of the shard {self.name!r} must be a whole number, 1 or more; got {number!r}")
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,7 @@ def read_header(path: Path) -> Header:
     """
     file = path / HEADER
     try:
-        content = json.loads(file.read_text())
+        content = read_json(file)
     except FileNotFoundError:
         raise DatasetError(f"{path} is not a dataset: {HEADER} is missing; dreamer4-record makes one") from None
     except (OSError, ValueError) as error:
@@ -149,7 +160,7 @@ def read_header(path: Path) -> Header:
     _check_version(file, content)
     try:
         return _header(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DatasetError(f"{file} is damaged: {type(error).__name__}: {error}") from error
 
 

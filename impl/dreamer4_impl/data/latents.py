@@ -6,12 +6,14 @@ encoding the clip alone, whose first frames have no past; and the latent of a fr
 differs from that of encoding the image alone.
 
     DIR/latents.json    format, version, fingerprint of the tokenizer
-    DIR/<key>.npy       (N, S, D), one for each shard; the key is a digest of its content, so datasets may share DIR
+    DIR/<key>.npy       (N, S, D), one for each shard; the key is a digest of its content, so datasets may share DIR.
+                        After the array follows the BLAKE2b digest of all bytes before it.
+
+Several processes may use the same directory: each writes complete files under unique names and renames them.
 """
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,18 +28,20 @@ from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.progress import OnFrames, counted_from, ignore
 from dreamer4_impl.data.shards import OpenShard
-from dreamer4_impl.durable import sync, write_text
+from dreamer4_impl.durable import DAMAGED_ARRAY, DirectoryLock, checksum, read_json, replacement, write_text
 from dreamer4_impl.models.tokenizer import Tokenizer
 
 FORMAT = "dreamer4-latents"
 VERSION = 1
 HEADER = "latents.json"
+DIGEST = 64
+"""Bytes of the digest at the end of a file."""
 
 
 class LatentCache:
     """Latents of all shards of a dataset; they also serve subsets of it and datasets joined from it.
 
-    Shards without latents are encoded; an interrupted shard is encoded again.
+    Shards without latents are encoded; an interrupted or damaged shard is encoded again.
 
     Args:
         path: directory, made if missing. One with latents of another tokenizer is refused with a DatasetError.
@@ -106,10 +110,11 @@ class LatentCache:
         """Write the tokenizer's fingerprint, or compare it with the existing one."""
         file = self.path / HEADER
         content = {"format": FORMAT, "version": VERSION, "tokenizer": self.fingerprint}
-        if not file.exists():
-            write_text(file, json.dumps(content))
+        with DirectoryLock(self.path, patience=60):
+            if not file.exists():
+                write_text(file, json.dumps(content))
         try:
-            existing = json.loads(file.read_text())
+            existing = read_json(file)
         except ValueError as error:
             raise DatasetError(f"{file} cannot be read: {error}; delete {self.path} to encode again") from error
         if existing != content:
@@ -119,10 +124,12 @@ class LatentCache:
             )
 
     def _map(self, shard: OpenShard, file: Path, tokenizer: Tokenizer) -> bool:
-        """Map the latents of a shard; False if they are missing or incomplete."""
+        """Map the latents of a shard; False if they are missing or damaged."""
         try:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            if not _is_intact(file):
+                return False
+        except DAMAGED_ARRAY:
             return False
         config = tokenizer.config
         shape = (len(shard.arrays["first"]), config.spatial_tokens, config.spatial_channels)
@@ -195,16 +202,30 @@ def _key(shard: OpenShard) -> str:
 def _encode_shard(
     shard: OpenShard, file: Path, tokenizer: Tokenizer, dtype: str, block: int, progress: OnFrames
 ) -> None:
-    """Encode every episode of a shard into a temporary file, then rename it."""
+    """Encode every episode of a shard, and write the latents with their digest."""
     frames = shard.arrays["frames"]
     starts = np.flatnonzero(shard.arrays["first"]).tolist()
     config = tokenizer.config
     shape = (len(frames), config.spatial_tokens, config.spatial_channels)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    array = np.lib.format.open_memmap(partial, "w+", np.dtype(dtype), shape)
-    for start, end in zip(starts, [*starts[1:], len(frames)], strict=True):
-        z = encode_episode(tokenizer, frames[start:end], block, counted_from(start, progress))
-        array[start:end] = z.to(torch.float32).numpy()
-    array.flush()
-    sync(partial)
-    partial.replace(file)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with replacement(file) as partial:
+        # Not memory-mapped: on a full disk a mapped write ends the process with SIGBUS.
+        with partial.open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for start, end in zip(starts, [*starts[1:], len(frames)], strict=True):
+                z = encode_episode(tokenizer, frames[start:end], block, counted_from(start, progress))
+                stream.write(z.to(torch.float32).numpy().astype(dtype).tobytes())
+        digest = checksum(partial)
+        with partial.open("ab") as stream:
+            stream.write(bytes.fromhex(digest))
+
+
+def _is_intact(file: Path) -> bool:
+    """Compare the digest at the end of a file with its content."""
+    size = file.stat().st_size - DIGEST
+    digest = hashlib.blake2b()
+    with file.open("rb") as stream:
+        while size > 0 and (block := stream.read(min(size, 2**20))):
+            digest.update(block)
+            size -= len(block)
+        return stream.read() == digest.digest()

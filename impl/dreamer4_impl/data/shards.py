@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dreamer4_impl.data.format import DatasetError, Header, Shard
-from dreamer4_impl.durable import checksum
+from dreamer4_impl.durable import DAMAGED_ARRAY, checksum
 
 Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
 """Arrays of a shard by name, one row per frame."""
@@ -78,7 +78,7 @@ def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DatasetError(f"{shard}: {file.name} is missing") from None
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED_ARRAY as error:
         raise DatasetError(f"{shard}: {file.name} cannot be mapped: {error}") from error
     if (array.dtype, array.shape) != (dtype, shape):
         raise DatasetError(f"{shard}: {file.name} must be {dtype} {shape}; got {array.dtype} {array.shape}")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from dreamer4_impl.data.episode_rows import Rows, episode_rows
 from dreamer4_impl.data.format import HEADER, DatasetError, Header, Shard, read_header, write_header
-from dreamer4_impl.durable import checksum, sync
+from dreamer4_impl.durable import DirectoryLock, checksum, partial_name, remove_partials, sync
 
 SHARD_FRAMES = 4096
 """Frames after which a shard is closed at the end of an episode."""
@@ -23,7 +23,7 @@ class DatasetWriter:
     A shard is written under a temporary name and renamed, then dataset.json is replaced, so that the directory is a
     dataset of complete shards at any time. If an exception ends the context, the episodes since the last complete shard
     are lost. After a resume, `episodes` is the index of the next episode; the result is byte for byte that of an
-    uninterrupted writer.
+    uninterrupted writer. The writer holds the lock of the directory until the context ends.
 
     Args:
         path: directory, made if missing.
@@ -37,13 +37,15 @@ class DatasetWriter:
 
     Raises:
         DatasetError: if the directory holds a dataset and `resume` is False, or a dataset with another header.
+        InUseError: if another writer has the directory; the message names its process.
     """
 
     def __init__(
         self, path: Path | str, header: Header, shard_frames: int = SHARD_FRAMES, resume: bool = False
     ) -> None:
         self.path, self.shard_frames = Path(path), shard_frames
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = DirectoryLock(self.path)
+        remove_partials(self.path)
         self.header = self._initial(replace(header, tasks=(), shards=()), resume)
         self.frames = sum(shard.length for shard in self.header.shards)
         self.episodes = sum(shard.episodes for shard in self.header.shards)
@@ -73,8 +75,9 @@ class DatasetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._pending:
-            self._close_shard()
+        with self._lock:
+            if kind is None and self._pending:
+                self._close_shard()
 
     def add_episode(
         self,
@@ -114,10 +117,9 @@ class DatasetWriter:
 
     def _close_shard(self) -> None:
         name = f"{len(self.header.shards):05d}"
-        partial = self.path / f".{name}.partial"
-        # Leftovers of an interruption, which dataset.json does not name.
-        for leftover in (partial, self.path / name):
-            shutil.rmtree(leftover, ignore_errors=True)
+        # Complete shard of an interrupted writer, which dataset.json does not name.
+        shutil.rmtree(self.path / name, ignore_errors=True)
+        partial = partial_name(self.path / name)
         partial.mkdir()
         checksums = {}
         for column in self.header.columns():

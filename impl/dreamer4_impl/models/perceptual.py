@@ -104,8 +104,8 @@ def _import(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"this perceptual network needs the package {package!r}, which is not installed ({error}); "
-            "install it, or pass any function of two videos instead"
+            f"the perceptual network of {package} needs its package ({error}): pip install {package}; "
+            "or set tokenizer.perceptual=none, or pass any function of two videos instead"
         ) from error
 
 

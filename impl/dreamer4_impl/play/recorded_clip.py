@@ -4,7 +4,6 @@ Row t holds what arrives together with frame t (A32): `actions[t]` is the action
 """
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
+from dreamer4_impl.durable import DAMAGED_ARRAY, replacement
 from dreamer4_impl.layers.actions import Component
 from dreamer4_impl.play.errors import UsageError
 
@@ -81,7 +81,7 @@ def write_clip(path: Path, recording: RecordedClip) -> None:
     about = {"format": FORMAT, "version": VERSION, "title": recording.title, "names": names}
     actions = {f"action.{name}": values for name, values in recording.actions.items()}
     arrays = {"frames": recording.frames, "labelled": recording.labelled, "about": np.array(json.dumps(about))}
-    with path.open("wb") as file:
+    with replacement(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays, **actions)
 
 
@@ -102,7 +102,7 @@ def read_clip(path: Path) -> RecordedClip:
             return _recording({name: file[name] for name in file.files})
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist") from None
-    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (*DAMAGED_ARRAY, KeyError, AttributeError, TypeError) as error:
         raise UsageError(f"{path} is not a clip of `dreamer4-play --export`: {error}") from None
 
 

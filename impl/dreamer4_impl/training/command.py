@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamer4_impl.checkpoints.names import PHASES, preset_documents
+from dreamer4_impl.durable import DirectoryLock, remove_partials
+from dreamer4_impl.streams import safe_streams
 
 if TYPE_CHECKING:
     from dreamer4_impl.training.launch import TrainingRun
@@ -25,6 +28,8 @@ Trains one phase of Dreamer 4 on recorded play, in the order of the paper:
   imagine     the policy in the world model's imagination                      Eq. 10 and 11, the world model frozen
 
 A run is a directory with checkpoints, metrics.jsonl, log.txt and TensorBoard. It can be killed at any time and resumed.
+A second process cannot train in the directory while a run is active. A lost terminal does not end a run: messages are
+also in log.txt.
 """
 
 EPILOG = """\
@@ -51,9 +56,14 @@ configuration:
 exit status:
   0          all steps completed
   1          a loss is NaN or infinite, or the last checkpoint could not be written
-  2          wrong command line or configuration, or data or a checkpoint that cannot be used
-  130, 143   stopped by SIGINT or SIGTERM, with a checkpoint; --resume continues
+  2          wrong command line or configuration, a run directory in use, or data or a checkpoint that cannot be used
+  129, 130, 143
+             stopped by SIGHUP (a closed terminal; not under nohup), SIGINT or SIGTERM, with a checkpoint; --resume
+             continues
 """
+
+
+INSTALL = "pip install 'dreamer4-conformance[train]'"
 
 
 class UsageError(ValueError):
@@ -72,15 +82,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after `--help` and for arguments that cannot be parsed.
     """
-    options = _parser().parse_args(argv)
-    try:
-        return _run(options)
-    except UsageError as error:
-        print(f"dreamer4-train: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("dreamer4-train: interrupted; existing checkpoints are unchanged", file=sys.stderr)
-        return 130
+    with safe_streams():
+        options = _parser().parse_args(argv)
+        try:
+            return _run(options)
+        except UsageError as error:
+            print(f"dreamer4-train: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("dreamer4-train: interrupted; existing checkpoints are unchanged", file=sys.stderr)
+            return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,14 +114,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with _usage():
-        from dreamer4_impl.training.launch import resume, start
+    with ExitStack() as stack:
+        with _usage():
+            from dreamer4_impl.training.launch import resume, start
 
-        run = resume(options) if options.resume else start(options)
-        if options.dry_run:
-            print(run.describe())
-            return 0
-    return _train(run)
+            if not options.dry_run and os.environ.get("RANK", "0") == "0":
+                stack.enter_context(DirectoryLock(options.run))
+                remove_partials(options.run)
+            run = resume(options) if options.resume else start(options)
+            if options.dry_run:
+                print(run.describe())
+                return 0
+        return _train(run)
 
 
 def _train(run: TrainingRun) -> int:
@@ -152,7 +167,7 @@ def _usage() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise UsageError(f"needs {error.name}: pip install 'dreamer4-conformance[train]'") from error
+        raise UsageError(error.msg if error.name is None else f"needs {error.name}: {INSTALL}") from error
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
 

@@ -1,4 +1,8 @@
-"""Graceful interruption: the first SIGINT or SIGTERM stops a run after the current step, a second one immediately."""
+"""Graceful interruption: a signal stops a run after the current step, a second SIGINT or SIGTERM immediately.
+
+SIGHUP, which a closed terminal sends, often several times, never stops it immediately. Where it was ignored at the
+start, as under nohup, it remains ignored.
+"""
 
 import signal
 import threading
@@ -23,10 +27,11 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Catch SIGINT and SIGTERM while the context lasts; only the main thread can catch signals.
+    """Catch SIGINT, SIGTERM and SIGHUP while the context lasts; only the main thread can catch signals.
 
     Returns:
-        Context whose value is the flag; after the first signal and at its end the previous handlers are restored.
+        Context whose value is the flag. The previous handlers are restored at its end, and those of SIGINT and SIGTERM
+        already after the first signal.
 
     Example:
         >>> with interruptible() as interruption:
@@ -37,15 +42,16 @@ def interruptible() -> Iterator[Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
 
     def _note(number: int, frame: FrameType | None) -> None:
-        interruption.name = signal.Signals(number).name
-        for caught, handler in before.items():
-            signal.signal(caught, handler)
+        interruption.name = interruption.name or signal.Signals(number).name
+        for caught in before.keys() - {signal.SIGHUP}:
+            signal.signal(caught, before[caught])
 
-    for number in signals:
+    for number in before:
         signal.signal(number, _note)
     try:
         yield interruption

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from dreamer4_impl.checkpoints.checkpoint import CannotSaveError, Checkpoint, load_weights, save, steps
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, load_weights, save, steps
 from dreamer4_impl.checkpoints.settings import Execution, TrainingSettings
 from dreamer4_impl.compilation import compile_module
 from dreamer4_impl.data.clips import Batch
@@ -137,7 +137,7 @@ class Trainer:
         )
 
     def run(self) -> Outcome:
-        """Train to the last step, or until SIGINT or SIGTERM.
+        """Train to the last step, or until SIGINT, SIGTERM or SIGHUP.
 
         Returns:
             State of the run at its end.
@@ -223,7 +223,7 @@ class Trainer:
             try:
                 self.metrics.sync()
                 save(self.run_directory, checkpoint, self.settings.records.keep)
-            except CannotSaveError as error:
+            except OSError as error:  # of the metrics, or a CannotSaveError
                 failed = True
                 self.log.write(f"{error}; training continues, and earlier checkpoints are unchanged")
         return not self.processes.any(failed)
@@ -242,7 +242,8 @@ class Trainer:
     def _metrics(self) -> AbstractContextManager[Any]:
         if not self.processes.first:
             return nullcontext()
-        return Metrics(self.run_directory, self.state.step, tensorboard=self.settings.records.tensorboard)
+        tensorboard = self.settings.records.tensorboard
+        return Metrics(self.run_directory, self.state.step, tensorboard=tensorboard, report=self.log.write)
 
 
 @contextmanager

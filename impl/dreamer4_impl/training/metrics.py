@@ -7,13 +7,14 @@ Resuming first removes the steps after the checkpoint, so that the file ends as 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from dreamer4_impl.checkpoints.toml import flattened
-from dreamer4_impl.durable import write_text
+from dreamer4_impl.durable import replacement
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -25,17 +26,25 @@ StepRecord: TypeAlias = Mapping[str, Any]
 class Metrics:
     """Writer of a run's measurements; a context manager.
 
+    A full disk does not end the run: steps are held in memory until they can be written, and TensorBoard is given up.
+
     Args:
         run: directory of the run.
         step: number of completed steps; later ones are removed.
         tensorboard: also write RUN/tensorboard.
+        report: receives messages about lines and steps that are lost or late.
+
+    Raises:
+        OSError: if the directory cannot be written.
     """
 
-    def __init__(self, run: Path, step: int, *, tensorboard: bool) -> None:
+    def __init__(self, run: Path, step: int, *, tensorboard: bool, report: Callable[[str], None] = print) -> None:
         run.mkdir(parents=True, exist_ok=True)
         path = run / "metrics.jsonl"
-        _truncate(path, step)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        if damaged := _truncate(path, step):
+            report(f"{path} had {damaged} damaged lines, which are left out")
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+        self._pending, self._report = b"", report
         self._board = _board(run / "tensorboard", step) if tensorboard else None
 
     def write(self, record: StepRecord) -> None:
@@ -44,22 +53,47 @@ class Metrics:
         Args:
             record: values with the key "step"; NaN, a mean over nothing, becomes null.
         """
-        self._file.write(json.dumps(_plain(record)) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in flattened(record, "/"):
-                if isinstance(value, int | float) and math.isfinite(value):
-                    self._board.add_scalar(name, value, record["step"])
+        late = bool(self._pending)
+        self._pending += json.dumps(_plain(record)).encode() + b"\n"
+        try:
+            self._flush()
+        except OSError as error:
+            if not late:
+                self._report(f"metrics.jsonl cannot be written: {error}; its steps are held in memory meanwhile")
+        self._write_board(record)
 
     def sync(self) -> None:
-        """Wait until the steps so far are on disk, before a checkpoint includes them."""
+        """Wait until the steps so far are on disk, before a checkpoint includes them.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        self._flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close metrics.jsonl and the TensorBoard writer."""
+        with suppress(OSError):
+            self._flush()
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        with suppress(OSError):
+            if self._board is not None:
+                self._board.close()
+
+    def _flush(self) -> None:
+        while self._pending:
+            self._pending = self._pending[os.write(self._file.fileno(), self._pending) :]
+
+    def _write_board(self, record: StepRecord) -> None:
+        if self._board is None:
+            return
+        try:
+            for name, value in flattened(record, "/"):
+                if isinstance(value, int | float) and math.isfinite(value):
+                    self._board.add_scalar(name, value, record["step"])
+        except OSError as error:
+            self._board = None
+            self._report(f"TensorBoard's files cannot be written: {error}; this run writes no more of them")
 
     def __enter__(self) -> Self:
         return self
@@ -77,24 +111,33 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         path: the file.
 
     Returns:
-        Records of the steps; an incomplete last line is left out.
+        Records of the steps; damaged lines are left out.
 
     Raises:
         OSError: if the file cannot be read.
     """
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    return [record for line in path.read_bytes().split(b"\n") if (record := _record(line)) is not None]
 
 
-def _truncate(path: Path, step: int) -> None:
+def _record(line: bytes) -> dict[str, Any] | None:
+    """Record of a line; None if the line is damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and type(record.get("step")) is int else None
+
+
+def _truncate(path: Path, step: int) -> int:
+    """Remove later steps and damaged lines; number of the damaged ones, an incomplete last line excepted."""
     if not path.exists():
-        return
-    write_text(path, "".join(json.dumps(record) + "\n" for record in read_metrics(path) if record["step"] <= step))
+        return 0
+    lines = path.read_bytes().split(b"\n")
+    records = [_record(line) for line in lines]
+    earlier = [line + b"\n" for line, r in zip(lines, records, strict=True) if r is not None and r["step"] <= step]
+    with replacement(path) as partial:
+        partial.write_bytes(b"".join(earlier))
+    return records[:-1].count(None)
 
 
 def _board(directory: Path, step: int) -> "SummaryWriter":

@@ -48,8 +48,10 @@ def names(run):
 
 
 def rewrite_header(path, **changes):
-    header = json.loads((path / "checkpoint.json").read_text())
-    (path / "checkpoint.json").write_text(json.dumps(header | changes))
+    """With the right checksum, as a program with a fault of its own would write it."""
+    header = json.loads((path / "checkpoint.json").read_text()) | changes
+    header["checksum"] = module._digest(header)
+    (path / "checkpoint.json").write_text(json.dumps(header))
 
 
 @pytest.fixture(scope="module")
@@ -179,14 +181,72 @@ def test_a_run_with_damaged_checkpoints_only_is_refused(tmp_path):
 
 def test_another_format_or_a_newer_version_is_refused(tmp_path):
     path = save(tmp_path, small(1))
-    rewrite_header(path, version=2)
-    with pytest.raises(CheckpointError, match="version 2, and this program reads up to 1"):
+    rewrite_header(path, version=3)
+    with pytest.raises(CheckpointError, match="version 3, and this program reads up to 2"):
         read(path)
     rewrite_header(path, format="something else")
     with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
         read(path)
     with pytest.raises(CheckpointError, match="there is no checkpoint in"):
         load_model(tmp_path / "nowhere")
+
+
+def test_every_changed_byte_of_the_header_is_detected(tmp_path):
+    path = save(tmp_path, small(1))
+    file, before = path / "checkpoint.json", read(path)
+    content = file.read_bytes()
+    for position in range(0, len(content), 7):
+        file.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        with suppress(CheckpointError):
+            same(read(path), before)  # a changed space between two values
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": -1}, "its step must be a whole number, 0 or more; got -1"),
+        ({"step": 1.5}, "its step must be a whole number, 0 or more; got 1.5"),
+        ({"step": True}, "its step must be a whole number, 0 or more; got True"),
+        ({"files": ["state.pt"]}, "must list files of its directory"),
+        ({"files": {"../../secret": {}}}, "must list files of its directory"),
+    ],
+)
+def test_impossible_values_in_a_header_are_refused(tmp_path, changes, message):
+    path = save(tmp_path, small(1))
+    rewrite_header(path, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"\xff", b"", b"{}", b"null", b'{"format": "dreamer4-checkpoint"}']
+)
+def test_a_header_that_is_no_header_is_refused(tmp_path, content):
+    path = save(tmp_path, small(1))
+    (path / "checkpoint.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match="step-00000001"):
+        read(path)
+
+
+def test_a_header_of_version_1_needs_no_checksum(tmp_path):
+    path = save(tmp_path, small(1))
+    header = json.loads((path / "checkpoint.json").read_text())
+    del header["checksum"]
+    (path / "checkpoint.json").write_text(json.dumps(header | {"version": 1}))
+    same(read(path), small(1))
+
+
+@pytest.mark.parametrize("step", [-1, 1.5, True])
+def test_a_checkpoint_counts_whole_steps(step):
+    with pytest.raises(ValueError, match="step must be a whole number, 0 or more"):
+        small(step)
+
+
+def test_checkpoints_are_sorted_by_number_and_other_directories_ignored(tmp_path):
+    for step in (99_999_999, 100_000_000, 3):
+        save(tmp_path, small(step))
+    (tmp_path / "checkpoints" / "step-backup").mkdir()
+    assert names(tmp_path) == ["step-00000003", "step-99999999", "step-100000000"]
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path):

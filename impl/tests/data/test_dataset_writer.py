@@ -53,6 +53,7 @@ def test_complete_shards_survive_a_kill_and_writing_can_resume(
     with pytest.raises(Killed):
         add(writer, episode, 2 * shard, 5)
     monkeypatch.undo()
+    del writer  # the system releases the lock of a killed process
     assert len(Dataset.open(killed, verify="full")) == 8 * shard
     with DatasetWriter(killed, header, shard_frames=8, resume=True) as writer:
         assert (writer.frames, writer.episodes) == (8 * shard, 2 * shard)

@@ -14,6 +14,7 @@ from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.models.transformer import Layer, Transformer
 from dreamer4_impl.training import loop
 from dreamer4_impl.training.distributed import Processes
+from dreamer4_impl.training.interruption import interruptible
 from dreamer4_impl.training.loop import NotFiniteError
 from dreamer4_impl.training.optimiser import learning_rate
 
@@ -198,12 +199,14 @@ def test_learning_rate_rises_then_falls(whole):
     assert learning_rate(Optimiser(warmup=0), 5, 10) == Optimiser().learning_rate
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_after_the_step_with_a_checkpoint(whole, tmp_path, number):
     class Interrupting(toy.ToyPhase):
         def inputs(self, model, batch, step, indices):
             if step == 2:
                 signal.raise_signal(number)
+                if number == signal.SIGHUP:  # a closed terminal sends it more than once
+                    signal.raise_signal(number)
             return super().inputs(model, batch, step, indices)
 
     before = signal.getsignal(number)
@@ -212,6 +215,17 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(whole, tmp_path, number
     assert signal.getsignal(number) == before
     toy.resumed(tmp_path, toy.settings(every=100)).run()
     assert toy.curve(tmp_path) == toy.curve(whole[0])
+
+
+def test_sighup_is_ignored_under_nohup(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interruption
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_nan_loss_stops_before_the_weights_change(tmp_path):

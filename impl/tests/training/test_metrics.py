@@ -3,7 +3,9 @@
 import io
 import json
 import math
+import resource
 
+import pytest
 from rich.console import Console
 
 from dreamer4_impl.training.log import Log
@@ -33,6 +35,53 @@ def test_steps_after_the_checkpoint_are_removed(tmp_path):
 def test_an_incomplete_last_line_is_ignored(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2')
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"\0\0\0", b"\xff\xfe", b'{"step": "2"}', b"[2]", b"3", b'{"loss": 1}', b"[" * 50_000, b'{"step": 2'],
+)
+def test_a_damaged_line_costs_that_line_alone(tmp_path, damage):
+    path, messages = tmp_path / "metrics.jsonl", []
+    lines = [b'{"step": 1, "loss": 1.10}', damage, b'{"step": 3, "text": "\xe2\x80\xa8"}', b'{"step": 4}', b""]
+    path.write_bytes(b"\n".join(lines))
+    assert [record["step"] for record in read_metrics(path)] == [1, 3, 4]
+    write(tmp_path, 3, [{"step": 4}], report=messages.append)
+    assert path.read_bytes() == b"\n".join([lines[0], *lines[2:]])
+    assert messages == [f"{path} had 1 damaged lines, which are left out"]
+
+
+def test_steps_that_a_full_disk_refuses_are_written_later(tmp_path, monkeypatch):
+    """The kernel refuses the write in the middle of a line."""
+    messages = []
+    with Metrics(tmp_path, 0, tensorboard=False, report=messages.append) as metrics:
+        metrics.write({"step": 1})
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (17, before[1]))
+        try:
+            for step in (2, 3):
+                metrics.write({"step": step})
+            with pytest.raises(OSError, match="File too large"):
+                metrics.sync()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        metrics.write({"step": 4})
+    assert len(messages) == 1
+    assert "metrics.jsonl cannot be written: " in messages[0]
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_failing_tensorboard_does_not_end_the_run(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("No space left on device")
+
+    messages = []
+    with Metrics(tmp_path, 0, tensorboard=True, report=messages.append) as metrics:
+        monkeypatch.setattr(metrics._board, "add_scalar", fail)
+        for step in (1, 2):
+            metrics.write({"step": step})
+    assert len(messages) == 1
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
 
 
 def test_nan_becomes_null(tmp_path):

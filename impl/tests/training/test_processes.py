@@ -1,6 +1,7 @@
-"""Training in separate processes: two that share a batch, and one that is killed repeatedly."""
+"""Training in separate processes: sharing a batch, killed repeatedly, in one directory, and without a terminal."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -62,6 +63,47 @@ def test_a_repeatedly_killed_run_equals_an_uninterrupted_one(runs):
 
 def test_a_signal_to_one_process_stops_all(runs):
     assert [line["step"] for line in toy.curve(runs / "stopped")] == [1, 2, 3, 4]
+
+
+def require_one_winner(directory, trial):
+    """One process trains to the end; the other is refused and names it, and nothing of it is in the run."""
+    folder = directory / f"pair-{trial - trial % 2}"
+    statuses = dict(line.split() for line in (folder / f"{trial}.statuses").read_text().splitlines())
+    assert sorted(statuses.values()) == ["0", "2"]
+    (winner,) = (child for child, status in statuses.items() if status == "0")
+    refusals = [path.read_text() for path in folder.glob(f"{trial}-?.stderr") if "in use" in path.read_text()]
+    assert [f"is in use by process {winner} on {socket.gethostname()} since " in text for text in refusals] == [True]
+    assert "Traceback" not in refusals[0]
+
+
+def require_unmixed(run):
+    """The run equals one without a second process: every step once, the last checkpoint good, no leftovers."""
+    assert [line["step"] for line in toy.curve(run)] == list(range(1, 13))
+    assert read(steps(run)[-1]).step == 12
+    assert not list(run.rglob(".*"))
+    assert "in use" not in (run / "log.txt").read_text()
+
+
+def test_a_second_process_in_a_run_directory_is_refused_and_names_the_first(runs):
+    for trial in (0, 1):
+        require_one_winner(runs, trial)
+    require_unmixed(runs / "pair-0" / "run")
+
+
+@pytest.mark.parametrize("loss", ["closed", "broken"])
+def test_a_run_without_standard_error_ends_as_one_with_it(runs, loss):
+    assert (runs / loss / "status").read_text() == "0"
+    assert toy.curve(runs / loss / "run") == toy.curve(runs / "pair-0" / "run")[:6]
+    assert "done: step 6 of 6" in (runs / loss / "run" / "log.txt").read_text()
+
+
+@pytest.mark.nightly
+def test_twenty_trials_of_two_processes_in_one_directory(tmp_path):
+    script("pairs", tmp_path, 20)
+    for trial in range(20):
+        require_one_winner(tmp_path, trial)
+    for trial in range(0, 20, 2):
+        require_unmixed(tmp_path / f"pair-{trial}" / "run")
 
 
 @pytest.mark.nightly

@@ -215,7 +215,14 @@ def fork(work):
 
 
 if __name__ == "__main__":
+    import command_runs
+
     torch.set_num_threads(1)
     directory, *numbers = sys.argv[1:]
+    if directory == "pairs":
+        command_runs.in_pairs(Path(numbers[0]), int(numbers[1]))
+        sys.exit()
     killed(Path(directory), *map(json.loads, numbers))
+    command_runs.in_pairs(Path(directory), 2)
+    command_runs.without_terminal(Path(directory))
     in_two_processes(Path(directory))
