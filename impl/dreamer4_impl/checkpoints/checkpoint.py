@@ -329,6 +329,8 @@ def _write(directory: Path, checkpoint: Checkpoint) -> None:
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    # safetensors makes files that only their owner can read; the directory was made with the mode of the umask.
+    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -67,6 +67,17 @@ def test_read_returns_what_was_saved(tmp_path):
     same(read(save(tmp_path, small(7))), small(7))
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_files_of_a_checkpoint_have_the_mode_that_the_umask_allows(tmp_path, mask, mode):
+    earlier = os.umask(mask)
+    try:
+        files = list(save(tmp_path, small(1)).iterdir())
+    finally:
+        os.umask(earlier)
+    assert {path.name: path.stat().st_mode & 0o777 for path in files} == {path.name: mode for path in files}
+    assert len(files) == 4
+
+
 def test_the_newest_checkpoints_are_kept(tmp_path):
     for step in range(1, 6):
         save(tmp_path, small(step), keep=2)
