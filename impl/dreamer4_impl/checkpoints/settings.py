@@ -273,7 +273,7 @@ def settings_from(
     Args:
         phase: phase to run.
         document: content of a TOML document.
-        overrides: settings of the form "section.key=value", of highest priority.
+        overrides: settings of the form "section.key=value", of highest priority; "model=tiny" names a preset.
         model: base of the model's configuration if the document names no preset, such as that of an earlier phase.
         facts: settings of the model that follow from the data, as a nested table.
 
@@ -287,8 +287,11 @@ def settings_from(
         >>> settings_from("tokenizer", {"model": {"preset": "tiny"}}, ["seed=7", "only.tokenizer.steps=5"]).steps
         5
     """
-    typed = assignments(overrides)
-    table = _for_phase(phase, _for_phase(phase, dict(document)) | {"only": typed.pop("only", {})})
+    typed: Table = {}
+    for override in overrides:
+        typed = merge(typed, _with_named_model(assignments([override])))
+    table = _for_phase(phase, _with_named_model(document))
+    table = _for_phase(phase, table | {"only": typed.pop("only", {})})
     table = merge(table, typed)
     table["model"] = _model_table(table.get("model", {}), model, facts or {})
     backend = table.get("execution", {}).get("backend", "none")
@@ -368,6 +371,16 @@ def _for_phase(phase: PhaseName, table: Table) -> Table:
         if name not in PHASES:
             raise ValueError(unknown_setting(name, PHASES, "only"))
     return merge(table, only.get(phase, {}))
+
+
+def _with_named_model(table: Mapping[str, Any]) -> Table:
+    """A copy in which model = "tiny" is the table that names this preset."""
+    model = table.get("model", {})
+    if isinstance(model, str):
+        model = {"preset": model}
+    if not isinstance(model, Mapping):
+        raise ValueError(f"model must be a table, or the name of a preset; got {model!r}")
+    return {**table, "model": model} if model else dict(table)
 
 
 def _model_table(table: Mapping[str, Any], model: ModelConfig | None, facts: Mapping[str, Any]) -> Table:

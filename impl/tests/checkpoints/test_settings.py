@@ -47,6 +47,16 @@ def test_later_layers_have_priority():
     assert settings_from("dynamics", document).steps == 1
 
 
+def test_a_model_can_be_named_and_changed_at_once():
+    for document, typed in ((TINY, ["model=small"]), ({"model": "small"}, []), ({}, ["model=small"])):
+        settings = settings_from("tokenizer", document, [*typed, "model.tokenizer.height=80"])
+        assert (settings.model.tokenizer.height, settings.model.dynamics) == (80, MODELS["small"]().dynamics)
+    with pytest.raises(ValueError, match=r"model.preset must be one of 'tiny', .* got 'tyni'"):
+        settings_from("tokenizer", {}, ["model=tyni"])
+    with pytest.raises(ValueError, match="model must be a table, or the name of a preset; got 3"):
+        settings_from("tokenizer", TINY, ["model=3"])
+
+
 def test_facts_of_the_data_fill_in_absent_settings():
     facts = {"tokenizer": {"height": 12}, "dynamics": {"tasks": 7, "actions": [to_table(Binary("fire", 1))]}}
     own = {"model": {"preset": "tiny", "dynamics": {"tasks": 5}}}
