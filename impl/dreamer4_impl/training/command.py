@@ -55,7 +55,8 @@ configuration:
 
 exit status:
   0          all steps completed
-  1          a loss is NaN or infinite, or the last checkpoint could not be written
+  1          a loss is NaN or infinite, compiled layers need more forms than the limit, or the last checkpoint could not
+             be written
   2          wrong command line or configuration, a run directory in use, or data or a checkpoint that cannot be used
   129, 130, 143
              stopped by SIGHUP (a closed terminal; not under nohup), SIGINT or SIGTERM, with a checkpoint; --resume
@@ -129,6 +130,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _train(run: TrainingRun) -> int:
+    from dreamer4_impl.compilation import TooManyFormsError
     from dreamer4_impl.training.distributed import processes
     from dreamer4_impl.training.loop import NotFiniteError
 
@@ -137,7 +139,7 @@ def _train(run: TrainingRun) -> int:
             trainer = run.trainer(members)
         try:
             outcome = trainer.run()
-        except NotFiniteError as error:
+        except (NotFiniteError, TooManyFormsError) as error:
             trainer.log.write(f"dreamer4-train: {error}")
             return 1
         trainer.log.write(_summary(outcome, run))

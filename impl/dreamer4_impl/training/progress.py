@@ -1,5 +1,6 @@
 """Progress of a run: a bar with loss and remaining time on a terminal, else a line every 30 seconds."""
 
+import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -40,11 +41,13 @@ class Display:
         Args:
             step: number of completed steps.
             loss: loss of the step.
-            means: further values of the step by name.
+            means: further values of the step by name; NaN, where there is nothing to count, is not shown.
         """
         now = time.monotonic()
         speed = (step - self.start) / max(now - self._began, 1e-9)
-        values = " ".join(f"{name} {value:.3g}" for name, value in {"loss": loss, **means}.items())
+        # A mean over nothing is NaN.
+        shown = {name: value for name, value in {"loss": loss, **means}.items() if not math.isnan(value)}
+        values = " ".join(f"{name} {value:.3g}" for name, value in shown.items())
         self._bar.update(self._task, completed=step, values=f"{speed:.2f} steps/s  {values}")
         if not self._terminal and (now - self._written > LINE_INTERVAL or step == self.steps):
             self._written = now

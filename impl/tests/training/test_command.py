@@ -7,12 +7,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from dreamer4_impl.checkpoints.checkpoint import read, steps
+from dreamer4_impl.compilation import FORMS, TooManyFormsError
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.layers.actions import Categorical
 from dreamer4_impl.training.command import main
+from dreamer4_impl.training.loop import Trainer
 
 from . import toy
 
@@ -186,6 +189,29 @@ def test_changed_widths_are_refused_when_weights_are_loaded(place, tmp_path, cap
 def test_a_nan_loss_ends_with_status_1(place, tmp_path, capsys):
     assert train(place, "tokenizer", "--set", "optimiser.learning_rate=1e30", "--set", "steps=9", run=tmp_path) == 1
     assert "dreamer4-train: stopped in step" in capsys.readouterr().err
+
+
+def test_too_many_compiled_forms_end_with_status_1_and_a_line_in_the_log(place, tmp_path, monkeypatch):
+    def step(self, micro_batches):
+        raise TooManyFormsError("Layer needs more compiled forms than 64: use fewer distinct shapes")
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    assert train(place, "tokenizer", run=tmp_path) == 1
+    assert "dreamer4-train: Layer needs more compiled forms than 64" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+@pytest.mark.parametrize("phase", ["dynamics", "agent"])
+def test_a_compiled_run_stays_within_the_limit_of_forms(place, tmp_path, phase):
+    """Batches of both lengths, single images, and teachers of every number of sequences, with and without gradient."""
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    many = ["--init", str(place / "tokenizer"), "--set", "batches.size=7", "--set", "steps=40"]
+    assert train(place, phase, *many, "--set", "execution.compile=eager", run=tmp_path) == 0
+    assert {line["length"] for line in toy.curve(tmp_path)} == {4, 7}
+    assert 0 < torch._dynamo.utils.counters["stats"]["unique_graphs"] < FORMS
+    torch.compiler.reset()
 
 
 @pytest.mark.nightly

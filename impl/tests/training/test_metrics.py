@@ -107,7 +107,7 @@ def display(terminal):
     log.console = Console(file=io.StringIO(), force_terminal=terminal, width=150)
     with Display("dynamics", 0, 3, log) as shown:
         for step in (1, 2, 3):
-            shown.update(step, 0.25, {"flow": 0.125})
+            shown.update(step, 0.25, {"flow": 0.125, "bootstrap": math.nan})
     return log.console.file.getvalue()
 
 
@@ -122,4 +122,5 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed():
 def test_without_terminal_progress_is_a_line_at_intervals():
     lines = display(terminal=False).splitlines()
     assert len(lines) == 1
+    assert lines[0].endswith("loss 0.25 flow 0.125")  # there was nothing to count for bootstrap
     assert "dynamics 3/3" in lines[0]
