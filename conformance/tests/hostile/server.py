@@ -64,5 +64,6 @@ def members(session: int) -> list[int]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and what the adapters send would have no effect
     for line in sys.stdin:
         print(json.dumps(run(**json.loads(line))), flush=True)
