@@ -200,7 +200,10 @@ class TrainingSettings:
         require_at_least(1, steps=self.steps)
         require_at_least(0, seed=self.seed)
         if self.phase in ("agent", "imagine") and self.model.agent is None:
-            raise ValueError(f"phase {self.phase!r} trains the agent's heads: the model must have [model.agent]")
+            raise ValueError(
+                f"phase {self.phase!r} trains the agent's heads: the model must have [model.agent], and the data "
+                f"categorical or binary actions; got {self.model.dynamics.actions}"
+            )
         if self.short_length > self.model.long_length:
             raise ValueError(
                 f"batches.short_length must be at most model.long_length = {self.model.long_length}; "
@@ -393,10 +396,17 @@ def _model_table(table: Mapping[str, Any], model: ModelConfig | None, facts: Map
     base = {} if model is None else model_to_json(model)
     merged = merge(merge(base, facts), own)
     dynamics = merged.get("dynamics", {})
+    if "actions" in facts.get("dynamics", {}) and not _allow_a_policy(dynamics["actions"]):
+        merged["agent"] = None  # tokenizer and dynamics are trained without the agent's heads
     if dynamics.get("agent") is not True and "tasks" not in own.get("dynamics", {}):
         # Only the agent token uses tasks: without one, the tasks of the data are ignored.
         merged = merge(merged, {"dynamics": {"tasks": 0}})
     return merged
+
+
+def _allow_a_policy(actions: Sequence[Mapping[str, Any]]) -> bool:
+    kinds = {action["kind"] for action in actions}
+    return bool(kinds) and "continuous" not in kinds
 
 
 def _with_backend(backend: str) -> Table:

@@ -65,6 +65,14 @@ def test_facts_of_the_data_fill_in_absent_settings():
     assert model.dynamics.actions == (Binary("fire", 1),)
 
 
+@pytest.mark.parametrize("actions", [[], [to_table(Continuous("motors", 2))]])
+def test_data_without_a_policy_train_all_but_the_agent(actions):
+    own, facts = TINY | {"model": {"preset": "tiny", "agent": {"hidden": 3}}}, {"dynamics": {"actions": actions}}
+    assert settings_from("dynamics", own, facts=facts).model.agent is None
+    with pytest.raises(ValueError, match="and the data categorical or binary actions; got"):
+        settings_from("agent", own, facts=facts)
+
+
 def test_a_model_without_agent_token_has_no_tasks():
     own = {"model": {"preset": "tiny", "agent": "none", "dynamics": {"agent": False}}}
     assert settings_from("dynamics", own, facts={"dynamics": {"tasks": 7}}).model.dynamics.tasks == 0
