@@ -76,6 +76,8 @@ class Header:
         tasks: names of the tasks; an episode's task is an index into them.
         shards: complete shards in the order of the recording.
         meta: how the data were recorded, in JSON types.
+        position: where an import continues after the last complete shard (unit of the source, episodes of that unit
+            which are stored); None for other recordings.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Header:
     tasks: tuple[str, ...] = ()
     shards: tuple[Shard, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    position: tuple[int, int] | None = None
 
     def columns(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """List the arrays of a shard.
@@ -119,6 +122,7 @@ class Header:
             "tasks": list(self.tasks),
             "shards": [vars(shard) for shard in self.shards],
             "meta": dict(self.meta),
+            **({} if self.position is None else {"position": list(self.position)}),
         }
 
 
@@ -197,4 +201,12 @@ def _header(content: dict[str, Any]) -> Header:
         tasks=tuple(content["tasks"]),
         shards=tuple(Shard(**shard) for shard in content["shards"]),
         meta=content["meta"],
+        position=_position(content.get("position")),
     )
+
+
+def _position(content: Any) -> tuple[int, int] | None:
+    if content is None:
+        return None
+    unit, episodes = map(int, content)
+    return unit, episodes

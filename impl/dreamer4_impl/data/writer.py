@@ -34,6 +34,7 @@ class DatasetWriter:
     Attributes:
         frames: number of frames added, earlier ones included.
         episodes: number of episodes added, earlier ones included.
+        position: `position` of the last episode; None if it has none.
 
     Raises:
         DatasetError: if the directory holds a dataset and `resume` is False, or a dataset with another header.
@@ -49,6 +50,7 @@ class DatasetWriter:
         self.header = self._initial(replace(header, tasks=(), shards=()), resume)
         self.frames = sum(shard.length for shard in self.header.shards)
         self.episodes = sum(shard.episodes for shard in self.header.shards)
+        self.position = self.header.position
         self._pending: list[Rows] = []
         write_header(self.path, self.header)
 
@@ -56,9 +58,11 @@ class DatasetWriter:
         """Header of the existing dataset if there is one, else this header."""
         if not (self.path / HEADER).exists():
             return header
-        if not resume:
-            raise DatasetError(f"{self.path} already holds a dataset: resume it, or choose another directory")
         existing = read_header(self.path)
+        if not resume:
+            if not existing.shards:  # an attempt that failed before its first shard
+                return header
+            raise DatasetError(f"{self.path} already holds a dataset: resume it, or choose another directory")
         names = ("name", "height", "width", "channels", "components", "meta")
         changes = [
             f"{name} was {getattr(existing, name)}, is {getattr(header, name)}"
@@ -87,6 +91,7 @@ class DatasetWriter:
         continues: ArrayLike | None = None,
         labelled: ArrayLike | None = None,
         task: str = "",
+        position: tuple[int, int] | None = None,
     ) -> None:
         """Append an episode of N frames; row t holds what arrives together with frame t.
 
@@ -98,6 +103,7 @@ class DatasetWriter:
             labelled: bool (N,), True where the action is known; elsewhere its value is ignored. None is False in the
                 first row and True in all others, or False everywhere if there are no actions.
             task: name of the task.
+            position: where a source continues after this episode, kept in dataset.json with complete shards.
 
         Raises:
             ValueError: if an argument has another shape or dtype, is not finite, or is out of range.
@@ -109,6 +115,7 @@ class DatasetWriter:
         self._pending.append(rows)
         self.frames += len(rows["first"])
         self.episodes += 1
+        self.position = position
         if self._pending_frames() >= self.shard_frames:
             self._close_shard()
 
@@ -130,6 +137,6 @@ class DatasetWriter:
         sync(partial)
         partial.rename(self.path / name)
         shard = Shard(name, self._pending_frames(), len(self._pending), checksums)
-        self.header = replace(self.header, shards=(*self.header.shards, shard))
+        self.header = replace(self.header, shards=(*self.header.shards, shard), position=self.position)
         write_header(self.path, self.header)
         self._pending = []

@@ -1,6 +1,5 @@
 """Writing of datasets: complete at any time, and invalid episodes are refused."""
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +9,11 @@ from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.writer import DatasetWriter
 
+from .contents import contents
+
 
 class Killed(BaseException):
     """Not an Exception, so that no handler catches it by accident."""
-
-
-def contents(path):
-    files = [file for file in path.rglob("*") if file.is_file()]
-    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def add(writer, episode, first, last):

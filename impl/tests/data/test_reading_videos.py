@@ -8,22 +8,13 @@ av = pytest.importorskip("av")
 from dreamer4_impl.data.clips import ClipSampler  # noqa: E402
 from dreamer4_impl.data.dataset import Dataset, concatenate  # noqa: E402
 from dreamer4_impl.data.format import DatasetError, Header  # noqa: E402
+from dreamer4_impl.data.source import DamageWarning  # noqa: E402
 from dreamer4_impl.data.video import VideoView, record_videos  # noqa: E402
 from dreamer4_impl.data.writer import DatasetWriter  # noqa: E402
 from dreamer4_impl.layers.actions import Categorical  # noqa: E402
 
-
-def film(path, frames=7):
-    """Lossless video; frame t is black on the left and (20 t, 100, 0) on the right."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 16, 8, "bgr0"
-        for t in range(frames):
-            picture = np.zeros((8, 16, 3), np.uint8)
-            picture[:, 8:] = (20 * t, 100, 0)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0")))
-        container.mux(stream.encode(None))
-    return path
+from .contents import contents  # noqa: E402
+from .films import film  # noqa: E402
 
 
 def test_frames_are_read_in_order_and_resized(tmp_path):
@@ -101,6 +92,75 @@ def test_refuses_a_view_out_of_range(options):
         VideoView(**{"height": 2, "width": 2} | options)
 
 
+@pytest.mark.parametrize("options", [{"fps": 0.0}, {"fps": float("nan")}, {"fps": 5.0, "every": 2}])
+def test_refuses_a_rate_out_of_range_and_two_selections_of_frames(options):
+    with pytest.raises(ValueError, match="fps"):
+        VideoView(2, 2, **options)
+
+
+def values(dataset):
+    """Position in the film of every frame of the first episode."""
+    return (dataset.clip(0, 0, dataset.episodes[0].length).frames[:, 0, 1, 0] // 20).tolist()
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [(10, [0, 1, 2, 3, 4, 5]), (5, [0, 2, 4]), (20, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]), (4, [0, 2, 5])],
+)
+def test_resampled_frames_are_those_that_a_player_shows_at_these_times(tmp_path, fps, expected):
+    dataset = record_videos([film(tmp_path / "film.mkv", 6)], tmp_path / "out", VideoView(2, 2, fps=fps))
+    assert values(dataset) == expected
+    assert dataset.meta["fps"] == [fps]
+
+
+def test_frames_of_a_variable_rate_are_shown_as_long_as_they_last(tmp_path):
+    # Times are rounded to milliseconds, as Matroska does: the second frame starts 0.3 ms before 1/30 s.
+    irregular = film(tmp_path / "phone.mkv", 4, times=[0, 33, 200, 233])
+    dataset = record_videos([irregular], tmp_path / "out", VideoView(2, 2, fps=30))
+    assert values(dataset) == [0, 1, 1, 1, 1, 1, 2, 3]
+
+
+def test_rates_are_stored_and_differing_ones_are_reported(tmp_path):
+    files = [film(tmp_path / "a.mkv", rate=10), film(tmp_path / "b.mp4", rate=30)]
+    with pytest.warns(UserWarning, match=r"come at 5 to 15 per second: choose one rate \(fps\)"):
+        dataset = record_videos(files, tmp_path / "out", VideoView(2, 2, every=2))
+    assert dataset.meta["fps"] == [5, 15]
+
+
+def test_an_interrupted_recording_resumes_without_reading_complete_files_again(tmp_path, monkeypatch):
+    files, view = [film(tmp_path / name, 7) for name in ("a.mkv", "b.mkv", "c.mkv")], VideoView(2, 2, longest=3)
+
+    def record(out, progress=lambda frames: None, **options):
+        return record_videos(files, tmp_path / out, view, progress=progress, shard_frames=4, **options)
+
+    def stop(frames):
+        if frames == 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record("killed", stop)
+    files[0].write_bytes(b"")
+    monkeypatch.setattr("dreamer4_impl.data.video.frame_rate", lambda file: 10.0)
+    resumed = record("killed", resume=True)
+    film(files[0], 7)
+    record("whole")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert len(resumed) == 21
+
+
+def test_a_damaged_file_is_left_out_by_choice_and_reported(tmp_path):
+    files = [film(tmp_path / name, 12) for name in ("a.avi", "b.avi", "c.avi")]
+    files[0].write_text("no video")
+    files[1].write_bytes(files[1].read_bytes()[:-500])
+    with pytest.warns(DamageWarning) as messages:
+        dataset = record_videos(files, tmp_path / "out", VideoView(2, 2, longest=4), damaged="skip")
+    assert [str(message.message).partition(".avi")[0][-1] for message in messages] == ["a", "b"]
+    # The complete episodes before the damage are kept.
+    assert [episode.length for episode in dataset.episodes] == [4, 4, 4, 4, 4]
+    with pytest.raises(DatasetError, match="holds no episode that can be read"), pytest.warns(DamageWarning):
+        record_videos(files[:1], tmp_path / "none", VideoView(2, 2), damaged="skip")
+
+
 def test_error_names_the_extra_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(DatasetError, match=r"needs PyAV: pip install 'dreamer4-conformance\[video\]'"):
@@ -114,10 +174,10 @@ def test_complete_videos_of_any_length_are_read(tmp_path, name, frames):
     assert len(dataset) == frames
 
 
-@pytest.mark.parametrize("name", ["film.mkv", "film.avi"])
-def test_video_that_breaks_off_is_refused(tmp_path, name):
+@pytest.mark.parametrize(("name", "share"), [("film.mkv", 0.5), ("film.avi", 0.5), ("film.mkv", 0.42)])
+def test_video_that_breaks_off_is_refused(tmp_path, name, share):
     content = film(tmp_path / name, 12).read_bytes()
-    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    (tmp_path / name).write_bytes(content[: round(len(content) * share)])
     with pytest.raises(DatasetError, match=f"{name} (is damaged: it breaks off after|has no frames|cannot be read)"):
         record_videos([tmp_path / name], tmp_path / "out", VideoView(2, 2))
 
@@ -127,6 +187,8 @@ TURNS = {
     "none": ([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], (0, 0)),
     "clockwise": ([0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30], (0, -1)),
     "half": ([-(1 << 16), 0, 0, 0, -(1 << 16), 0, 64 << 16, 48 << 16, 1 << 30], (-1, -1)),
+    "mirrored": ([-(1 << 16), 0, 0, 0, 1 << 16, 0, 64 << 16, 0, 1 << 30], (0, -1)),
+    "mirrored and clockwise": ([0, 1 << 16, 0, 1 << 16, 0, 0, 0, 0, 1 << 30], (0, 0)),
     "counterclockwise": ([0, -(1 << 16), 0, 1 << 16, 0, 0, 0, 64 << 16, 1 << 30], (-1, 0)),
 }
 
