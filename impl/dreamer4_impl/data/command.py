@@ -4,7 +4,8 @@ import argparse
 import sys
 import warnings
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -13,8 +14,10 @@ from rich.table import Table
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import read_header
 from dreamer4_impl.data.game import View
+from dreamer4_impl.data.importing.command import IMPORT, IMPORT_END, add_arguments, import_source
 from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.data.record import Recording, record
+from dreamer4_impl.data.source import DamageWarning
 from dreamer4_impl.data.video import VideoView, record_videos
 
 PLAY = """\
@@ -26,6 +29,7 @@ Plays a game and records it as a dataset that dreamer4-train learns from.
   dreamer4-record MiniGrid-DoorKey-6x6-v0 --out door --size 48 --frame-skip 1 --frames-from render
   dreamer4-record my_game.py:Maze-v0 --out maze --policy my_policy.py:Policy      a game and a policy of your own
   dreamer4-record video film.mp4 other.mkv --out films --size 64                  unlabelled frames of videos
+  dreamer4-record import pusht --out pusht        datasets of Minari, VPT and LeRobot, see dreamer4-record import --help
   dreamer4-record check breakout                                                  reads every byte of a dataset
 
 A game is any gymnasium environment with images and actions that are Discrete, MultiBinary or Box. MODULE:ID or
@@ -48,6 +52,13 @@ Records the frames of video files as a dataset without actions, to train tokeniz
 
   dreamer4-record video film.mp4 other.mkv --out films --size 64
   dreamer4-record video film.mp4 --out films --size 64 --grey --actions-like breakout
+  dreamer4-record video phone.mp4 film.mkv --out films --fps 15             the same speed from files of any frame rate
+  dreamer4-record video film.mp4 other.mkv --out films --size 64 --resume   continues an interrupted recording
+"""
+
+VIDEO_END = """\
+exit status: 0 recorded, 1 recorded without what is damaged (--damaged skip), 2 wrong usage, a damaged file, or a
+dataset that cannot be written, 130 interrupted
 """
 
 CHECK = """\
@@ -71,7 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parsers: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], int]]]
-    parsers = {"video": (_video_parser, _video), "check": (_check_parser, _check)}
+    parsers = {
+        "video": (_video_parser, _video),
+        "import": (_import_parser, _import),
+        "check": (_check_parser, _check),
+    }
     if argv and argv[0] in parsers:
         parser, run = parsers[argv.pop(0)]
     else:
@@ -111,22 +126,51 @@ def _play(options: argparse.Namespace) -> int:
 
 
 def _video(options: argparse.Namespace) -> int:
-    view = VideoView(options.size[0], options.size[1], options.grey, options.every)
+    height, width = options.size
+    view = VideoView(height, width, grey=options.grey, every=options.every, fps=options.fps)
     components = read_header(options.actions_like).components if options.actions_like else ()
-    with progress_bar("reading", None) as progress:
-        dataset = record_videos(options.files, options.out, view, components, progress=progress)
+    with _warnings_printed() as messages, progress_bar("reading", None) as progress:
+        dataset = record_videos(
+            options.files,
+            options.out,
+            view,
+            components,
+            progress=progress,
+            resume=options.resume,
+            damaged=options.damaged,
+        )
     _describe(dataset, options.out)
-    return 0
+    return _status(messages)
+
+
+def _import(options: argparse.Namespace) -> int:
+    with _warnings_printed() as messages:
+        dataset = import_source(options)
+    _describe(dataset, options.out)
+    return _status(messages)
 
 
 def _check(options: argparse.Namespace) -> int:
-    with warnings.catch_warnings(record=True) as damages:
-        warnings.simplefilter("always")
+    with _warnings_printed() as damages:
         dataset = Dataset.open(options.dataset, damaged="skip", verify="full")
-    for damage in damages:
-        print(f"dreamer4-record: {damage.message}", file=sys.stderr)
     _describe(dataset, options.dataset)
     return 1 if damages else 0
+
+
+@contextmanager
+def _warnings_printed() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect warnings, and print them at the end, below a progress bar."""
+    with warnings.catch_warnings(record=True) as messages:
+        warnings.simplefilter("always")
+        try:
+            yield messages
+        finally:
+            for message in messages:
+                print(f"dreamer4-record: {message.message}", file=sys.stderr)
+
+
+def _status(messages: Sequence[warnings.WarningMessage]) -> int:
+    return 1 if any(isinstance(message.message, DamageWarning) for message in messages) else 0
 
 
 def _describe(dataset: Dataset, path: Path) -> None:
@@ -192,8 +236,31 @@ def _play_parser() -> argparse.ArgumentParser:
 
 
 def _video_parser() -> argparse.ArgumentParser:
-    parser = _parser("dreamer4-record video", VIDEO)
+    parser = _parser("dreamer4-record video", VIDEO, VIDEO_END)
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="video in any format that FFmpeg reads")
+    _add_conversion(parser)
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--every", metavar="N", type=int, default=1, help="take every N-th frame (default: 1)")
+    rate.add_argument(
+        "--fps",
+        metavar="RATE",
+        type=float,
+        help="take the frames that a player shows at this rate (default: the rate of each file)",
+    )
+    parser.add_argument(
+        "--actions-like", metavar="DIR", type=Path, help="take the action components of this dataset, to train on both"
+    )
+    return parser
+
+
+def _import_parser() -> argparse.ArgumentParser:
+    parser = _parser("dreamer4-record import", IMPORT, IMPORT_END)
+    add_arguments(parser)
+    _add_conversion(parser)
+    return parser
+
+
+def _add_conversion(parser: argparse.ArgumentParser) -> None:
     _add_out(parser)
     parser.add_argument(
         "--size",
@@ -203,11 +270,13 @@ def _video_parser() -> argparse.ArgumentParser:
         help="size of a frame, such as 64 or 96x128 (default: 64)",
     )
     parser.add_argument("--grey", action="store_true", help="one channel instead of three")
-    parser.add_argument("--every", metavar="N", type=int, default=1, help="take every N-th frame (default: 1)")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted dataset of the same source")
     parser.add_argument(
-        "--actions-like", metavar="DIR", type=Path, help="take the action components of this dataset, to train on both"
+        "--damaged",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="what cannot be read ends the command (refuse, the default) or is left out with a message (skip)",
     )
-    return parser
 
 
 def _check_parser() -> argparse.ArgumentParser:
@@ -249,13 +318,13 @@ def epsilon(text: str) -> tuple[float, float]:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Parse the option `--size` of videos.
+    """Parse the option `--size` of videos and imports.
 
     Args:
         text: pixels of both sides such as "64", or height and width such as "96x128".
 
     Returns:
-        (height, width); `VideoView` checks their range.
+        (height, width); `FrameView` checks their range.
 
     Raises:
         ArgumentTypeError: if the text is neither.

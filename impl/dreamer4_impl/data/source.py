@@ -119,7 +119,7 @@ def episode_of_steps(
     taken: Mapping[str, Shaped[np.ndarray, "T ..."]],
     rewards: Shaped[np.ndarray, " T"] | None,
     terminated: bool,
-    known: Bool[np.ndarray, " T"] | None = None,
+    recorded: Bool[np.ndarray, " T"] | None = None,
     task: str = "",
 ) -> EpisodeArrays:
     """Convert steps (frame, action taken at it, reward that follows) to rows that hold what arrives with a frame.
@@ -130,7 +130,7 @@ def episode_of_steps(
             led to frames that were not recorded.
         rewards: r_{t+1}, received after a_t, for t in [0, N − 1) or more; None is 0.
         terminated: whether the episode terminated on arriving at the last frame.
-        known: True where a_t is known; None if it always is.
+        recorded: True where a_t is known; None if it always is.
         task: name of the task.
 
     Returns:
@@ -143,8 +143,8 @@ def episode_of_steps(
     """
     length = len(frames)
     labelled = np.arange(length) > 0
-    if known is not None:
-        labelled[1:] &= known[: length - 1]
+    if recorded is not None:
+        labelled[1:] &= recorded[: length - 1]
     continues = np.ones(length, bool)
     continues[-1] = not terminated
     arrived: dict[str, Any] = {name: _after(values, length) for name, values in taken.items()}

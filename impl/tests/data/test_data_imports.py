@@ -8,8 +8,13 @@ import pytest
 
 import dreamer4_impl.data
 
-MODULES = sorted(Path(dreamer4_impl.data.__file__).parent.glob("*.py"))
-LATE = {"environments.py": {"gymnasium", "ale_py"}, "video.py": {"av"}}
+MODULES = sorted(Path(dreamer4_impl.data.__file__).parent.rglob("*.py"))
+LATE = {
+    "environments.py": {"gymnasium", "ale_py"},
+    "decoding.py": {"av"},
+    "minari.py": {"minari"},
+    "lerobot_files.py": {"pyarrow"},
+}
 
 
 def roots(nodes):

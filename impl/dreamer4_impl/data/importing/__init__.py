@@ -1,0 +1,1 @@
+"""Datasets of other projects as datasets of this one: Minari, VPT's contractor recordings, LeRobot."""
