@@ -44,7 +44,7 @@ class Case:
 
     Attributes:
         source: an adapter or its class, or the value of `--dreamer4`.
-        clause: the clause.
+        clause: requirement that the test judges.
         is_dreamer4_case: how the plugin recognises a case without importing this module.
     """
 
@@ -138,7 +138,7 @@ def selected(case: Case, eq: list[int] | None, patterns: list[str] | None, requi
     """Check whether the options select a case.
 
     Args:
-        case: the case.
+        case: clause and adapter of the test.
         eq: equation numbers; None for all.
         patterns: glob patterns of clause ids; None for all.
         require: equation numbers that must be selected.

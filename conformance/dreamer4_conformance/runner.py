@@ -30,7 +30,7 @@ def checks_of(clause: Clause) -> list[Check]:
     """Registered checks of a clause.
 
     Args:
-        clause: the clause.
+        clause: requirement whose checks are listed.
 
     Returns:
         Its checks in the order of registration; empty if it has none.

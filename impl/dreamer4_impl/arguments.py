@@ -53,8 +53,8 @@ def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
 
     Args:
         name: name of the argument in the message.
-        tensor: tensor to check.
-        shape: required shape.
+        tensor: the argument's value, any shape and dtype.
+        shape: sizes that it must have, axis by axis.
         meaning: the shape in symbols, for the message, such as "(B, T)".
         like: any tensor on the required device.
 
@@ -74,7 +74,7 @@ def require_device(name: str, tensor: Tensor, like: Tensor) -> None:
 
     Args:
         name: name of the argument in the message.
-        tensor: tensor to check.
+        tensor: the argument's value, any shape and dtype.
         like: any tensor on the required device.
 
     Raises:
@@ -92,7 +92,7 @@ def require_dtype(name: str, tensor: Tensor, parameter: Tensor) -> None:
 
     Args:
         name: name of the argument in the message.
-        tensor: tensor to check.
+        tensor: the argument's value, any shape and dtype.
         parameter: any parameter of the module.
 
     Raises:
@@ -113,8 +113,8 @@ def require_rank(name: str, tensor: Tensor, rank: int, meaning: str) -> None:
 
     Args:
         name: name of the argument in the message.
-        tensor: tensor to check.
-        rank: required number of axes.
+        tensor: the argument's value, any shape and dtype.
+        rank: number of axes that it must have, at least 0.
         meaning: the axes in symbols, for the message, such as "(B, T, S, D)".
 
     Raises:
@@ -132,7 +132,7 @@ def require_non_empty(name: str, tensor: Tensor) -> None:
 
     Args:
         name: name of the argument in the message.
-        tensor: tensor to check.
+        tensor: the argument's value, any shape and dtype.
 
     Raises:
         ValueError: if it is empty.
@@ -149,7 +149,7 @@ def require_power_of_two(name: str, number: int) -> None:
 
     Args:
         name: name of the argument in the message.
-        number: number to check.
+        number: the argument's value.
 
     Raises:
         ValueError: if it is no int, or no power of two.
@@ -184,7 +184,7 @@ def require_at_least(least: int, **numbers: int | float) -> None:
     """Raise unless every number is large enough.
 
     Args:
-        least: smallest value allowed.
+        least: smallest value allowed, itself included.
         numbers: numbers to check by argument name.
 
     Raises:
@@ -203,8 +203,8 @@ def require_option(name: str, option: str, options: Collection[str]) -> None:
 
     Args:
         name: name of the argument in the message.
-        option: option to check.
-        options: the known ones.
+        option: the argument's value.
+        options: values allowed, for the message in this order.
 
     Raises:
         ValueError: if it is unknown.

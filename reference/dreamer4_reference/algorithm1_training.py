@@ -44,7 +44,7 @@ def batch_lengths(steps: int, *, long_every: int, long_only: int, short: int = T
         steps: number of batches, at least 2.
         long_every: period of long batches, at least 2; batches long_every − 1, 2 long_every − 1, … (from 0) are long.
         long_only: number of batches at the end that are all long, in 1 … steps − 1.
-        short: T₁, frames of a short batch.
+        short: T₁, frames of a short batch, at least 1.
         long: T₂, frames of a long batch, more than `short` and more than the context C = 192.
 
     Returns:

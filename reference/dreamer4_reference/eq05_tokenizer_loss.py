@@ -12,8 +12,8 @@ def tokenizer_loss(mse: float, lpips: float) -> float:
     """Add the squared error and 0.2 times the perceptual distance.
 
     Args:
-        mse: mean squared pixel error, already normalised by its running RMS.
-        lpips: LPIPS distance, already normalised by its running RMS.
+        mse: mean squared pixel error, at least 0, already normalised by its running RMS.
+        lpips: LPIPS distance, at least 0, already normalised by its running RMS.
 
     Returns:
         L.

@@ -73,7 +73,7 @@ def bootstrap_target(
         z_tilde: z̃, corrupted data, float64, (B, T, S, D).
         tau: signal levels in [0, 1), float64, (B, T), such that τ + d/2 < 1.
         d: step sizes in {1, 1/2, …, 1/K_max}, float64, (B, T).
-        actions: passed on to the network unchanged in both calls.
+        actions: any array or None, passed on to the network unchanged in both calls.
         k_max: K_max, a power of two. Timesteps at d = 1/K_max then stay at (z̃, τ, d) in both calls (A4). With None
             every timestep takes half steps.
 
@@ -168,7 +168,7 @@ def shortcut_forcing_loss(
         z1: z₁, data, float64, (B, T, S, D).
         tau: signal levels in {0, d, …, 1 − d}, float64, (B, T).
         d: step sizes in {1, 1/2, …, 1/K_max}, float64, (B, T); they may differ within a sequence (A3).
-        actions: passed on to the network unchanged in all three calls.
+        actions: any array or None, passed on to the network unchanged in all three calls.
         k_max: K_max, a power of two; d_min = 1/K_max.
         norm: ‖·‖² over (S, D): "mean" (A8, default) or "sum".
         weighted: terms that w(τ) multiplies: "both" (A7, default) or "flow"; the other term then has weight 1.

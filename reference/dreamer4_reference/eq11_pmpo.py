@@ -36,7 +36,7 @@ def policy_loss(
         action: classes in [0, A) of the actions taken, any integer dtype, (N,).
         advantage: R − v of each state, float64, (N,); only the sign enters, 0 counts as positive.
         alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
-        beta: weight β of the KL term; 0.3 in the paper.
+        beta: weight β of the KL term, at least 0; 0.3 in the paper.
 
     Returns:
         The loss as a float.
@@ -70,7 +70,7 @@ def policy_loss_factored(
         action: classes of the actions taken, column f in [0, A_f), any integer dtype, (N, F).
         advantage: R − v of each state, float64, (N,); only the sign enters, 0 counts as positive.
         alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
-        beta: weight β of the KL term; 0.3 in the paper.
+        beta: weight β of the KL term, at least 0; 0.3 in the paper.
 
     Returns:
         The loss as a float.
@@ -111,7 +111,7 @@ def policy_loss_gradient(
         action: classes in [0, A) of the actions taken, any integer dtype, (N,).
         advantage: R − v of each state, float64, (N,); only the sign enters, 0 counts as positive.
         alpha: weight α in [0, 1] of D⁺; 0.5 in the paper.
-        beta: weight β of the KL term; 0.3 in the paper.
+        beta: weight β of the KL term, at least 0; 0.3 in the paper.
 
     Returns:
         ∂L/∂logits, float64, (N, A); every row sums to 0.

@@ -31,7 +31,7 @@ def encoder_may_attend(query_modality: str, key_modality: str) -> bool:
 
     Args:
         query_modality: modality of the query, such as "latent" or "image".
-        key_modality: modality of the key.
+        key_modality: that of the key, by the same names.
 
     Returns:
         True if the query may attend to the key within a frame.
@@ -48,7 +48,7 @@ def decoder_may_attend(query_modality: str, key_modality: str) -> bool:
 
     Args:
         query_modality: modality of the query, such as "latent" or "image".
-        key_modality: modality of the key.
+        key_modality: that of the key, by the same names.
 
     Returns:
         True if the query may attend to the key within a frame.
@@ -66,7 +66,7 @@ def dynamics_may_attend(query_modality: str, key_modality: str) -> bool:
 
     Args:
         query_modality: modality of the query: "latent", "register", "label", "action" or "agent".
-        key_modality: modality of the key.
+        key_modality: that of the key, by the same names.
 
     Returns:
         True if the query may attend to the key within a frame.

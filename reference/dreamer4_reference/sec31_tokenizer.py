@@ -151,7 +151,7 @@ def encode(
         kinds: axes that the layers mix, as from `layer_kinds`; [] runs no layer.
         dropped: mask of dropped patches for training, bool, (B, T, N), True = dropped; None drops nothing.
         factor: f, latents per group of `regroup`.
-        window: context length C of time layers in frames, the current frame included; None for no limit.
+        window: context length C of time layers in frames, at least 1, the current frame included; None for no limit.
         settings: softcap, eps, base and axes of the layers, as in `Settings`.
 
     Returns:
@@ -197,7 +197,7 @@ def decode(
         z: latents, float64, (B, T, S, D) = (B, T, M/f, f C).
         kinds: axes that the layers mix, as from `layer_kinds`; [] runs no layer.
         factor: f, latents per group of `regroup`.
-        window: context length C of time layers in frames, the current frame included; None for no limit.
+        window: context length C of time layers in frames, at least 1, the current frame included; None for no limit.
         settings: softcap, eps, base and axes of the layers, as in `Settings`.
 
     Returns:

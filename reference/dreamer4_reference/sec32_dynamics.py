@@ -243,7 +243,7 @@ def dynamics(
         labelled: bool, (B,), True for clips that have actions.
         kinds: axes that the layers mix, as from `layer_kinds`; [] runs no layer.
         agent: agent tokens at the input of the transformer, float64, (B, T, A, E), A ≥ 1; None for none.
-        window: context length C of time layers in frames, the current frame included; None for no limit.
+        window: context length C of time layers in frames, at least 1, the current frame included; None for no limit.
         settings: softcap, eps, base and axes of the layers, as in `Settings`.
 
     Returns:

@@ -22,8 +22,8 @@ def may_attend(query: int, key: int, *, causal: bool, window: int | None) -> boo
     """Visibility of the position `key` to the position `query`.
 
     Args:
-        query: index of the query.
-        key: index of the key, on the same axis.
+        query: index of the query on the attended axis, at least 0.
+        key: index of the key on the same axis, at least 0.
         causal: True hides keys after the query.
         window: number of visible positions that end with the query, at least 1; requires causal. None for no limit.
 
@@ -51,7 +51,7 @@ def attention_mask(length_q: int, length_k: int, *, causal: bool, window: int | 
 
     Args:
         length_q: Lq, number of queries, in 1 … length_k; fewer than length_k when earlier keys come from a cache.
-        length_k: Lk, number of keys.
+        length_k: Lk, number of keys, at least 1.
         causal: True hides keys after the query.
         window: number of visible positions that end with the query, at least 1; requires causal. None for no limit.
 

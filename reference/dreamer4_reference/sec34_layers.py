@@ -87,11 +87,11 @@ def layer_shapes(width: int, heads: int, kv_heads: int, head_width: int, mlp_wid
     """Names and shapes of the parameters of one layer.
 
     Args:
-        width: E, channels of a token.
-        heads: Hq, number of query heads.
+        width: E, channels of a token, at least 1.
+        heads: Hq, number of query heads, at least 1.
         kv_heads: Hkv, number of key/value heads, a divisor of Hq.
         head_width: D, channels per head, even because of RoPE.
-        mlp_width: F, hidden width of the MLP.
+        mlp_width: F, hidden width of the MLP, at least 1.
 
     Returns:
         {name: shape}: norm1, norm2 (E,), q_gain, k_gain (D,), wq (E, Hq, D), wk, wv (E, Hkv, D), wo (Hq, D, E), w_gate,
@@ -245,7 +245,7 @@ def transformer(
         final_norm: gain of the final RMSNorm, float64, (E,).
         kinds: "space", "time" or "both", as from `layer_kinds`; [] applies only the final norm.
         allow: mask of space layers, bool, (S, S), True = may attend; None allows every pair.
-        window: visible frames of time layers, the current frame included; None for the whole past.
+        window: visible frames of time layers, at least 1, the current frame included; None for the whole past.
         settings: softcap, eps, base and axes, as in `Settings`.
 
     Returns:

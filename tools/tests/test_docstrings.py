@@ -13,8 +13,12 @@ SUITE = "conformance/dreamer4_conformance"
 SOURCES = {
     "reference": sorted(ROOT.glob("reference/dreamer4_reference/**/*.py")),
     "implementation": sorted(ROOT.glob("impl/dreamer4_impl/**/*.py")),
-    "suite": [ROOT / SUITE / f"{module}.py" for module in ("adapter", "jax", "pytest_items", "runner")],
+    "suite": [
+        *sorted((ROOT / SUITE / "adapter").glob("*.py")),
+        *(ROOT / SUITE / f"{module}.py" for module in ("jax", "pytest_items", "runner")),
+    ],
 }
+FILLERS = {"a", "an", "for", "in", "its", "of", "that", "the", "this", "to"}
 #: Their arguments are tensors' addresses and strides, listed once in the module docstring.
 KERNELS = ROOT / "impl/dreamer4_impl/attention/triton/kernels.py"
 
@@ -60,6 +64,27 @@ def test_public_functions_document_arguments_result_and_exceptions(package: str)
         for entry in missing_entries(function)
     ]
     assert missing == []
+
+
+def restated(node: ast.FunctionDef | ast.ClassDef) -> Iterator[str]:
+    """Arguments and attributes whose text has no word that is not in their name."""
+    sections = re.findall(r"^(?:Args|Attributes):\n((?:    .*\n|\n)+)", f"{ast.get_docstring(node)}\n", re.MULTILINE)
+    for name, text in re.findall(r"^    (\w+): (.*\n(?:     +.*\n)*)", "".join(sections), re.MULTILINE):
+        words = {word.removesuffix("s") for word in re.findall(r"\w+", text.lower())} - FILLERS
+        if words and words <= {word.removesuffix("s") for word in name.lower().split("_")}:
+            yield name
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_text_of_an_argument_says_more_than_its_name(package: str) -> None:
+    repeating = [
+        f"{source.relative_to(ROOT)}: {node.name}: {name}"
+        for source in SOURCES[package]
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        for name in restated(node)
+    ]
+    assert repeating == []
 
 
 def exceptions_with_calls(package: str) -> dict[str, tuple[ast.FunctionDef, set[str]]]:

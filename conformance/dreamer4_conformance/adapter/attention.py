@@ -47,8 +47,8 @@ class AttentionOperations:
             causal: whether query i attends only to keys j ≤ i.
             window: number of keys that a query attends to, itself included: i − window < j. None disables it; set only
                 together with `causal`.
-            softcap: c of the logits' cap c tanh(logit / c), applied before the mask; None disables it.
-            scale: factor of q·k before the cap; None stands for 1/√D.
+            softcap: c of the logits' cap c tanh(logit / c), above 0, applied before the mask; None disables it.
+            scale: factor of q·k before the cap, above 0; None stands for 1/√D.
 
         Returns:
             Outputs, float (B, L, Hq, D).

@@ -113,7 +113,7 @@ class DynamicsOperations:
             actions: "actions" of `example` for the T + frames timesteps, in the same structure; None if there are none.
             frames: number of frames to generate, at least 1.
             num_steps: K per frame, a power of two in [1, k_max].
-            seed: determines the noise, the same with and without cache.
+            seed: determines the noise, the same with and without cache; in [0, 2³¹).
             cache: whether to keep keys and values of past frames, or to compute them in every step.
 
         Returns:

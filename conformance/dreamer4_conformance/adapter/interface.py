@@ -41,11 +41,12 @@ class Adapter(
         dtype: in which dtype the operations run, one of `dtypes`. `--dtype` overrides it.
         readings: reading id → option, only where it differs from the default (`dreamer4_conformance.readings`).
         expected_failures: clause id → reason. Strict like pytest's strict xfail: an unexpected pass fails.
-        min_batch: smallest B that `sample_tau_d`, `dynamics_loss` and `patch_dropout` work with as intended.
-        min_time: smallest T that `dynamics_loss` and `dynamics_loss_at` work with.
+        min_batch: smallest B that `sample_tau_d`, `dynamics_loss` and `patch_dropout` work with as intended, at least
+            1.
+        min_time: smallest T that `dynamics_loss` and `dynamics_loss_at` work with, at least 1.
         d_min_share: with reading A2 "split", the share of rows, or of timesteps, at d = 1 / k_max, in [0, 1].
         context_level: with reading A9 "level", the signal level of context frames, in [0, 1].
-        rms_warmup: number of values per loss term after which the running RMS is judged (A24).
+        rms_warmup: number of values per loss term after which the running RMS is judged (A24), at least 0.
         dtypes: dtypes that the framework supports.
         backends: names that `attention` accepts as `backend=`; empty if it has one implementation.
         registers: number of register tokens per frame of `dynamics` (A26), 0 without any; None leaves the answer to
@@ -122,9 +123,9 @@ class Adapter(
 
         Args:
             z: input, float (N, T, S, D).
-            gain: float64, broadcasts to z.
-            offset: float64, broadcasts to z.
-            past: float64, broadcasts to z.
+            gain: slope of the network in z, float64, broadcasts to z.
+            offset: constant of the network, float64, broadcasts to z.
+            past: slope of the network in the sum of earlier frames, float64, broadcasts to z.
 
         Returns:
             float (N, T, S, D), rounded once to the dtype of z.

@@ -30,7 +30,7 @@ class JaxAdapter(Adapter):
         """Compile with few optimisations while an operation that takes a seed runs.
 
         Args:
-            seed: of the operation, which converts it to a key itself.
+            seed: of the operation, in [0, 2³¹), which converts it to a key itself.
 
         Returns:
             A context manager.
@@ -78,9 +78,9 @@ class JaxAdapter(Adapter):
 
         Args:
             z: input, float (N, T, S, D).
-            gain: float64, broadcasts to z.
-            offset: float64, broadcasts to z.
-            past: float64, broadcasts to z.
+            gain: slope of the network in z, float64, broadcasts to z.
+            offset: constant of the network, float64, broadcasts to z.
+            past: slope of the network in the sum of earlier frames, float64, broadcasts to z.
 
         Returns:
             jax array (N, T, S, D), rounded once to the dtype of z.

@@ -162,8 +162,8 @@ class TokenizerOperations:
         """Count the patches of a frame after padding. Sec. 3.1, p. 5.
 
         Args:
-            height: of the frame in pixels, before padding.
-            width: of the frame in pixels, before padding.
+            height: of the frame in pixels, before padding, at least 1.
+            width: of the frame in pixels, before padding, at least 1.
 
         Returns:
             A pair (rows, columns) of patches, integers.

@@ -83,9 +83,9 @@ class TorchAdapter(Adapter):
 
         Args:
             z: input, float (N, T, S, D).
-            gain: float64, broadcasts to z.
-            offset: float64, broadcasts to z.
-            past: float64, broadcasts to z.
+            gain: slope of the network in z, float64, broadcasts to z.
+            offset: constant of the network, float64, broadcasts to z.
+            past: slope of the network in the sum of earlier frames, float64, broadcasts to z.
 
         Returns:
             Tensor (N, T, S, D), rounded once to the dtype of z.

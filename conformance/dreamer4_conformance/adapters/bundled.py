@@ -191,7 +191,7 @@ class BundledCompiled(Bundled):
 
 
 class BundledFlex(BundledCompiled):
-    """Bundled with FlexAttention."""
+    """Bundled with the backend of FlexAttention."""
 
     backends: Sequence[str] = ("flex",)
     dtypes: Sequence[str] = ("float32", "bfloat16")

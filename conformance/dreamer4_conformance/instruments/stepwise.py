@@ -33,7 +33,7 @@ class Session(ABC):
 
     @abstractmethod
     def __init__(self, subject: Subject, inputs: Mapping[str, Tree], random_state: int = 0) -> None:
-        """Start a session."""
+        """Start a session before the first frame; `random_state` seeds the global random states."""
 
     @abstractmethod
     def step(self) -> dict[str, np.ndarray]:

@@ -149,7 +149,7 @@ class Observation:
 
     @property
     def signature(self) -> Signature:
-        """The signature."""
+        """Registered signature of the operation and key."""
         return SIGNATURES[self.operation][self.key]
 
     @property

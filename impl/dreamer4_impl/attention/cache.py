@@ -138,8 +138,8 @@ class Cache:
 
         Args:
             layer: index among the time layers, in [0, layers).
-            k: raw keys of the new frames, in the dtype of the cache.
-            v: their values, in the dtype of the cache.
+            k: raw keys of the new frames, in the dtype of the cache, (B, new, S, H, D).
+            v: their values, in the dtype of the cache, (B, new, S, H, D).
             preparation: of the new keys.
             commit: keep the new frames; `advance` counts them after all layers. Without it the next call follows the
                 same past.

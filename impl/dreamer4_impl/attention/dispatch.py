@@ -73,16 +73,16 @@ def attention(
     Args:
         q: queries; Hq is a multiple of Hkv. q, k and v share dtype and device. Without elements (an empty batch, for
             example) the result is empty too.
-        k: prepared keys: normalised and rotated.
-        v: values.
+        k: prepared keys, floating, (B, Tk, Sk, Hkv, D): normalised and rotated.
+        v: values, floating, (B, Tk, Sk, Hkv, D).
         axis: "space" mixes the S tokens of each frame, "time" the T frames at each position in the frame. The length
             of the other axis is the same for q, k and v.
         causal: hide keys at later positions; the queries are the last of the keys' positions.
         window: with `causal`, how many keys a query attends to, 1 or more, its own included; None is all.
         softcap: c > 0 of the logits; None leaves the cap out.
         scale: of the logits, before the cap; None is 1/√D.
-        mask: along the axis, True = may attend; keys that another option hides stay hidden. Every query needs a
-            visible key.
+        mask: along the axis, True = may attend, bool, (Lq, Lk); keys that another option hides stay hidden. Every query
+            needs a visible key.
         private: how many positions at the end are visible to each other only: the agent token, for example.
         filled: how many keys at the start hold data, 1 or more, on the device of q; None is all.
         preparation: of raw queries; None if they are prepared already.
@@ -124,7 +124,7 @@ def prepare_keys(
     The numerical contract is that of `prepare`; "triton" computes in float32.
 
     Args:
-        k: raw keys, as projected.
+        k: raw keys, as projected, floating, (B, T, S, H, D).
         preparation: with angles for S positions along space, or T along time.
         axis: "space" or "time", along which positions count.
         backend: that of `attention`.

@@ -42,7 +42,7 @@ def require_softcap(softcap: float | None) -> None:
     """Raise ValueError unless the cap is above 0 and finite, or None.
 
     Args:
-        softcap: c; None leaves the cap out.
+        softcap: c, the bound of the logits' size; None leaves the cap out.
 
     Raises:
         ValueError: if the cap is 0, negative, infinite or NaN.
@@ -64,9 +64,9 @@ def dense_attention(
     Computed in float32 (float64 for float64) and rounded once, unless autocast is on.
 
     Args:
-        q: prepared queries, any strides.
-        k: prepared keys, any strides.
-        v: values, any strides.
+        q: prepared queries, any strides, floating, (N, Hq, Lq, D).
+        k: prepared keys, any strides, floating, (N, Hkv, Lk, D).
+        v: values, any strides, floating, (N, Hkv, Lk, D).
         visible: which keys each query may attend to, at least one.
         softcap: c > 0 of the logits; None leaves the cap out.
         scale: of the logits, before the cap.

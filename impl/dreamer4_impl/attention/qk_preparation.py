@@ -37,7 +37,7 @@ def prepare(x: Float[Tensor, "B T S H D"], preparation: Preparation, axis: str) 
     compiles without graph breaks; no host synchronisation.
 
     Args:
-        x: raw queries or keys, as projected.
+        x: raw queries or keys, as projected, floating, (B, T, S, H, D).
         preparation: with angles for S positions along space, or T along time.
         axis: "space" or "time", along which positions count.
 

@@ -50,8 +50,8 @@ class Visible(NamedTuple):
         Args:
             query: integers in [0, Lq), any shape.
             key: integers in [0, Lk), of a shape that broadcasts with that of `query`.
-            length_q: Lq.
-            length_k: Lk.
+            length_q: Lq, number of queries, at least 0.
+            length_k: Lk, number of keys, at least 0.
 
         Returns:
             Bool, True = may attend, of the broadcast shape. Only elementwise operations, as FlexAttention demands,
@@ -72,9 +72,9 @@ class Visible(NamedTuple):
         """Evaluate the rule for all pairs.
 
         Args:
-            length_q: Lq.
-            length_k: Lk.
-            device: that of the result.
+            length_q: Lq, number of queries, at least 0.
+            length_k: Lk, number of keys, at least 0.
+            device: device of the result.
 
         Returns:
             Bool (Lq, Lk), True = may attend; None where nothing is hidden.

@@ -65,10 +65,10 @@ class ImagineOptions:
         context: recorded frames before them, 1 or more.
         steps: K, denoising evaluations of a frame, 1 or more.
         context_level: signal level τ of the context in [0, 1] (A9).
-        gamma: discount factor γ of Eq. (10).
-        lam: λ of Eq. (10).
-        alpha: weight of D⁺ in Eq. (11).
-        beta: weight of the KL in Eq. (11).
+        gamma: discount factor γ of Eq. (10), in [0, 1].
+        lam: weight λ of later returns in Eq. (10), in [0, 1].
+        alpha: weight α of D⁺ in Eq. (11), in [0, 1].
+        beta: weight β of the KL in Eq. (11), 0 or more.
     """
 
     horizon: int = 16

@@ -51,11 +51,11 @@ class Batches:
     """Table [batches].
 
     Args:
-        size: B, samples of a step over all processes and micro-batches.
-        accumulation: micro-batches per process and step.
+        size: B, samples of a step over all processes and micro-batches, 1 or more.
+        accumulation: micro-batches per process and step, 1 or more.
         image_share: share of the videos that are treated as separate images, in [0, 1].
         short_length: T1 of this phase, frames; None is the model's. Short clips give batches of many different scenes.
-        long_every: every n-th batch is long, T2, all others are short, T1; 0 for never.
+        long_every: every n-th batch is long, T2, all others are short, T1; 0 for never, else 1 or more.
         long_only: share of the steps at the end whose batches are all long, in [0, 1].
     """
 
@@ -80,12 +80,12 @@ class Optimiser:
     """Table [optimiser]: AdamW. The paper gives none of these numbers.
 
     Args:
-        learning_rate: learning rate after the warm-up.
-        warmup: steps over which it rises linearly.
+        learning_rate: learning rate after the warm-up, above 0.
+        warmup: steps over which it rises linearly, 0 or more.
         decay: "none" keeps it constant, "cosine" lets it fall to a tenth by the last step.
-        weight_decay: weight decay of matrices; gains and biases have none.
+        weight_decay: weight decay of matrices, 0 or more; gains and biases have none.
         betas: decay rates of AdamW's moments, in [0, 1).
-        clip_norm: upper bound of the gradient's norm.
+        clip_norm: upper bound of the gradient's norm, above 0.
         average: decay of a running average of the weights, in [0, 1); None for none.
     """
 
@@ -140,8 +140,8 @@ class Records:
     """Table [records]: files of a run.
 
     Args:
-        checkpoint_every: steps between checkpoints; the last step always has one.
-        keep: number of checkpoints that are kept.
+        checkpoint_every: steps between checkpoints, 1 or more; the last step always has one.
+        keep: number of checkpoints that are kept, 1 or more.
         tensorboard: also write metrics for TensorBoard.
     """
 
@@ -158,14 +158,14 @@ class TrainingSettings:
     """Settings of one run of one phase.
 
     Args:
-        phase: the phase.
+        phase: "tokenizer", "dynamics", "agent" or "imagine".
         model: architecture of the model.
         steps: number of steps, 1 or more.
         seed: seed of everything random, 0 or more.
         init: run or checkpoint of an earlier phase to start from; None starts with random weights.
         data: source of the clips.
         batches: size and lengths of batches.
-        optimiser: AdamW.
+        optimiser: learning rate, decay and bounds of AdamW.
         execution: device, precision and engine.
         records: checkpoints and metrics.
         tokenizer: settings of the phase "tokenizer".

@@ -155,9 +155,9 @@ def unknown_setting(name: str, settings: Sequence[str], where: str = "") -> str:
     """Message about a setting that does not exist.
 
     Args:
-        name: the unknown name.
-        settings: existing names.
-        where: name of the table.
+        name: name as it was written.
+        settings: names that the table has.
+        where: path of the table in the message, such as "batches"; empty for settings outside tables.
 
     Returns:
         Message with the most similar existing name, or all of them if none is similar.

@@ -30,19 +30,20 @@ class Batch:
     """B clips of T frames.
 
     Args:
-        video: frames with values in [0, 255]; None if there are latents.
-        latents: z of the frames in [−1, 1], from a `LatentCache`; None without one.
+        video: frames with values in [0, 255], uint8, (B, T, H, W, C); None if there are latents.
+        latents: z of the frames in [−1, 1], from a `LatentCache`, floating, (B, T, S, D); None without one.
         actions: a_{t−1} by component, the action that led to frame t, (B, T, …); and the key `labelled`, bool (B, T),
             False where the action is unknown and its values are 0.
         taken: a_t by component, the action taken at frame t, (B, T, …), 0 after the last frame of an episode; empty if
             not requested.
-        taken_labelled: True where a_t is known, which it is not after the last frame; None if not requested.
-        rewards: r_t, received on arriving at frame t.
-        continues: False where the episode terminated on arriving at frame t.
-        task: index into the dataset's tasks.
-        relevant: True if the clip was drawn from the relevant episodes only.
-        valid: True for frames of an episode, False for the padding after the end of an episode shorter than T, whose
-            contents are finite and have no meaning; None if the dataset has no such episode.
+        taken_labelled: True where a_t is known, which it is not after the last frame, bool, (B, T); None if not
+            requested.
+        rewards: r_t, received on arriving at frame t, floating, (B, T).
+        continues: False where the episode terminated on arriving at frame t, bool, (B, T).
+        task: index into the dataset's tasks, integer, (B,).
+        relevant: True if the clip was drawn from the relevant episodes only, bool, (B,).
+        valid: bool, (B, T), True for frames of an episode, False for the padding after the end of an episode shorter
+            than T, whose contents are finite and have no meaning; None if the dataset has no such episode.
     """
 
     video: UInt8[Tensor, "B T H W C"] | None
@@ -117,7 +118,7 @@ class ClipSampler:
 
     Args:
         dataset: source of the clips.
-        seed: seed of all draws.
+        seed: determines all draws, 0 or more.
         relevant: marks the relevant episodes; None is `upper_half`.
         latents: latents of the dataset's frames; batches then hold latents instead of frames.
 

@@ -19,13 +19,13 @@ class Clip:
     """T consecutive frames of one episode. The arrays are read-only views of the files.
 
     Args:
-        frames: values in [0, 255].
+        frames: values in [0, 255], uint8, (T, H, W, C).
         actions: a_{t−1} of every component by name: the action that led to frame t.
-        labelled: True where that action is known.
-        rewards: r_t, received on arriving at frame t.
-        continues: False where the episode terminated on arriving at frame t.
-        first: True in the first row of an episode.
-        task: index into the dataset's tasks.
+        labelled: True where that action is known, bool, (T,).
+        rewards: r_t, received on arriving at frame t, float32, (T,).
+        continues: False where the episode terminated on arriving at frame t, bool, (T,).
+        first: True in the first row of an episode, bool, (T,).
+        task: index into the dataset's tasks, from 0.
     """
 
     frames: UInt8[np.ndarray, "T H W C"]

@@ -27,7 +27,7 @@ def episode_rows(
 
     Args:
         header: header of the dataset.
-        task: index of the episode's task.
+        task: index of the episode's task, from 0.
         frames: uint8 (N, H, W, C), N of 1 or more.
         actions: a_{t−1} of every component by name, (N, …) each; None if they are unknown.
         rewards: finite numbers (N,); None is 0.

@@ -69,8 +69,8 @@ class Header:
 
     Args:
         name: name of the recording, such as the game's gymnasium id.
-        height: H, pixels of a frame.
-        width: W, pixels of a frame.
+        height: H, pixels of a frame vertically, 1 or more.
+        width: W, pixels of a frame horizontally, 1 or more.
         channels: C, 1 or 3.
         components: components of an action; empty for videos.
         tasks: names of the tasks; an episode's task is an index into them.

@@ -113,7 +113,7 @@ class Step:
     """Result of an action.
 
     Args:
-        frame: values in [0, 255].
+        frame: values in [0, 255], uint8, (H, W, C).
         reward: sum over the skipped frames.
         terminated: the episode ended in a terminal state.
         truncated: the episode was cut off.

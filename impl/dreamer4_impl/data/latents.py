@@ -150,7 +150,7 @@ def encode_episode(
 
     Args:
         tokenizer: on any device.
-        frames: all frames of the episode, values in [0, 255].
+        frames: all frames of the episode, values in [0, 255], uint8, (T, H, W, C).
         block: frames per call of the encoder, 1 or more; it changes results by rounding only.
         progress: called with the number of encoded frames after each block.
 

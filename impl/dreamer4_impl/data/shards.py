@@ -34,10 +34,10 @@ class Episode:
     """Position of an episode in a dataset.
 
     Args:
-        shard: index into the dataset's open shards.
-        start: first row in that shard.
-        length: number of frames.
-        task: index into the dataset's tasks.
+        shard: index into the dataset's open shards, from 0.
+        start: first row in that shard, from 0.
+        length: number of frames, 1 or more.
+        task: index into the dataset's tasks, from 0.
         number: index in the recording, from 0, skipped shards included.
     """
 
@@ -89,10 +89,10 @@ def episodes_of(shard: OpenShard, index: int, number: int, tasks: int) -> list[E
     """Find the episodes of a shard in its array `first`.
 
     Args:
-        shard: the open shard.
+        shard: shard whose episodes are listed.
         index: index of the shard among the open ones, from 0.
         number: index of its first episode in the recording, from 0.
-        tasks: number of tasks in the header.
+        tasks: number of tasks in the header, 0 or more.
 
     Returns:
         Episodes in the order of the recording.

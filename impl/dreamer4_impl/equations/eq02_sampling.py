@@ -251,10 +251,10 @@ def require_generation(context: Tensor, frames: int, num_steps: int, actions: Ac
 
     Args:
         context: clean past frames, (B, T, S, D).
-        frames: number of new frames.
-        num_steps: K.
+        frames: number of new frames, 1 or more.
+        num_steps: K, Euler steps of a frame, a power of two in [1, k_max].
         actions: None, a tensor (B, T+frames, …), or a tuple or mapping of such.
-        k_max: K_max.
+        k_max: K_max, a power of two.
 
     Raises:
         TypeError: if context is not floating-point or actions are not tensors.

@@ -22,7 +22,7 @@ def d_min_rows(batch: int, d_min_share: float) -> int:
     """Number of leading sequences of a batch that have d = d_min under a declared split (A2).
 
     Args:
-        batch: B, sequences of the batch.
+        batch: B, sequences of the batch, 0 or more.
         d_min_share: share of sequences with d = d_min, in [0, 1].
 
     Returns:
@@ -54,8 +54,8 @@ def sample_tau_d(
     Compiles without graph breaks when `generator` is None (a compiled graph cannot take one); no host synchronisation.
 
     Args:
-        batch: B, sequences.
-        time: T, timesteps of a sequence.
+        batch: B, sequences, 0 or more.
+        time: T, timesteps of a sequence, 0 or more.
         k_max: K_max, a power of two; d is one of 1, 1/2, …, 1/k_max.
         generator: source of the draws, on `device`; the global state is then neither read nor changed. None is torch's
             global state.

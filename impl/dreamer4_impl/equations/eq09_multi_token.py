@@ -24,7 +24,7 @@ def multi_token_targets(
 
     Args:
         x: actions or rewards of any dtype, (B, T, …), not empty.
-        length: L, longest distance.
+        length: L, longest distance, 0 or more.
         first: shortest distance, in [0, length].
 
     Returns:

@@ -86,7 +86,7 @@ class RunningRMS(nn.Module):
 
         Args:
             name: one of `names`.
-            first: value whose root mean square is taken if there is no estimate yet; None is 1.
+            first: value whose root mean square is taken if there is no estimate yet, floating, any shape; None is 1.
 
         Returns:
             Scalar of the estimates' dtype without gradient; 1 instead of a root mean square that is zero or not finite.
@@ -108,7 +108,7 @@ class RunningRMS(nn.Module):
 
         Args:
             name: one of `names`.
-            value: loss term; of several values the mean square enters.
+            value: loss term, floating, any shape; of several values the mean square enters.
 
         Raises:
             TypeError: if the estimates were cast to half precision.

@@ -27,9 +27,9 @@ def patch_dropout(
     Compiles without graph breaks when `generator` is None (a compiled graph cannot take one); no host synchronisation.
 
     Args:
-        batch: B, sequences.
-        time: T, images of a sequence.
-        patches: N, patches of an image.
+        batch: B, sequences, 0 or more.
+        time: T, images of a sequence, 0 or more.
+        patches: N, patches of an image, 0 or more.
         most: upper end of the law of p, in [0, 1]; 0.9 in the paper.
         generator: source of the draws, on `device`; None is torch's global state.
         device: device of the result; None is torch's default.

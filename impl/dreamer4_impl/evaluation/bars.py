@@ -47,7 +47,7 @@ class Bar:
     """Inequality between two sums.
 
     Args:
-        text: the bar as written.
+        text: the comparison before parsing.
         left: terms of the left sum, (sign, measure or number) each, sign ±1.
         relation: ">=", "<=", ">" or "<".
         right: terms of the right sum.
@@ -64,7 +64,7 @@ class Verdict:
     """Result of one bar.
 
     Args:
-        bar: the bar as written.
+        bar: text of the comparison.
         met: True if the inequality holds; False if a measure is missing.
         left: value of the left side; NaN if a measure is missing.
         right: value of the right side; NaN if a measure is missing.

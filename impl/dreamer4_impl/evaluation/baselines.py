@@ -62,8 +62,8 @@ def principal_components(frames: UInt8[Tensor, "N H W C"], values: int, seed: in
 
     Args:
         frames: training frames, N > values, uint8, (N, H, W, C).
-        values: Q, number of values per frame.
-        seed: seed of the randomised algorithm.
+        values: Q, number of values per frame, 1 or more.
+        seed: seed of the randomised algorithm, 0 or more.
 
     Returns:
         The code, on the device of the frames.

@@ -141,7 +141,7 @@ def integer_list(text: str) -> tuple[int, ...]:
     """Parse a comma-separated list of integers.
 
     Args:
-        text: the list.
+        text: the option's value, separated by commas.
 
     Returns:
         The integers, in order.
@@ -163,7 +163,7 @@ def name_list(text: str) -> list[str]:
     """Parse a comma-separated list of names.
 
     Args:
-        text: the list.
+        text: the option's value, separated by commas.
 
     Returns:
         The names without surrounding spaces, in order.

@@ -50,7 +50,7 @@ class EvaluationSettings:
         game: gymnasium id such as "ALE/Breakout-v5", or None to skip the section `game`.
         episodes: number of episodes of the game for the policy, and for the random policy, 1 or more.
         batch: clips per batch, 1 or more; changing it changes the noise.
-        seed: seed of all random numbers.
+        seed: seed of all random numbers, 0 or more.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -117,7 +117,7 @@ def evaluate(
     Args:
         model: model on its device.
         dataset: held-out episodes.
-        settings: what is measured.
+        settings: amounts of data, horizons and seed.
         training: episodes that the model was trained on, for the baselines mean frame, mean reward and PCA.
         prior: behaviour-cloned policy head, if the policy was trained further.
         absent: untrained components ("tokenizer", "dynamics", "agent"), each with a reason; sections that need them

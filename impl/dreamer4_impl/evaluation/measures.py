@@ -45,9 +45,9 @@ def estimate(
     Args:
         statistic: function of the mean of each sample, (…) each; must broadcast over a leading axis of resamples.
         samples: one row per clip, (n, …) each, n ≥ 1.
-        unit: unit for display.
+        unit: unit for display, such as "dB".
         paired: True if row i of every sample is from the same clip; False if samples are independent, of any n each.
-        seed: seed of the resampling.
+        seed: seed of the resampling, 0 or more.
 
     Returns:
         The estimate; its interval is NaN if a sample has a single row.

@@ -32,7 +32,7 @@ class Scores:
         """Score a batch of clips.
 
         Args:
-            name: the predictor.
+            name: name of the predictor, as passed to `add`.
             video_hat: predicted frames, clipped to [0, 1] before they are compared, (B, T, H, W, C).
             video: true frames in [0, 1], shaped like video_hat.
 
@@ -49,7 +49,7 @@ class Scores:
         """Mean square errors of every frame.
 
         Args:
-            name: the predictor.
+            name: name of the predictor, as passed to `add`.
 
         Returns:
             Errors of all clips in the order in which they were added, (N, T).
@@ -63,7 +63,7 @@ class Scores:
         """PSNR of the mean square error over clips, which a single exact frame does not make infinite.
 
         Args:
-            name: the predictor.
+            name: name of the predictor, as passed to `add`.
             frames: frames of each clip.
 
         Returns:
@@ -94,7 +94,7 @@ class Scores:
         """Mean SSIM over clips.
 
         Args:
-            name: the predictor.
+            name: name of the predictor, as passed to `add`.
             frames: frames of each clip.
 
         Returns:
@@ -110,7 +110,7 @@ class Scores:
         """PSNR, and SSIM if the frames are large enough for its window.
 
         Args:
-            name: the predictor.
+            name: name of the predictor, as passed to `add`.
             frames: frames of each clip.
             template: name of a measure with a field for the metric, such as "tokenizer.model.{metric}".
 

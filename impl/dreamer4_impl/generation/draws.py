@@ -26,7 +26,7 @@ def keyed_generator(seed: int, *key: int | str) -> torch.Generator:
     """Seed a generator with the SHA-256 of seed and key, so that different keys give independent draws.
 
     Args:
-        seed: seed of the run.
+        seed: seed of the run, 0 or more.
         key: integers of any type, and names, that identify sample and purpose.
 
     Returns:
@@ -61,7 +61,7 @@ def shortcut_draws(
     """Draw τ, d and z₀ of every sample.
 
     Args:
-        seed: seed of the run.
+        seed: seed of the run, 0 or more.
         keys: one key for each of B samples.
         shape: (T, S, D) of a sample's clean data.
         k_max: K_max, a power of two.
@@ -98,10 +98,10 @@ def dropout_draws(
     """Draw the patches that are dropped from every sample.
 
     Args:
-        seed: seed of the run.
+        seed: seed of the run, 0 or more.
         keys: one key for each of B samples.
-        time: T, images of a sample.
-        patches: N, patches of an image.
+        time: T, images of a sample, 1 or more.
+        patches: N, patches of an image, 1 or more.
         most: upper end of the law of p, in [0, 1].
 
     Returns:
@@ -120,7 +120,7 @@ def normal_draws(seed: int, keys: Sequence[Key], purpose: str, shape: tuple[int,
     """Draw standard normal noise for every sample.
 
     Args:
-        seed: seed of the run.
+        seed: seed of the run, 0 or more.
         keys: one key for each of B samples.
         purpose: name of the draw; different names give independent draws.
         shape: shape of a sample's noise.
@@ -139,7 +139,7 @@ def uniform_draws(seed: int, keys: Sequence[Key], purpose: str, shape: tuple[int
     """Draw uniform numbers in [0, 1) for every sample.
 
     Args:
-        seed: seed of the run.
+        seed: seed of the run, 0 or more.
         keys: one key for each of B samples.
         purpose: name of the draw; different names give independent draws.
         shape: shape of a sample's numbers.

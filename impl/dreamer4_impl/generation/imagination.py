@@ -65,7 +65,7 @@ def imagine(
         actions: components of the actions that led to them, (B, T, …) each.
         task: task of each sequence in [0, tasks), integer, (B,); None for a model without tasks.
         options: horizon H, K and the signal level of the context.
-        seed: seed of the run.
+        seed: seed of the run, 0 or more.
         keys: key of the draws of each sequence, B in all; equal keys give equal noise to every policy.
         lengths: recorded frames of each context in [1, T], integer, (B,); the frames after them are padding. None is T
             for all. It commits the context in one call; with lengths, T − 1 further frames are denoised.

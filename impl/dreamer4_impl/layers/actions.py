@@ -50,8 +50,8 @@ class Component(ABC):
         """Shape of the values.
 
         Args:
-            batch: B, number of sequences.
-            time: T, number of timesteps.
+            batch: B, number of sequences, 0 or more.
+            time: T, number of timesteps, 0 or more.
 
         Returns:
             (B, T, size).
@@ -63,7 +63,7 @@ class Component(ABC):
         """Create the module that encodes the values.
 
         Args:
-            width: channels of the code.
+            width: channels of the code, 1 or more.
 
         Returns:
             A module from values (B, T, …) to codes (B, T, width), with new parameters.
@@ -83,8 +83,8 @@ class Categorical(Component):
         """Shape of the values.
 
         Args:
-            batch: B, number of sequences.
-            time: T, number of timesteps.
+            batch: B, number of sequences, 0 or more.
+            time: T, number of timesteps, 0 or more.
 
         Returns:
             (B, T).
@@ -95,7 +95,7 @@ class Categorical(Component):
         """Create a table with an embedding of each class.
 
         Args:
-            width: channels of an embedding.
+            width: channels of an embedding, 1 or more.
 
         Returns:
             The module, with new parameters.
@@ -116,7 +116,7 @@ class Binary(Component):
         """Create tables with two embeddings of each switch.
 
         Args:
-            width: channels of an embedding.
+            width: channels of an embedding, 1 or more.
 
         Returns:
             The module, with new parameters.
@@ -132,7 +132,7 @@ class Continuous(Component):
         """Create a linear projection with a bias, so that an action of zeros differs from no action.
 
         Args:
-            width: channels of the code.
+            width: channels of the code, 1 or more.
 
         Returns:
             The module, with new parameters.
@@ -148,8 +148,8 @@ class CategoricalEncoder(nn.Module):
     """Table of embeddings of classes.
 
     Args:
-        size: number of classes.
-        width: W, channels of an embedding.
+        size: number of classes, 1 or more.
+        width: W, channels of an embedding, 1 or more.
     """
 
     def __init__(self, size: int, width: int) -> None:
@@ -160,7 +160,7 @@ class CategoricalEncoder(nn.Module):
         """Look up the embeddings.
 
         Args:
-            values: classes in [0, size), integer of any width; not checked.
+            values: classes in [0, size), integer of any width, (B, T); not checked.
 
         Returns:
             Embeddings in the dtype of the parameters.
@@ -176,8 +176,8 @@ class BinaryEncoder(nn.Module):
     """Sum over the switches of the embedding of "on" or of "off", as one product with each table.
 
     Args:
-        size: F, number of switches.
-        width: W, channels of an embedding.
+        size: F, number of switches, 1 or more.
+        width: W, channels of an embedding, 1 or more.
     """
 
     def __init__(self, size: int, width: int) -> None:
@@ -188,7 +188,7 @@ class BinaryEncoder(nn.Module):
         """Sum the embeddings: Σ_k a_k on_k + (1 − a_k) off_k.
 
         Args:
-            values: a, 0 or 1 in any dtype; not checked.
+            values: a, 0 or 1 in any dtype, (B, T, F); not checked.
 
         Returns:
             Sums in the dtype of the parameters.
@@ -201,8 +201,8 @@ class ContinuousEncoder(nn.Module):
     """Linear projection of numbers, with a bias.
 
     Args:
-        size: F, numbers per timestep.
-        width: W, channels of the code.
+        size: F, numbers per timestep, 1 or more.
+        width: W, channels of the code, 1 or more.
     """
 
     def __init__(self, size: int, width: int) -> None:
@@ -213,7 +213,7 @@ class ContinuousEncoder(nn.Module):
         """Project the values.
 
         Args:
-            values: numbers of the order of 1, any floating dtype.
+            values: numbers of the order of 1, any floating dtype, (B, T, F).
 
         Returns:
             Codes in the dtype of the parameters.
@@ -237,7 +237,7 @@ class ActionEncoder(nn.Module):
     Args:
         components: of an action, may be empty.
         tokens: S_a, 1 or more.
-        width: W, channels of a token.
+        width: W, channels of a token, 1 or more.
 
     Example:
         >>> encoder = ActionEncoder([Categorical("mouse", 121)], tokens=2, width=8)
@@ -257,8 +257,8 @@ class ActionEncoder(nn.Module):
         Args:
             actions: None for no actions, or the values of every component by name, None where a component is absent,
                 and optionally `labelled`, bool (B,) or (B, T): where it is False, values are ignored, NaN included.
-            batch: B.
-            time: T.
+            batch: B, sequences, 0 or more.
+            time: T, timesteps, 0 or more.
 
         Returns:
             S_a tokens per timestep, in the dtype of the parameters.

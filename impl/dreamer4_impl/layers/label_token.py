@@ -78,9 +78,10 @@ class LabelToken(nn.Module):
         """Embed the labels of every timestep.
 
         Args:
-            tau: signal levels in [0, 1]; values are not checked but moved to the nearest embedded level.
-            d: step sizes in {1, 1/2, …, 1/k_max}, on the device of tau; values are not checked but rounded to the
-                nearest step size in log₂.
+            tau: signal levels in [0, 1], floating, (B, T); values are not checked but moved to the nearest embedded
+                level.
+            d: step sizes in {1, 1/2, …, 1/k_max}, on the device of tau, floating, (B, T); values are not checked but
+                rounded to the nearest step size in log₂.
 
         Returns:
             One token per timestep, (B, T, W), in the dtype of the parameters.

@@ -28,7 +28,7 @@ def mouse_class(movement: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
     Computed in float32 (float64 for float64). Deterministic; no host synchronisation.
 
     Args:
-        movement: degrees along the two axes of the mouse, floating, of any size; clipped to ±10.
+        movement: degrees along the two axes of the mouse, floating, of any size, (…, 2); clipped to ±10.
 
     Returns:
         Classes in [0, 121), int64.

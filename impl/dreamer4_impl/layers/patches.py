@@ -48,7 +48,7 @@ def patchify(video: Float[Tensor, "B T H W C"], patch: int = 16) -> Float[Tensor
     Exact; differentiable; compiles without graph breaks; no host synchronisation.
 
     Args:
-        video: frames, floating, of any range; padded with 0 below and to the right.
+        video: frames, floating, of any range, (B, T, H, W, C); padded with 0 below and to the right.
         patch: side of a patch in pixels, 1 or more.
 
     Returns:

@@ -22,7 +22,7 @@ def rms_norm(
     without graph breaks.
 
     Args:
-        x: vectors of D channels along the last axis, floating.
+        x: vectors of D channels along the last axis, floating, (…, D).
         weight: w, (D,), floating: the full gain, not its difference from 1; None is a gain of 1.
         eps: ε, 0 or more, added to the mean square.
 
@@ -53,7 +53,7 @@ class RMSNorm(nn.Module):
     """`rms_norm` with a learned gain that starts at 1.
 
     Args:
-        width: D, the length of the last axis.
+        width: D, the length of the last axis, 1 or more.
         eps: ε, 0 or more.
 
     Example:
@@ -70,7 +70,7 @@ class RMSNorm(nn.Module):
         """Normalise vectors, with the numerical contract of `rms_norm`.
 
         Args:
-            x: vectors of D channels along the last axis, floating.
+            x: vectors of D channels along the last axis, floating, (…, D).
 
         Returns:
             Normalised vectors, shape and dtype of x.

@@ -27,8 +27,8 @@ def rope(
     graph breaks; no host synchronisation.
 
     Args:
-        x: queries or keys, floating; D is even, 2 or more.
-        positions: integers of any size and sign; scores depend on their differences only.
+        x: queries or keys, floating, (…, L, H, D); D is even, 2 or more.
+        positions: integers of any size and sign, (L,); scores depend on their differences only.
         base: above 0; the longest wavelength is 2π base^(1 − 2/D) positions.
 
     Returns:
@@ -54,7 +54,7 @@ def rotation(positions: Int[Tensor, "L"], head_width: int, base: float = 10000.0
     in the second digit.
 
     Args:
-        positions: integers of any size and sign.
+        positions: integers of any size and sign, (L,).
         head_width: D, even, 2 or more.
         base: above 0.
 
@@ -84,7 +84,7 @@ def rotate(x: Float[Tensor, "*batch L H D"], angles: Rotation) -> Float[Tensor, 
     """Rotate x by angles from `rotation`, with the numerical contract of `rope`.
 
     Args:
-        x: queries or keys, floating; D is even.
+        x: queries or keys, floating, (…, L, H, D); D is even.
         angles: cos and sin, (L, D/2) each, any floating dtype.
 
     Returns:

@@ -23,7 +23,7 @@ def swiglu(
     Differentiable; compiles without graph breaks.
 
     Args:
-        x: vectors of D channels along the last axis, floating.
+        x: vectors of D channels along the last axis, floating, (…, D).
         w_gate: (D, F), in the dtype of x unless autocast is on.
         w_up: (D, F), like w_gate.
         w_down: (F, D), like w_gate.
@@ -54,7 +54,7 @@ class SwiGLU(nn.Module):
     Args:
         width: D, 1 or more.
         inner: F, 1 or more.
-        out_scale: factor on the initial standard deviation of w_down.
+        out_scale: factor on the initial standard deviation of w_down, above 0.
 
     Example:
         >>> SwiGLU(4, 8)(torch.zeros(2, 4)).shape
@@ -71,7 +71,7 @@ class SwiGLU(nn.Module):
         """Apply the network to every vector, with the numerical contract of `swiglu`.
 
         Args:
-            x: vectors of D channels along the last axis, in the dtype of the parameters unless autocast is on.
+            x: vectors of D channels along the last axis, in the dtype of the parameters unless autocast is on, (…, D).
 
         Returns:
             Vectors of D channels, shape and dtype of x; under autocast its dtype.

@@ -22,7 +22,7 @@ class Agent(nn.Module):
 
     Args:
         config: sizes of the heads.
-        width: W, channels of h.
+        width: W, channels of h, 1 or more.
         actions: components of an action, categorical and binary, at least one.
 
     Raises:

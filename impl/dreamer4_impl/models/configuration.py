@@ -20,13 +20,14 @@ class TokenizerConfig:
     Args:
         encoder: transformer of the encoder.
         decoder: transformer of the decoder.
-        height: pixels of a frame, vertically.
-        width: pixels of a frame, horizontally.
-        patch: side of a square patch, in pixels.
-        channels: channels of a pixel.
+        height: pixels of a frame vertically, 1 or more.
+        width: pixels of a frame horizontally, 1 or more.
+        patch: side of a square patch in pixels, 1 or more.
+        channels: channels of a pixel, 1 or more.
         latents: N_l, latent tokens of a frame at the bottleneck, a multiple of spatial_tokens; 512 in the paper.
-        latent_channels: C, channels of a latent token; 16 in the paper.
-        spatial_tokens: S, spatial tokens of a frame in the dynamics; 256 of 32 channels in the paper.
+        latent_channels: C, channels of a latent token, 1 or more; 16 in the paper.
+        spatial_tokens: S, spatial tokens of a frame in the dynamics, a divisor of latents; 256 of 32 channels in the
+            paper.
         standardise: the transformers read and predict deviations from the data's mean frame, in units of their standard
             deviation (`Tokenizer.standardise`), instead of pixels as in the paper. Needed for games whose frames are
             nearly equal: otherwise training stays at the mean frame.
@@ -102,12 +103,12 @@ class DynamicsConfig:
     Args:
         transformer: sizes of the transformer, of even width; its `context` is C.
         actions: components of an action, with distinct names; may be empty.
-        spatial_tokens: S_z of the representation z, that of the tokenizer.
-        spatial_channels: D of the representation z, that of the tokenizer.
+        spatial_tokens: S_z of the representation z, 1 or more, that of the tokenizer.
+        spatial_channels: D of the representation z, 1 or more, that of the tokenizer.
         registers: S_r, 0 or more. The paper gives no number.
-        action_tokens: S_a. The paper gives no number.
+        action_tokens: S_a, 1 or more. The paper gives no number.
         agent: add the agent token, which agent finetuning needs.
-        tasks: number of task embeddings of the agent token; 0 without an agent token or tasks.
+        tasks: number of task embeddings of the agent token, 0 or more; 0 without an agent token.
         k_max: K_max, a power of two.
 
     Raises:
@@ -181,7 +182,7 @@ class ModelConfig:
     """The whole model, and the lengths of its training batches.
 
     Args:
-        tokenizer: tokenizer.
+        tokenizer: sizes of frames, patches and latents.
         dynamics: dynamics, for the spatial tokens and channels of the tokenizer.
         agent: heads of the agent; None before agent finetuning.
         short_length: T1, frames of a short batch, in [1, T2], longer than the agent's longest distance.

@@ -17,8 +17,8 @@ class Dreamer4(nn.Module):
         config: sizes; see `presets`.
 
     Attributes:
-        tokenizer: `Tokenizer`.
-        dynamics: `Dynamics`.
+        tokenizer: `Tokenizer`, frames to latents and back.
+        dynamics: `Dynamics`, which predicts the latents of frames.
         agent: `Agent`, or None if the configuration has no heads.
 
     Example:

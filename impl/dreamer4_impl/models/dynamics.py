@@ -34,8 +34,8 @@ class AgentToken(nn.Module):
     """Input of the agent token: a learned embedding, plus that of the task if there is one.
 
     Args:
-        tasks: number of tasks, 0 for none.
-        width: W, channels of a token.
+        tasks: number of tasks, 0 or more.
+        width: W, channels of a token, 1 or more.
 
     Example:
         >>> AgentToken(tasks=3, width=8)(torch.tensor([0, 2]), batch=2, time=4).shape
@@ -52,8 +52,8 @@ class AgentToken(nn.Module):
 
         Args:
             task: tasks in [0, tasks), any integer dtype, (B,) or (B, T); None adds no task embedding.
-            batch: B, sequences.
-            time: T, timesteps.
+            batch: B, sequences, 1 or more.
+            time: T, timesteps, 1 or more.
 
         Returns:
             Tokens in the dtype of the parameters, (B, T, 1, W).
@@ -170,7 +170,7 @@ class Dynamics(nn.Module):
         """Allocate a cache before the first frame.
 
         Args:
-            batch: B, sequences.
+            batch: B, sequences, 1 or more.
 
         Returns:
             Empty cache on the device of the parameters, in their dtype, or under autocast in that of autocast.

@@ -30,11 +30,11 @@ class MultiTokenHead(nn.Module):
     Differentiable; compiles without graph breaks; no host synchronisation.
 
     Args:
-        width: W, channels of h.
-        hidden: width of the hidden layer.
-        outputs: K, outputs of each distance.
-        length: L, longest distance.
-        output_std: standard deviation of the weights of the output layers at the start; their bias is 0.
+        width: W, channels of h, 1 or more.
+        hidden: width of the hidden layer, 1 or more.
+        outputs: K, outputs of each distance, 1 or more.
+        length: L, longest distance, 0 or more.
+        output_std: standard deviation of the weights of the output layers at the start, 0 or more; their bias is 0.
 
     Example:
         >>> import torch
@@ -77,10 +77,10 @@ class PolicyHead(nn.Module):
     The numerical contract is that of `MultiTokenHead`.
 
     Args:
-        width: W, channels of h.
-        hidden: width of the hidden layer.
+        width: W, channels of h, 1 or more.
+        hidden: width of the hidden layer, 1 or more.
         components: components of an action, categorical and binary, at least one.
-        length: L, longest distance.
+        length: L, longest distance, 0 or more.
 
     Raises:
         ValueError: if a component is continuous, or there is none.
@@ -137,9 +137,9 @@ class RewardHead(nn.Module):
     """Two-hot logits of the reward at every distance; predicts 0 at the start.
 
     Args:
-        width: W, channels of h.
-        hidden: width of the hidden layer.
-        length: L, longest distance.
+        width: W, channels of h, 1 or more.
+        hidden: width of the hidden layer, 1 or more.
+        length: L, longest distance, 0 or more.
         twohot: the K bins; None is `TwoHot()`.
 
     Example:
@@ -189,8 +189,8 @@ class ValueHead(nn.Module):
     """Two-hot logits of the value; predicts 0 at the start.
 
     Args:
-        width: W, channels of h.
-        hidden: width of the hidden layer.
+        width: W, channels of h, 1 or more.
+        hidden: width of the hidden layer, 1 or more.
         twohot: the K bins; None is `TwoHot()`.
 
     Example:

@@ -316,7 +316,7 @@ class Tokenizer(nn.Module):
         """Allocate a cache for `encode`.
 
         Args:
-            batch: B, videos.
+            batch: B, videos, 1 or more.
 
         Returns:
             Empty cache on the device of the parameters.
@@ -327,7 +327,7 @@ class Tokenizer(nn.Module):
         """Allocate a cache for `decode`.
 
         Args:
-            batch: B, videos.
+            batch: B, videos, 1 or more.
 
         Returns:
             Empty cache on the device of the parameters.

@@ -33,20 +33,20 @@ class TransformerConfig:
     """Sizes of a transformer.
 
     Args:
-        width: channels of the residual stream.
-        depth: number of layers.
+        width: channels of the residual stream, 1 or more.
+        depth: number of layers, 1 or more.
         heads: query heads, a multiple of kv_heads.
-        kv_heads: key/value heads (GQA).
+        kv_heads: key/value heads (GQA), 1 or more.
         head_width: channels of one head, even.
-        mlp_width: inner width of SwiGLU.
-        context: C, frames to which a time layer attends, the current one included (A30).
-        time_every: layers of a group, of which the last attends over time.
+        mlp_width: inner width of SwiGLU, 1 or more.
+        context: C, frames to which a time layer attends, the current one included (A30); 1 or more.
+        time_every: layers of a group, of which the last attends over time; 1 or more.
         softcap: soft cap c of the attention logits, above 0; None is no cap. The paper gives no value (A26).
         rope_base: base of the rotation frequencies, above 0. The paper gives no value (A26).
         norm_eps: ε of every RMSNorm, above 0.
         out_scale: initial scale of the matrices that write to the residual stream, above 0; None is (2 depth)^−½, with
             which the size of the stream does not depend on the depth. A shallow transformer with 1 learns faster.
-        backend: backend of `attention`.
+        backend: a name in `attention.dispatch.BACKENDS`.
 
     Raises:
         ValueError: if a value is out of range, or the values or the backend do not fit together.
@@ -341,8 +341,8 @@ class Transformer(nn.Module):
         """Allocate a cache before the first frame.
 
         Args:
-            batch: B, sequences.
-            space: S, tokens of a frame.
+            batch: B, sequences, 1 or more.
+            space: S, tokens of a frame, 1 or more.
             dtype: dtype of keys and values; None is that of the parameters, or under autocast that of autocast.
 
         Returns:

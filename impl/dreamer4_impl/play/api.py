@@ -50,9 +50,9 @@ class Api:
 
     Args:
         world: model and recordings.
-        fps: frames per second that the page requests.
-        steps: K of a new session.
-        seed: seed of a new session.
+        fps: frames per second that the page requests, above 0.
+        steps: K of a new session, a power of two.
+        seed: of the noise of a new session.
     """
 
     def __init__(self, world: World, *, fps: float = 15, steps: int = 4, seed: int = 0) -> None:
@@ -146,7 +146,7 @@ def as_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Repl
     """Make a response of a JSON object.
 
     Args:
-        content: the object.
+        content: what the page reads, of JSON's types.
         status: HTTP status.
 
     Returns:

@@ -105,7 +105,7 @@ def speed(text: str) -> float:
     """Parse a number of frames per second.
 
     Args:
-        text: the number.
+        text: the option's value as typed.
 
     Returns:
         Frames per second, in [1, 60].
@@ -130,7 +130,7 @@ def port(text: str) -> int:
     """Parse the number of a port.
 
     Args:
-        text: the number.
+        text: the option's value as typed.
 
     Returns:
         Port, in [0, 65535].

@@ -75,7 +75,7 @@ def write_clip(path: Path, recording: RecordedClip) -> None:
 
     Args:
         path: the file, overwritten if it exists.
-        recording: the clip.
+        recording: context frames, actions and task to write.
     """
     names = {component: list(classes) for component, classes in recording.names.items()}
     about = {"format": FORMAT, "version": VERSION, "title": recording.title, "names": names}
@@ -89,7 +89,7 @@ def read_clip(path: Path) -> RecordedClip:
     """Read a file of `write_clip`.
 
     Args:
-        path: the file.
+        path: file that `write_clip` wrote.
 
     Returns:
         The clip.

@@ -56,7 +56,7 @@ class PlayServer(ThreadingHTTPServer):
 
         Args:
             request: socket of the connection.
-            client_address: address of the client.
+            client_address: host and port of the client.
         """
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ class Session:
 
     Args:
         world: model and recordings; shared by all sessions.
-        clip: index of the recording.
+        clip: index of the recording, in [0, number of recordings).
         seed: seed of the noise, in [0, 2³¹).
         steps: K, a power of two up to k_max.
 
@@ -62,7 +62,7 @@ class Session:
         """Return to the last context frame of a recording and clear the undo history.
 
         Args:
-            clip: index of the recording.
+            clip: index of the recording, in [0, number of recordings).
             seed: seed of the noise, in [0, 2³¹).
             steps: K, a power of two up to k_max.
 
@@ -84,7 +84,7 @@ class Session:
 
         Args:
             action: JSON value of the request, see `read_action`; None for the recorded action.
-            steps: K from this frame on; None for the current K.
+            steps: K from this frame on, a power of two in [1, k_max]; None for the current K.
 
         Raises:
             RequestError: if an argument is invalid or the recording has ended; the session is then unchanged.

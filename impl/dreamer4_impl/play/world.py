@@ -91,7 +91,7 @@ class World:
         """Look up a recording.
 
         Args:
-            clip: index of the recording.
+            clip: index of the recording, in [0, number of recordings).
 
         Returns:
             The recording.
@@ -107,7 +107,7 @@ class World:
         """Number of leading frames of a recording that are context; at least one frame remains if there are two.
 
         Args:
-            recording: the recording.
+            recording: one of `recordings`, or a clip of the dataset.
 
         Returns:
             Frames, at most the context length of the dynamics, 1 or more.
@@ -118,7 +118,7 @@ class World:
         """Latents and actions of the context; latents are encoded once per recording.
 
         Args:
-            clip: index of the recording.
+            clip: index of the recording, in [0, number of recordings).
 
         Returns:
             Latents, (1, T, S, D), and actions as in `recorded_actions`.
@@ -135,8 +135,8 @@ class World:
         """Actions that led to a range of frames.
 
         Args:
-            recording: the recording.
-            rows: the range of frames.
+            recording: one of `recordings`, or a clip of the dataset.
+            rows: consecutive frames of the recording, from 0.
 
         Returns:
             Components, (1, T, …) each, int64 or float32, and `labelled`, bool, (1, T).

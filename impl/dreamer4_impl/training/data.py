@@ -87,7 +87,7 @@ class TrainingData:
         """Raise unless the data have every kind of episode that a phase draws.
 
         Args:
-            phase: the phase.
+            phase: phase that will read the data.
 
         Raises:
             DatasetError: if there are no episodes, none is relevant, or the relevant ones have no actions to clone.
@@ -106,7 +106,7 @@ class TrainingData:
         """Count what the phase trains on, and what it leaves out.
 
         Args:
-            phase: the phase.
+            phase: phase that will read the data.
 
         Returns:
             Lines for the log.

@@ -27,7 +27,7 @@ class Processes:
     Args:
         device: device on which it computes.
         rank: index of this process, in [0, world).
-        world: number of processes.
+        world: number of processes, 1 or more.
 
     >>> Processes(torch.device("cpu")).samples(3)
     [0, 1, 2]
@@ -50,7 +50,7 @@ class Processes:
         """Samples of a global batch that belong to this process: sample i belongs to process i mod world.
 
         Args:
-            batch: B, samples of the global batch.
+            batch: B, samples of the global batch, 0 or more.
 
         Returns:
             Indices in [0, B), ascending.

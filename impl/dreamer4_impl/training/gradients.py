@@ -34,7 +34,7 @@ class StepValues:
     Args:
         means: means of the phase; NaN where there is nothing to count.
         terms: loss terms before normalisation; 0 where there is nothing to count.
-        loss: loss of the normalised terms.
+        loss: loss of the normalised terms, scalar.
     """
 
     means: Mapping[str, Tensor]

@@ -45,7 +45,7 @@ class ClipSource(Protocol):
         Args:
             step: from 0.
             indices: indices of the samples in the global batch.
-            length: T, frames of a clip.
+            length: T, frames of a clip, 1 or more.
             relevant: for each of these samples, True if it is drawn from the relevant episodes.
 
         Returns:
@@ -59,7 +59,7 @@ class Outcome:
     """State of a run at its end.
 
     Args:
-        step: number of completed steps.
+        step: number of completed steps, 0 or more.
         stopped: name of the signal that stopped the run before its last step; None if it completed.
         saved: True if the last state is in a checkpoint.
     """

@@ -30,7 +30,7 @@ class Metrics:
 
     Args:
         run: directory of the run.
-        step: number of completed steps; later ones are removed.
+        step: number of completed steps, 0 or more; later rows are removed.
         tensorboard: also write RUN/tensorboard.
         report: receives messages about lines and steps that are lost or late.
 
@@ -108,7 +108,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read metrics.jsonl.
 
     Args:
-        path: the file.
+        path: `metrics.jsonl` of a run.
 
     Returns:
         Records of the steps; damaged lines are left out.

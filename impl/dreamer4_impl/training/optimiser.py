@@ -40,8 +40,8 @@ def learning_rate(settings: Optimiser, step: int, steps: int) -> float:
 
     Args:
         settings: peak, warm-up and decay.
-        step: from 0.
-        steps: number of steps of the run.
+        step: step of the run, in [0, steps).
+        steps: number of steps of the run, 1 or more.
 
     Returns:
         Learning rate above 0.

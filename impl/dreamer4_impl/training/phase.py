@@ -53,7 +53,7 @@ class PartialMean(NamedTuple):
 
         Args:
             values: any shape; half precision is summed in float32. Empty values contribute nothing.
-            weight: weight of every value, bool or number; where it is 0 the value may be NaN. None is 1.
+            weight: weight of every value, bool or number, any shape; where it is 0 the value may be NaN. None is 1.
 
         Returns:
             Scalars in float32 (float64 for float64).

@@ -20,8 +20,8 @@ class Display:
 
     Args:
         title: name of the phase.
-        done: number of completed steps at the start.
-        steps: number of steps at the end.
+        done: number of completed steps at the start, 0 or more.
+        steps: number of steps at the end, 1 or more.
         log: receives the lines; the bar is on its console.
     """
 
@@ -39,7 +39,7 @@ class Display:
         """Show a completed step.
 
         Args:
-            step: number of completed steps.
+            step: number of completed steps, 1 or more.
             loss: loss of the step.
             means: further values of the step by name; NaN, where there is nothing to count, is not shown.
         """

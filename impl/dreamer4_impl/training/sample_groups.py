@@ -50,7 +50,7 @@ class SampleGroup:
 
         Args:
             x: one value for each sample of the batch.
-            time: T, frames of a sample.
+            time: T, frames of a sample, 1 or more.
 
         Returns:
             Values (N, …); of images repeated for each frame, (N · T, …).
@@ -85,7 +85,7 @@ class SampleGroup:
 
         Args:
             like: gives shape and device.
-            valid: False for padding, for each frame of the batch; None if there is none.
+            valid: False for padding, for each frame of the batch, bool, (B, T); None if there is none.
 
         Returns:
             float32, 1 for frames that count, 0 for padding and for placeholders.

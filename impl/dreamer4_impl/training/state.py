@@ -26,7 +26,7 @@ class TrainingState:
         companions: companions of the phase by name.
         scaler: scaler of the loss for float16.
         average: running average of the trained weights; None for none.
-        step: number of completed steps.
+        step: number of completed steps, 0 or more.
     """
 
     model: Dreamer4

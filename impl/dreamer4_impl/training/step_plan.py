@@ -57,10 +57,10 @@ def batch_length(step: int, steps: int, batches: Batches, short: int, long: int)
 
     Args:
         step: from 0.
-        steps: number of steps of the run.
+        steps: number of steps of the run, 1 or more.
         batches: how often batches are long.
-        short: T1, frames.
-        long: T2, frames.
+        short: T1, frames of a short batch, 1 or more.
+        long: T2, frames of a long batch, 1 or more.
 
     Returns:
         T1 or T2.
@@ -83,9 +83,9 @@ def marked(share: float, seed: int, step: int, size: int, purpose: str) -> tuple
 
     Args:
         share: in [0, 1].
-        seed: seed of the run.
+        seed: seed of the run, 0 or more.
         step: from 0.
-        size: B, samples of a step.
+        size: B, samples of a step, 1 or more.
         purpose: what is marked; different purposes have independent draws.
 
     Returns:

@@ -38,10 +38,10 @@ class Tile(NamedTuple):
     """Tile of one program of a kernel, and how the program is compiled.
 
     Args:
-        rows: rows of queries.
-        keys: number of keys.
-        warps: warps of a program.
-        stages: loads in flight.
+        rows: query rows of one program, a power of two.
+        keys: keys of one iteration, a power of two.
+        warps: warps of one program, a power of two.
+        stages: stages of the software pipeline, at least 1.
     """
 
     rows: int
@@ -126,11 +126,11 @@ class Sequences(NamedTuple):
     """Extents of one call. A sequence is what one key/value head reads along the axis, at one index of the cross axis.
 
     Args:
-        batch: B.
+        batch: B, sequences.
         cross: length of the cross axis: frames for attention along space, tokens of a frame along time.
-        kv_heads: Hkv.
+        kv_heads: Hkv, key/value heads.
         group: query heads of a key/value head, Hq / Hkv.
-        width: D.
+        width: D, channels of a head.
         length_q: queries along the axis.
         length_k: keys along the axis.
     """
@@ -249,8 +249,8 @@ class Gradients(NamedTuple):
         """Allocate the outputs.
 
         Args:
-            q: queries.
-            k: keys.
+            q: raw queries, (B, Tq, Sq, Hq, D), any strides.
+            k: prepared keys, (B, Tk, Sk, Hkv, D), any strides.
             options: of the call.
 
         Returns:

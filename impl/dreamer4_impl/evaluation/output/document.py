@@ -20,8 +20,8 @@ def to_json(evaluation: Evaluation, verdicts: Sequence[Verdict] = ()) -> str:
     Infinities are the strings "inf" and "-inf"; NaN, as the interval of a single clip, is null.
 
     Args:
-        evaluation: the results.
-        verdicts: verdicts of the bars.
+        evaluation: results of all sections.
+        verdicts: one verdict for each bar; empty without bars.
 
     Returns:
         JSON text that the schema describes.

@@ -46,8 +46,8 @@ def to_html(evaluation: Evaluation, verdicts: Sequence[Verdict] = ()) -> str:
     """Render an evaluation; all texts are escaped.
 
     Args:
-        evaluation: the results.
-        verdicts: verdicts of the bars.
+        evaluation: results of all sections.
+        verdicts: one verdict for each bar; empty without bars.
 
     Returns:
         HTML document that loads nothing from other addresses.

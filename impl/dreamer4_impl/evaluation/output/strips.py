@@ -22,7 +22,7 @@ def strip(pictures: Pictures) -> bytes:
     """Draw one row of frames per predictor; a red line separates the context from the prediction.
 
     Args:
-        pictures: the clip.
+        pictures: rows of frames, true and predicted.
 
     Returns:
         PNG file.
@@ -54,7 +54,7 @@ def animation(pictures: Pictures) -> bytes:
     """Animate the predictors as panels in a row; a red line marks context frames.
 
     Args:
-        pictures: the clip.
+        pictures: rows of frames, true and predicted.
 
     Returns:
         Lossless, repeating WebP file.

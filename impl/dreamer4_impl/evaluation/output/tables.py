@@ -81,7 +81,7 @@ def format_measure(measure: Measure) -> str:
     """Format a measure with its interval.
 
     Args:
-        measure: the measure.
+        measure: estimate, interval and unit to format.
 
     Returns:
         Value and interval, with 2 to 5 decimals depending on the magnitude; the value alone if there is no interval.

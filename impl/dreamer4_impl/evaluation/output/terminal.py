@@ -15,8 +15,8 @@ def print_evaluation(evaluation: Evaluation, verdicts: Sequence[Verdict], consol
     """Print the tables, the skipped sections with their reasons, and the verdicts.
 
     Args:
-        evaluation: the results.
-        verdicts: verdicts of the bars.
+        evaluation: results of all sections.
+        verdicts: one verdict for each bar; empty without bars.
         console: where to print.
     """
     for table in tables(evaluation.measures):

@@ -34,7 +34,7 @@ def game_returns(
         dataset: dataset recorded from the game; the policy gets the same view of the game.
         task: gymnasium id of the game, or MODULE:ID or FILE.py:ID; None skips the section.
         episodes: number of episodes of each policy, 1 or more.
-        seed: seed of the games and of the actions.
+        seed: seed of the games and of the actions, 0 or more.
         longest: frames after which an episode is cut, 1 or more.
 
     Returns:

@@ -37,7 +37,7 @@ def imagined_returns(
         options: horizon, context, K and γ of imagination.
         rollouts: number of rollouts of each policy, 1 or more.
         batch: rollouts per batch, 1 or more.
-        seed: seed of the noise.
+        seed: seed of the noise, 0 or more.
 
     Returns:
         Measures `imagined.policy`, `imagined.prior` and `imagined.difference` (returns, the difference paired), and

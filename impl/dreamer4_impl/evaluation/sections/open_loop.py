@@ -32,7 +32,7 @@ class OpenLoopSettings:
         horizons: numbers of frames ahead at which rollouts are measured, 1 or more each.
         steps: numbers of sampling steps K, powers of two.
         batch: clips per batch, 1 or more.
-        seed: seed of the noise, which all K and the rollouts with shuffled actions share.
+        seed: seed of the noise, 0 or more, which all K and the rollouts with shuffled actions share.
     """
 
     context: int

@@ -31,7 +31,7 @@ def reward_prediction(
         windows: held-out episodes as clips.
         training_rewards: rewards of training frames, (M,).
         batch: clips per batch, 1 or more.
-        seed: seed of the noise on the frames.
+        seed: seed of the noise on the frames, 0 or more.
 
     Returns:
         Measures `reward.error` and `reward.error_of_mean` (mean square errors of the head and of the mean training
@@ -61,7 +61,7 @@ def predict_rewards(model: Dreamer4, clips: Clips, noise: torch.Generator) -> Fl
 
     Args:
         model: model with an agent, in evaluation mode.
-        clips: the clips.
+        clips: frames, actions and rewards of N clips.
         noise: generator of the noise on the frames, on the device of the model.
 
     Returns:

@@ -20,7 +20,7 @@ def tokenizer_quality(tokenizer: Tokenizer, data: HeldOut, batch: int = 16, seed
         tokenizer: tokenizer in evaluation mode.
         data: held-out clips, and the training frames that the baselines are fitted to.
         batch: clips per batch, 1 or more.
-        seed: seed of the randomised PCA.
+        seed: seed of the randomised PCA, 0 or more.
 
     Returns:
         Measures `tokenizer.{model, mean_frame, copy, pca}.{psnr, ssim}`.

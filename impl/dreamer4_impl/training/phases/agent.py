@@ -63,11 +63,11 @@ def head_weights(
     """Positions that the terms of Eq. (9) count, by term and distance: "policy/n" and "reward/n" for n in [0, length].
 
     Args:
-        labelled: True where the action taken at frame t is known.
-        policy_positions: positions whose h trains the policy.
-        reward_positions: positions whose h trains the reward head, all but padding and placeholders; targets lie on
-            these too.
-        length: L, the longest distance.
+        labelled: True where the action taken at frame t is known, bool, (B, T).
+        policy_positions: positions whose h trains the policy, bool, (B, T).
+        reward_positions: positions whose h trains the reward head, all but padding and placeholders, bool, (B, T);
+            targets lie on these too.
+        length: L, the longest distance, 0 or more.
 
     Returns:
         Masks of the positions whose target lies inside the sequence, is known, and is trained on.
@@ -96,10 +96,10 @@ def head_means(
 
     Args:
         agent: heads of policy and reward.
-        h: output of the agent token.
+        h: output of the agent token, floating, (B, T, W).
         taken: a_t, the action taken at frame t, by component, (B, T, …) each.
-        labelled: True where that action is known.
-        rewards: r_t, received on arriving at frame t.
+        labelled: True where that action is known, bool, (B, T).
+        rewards: r_t, received on arriving at frame t, floating, (B, T).
         policy_positions: as for `head_weights`.
         reward_positions: as for `head_weights`.
 
@@ -123,11 +123,11 @@ class AgentInputs(NamedTuple):
 
     Args:
         sequences: latents and draws.
-        relevant: for each sequence, True if it is relevant, else uniform.
-        task: index of each sequence's task; None for a model without tasks.
+        relevant: for each sequence, True if it is relevant, else uniform, bool, (N,).
+        task: index of each sequence's task, int64, (B,); None for a model without tasks.
         taken: a_t by component, (N, t, …) each.
-        labelled: True where a_t is known.
-        rewards: r_t.
+        labelled: True where a_t is known, bool, (N, t).
+        rewards: r_t of each frame, floating, (N, t).
     """
 
     sequences: LatentSequences

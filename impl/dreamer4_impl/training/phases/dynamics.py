@@ -36,13 +36,13 @@ def forcing_means(
 
     Args:
         network: as for `shortcut_forcing_loss_at`.
-        z1: clean latents.
+        z1: clean latents, floating, (B, T, S, D).
         actions: actions of the same sequences.
         draws: τ, d and z₀, on the device of z1.
-        k_max: K_max; d_min = 1 / K_max.
+        k_max: K_max, a power of two; d_min = 1 / K_max.
         teacher_rows: sequences with a timestep above d_min that counts, and at least one in any case, so that every
             call of this function calls the network three times.
-        weight: weight of every timestep; where it is 0 the loss may be NaN.
+        weight: weight of every timestep, floating, (B, T); where it is 0 the loss may be NaN.
 
     Returns:
         "dynamics" with gradient, "flow" (at d_min) and "bootstrap" (above) without, in float32.
@@ -96,11 +96,11 @@ class LatentSequences(NamedTuple):
 
     Args:
         group: the samples.
-        z1: clean latents.
+        z1: clean latents, floating, (B, T, S, D).
         actions: actions that led to the frames, by component, (N, t, …) each.
         draws: τ, d and z₀.
         above: for each sequence, True if it has a timestep above d_min.
-        weight: 1 for timesteps that count, 0 for padding and placeholders.
+        weight: 1 for timesteps that count, 0 for padding and placeholders, floating, (N, t).
     """
 
     group: SampleGroup

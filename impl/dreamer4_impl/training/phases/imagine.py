@@ -36,8 +36,8 @@ def policy_weights(
     """Weights of the three means of Eq. (11).
 
     Args:
-        advantage: A; only its sign matters, and 0 belongs to D⁺.
-        weight: weight of every state, 0 or above; None is 1.
+        advantage: A, floating, (B, H); only its sign matters, and 0 belongs to D⁺.
+        weight: weight of every state, 0 or above, floating, (B, H); None is 1.
 
     Returns:
         The weight of the state: "above" on D⁺, "below" on D⁻, "kl" everywhere; elsewhere 0.
@@ -59,8 +59,8 @@ def policy_means(
         policy: π at every state, with a gradient.
         prior: π_prior at every state.
         actions: actions taken, by component, (B, H, …) each.
-        advantage: A; only its sign matters.
-        weight: weight of every state, 0 or above; None is 1.
+        advantage: A, floating, (B, H); only its sign matters.
+        weight: weight of every state, 0 or above, floating, (B, H); None is 1.
 
     Returns:
         "above", "below" and "kl", in float32 (float64 for float64) with gradient.
@@ -76,7 +76,7 @@ def policy_term(means: Mapping[str, Tensor], alpha: float, beta: float) -> Float
     Args:
         means: "above", "below" and "kl", scalars.
         alpha: weight of D⁺, in [0, 1].
-        beta: weight of the KL.
+        beta: weight β of the KL, 0 or more.
 
     Returns:
         Scalar loss term.
@@ -94,11 +94,11 @@ class ImagineInputs(NamedTuple):
 
     Args:
         imagined: rollouts of H steps.
-        rewards: r_t for t in [0, H), predicted at the frame that a_t leads to.
-        returns: λ-returns R_t for t in [0, H).
-        advantage: R_t − v_t.
+        rewards: r_t for t in [0, H), predicted at the frame that a_t leads to, floating, (B, H).
+        returns: λ-returns R_t for t in [0, H), floating, (B, H).
+        advantage: R_t − v_t, floating, (B, H).
         prior: π_prior at every state.
-        weight: 1 for states that count, 0 for those that follow the end of an episode.
+        weight: 1 for states that count, 0 for those that follow the end of an episode, floating, (B, H).
     """
 
     imagined: Imagined
@@ -184,7 +184,7 @@ class ImaginePhase(Phase[ImagineInputs]):
         Args:
             agent: heads of reward and value.
             imagined: rollouts.
-            begun: False where the episode has terminated before the rollout; None is True.
+            begun: False where the episode has terminated before the rollout, bool, (B,); None is True.
 
         Returns:
             Inputs of `means`.

@@ -60,10 +60,10 @@ def reconstruction_means(
 
     Args:
         tokenizer: tokenizer in training.
-        video: values in [0, 1].
-        dropped: True for patches that are hidden from the encoder.
+        video: values in [0, 1], floating, (B, T, H, W, C).
+        dropped: True for patches that are hidden from the encoder, bool, (B, T, N).
         perceptual: distance of two videos, 0 if they are equal; None leaves L_LPIPS out.
-        weight: 1 for frames that count, else 0; None is 1.
+        weight: 1 for frames that count, else 0, floating, (B, T); None is 1.
 
     Returns:
         "mse" and, with a perceptual distance, "lpips", in float32 with gradient.
@@ -84,9 +84,9 @@ class TokenizerInputs(NamedTuple):
 
     Args:
         group: the samples.
-        frames: values in [0, 255].
-        dropped: True for patches that are hidden from the encoder.
-        weight: 1 for frames that count, 0 for padding and placeholders.
+        frames: values in [0, 255], uint8, (N, t, H, W, C).
+        dropped: True for patches that are hidden from the encoder, bool, (N, t, P).
+        weight: 1 for frames that count, 0 for padding and placeholders, floating, (N, t).
     """
 
     group: SampleGroup
