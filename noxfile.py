@@ -82,7 +82,7 @@ def lowest(session: nox.Session) -> None:
     torch 2.11.0 from PyPI brings several gigabytes of CUDA libraries; the index of CPU builds does not (see ci.yml).
     """
     extras = ".[atari,jax,lerobot,minari,minigrid,pytest,torch,train,triton,video]"
-    test_tools = ["beartype", "jsonschema", "playwright", "pytest-xdist", "sympy"]
+    test_tools = ["beartype", "jsonschema", "playwright", "pytest-xdist", "pyyaml", "sympy"]
     session.install("-c", "constraints-lowest.txt", "-e", extras, *test_tools)
     folders = ["reference", "impl", "conformance", "benchmarks/tests", "benchmarks/gpu/tests", "studies"]
     session.run("pytest", "-n", "2", *(session.posargs or folders))

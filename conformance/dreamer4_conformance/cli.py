@@ -214,6 +214,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     for form, text in forms.items():
         parser.add_argument(f"--{form}", metavar="FILE", type=Path, help=f"also write the report as {text}")
     parser.add_argument("-v", "--verbose", action="store_true", help="also print the table of all clauses")
+    annotations = "also print an annotation of GitHub Actions for each cause of failures"
+    parser.add_argument("--annotations", action="store_true", help=annotations)
 
 
 def equations(text: str) -> list[int]:
@@ -284,6 +286,11 @@ def _run(options: argparse.Namespace) -> int:
         for form, file in zip(forms, files, strict=True):
             file.write(_written(report, form))
     _print(report, options.verbose)
+    if options.annotations:
+        from dreamer4_conformance.report.annotations import repository_root, to_annotations
+
+        for command in to_annotations(report, repository_root()):
+            print(command)
     return report.exit_status
 
 

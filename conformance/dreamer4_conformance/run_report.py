@@ -149,7 +149,20 @@ def _report(
         {check.clause: _documentation(check) for check in deciding},
         printable(rerun_command),
         unjudged,
+        _locations(judge.declared, results),
     )
+
+
+def _locations(declared: Declared, results: list[Result]) -> dict[str, str]:
+    """Where the adapter defines the operation that each clause judges; the first, if it judges several."""
+    located = {
+        result.id: declared.locations[name]
+        for result in results
+        for check in reversed(checks_of(BY_ID[result.id]))
+        for name in reversed((*check.needs, *check.needs_one))
+        if name in declared.locations
+    }
+    return {clause: printable(location) for clause, location in located.items()}
 
 
 def _deciding(declared: Declared, results: list[Result]) -> list[Check]:

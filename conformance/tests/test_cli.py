@@ -132,6 +132,15 @@ def test_the_whole_traceback_is_printed_on_request(capsys: pytest.CaptureFixture
     assert 'File "mine.py", line 30, in corrupt' in capsys.readouterr().out
 
 
+def test_annotations_name_the_line_of_the_operation_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, count in ([], 0), (["--annotations"], 1):
+        main(["run", "mine.py:Known", "--clause", "eq08.value", *arguments])
+        main(["run", "mine.py:Wrong", "--clause", "eq08.value", *arguments])
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith("::error ") and ",file=mine.py,line=16::" in line for line in lines) == count
+        assert sum(line.startswith("::notice ") and ",file=mine.py,line=16::" in line for line in lines) == count
+
+
 def test_a_known_failure_is_printed_and_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "mine.py:Known", "--clause", "eq08.value"]) == 0
     said = capsys.readouterr().out

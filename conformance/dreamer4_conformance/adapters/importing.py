@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from dreamer4_conformance.adapter import Adapter
@@ -73,6 +73,13 @@ def _resolve(target: str, value: Any) -> Adapter | type[Adapter]:
     if not _is_adapter(made):
         raise AdapterError(f"{target} returned {describe(made)}; it needs to return {NEEDED}")
     return made
+
+
+def definition(adapter: Adapter, operation: str) -> str | None:
+    """File and line where an adapter defines an operation, as "file:line"; None for what is no Python function."""
+    function = vars(adapter).get(operation, getattr(type(adapter), operation))
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else None
 
 
 NEEDED = "an instance or a subclass of Adapter, TorchAdapter or JaxAdapter"

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from dreamer4_conformance.adapter import OPERATIONS, Adapter
-from dreamer4_conformance.adapters.importing import load
+from dreamer4_conformance.adapters.importing import definition, load
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import Clause
 from dreamer4_conformance.instruments.faults import describe_error
@@ -49,12 +49,14 @@ class Declared:
         environment: versions, device, dtype, profile, seed, and where the adapter's code runs.
         operations: those that the adapter provides.
         expected_failures: clause → reason.
+        locations: operation → "file:line" of its definition.
     """
 
     adapter: dict[str, object]
     environment: dict[str, object]
     operations: list[str]
     expected_failures: dict[str, str]
+    locations: dict[str, str]
 
     def provides(self, operation: str) -> bool:
         """True if the adapter overrides the operation."""
@@ -89,11 +91,13 @@ class Contained:
             guard.loaded(self._subject.adapter)
         adapter = self._subject.adapter
         environment = describe_environment(adapter, conditions.profile, conditions.seed) | {"isolation": isolation}
+        operations = [name for name in OPERATIONS if self._subject.provides(name)]
         self.declared = Declared(
             plain(describe_adapter(adapter)),
             plain(environment),
-            [name for name in OPERATIONS if self._subject.provides(name)],
+            operations,
             plain(dict(adapter.expected_failures)),
+            plain({name: location for name in operations if (location := definition(adapter, name))}),
         )
 
     def judge(self, clause: Clause) -> Result:

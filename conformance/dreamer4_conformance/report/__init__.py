@@ -33,6 +33,7 @@ class Report(Sequence[Result]):
         laws: clause id → the smallest effect that its decision on random draws detects with certainty.
         rerun_command: command that runs one clause again, with the placeholder `{clause}`.
         unjudged: clauses that an interrupted run has not judged.
+        locations: clause id → "file:line" of the operation that it judges, where the adapter defines it.
     """
 
     adapter: dict[str, Any]
@@ -44,6 +45,7 @@ class Report(Sequence[Result]):
     laws: dict[str, str] = field(default_factory=dict)
     rerun_command: str = ""
     unjudged: int = 0
+    locations: dict[str, str] = field(default_factory=dict)
 
     @overload
     def __getitem__(self, index: int) -> Result: ...

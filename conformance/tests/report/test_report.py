@@ -9,6 +9,7 @@ from functools import partial
 from html.parser import HTMLParser
 from importlib.resources import files
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from dreamer4_conformance.report import Report
+from dreamer4_conformance.report.annotations import to_annotations
 from dreamer4_conformance.report.comparison import Comparison
 from dreamer4_conformance.report.document import from_json, from_row, to_document, to_json, to_row
 from dreamer4_conformance.report.failures import failure_text
@@ -504,3 +506,33 @@ def test_comparison_of_three_reports_has_a_table_of_what_changed() -> None:
 def test_comparison_escapes_texts_of_a_report() -> None:
     spoiled = report(result(Status.FAIL, behaves_like=[HOSTILE]))
     assert not {"\x1b", "\r", "\x07"} & set(printed(Comparison({"a": report(result(Status.FAIL)), "b": spoiled})))
+
+
+# Annotations
+
+
+def test_annotations_name_file_and_line_where_they_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.py", "ramp.py"):
+        (tmp_path / name).touch()
+    raised = "ramp_weight raised ValueError: 50 %, no\nmore (ramp.py:7)"
+    results = (
+        result(Status.FAIL, message=raised),
+        result(Status.FAIL, "eq04.grid", message="raised (elsewhere.py:7)"),
+        result(Status.FAIL, "eq04.generator", "quality", message="m"),
+        result(Status.KNOWN_FAILURE, "eq07.perfect", message="expected: see issue 12"),
+        result(Status.INCONCLUSIVE, "eq07.finite", message="m"),
+    )
+    locations = {"eq04.grid": f"{tmp_path / 'mine.py'}:3", "eq04.generator": "/outside.py:1"}
+    ramp, grid, generator, known, missing = to_annotations(
+        report(*results, locations=locations, required=(7,)), tmp_path
+    )
+    assert ramp.startswith(
+        "::error title=eq08.value — Eq. (8)%2C Sec. 3.2%2C p. 6%3A fail,file=ramp.py,line=7::requires:"
+    )
+    assert "found: ramp_weight raised ValueError: 50 %25, no%0Amore (ramp.py:7)" in ramp
+    assert "%3A fail,file=mine.py,line=3::" in grid
+    assert generator.startswith("::warning title=eq04.generator")
+    assert "file=" not in generator
+    assert known.startswith("::notice title=eq07.perfect")
+    assert missing == "::error title=eq07.finite::eq07.finite is required and inconclusive: m"
