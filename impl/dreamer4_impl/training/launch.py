@@ -12,7 +12,6 @@ import torch
 
 from dreamer4_impl.checkpoints.checkpoint import (
     Checkpoint,
-    CheckpointError,
     latest_good,
     load_model,
     load_weights,
@@ -20,6 +19,7 @@ from dreamer4_impl.checkpoints.checkpoint import (
     read,
     steps,
 )
+from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.settings import (
     TrainingSettings,
     read_document,
