@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dreamer4-record: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("dreamer4-record: interrupted; complete shards are kept", file=sys.stderr)
+        print("dreamer4-record: interrupted; complete shards are kept, and --resume continues", file=sys.stderr)
         return 130
 
 

@@ -39,6 +39,30 @@ class DatasetWriter:
     Raises:
         DatasetError: if the directory holds a dataset and `resume` is False, or a dataset with another header.
         InUseError: if another writer has the directory; the message names its process.
+
+    Example:
+        The way in for recordings of every other kind. Row t of an episode holds what arrives together with frame t: the
+        action that led to it, its reward, and whether the episode goes on. `episode_of_steps` in `data.source`
+        converts steps of the form (frame, action taken at it, reward that follows).
+
+        >>> import tempfile
+        >>> from dreamer4_impl.data.dataset import Dataset
+        >>> from dreamer4_impl.layers.actions import Binary, Categorical
+        >>> actions = (Binary("keys", 2), Categorical("mouse", 121))
+        >>> header = Header("my game", height=48, width=64, channels=3, components=actions, meta={"fps": 20})
+        >>> folder = tempfile.mkdtemp()
+        >>> with DatasetWriter(folder, header) as writer:
+        ...     for grey in (0, 255):  # episodes, one at a time
+        ...         writer.add_episode(
+        ...             frames=np.full((3, 48, 64, 3), grey, np.uint8),
+        ...             actions={"keys": [[0, 0], [1, 0], [0, 1]], "mouse": [60, 60, 7]},  # the first row is ignored
+        ...             rewards=[0.0, 0.0, 1.0],
+        ...             continues=[True, True, False],  # terminated in the last frame; True if it was cut off
+        ...             task="find the door",
+        ...         )
+        >>> dataset = Dataset.open(folder)
+        >>> len(dataset), dataset.tasks, dataset.returns().tolist()
+        (6, ('find the door',), [1.0, 1.0])
     """
 
     def __init__(

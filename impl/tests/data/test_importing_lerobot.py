@@ -105,7 +105,7 @@ def test_metadata_that_are_missing_or_damaged_are_named(tmp_path):
     assert "lacks the feature action; it has" in refused(features={folders.CAMERA: features[folders.CAMERA]})
     assert "the dataset has no pictures; got None" in refused(features={"action": features["action"]})
     two = features | {"observation.images.wrist": features[folders.CAMERA]}
-    assert "choose one (camera); got None" in refused(features=two)
+    assert "choose one, --camera KEY; got None" in refused(features=two)
     assert "every feature must have a dtype and a shape" in refused(features={"action": {"dtype": "float32"}})
     assert "lacks 'size'" in refused(data_path="data/{size}.parquet")
     (folder / "meta" / "episodes.jsonl").write_text('{"episode_index": 0}')

@@ -61,7 +61,9 @@ def test_the_camera_is_chosen_by_its_key():
     space = Dict({"left": IMAGE, "right": Box(0, 255, (3, 6, 8), np.uint8), "pose": Box(-1, 1, (3,))})
     assert camera_of(space, "right") == "right"
     assert camera_of(IMAGE, None) is None
-    with pytest.raises(DatasetError, match=r"one of its images must be chosen \(camera\); images: \['left', 'right'\]"):
+    with pytest.raises(
+        DatasetError, match=r"one of its images must be chosen, --camera KEY; images: \['left', 'right'\]"
+    ):
         camera_of(space, None)
     with pytest.raises(DatasetError, match="it must hold uint8 images; images: none"):
         camera_of(Box(-1, 1, (3,)), None)

@@ -91,7 +91,7 @@ def test_recordings_that_cannot_be_used_are_refused_or_left_out(tmp_path, capsys
 def test_a_folder_without_recordings_is_refused(tmp_path, capsys):
     film(tmp_path / "a.mp4")
     assert main(["import", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "must hold pairs of files NAME.mp4 and NAME.jsonl" in capsys.readouterr().err
+    assert "no pairs of files NAME.mp4 and NAME.jsonl (VPT), no meta/info.json (LeRobot)" in capsys.readouterr().err
 
 
 def test_frames_without_a_line_are_reported(tmp_path):

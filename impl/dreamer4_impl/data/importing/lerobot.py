@@ -109,7 +109,7 @@ def _camera(files: Files, camera: str | None) -> str:
     if camera is None and len(cameras) == 1:
         return cameras[0]
     if camera not in cameras:
-        wanted = "choose one (camera)" if cameras else "the dataset has no pictures"
+        wanted = "choose one, --camera KEY" if cameras else "the dataset has no pictures"
         raise DatasetError(f"{files.folder} has the cameras {cameras}: {wanted}; got {camera}")
     return camera
 

@@ -69,7 +69,7 @@ def camera_of(space: Any, camera: str | None) -> str | None:
     )
     if camera in images or (camera is None and len(images) == 1):
         return camera or images[0]
-    wanted = "one of its images must be chosen (camera)" if images else "it must hold uint8 images"
+    wanted = "one of its images must be chosen, --camera KEY" if images else "it must hold uint8 images"
     raise DatasetError(f"the observation is {space}: {wanted}; images: {images or 'none'}, camera: {camera}")
 
 
@@ -119,8 +119,11 @@ def _episode(
     except Exception as error:  # of h5py, Pillow, or Minari, which also asserts
         raise DatasetError(f"{where} is damaged: {error}") from error
     images = np.asarray(episode.observations if camera is None else episode.observations[camera])
-    if len(images) != len(episode.rewards) + 1:
-        raise DatasetError(f"{where} is damaged: {len(images)} observations, {len(episode.rewards)} rewards")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(episode.rewards) + 1:
+        raise DatasetError(
+            f"{where} is damaged: {len(episode.rewards)} rewards and observations {images.dtype} {images.shape}, which "
+            "must be uint8 images, one more than rewards"
+        )
     frames = np.stack([view.frame(picture) for picture in _pictures(images)])
     taken = _actions(episode.actions, dataset.action_space)
     text = task or _text(dataset.observation_space, episode.observations) or header.name

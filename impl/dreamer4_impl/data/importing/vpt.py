@@ -87,7 +87,10 @@ def open_vpt(folder: Path, view: FrameView, task: str | None = None) -> Source:
     videos = [stem.with_name(f"{stem.name}.mp4") for stem in stems]
     complete = [file for file in videos if file.is_file() and file.with_suffix(".jsonl").is_file()]
     if not complete:
-        raise DatasetError(f"{folder} has no recordings: it must hold pairs of files NAME.mp4 and NAME.jsonl")
+        raise DatasetError(
+            f"{folder} has no recordings that can be imported: no pairs of files NAME.mp4 and NAME.jsonl (VPT), no "
+            "meta/info.json (LeRobot), no data/metadata.json (Minari)"
+        )
     name = task or folder.resolve().name
     meta = {"format": "vpt", "fps": frame_rate(complete[0]), "action_names": {"keys": list(SWITCHES)}}
     components = (Binary("keys", len(SWITCHES)), Categorical("mouse", MOUSE_CLASSES))
@@ -165,7 +168,7 @@ def _names(mouse: dict[str, Any], keyboard: dict[str, Any]) -> set[str]:
 
 def _corrected(rows: list[dict[str, Any]]) -> list[set[str]]:
     """Actions of every line, without the button that is not pressed and with the selections of the wheel."""
-    stuck, slot, pressed = rows[0]["new"] == [0], 0, []
+    stuck, slot, pressed = rows[0]["new"] == [0], rows[0]["hotbar"], []
     for number, row in enumerate(rows):
         names = set(row["names"])
         stuck = stuck and (number == 0 or 0 not in row["new"])
