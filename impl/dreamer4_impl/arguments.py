@@ -5,6 +5,7 @@ documented and tested by the conformance suite instead. Python numbers are check
 """
 
 from collections.abc import Collection
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -185,7 +186,7 @@ def require_at_least(least: int, **numbers: int | float) -> None:
 
     Args:
         least: smallest value allowed, itself included.
-        numbers: numbers to check by argument name.
+        numbers: numbers to check by argument name; NaN is refused.
 
     Raises:
         ValueError: if a number is smaller.
@@ -194,8 +195,32 @@ def require_at_least(least: int, **numbers: int | float) -> None:
         >>> require_at_least(1, steps=4, batch=1)
     """
     for name, number in numbers.items():
-        if number < least:
+        if not number >= least:
             raise ValueError(f"{name} must be {least} or more; got {number!r}")
+
+
+SIZE_LIMIT: Final = 2**20
+"""Largest size of a dimension, length or batch. Larger ones are errors that would end in exhausted memory."""
+
+
+def require_size(least: int = 1, **numbers: int) -> None:
+    """Raise unless every number can be the size of something.
+
+    Args:
+        least: smallest value allowed.
+        numbers: numbers to check by argument name.
+
+    Raises:
+        ValueError: if a number is no whole number, too small, or above `SIZE_LIMIT`.
+
+    Example:
+        >>> require_size(width=64, depth=4)
+    """
+    for name, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+            raise ValueError(f"{name} must be a whole number, {least} or more; got {number!r}")
+        if number > SIZE_LIMIT:
+            raise ValueError(f"{name} must be at most {SIZE_LIMIT}; got {number!r}")
 
 
 def require_option(name: str, option: str, options: Collection[str]) -> None:

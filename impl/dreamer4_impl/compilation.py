@@ -49,6 +49,23 @@ def compiled(function: Callable[..., Any], *, forms: int | None = None, **option
     return call
 
 
+def require_compiler(name: str) -> None:
+    """Raise unless torch.compile has a backend.
+
+    Args:
+        name: name of the backend, such as "inductor".
+
+    Raises:
+        ValueError: if there is no such backend.
+
+    Example:
+        >>> require_compiler("inductor")
+    """
+    backends = torch._dynamo.list_backends(exclude_tags=())
+    if name not in backends:
+        raise ValueError(f"the backend of torch.compile must be one of {', '.join(backends)}; got {name!r}")
+
+
 def compile_module(module: nn.Module, *, forms: int | None = None, **options: Any) -> None:
     """Compile a module's call in place, as `module.compile` does, with the limit of `compiled`.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dreamer4_impl.arguments import require_at_least, require_between
+from dreamer4_impl.arguments import require_between, require_size
 from dreamer4_impl.constants import ALPHA, BETA, CONTEXT_LEVEL, GAMMA, LAMBDA, MAE_MAX_DROP, SAMPLING_STEPS
 
 
@@ -81,4 +81,4 @@ class ImagineOptions:
     beta: float = BETA
 
     def __post_init__(self) -> None:
-        require_at_least(1, horizon=self.horizon, context=self.context, steps=self.steps)
+        require_size(horizon=self.horizon, context=self.context, steps=self.steps)

@@ -11,11 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamer4_impl.arguments import require_at_least, require_between
+from dreamer4_impl.arguments import require_at_least, require_between, require_size
 from dreamer4_impl.attention.dispatch import BACKENDS
 from dreamer4_impl.checkpoints.names import PHASES, PhaseName, preset_documents
 from dreamer4_impl.checkpoints.options import AgentOptions, DynamicsOptions, ImagineOptions, TokenizerOptions
-from dreamer4_impl.checkpoints.toml import Table, assignments, from_table, merge, to_table, unknown_setting
+from dreamer4_impl.checkpoints.toml import (
+    Table,
+    assignments,
+    from_table,
+    merge,
+    shown,
+    subtable,
+    to_table,
+    unknown_setting,
+)
 from dreamer4_impl.constants import IMAGE_SHARE
 from dreamer4_impl.models import presets
 from dreamer4_impl.models.configuration import ModelConfig
@@ -67,9 +76,9 @@ class Batches:
     long_only: float = 0.1
 
     def __post_init__(self) -> None:
-        require_at_least(1, size=self.size, accumulation=self.accumulation)
+        require_size(size=self.size, accumulation=self.accumulation)
         if self.short_length is not None:
-            require_at_least(1, short_length=self.short_length)
+            require_size(short_length=self.short_length)
         require_at_least(0, long_every=self.long_every)
         require_between("image_share", self.image_share, 0.0, 1.0)
         require_between("long_only", self.long_only, 0.0, 1.0)
@@ -290,17 +299,38 @@ def settings_from(
         >>> settings_from("tokenizer", {"model": {"preset": "tiny"}}, ["seed=7", "only.tokenizer.steps=5"]).steps
         5
     """
+    table = merged_layers(phase, document, overrides)
+    table["model"] = _model_table(subtable(table, "model"), model, facts or {})
+    backend = subtable(table, "execution").get("backend", "none")
+    if backend != "none":
+        table["model"] = merge(table["model"], _with_backend(backend))
+    return from_table(TrainingSettings, table | {"phase": phase})
+
+
+def merged_layers(phase: PhaseName, document: Mapping[str, Any], overrides: Sequence[str] = ()) -> Table:
+    """Merge a TOML document, its table for a phase, and overrides.
+
+    Args:
+        phase: phase to run.
+        document: content of a TOML document.
+        overrides: settings of the form "section.key=value".
+
+    Returns:
+        Nested table, without the table "only".
+
+    Raises:
+        ValueError: if an override has another form, or a value is in the place of a table.
+
+    Example:
+        >>> merged_layers("agent", {"seed": 1, "only": {"agent": {"seed": 2}}}, ["steps=3"])
+        {'seed': 2, 'steps': 3}
+    """
     typed: Table = {}
     for override in overrides:
         typed = merge(typed, _with_named_model(assignments([override])))
     table = _for_phase(phase, _with_named_model(document))
     table = _for_phase(phase, table | {"only": typed.pop("only", {})})
-    table = merge(table, typed)
-    table["model"] = _model_table(table.get("model", {}), model, facts or {})
-    backend = table.get("execution", {}).get("backend", "none")
-    if backend != "none":
-        table["model"] = merge(table["model"], _with_backend(backend))
-    return from_table(TrainingSettings, table | {"phase": phase})
+    return merge(table, typed)
 
 
 def read_document(name: str) -> Table:
@@ -327,7 +357,7 @@ def read_document(name: str) -> Table:
         raise ValueError(f"there is no configuration file and no preset {name!r}; presets are {', '.join(documents)}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
 
 
@@ -369,11 +399,12 @@ def settings_from_json(table: Mapping[str, Any]) -> TrainingSettings:
 
 
 def _for_phase(phase: PhaseName, table: Table) -> Table:
-    only = table.pop("only", {})
+    only = subtable(table, "only")
     for name in only:
         if name not in PHASES:
             raise ValueError(unknown_setting(name, PHASES, "only"))
-    return merge(table, only.get(phase, {}))
+    specific = {name: _with_named_model(subtable(only, name, "only")) for name in only}
+    return merge({name: value for name, value in table.items() if name != "only"}, specific.get(phase, {}))
 
 
 def _with_named_model(table: Mapping[str, Any]) -> Table:
@@ -382,20 +413,20 @@ def _with_named_model(table: Mapping[str, Any]) -> Table:
     if isinstance(model, str):
         model = {"preset": model}
     if not isinstance(model, Mapping):
-        raise ValueError(f"model must be a table, or the name of a preset; got {model!r}")
+        raise ValueError(f"model must be a table, or the name of a preset; got {shown(model)}")
     return {**table, "model": model} if model else dict(table)
 
 
 def _model_table(table: Mapping[str, Any], model: ModelConfig | None, facts: Mapping[str, Any]) -> Table:
     own = dict(table)
     preset = own.pop("preset", None)
-    if preset is not None and preset not in MODELS:
-        raise ValueError(f"model.preset must be one of {', '.join(map(repr, MODELS))}; got {preset!r}")
+    if preset is not None and preset not in tuple(MODELS):
+        raise ValueError(f"model.preset must be one of {', '.join(map(repr, MODELS))}; got {shown(preset)}")
     if preset is not None:
         model = MODELS[preset]()
     base = {} if model is None else model_to_json(model)
     merged = merge(merge(base, facts), own)
-    dynamics = merged.get("dynamics", {})
+    dynamics = subtable(merged, "dynamics", "model")
     if "actions" in facts.get("dynamics", {}) and not _allow_a_policy(dynamics["actions"]):
         merged["agent"] = None  # tokenizer and dynamics are trained without the agent's heads
     if dynamics.get("agent") is not True and "tasks" not in own.get("dynamics", {}):
@@ -404,8 +435,9 @@ def _model_table(table: Mapping[str, Any], model: ModelConfig | None, facts: Map
     return merged
 
 
-def _allow_a_policy(actions: Sequence[Mapping[str, Any]]) -> bool:
-    kinds = {action["kind"] for action in actions}
+def _allow_a_policy(actions: object) -> bool:
+    listed = actions if isinstance(actions, list) else []
+    kinds = [action.get("kind") for action in listed if isinstance(action, Mapping)]
     return bool(kinds) and "continuous" not in kinds
 
 

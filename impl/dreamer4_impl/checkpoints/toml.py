@@ -16,6 +16,9 @@ from dreamer4_impl.layers.actions import KINDS, Component
 Table = dict[str, Any]
 T = TypeVar("T")
 
+DEEPEST = 20
+"""Names in the path of a setting; real ones have at most five."""
+
 _MEANING = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -64,7 +67,7 @@ def from_table(cls: type[T], table: object, where: str = "") -> T:
         ValueError: action.size must be a whole number; got '4'
     """
     if not isinstance(table, Mapping):
-        raise ValueError(f"{where or 'the configuration'} must be a table; got {table!r}")
+        raise ValueError(f"{where or 'the configuration'} must be a table; got {shown(table)}")
     table = dict(table)
     concrete: Any = _component(table, where) if cls is Component else cls
     if issubclass(concrete, Component):
@@ -120,8 +123,8 @@ def assignments(texts: Sequence[str]) -> Table:
     for text in texts:
         path, equals, value = text.partition("=")
         names = [name.strip() for name in path.split(".")]
-        if not equals or not all(names):
-            raise ValueError(f"a setting must have the form section.key=value; got {text!r}")
+        if not equals or not all(names) or len(names) > DEEPEST:
+            raise ValueError(f"a setting must have the form section.key=value; got {shown(text)}")
         nested: Any = _typed(value.strip())
         for name in reversed(names):
             nested = {name: nested}
@@ -151,6 +154,51 @@ def flattened(table: Mapping[str, Any], separator: str = ".", prefix: str = "") 
     return values
 
 
+def subtable(table: Mapping[str, Any], name: str, where: str = "") -> Table:
+    """Look up a nested table.
+
+    Args:
+        table: the outer table.
+        name: name of the nested table.
+        where: name of the outer table in the message.
+
+    Returns:
+        A copy; empty if it is absent.
+
+    Raises:
+        ValueError: if the value is no table.
+
+    Example:
+        >>> subtable({"data": 3}, "data")
+        Traceback (most recent call last):
+        ValueError: data must be a table; got 3
+    """
+    value = table.get(name, {})
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{_join(where, name)} must be a table; got {shown(value)}")
+    return dict(value)
+
+
+def shown(value: object) -> str:
+    """Text of a value in a message.
+
+    Args:
+        value: any value.
+
+    Returns:
+        Its representation, of at most 200 characters.
+
+    Example:
+        >>> shown("x" * 1000).endswith("x…")
+        True
+    """
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # of nested tables, and of integers with thousands of digits
+        text = f"a {type(value).__name__} that is too large to print"
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
 def unknown_setting(name: str, settings: Sequence[str], where: str = "") -> str:
     """Message about a setting that does not exist.
 
@@ -166,6 +214,7 @@ def unknown_setting(name: str, settings: Sequence[str], where: str = "") -> str:
         >>> unknown_setting("stpes", ["steps", "seed"])
         "there is no setting 'stpes'; did you mean 'steps'?"
     """
+    name = name if len(name) <= 200 else f"{name[:199]}…"
     similar = get_close_matches(name, settings, n=1)
     advice = f"did you mean {_join(where, similar[0])!r}?" if similar else f"there are {', '.join(sorted(settings))}"
     return f"there is no setting {_join(where, name)!r}; {advice}"
@@ -173,9 +222,10 @@ def unknown_setting(name: str, settings: Sequence[str], where: str = "") -> str:
 
 def _typed(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return table["value"] if len(table) == 1 else text
 
 
 def _join(where: str, name: str) -> str:
@@ -193,8 +243,8 @@ def _require_names(table: Mapping[str, Any], names: Sequence[str], required: set
 
 def _component(table: Mapping[str, Any], where: str) -> type[Component]:
     kind = table.get("kind")
-    if kind not in KINDS:
-        raise ValueError(f"{_join(where, 'kind')} must be one of {', '.join(map(repr, KINDS))}; got {kind!r}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"{_join(where, 'kind')} must be one of {', '.join(map(repr, KINDS))}; got {shown(kind)}")
     return KINDS[kind]
 
 
@@ -209,7 +259,7 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
         return _items(arguments, value, where)
     if origin is Literal:
         if value not in arguments:
-            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}; got {value!r}")
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}; got {shown(value)}")
         return value
     if isinstance(wanted, type) and is_dataclass(wanted):
         return from_table(wanted, value, where)
@@ -218,17 +268,19 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
 
 def _items(types: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{where} must be a list; got {value!r}")
+        raise ValueError(f"{where} must be a list; got {shown(value)}")
     if types[-1] is Ellipsis:
         types = (types[0],) * len(value)
     if len(types) != len(value):
-        raise ValueError(f"{where} must have {len(types)} values; got {value!r}")
+        raise ValueError(f"{where} must have {len(types)} values; got {shown(value)}")
     return tuple(_value(t, item, f"{where}[{i}]") for i, (t, item) in enumerate(zip(types, value, strict=True)))
 
 
 def _plain(wanted: type, value: Any, where: str) -> Any:
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and type(value) is int and abs(value) < 2**63:
         return float(value)
+    if type(value) is int and abs(value) >= 2**63:
+        raise ValueError(f"{where} must lie within 64 bits; got {shown(value)}")
     if type(value) is not wanted:
-        raise ValueError(f"{where} must be {_MEANING[wanted]}; got {value!r}")
+        raise ValueError(f"{where} must be {_MEANING[wanted]}; got {shown(value)}")
     return value

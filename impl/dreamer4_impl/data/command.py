@@ -19,6 +19,7 @@ from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.data.record import Recording, record
 from dreamer4_impl.data.source import DamageWarning
 from dreamer4_impl.data.video import VideoView, record_videos
+from dreamer4_impl.streams import safe_streams
 
 PLAY = """\
 Plays a game and records it as a dataset that dreamer4-train learns from.
@@ -68,6 +69,7 @@ exit status: 0 no damage, 1 a shard is damaged, 2 not a dataset
 """
 
 
+@safe_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command `dreamer4-record`.
 

@@ -6,13 +6,14 @@
 Read as (A23): raw values over symexp-spaced bins. The bins are symmetric with an exact 0 in the middle.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamer4_impl.arguments import require_floating, require_shape
+from dreamer4_impl.arguments import require_floating, require_shape, require_size
 from dreamer4_impl.constants import TWOHOT_BINS, TWOHOT_LIMIT
 from dreamer4_impl.precision import compute_dtype
 
@@ -80,10 +81,11 @@ class TwoHot:
     limit: float = TWOHOT_LIMIT
 
     def __post_init__(self) -> None:
+        require_size(num_bins=self.num_bins)
         if self.num_bins < 3 or self.num_bins % 2 == 0:
             raise ValueError(f"num_bins must be odd and at least 3; got {self.num_bins!r}")
-        if not self.limit > 0:
-            raise ValueError(f"limit must be above 0; got {self.limit!r}")
+        if not 0 < self.limit < math.inf:
+            raise ValueError(f"limit must be above 0 and finite; got {self.limit!r}")
 
     def bins(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Float[Tensor, "K"]:
         """Raw values of the bins, computed in float64 and rounded once.

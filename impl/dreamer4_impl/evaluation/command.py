@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dreamer4_impl.durable import write_text
+from dreamer4_impl.streams import safe_streams
 
 if TYPE_CHECKING:
     from dreamer4_impl.checkpoints.settings import Data
@@ -42,10 +44,12 @@ bars:
 exit status:
   0  evaluated, and every bar is met
   1  evaluated, and a bar is missed
-  2  error in the command line, or a checkpoint or dataset that cannot be used
+  2  error in the command line, a checkpoint or dataset that cannot be used, or a page that cannot be written
+  130  interrupted
 """
 
 
+@safe_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -59,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after --help (status 0), or if the arguments cannot be parsed (status 2).
     """
     try:
-        options = _parser().parse_args(argv)
-        status = _run(options)
-        sys.stdout.flush()
+        return _run(_parser().parse_args(argv))
     except (ValueError, OSError) as error:
         print(f"dreamer4-eval: {error}", file=sys.stderr)
         return 2
@@ -71,7 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dreamer4-eval: interrupted", file=sys.stderr)
         return 130
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -199,13 +200,11 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
 
 
 def _evaluate(options: argparse.Namespace, settings: EvaluationSettings) -> tuple[Evaluation, Path]:
-    import torch
-
     from dreamer4_impl.evaluation.evaluation import evaluate
     from dreamer4_impl.evaluation.subject import load_subject
+    from dreamer4_impl.training.distributed import choose_device
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    subject = load_subject(options.checkpoint, device)
+    subject = load_subject(options.checkpoint, choose_device(options.device or "auto", "--device"))
     checkpoint = Path(subject.facts["checkpoint"]["path"])
     training, held_out = _data(options, subject.data)
     out = options.out or checkpoint.parents[1] / "evaluation" / checkpoint.name
@@ -274,8 +273,6 @@ def _write(evaluation: Evaluation, verdicts: Sequence[Verdict], out: Path) -> No
         "evaluation.json": to_json(evaluation, verdicts),
         "index.html": to_html(evaluation, verdicts),
     }.items():
-        partial = out / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, out / name)
+        write_text(out / name, text)
     print_evaluation(evaluation, verdicts, Console())
     print(out / "index.html")

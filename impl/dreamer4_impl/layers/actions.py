@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from dreamer4_impl.arguments import require_device, require_floating, require_integer, require_shape
+from dreamer4_impl.arguments import require_device, require_floating, require_integer, require_shape, require_size
 from dreamer4_impl.layers.initialisation import learned
 
 #: Key of the mask, among the components, of timesteps that have actions.
@@ -41,10 +41,7 @@ class Component(ABC):
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name == LABELLED:
             raise ValueError(f"name must be an identifier other than {LABELLED!r}; got {self.name!r}")
-        if not isinstance(self.size, int) or self.size < 1:
-            raise ValueError(
-                f"size of the component {self.name!r} must be a whole number, 1 or more; got {self.size!r}"
-            )
+        require_size(**{f"size of the component {self.name!r}": self.size})
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
         """Shape of the values.

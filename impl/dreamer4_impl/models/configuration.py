@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 
-from dreamer4_impl.arguments import require_power_of_two
+from dreamer4_impl.arguments import require_power_of_two, require_size
 from dreamer4_impl.constants import K_MAX, LONG_LENGTH, MTP_LENGTH, SHORT_LENGTH
 from dreamer4_impl.equations.twohot import TwoHot
 from dreamer4_impl.layers.actions import Component, Continuous
@@ -48,8 +48,7 @@ class TokenizerConfig:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        _require_at_least(
-            1,
+        require_size(
             height=self.height,
             width=self.width,
             patch=self.patch,
@@ -128,13 +127,13 @@ class DynamicsConfig:
     def __post_init__(self) -> None:
         """Check the sizes, the names of the actions and the tasks."""
         require_power_of_two("k_max", self.k_max)
-        _require_at_least(
-            1,
+        require_size(k_max=self.k_max)
+        require_size(
             spatial_tokens=self.spatial_tokens,
             spatial_channels=self.spatial_channels,
             action_tokens=self.action_tokens,
         )
-        _require_at_least(0, registers=self.registers, tasks=self.tasks)
+        require_size(0, registers=self.registers, tasks=self.tasks)
         names = [component.name for component in self.actions]
         if len(set(names)) != len(names):
             raise ValueError(f"actions must have distinct names; got {names}")
@@ -173,8 +172,8 @@ class AgentConfig:
     twohot: TwoHot = field(default_factory=TwoHot)
 
     def __post_init__(self) -> None:
-        _require_at_least(1, hidden=self.hidden)
-        _require_at_least(0, length=self.length)
+        require_size(hidden=self.hidden)
+        require_size(0, length=self.length)
 
 
 @dataclass(frozen=True)
@@ -201,6 +200,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check that the parts and lengths fit together."""
+        require_size(long_length=self.long_length)
         self._require_one_representation()
         self._require_lengths()
         if self.agent is not None:
@@ -238,9 +238,3 @@ class ModelConfig:
                 f"agent.length must be below short_length = {self.short_length}, or short batches lack its targets; "
                 f"got {agent.length}"
             )
-
-
-def _require_at_least(least: int, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if not isinstance(number, int) or number < least:
-            raise ValueError(f"{name} must be an integer, {least} or more; got {number!r}")

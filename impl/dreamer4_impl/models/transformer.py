@@ -17,7 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dreamer4_impl.arguments import require_dtype, require_floating, require_option, require_rank, require_shape
+from dreamer4_impl.arguments import (
+    require_dtype,
+    require_floating,
+    require_option,
+    require_rank,
+    require_shape,
+    require_size,
+)
 from dreamer4_impl.attention import BACKENDS, Cache, Preparation, Visible, attention, prepare_keys
 from dreamer4_impl.attention.triton import HEAD_WIDTHS as TRITON_WIDTHS
 from dreamer4_impl.layers.rms_norm import RMSNorm
@@ -73,8 +80,7 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "heads", "kv_heads", "head_width", "mlp_width", "context", "time_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number, 1 or more; got {getattr(self, name)!r}")
+            require_size(**{name: getattr(self, name)})
         if self.heads % self.kv_heads:
             raise ValueError(f"heads must be a multiple of kv_heads; got {self.heads} and {self.kv_heads}")
         if self.head_width % 2:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamer4_impl.play.errors import RequestError, UsageError
+from dreamer4_impl.streams import safe_streams
 
 if TYPE_CHECKING:
     from dreamer4_impl.play.server import PlayServer
@@ -30,12 +31,14 @@ Opens a local web page to play in a world model: every frame is generated from y
 EXIT = """\
 exit status:
   0  stopped with Ctrl-C, or exported
-  2  error in the command line, or a file that cannot be read
+  2  error in the command line, or a file that cannot be read or written
+  130  interrupted before the server has started
 """
 
 PACKAGES = ("matplotlib", "PIL", "safetensors", "tensorboard")
 
 
+@safe_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -47,7 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SystemExit: after --help (status 0), or if the arguments cannot be parsed (status 2).
-        CannotSaveError: if an export cannot be written.
         ModuleNotFoundError: if a package is missing that the extra `train` does not install.
     """
     options = _parser().parse_args(argv)
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dreamer4-play: interrupted", file=sys.stderr)
         return 130
-    except (UsageError, RequestError) as error:
+    except (UsageError, RequestError, OSError) as error:
         print(f"dreamer4-play: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
         if error.name not in PACKAGES:

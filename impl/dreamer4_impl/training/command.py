@@ -71,6 +71,7 @@ class UsageError(ValueError):
     """The command line, configuration, data or checkpoint cannot be used; the message says why."""
 
 
+@safe_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command `dreamer4-train`.
 
@@ -83,16 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after `--help` and for arguments that cannot be parsed.
     """
-    with safe_streams():
-        options = _parser().parse_args(argv)
-        try:
-            return _run(options)
-        except UsageError as error:
-            print(f"dreamer4-train: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("dreamer4-train: interrupted; existing checkpoints are unchanged", file=sys.stderr)
-            return 130
+    options = _parser().parse_args(argv)
+    try:
+        return _run(options)
+    except UsageError as error:
+        print(f"dreamer4-train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dreamer4-train: interrupted; existing checkpoints are unchanged", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

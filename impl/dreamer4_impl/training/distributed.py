@@ -111,11 +111,12 @@ def processes(execution: Execution) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, setting: str = "execution.device") -> torch.device:
     """Device by name.
 
     Args:
-        name: "auto" is "cuda" if a GPU is available, else "cpu".
+        name: "cpu", "cuda", "cuda:N", or "auto", which is "cuda" if a GPU is available, else "cpu".
+        setting: name of the setting in messages.
 
     Returns:
         The device.
@@ -131,10 +132,12 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"execution.device must be 'auto', 'cpu' or 'cuda'; got {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("execution.device is 'cuda', but PyTorch finds no GPU: use 'cpu' or 'auto'")
+    except RuntimeError:
+        device = torch.device("meta")  # no device that computes
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise ValueError(f"{setting} must be 'auto', 'cpu' or 'cuda'; got {name!r}")
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise ValueError(f"{setting} is {name!r}, but PyTorch finds {torch.cuda.device_count()} GPUs")
     return device
 
 

@@ -21,17 +21,20 @@ from dreamer4_impl.checkpoints.checkpoint import (
 )
 from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.settings import (
+    Data,
     TrainingSettings,
+    merged_layers,
     read_document,
     settings_from,
     settings_from_json,
     settings_to_json,
 )
-from dreamer4_impl.checkpoints.toml import assignments, flattened, merge
+from dreamer4_impl.checkpoints.toml import assignments, flattened, from_table, merge, subtable
+from dreamer4_impl.compilation import require_compiler
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.latents import LatentCache
 from dreamer4_impl.data.progress import progress_bar
-from dreamer4_impl.durable import write_text
+from dreamer4_impl.durable import read_json, write_text
 from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
 from dreamer4_impl.training.data import TrainingData, facts_of, require_fit
 from dreamer4_impl.training.distributed import Processes, choose_device
@@ -166,10 +169,10 @@ def start(options: argparse.Namespace) -> TrainingRun:
     init = None if options.init is None else model_config(Path(options.init), log.write)
     document = read_document(options.config) if options.config is not None else {}
     overrides = [*options.set, *_overrides(options)]
-    table = merge(document, assignments(overrides))
+    table = merged_layers(options.phase, document, overrides)
     if init is None and "model" not in table:
         raise ValueError("no model is given: name a CONFIG with [model], a preset, or --init an earlier phase")
-    facts = facts_of(table.get("data", {}).get("paths", []))
+    facts = facts_of(from_table(Data, subtable(table, "data"), "data").paths)
     settings = settings_from(options.phase, document, overrides, model=init, facts=facts)
     return TrainingRun(_checked(settings), options.run, log)
 
@@ -196,6 +199,8 @@ def resume(options: argparse.Namespace) -> TrainingRun:
     if settings.phase != options.phase:
         raise ValueError(f"{options.run} is a run of the phase {settings.phase!r}; got {options.phase!r}")
     table = merge(settings_to_json(settings), assignments([*options.set, *_overrides(options)]))
+    if table["phase"] != options.phase:
+        raise ValueError(f"the phase of a run cannot be changed from {options.phase!r}; got {table['phase']!r}")
     return TrainingRun(_checked(settings_from_json(table)), options.run, log, checkpoint)
 
 
@@ -203,6 +208,8 @@ def _checked(settings: TrainingSettings) -> TrainingSettings:
     """Refuse data that are missing or do not fit the model; reads their headers only."""
     require_fit(settings)
     choose_device(settings.execution.device)
+    if settings.execution.compile is not None:
+        require_compiler(settings.execution.compile)
     if settings.phase != "tokenizer" and settings.init is None:
         raise ValueError(f"phase {settings.phase!r} starts from an earlier one: name its run with --init")
     return settings
@@ -226,9 +233,11 @@ def _write_settings(run: Path, settings: TrainingSettings) -> None:
 
 def _read_settings(run: Path) -> TrainingSettings:
     try:
-        return settings_from_json(json.loads((run / SETTINGS).read_text(encoding="utf-8")))
+        return settings_from_json(read_json(run / SETTINGS))
     except FileNotFoundError:
         raise CheckpointError(f"{run} has nothing to resume: it has no checkpoint and no {SETTINGS}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{run / SETTINGS} cannot be read: {error}; start the run again") from error
 
 
 def _modules(trained: Sequence[tuple[str, Any]]) -> list[str]:

@@ -92,7 +92,7 @@ def test_strided_values_are_encoded_like_dense_ones():
     ("make", "error", "message"),
     [
         (lambda: TwoHot(num_bins=254), ValueError, "num_bins must be odd and at least 3; got 254"),
-        (lambda: TwoHot(limit=0.0), ValueError, "limit must be above 0; got 0.0"),
+        (lambda: TwoHot(limit=0.0), ValueError, "limit must be above 0 and finite; got 0.0"),
         (lambda: TWOHOT.decode(torch.zeros(2, 41)), ValueError, "logits must have 255 bins on the last axis"),
         (lambda: TWOHOT.encode(torch.zeros(2).long()), TypeError, "x must be a floating-point tensor"),
         (lambda: TWOHOT.cross_entropy(torch.zeros(2, 255), torch.zeros(3)), ValueError, "x must have shape"),

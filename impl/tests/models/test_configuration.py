@@ -16,15 +16,15 @@ TINY = tiny()
     ("part", "change", "message"),
     [
         ("tokenizer", {"latents": 11}, "latents must be a multiple of spatial_tokens.*; got 11 and 5"),
-        ("tokenizer", {"height": 0}, "height must be an integer, 1 or more; got 0"),
-        ("tokenizer", {"patch": 2.0}, "patch must be an integer, 1 or more; got 2.0"),
+        ("tokenizer", {"height": 0}, "height must be a whole number, 1 or more; got 0"),
+        ("tokenizer", {"patch": 2.0}, "patch must be a whole number, 1 or more; got 2.0"),
         ("dynamics", {"k_max": 48}, "k_max must be a power of two, 1 or more; got 48"),
-        ("dynamics", {"registers": -1}, "registers must be an integer, 0 or more; got -1"),
-        ("dynamics", {"action_tokens": 0}, "action_tokens must be an integer, 1 or more; got 0"),
+        ("dynamics", {"registers": -1}, "registers must be a whole number, 0 or more; got -1"),
+        ("dynamics", {"action_tokens": 0}, "action_tokens must be a whole number, 1 or more; got 0"),
         ("dynamics", {"agent": False}, "only the agent token has tasks: agent must be True; got tasks=3"),
         ("dynamics", {"actions": (Binary("keys", 1), Binary("keys", 2))}, "actions must have distinct names; got"),
-        ("agent", {"hidden": 0}, "hidden must be an integer, 1 or more; got 0"),
-        ("agent", {"length": -1}, "length must be an integer, 0 or more; got -1"),
+        ("agent", {"hidden": 0}, "hidden must be a whole number, 1 or more; got 0"),
+        ("agent", {"length": -1}, "length must be a whole number, 0 or more; got -1"),
     ],
 )
 def test_an_invalid_section_raises(part, change, message):
