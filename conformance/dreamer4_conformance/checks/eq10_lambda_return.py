@@ -189,7 +189,7 @@ def check_value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial
     def holds(seed: int, rows: int) -> None:
         logits, returns = _value_inputs(subject, bins, seed, rows)
         target = twohot_encode(returns, bins, space=subject.readings["A23"])  # type: ignore[arg-type]
-        case = _Head(subject, trial, bins, logits, returns, target)
+        case = ValueHead(subject, trial, bins, logits, returns, target)
         try:
             case.compare()
         except Deviation:
@@ -202,7 +202,7 @@ def check_value_loss_is_cross_entropy_against_a_constant(subject: Subject, trial
 
 
 @dataclass(frozen=True)
-class _Head:
+class ValueHead:
     """Logits (N, K) of a value head over `bins` (K,), the returns (N,), and their two-hot encodings (N, K)."""
 
     subject: Subject
@@ -212,7 +212,7 @@ class _Head:
     returns: np.ndarray
     target: np.ndarray
 
-    def with_own_target(self) -> _Head | None:
+    def with_own_target(self) -> ValueHead | None:
         """The same with the adapter's encoding; None if it is not provided or fails."""
         with suppress(NotProvided, OperationFailed):
             if self.subject.provides("twohot_encode"):
@@ -222,10 +222,12 @@ class _Head:
 
     @property
     def call(self) -> str:
+        """The call as Python."""
         return f"value_loss(logits of {self.logits.shape}, {self.returns.tolist()})"
 
     @property
     def space(self) -> Any:
+        """Option of A23."""
         return self.subject.readings["A23"]
 
     @property
@@ -240,28 +242,45 @@ class _Head:
         return np.asarray(size / (above - below))
 
     def compare(self) -> None:
+        """Compare the loss, and its gradients where the framework has any."""
         self.compare_value()
         with suppress(NotProvided):
             self.compare_gradients()
 
-    def compare_value(self) -> None:
+    @property
+    def value_terms(self) -> float:
+        """Terms of the loss: |ln p|, and the rounding of a two-hot weight times the range of ln p."""
         sizes = np.abs(log_softmax(self.logits)).max(1) + np.abs(self.logits).max(1)
-        terms = (sizes + self.weight_error * np.ptp(self.logits, axis=1)).mean()
+        return float((sizes + self.weight_error * np.ptp(self.logits, axis=1)).mean())
+
+    @property
+    def adjacent(self) -> np.ndarray:
+        """True for bins with weight and their neighbours, (N, K)."""
+        weighted = self.target > 0
+        return np.asarray(weighted | np.roll(weighted, 1, axis=1) | np.roll(weighted, -1, axis=1))
+
+    @property
+    def gradient_terms(self) -> np.ndarray:
+        """Terms of the gradient with respect to the logits, (N, K)."""
+        sizes = softmax(self.logits) * (1 + np.abs(log_softmax(self.logits))) + self.target
+        return np.asarray((sizes + self.adjacent * self.weight_error[:, None]) / len(self.logits))
+
+    def compare_value(self) -> None:
+        """Compare the loss with the cross-entropy to the target."""
+        terms = self.value_terms
         expected = -(self.target * log_softmax(self.logits)).sum(1).mean()
         got = self.subject.compute("value_loss", self.logits, self.returns, shape=())
         self.trial.compare("the loss", got, expected, terms=terms, k=4, eps=self.subject.eps, call=self.call)
 
     def compare_gradients(self) -> None:
+        """Compare the gradient with respect to the logits; that with respect to the returns must be 0."""
         got, leak = operation_gradients(self.subject, "value_loss", (0, 1), self.logits, self.returns)
         zeros = np.zeros_like(leak).tolist()
         sentence = (
             "the gradient with respect to the returns must be 0; detach them in the adapter, if your training step does"
         )
         self.trial.fail_unless(not leak.any(), sentence, call=self.call, got=leak.tolist(), expected=zeros)
-        target, p = self.target, softmax(self.logits)
-        sizes = p * (1 + np.abs(log_softmax(self.logits))) + target
-        adjacent = (target > 0) | (np.roll(target, 1, axis=1) > 0) | (np.roll(target, -1, axis=1) > 0)
-        terms = (sizes + adjacent * self.weight_error[:, None]) / len(self.logits)
+        target, p, terms = self.target, softmax(self.logits), self.gradient_terms
         expected = (p * target.sum(1, keepdims=True) - target) / len(self.logits)
         name, call = "the gradient with respect to the logits", f"gradient of {self.call}"
         self.trial.compare(name, got, expected, terms=terms, k=4, eps=self.subject.eps, call=call)

@@ -97,19 +97,21 @@ def _compare_gradients(
         trial.compare(name, got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
 
+def cap_terms(logits: np.ndarray, cap: float, eps: float) -> np.ndarray:
+    """Terms of the capped logits: their value, slope · logit, and c rounded in at least float32."""
+    capped = soft_cap(logits, cap)
+    slope = 1 - (capped / cap) ** 2
+    return np.asarray(np.abs(capped) + slope * np.abs(logits) + cap * min(1.0, EPS["float32"] / eps))
+
+
 @check("attn.softcap", needs=("soft_cap",))
 def check_soft_cap_is_c_tanh_of_the_logit_over_c(subject: Subject, trial: Trial) -> None:
-    """soft_cap(x, c) = c tanh(x / c), below, at and above the cap.
-
-    Terms: its value, slope · logit, and c rounded in at least float32.
-    """
+    """soft_cap(x, c) = c tanh(x / c), below, at and above the cap. Terms: see `cap_terms`."""
     logits = st.lists(st.floats(-8, 8) | st.floats(-1e4, 1e4), min_size=1, max_size=6)
 
     def holds(multiples: list[float], cap: float) -> None:
         x = subject.round(cap * np.array([*multiples, 0.0, 1.0]))
-        expected = soft_cap(x, cap)
-        slope = 1 - (expected / cap) ** 2
-        terms = np.abs(expected) + slope * np.abs(x) + cap * min(1.0, EPS["float32"] / subject.eps)
+        expected, terms = soft_cap(x, cap), cap_terms(x, cap, subject.eps)
         got, call = subject.compute("soft_cap", x, cap, shape=x.shape), f"soft_cap({x.tolist()}, {cap})"
         trial.compare("the capped logit", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 

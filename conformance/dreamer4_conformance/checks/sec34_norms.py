@@ -47,7 +47,7 @@ def normalised_heads(subject: Subject, q: np.ndarray, k: np.ndarray) -> tuple[np
     return subject.read("qk_norm: q", returned[0], q.shape), subject.read("qk_norm: k", returned[1], k.shape)
 
 
-def _norm_terms(subject: Subject, x: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def norm_terms(subject: Subject, x: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """The value, times the relative error of its mean square and of an epsilon of at most `QK_EPS`.
 
     Under A31 = layernorm also the terms of the mean that is subtracted.
@@ -62,14 +62,14 @@ def _norm_terms(subject: Subject, x: np.ndarray, expected: np.ndarray) -> np.nda
 
 @check("attn.qknorm", needs=("qk_norm",))
 def check_queries_and_keys_have_the_declared_norm(subject: Subject, trial: Trial) -> None:
-    """qk_norm, its gains at 1, returns the norm that the reading A31 declares. Terms: see `_norm_terms`."""
+    """qk_norm, its gains at 1, returns the norm that the reading A31 declares. Terms: see `norm_terms`."""
     norm: Any = subject.readings["A31"]
 
     def holds(seed: int) -> None:
         q, k = draw_heads(subject, seed)
         outputs, references = normalised_heads(subject, q, k), qk_norm(q, k, norm=norm)
         for name, x, got, expected in zip(("queries", "keys"), (q, k), outputs, references, strict=True):
-            call, terms = f"qk_norm(*sec34_norms.draw_heads(subject, {seed}))", _norm_terms(subject, x, expected)
+            call, terms = f"qk_norm(*sec34_norms.draw_heads(subject, {seed}))", norm_terms(subject, x, expected)
             trial.compare(f"the normalised {name}", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
     trial.for_all(seeds(), body=holds)
@@ -79,7 +79,7 @@ def check_queries_and_keys_have_the_declared_norm(subject: Subject, trial: Trial
 def check_qk_norm_is_invariant_to_the_scale_of_each_head(subject: Subject, trial: Trial) -> None:
     """Every head of every token is multiplied by a power of two; the output must not change.
 
-    The operation is compared with itself. Terms: those of `_norm_terms` for both outputs.
+    The operation is compared with itself. Terms: those of `norm_terms` for both outputs.
     """
 
     def holds(seed: int) -> None:
@@ -88,7 +88,7 @@ def check_qk_norm_is_invariant_to_the_scale_of_each_head(subject: Subject, trial
         for name, x, expected, got in zip(("queries", "keys"), (q, k), outputs, scaled, strict=True):
             heads = f"sec34_norms.draw_heads(subject, {seed})"
             call = f"qk_norm(*sec34_norms.scale_heads(*{heads}, {seed}))"
-            terms, name = 2 * _norm_terms(subject, x, expected), f"the normalised {name}, after scaling each head,"
+            terms, name = 2 * norm_terms(subject, x, expected), f"the normalised {name}, after scaling each head,"
             trial.compare(name, got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
     trial.for_all(seeds(), body=holds)

@@ -22,21 +22,23 @@ def _swiglu_inputs(subject: Subject, seed: int) -> tuple[np.ndarray, ...]:
     return tuple(subject.round(rng.standard_normal(axes)) for axes in (shape, *weights))
 
 
+def output_terms(x: np.ndarray, w_gate: np.ndarray, w_up: np.ndarray, w_down: np.ndarray) -> np.ndarray:
+    """Terms of both products, propagated through silu (slope at most 1.1), the gate and W_down, shaped like x."""
+    gate, up = silu(x @ w_gate), x @ w_up
+    gate_terms, up_terms = (np.abs(x) @ np.abs(w) for w in (w_gate, w_up))
+    hidden_terms = (1.1 * gate_terms + np.abs(gate)) * np.abs(up) + np.abs(gate) * up_terms
+    return np.asarray(hidden_terms @ np.abs(w_down))
+
+
 @check("net.swiglu", needs=("swiglu",))
 def check_swiglu_equals_its_formula(subject: Subject, trial: Trial) -> None:
-    """swiglu equals (silu(x W_gate) ⊙ x W_up) W_down.
-
-    Terms: those of both products, propagated through silu (slope at most 1.1), the gate and W_down.
-    """
+    """swiglu equals (silu(x W_gate) ⊙ x W_up) W_down. Terms: see `output_terms`."""
 
     def holds(seed: int) -> None:
-        x, w_gate, w_up, w_down = inputs = _swiglu_inputs(subject, seed)
-        gate, up = silu(x @ w_gate), x @ w_up
-        gate_terms, up_terms = (np.abs(x) @ np.abs(w) for w in (w_gate, w_up))
-        hidden_terms = (1.1 * gate_terms + np.abs(gate)) * np.abs(up) + np.abs(gate) * up_terms
-        terms, expected = hidden_terms @ np.abs(w_down), swiglu(*inputs)
+        inputs = _swiglu_inputs(subject, seed)
+        terms, expected = output_terms(*inputs), swiglu(*inputs)
         call = f"swiglu({', '.join(str(array.tolist()) for array in inputs)})"
-        got = subject.compute("swiglu", *inputs, shape=x.shape)
+        got = subject.compute("swiglu", *inputs, shape=expected.shape)
         trial.compare("the output", got, expected, terms=terms, k=K, eps=subject.eps, call=call)
 
     trial.for_all(seeds(), body=holds)

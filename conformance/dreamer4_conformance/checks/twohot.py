@@ -98,12 +98,21 @@ def _mixtures(draw: st.DrawFn, bins: np.ndarray) -> np.ndarray:
     return np.asarray(p / p.sum(1, keepdims=True))
 
 
+K_MEAN = 16
+
+
+def mean_terms(log_p: np.ndarray, bins: np.ndarray, space: str, mean: np.ndarray) -> np.ndarray:
+    """Terms (N,) of the mean (N,) of bins (K,) under log-probabilities (N, K).
+
+    Σ p |b| (1 + |ln p|), because logits are rounded; in symlog space of |symlog b|, times the slope 1 + |x|.
+    """
+    terms = (np.exp(log_p) * (1 + np.abs(log_p)) * np.abs(bins if space == "raw" else symlog(bins))).sum(1)
+    return np.asarray(terms if space == "raw" else (1 + np.abs(mean)) * (1 + terms))
+
+
 @check("twohot.mean", needs=("twohot_bins", "twohot_decode"))
 def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
-    """Decoding logits gives the mean of the bins under their softmax.
-
-    Terms: Σ p |b| (1 + |ln p|), because logits are rounded; in symlog space of |symlog b|, times the slope 1 + |x|.
-    """
+    """Decoding logits gives the mean of the bins under their softmax. Terms: see `mean_terms`."""
     bins, space = adapter_bins(subject), subject.readings["A23"]
 
     def holds(mixture: np.ndarray) -> None:
@@ -111,12 +120,11 @@ def check_decoding_is_the_mean(subject: Subject, trial: Trial) -> None:
         log_p = log_softmax(logits)
         p = np.exp(log_p)
         expected = twohot_decode(p, bins, space=space)  # type: ignore[arg-type]
-        terms = (p * (1 + np.abs(log_p)) * np.abs(bins if space == "raw" else symlog(bins))).sum(1)
-        terms = terms if space == "raw" else (1 + np.abs(expected)) * (1 + terms)
+        terms = mean_terms(log_p, bins, space, expected)
         got = subject.compute("twohot_decode", logits, shape=expected.shape)
         largest = {int(k): float(p[0, k]) for k in np.argsort(-p[0])[:4] if p[0, k] > 0}
         call = f"twohot_decode(log p), p of {p.shape}, largest p of row 0 by bin: {largest}"
-        trial.compare("the decoded mean", got, expected, terms=terms, k=16, eps=subject.eps, call=call)
+        trial.compare("the decoded mean", got, expected, terms=terms, k=K_MEAN, eps=subject.eps, call=call)
 
     trial.for_all(_mixtures(bins), body=holds)
 
