@@ -84,7 +84,7 @@ def lowest(session: nox.Session) -> None:
     extras = ".[atari,jax,lerobot,minari,minigrid,pytest,torch,train,triton,video]"
     test_tools = ["beartype", "jsonschema", "playwright", "pytest-xdist", "pyyaml", "sympy"]
     session.install("-c", "constraints-lowest.txt", "-e", extras, *test_tools)
-    folders = ["reference", "impl", "conformance", "benchmarks/tests", "benchmarks/gpu/tests", "studies"]
+    folders = ["reference", "impl", "conformance", "benchmarks/tests", "benchmarks/gpu/tests", "studies", "vectors"]
     session.run("pytest", "-n", "2", *(session.posargs or folders))
 
 

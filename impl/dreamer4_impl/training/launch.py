@@ -12,6 +12,7 @@ import torch
 
 from dreamer4_impl.checkpoints.checkpoint import (
     Checkpoint,
+    CheckpointError,
     latest_good,
     load_model,
     load_weights,
@@ -19,7 +20,6 @@ from dreamer4_impl.checkpoints.checkpoint import (
     read,
     steps,
 )
-from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.settings import (
     Data,
     TrainingSettings,
