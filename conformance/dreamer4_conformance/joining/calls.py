@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dreamer4_conformance.joining.conventions import Conventions
-from dreamer4_conformance.joining.matching import Match, call_roles
-from dreamer4_conformance.joining.sources import ModelCall
+from dreamer4_conformance.joining.matching import Candidate, Match, call_roles, role_of
+from dreamer4_conformance.joining.sources import Function, ModelCall
 
+RETURN_PAIRS = ("sample_tau_d", "mtp_targets", "qk_norm")
+"""Operations that return a pair."""
 ARRAY_MODULES = {"torch": "torch", "jax": "jnp", "numpy": "np"}
 GENERATORS = {
     "torch": "torch.Generator(self.device).manual_seed(seed)",
@@ -16,20 +18,21 @@ GENERATORS = {
 }
 
 
-def operation_call(operation: str, match: Match, conventions: Conventions) -> Iterator[str]:
+def operation_call(operation: str, reference: str, match: Match, conventions: Conventions) -> Iterator[str]:
     """Yield the lines that call the user's function and return its result.
 
     Args:
         operation: name of the operation.
+        reference: how the function is called in the adapter, such as `losses.ramp`.
         match: the function, and what its parameters stand for.
         conventions: of its code.
 
     Returns:
         Lines of the method's body.
     """
-    call = f"{match.function.module}.{match.function.name}({', '.join(_arguments(match, conventions))})"
+    call = f"{reference}({', '.join(_arguments(match.function, match.roles, match.model, conventions))})"
     if operation != "sample_tau_d":
-        yield f"return {call}"
+        yield f"return {call}{_first(operation, match.function)}"
         return
     order = ", ".join(("d", "tau") if _is_swapped(match) else ("tau", "d"))
     tau, d = level_from_code("tau", conventions), step_from_code("d", conventions)
@@ -40,28 +43,52 @@ def operation_call(operation: str, match: Match, conventions: Conventions) -> It
         yield f"return {tau}, {d}"
 
 
+def candidate_call(operation: str, candidate: Candidate, conventions: Conventions) -> str:
+    """The call of a candidate as far as its parameters are recognised, with `...` for the others.
+
+    Args:
+        operation: name of the operation.
+        candidate: the function.
+        conventions: of its code.
+
+    Returns:
+        A return statement.
+    """
+    if candidate.roles is None:
+        return "return ..."
+    function = candidate.function
+    arguments = ", ".join(_arguments(function, candidate.roles, None, conventions))
+    return f"return {function.module}.{function.name}({arguments}){_first(operation, function)}"
+
+
+def _first(operation: str, function: Function) -> str:
+    """An index that selects the result of a function that returns more, such as a loss and its terms."""
+    return "[0]" if function.returned and operation not in RETURN_PAIRS else ""
+
+
 def _is_swapped(match: Match) -> bool:
     """True if the function returns step sizes first."""
-    first = match.function.returned[0].lower() if match.function.returned else ""
-    return first.startswith(("d", "step"))
+    return bool(match.function.returned) and role_of(match.function.returned[0]) == "d"
 
 
-def _arguments(match: Match, conventions: Conventions) -> Iterator[str]:
+def _arguments(
+    function: Function, roles: Mapping[str, str], model: ModelCall | None, conventions: Conventions
+) -> Iterator[str]:
     by_keyword = False
-    for parameter in match.function.parameters:
-        if parameter.name not in match.roles:  # it has a default
+    for parameter in function.parameters:
+        if parameter.name not in roles and not parameter.required:
             by_keyword = True
             continue
-        value = _value(match, match.roles[parameter.name], conventions)
+        value = _value(roles[parameter.name], model, conventions) if parameter.name in roles else "..."
         by_keyword |= parameter.keyword_only
         yield f"{parameter.name}={value}" if by_keyword else value
 
 
-def _value(match: Match, role: str, conventions: Conventions) -> str:
+def _value(role: str, model: ModelCall | None, conventions: Conventions) -> str:
     special = {
         "tau": level_to_code("tau", conventions),
         "d": step_to_code("d", conventions),
-        "network": "network" if match.model is None else "model",
+        "network": "network" if model is None else "model",
         "k_max": "self.k_max",
         "device": "self.device",
         "dtype": f"getattr({ARRAY_MODULES[conventions.framework]}, self.dtype)",

@@ -40,10 +40,17 @@ class Match:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A function whose name fits an operation and whose parameters do not; `reason` says which."""
+    """A function whose name fits an operation and whose parameters do not.
+
+    Attributes:
+        function: the function.
+        reason: why it is not called.
+        roles: as of a `Match`, for the parameters that are recognised; None for a method.
+    """
 
     function: Function
     reason: str
+    roles: Mapping[str, str] | None = None
 
 
 Matches = dict[str, Match]
@@ -85,7 +92,7 @@ def _named(operation: str, functions: Iterable[Function]) -> Iterator[tuple[tupl
     entry = VOCABULARY[operation]
     for function in functions:
         available = words(function.name)
-        wanted = [name.split() for name in entry.names if set(name.split()) <= set(available)]
+        wanted = [name for name in map(words, entry.names) if set(name) <= set(available)]
         if wanted and entry.excluded.isdisjoint(available):
             surplus = len(available) - max(map(len, wanted))
             yield (surplus, function.name.rpartition(".")[2].startswith("_")), function
@@ -102,9 +109,12 @@ def _bind(operation: str, function: Function) -> Match | Candidate:
         parameter.name for parameter in function.parameters if parameter.required and parameter.name not in roles
     ]
     if unbound:
-        return Candidate(function, f"no argument stands for {_listed(unbound)}")
+        return Candidate(function, f"no argument stands for {_listed(unbound)}", roles)
     if unused:
-        return Candidate(function, f"no parameter for {_listed(unused)}")
+        return Candidate(function, f"no parameter for {_listed(unused)}", roles)
+    returned = list(map(role_of, function.returned)) if operation == "sample_tau_d" else []
+    if returned and len(set(returned)) < 2:
+        return Candidate(function, f"returns {_listed(function.returned)}", roles)
     return Match(function, roles, _model(function, roles))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from dreamer4_conformance.adapter import OPERATIONS, Adapter
-from dreamer4_conformance.joining.calls import network_wrapper, operation_call
+from dreamer4_conformance.joining.calls import candidate_call, network_wrapper, operation_call
 from dreamer4_conformance.joining.conventions import Conventions
 from dreamer4_conformance.joining.matching import Candidates, Match, Matches
 
@@ -22,6 +23,8 @@ ADAPTER, WORKFLOW = "my_adapter.py", ".github/workflows/dreamer4.yml"
 BASES = {"torch": "TorchAdapter", "jax": "JaxAdapter", "numpy": "Adapter"}
 EXTRAS = {"torch": "torch", "jax": "jax,torch", "numpy": "torch"}
 """Extras of this package for each framework; without torch, failures are reported without the mistake they resemble."""
+LOCAL = frozenset({"model", "tau", "d", "torch", "jax", "jnp", "np", "sys", "Path", "Mine", *BASES.values()})
+"""Names of the adapter that a module must not have, in addition to the operations' arguments."""
 CANDIDATES = 2
 """Number of candidates that are listed for one operation."""
 SECTIONS = {
@@ -50,9 +53,21 @@ class Plan:
     candidates: Candidates
 
     @property
-    def modules(self) -> list[str]:
-        """Modules that the adapter imports."""
-        return sorted({match.function.module for match in self.matches.values()})
+    def references(self) -> dict[str, str]:
+        """Module → its name in the adapter: the last part of the dotted name, unless that is ambiguous there."""
+        modules = sorted({match.function.module for match in self.matches.values()})
+        last = Counter(module.rpartition(".")[2] for module in modules)
+        taken = LOCAL.union(*(inspect.signature(getattr(Adapter, name)).parameters for name in self.matches))
+        short = {module: module.rpartition(".")[2] for module in modules}
+        return {module: name if last[name] == 1 and name not in taken else module for module, name in short.items()}
+
+    @property
+    def imports(self) -> list[str]:
+        """Import statements of these modules."""
+        return [
+            f"import {module}" if name == module else f"from {module.rpartition('.')[0]} import {name}"
+            for module, name in self.references.items()
+        ]
 
     @property
     def roots(self) -> list[str]:
@@ -104,6 +119,7 @@ class Method:
         body: lines of the call; empty without a match.
         source: where the function is; empty without a match.
         candidates: functions that may be the operation, with the reason why they are not called.
+        proposal: the call of the first candidate, to be completed.
     """
 
     name: str
@@ -112,6 +128,7 @@ class Method:
     body: list[str]
     source: str
     candidates: list[str]
+    proposal: str
 
 
 def _adapter_values(plan: Plan) -> dict[str, object]:
@@ -128,18 +145,22 @@ def _adapter_values(plan: Plan) -> dict[str, object]:
 
 
 def _method(name: str, plan: Plan) -> Method:
-    operation = getattr(Adapter, name)
-    match = plan.matches.get(name)
+    match, candidates = plan.matches.get(name), plan.candidates.get(name, [])[:CANDIDATES]
     return Method(
         name,
         _signature(name),
-        (inspect.getdoc(operation) or "").splitlines()[0],
-        []
-        if match is None
-        else [*network_wrapper(match, plan.conventions), *operation_call(name, match, plan.conventions)],
+        (inspect.getdoc(getattr(Adapter, name)) or "").splitlines()[0],
+        [] if match is None else list(_body(name, match, plan)),
         "" if match is None else location(match, plan.directory),
-        [f"{c.function.module}.{c.function.name}: {c.reason}" for c in plan.candidates.get(name, [])[:CANDIDATES]],
+        [f"{c.function.module}.{c.function.name}: {c.reason}" for c in candidates],
+        candidate_call(name, candidates[0], plan.conventions) if candidates else "return ...",
     )
+
+
+def _body(name: str, match: Match, plan: Plan) -> Iterator[str]:
+    reference = f"{plan.references[match.function.module]}.{match.function.name}"
+    yield from network_wrapper(match, plan.conventions)
+    yield from operation_call(name, reference, match, plan.conventions)
 
 
 def _signature(name: str) -> str:

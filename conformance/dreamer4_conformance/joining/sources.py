@@ -66,7 +66,7 @@ class Function:
         file: where it is defined.
         line: of the definition.
         root: the directory from which `module` is imported.
-        returned: variables of a returned tuple; empty if the function returns none.
+        returned: variables of the tuple that it returns; empty if a return statement has no tuple.
         model_calls: calls of its own parameters, in order.
     """
 
@@ -252,8 +252,18 @@ def _parameters(node: ast.FunctionDef, bound: bool) -> Iterator[Parameter]:
 
 
 def _returned(node: ast.FunctionDef) -> tuple[str, ...]:
-    tuples = [r.value for r in ast.walk(node) if isinstance(r, ast.Return) and isinstance(r.value, ast.Tuple)]
-    return tuple(map(variable, tuples[-1].elts)) if tuples else ()
+    values = [statement.value for statement in _returns(node)]
+    tuples = [value for value in values if isinstance(value, ast.Tuple)]
+    return tuple(map(variable, tuples[-1].elts)) if tuples and len(tuples) == len(values) else ()
+
+
+def _returns(node: ast.AST) -> Iterator[ast.Return]:
+    """Return statements of a function, without those of functions inside it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Return):
+            yield child
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield from _returns(child)
 
 
 def _model_calls(node: ast.FunctionDef) -> tuple[ModelCall, ...]:

@@ -91,14 +91,14 @@ class Entry:
 
 _LOSS = ("shortcut loss", "forcing loss", "dynamics loss", "flow loss", "dynamics pretrain loss", "world model loss")
 _LEVELS = ("sample tau", "sample level", "sample step", "sample signal", "draw tau", "draw level", "sample grid")
-_SAMPLING = frozenset({"sample", "draw"})
+_WEIGHTS = frozenset({"weight"})
 
 VOCABULARY: Mapping[str, Entry] = {
     "corrupt": Entry(("corrupt", "add noise", "interpolate", "noise latent", "q sample"), ("z0", "z1", "tau")),
     "sample_tau_d": Entry(_LEVELS, ("seed", "batch", "time")),
     "ramp_weight": Entry(("ramp", "tau weight", "signal weight", "loss weight"), ("tau",)),
-    "dynamics_loss": Entry(_LOSS, ("network", "z1", "actions", "seed")),
-    "dynamics_loss_at": Entry(_LOSS, ("network", "z1", "z0", "tau", "d", "actions")),
+    "dynamics_loss": Entry(_LOSS, ("network", "z1", "actions", "seed"), _WEIGHTS),
+    "dynamics_loss_at": Entry(_LOSS, ("network", "z1", "z0", "tau", "d", "actions"), _WEIGHTS),
     "sample_frame": Entry(
         ("sample frame", "generate frame", "next frame", "euler sample", "denoise frame", "sample timestep"),
         ("network", "context", "num_steps", "seed", "actions"),
@@ -145,6 +145,8 @@ VOCABULARY: Mapping[str, Entry] = {
 }
 
 PREFERRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "corrupt": {"tau": ("time", "times")},
+    "ramp_weight": {"tau": ("time", "times", "timesteps")},
     "soft_cap": {"logits": ("x", "scores", "s")},
     "twohot_decode": {"logits": ("x", "probs", "p")},
     "value_loss": {"logits": ("pred", "value")},
@@ -159,7 +161,7 @@ def words(name: str) -> list[str]:
     """Words of an identifier in lower case, without plural endings.
 
     Args:
-        name: in snake case or camel case; "Class.method" gives the words of the method.
+        name: in snake case or camel case, or words; "Class.method" gives the words of the method.
 
     Returns:
         The words in order.
@@ -168,6 +170,7 @@ def words(name: str) -> list[str]:
         >>> words("compute_lambda_returns"), words("twoHotEncode")
         (['compute', 'lambda', 'return'], ['two', 'hot', 'encode'])
     """
-    spaced = "".join(f"_{letter}" if letter.isupper() else letter for letter in name.rpartition(".")[2])
+    snake = name.rpartition(".")[2].replace(" ", "_")
+    spaced = "".join(f"_{letter}" if letter.isupper() else letter for letter in snake)
     split = [word.lower() for word in spaced.split("_") if word]
     return [word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word for word in split]

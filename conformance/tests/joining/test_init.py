@@ -126,6 +126,26 @@ def test_skeleton_has_every_operation_once_with_its_contract(capsys: pytest.Capt
     assert len(list(ast.walk(ast.parse(uncommented)))) > len(list(ast.walk(ast.parse(text))))
 
 
+def test_candidates_are_called_as_far_as_their_parameters_are_known(
+    verdicts: Callable[..., dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = "def dynamics_pretrain_loss(net, *, z1, mask, k_max, step=0):\n    return z1, {}\n"
+    sampling = "def _sample_step_size(b, t):\n    return d, step_idx\n"
+    write("peer/__init__.py", "")
+    write("peer/tau.py", f"{RAMP}\ndef policy_loss(logits, prior, a, adv, alpha, beta):\n    return logits.sum(), 1\n")
+    write("peer/model.py", f"{losses}{sampling}def dynamics_loss_weights(z): ...\n")
+    assert main(["init", "peer", "--k-max", "8"]) == 0
+    adapter = Path("my_adapter.py").read_text()
+    call = "return peer.model.dynamics_pretrain_loss(network, z1=z1, mask=..., k_max=self.k_max)[0]\n"
+    reason = "candidate peer.model.dynamics_pretrain_loss: no argument stands for `mask`"
+    assert f"    #     {reason}\n    #     {call}" in adapter
+    assert "candidate peer.model._sample_step_size: returns `d`, `step_idx`\n" in adapter
+    assert "dynamics_loss_weights" not in adapter
+    assert "import peer.tau\n" in adapter  # `tau` is an argument, so the module is not called so
+    assert "return peer.tau.policy_loss(logits, prior_logits, action, advantage, alpha, beta)[0]\n" in adapter
+    assert verdicts("eq08.value") == {"eq08.value": "pass"}
+
+
 def test_test_and_workflow_name_the_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     yaml = pytest.importorskip("yaml", reason="needs PyYAML")
     write("joined.py", RAMP)
@@ -151,7 +171,7 @@ def test_nothing_of_the_package_is_executed(capsys: pytest.CaptureFixture[str]) 
     write("joined/broken.py", "def (:\n")
     write("joined/tests/helpers.py", "def lambda_returns(reward, value, cont, gamma, lam): ...\n")
     assert main(["init", "joined.losses", "--dry-run"]) == 0
-    assert "return joined.losses.ramp(tau)" in capsys.readouterr().out
+    assert "return losses.ramp(tau)" in capsys.readouterr().out
     assert main(["init", "joined"]) == 0
     said = capsys.readouterr().out
     assert "1 operation matched:\n" in said
