@@ -149,7 +149,7 @@ def test_an_interrupted_recording_resumes_without_reading_complete_files_again(t
 
 
 def test_a_damaged_file_is_left_out_by_choice_and_reported(tmp_path):
-    files = [film(tmp_path / name, 24) for name in ("a.mkv", "b.mkv", "c.mkv")]
+    files = [film(tmp_path / name, 24, level=lambda t: t) for name in ("a.mkv", "b.mkv", "c.mkv")]
     files[0].write_text("no video")
     content = files[1].read_bytes()
     files[1].write_bytes(content[: round(0.8 * len(content))])
