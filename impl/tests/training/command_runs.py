@@ -4,7 +4,6 @@ import os
 import sys
 
 import numpy as np
-from toy import fork
 
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
@@ -14,13 +13,15 @@ from dreamer4_impl.training.command import main
 STEPS = 6
 
 
-def in_pairs(directory, trials):
+def in_pairs(directory, trials, fork):
     """Two processes at a time that train in the same directory; in every second trial both resume."""
     data = _data(directory)
     for trial in range(trials):
         folder, resume = directory / f"pair-{trial - trial % 2}", trial % 2
         start, go = os.pipe()
-        children = [_child(folder, f"{trial}-{name}", _words(folder, data, trial, resume), start) for name in "ab"]
+        children = [
+            _child(folder, f"{trial}-{name}", _words(folder, data, trial, resume), start, fork) for name in "ab"
+        ]
         os.write(go, b"xx")
         statuses = {child: os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children}
         lines = "\n".join(f"{child} {status}" for child, status in statuses.items())
@@ -29,7 +30,7 @@ def in_pairs(directory, trials):
         os.close(go)
 
 
-def without_terminal(directory):
+def without_terminal(directory, fork):
     """Standard error that is closed, or a pipe without a reader."""
     data = _data(directory)
     for name, lose in {"closed": _close, "broken": _break}.items():
@@ -39,7 +40,7 @@ def without_terminal(directory):
         (folder / "status").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
 
 
-def _child(folder, name, words, start):
+def _child(folder, name, words, start, fork):
     folder.mkdir(exist_ok=True)
 
     def _run():

@@ -220,9 +220,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     directory, *numbers = sys.argv[1:]
     if directory == "pairs":
-        command_runs.in_pairs(Path(numbers[0]), int(numbers[1]))
+        command_runs.in_pairs(Path(numbers[0]), int(numbers[1]), fork)
         sys.exit()
     killed(Path(directory), *map(json.loads, numbers))
-    command_runs.in_pairs(Path(directory), 2)
-    command_runs.without_terminal(Path(directory))
+    command_runs.in_pairs(Path(directory), 2, fork)
+    command_runs.without_terminal(Path(directory), fork)
     in_two_processes(Path(directory))
