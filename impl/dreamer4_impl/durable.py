@@ -22,7 +22,7 @@ from io import FileIO
 from pathlib import Path
 from tokenize import TokenError
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from zipfile import BadZipFile
 
 LOCK: Final = ".lock"
@@ -65,7 +65,7 @@ class DirectoryLock:
         descriptor = _acquire(path, patience)
         self.release = weakref.finalize(self, _release, path, descriptor, made, os.getpid())
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DirectoryLock":
         return self
 
     def __exit__(

@@ -425,6 +425,8 @@ def _model_table(table: Mapping[str, Any], model: ModelConfig | None, facts: Map
     if preset is not None:
         model = MODELS[preset]()
     base = {} if model is None else model_to_json(model)
+    if not isinstance(own.get("agent", base.get("agent")), Mapping):
+        facts = {name: fact for name, fact in facts.items() if name != "agent"}
     merged = merge(merge(base, facts), own)
     dynamics = subtable(merged, "dynamics", "model")
     if "actions" in facts.get("dynamics", {}) and not _allow_a_policy(dynamics["actions"]):

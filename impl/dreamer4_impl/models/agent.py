@@ -5,17 +5,19 @@ L = −Σₙ ln p(a_{t+n} | h_t) − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dreamer4_impl.equations.eq09_multi_token import multi_token_loss, multi_token_targets
 from dreamer4_impl.layers.actions import Component
 from dreamer4_impl.models.configuration import AgentConfig
-from dreamer4_impl.models.heads import PolicyHead, RewardHead, ValueHead
+from dreamer4_impl.models.heads import ContinueHead, PolicyHead, RewardHead, ValueHead
+from dreamer4_impl.precision import compute_dtype
 
 
 class Agent(nn.Module):
-    """Policy, reward and value head.
+    """Policy, reward and value head, and a head for the end of an episode if the configuration has one.
 
     At the start the policy is nearly uniform, and rewards and values are 0. The methods compile without graph breaks
     and never make the host wait.
@@ -43,6 +45,7 @@ class Agent(nn.Module):
         self.policy = PolicyHead(width, config.hidden, actions, config.length)
         self.reward = RewardHead(width, config.hidden, config.length, config.twohot)
         self.value = ValueHead(width, config.hidden, config.twohot)
+        self.continues = ContinueHead(width, config.hidden) if config.continues else None
 
     def policy_loss(self, h: Float[Tensor, "B T W"], actions: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """First sum of Eq. (9): behaviour cloning.
@@ -117,3 +120,23 @@ class Agent(nn.Module):
         """
         targets, valid = multi_token_targets(rewards, self.length)
         return -self.reward.twohot.cross_entropy(self.reward(h), targets), valid
+
+    def continue_loss(self, h: Float[Tensor, "B T W"], continues: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        """Negative log-likelihood −ln p(c_t | h_t) of whether the episode continues.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+            continues: c_t, False where the episode terminated on arriving at frame t, bool, (B, T).
+
+        Returns:
+            Loss of each frame in nats, (B, T), in float32 (float64 for float64).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W), or the agent has no head for ends.
+        """
+        if self.continues is None:
+            raise ValueError("the agent has no head for ends: AgentConfig.continues must be True; got False")
+        logits = self.continues(h)
+        logits = logits.to(compute_dtype(logits))
+        return nn.functional.softplus(torch.where(continues, -logits, logits))

@@ -162,6 +162,8 @@ class AgentConfig:
         hidden: width of each head's hidden layer, 1 or more.
         length: L, longest distance that policy and reward head predict, 0 or more.
         twohot: bins of reward and value.
+        continues: add a head that predicts whether the episode continues, for data whose episodes terminate. The paper
+            has none: its imagination never ends.
 
     Raises:
         ValueError: if hidden or length is out of range.
@@ -170,6 +172,7 @@ class AgentConfig:
     hidden: int
     length: int = MTP_LENGTH
     twohot: TwoHot = field(default_factory=TwoHot)
+    continues: bool = False
 
     def __post_init__(self) -> None:
         require_size(hidden=self.hidden)

@@ -1,6 +1,6 @@
 """Sec. 3.3, p. 7: policy, reward and value heads on the output h of the agent token.
 
-    p(a_{t+n} | h_t),   p(r_{t+n} | h_t),   n = 0, …, L;   p(R_t | h_t)
+    p(a_{t+n} | h_t),   p(r_{t+n} | h_t),   n = 0, …, L;   p(R_t | h_t);   c_t = p(the episode continues | h_t)
 
 Each head is a small network with one output layer for each distance n (Eq. 9). Rewards and values are symexp two-hot
 distributions (`TwoHot`).
@@ -19,6 +19,7 @@ from dreamer4_impl.constants import MTP_LENGTH
 from dreamer4_impl.equations.twohot import TwoHot
 from dreamer4_impl.layers.actions import Component
 from dreamer4_impl.models.policy import Policy, require_discrete
+from dreamer4_impl.precision import compute_dtype
 
 #: Standard deviation of the policy's output layers at the start; the policy is then nearly uniform.
 POLICY_STD: Final = 0.01
@@ -234,3 +235,54 @@ class ValueHead(nn.Module):
             ValueError: if h is not of shape (B, T, W).
         """
         return self.twohot.decode(self(h))
+
+
+class ContinueHead(nn.Module):
+    """Probability that the episode has not terminated on arriving at the frame; one half at the start.
+
+    The numerical contract is that of `MultiTokenHead`.
+
+    Args:
+        width: W, channels of h.
+        hidden: width of the hidden layer.
+
+    Example:
+        >>> import torch
+        >>> ContinueHead(width=4, hidden=8).predict(torch.zeros(1, 2, 4)).tolist()
+        [[0.5, 0.5]]
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.head = MultiTokenHead(width, hidden, 1, length=0)
+
+    def forward(self, h: Float[Tensor, "B T W"]) -> Float[Tensor, "B T"]:
+        """Compute the logits.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Log-odds of continuing in the dtype of the parameters, (B, T).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
+        return self.head(h)[:, :, 0, 0]
+
+    def predict(self, h: Float[Tensor, "B T W"]) -> Float[Tensor, "B T"]:
+        """Compute the probabilities.
+
+        Args:
+            h: outputs of the agent token in the dtype of the parameters, (B, T, W).
+
+        Returns:
+            Probabilities of continuing, (B, T), in float32 (float64 for float64).
+
+        Raises:
+            TypeError: if h is not a floating-point tensor.
+            ValueError: if h is not of shape (B, T, W).
+        """
+        logits = self(h)
+        return logits.to(compute_dtype(logits)).sigmoid()

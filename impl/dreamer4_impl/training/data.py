@@ -3,40 +3,47 @@
 Everything that a run will need is checked here, before its first step.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Int64
 
 from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.checkpoints.toml import to_table
 from dreamer4_impl.data.clips import ClipSampler
-from dreamer4_impl.data.dataset import Dataset, concatenate
+from dreamer4_impl.data.dataset import Clip, Dataset, concatenate
 from dreamer4_impl.data.format import DatasetError, Header, read_header
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.training.phase import AnyPhase
 
 
-def facts_of(paths: Sequence[str]) -> dict[str, Any]:
-    """Settings of the model that follow from the datasets: size of a frame, actions, and the tasks of all of them.
+def facts_of(paths: Sequence[str], damaged: Literal["refuse", "skip"] = "refuse") -> dict[str, Any]:
+    """Settings of the model that follow from the datasets: size of a frame, actions, tasks, and a head for ends.
 
     Args:
         paths: directories of datasets; all others must agree with the first in frames and actions.
+        damaged: treatment of a damaged shard, as for `Dataset.open`.
 
     Returns:
-        Nested table; empty without datasets.
+        Nested table; empty without datasets. The agent gets a head for ends if any episode terminates.
 
     Raises:
         DatasetError: if a dataset cannot be used.
+        ValueError: if `damaged` is unknown.
     """
     if not paths:
         return {}
     headers = [read_header(Path(path)) for path in paths]
     header = headers[0]
+    shards = [shard for path in paths for shard in Dataset.open(path, damaged=damaged).shards]
+    ends = not all(shard.arrays["continues"].all() for shard in shards)
     return {
         "tokenizer": {"height": header.height, "width": header.width, "channels": header.channels},
         "dynamics": {"actions": to_table(header.components), "tasks": len(_tasks(headers))},
+        **({"agent": {"continues": True}} if ends else {}),
     }
 
 
@@ -96,7 +103,7 @@ class TrainingData:
             self.sampler.require(relevant=False)
         if phase.relevant_share > 0:
             self.sampler.require(relevant=True)
-        if phase.clones and not self._known_actions()[self.sampler.relevant_episodes()].any():
+        if phase.clones and not self._known_actions[self.sampler.relevant_episodes()].any():
             raise DatasetError(
                 f"phase {phase.name!r} clones the actions of the relevant episodes; no action is known in any of the "
                 f"{self.sampler.relevant_episodes().sum()} of {self.dataset.name!r}"
@@ -111,7 +118,7 @@ class TrainingData:
         Returns:
             Lines for the log.
         """
-        return [self._counts(), *self._padding(phase), *self._relevance(phase)]
+        return [self._counts(), *self._padding(phase), *self._relevance(phase), *self._ends(phase)]
 
     def _counts(self) -> str:
         """Episodes and frames by use; those of damaged shards as far as they are left out."""
@@ -146,16 +153,25 @@ class TrainingData:
                 f"relevant samples, {phase.relevant_share:.0%} of a batch: from {relevant.sum()} of {len(relevant)} "
                 "episodes, whose return is above the median of their task"
             )
-        without = int((relevant & (self._known_actions() == 0)).sum()) if phase.clones else 0
-        if without:
+        if phase.clones and (without := int((relevant & (self._known_actions == 0)).sum())):
             lines.append(f"{without} relevant episodes have no known action: they do not train the policy")
         return lines
 
-    def _known_actions(self) -> np.ndarray:
+    def _ends(self, phase: AnyPhase) -> list[str]:
+        agent = phase.settings.model.agent
+        ends = sum(not clip.continues[-1] for clip in self._episodes())
+        if agent is None or not ends or phase.name not in ("agent", "imagine"):
+            return []
+        endless = "; the model has no head for them (model.agent.continues), so that imagination goes on after an end"
+        return [f"ends: {ends} of {len(self.dataset.episodes)} episodes terminate{'' if agent.continues else endless}"]
+
+    @cached_property
+    def _known_actions(self) -> Int64[np.ndarray, " E"]:
         """Number of known actions taken in each episode."""
-        dataset = self.dataset
-        clips = (dataset.clip(number, 0, episode.length) for number, episode in enumerate(dataset.episodes))
-        return np.array([int(clip.labelled[1:].sum()) for clip in clips])
+        return np.array([clip.labelled[1:].sum() for clip in self._episodes()], np.int64)
+
+    def _episodes(self) -> Iterator[Clip]:
+        return (self.dataset.clip(number, 0, episode.length) for number, episode in enumerate(self.dataset.episodes))
 
 
 def _require_fit(model: ModelConfig, header: Header, path: str) -> None:

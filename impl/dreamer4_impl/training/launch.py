@@ -172,7 +172,11 @@ def start(options: argparse.Namespace) -> TrainingRun:
     table = merged_layers(options.phase, document, overrides)
     if init is None and "model" not in table:
         raise ValueError("no model is given: name a CONFIG with [model], a preset, or --init an earlier phase")
-    facts = facts_of(from_table(Data, subtable(table, "data"), "data").paths)
+    data = from_table(Data, subtable(table, "data"), "data")
+    facts = facts_of(data.paths, data.damaged)
+    if options.phase == "imagine" and init is not None and init.agent is not None:
+        # The phase does not train the head for ends; it takes that of the earlier run.
+        facts["agent"] = {"continues": init.agent.continues}
     settings = settings_from(options.phase, document, overrides, model=init, facts=facts)
     return TrainingRun(_checked(settings), options.run, log)
 

@@ -32,13 +32,14 @@ device = "cpu"
 """
 
 
-def record(path, height=6, game="game", lengths=(20, 20, 20), moves=4, labelled=True):
+def record(path, height=6, game="game", lengths=(20, 20, 20), moves=4, labelled=True, ends=False):
     random = np.random.default_rng(0)
     with DatasetWriter(path, Header("noise", height, 8, 3, (Categorical("move", moves),))) as writer:
         for length in lengths:
             frames = random.integers(0, 256, (length, height, 8, 3)).astype(np.uint8)
             actions, rewards = random.integers(0, moves, length), random.normal(size=length).astype(np.float32)
-            writer.add_episode(frames, {"move": actions} if labelled else None, rewards, task=game)
+            continues = np.arange(length) < length - ends
+            writer.add_episode(frames, {"move": actions} if labelled else None, rewards, continues, task=game)
     return str(path)
 
 
@@ -154,6 +155,19 @@ def test_episodes_shorter_than_every_clip_are_trained_on_and_counted(place, tmp_
     log = (tmp_path / "run" / "log.txt").read_text()
     assert [count for count in counts[:2] if count not in log] == []
     assert counts[2] not in log
+
+
+def test_the_end_of_an_episode_is_learned_where_data_have_ends(place, tmp_path, capsys):
+    data, mine, run = record(tmp_path / "data", ends=True), str(place / "mine.toml"), str(tmp_path / "agent")
+    typed = ["--data", data, "--set", "imagine.horizon=2", "--set", "imagine.context=2"]
+    assert main(["agent", mine, *typed, "--run", run, "--init", str(place / "tokenizer")]) == 0
+    assert "ends: 2 of 2 episodes terminate\n" in (tmp_path / "agent" / "log.txt").read_text()
+    assert [line["means"]["continues"] > 0 for line in toy.curve(tmp_path / "agent")] == [True, True]
+    assert main(["imagine", mine, *typed, "--run", str(tmp_path / "imagine"), "--init", run]) == 0
+    assert "agent.continues.head.read.weight" in read(steps(tmp_path / "imagine")[-1]).weights
+    endless = ["--set", "model.agent.continues=false", "--dry-run"]
+    assert main(["imagine", mine, *typed, *endless, "--run", str(tmp_path / "b"), "--init", run]) == 0
+    assert "the model has no head for them (model.agent.continues)" in capsys.readouterr().out
 
 
 def test_a_run_on_two_datasets_takes_the_tasks_of_both(place, tmp_path, capsys):

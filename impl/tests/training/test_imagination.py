@@ -178,6 +178,24 @@ def test_actions_drawn_by_inversion_follow_the_policy():
     assert ((taken["keys"].double().mean(0) - policy.logits["keys"][0].sigmoid()).abs() < 0.05).all()
 
 
+@pytest.mark.parametrize(("odds", "weights"), [(-50.0, [1, 0, 0]), (50.0, [1, 1, 1]), (0.0, [1, 0.5, 0.25])])
+def test_predicted_ends_cut_returns_and_the_weight_of_what_follows(tiny_on, odds, weights):
+    config = replace(tiny(), agent=replace(tiny().agent, continues=True))
+    model = tiny_on(dtype=torch.float32).random(lambda: Dreamer4(config))
+    torch.nn.init.constant_(model.agent.continues.head.read.bias, odds)
+    torch.nn.init.zeros_(model.agent.continues.head.read.weight)
+    phase = ImaginePhase(TrainingSettings("imagine", config, imagine=ImagineOptions(horizon=HORIZON)))
+    phase.companions(model)
+    found, *_ = rolled_out(model, ImagineOptions(horizon=HORIZON, context=CONTEXT))
+    inputs = phase.evaluated(model.agent, found, torch.tensor([True, False]))
+    torch.testing.assert_close(inputs.weight, torch.tensor([weights, [0, 0, 0]], dtype=torch.float32))
+    with torch.no_grad():
+        rewards, value = model.agent.reward.predict(found.h[:, 1:]), model.agent.value.predict(found.h)
+    cont = torch.full_like(rewards, odds).sigmoid()
+    torch.testing.assert_close(inputs.returns, lambda_returns(rewards, value, cont, 0.997, 0.95))
+    assert torch.allclose(inputs.returns, rewards) == (odds < 0)
+
+
 @pytest.mark.nightly
 def test_training_in_imagination_raises_the_predicted_return(model):
     """On a random world, over the prior's, each pair of rollouts with the same start and noise."""

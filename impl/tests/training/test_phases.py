@@ -180,6 +180,25 @@ def test_reward_term_depends_on_all_sequences(model):
         assert term != agent_terms(model, batch)["reward"]
 
 
+def test_ends_are_learned_from_all_sequences_by_a_head_of_their_own():
+    config = replace(tiny(), agent=replace(tiny().agent, continues=True))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Dreamer4(config)
+    phase, batch = AgentPhase(replace(tiny_settings("agent"), model=config)), random_batch()
+    assert phase.term_names == ("dynamics", "policy", "reward", "continues")
+    assert "agent.continues" in begin(name for name, _ in phase.trained(model))
+
+    def term(batch):
+        return phase.terms(averages(means_of(phase, model, batch, 0, range(SAMPLES))))["continues"]
+
+    assert term(batch).item() == pytest.approx(np.log(2))  # at the start, an end is as likely as none
+    assert begin(gradients(model, term(batch))) == {"agent.continues"}  # its output layer is 0
+    torch.nn.init.constant_(model.agent.continues.head.read.bias, 3.0)
+    for rows in (RELEVANT, UNIFORM):
+        assert term(changed(batch, rows, continues=torch.zeros_like(batch.continues))) > term(batch) + 0.5
+
+
 def test_unlabelled_actions_are_not_cloned(model):
     batch = random_batch()
     unknown = batch.taken_labelled.clone()

@@ -27,8 +27,8 @@ def imagined_returns(
 ) -> SectionResult:
     """Roll out policy and prior in the world model and compare their returns.
 
-    A return is the discounted sum of predicted rewards; values are not used. Rollout i of the policy and rollout i of
-    the prior share context and noise.
+    A return is the discounted sum of predicted rewards, up to the predicted end if the agent has a head for ends;
+    values are not used. Rollout i of the policy and rollout i of the prior share context and noise.
 
     Args:
         model: model with an agent, in evaluation mode.
@@ -83,6 +83,9 @@ def _paired(
     keys, returns, kl = [("evaluation", number) for number in numbers], [], []
     for head in (policy, prior):
         h = imagine(model, head, z, actions, task, options, seed, keys).h
-        returns.append((model.agent.reward.predict(h[:, 1:]) * discount).sum(1))
+        rewards = model.agent.reward.predict(h[:, 1:]) * discount
+        if model.agent.continues is not None:
+            rewards[:, 1:] *= model.agent.continues.predict(h[:, 1:-1]).cumprod(1)
+        returns.append(rewards.sum(1))
         kl.append(policy.act(h[:, :-1]).kl(prior.act(h[:, :-1])).mean(1))
     return returns[0], returns[1], kl[0]

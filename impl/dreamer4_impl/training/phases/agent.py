@@ -3,6 +3,7 @@
     L = w(τ) · shortcut forcing loss (Eq. 7 and 8)        on the uniform sequences only
       − Σₙ ln p(a_{t+n} | h_t)   (Eq. 9)                  on the relevant sequences only
       − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)                  on all sequences
+      − ln p(c_t | h_t)                                   on all sequences, if the agent has a head for ends
 
 Each term is normalised. h is the output of the agent token in the student's call of Eq. (7), whose frames are
 corrupted, each at its own τ. Read as: the paper names the sequences of the first two terms; the reward is learned from
@@ -27,7 +28,7 @@ from dreamer4_impl.training.phase import PartialMean, Phase
 from dreamer4_impl.training.phases.dynamics import LatentSequences, forcing_means, latent_sequences
 from dreamer4_impl.training.sample_groups import add_means
 
-TRAINED = ("dynamics.", "agent.policy.", "agent.reward.")
+TRAINED = ("dynamics.", "agent.policy.", "agent.reward.", "agent.continues.")
 """Prefixes of the parameters that agent finetuning trains; the value head is trained in imagination."""
 
 
@@ -128,6 +129,7 @@ class AgentInputs(NamedTuple):
         taken: a_t by component, (N, t, …) each.
         labelled: True where a_t is known, bool, (N, t).
         rewards: r_t of each frame, floating, (N, t).
+        continues: c_t, False where the episode terminated, bool, (N, t).
     """
 
     sequences: LatentSequences
@@ -136,6 +138,7 @@ class AgentInputs(NamedTuple):
     taken: dict[str, Tensor]
     labelled: Bool[Tensor, "N t"]
     rewards: Float[Tensor, "N t"]
+    continues: Bool[Tensor, "N t"]
 
     def dynamics_weight(self) -> Float[Tensor, "N t"]:
         """Select the timesteps that the dynamics loss averages over.
@@ -164,12 +167,14 @@ class AgentPhase(Phase[list[AgentInputs]]):
     """
 
     name = "agent"
-    term_names = ("dynamics", "policy", "reward")
+    term_names: tuple[str, ...] = ("dynamics", "policy", "reward")
     clones = True
 
     def __init__(self, settings: TrainingSettings) -> None:
         super().__init__(settings)
         self.relevant_share = settings.agent.relevant_share
+        if settings.model.agent is not None and settings.model.agent.continues:
+            self.term_names = (*self.term_names, "continues")
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
         """List the parameters of the dynamics with its agent token, and of the heads of policy and reward.
@@ -207,40 +212,43 @@ class AgentPhase(Phase[list[AgentInputs]]):
             task = group.take_per_sample(batch.task, time) if model.config.dynamics.tasks else None
             taken = {name: group.take(values) for name, values in batch.taken.items()}
             labelled, rewards = group.take(batch.taken_labelled), group.take(batch.rewards)
-            relevant = group.take_per_sample(batch.relevant, time)
-            inputs.append(AgentInputs(sequences, relevant, task, taken, labelled, rewards))
+            relevant, continues = group.take_per_sample(batch.relevant, time), group.take(batch.continues)
+            inputs.append(AgentInputs(sequences, relevant, task, taken, labelled, rewards, continues))
         weights = [
             {"dynamics": x.dynamics_weight()} | head_weights(x.labelled, *x.head_positions(), model.agent.length)
             for x in inputs
         ]
+        if model.agent.continues is not None:
+            weights = [w | {"continues": x.sequences.weight} for w, x in zip(weights, inputs, strict=True)]
         return inputs, {name: torch.stack([w[name].sum() for w in weights]).sum() for name in weights[0]}
 
     def means(self, model: Dreamer4, inputs: list[AgentInputs]) -> dict[str, PartialMean]:
-        """Compute Eq. (7) and Eq. (9).
+        """Compute Eq. (7) and Eq. (9), and the likelihood of ends.
 
         Args:
             model: the whole model, with an agent.
             inputs: result of `inputs`.
 
         Returns:
-            "dynamics", "flow", "bootstrap", "policy/n" and "reward/n".
+            "dynamics", "flow", "bootstrap", "policy/n" and "reward/n"; "continues" if the agent has a head for ends.
         """
         return add_means(self._group_means(model, group) for group in inputs)
 
     def terms(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Select Eq. (7), and add up the distances of Eq. (9).
+        """Select Eq. (7) and the likelihood of ends, and add up the distances of Eq. (9).
 
         Args:
             means: scalars by name.
 
         Returns:
-            "dynamics", "policy" and "reward".
+            "dynamics", "policy" and "reward"; "continues" if the agent has a head for ends.
         """
         sums = {
             term: torch.stack([mean for name, mean in means.items() if name.startswith(f"{term}/")]).sum()
             for term in ("policy", "reward")
         }
-        return {"dynamics": means["dynamics"], **sums}
+        ends = {"continues": means["continues"]} if "continues" in self.term_names else {}
+        return {"dynamics": means["dynamics"], **sums, **ends}
 
     def combine(self, terms: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Add up the terms.
@@ -251,7 +259,7 @@ class AgentPhase(Phase[list[AgentInputs]]):
         Returns:
             Scalar loss.
         """
-        return terms["dynamics"] + terms["policy"] + terms["reward"]
+        return sum((terms[name] for name in self.term_names[1:]), start=terms["dynamics"])
 
     def _group_means(self, model: Dreamer4, inputs: AgentInputs) -> dict[str, PartialMean]:
         sequences, uniform = inputs.sequences, ~inputs.relevant
@@ -268,4 +276,8 @@ class AgentPhase(Phase[list[AgentInputs]]):
         assert model.agent is not None
         assert network.h is not None
         positions = inputs.head_positions()
-        return means | head_means(model.agent, network.h, inputs.taken, inputs.labelled, inputs.rewards, *positions)
+        means |= head_means(model.agent, network.h, inputs.taken, inputs.labelled, inputs.rewards, *positions)
+        if model.agent.continues is not None:
+            loss = model.agent.continue_loss(network.h, inputs.continues)
+            means["continues"] = PartialMean.from_values(loss, sequences.weight)
+        return means

@@ -3,8 +3,9 @@
     policy: PMPO with the frozen prior (Eq. 11),   value: −ln p(R_t | h_t) of λ-returns (Eq. 10)
 
 Only these two heads are trained. Read as: r_t is the reward of a_t, predicted at the frame that a_t leads to (A15), as
-the reward head was trained (A32). The paper's heads do not predict the end of an episode, so c = 1. A rollout from a
-frame at which its episode terminated is not counted: nothing was recorded that follows such a frame.
+the reward head was trained (A32). The paper's heads do not predict the end of an episode, so c = 1. With a head for
+ends, c_t is its probability at the same frame, and a state is weighted with the probability that no end lies before it.
+A rollout from a frame at which its episode terminated has weight 0: no recording shows what follows such a frame.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,14 +96,16 @@ class ImagineInputs(NamedTuple):
     Args:
         imagined: rollouts of H steps.
         rewards: r_t for t in [0, H), predicted at the frame that a_t leads to, floating, (B, H).
+        continues: c_t for t in [0, H), predicted at the same frame, floating, (B, H).
         returns: λ-returns R_t for t in [0, H), floating, (B, H).
         advantage: R_t − v_t, floating, (B, H).
         prior: π_prior at every state.
-        weight: 1 for states that count, 0 for those that follow the end of an episode, floating, (B, H).
+        weight: probability that the episode has not ended before the state or at it, floating, (B, H).
     """
 
     imagined: Imagined
     rewards: Float[Tensor, "B H"]
+    continues: Float[Tensor, "B H"]
     returns: Float[Tensor, "B H"]
     advantage: Float[Tensor, "B H"]
     prior: Policy
@@ -173,7 +176,8 @@ class ImaginePhase(Phase[ImagineInputs]):
         z = representation(model, batch)
         lengths = None if batch.valid is None else batch.valid.sum(1)
         imagined = imagine(model, agent.policy, z, batch.actions, task, options, self.settings.seed, keys, lengths)
-        inputs = self.evaluated(agent, imagined, batch.continues.all(1))
+        begun = batch.continues if batch.valid is None else batch.continues | ~batch.valid
+        inputs = self.evaluated(agent, imagined, begun.all(1))
         weights = policy_weights(inputs.advantage, inputs.weight)
         return inputs, {name: weights[name].sum() for name in weights} | {"value": weights["kl"].sum()}
 
@@ -196,10 +200,12 @@ class ImaginePhase(Phase[ImagineInputs]):
         assert isinstance(self._prior, PolicyHead), "companions() comes before the first step"
         options, h = self.settings.imagine, imagined.h
         rewards, value = agent.reward.predict(h[:, 1:]), agent.value.predict(h)
-        trajectory = rewards, value, torch.ones_like(rewards), options.gamma, options.lam
+        continues = torch.ones_like(rewards) if agent.continues is None else agent.continues.predict(h[:, 1:])
+        trajectory = rewards, value, continues, options.gamma, options.lam
         returns, advantage = lambda_returns(*trajectory), advantages(*trajectory)
-        weight = torch.ones_like(rewards) if begun is None else begun[:, None].to(rewards.dtype).expand(rewards.shape)
-        return ImagineInputs(imagined, rewards, returns, advantage, self._prior.act(h[:, :-1]), weight)
+        first = torch.ones_like(rewards[:, :1]) if begun is None else begun[:, None].to(rewards.dtype)
+        weight = torch.cat([first, continues[:, :-1]], dim=1).cumprod(1)
+        return ImagineInputs(imagined, rewards, continues, returns, advantage, self._prior.act(h[:, :-1]), weight)
 
     def means(self, model: Dreamer4, inputs: ImagineInputs) -> dict[str, PartialMean]:
         """Compute Eq. (10) and Eq. (11).
