@@ -12,7 +12,19 @@ OPTIONAL = frozenset({"seed", "actions", "scale"})
 """Arguments that a function may lack: one without a seed draws from the global random state, which is seeded."""
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
-    "network": ("model", "net", "denoiser", "dynamics", "predictor", "world_model", "dyn", "fn", "f"),
+    "network": (
+        "model",
+        "net",
+        "denoiser",
+        "dynamics",
+        "predictor",
+        "world_model",
+        "dyn",
+        "apply_fn",
+        "apply",
+        "fn",
+        "f",
+    ),
     "z0": ("noise", "eps", "epsilon", "x0"),
     "z1": ("x1", "clean", "z_clean", "latents", "latent", "data", "target", "targets", "z", "x", "x0", "x_start"),
     "tau": ("taus", "signal", "signal_level", "sigma", "noise_level", "level", "levels", "t"),

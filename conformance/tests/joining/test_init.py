@@ -146,6 +146,24 @@ def test_candidates_are_called_as_far_as_their_parameters_are_known(
     assert verdicts("eq08.value") == {"eq08.value": "pass"}
 
 
+def test_jax_gets_keys_and_whole_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    body = "return apply_fn(params, z, step_idx, signal_idx, actions)\n"
+    loss = f"def shortcut_loss(apply_fn, z1, noise, signal_idx, step_idx, actions, params=None):\n    {body}"
+    write("joined.py", f"import jax\ndef sample_levels(rng, b, t):\n    return signal_idx, step_idx\n{loss}")
+    assert main(["init", "joined.py", "--k-max", "8"]) == 0
+    adapter = Path("my_adapter.py").read_text()
+    for line in (
+        "import jax\nimport jax.numpy as jnp\n",
+        "        tau, d = joined.sample_levels(jax.random.key(seed), batch, time)\n",
+        "        return tau / self.k_max, 0.5 ** d\n",
+        "        def model(argument_0, z, d, tau, actions=None):  # as shortcut_loss calls it\n",
+        "            return network(z, tau / self.k_max, 0.5 ** d, actions)\n",
+        "(model, z1, z0, jnp.round(tau * self.k_max).astype(int), jnp.round(-jnp.log2(d)).astype(int), actions)\n",
+    ):
+        assert line in adapter
+    ast.parse(adapter)
+
+
 def test_test_and_workflow_name_the_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     yaml = pytest.importorskip("yaml", reason="needs PyYAML")
     write("joined.py", RAMP)
