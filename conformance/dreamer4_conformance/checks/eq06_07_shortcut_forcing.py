@@ -265,9 +265,9 @@ def check_nan_in_the_data_makes_the_loss_nan(subject: Subject, trial: Trial) -> 
     def judge(route: str, draw: Draw, _: None) -> None:
         z1 = draw.z1.copy()
         z1.flat[draw.seed % z1.size] = np.nan
-        subject.evaluate(route, AFFINE, draw)
+        subject.evaluate(route, AFFINE, draw, differentiated=False)
         try:
-            evaluation = subject.evaluate(route, AFFINE, replace(draw, z1=z1))
+            evaluation = subject.evaluate(route, AFFINE, replace(draw, z1=z1), differentiated=False)
         except OperationFailed:
             trial.fail_unless(True, "a NaN is refused")
             return

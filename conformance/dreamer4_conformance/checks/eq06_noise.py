@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dreamer4_conformance.instruments.noise_draws import SMALLEST, NoiseDraw, draw_noise, evaluate_draw
-from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.instruments.inputs import draw_inputs, largest_scale, ordinary_shape
+from dreamer4_conformance.instruments.noise_draws import HIGHEST, SMALLEST, NoiseDraw, draw_noise, evaluate_draw
+from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.subject import Evaluation, Subject
 from dreamer4_conformance.judging.check import FALSE_ALARM, Trial, check
 from dreamer4_conformance.judging.dependence import largest_alignment, off_label
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.loss_evaluations import certain_evaluations, recover_noise
 from dreamer4_conformance.judging.tail_bounds import (
     count_bound,
     mean_cosine_bound,
@@ -24,6 +27,8 @@ from dreamer4_conformance.judging.tail_bounds import (
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 
 FEWEST = 2000
+POOLED = 22
+"""Timesteps of 6 elements that together have 128 and more."""
 SMALLEST_CALLS = 64
 
 
@@ -194,23 +199,54 @@ def _judge_moments_by_label(trial: Trial, draw: NoiseDraw) -> None:
 
 @check("eq07.student-label", needs=("dynamics_loss",), decisions=1)
 def check_students_label_is_the_level_of_its_input(subject: Subject, trial: Trial) -> None:
-    """The label τ is the share of z1 in z̃, estimated by regression on 128 elements.
+    """The label τ is the share of z1 in z̃, estimated by regression on 128 elements, of several timesteps if need be.
 
     Detected with certainty: labels off by more than 0.7 (1 − τ).
     """
+    tau, noise, z1, call = (_pooled_noise if subject.adapter.few_shapes else _noise_of_rows)(subject, trial)
+    trial.reject_law(
+        off_label(noise, z1, subject.eps),
+        "the student's label is not the signal level of its input",
+        call=call,
+        got=f"labels {tau.tolist()} in the first row",
+        expected="the share of z1 in the student's input",
+    )
+
+
+def _noise_of_rows(subject: Subject, trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Labels (T,) of the first row, z̃ − τ z1 and z1 (M, T, S, D) of one evaluation, and its call."""
     evaluation = evaluate_draw(subject, trial.seed)
     matches = [match for match in evaluation.matches if match.certain]
     if not matches:
         trial.inconclusive("no row of the data can be recognised in the student's inputs")
     tau, z = (np.stack([getattr(match.student, name) for match in matches]) for name in ("tau", "z"))
-    z1 = evaluation.draw.z1[[match.row for match in matches]]
-    trial.reject_law(
-        off_label(z - tau[..., None, None] * z1, z1, subject.eps),
-        "the student's label is not the signal level of its input",
-        call=f"dynamics_loss(network, z1 of {'x'.join(map(str, evaluation.draw.z1.shape))}, seed={trial.seed})",
-        got=f"labels {tau[0].tolist()} in the first row",
-        expected="the share of z1 in the student's input",
-    )
+    z1, size = evaluation.draw.z1[[match.row for match in matches]], "x".join(map(str, evaluation.draw.z1.shape))
+    call = f"dynamics_loss(network, z1 of {size}, seed={trial.seed})"
+    return tau[0], z - tau[..., None, None] * z1, z1, call
+
+
+def _pooled_noise(subject: Subject, trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The same from many small evaluations: z0 and z1 of `POOLED` timesteps with τ ≤ 1/2 make one vector."""
+    shape, scale = ordinary_shape(subject, "dynamics_loss"), largest_scale(subject, "dynamics_loss")
+    inputs = [draw_inputs(subject, trial.seed + i, shape, scale=scale) for i in range(2 * POOLED)]
+    evaluations = list(certain_evaluations(subject, "dynamics_loss", AFFINE, inputs, POOLED))
+    if not evaluations:
+        trial.inconclusive("no row of the data can be recognised in the student's inputs")
+    tau, z0, z1 = (np.concatenate(arrays) for arrays in zip(*map(_recovered, evaluations), strict=True))
+    low = tau <= HIGHEST
+    count = low.sum() // POOLED * POOLED
+    if not count:
+        trial.inconclusive("too few timesteps with τ ≤ 1/2 were drawn to compare their inputs with their labels")
+    vectors = (x[low][:count].reshape(-1, 1, POOLED * shape[2], shape[3]) for x in (z0, z1))
+    seeds = f"seed={trial.seed}, …, {trial.seed + len(evaluations) - 1}"
+    return tau[0], *vectors, f"dynamics_loss(network, z1 of {'x'.join(map(str, shape))}, {seeds})"
+
+
+def _recovered(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """τ (M, T), z0 and z1 (M, T, S, D) of the student's rows."""
+    matches = evaluation.students
+    tau, z1 = np.stack([match.student.tau for match in matches]), evaluation.draw.z1[[match.row for match in matches]]
+    return tau, recover_noise(evaluation)[0], z1
 
 
 @signature("dynamics_loss", tolerance=0.15, drawn=True)
@@ -232,7 +268,7 @@ def _statistics(subject: Subject) -> list[float]:
     agreement = 5 * (float((large[0] == large[1]).mean()) - 0.5)
     paired = float(_dependence_on_data(draw)[1] < FALSE_ALARM)
     copied = float(largest_alignment(noise[where].reshape(where.sum(), -1), draw.z1.reshape(where.size, -1))[0] > 0.8)
-    scales = {name: float((x**2).mean() ** 0.5) for name, x in _groups(draw)}
+    scales = {name: float((x**2).mean() ** 0.5) for name, x in _groups(draw) if x.size}
     labels = [scales.get(name, 1.0) for name in ("d = 1", "d = 0.5", "d = 0.25", f"d = {subject.d_min:g}")]
     levels = [scales.get(name, 1.0) for name in ("τ = 0", "0 < τ ≤ 1/4", "1/4 < τ ≤ 1/2")]
     smallest = draw_noise(subject, range(8), [SMALLEST])

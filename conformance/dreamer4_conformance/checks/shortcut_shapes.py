@@ -115,7 +115,7 @@ def _fail_unless_data_has_influence(
     unused = {(row, time) for row in range(inputs[0].z1.shape[0]) for time in range(inputs[0].z1.shape[1])}
     total = len(unused)
     for draw in inputs:
-        before = subject.evaluate(route, AFFINE, draw)
+        before = subject.evaluate(route, AFFINE, draw, differentiated=False)
         unused = {where for where in unused if not _has_influence(subject, before, where)}
         if not unused:
             break
@@ -142,5 +142,5 @@ def _has_influence(subject: Subject, before: Evaluation, where: tuple[int, int])
     """True if the loss changes, beyond one rounding error, with the data at a timestep of a row."""
     z1 = before.draw.z1.copy()
     z1[where] = subject.round(z1[where] + largest_scale(subject, before.route) ** 2)
-    after = subject.evaluate(before.route, AFFINE, replace(before.draw, z1=z1))
+    after = subject.evaluate(before.route, AFFINE, replace(before.draw, z1=z1), differentiated=False)
     return bool(np.any(np.abs(after.loss - before.loss) > subject.eps * np.abs(before.loss)))

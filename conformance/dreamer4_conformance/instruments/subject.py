@@ -372,13 +372,14 @@ class Subject:
         """Provided operations that evaluate the dynamics loss."""
         return [name for name in LOSSES if self.provides(name)]
 
-    def evaluate(self, route: str, network: AnalyticNetwork, draw: Draw) -> Evaluation:
+    def evaluate(self, route: str, network: AnalyticNetwork, draw: Draw, *, differentiated: bool = True) -> Evaluation:
         """Evaluate the dynamics loss and record the network's calls and their gradients.
 
         Args:
             route: "dynamics_loss" or "dynamics_loss_at".
             network: the analytic network.
             draw: arguments of the loss.
+            differentiated: whether gradients are computed, which in JAX takes most of the time.
 
         Returns:
             The evaluation, with the loss in float64.
@@ -396,7 +397,7 @@ class Subject:
 
         # Only recorded calls are differentiated, so an error is the operation's.
         with self.blaming(f"{route}: the gradient"):
-            value, gradients = self.adapter.output_gradients(loss)
+            value, gradients = self.adapter.output_gradients(loss) if differentiated else (loss(_unchanged), None)
         factor = 1.0 if self.factor is None else self.factor(draw.z1.shape)
         for recorded, gradient in zip(recorder.calls, gradients or [], strict=False):
             recorded.gradient = None if gradient is None else gradient / factor
@@ -441,6 +442,10 @@ class Subject:
         frame = self.call("sample_frame", recorder, self.native(context), num_steps, seed, seeded=seed, **optional)
         batch, _, tokens, channels = context.shape
         return SampledFrame(self.read("sample_frame", frame, (batch, tokens, channels)), recorder.calls)
+
+
+def _unchanged(output: Any) -> Any:
+    return output
 
 
 def _shapes(values: Iterable[Any]) -> Iterable[str]:

@@ -37,9 +37,6 @@ from dreamer4_conformance.runner import against_expectation
 from dreamer4_conformance.threads import on_gpu
 from dreamer4_conformance.verdicts import AdapterError, Result, Status
 
-with suppress(ImportError):
-    import torch  # noqa: F401 - before the fork, so that a new worker need not
-
 POLLING = 0.2
 """Seconds between two looks at a silent worker: a process that it has started may hold its connection open."""
 LONGEST = 2**28
@@ -78,6 +75,9 @@ class Worker:
         atexit.register(self.close)
 
     def _start(self) -> None:
+        if may_use_torch(self._source):
+            with suppress(ImportError):
+                import torch  # noqa: F401 - before the fork, so that a new worker need not
         method = "fork" if is_forkable(device_of(self._source, self._conditions)) else "spawn"
         context: Any = multiprocessing.get_context(method)
         self._connection, other_end = context.Pipe()
@@ -273,6 +273,20 @@ def device_of(source: str | Adapter | type[Adapter], conditions: Conditions) -> 
     with suppress(Exception):  # validation reports what is wrong with the attribute
         device = device or (None if isinstance(source, str) else source.device)
     return device if isinstance(device, str) else None
+
+
+def may_use_torch(source: str | Adapter | type[Adapter]) -> bool:
+    """False for an adapter's file that names JAX and not PyTorch, whose import takes more than a second of CPU time.
+
+    Args:
+        source: as in `Worker`.
+    """
+    path = Path(source.rpartition(":")[0]) if isinstance(source, str) else Path()
+    try:
+        text = path.read_text("utf-8").lower() if path.is_file() else ""
+    except (OSError, ValueError):  # loading the adapter reports it
+        return True
+    return "jax" not in text or "torch" in text
 
 
 def is_forkable(device: str | None = "cpu") -> bool:

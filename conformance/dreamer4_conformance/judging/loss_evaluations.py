@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.errors import UnsatisfiedAssumption
 
+from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments.call_roles import CallRow, Match
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
 from dreamer4_conformance.instruments.inputs import works_at
 from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork
-from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
+from dreamer4_conformance.instruments.subject import Draw, Evaluation, Invocation, Subject
 from dreamer4_conformance.judging.check import Trial
 from dreamer4_conformance.judging.strategies import draws
 from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
@@ -74,11 +76,29 @@ def every_evaluation(
     """Call `judge` on evaluations of every provided route with each of `NETWORKS`."""
 
     def judge_evaluation(route: str, draw: Draw, network: AnalyticNetwork) -> None:
-        evaluation = subject.evaluate(route, network, draw)
+        evaluation = shared_evaluation(subject, route, network, draw)
         assume_valid_labels(subject, evaluation)
         judge(evaluation)
 
     every_draw(subject, trial, judge_evaluation, st.sampled_from(NETWORKS), routes)
+
+
+_SHARED: WeakKeyDictionary[Adapter, dict[tuple[object, ...], Evaluation]] = WeakKeyDictionary()
+
+
+def shared_evaluation(subject: Subject, route: str, network: AnalyticNetwork, draw: Draw) -> Evaluation:
+    """`Subject.evaluate`; one evaluation for all clauses that judge the same draw where each takes long (`few_shapes`)."""
+    adapter = subject.adapter
+    if not adapter.few_shapes or subject.factor is not None:
+        return subject.evaluate(route, network, draw)
+    settings = (adapter.level, adapter.k_max, adapter.dtype, adapter.device)
+    inputs = (draw.z1, draw.actions, draw.z0, draw.tau, draw.d)
+    key = (route, network, draw.seed, *settings, *(None if x is None else (x.shape, x.tobytes()) for x in inputs))
+    evaluations = _SHARED.setdefault(adapter, {})
+    if key not in evaluations:
+        evaluations[key] = subject.evaluate(route, network, draw)
+    subject.invocation = Invocation("evaluate", route, {"network": network, "draw": draw}, evaluations[key])
+    return evaluations[key]
 
 
 def assume_valid_labels(subject: Subject, evaluation: Evaluation) -> None:

@@ -40,14 +40,17 @@ def relative_rounding(expected: Expectation, eps: float) -> np.ndarray:
 
 
 def weights_within(expected: Expectation, evaluation: Evaluation) -> Weights:
-    """Estimates from the gradient at timesteps where it is parallel to the paper's, else from a (B, T) loss."""
+    """Estimates from the gradient at timesteps where it is parallel to the paper's, else from a (B, T) loss.
+
+    Parallel means within rounding: a gradient that another fault turns only slightly would be read as a wrong weight.
+    """
     slack = relative_rounding(expected, evaluation.eps)
     if expected.observed_gradient is not None:
         unweighted = expected.gradient(expected.error) / expected.weight[:, :, None, None]
         square = (unweighted**2).sum((2, 3))
         observed = (expected.observed_gradient * unweighted).sum((2, 3)) / square
         gap = ((expected.observed_gradient - observed[:, :, None, None] * unweighted) ** 2).sum((2, 3))
-        parallel = (gap <= (0.01 * observed) ** 2 * square) | (expected.observed_gradient == 0).all((2, 3))
+        parallel = (gap <= (slack * observed) ** 2 * square) | (expected.observed_gradient == 0).all((2, 3))
     elif evaluation.loss.ndim == 2:
         observed, parallel = evaluation.loss[expected.rows] / expected.unweighted, np.ones_like(slack, bool)
     else:
