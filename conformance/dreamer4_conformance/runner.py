@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
@@ -82,18 +84,33 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
 
 def _worst(subject: Subject, clause: Clause, trial: Trial) -> Result:
     """The worst verdict of the checks of a clause, each run with a copy of the trial, and the cases of all."""
-    outcomes = [
-        _unusable(subject, clause, check) or _run(subject, clause, check, replace(trial)) for check in checks_of(clause)
-    ]
+    outcomes = [_judged(subject, clause, check, replace(trial)) for check in checks_of(clause)]
     worst = min(outcomes, key=lambda outcome: SEVERITY.index(outcome.status))
     return replace(worst, cases=sum(outcome.cases for outcome in outcomes))
 
 
-def _unusable(subject: Subject, clause: Clause, check: Check) -> Result | None:
-    """The failure of a check whose operation fails on ordinary input; None if all of its operations work."""
-    failures = (smoke_failure(subject, name) for name in (*check.needs, *check.needs_one) if not check.missing(subject))
-    failure = next((failure for failure in failures if failure is not None), None)
-    return None if failure is None else _failed(Result(clause.id, clause.equation, clause.kind, Status.FAIL), failure)
+def _judged(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:
+    """Run a check with the operations that work on ordinary input; a failure if it needs one that does not.
+
+    Of alternatives, one that fails is left out if a clause that needs it says so.
+    """
+    used = () if check.missing(subject) else (*check.needs, *check.needs_one)
+    failures = {name: failure for name in used if (failure := smoke_failure(subject, name)) is not None}
+    hidden = failures.keys() & set(check.needs_one) & _judged_alone()
+    usable = copy.copy(subject)
+    usable.hidden = subject.hidden | hidden
+    if failures and (failures.keys() - hidden or check.missing(usable)):
+        result = Result(clause.id, clause.equation, clause.kind, Status.FAIL)
+        return _failed(result, next(iter(failures.values())))
+    result = _run(usable, clause, check, trial)
+    subject.failing = usable.failing
+    return result
+
+
+@cache
+def _judged_alone() -> frozenset[str]:
+    """Operations that a check needs without alternatives."""
+    return frozenset(name for check in CHECKS.values() for name in check.needs)
 
 
 def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:

@@ -99,6 +99,7 @@ class Result:
     Attributes:
         needs: operations whose absence makes the clause not provided; alternatives in one string, "encode or decode".
         behaves_like: mistakes of the zoo and undeclared readings that reproduce the failure.
+        in_pairs: whether each name of `behaves_like` reproduces it only together with another one.
         follows_from: id of the failing clause that has the same cause; None for the first of a cause.
         passes_given: quantities such that the clause passes once each is taken from the implementation as it is.
         advice: sentences on what to change in the adapter or its declarations.
@@ -124,3 +125,4 @@ class Result:
     passes_given: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     reproduce: str = ""
+    in_pairs: bool = False

@@ -10,7 +10,7 @@ from dreamer4_conformance.judging import check
 from dreamer4_conformance.judging.check import Check, Trial
 from dreamer4_conformance.runner import judge
 from dreamer4_conformance.verdicts import OWN_FAULT, Status
-from dreamer4_conformance.zoo.base import Textbook
+from dreamer4_conformance.zoo.base import Textbook, TextbookModel
 
 EQ08 = BY_ID["eq08.value"]
 
@@ -51,6 +51,19 @@ class ExpectingAndWrong(Expecting):
 def test_an_expected_failure_is_known_and_an_unexpected_pass_is_said() -> None:
     assert judge(Subject(ExpectingAndWrong()), EQ08).status is Status.KNOWN_FAILURE
     assert judge(Subject(Expecting()), EQ08).status is Status.UNEXPECTED_PASS
+
+
+class WithoutEncoder(TextbookModel):
+    def encode(self, video: object) -> object:  # type: ignore[override]
+        raise RuntimeError("no weights")
+
+
+def test_a_clause_of_several_operations_is_judged_by_those_that_work() -> None:
+    subject = Subject(WithoutEncoder())
+    assert judge(subject, BY_ID["net.repeatable"]).status is Status.PASS
+    bottleneck = judge(subject, BY_ID["tok.bottleneck"], minimal=False)
+    assert bottleneck.status is Status.FAIL
+    assert "encode raised RuntimeError: no weights" in bottleneck.message
 
 
 def test_the_same_seed_and_profile_give_the_same_result() -> None:

@@ -271,6 +271,10 @@ def _statistics(subject: Subject) -> list[float]:
     scales = {name: float((x**2).mean() ** 0.5) for name, x in _groups(draw) if x.size}
     labels = [scales.get(name, 1.0) for name in ("d = 1", "d = 0.5", "d = 0.25", f"d = {subject.d_min:g}")]
     levels = [scales.get(name, 1.0) for name in ("τ = 0", "0 < τ ≤ 1/4", "1/4 < τ ≤ 1/2")]
-    smallest = draw_noise(subject, range(8), [SMALLEST])
-    alone = [float(np.nanmean(smallest.noise**2)), float(largest_alignment(next(_vectors([smallest]))[1])[2] < 1e-9)]
+    alone = attempt(lambda: _statistics_of_single_frames(subject), 2)
     return [*moments, *neighbours, *shared, *distant, agreement, paired, copied, *labels, *levels, *alone]
+
+
+def _statistics_of_single_frames(subject: Subject) -> list[float]:
+    smallest = draw_noise(subject, range(8), [SMALLEST])
+    return [float(np.nanmean(smallest.noise**2)), float(largest_alignment(next(_vectors([smallest]))[1])[2] < 1e-9)]

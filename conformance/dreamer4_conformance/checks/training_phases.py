@@ -12,7 +12,13 @@ from functools import partial
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import EPS, Subject
-from dreamer4_conformance.instruments.training import DATA, RELEVANT, agent_losses, components_with_gradient
+from dreamer4_conformance.instruments.training import (
+    DATA,
+    RELEVANT,
+    agent_losses,
+    component_gradients,
+    components_with_gradient,
+)
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_reference.algorithm1_training import FROZEN, TRAINED, Phase
@@ -52,6 +58,23 @@ def _fail_unless_no_gradient(subject: Subject, trial: Trial, phase: Phase, compo
     _undecided_unless_present(trial, phase, components, gradients)
 
 
+def _fail_unless_most_parameters(subject: Subject, trial: Trial, phase: Phase) -> None:
+    """Deviation if the loss does not depend on most arrays of a component that the phase trains, in all steps.
+
+    A gradient of zero counts: layers may start at zero. Some arrays may have none, an averaged copy for example.
+    """
+    reached: dict[tuple[str, int], np.ndarray] = {}
+    for seed in range(SEEDS):
+        gradients, call = component_gradients(subject, phase, seed)
+        for name in (name for name in TRAINED[phase] if isinstance(gradients.get(name), list | tuple)):
+            present = np.array([x is not None for x in gradients[name]], bool)
+            reached[name, len(present)] = present | reached.get((name, len(present)), present)
+    for (name, count), present in reached.items():
+        without = int((~present).sum())
+        sentence = f"{phase!r} training has no gradient for {without} of {count} arrays of {name!r}, which it trains"
+        trial.fail_unless(2 * without <= count, sentence, call=call)
+
+
 def _undecided_unless_present(
     trial: Trial, phase: Phase, components: Sequence[str], gradients: Mapping[str, bool]
 ) -> None:
@@ -79,14 +102,19 @@ def check_imagination_trains_only_policy_and_value(subject: Subject, trial: Tria
 
 @check("train.freeze", needs=("training_gradients",))
 def check_imagination_trains_policy_and_value(subject: Subject, trial: Trial) -> None:
-    """Policy and value each have a gradient that is not zero in at least one of `SEEDS` steps."""
+    """Policy and value each have a gradient that is not zero in at least one of `SEEDS` steps, in most arrays one."""
     _fail_unless_gradient(subject, trial, "imagine", TRAINED["imagine"])
+    _fail_unless_most_parameters(subject, trial, "imagine")
 
 
 @check("train.agent-finetune", needs=("training_gradients",))
 def check_finetuning_trains_transformer_and_heads(subject: Subject, trial: Trial) -> None:
-    """The sum of all terms has gradients in the transformer and in both heads, in at least one of `SEEDS` steps."""
+    """The sum of all terms has gradients in the transformer and in both heads, in at least one of `SEEDS` steps.
+
+    It depends on most of their arrays.
+    """
     _fail_unless_gradient(subject, trial, "agent", TRAINED["agent"])
+    _fail_unless_most_parameters(subject, trial, "agent")
 
 
 @check("train.agent-finetune", needs=("training_gradients",))
@@ -166,7 +194,10 @@ def replace_sequence(index: int, seed: int) -> list[int]:
 
 @signature("training_gradients")
 def signature_components_with_a_gradient(subject: Subject) -> np.ndarray:
-    """Whether each component has a gradient, by phase and by term of agent finetuning; −1 if it is omitted."""
+    """Whether each component has a gradient, by phase and by term of agent finetuning; −1 if it is omitted.
+
+    For agent finetuning also the share of the transformer's arrays that have none.
+    """
     components = ("tokenizer", "transformer", "policy", "reward", "value", "prior")
 
     def probe(phase: Phase, terms: Sequence[str] | None) -> list[float]:
@@ -175,7 +206,13 @@ def signature_components_with_a_gradient(subject: Subject) -> np.ndarray:
 
     calls: list[tuple[Phase, Sequence[str] | None]] = [("dynamics", None), ("agent", None), ("imagine", None)]
     calls += [("agent", [term]) for term in TERMS]
-    return np.concatenate([attempt(partial(probe, *arguments), len(components)) for arguments in calls])
+
+    def share_without() -> float:
+        arrays = component_gradients(subject, "agent", 0)[0]["transformer"]
+        return float(np.mean([x is None for x in arrays]) > 0.5) if isinstance(arrays, list | tuple) else 0.0
+
+    vectors = [attempt(partial(probe, *arguments), len(components)) for arguments in calls]
+    return np.concatenate([*vectors, attempt(share_without, 1)])
 
 
 @signature("agent_losses")

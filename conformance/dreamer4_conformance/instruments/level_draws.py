@@ -26,7 +26,7 @@ ROUTES = ("sample_tau_d", "dynamics_loss")
 ROWS, TIME = 2048, 16
 CALLS, SMALLEST_CALLS = 384, 256
 FEW_CALLS = 160
-"""Calls of the smallest batch where each takes long: the fewest, 147 at K_max = 64, that show a step that never occurs."""
+"""Calls of the smallest batch where each takes long; 148 show at K_max = 64 that a step never occurs."""
 Result = TypeVar("Result")
 
 

@@ -81,6 +81,18 @@ def components_with_gradient(
     Raises:
         OperationFailed: if the result is not a mapping of arrays.
     """
+    gradients, call = component_gradients(subject, phase, seed, terms)
+    return {name: any(_nonzero(subject, x) for x in gradient_arrays(value)) for name, value in gradients.items()}, call
+
+
+def component_gradients(
+    subject: Subject, phase: Phase, seed: int, terms: Sequence[str] | None = None
+) -> tuple[dict[str, Any], str]:
+    """Gradients of the components as the adapter returns them, and the call as Python.
+
+    Raises:
+        OperationFailed: if the result is not a mapping.
+    """
     arguments = (phase, seed) if terms is None else (phase, seed, list(terms))
     call = f"training_gradients({', '.join(map(repr, arguments))})"
     gradients = subject.call("training_gradients", *arguments, seeded=seed)
@@ -88,9 +100,7 @@ def components_with_gradient(
         raise OperationFailed(
             f"training_gradients returned {type(gradients).__name__}; it needs a dict by component", call=call
         )
-    return {
-        str(name): any(_nonzero(subject, x) for x in gradient_arrays(value)) for name, value in gradients.items()
-    }, call
+    return {str(name): value for name, value in gradients.items()}, call
 
 
 def gradient_arrays(value: Any) -> list[Any]:

@@ -4,7 +4,8 @@ Failure B follows from failure A if there is evidence that one fault explains bo
 
 1. One mistake or reading reproduces what both clauses measured (`Result.behaves_like`), or both pass under the same
    declaration (`Result.advice`). Of several, the one that explains the most failures is taken. The clause that a
-   mistake violates by definition leads, else the first that fails.
+   mistake violates by definition leads, else the first that fails. Of two names that reproduce a failure only together
+   (`Result.in_pairs`), the one whose own clause fails explains it.
 2. B passes once a quantity that A judges is taken from the implementation as it is (`Result.passes_given`).
 
 There is no table of clauses that follow from each other: two mistakes may fail the same clauses for different reasons.
@@ -67,7 +68,10 @@ def _most_frequent_name(failures: Sequence[Result]) -> str | None:
 
 
 def _explanations(result: Result) -> list[str]:
-    return [*result.behaves_like, *result.advice]
+    names = result.behaves_like
+    if result.in_pairs and result.id in map(_violated_clause, names):
+        names = [name for name in names if _violated_clause(name) == result.id]
+    return [*names, *result.advice]
 
 
 @cache

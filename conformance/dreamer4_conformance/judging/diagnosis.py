@@ -174,10 +174,11 @@ class Observation:
 def _search(observation: Observation) -> list[Names]:
     """Single names that reproduce the vector and are not contradicted by the operation's other signatures, else pairs.
 
-    A name whose vector is the correct textbook's explains nothing.
+    A name whose vector is the correct textbook's explains nothing, and a vector of NaN, of calls that all raise, is
+    explained by too many.
     """
     correct = None if observation.observed is None else observation.expected(())
-    if observation.observed is None or correct is None:
+    if observation.observed is None or correct is None or np.isnan(observation.observed).all():
         return []
     agrees = _close(observation.observed, correct, observation.tolerance)
     if agrees.all():

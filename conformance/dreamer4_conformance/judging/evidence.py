@@ -82,26 +82,33 @@ def gather(subject: Subject, result: Result, retrial: Retrial) -> None:
         result: the failure.
         retrial: judges its clause again.
     """
-    result.behaves_like = list(dict.fromkeys(_names(subject, result, retrial)))
+    reproducing = _names(subject, result, retrial)
+    result.behaves_like = list(dict.fromkeys(name for names in reproducing for name in names))
+    result.in_pairs = bool(reproducing) and all(len(names) > 1 for names in reproducing)
     if not result.behaves_like:
         result.passes_given = [quantity for quantity in JUDGED_BY if _passes_given(subject, quantity, retrial)]
     subject.suspects.update(dict.fromkeys(result.behaves_like))
     result.advice = list(_advice(subject, result, retrial))
 
 
-def _names(subject: Subject, result: Result, retrial: Retrial) -> list[str]:
+def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
+    """Names that reproduce the failure, each alone or with those that it needs."""
+
     def fails(*names: str) -> bool:
         return retrial.candidate_result(names, subject).status is Status.FAIL
 
-    reproducing: list[str] = []
+    reproducing: list[Names] = []
     for names in explanations(subject, retrial.operations):
         alone = [name for name in names if fails(name)]
-        reproducing.extend(alone or (names if fails(*names) else ()))
+        if len(alone) == 1 or len(names) == 1:
+            reproducing.extend((name,) for name in alone)
+        elif alone or fails(*names):
+            reproducing.append(names)
     return (
         reproducing
-        or _factors(subject, result, retrial)
+        or [(factor,) for factor in _factors(subject, result, retrial)]
         or [
-            name
+            (name,)
             for name in _suspects(subject, retrial)
             if _same_failure(result, retrial.candidate_result((name,), subject))
         ]
@@ -166,7 +173,7 @@ def _passes_given(subject: Subject, quantity: str, retrial: Retrial) -> bool:
 
 def _advice(subject: Subject, result: Result, retrial: Retrial) -> Iterator[str]:
     """Sentences on declarations under which the clause passes."""
-    for declaration, variant in _declarable(subject, retrial):
+    for declaration, variant in (*_declarable(subject, retrial), *_longer(subject, result, retrial)):
         if retrial.judge(variant).status is Status.PASS:
             yield f"the clause passes with `{declaration}`: declare it if this is how your code works"
     if not set(DETACHED).isdisjoint(result.behaves_like):
@@ -188,6 +195,12 @@ def _declarable(subject: Subject, retrial: Retrial) -> Iterator[tuple[str, Subje
         yield _declaring(subject, rms_warmup=10 * max(adapter.rms_warmup, 100))
     if not operations.isdisjoint(("sample_tau_d", "dynamics_loss")):
         yield _declaring(subject, min_batch=8 * adapter.min_batch)
+
+
+def _longer(subject: Subject, result: Result, retrial: Retrial) -> Iterator[tuple[str, Subject]]:
+    """A larger `min_time` for a loss that raises; where it returns a wrong value, that would hide the fault."""
+    if not set(LOSSES).isdisjoint(retrial.operations) and " raised " in result.message:
+        yield _declaring(subject, min_time=2 * subject.adapter.min_time)
 
 
 def _declaring(subject: Subject, **attributes: Any) -> tuple[str, Subject]:

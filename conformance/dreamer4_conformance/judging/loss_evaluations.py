@@ -87,7 +87,7 @@ _SHARED: WeakKeyDictionary[Adapter, dict[tuple[object, ...], Evaluation]] = Weak
 
 
 def shared_evaluation(subject: Subject, route: str, network: AnalyticNetwork, draw: Draw) -> Evaluation:
-    """`Subject.evaluate`; one evaluation for all clauses that judge the same draw where each takes long (`few_shapes`)."""
+    """`Subject.evaluate`; where each takes long (`few_shapes`), all clauses that judge the same draw share one."""
     adapter = subject.adapter
     if not adapter.few_shapes or subject.factor is not None:
         return subject.evaluate(route, network, draw)

@@ -89,3 +89,12 @@ def test_rows_are_assigned_by_the_noise_and_the_rest_by_elimination() -> None:
     assignment = assign_rows(surprise(z, tau[order], 8 * z1), z1)
     assert assignment.rows.tolist() == order
     assert assignment.certain.all()
+
+
+@pytest.mark.parametrize(("clause", "expected"), [("eq04.granularity", "fail"), ("eq06.iid-levels", "inconclusive")])
+def test_one_level_per_sequence_is_judged_by_its_granularity(clause: str, expected: str) -> None:
+    assert verdict(MISTAKES["levels-per-sequence"].adapter("signal"), clause) == expected
+
+
+def test_a_teacher_without_actions_is_no_other_weight() -> None:
+    assert verdict(MISTAKES["teacher-no-actions"].adapter("signal"), "eq08.applied") == "inconclusive"

@@ -36,6 +36,16 @@ def test_two_mistakes_are_two_causes() -> None:
     assert causes(*results) == expected
 
 
+def test_a_mistake_that_only_a_pair_names_explains_no_failure_of_the_other_ones_clause() -> None:
+    pair = "teacher-no-actions", "ramp-bootstrap-only"
+    results = failure("eq07.actions", pair[0]), failure("eq07.absolute", *pair), failure("eq08.applied", *pair)
+    for result in results[1:]:
+        result.in_pairs = True
+    assert causes(*results) == {"eq07.actions": ["eq07.absolute"], "eq08.applied": []}
+    results[2].in_pairs = False  # either name alone reproduces it
+    assert causes(*results) == {"eq07.actions": ["eq07.absolute", "eq08.applied"]}
+
+
 def test_a_failure_follows_from_the_clause_of_the_quantity_that_makes_it_pass() -> None:
     results = failure("eq07.teacher-state"), failure("eq07.absolute", given=("teacher",)), failure("eq07.finite")
     assert causes(*results) == {"eq07.teacher-state": ["eq07.absolute"], "eq07.finite": []}

@@ -10,6 +10,7 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.causes import assign_causes, explained_by
 from dreamer4_conformance.runner import judge
 from dreamer4_conformance.zoo.base import TextbookEquations
+from dreamer4_conformance.zoo.mistakes import MISTAKES
 
 
 class SecondStateTooFar(TextbookEquations):
@@ -55,6 +56,13 @@ def test_failures_of_an_unknown_mistake_follow_from_its_clause(adapter: type[Tex
     assert list(blocks) == [cause]
     assert {"eq07.absolute", "eq07.gradient"} <= set(blocks[cause])
     assert not any(result.behaves_like for result in results), "no mistake of the zoo reproduces it"
+
+
+def test_the_smallest_length_is_advised_where_a_shorter_sequence_raises() -> None:
+    subject = Subject(MISTAKES["two-frames-needed"].adapter("signal"))
+    result = judge(subject, BY_ID["eq07.batch-shapes"], minimal=False)
+    assert result.behaves_like == ["two-frames-needed"]
+    assert "`min_time = 2`" in result.advice[0]
 
 
 def test_a_plain_factor_of_the_loss_is_named() -> None:

@@ -121,6 +121,17 @@ class PhasesNoGrad(TextbookTraining):
         return {"dynamics": self.forcing_loss(parts, z1[~kinds], seed), "policy": policy, "reward": reward}
 
 
+@equivalent("phases-averaged-copies")
+class AveragedCopies(TextbookTraining):
+    """Each component lists a parameter without gradient: an averaged copy of a head, an embedding that is not used."""
+
+    def training_gradients(
+        self, phase: str, seed: int, terms: Sequence[str] | None = None
+    ) -> dict[str, list[Tensor | None]]:
+        gradients = super().training_gradients(phase, seed, terms)
+        return {name: [*arrays, None] for name, arrays in gradients.items()}
+
+
 @equivalent("phases-latents-given")
 class PhasesLatentsGiven(TextbookTraining):
     """Precomputed latents, so there is no tokenizer to train; the reward head is not trained separately."""

@@ -35,6 +35,18 @@ class TransformerFrozen(TextbookTraining):
         return parts
 
 
+@mistake("agent-last-layer-only", clause="train.agent-finetune", operations=GRADIENTS, levels=SIGNAL)
+class LastLayerOnly(TextbookTraining):
+    """Of the transformer only the last layer is finetuned; its other parameters are frozen."""
+
+    def training_gradients(
+        self, phase: str, seed: int, terms: Sequence[str] | None = None
+    ) -> dict[str, list[Tensor | None]]:
+        gradients = super().training_gradients(phase, seed, terms)
+        frozen: list[Tensor | None] = [None] * 3
+        return gradients | ({"transformer": [*frozen, *gradients["transformer"]]} if phase == "agent" else {})
+
+
 @mistake("agent-heads-detached", clause="train.agent-finetune", operations=GRADIENTS, levels=SIGNAL)
 class HeadsDetached(TextbookTraining):
     """The heads read a detached h, so Eq. (9) does not train the transformer."""
