@@ -40,11 +40,11 @@ def long_batches(frames: np.ndarray) -> tuple[np.ndarray, int]:
     return long, int(short[-1]) + 1 if short.size else 0
 
 
-@check("train.batch-lengths", needs=("training_plan",), decisions=1)
+@check("train.batch-lengths", needs=("training_plan",), decisions=1 + PERIODS)
 def check_short_and_long_batches_alternate_before_a_long_end(subject: Subject, trial: Trial) -> None:
-    """Most batches are short, some are long, and the last sixty-fourth are all long.
+    """Most batches are short, in each of `PERIODS` periods before the end, some are long, and the last 1/64 all are.
 
-    Before that end, one long batch in 600 is detected with certainty.
+    Before that end, one long batch in 600 is detected with certainty, and a period with long batches only.
     """
     call = f"training_plan({trial.seed}, {STEPS})"
     frames = batch_lengths(subject, training_plan(subject, trial.seed, STEPS))
@@ -58,9 +58,17 @@ def check_short_and_long_batches_alternate_before_a_long_end(subject: Subject, t
         extended, extended_end = long_batches(batch_lengths(subject, training_plan(subject, trial.seed, RARE * STEPS)))
         sentence = "all batches before the end are short; it needs an occasional long batch"
         trial.fail_unless(extended[:extended_end].any(), sentence, call=f"training_plan({trial.seed}, {RARE * STEPS})")
-    p_value = count_bound(int(mixed.sum()), mixed.size, 0.5) if share > 0.5 else 1.0
     sentence = f"{share:.0%} of the batches before the last {STEPS - end} are long; most need to be short"
-    trial.reject_law(p_value, sentence, call=call, got=frames.tolist())
+    trial.reject_law(_mostly_short(mixed), sentence, call=call, got=frames.tolist())
+    for first, last in pairwise(np.linspace(0, end, PERIODS + 1).astype(int)):
+        sentence = f"{mixed[first:last].mean():.0%} of batches {first} to {last - 1} are long; most need to be short"
+        trial.reject_law(_mostly_short(mixed[first:last]), sentence, call=call, got=frames.tolist())
+
+
+def _mostly_short(long: np.ndarray) -> float:
+    """Bound of the probability of as many long batches if at most every second one is drawn as long."""
+    count = int(long.sum())
+    return count_bound(count, long.size, 0.5) if 2 * count > long.size else 1.0
 
 
 @check("train.batch-lengths", needs=("training_plan",))

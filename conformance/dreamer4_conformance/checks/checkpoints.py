@@ -17,8 +17,8 @@ from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.verdicts import OperationFailed
 
-STEPS, INTERRUPTION = 4, 2
-"""Steps of a run, and the step after which it is interrupted: early, while averages and warm-ups still change."""
+STEPS, INTERRUPTIONS = 4, (2, 3)
+"""Steps of a run, and an even and an odd step after which it is interrupted: early, while averages still change."""
 ROUNDING = 16 * EPS["float32"]
 """Relative to the largest value: a state stored in float32 is rounded once, and a few steps follow."""
 VISIBLE = 8.0
@@ -44,22 +44,23 @@ def _largest_difference(left: np.ndarray, right: np.ndarray) -> float:
 
 @check("ckpt.complete", needs=("resume",))
 def check_a_resumed_run_ends_where_an_uninterrupted_one_does(subject: Subject, trial: Trial) -> None:
-    """A run interrupted after `INTERRUPTION` steps ends in the same state as an uninterrupted run.
+    """A run interrupted after each of `INTERRUPTIONS` ends in the same state as an uninterrupted run.
 
     Up to 4 times the difference of two uninterrupted runs, and `ROUNDING`.
     """
-    steps = (STEPS, STEPS, INTERRUPTION)
+    steps = (STEPS, STEPS, INTERRUPTIONS[0])
     uninterrupted, repeated, stopped = (final_state(subject, count, None) for count in steps)
-    spread, call = largest_differences(uninterrupted, repeated), f"resume(0, {STEPS}, {INTERRUPTION})"
+    spread = largest_differences(uninterrupted, repeated)
     size = {name: float(np.abs(x).max(initial=0.0)) for name, x in uninterrupted.items()}
     bound = {name: 4 * spread[name] + ROUNDING * size[name] for name in uninterrupted}
     moved = {name: _largest_difference(uninterrupted[name], x) for name, x in stopped.items() if name in uninterrupted}
     if not any(distance > VISIBLE * bound[name] for name, distance in moved.items()):
         trial.inconclusive("the state hardly changes after the interruption, so a loss of state cannot be detected")
-    resumed = final_state(subject, STEPS, INTERRUPTION)
-    for name, difference in largest_differences(uninterrupted, resumed).items():
-        quantity = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
-        trial.compare(quantity, difference, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
+    for interruption in INTERRUPTIONS:
+        resumed, call = final_state(subject, STEPS, interruption), f"resume(0, {STEPS}, {interruption})"
+        for name, difference in largest_differences(uninterrupted, resumed).items():
+            quantity = f"the largest difference in {name!r} between the resumed and the uninterrupted run"
+            trial.compare(quantity, difference, 0.0, terms=bound[name], k=1, eps=1.0, call=call)
 
 
 def probed_names(names: Sequence[str]) -> list[str]:
@@ -127,7 +128,7 @@ def signature_where_resuming_departs(subject: Subject) -> np.ndarray:
         relative = np.array([difference / size[name] for name, difference in differences.items()])
         return np.array([(relative > 1e-6).mean(), relative.max() < 1e-2])
 
-    return np.concatenate([attempt(partial(probe, step), 2) for step in (INTERRUPTION, STEPS - 1)])
+    return np.concatenate([attempt(partial(probe, step), 2) for step in INTERRUPTIONS])
 
 
 @signature("load_checkpoint")

@@ -14,6 +14,7 @@ import numpy as np
 
 from dreamer4_conformance.instruments.recorder import Call
 from dreamer4_conformance.instruments.sampler_trace import (
+    SamplerCall,
     SamplerTrace,
     SteadyNetwork,
     accepted_step_counts,
@@ -253,7 +254,7 @@ def check_context_is_the_same_in_every_evaluation(subject: Subject, trial: Trial
 def check_sample_depends_on_the_context(subject: Subject, trial: Trial) -> None:
     """With a network that adds past frames to its output, negating the context changes the sampled frame. Exact.
 
-    For several sequences and frames, and for one frame of one sequence.
+    For several sequences and frames, and for one frame of one sequence; then for single sequences and frames.
     """
     network = SteadyNetwork(past=0.5)
     counts = accepted_step_counts(subject, 4)
@@ -272,6 +273,28 @@ def check_sample_depends_on_the_context(subject: Subject, trial: Trial) -> None:
         differ = not np.array_equal(samples[0].frame, samples[1].frame)
         sentence = "the frame is the same for two contexts; it needs to depend on the context"
         trial.fail_unless(differ, sentence, call=str(call))
+        if not run.cache_passes:
+            _fail_unless_last_frames_are_used(subject, trial, network, call, samples[0].frame)
+
+
+def _fail_unless_last_frames_are_used(
+    subject: Subject, trial: Trial, network: SteadyNetwork, call: SamplerCall, sampled: np.ndarray
+) -> None:
+    """Negate one of the last two frames of one sequence: the sampled frame of that sequence must change.
+
+    A sampler may crop a longer context; with a window of fewer frames only these count.
+    """
+    batch, time = call.context.shape[:2]
+    count = min(2, time, 2 if subject.window is None else subject.window - 1)
+    for row, back in np.ndindex(batch, count):
+        t, context = time - 1 - back, call.context.copy()
+        context[row, t] *= -1
+        frame = subject.sample_frame(network, context, call.num_steps, call.seed, call.actions).frame
+        sentence = (
+            f"the frame of sequence {row} does not change with frame {t} of its context of {time} frames; "
+            "declare `context_frames` if the sampler passes fewer frames to the network"
+        )
+        trial.fail_unless(not np.array_equal(frame[row], sampled[row]), sentence, call=str(call))
 
 
 def _prefills(run: SamplerTrace) -> bool:

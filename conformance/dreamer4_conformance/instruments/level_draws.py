@@ -163,10 +163,7 @@ def _embedded(subject: Subject, tau: np.ndarray) -> np.ndarray:
 
 
 def loss_labels(subject: Subject, seed: int, time: int, rows: int) -> LevelDraw:
-    """Draw all rows in one call if gradients identify the student, else in small batches: matching is quadratic.
-
-    Where each call takes long, a single row is read without gradients, unless its student cannot be identified.
-    """
+    """Draw all rows in one call if gradients identify the student, else in small batches: matching is quadratic."""
     fewest = subject.adapter.min_batch
     large, small = ((max(fewest, count), time) for count in (rows, min(rows, 16)))
 
@@ -178,9 +175,7 @@ def loss_labels(subject: Subject, seed: int, time: int, rows: int) -> LevelDraw:
         tau, d = zip(*(_student_labels(subject, s, small, by_gradient=False) for s in seeds), strict=True)
         return np.concatenate(tau), np.concatenate(d)
 
-    by_labels = rows == 1 and subject.adapter.few_shapes
-    strategies = [small_batches, one_call] if by_labels else [one_call, small_batches]
-    tau, d = _first_success(strategies, Inconclusive)
+    tau, d = _first_success([one_call, small_batches], Inconclusive)
     call = f"the student's labels in dynamics_loss(network, z1 of {len(tau)}x{time}x2x3, actions, {seed})"
     return LevelDraw(_embedded(subject, tau), d, call, large[0])
 
@@ -191,8 +186,7 @@ def _student_labels(
     """tau and d (rows, T) of the student's rows. Inconclusive if these rows cannot be identified."""
     rng = input_rng(seed)
     z1, actions = (subject.round(rng.standard_normal((*shape, *rest))) for rest in ((2, 3), (ACTION_WIDTH,)))
-    inputs = Draw(z1=z1, actions=actions, seed=seed)
-    evaluation = subject.evaluate("dynamics_loss", CONSTANT, inputs, differentiated=by_gradient)
+    evaluation = subject.evaluate("dynamics_loss", CONSTANT, Draw(z1=z1, actions=actions, seed=seed))
     calls = evaluation.calls
     if by_gradient:
         students = students_with_gradient(call_rows(calls), len(z1))

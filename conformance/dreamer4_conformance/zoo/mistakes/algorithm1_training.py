@@ -44,6 +44,14 @@ class LongFirst(TextbookTraining):
         return super().is_long(steps - 1 - step, steps)
 
 
+@mistake("lengths-long-start", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
+class LongStart(TextbookTraining):
+    """The first third of training has long batches only, although most of all batches are short."""
+
+    def is_long(self, step: int, steps: int) -> bool:
+        return super().is_long(step, steps) or 3 * step < steps
+
+
 @mistake("lengths-no-long-end", clause="train.batch-lengths", operations=PLAN, levels=SIGNAL)
 class NoLongEnd(TextbookTraining):
     """Short and long batches alternate to the end; training does not finish on long batches only."""

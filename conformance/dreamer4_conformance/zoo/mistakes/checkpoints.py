@@ -53,6 +53,14 @@ class WithoutStep(Incomplete):
     lost = "step"
 
 
+@mistake("resume-optimiser-at-even-steps", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
+class OptimiserAtEvenSteps(TextbookTraining):
+    """The optimiser's moments are saved with every second checkpoint only."""
+
+    def saved(self, run: Run) -> dict[str, Any]:
+        return {name: value for name, value in super().saved(run).items() if name != "optimiser" or run.step % 2 == 0}
+
+
 @mistake("resume-without-average", clause="ckpt.complete", operations=RESUME, levels=SIGNAL)
 class WithoutAverage(Incomplete):
     """The running average of the parameters is not restored."""

@@ -332,6 +332,25 @@ class ContextDropped(TextbookEquations):
         return None if actions is None else actions[:, -1:]
 
 
+@mistake("context-last-frame", clause="ctx.used", operations=SAMPLER)
+class ContextLastFrame(TextbookEquations):
+    """Of the context only the last frame reaches the network."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        return super().corrupt_context(context[:, -1:])
+
+    def actions_at_step(self, actions: Tensor | None, step: int) -> Tensor | None:
+        return None if actions is None else actions[:, -2:]
+
+
+@mistake("context-of-first-sequence", clause="ctx.used", operations=SAMPLER)
+class ContextOfFirstSequence(TextbookEquations):
+    """All sequences of a batch continue the context of the first one."""
+
+    def corrupt_context(self, context: Tensor) -> Tensor:
+        return super().corrupt_context(context[:1].expand_as(context))
+
+
 @mistake("context-dropped-at-batch-one", clause="ctx.used", operations=SAMPLER)
 class ContextDroppedAtBatchOne(TextbookEquations):
     """The context of a single sequence is replaced by zeros."""
