@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
+from itertools import islice
 from pathlib import Path
 
 MAX_FILES = 2000
@@ -156,7 +157,7 @@ def _installed_spec(name: str) -> ModuleSpec | None:
 
 
 def _python_files(package: str, path: Path) -> list[Path]:
-    files = [path] if path.is_file() else sorted(_walk(path))
+    files = [path] if path.is_file() else sorted(islice(_walk(path), MAX_FILES + 1))
     if not files:
         raise ValueError(f"PACKAGE is {package!r}, in which there is no Python file")
     if len(files) > MAX_FILES:

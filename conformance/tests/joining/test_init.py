@@ -263,6 +263,28 @@ def test_terminal_is_asked_for_what_no_option_sets(
     assert main(["init", "joined.py", "--force", *everything]) == 0
 
 
+def test_a_directory_of_too_many_files_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dreamer4_conformance.joining.sources.MAX_FILES", 1)
+    write("a.py", RAMP)
+    assert main(["init", "--dry-run"]) == 0
+    write("b.py", RAMP)
+    assert main(["init"]) == 2
+    assert "with more than 1 Python files; name a smaller directory" in capsys.readouterr().err
+
+
+def test_files_go_to_another_directory(
+    verdicts: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("code/elsewhere.py", RAMP)
+    Path("checks").mkdir()
+    assert main(["init", "code", "--directory", "checks"]) == 0
+    assert capsys.readouterr().out.endswith("next: dreamer4-conformance run checks/my_adapter.py:Mine\n")
+    monkeypatch.chdir("checks")
+    assert verdicts("eq08.value") == {"eq08.value": "pass"}
+
+
 def test_end_of_input_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def end(prompt: str) -> str:
         raise EOFError
