@@ -106,7 +106,10 @@ def test_metadata_that_are_missing_or_damaged_are_named(tmp_path):
     assert "the dataset has no pictures; got None" in refused(features={"action": features["action"]})
     two = features | {"observation.images.wrist": features[folders.CAMERA]}
     assert "choose one, --camera KEY; got None" in refused(features=two)
-    assert "every feature must have a dtype and a shape" in refused(features={"action": {"dtype": "float32"}})
+    for feature in ({"dtype": "float32"}, {"dtype": "float32", "shape": [None]}, {"dtype": 1, "shape": [2]}, []):
+        assert "every feature must have a dtype and a shape" in refused(features={"action": feature})
+    for fps in ("30", -1, [30], True):
+        assert f"fps must be a number above 0; got {fps!r}" in refused(fps=fps)
     assert "lacks 'size'" in refused(data_path="data/{size}.parquet")
     (folder / "meta" / "episodes.jsonl").write_text('{"episode_index": 0}')
     assert "lacks 'length'" in refused()

@@ -61,6 +61,10 @@ def test_a_button_that_counts_as_pressed_from_the_start_and_the_wheel_are_correc
     [
         ('{"mouse": {"dx": 0}}', "line 2 lacks 'keyboard'"),
         ('{"mouse": {"dx": 0, "dy": "x", "buttons": []}, "keyboard": {"keys": []}}', "line 2 is not an action"),
+        ('{"mouse": {}, "keyboard": {"keys": []}}', "line 2 lacks 'buttons'"),
+        (json.dumps(line(dx=float("nan"))), "a movement must be finite; got nan"),
+        (json.dumps(line(hotbar=9)), "line 2 is not an action: 9 is not in range"),
+        (json.dumps(line(new=[0]) | {"mouse": line()["mouse"] | {"newButtons": 0}}), "line 2 is not an action"),
         ('{"mouse": {', "line 2 is not an action"),
         ("[" * 5000, "line 2 is not an action"),
     ],

@@ -70,8 +70,10 @@ class Files:
         if info["codebase_version"] not in VERSIONS:
             raise DatasetError(f"{folder} has version {info['codebase_version']}; it must be {', '.join(VERSIONS)}")
         features = info["features"]
-        if not isinstance(features, dict) or not all({"dtype", "shape"} <= set(entry) for entry in features.values()):
+        if not isinstance(features, dict) or not all(map(_is_feature, features.values())):
             raise DatasetError(f"{file} is damaged: every feature must have a dtype and a shape")
+        if isinstance(info["fps"], bool) or not isinstance(info["fps"], int | float) or not 0 < info["fps"] < 1e6:
+            raise DatasetError(f"{file} is damaged: fps must be a number above 0; got {info['fps']!r}")
         return cls(folder, info, _tasks(folder))
 
     @property
@@ -227,6 +229,15 @@ def column(table: Any, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any
     if array.size != len(table) * int(np.prod(shape)):
         raise DatasetError(f"the column {name} must have {shape} values per row; got {array.size} in {len(table)} rows")
     return array.reshape(len(table), *shape)
+
+
+def _is_feature(feature: Any) -> bool:
+    if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):
+        return False
+    if not all(isinstance(feature.get(name) or {}, dict) for name in ("info", "video_info")):
+        return False
+    shape = feature.get("shape")
+    return isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
 
 
 def _table(file: Path, columns: Sequence[str] | None = None, filters: Any = None) -> Any:

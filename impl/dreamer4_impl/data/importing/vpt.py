@@ -12,6 +12,7 @@ hotbar with the mouse's wheel, which are recorded as no key. A line whose mouse 
 """
 
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ BUTTONS: Final = ("attack", "use", "pickItem")
 SWITCHES: Final = (*KEYS.values(), *BUTTONS)
 #: Degrees that the view turns per pixel of the mouse's movement.
 DEGREES: Final = 360 / 2400
+#: Mouse and keyboard of a line in which they are null.
+IDLE: Final[tuple[dict[str, Any], dict[str, Any]]] = ({"dx": 0.0, "dy": 0.0, "buttons": []}, {"keys": []})
 #: Share of the lines, and number, by which a video may be shorter or longer than its actions.
 SHARE, FRAMES = 0.01, 2
 
@@ -145,19 +148,26 @@ def _step(file: Path, number: int, line: str) -> dict[str, Any]:
     """Actions by name, movement in pixels and hotbar of a line."""
     try:
         step = json.loads(line)
-        mouse, keyboard = step["mouse"], step["keyboard"]
+        recorded = step["mouse"] is not None and step["keyboard"] is not None
+        mouse, keyboard = (step["mouse"], step["keyboard"]) if recorded else IDLE
         return {
-            "recorded": mouse is not None and keyboard is not None,
-            "names": _names(mouse or {"buttons": []}, keyboard or {"keys": []}),
-            "new": (mouse or {}).get("newButtons", []),
-            "dx": float(mouse["dx"]) if mouse else 0.0,
-            "dy": float(mouse["dy"]) if mouse else 0.0,
-            "hotbar": step.get("hotbar"),
+            "recorded": recorded,
+            "names": _names(mouse, keyboard),
+            "new": list(mouse.get("newButtons", [])),
+            "dx": _finite(mouse["dx"]),
+            "dy": _finite(mouse["dy"]),
+            "hotbar": None if step.get("hotbar") is None else range(9).index(step["hotbar"]),
         }
     except KeyError as error:
         raise DatasetError(f"{file} is damaged: line {number} lacks {error}") from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{file} is damaged: line {number} is not an action: {error}") from None
+
+
+def _finite(pixels: Any) -> float:
+    if not math.isfinite(number := float(pixels)):
+        raise ValueError(f"a movement must be finite; got {pixels}")
+    return number
 
 
 def _names(mouse: dict[str, Any], keyboard: dict[str, Any]) -> set[str]:
