@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.adapters.bundled import Bundled
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 from dreamer4_conformance.zoo.base import Textbook
@@ -80,6 +81,17 @@ def test_every_vector_of_an_operation_is_taken_by_a_textbook() -> None:
     left = [vector for vector in VECTORS if vector["id"] not in judged and vector["operation"] not in STEPS]
     # An adapter has bins of its own: the example in JavaScript takes those of other implementations.
     assert [vector["id"] for vector in left if len(decode(vector["inputs"]).get("bins", ())) != 7] == []
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        pytest.param(OPERATIONS - {*SLOW, "sample_frame", "dynamics_loss_at"}, id="quick"),
+        pytest.param(OPERATIONS, id="all", marks=pytest.mark.nightly),
+    ],
+)
+def test_our_implementation_passes(operations: set[str]) -> None:
+    assert list(wrong(Bundled(), TEXTBOOK, operations)) == []
 
 
 COMPILED = "loss-compiled"
