@@ -239,6 +239,22 @@ def model_config(path: Path, log: Callable[[str], None] = print) -> ModelConfig:
     return model_from_json(_header(locate(path, log))["model"])
 
 
+def trained_tasks(path: Path, log: Callable[[str], None] = print) -> tuple[str, ...]:
+    """Read the names of the tasks that a model was trained on.
+
+    Args:
+        path: directory of a run or checkpoint.
+        log: receives a message for every damaged checkpoint.
+
+    Returns:
+        Names in the order of the tasks' numbers; empty if the checkpoint does not say.
+
+    Raises:
+        CheckpointError: if there is no checkpoint that can be used.
+    """
+    return tuple(_header(locate(path, log)).get("config", {}).get("data", {}).get("tasks", ()))
+
+
 def load_model(
     path: Path | str, *, strict: bool = False, average: bool = True, log: Callable[[str], None] = print
 ) -> tuple[Dreamer4, LoadReport]:

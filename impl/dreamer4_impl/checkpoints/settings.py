@@ -42,6 +42,8 @@ class Data:
         damaged: treatment of a damaged shard: "refuse" raises, "skip" warns and leaves the shard out.
         verify: "quick" compares sizes, "full" checksums.
         latents: directory that caches the latents of all frames; None encodes frames in every step.
+        tasks: names of the model's tasks in their order. A run takes them from the earlier phase and the data, so that
+            a task keeps its number however the datasets of a later phase are ordered.
     """
 
     paths: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Data:
     damaged: Literal["refuse", "skip"] = "refuse"
     verify: Literal["quick", "full"] = "quick"
     latents: str | None = None
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.held_out is not None and not 0 < self.held_out <= 0.5:

@@ -173,13 +173,15 @@ class Dataset:
         return self.subset(trained), self.subset(evaluated)
 
 
-def concatenate(datasets: Sequence[Dataset]) -> Dataset:
+def concatenate(datasets: Sequence[Dataset], tasks: Sequence[str] = ()) -> Dataset:
     """Join datasets whose frames have the same size and whose actions have the same components.
 
     Tasks of the same name become one task. The split of the result is that of its parts.
 
     Args:
         datasets: one or more.
+        tasks: names of the first tasks of the result, which the datasets need not have, such as those of a trained
+            model; the tasks of the datasets follow in their order.
 
     Returns:
         Dataset of all episodes, which shares the shards.
@@ -191,17 +193,17 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
     if not datasets:
         raise ValueError("datasets must hold at least one; got none")
     head = datasets[0].header
-    tasks = tuple(dict.fromkeys(task for dataset in datasets for task in dataset.tasks))
+    names = tuple(dict.fromkeys([*tasks, *(task for dataset in datasets for task in dataset.tasks)]))
     shards: list[OpenShard] = []
     episodes: list[Episode] = []
     for dataset in datasets:
         _require_same_spaces(head, dataset.header)
         for episode in dataset.episodes:
-            task = tasks.index(dataset.tasks[episode.task])
+            task = names.index(dataset.tasks[episode.task])
             episodes.append(replace(episode, shard=len(shards) + episode.shard, task=task))
         shards += dataset.shards
     name = " + ".join(dataset.name for dataset in datasets)
-    return Dataset(replace(head, name=name, tasks=tasks), shards, episodes)
+    return Dataset(replace(head, name=name, tasks=names), shards, episodes)
 
 
 def _require_same_spaces(first: Header, second: Header) -> None:

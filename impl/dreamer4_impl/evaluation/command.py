@@ -226,7 +226,7 @@ def _evaluate(options: argparse.Namespace, settings: EvaluationSettings) -> tupl
 def _data(options: argparse.Namespace, trained_on: Data) -> tuple[Dataset, Dataset]:
     """Training episodes, and held-out episodes."""
     if options.training_data is not None:
-        return _open(options.training_data), _open(options.data)
+        return _open(options.training_data, trained_on.tasks), _open(options.data, trained_on.tasks)
     if trained_on.held_out is None:
         raise ValueError(
             "the checkpoint was trained on all episodes of its data (data.held_out is none): "
@@ -238,14 +238,15 @@ def _data(options: argparse.Namespace, trained_on: Data) -> tuple[Dataset, Datas
             f"{', '.join(trained_on.paths)}; got {len(options.data)} in --data. "
             "Name all of them, or name datasets with other episodes and add --training-data"
         )
-    return _open(options.data).split(trained_on.held_out)
+    return _open(options.data, trained_on.tasks).split(trained_on.held_out)
 
 
-def _open(paths: Sequence[Path]) -> Dataset:
+def _open(paths: Sequence[Path], tasks: Sequence[str]) -> Dataset:
+    """Join datasets, with the numbers that their tasks have in the model."""
     from dreamer4_impl.data.dataset import Dataset, concatenate
 
     datasets = [Dataset.open(path) for path in paths]
-    return datasets[0] if len(datasets) == 1 else concatenate(datasets)
+    return concatenate(datasets, tasks)
 
 
 @contextmanager

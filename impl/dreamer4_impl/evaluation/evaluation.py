@@ -128,9 +128,9 @@ def evaluate(
         The results; sections that cannot be measured are in `skipped`, with the reason.
 
     Raises:
-        ValueError: if the frames of the dataset do not fit the model, or no held-out episode is long enough.
+        ValueError: if the frames or tasks of the dataset do not fit the model, or no held-out episode is long enough.
     """
-    _require_fitting_frames(model, dataset)
+    _require_fit(model, dataset)
     model.eval()
     context = settings.context or model.dynamics.config.transformer.context
     plan = OpenLoopSettings(context, settings.horizons, settings.steps, settings.batch, settings.seed)
@@ -197,8 +197,10 @@ def _add(section: str, result: SectionResult, evaluation: Evaluation) -> None:
     evaluation.pictures += result.pictures
 
 
-def _require_fitting_frames(model: Dreamer4, dataset: Dataset) -> None:
-    config = model.tokenizer.config
+def _require_fit(model: Dreamer4, dataset: Dataset) -> None:
+    config, tasks = model.tokenizer.config, model.dynamics.config.tasks
+    if tasks and len(dataset.tasks) > tasks:
+        raise ValueError(f"dataset must have the {tasks} tasks of the model; got {', '.join(dataset.tasks)}")
     expected, actual = (config.height, config.width, config.channels), (dataset.height, dataset.width, dataset.channels)
     if expected != actual:
         raise ValueError(f"dataset must have the frames of the model, (H, W, C) = {expected}; got {actual}")

@@ -20,12 +20,31 @@ from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.training.phase import AnyPhase
 
 
-def facts_of(paths: Sequence[str], damaged: Literal["refuse", "skip"] = "refuse") -> dict[str, Any]:
+def task_names(paths: Sequence[str], trained: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the tasks of a run in the order of their numbers.
+
+    Args:
+        paths: directories of datasets.
+        trained: names of the tasks that the model has already been trained on, which come first.
+
+    Returns:
+        Distinct names.
+
+    Raises:
+        DatasetError: if a dataset cannot be used.
+    """
+    return tuple(dict.fromkeys([*trained, *(task for path in paths for task in read_header(Path(path)).tasks)]))
+
+
+def facts_of(
+    paths: Sequence[str], damaged: Literal["refuse", "skip"] = "refuse", tasks: Sequence[str] = ()
+) -> dict[str, Any]:
     """Settings of the model that follow from the datasets: size of a frame, actions, tasks, and a head for ends.
 
     Args:
         paths: directories of datasets; all others must agree with the first in frames and actions.
         damaged: treatment of a damaged shard, as for `Dataset.open`.
+        tasks: names of the tasks of the run, from `task_names`.
 
     Returns:
         Nested table; empty without datasets. The agent gets a head for ends if any episode terminates.
@@ -36,13 +55,12 @@ def facts_of(paths: Sequence[str], damaged: Literal["refuse", "skip"] = "refuse"
     """
     if not paths:
         return {}
-    headers = [read_header(Path(path)) for path in paths]
-    header = headers[0]
+    header = read_header(Path(paths[0]))
     shards = [shard for path in paths for shard in Dataset.open(path, damaged=damaged).shards]
     ends = not all(shard.arrays["continues"].all() for shard in shards)
     return {
         "tokenizer": {"height": header.height, "width": header.width, "channels": header.channels},
-        "dynamics": {"actions": to_table(header.components), "tasks": len(_tasks(headers))},
+        "dynamics": {"actions": to_table(header.components), "tasks": len(tasks)},
         **({"agent": {"continues": True}} if ends else {}),
     }
 
@@ -62,7 +80,7 @@ def require_fit(settings: TrainingSettings) -> None:
     headers = {path: read_header(Path(path)) for path in settings.data.paths}
     for path, header in headers.items():
         _require_fit(settings.model, header, path)
-    tasks = _tasks(headers.values())
+    tasks = task_names(settings.data.paths, settings.data.tasks)
     if settings.model.dynamics.tasks and len(tasks) > settings.model.dynamics.tasks:
         raise ValueError(
             f"the model has {settings.model.dynamics.tasks} tasks; the data have {len(tasks)}: {', '.join(tasks)}"
@@ -86,7 +104,7 @@ class TrainingData:
     def __init__(self, settings: TrainingSettings) -> None:
         data = settings.data
         self._recorded = [Dataset.open(path, damaged=data.damaged, verify=data.verify) for path in data.paths]
-        joined = self._recorded[0] if len(self._recorded) == 1 else concatenate(self._recorded)
+        joined = concatenate(self._recorded, data.tasks)
         self.dataset = joined if data.held_out is None else joined.split(data.held_out)[0]
         self.sampler = ClipSampler(self.dataset, settings.seed)
 
@@ -185,11 +203,6 @@ def _require_fit(model: ModelConfig, header: Header, path: str) -> None:
         raise ValueError(
             f"the model is for the actions {model.dynamics.actions}; those of {path} are {header.components}"
         )
-
-
-def _tasks(headers: Iterable[Header]) -> list[str]:
-    """Tasks of all datasets, as `concatenate` numbers them."""
-    return list(dict.fromkeys(task for header in headers for task in header.tasks))
 
 
 def _episodes(entries: Iterable[Any]) -> int:

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dreamer4_impl.checkpoints.checkpoint import (
     model_config,
     read,
     steps,
+    trained_tasks,
 )
 from dreamer4_impl.checkpoints.settings import (
     Data,
@@ -36,7 +37,7 @@ from dreamer4_impl.data.latents import LatentCache
 from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.durable import read_json, write_text
 from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
-from dreamer4_impl.training.data import TrainingData, facts_of, require_fit
+from dreamer4_impl.training.data import TrainingData, facts_of, require_fit, task_names
 from dreamer4_impl.training.distributed import Processes, choose_device
 from dreamer4_impl.training.log import Log
 from dreamer4_impl.training.loop import ClipSource, Trainer
@@ -173,11 +174,14 @@ def start(options: argparse.Namespace) -> TrainingRun:
     if init is None and "model" not in table:
         raise ValueError("no model is given: name a CONFIG with [model], a preset, or --init an earlier phase")
     data = from_table(Data, subtable(table, "data"), "data")
-    facts = facts_of(data.paths, data.damaged)
+    trained = data.tasks or (() if options.init is None else trained_tasks(Path(options.init), log.write))
+    tasks = task_names(data.paths, trained)
+    facts = facts_of(data.paths, data.damaged, tasks)
     if options.phase == "imagine" and init is not None and init.agent is not None:
         # The phase does not train the head for ends; it takes that of the earlier run.
         facts["agent"] = {"continues": init.agent.continues}
     settings = settings_from(options.phase, document, overrides, model=init, facts=facts)
+    settings = replace(settings, data=replace(settings.data, tasks=tasks))
     return TrainingRun(_checked(settings), options.run, log)
 
 

@@ -10,10 +10,12 @@ from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
 from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
+from dreamer4_impl.evaluation import command
 from dreamer4_impl.evaluation.command import main
-from dreamer4_impl.evaluation.evaluation import SECTIONS
+from dreamer4_impl.evaluation.evaluation import SECTIONS, EvaluationSettings, evaluate
 from dreamer4_impl.evaluation.output.document import schema
 from dreamer4_impl.evaluation.subject import load_subject
+from dreamer4_impl.models.dreamer4 import Dreamer4
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
 
@@ -78,6 +80,14 @@ def test_checkpoint_of_the_last_phase_fills_every_section_but_the_game(run_of, s
     assert [image.split(";")[0] for image in page.images] == ["data:image/png", "data:image/webp"] * 2
     assert page.external == []
     assert "index.html" in capsys.readouterr().out
+
+
+def test_tasks_have_their_numbers_in_the_model_and_unknown_ones_are_refused(square_data, square_model):
+    dataset = command._open([square_data], ("other", "square"))
+    assert (dataset.tasks, {episode.task for episode in dataset.episodes}) == (("other", "square"), {1})
+    config = replace(square_model.config, dynamics=replace(square_model.config.dynamics, tasks=1))
+    with pytest.raises(ValueError, match="dataset must have the 1 tasks of the model; got other, square"):
+        evaluate(Dreamer4(config), dataset, EvaluationSettings(), training=dataset)
 
 
 def test_sections_of_untrained_components_are_skipped_with_a_reason(run_of, square_data):

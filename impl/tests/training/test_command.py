@@ -15,6 +15,7 @@ from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.layers.actions import Categorical
 from dreamer4_impl.training.command import main
+from dreamer4_impl.training.data import TrainingData
 from dreamer4_impl.training.loop import Trainer
 
 from . import toy
@@ -179,6 +180,24 @@ def test_a_run_on_two_datasets_takes_the_tasks_of_both(place, tmp_path, capsys):
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "relevant samples, 50% of a batch: from 2 of 4 episodes" in log
     assert "1 relevant episodes have no known action: they do not train the policy" in log
+
+
+def test_a_task_keeps_its_number_when_a_later_phase_names_other_datasets_first(place, tmp_path):
+    """Tokenizer on a and b; agent on b and a; imagination on b alone."""
+    mine, (a, b) = str(place / "mine.toml"), (record(tmp_path / game, game=game) for game in "ab")
+    phases, init = {"tokenizer": (a, b), "agent": (b, a), "imagine": (b,)}, []
+    short = ["--set", "imagine.horizon=2", "--set", "imagine.context=2", "--set", "steps=1"]
+    for phase, data in phases.items():
+        run = str(tmp_path / phase)
+        assert main([phase, mine, "--data", *data, "--run", run, *short, *init]) == 0
+        settings = read(steps(tmp_path / phase)[-1]).settings
+        assert (settings.data.tasks, settings.model.dynamics.tasks) == (("a", "b"), 2)
+        dataset = TrainingData(settings).dataset
+        assert [dataset.tasks[episode.task] for episode in dataset.episodes] == [
+            game for path in data for game in 2 * path[-1]
+        ]
+        init = ["--init", run]
+    assert main(["imagine", "--run", run, "--resume", "--data", record(tmp_path / "c", game="c")]) == 2
 
 
 def test_data_that_a_phase_cannot_use_are_refused_before_the_first_step(place, tmp_path, capsys):
