@@ -55,6 +55,8 @@ def imported_module(name: str) -> ModuleType:
     Raises:
         DatasetError: if it does not exist, needs a package that is not installed, or raises an exception.
     """
+    if name.endswith(".py") and not Path(name).is_file():
+        raise DatasetError(f"there is no file {name}")
     directory = str(Path(name).resolve().parent if name.endswith(".py") else Path.cwd())
     if directory not in sys.path:
         sys.path.append(directory)  # last, so that no installed package is replaced
