@@ -177,7 +177,10 @@ def _imagined(
     model: Dreamer4, prior: PolicyHead | None, dataset: Dataset, settings: EvaluationSettings
 ) -> SectionResult:
     options = settings.imagine
-    contexts = load_clips(dataset, settings.rollouts, options.context)
+    try:
+        contexts = load_clips(dataset, settings.rollouts, options.context, ended=False)
+    except ValueError as error:
+        raise SkippedError(str(error)) from error
     return imagined_returns(model, prior, contexts, options, settings.rollouts, settings.batch, settings.seed)
 
 

@@ -198,13 +198,14 @@ def load_windows(dataset: Dataset, count: int, length: int, context: int) -> Win
     return Windows(_stack_clips(dataset, chosen, length), (frame >= begins[:, None]) & (frame < ends[:, None]))
 
 
-def load_clips(dataset: Dataset, count: int, length: int) -> Clips:
+def load_clips(dataset: Dataset, count: int, length: int, *, ended: bool = True) -> Clips:
     """Load clips at evenly spaced starts, each within one episode. Clips overlap if the data are short.
 
     Args:
         dataset: episodes to load from.
         count: number of clips, 1 or more; fewer if there are fewer starts.
         length: frames per clip, 1 or more.
+        ended: include clips after whose last frame nothing follows, because the episode has terminated.
 
     Returns:
         The clips.
@@ -212,13 +213,14 @@ def load_clips(dataset: Dataset, count: int, length: int) -> Clips:
     Raises:
         ValueError: if no episode has `length` frames.
     """
-    starts = _starts(dataset, length)
+    starts = _starts(dataset, length, ended)
     return _stack_clips(dataset, [starts[i] for i in _evenly(len(starts), count)], length)
 
 
-def _starts(dataset: Dataset, length: int) -> list[tuple[int, int]]:
+def _starts(dataset: Dataset, length: int, ended: bool) -> list[tuple[int, int]]:
     episodes = dataset.episodes
-    starts = [(number, t) for number, episode in enumerate(episodes) for t in range(episode.length - length + 1)]
+    last = [ended or bool(dataset.clip(n, episode.length - 1, 1).continues[0]) for n, episode in enumerate(episodes)]
+    starts = [(n, t) for n, episode in enumerate(episodes) for t in range(episode.length - length + last[n])]
     if not starts:
         longest = max((episode.length for episode in episodes), default=0)
         raise ValueError(

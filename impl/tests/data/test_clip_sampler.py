@@ -157,13 +157,14 @@ def test_draws_are_uniform_over_positions_not_over_episodes(write):
     assert all(60 < count < 140 for count in counts.values())
 
 
-def test_a_sample_does_not_depend_on_the_number_of_processes(dataset):
+@pytest.mark.parametrize("length", [2, 6])
+def test_a_sample_does_not_depend_on_the_number_of_processes(dataset, length):
     relevant = [i % 2 == 0 for i in range(12)]
-    whole = ClipSampler(dataset, seed=5).batch(7, range(12), 2, relevant)
+    whole = ClipSampler(dataset, seed=5).batch(7, range(12), length, relevant)
     for world in (2, 3, 4):
         for rank in range(world):
             own = range(rank, 12, world)
-            part = ClipSampler(dataset, seed=5).batch(7, own, 2, [relevant[i] for i in own])
+            part = ClipSampler(dataset, seed=5).batch(7, own, length, [relevant[i] for i in own])
             for a, b in zip(tensors(part), tensors(whole), strict=True):
                 assert torch.equal(a, b[rank::world])
 

@@ -9,6 +9,7 @@ import torch
 
 from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
 from dreamer4_impl.evaluation.held_out import load_clips, load_windows
 from dreamer4_impl.evaluation.results import SkippedError
@@ -78,6 +79,19 @@ def test_windows_score_every_frame_but_the_first_once_with_its_context(square_da
     first = windows.scored.int().argmax(1)
     assert first.tolist() == [1, 4, 4, 4, 1, 4, 4, 4, 1]
     assert len(load_windows(dataset, 4, length=9, context=4).clips) == 4
+
+
+def test_imagination_does_not_begin_at_a_frame_that_ended_its_episode(square_data, tmp_path):
+    with DatasetWriter(tmp_path, replace(Dataset.open(square_data).header, shards=(), tasks=())) as writer:
+        for ends in (True, False):
+            frames = np.zeros((5, *Dataset.open(square_data).clip(0, 0, 1).frames.shape[1:]), np.uint8)
+            frames[:, 0, 0, 0] = np.arange(5)
+            writer.add_episode(frames, continues=np.arange(5) < 5 - ends, task="square")
+    last = {
+        ended: load_clips(Dataset.open(tmp_path), 9, 2, ended=ended).video[:, 1, 0, 0, 0] for ended in (True, False)
+    }
+    assert last[True].tolist() == [1, 2, 3, 4, 1, 2, 3, 4]
+    assert last[False].tolist() == [1, 2, 3, 1, 2, 3, 4]
 
 
 def test_padding_of_a_short_episode_does_not_change_its_predictions(square_model, square_data):
