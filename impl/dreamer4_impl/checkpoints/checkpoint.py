@@ -7,12 +7,12 @@
         average.safetensors   running average of the trained weights, if there is one
         state.pt              optimiser, running RMS, companions of the phase, random state
 
+A folder to share has the first file under the name config.json, next to model.safetensors alone: see `write_model`.
+
 A checkpoint is written to a hidden directory, synced, and renamed: a directory without the leading dot is complete. The
 next write removes what a failed or killed write has left; `dreamer4-train` holds the lock of the run meanwhile.
 """
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -28,23 +28,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dreamer4_impl.checkpoints.header import (
+    AVERAGE,
+    HEADER,
+    SHARED_HEADER,
+    STATE,
+    WEIGHTS,
+    CheckpointError,
+    damage_of,
+    header_file,
+    header_of,
+    write_header,
+)
 from dreamer4_impl.checkpoints.settings import (
     TrainingSettings,
     model_from_json,
-    model_to_json,
     settings_from_json,
-    settings_to_json,
 )
-from dreamer4_impl.durable import checksum, partial_name, read_json, sync
+from dreamer4_impl.durable import partial_name, sync
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
-
-FORMAT, VERSION = "dreamer4-checkpoint", 2
-HEADER, WEIGHTS, AVERAGE, STATE = "checkpoint.json", "model.safetensors", "average.safetensors", "state.pt"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message says why and what to do."""
 
 
 class CannotSaveError(OSError):
@@ -121,7 +124,7 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
     partial = partial_name(final)
     try:
         _clean(root)
-        if final.exists() and not _damage(final) and _header(final)["step"] == checkpoint.step:
+        if final.exists() and not damage_of(final) and header_of(final)["step"] == checkpoint.step:
             return final
         partial.mkdir(parents=True)
         _write(partial, checkpoint)
@@ -137,6 +140,24 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
         for old in steps(run)[:-keep]:
             _remove(old)
     return final
+
+
+def write_model(directory: Path, checkpoint: Checkpoint) -> None:
+    """Write a model to share: config.json and model.safetensors, which `load_model` and clients of the Hub read.
+
+    Args:
+        directory: an existing directory without files.
+        checkpoint: configuration, step and weights; the running average takes the place of the weights that it has, and
+            the state is left out.
+
+    Raises:
+        CannotSaveError: if a file cannot be written.
+    """
+    try:
+        _save_tensors({**checkpoint.weights, **checkpoint.average}, directory / WEIGHTS)
+        write_header(directory / SHARED_HEADER, checkpoint.settings, checkpoint.step)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CannotSaveError(f"the model could not be written to {directory}: {error}") from error
 
 
 def steps(run: Path) -> list[Path]:
@@ -165,12 +186,12 @@ def read(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: if it is damaged, of another format, or of a newer version.
     """
-    header = _header(path)
-    if damage := _damage(path):
+    header = header_of(path)
+    if damage := damage_of(path):
         raise CheckpointError(damage)
     try:
         settings = settings_from_json(header["config"])
-        state = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=True)
+        state = _state(path)
         return Checkpoint(settings, header["step"], _tensors(path / WEIGHTS), _tensors(path / AVERAGE), state)
     except UnpicklingError as error:
         raise CheckpointError(f"{path} cannot be read: its {STATE} contains code, which is not executed") from error
@@ -193,7 +214,7 @@ def latest_good(run: Path, log: Callable[[str], None] = print) -> Path | None:
     """
     paths = steps(run)
     for path in reversed(paths):
-        damage = _damage(path)
+        damage = damage_of(path)
         if not damage:
             return path
         log(f"{damage}; using the checkpoint before it")
@@ -206,7 +227,7 @@ def locate(path: Path, log: Callable[[str], None] = print) -> Path:
     """Resolve a path to a checkpoint.
 
     Args:
-        path: directory of a checkpoint, or of a run, which stands for its newest undamaged checkpoint.
+        path: directory of a checkpoint or of `write_model`, or of a run: its newest undamaged checkpoint.
         log: receives a message for every damaged checkpoint.
 
     Returns:
@@ -215,7 +236,7 @@ def locate(path: Path, log: Callable[[str], None] = print) -> Path:
     Raises:
         CheckpointError: if there is none, or all are damaged.
     """
-    if (path / HEADER).is_file():
+    if header_file(path).is_file():
         return path
     if (checkpoint := latest_good(path, log)) is None:
         raise CheckpointError(f"there is no checkpoint in {path}: it must be a run or one of its checkpoints")
@@ -236,7 +257,7 @@ def model_config(path: Path, log: Callable[[str], None] = print) -> ModelConfig:
         CheckpointError: if there is no checkpoint that can be used.
         ValueError: if the configuration is not supported by this version.
     """
-    return model_from_json(_header(locate(path, log))["model"])
+    return model_from_json(header_of(locate(path, log))["model"])
 
 
 def trained_tasks(path: Path, log: Callable[[str], None] = print) -> tuple[str, ...]:
@@ -252,16 +273,16 @@ def trained_tasks(path: Path, log: Callable[[str], None] = print) -> tuple[str, 
     Raises:
         CheckpointError: if there is no checkpoint that can be used.
     """
-    return tuple(_header(locate(path, log)).get("config", {}).get("data", {}).get("tasks", ()))
+    return tuple(header_of(locate(path, log)).get("config", {}).get("data", {}).get("tasks", ()))
 
 
 def load_model(
     path: Path | str, *, strict: bool = False, average: bool = True, log: Callable[[str], None] = print
 ) -> tuple[Dreamer4, LoadReport]:
-    """Load the model of a run or checkpoint.
+    """Load the model of a run or checkpoint, or of a folder that `dreamer4-play --export` wrote.
 
     Args:
-        path: directory of a run or checkpoint.
+        path: directory of a run, a checkpoint or such a folder, such as one that the Hub's client has downloaded.
         strict: refuse missing and unexpected parameters instead of reporting them.
         average: use the running average of the weights if there is one.
         log: receives a message for every damaged checkpoint.
@@ -273,8 +294,8 @@ def load_model(
         CheckpointError: if there is no checkpoint that can be used, or `strict` is set and names do not match.
     """
     path = locate(Path(path), log)
-    header = _header(path)
-    if damage := _damage(path):
+    header = header_of(path)
+    if damage := damage_of(path):
         raise CheckpointError(damage)
     try:
         config = model_from_json(header["model"])
@@ -328,25 +349,22 @@ def _write(directory: Path, checkpoint: Checkpoint) -> None:
         _save_tensors(checkpoint.average, directory / AVERAGE)
     with open(directory / STATE, "wb") as file:
         torch.save(dict(checkpoint.state), file)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "phase": checkpoint.settings.phase,
-        "step": checkpoint.step,
-        "config": settings_to_json(checkpoint.settings),
-        "model": model_to_json(checkpoint.settings.model),
-        "files": {path.name: _fingerprint(path) for path in sorted(directory.iterdir())},
-    }
-    header["checksum"] = _digest(header)
-    (directory / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
-    for path in (*directory.iterdir(), directory):
-        sync(path)
+    write_header(directory / HEADER, checkpoint.settings, checkpoint.step)
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, path, metadata={"format": "pt"})
     # safetensors makes files that only their owner can read; the directory was made with the mode of the umask.
     path.chmod(path.parent.stat().st_mode & 0o666)
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """State of a checkpoint; a folder to share has none."""
+    if not (path / STATE).exists():
+        return {}
+    state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=True)
+    return state
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -354,54 +372,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return {}
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    return {"size": path.stat().st_size, "blake2b": checksum(path)}
-
-
-def _digest(header: Mapping[str, Any]) -> str:
-    """Digest of the content of checkpoint.json without its own checksum."""
-    content = {name: value for name, value in header.items() if name != "checksum"}
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _header(path: Path) -> dict[str, Any]:
-    try:
-        header = read_json(path / HEADER)
-        digest = _digest(header) if isinstance(header, dict) else ""
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint: its {HEADER} cannot be read ({error})") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of this program: its format is not {FORMAT!r}")
-    if not isinstance(header.get("version"), int) or header["version"] > VERSION:
-        raise CheckpointError(
-            f"{path} has version {header.get('version')!r}, and this program reads up to {VERSION}: "
-            "install a newer dreamer4-conformance"
-        )
-    missing = [name for name in ("step", "config", "model", "files") if name not in header]
-    if missing:
-        raise CheckpointError(f"{path} is damaged: its {HEADER} lacks {', '.join(missing)}")
-    # Version 1 had no checksum.
-    if header["version"] > 1 and header.get("checksum") != digest:
-        raise CheckpointError(f"{path} is damaged: {HEADER} does not match its checksum")
-    if type(header["step"]) is not int or header["step"] < 0:
-        raise CheckpointError(f"{path} is damaged: its step must be a whole number, 0 or more; got {header['step']!r}")
-    if not isinstance(header["files"], dict) or any(Path(name).name != name for name in header["files"]):
-        raise CheckpointError(f"{path} is damaged: its {HEADER} must list files of its directory with their checksums")
-    return header
-
-
-def _damage(path: Path) -> str:
-    """Message about the damage of a checkpoint; empty if it is undamaged."""
-    try:
-        files = _header(path)["files"]
-        for name in {WEIGHTS, STATE, *files}:
-            if not (path / name).is_file() or _fingerprint(path / name) != files.get(name):
-                return f"{path} is damaged: {name} does not match its checksum"
-    except (CheckpointError, OSError) as error:
-        return str(error)
-    return ""
 
 
 def _clean(root: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import torch
 
-from dreamer4_impl.checkpoints.checkpoint import Checkpoint, CheckpointError, load_model, load_weights, locate, read
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, load_model, load_weights, locate, read
+from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.checkpoints.settings import Data
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior

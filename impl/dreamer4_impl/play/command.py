@@ -24,6 +24,8 @@ Opens a local web page to play in a world model: every frame is generated from y
   dreamer4-play runs/dynamics --clip my.npz      starting from a clip of --export
   dreamer4-play --export runs/dynamics --data breakout --out my-demo
                                                  small copy to share, for `dreamer4-play my-demo`
+  dreamer4-play --export runs/imagine --full --out my-model
+                                                 all weights, for load_model and the Hugging Face Hub
 """
 
 EXIT = """\
@@ -98,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
     parser.add_argument(
         "--export", metavar="RUN", type=Path, help="write a small copy of RUN and a clip of --data to --out"
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="export all weights as they are, instead of tokenizer and dynamics in float16; --data is then optional",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="output directory of --export")
     return parser
@@ -199,8 +206,11 @@ def open_page(url: str) -> None:
 def _export(options: argparse.Namespace) -> int:
     from dreamer4_impl.play.export import export
 
-    if options.target or options.clip or not options.data or not options.out:
-        raise UsageError("--export needs --data DIR and --out DIR, and takes no checkpoint to play and no --clip")
-    size = export(options.export, options.data, options.out)
-    print(f"{options.out}: {size / 1e6:.2f} MB. Play it with: dreamer4-play {options.out}")
+    if options.target or options.clip or not options.out or not (options.data or options.full):
+        raise UsageError(
+            "--export needs --out DIR, and --data DIR without --full; it takes no checkpoint to play and no --clip"
+        )
+    size = export(options.export, options.data, options.out, options.full)
+    play = f"dreamer4-play {options.out}" + ("" if options.data else " --data DIR")
+    print(f"{options.out}: {size / 1e6:.2f} MB. Play it with: {play}")
     return 0

@@ -1,7 +1,8 @@
 """Assignment of keys to actions, derived from the components of an action and the names of their classes.
 
 Classes with the names of Atari's actions are chords: UPRIGHTFIRE is ↑, → and space together. The arrow keys move the
-mouse of Sec. 4. All other classes get digits and letters in turn, then buttons without a key.
+mouse of Sec. 4, and are classes with the names of movements, as in MiniGrid. All other classes get digits and letters
+in turn, then buttons without a key. In a game without an idle action, class 0 is played while no key is pressed.
 """
 
 import re
@@ -16,6 +17,15 @@ from dreamer4_impl.play.action import idle, is_mouse
 
 #: Words in the names of Atari's actions, with their keys (`KeyboardEvent.code`).
 CHORD: Final = {"UP": "ArrowUp", "DOWN": "ArrowDown", "LEFT": "ArrowLeft", "RIGHT": "ArrowRight", "FIRE": "Space"}
+#: Names of movements with their keys.
+MOVES: Final = {
+    "left": "ArrowLeft",
+    "right": "ArrowRight",
+    "up": "ArrowUp",
+    "forward": "ArrowUp",
+    "down": "ArrowDown",
+    "backward": "ArrowDown",
+}
 #: Symbols of the keys, in the order in which they are shown.
 SYMBOLS: Final = {"ArrowLeft": "←", "ArrowUp": "↑", "ArrowDown": "↓", "ArrowRight": "→", "Space": "space"}
 #: Keys for classes without a chord, in order of assignment; disjoint from the keys of the page's commands.
@@ -100,7 +110,13 @@ def _bindings(component: Component, names: Sequence[str] | None, free: Iterator[
             for value, (name, keys) in enumerate(zip(names, chords, strict=True))
             if keys
         ]
-    return [_single(name, free, {"value": value}) for value, name in enumerate(names) if value != idle(component)]
+    classes = [(value, name) for value, name in enumerate(names) if value != idle(component) or name in MOVES]
+    return [
+        {"keys": [MOVES[name]], "label": name, "value": value}
+        if name in MOVES
+        else _single(name, free, {"value": value})
+        for value, name in classes
+    ]
 
 
 def _single(label: str, free: Iterator[str], effect: dict[str, Any]) -> Binding:

@@ -1,4 +1,4 @@
-"""Export of a trained world model as a small checkpoint with a clip to start from."""
+"""Export of a trained model as one folder to share: configuration, weights, a model card, and a clip to start from."""
 
 import shutil
 import tempfile
@@ -7,31 +7,36 @@ from pathlib import Path
 
 import torch
 
-from dreamer4_impl.checkpoints.checkpoint import Checkpoint, locate, read, save
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, locate, read, write_model
 from dreamer4_impl.checkpoints.names import PhaseName
 from dreamer4_impl.checkpoints.settings import Data
 from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.loading import CLIP, held_out_clips, print_message
+from dreamer4_impl.play.model_card import CARD, model_card
 from dreamer4_impl.play.recorded_clip import write_clip
 
 #: Recorded frames after the context, for comparison: four seconds at 15 frames per second.
 COMPARED = 60
 
 
-def export(run: Path, data: Path, out: Path) -> int:
-    """Write a checkpoint of tokenizer and dynamics with weights in float16, and a clip next to it.
+def export(run: Path, data: Path | None, out: Path, full: bool = False) -> int:
+    """Write a model, and a clip next to it.
+
+    Weights are those of the running average if there is one. Paths of the training data are removed.
 
     Args:
-        run: directory of a run or of a checkpoint; the running average of the weights is used if there is one.
-        data: dataset of the clip, which is the middle of a held-out episode.
+        run: directory of a run or of a checkpoint.
+        data: dataset of the clip, which is the middle of a held-out episode; None for no clip.
         out: output directory, which must not exist.
+        full: write all weights as they are, so that the model computes the same bit for bit, instead of those of
+            tokenizer and dynamics in float16.
 
     Returns:
         Size of all files in bytes.
 
     Raises:
         UsageError: if out exists, or the checkpoint or the dataset cannot be read.
-        CannotSaveError: if the checkpoint cannot be written.
+        CannotSaveError: if the model cannot be written.
     """
     if out.exists():
         raise UsageError(f"{out} already exists: remove it, or name another directory")
@@ -40,15 +45,31 @@ def export(run: Path, data: Path, out: Path) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     settings = checkpoint.settings
-    (clip, *_) = held_out_clips(data, settings.model.dynamics.transformer.context + COMPARED)
-    averaged = {**checkpoint.weights, **checkpoint.average}
-    weights = {name: weight.to(torch.float16) for name, weight in averaged.items() if not name.startswith("agent.")}
-    # Paths of the training data are removed; a model without heads cannot be of a phase of the agent.
-    phase: PhaseName = "tokenizer" if settings.phase == "tokenizer" else "dynamics"
-    exported = replace(settings, phase=phase, model=replace(settings.model, agent=None), data=Data(), init=None)
+    length = settings.model.dynamics.transformer.context + COMPARED
+    clip = None if data is None else held_out_clips(data, length)[0]
+    exported = _without_origin(checkpoint) if full else _small(_without_origin(checkpoint))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as partial:
-        written = save(Path(partial), Checkpoint(exported, checkpoint.step, weights))
-        write_clip(written / CLIP, clip)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        written = Path(folder) / "model"
+        written.mkdir()
+        write_model(written, exported)
+        (written / CARD).write_text(model_card(exported, out.name), encoding="utf-8")
+        if clip is not None:
+            write_clip(written / CLIP, clip)
         shutil.move(written, out)
     return sum(file.stat().st_size for file in out.iterdir())
+
+
+def _without_origin(checkpoint: Checkpoint) -> Checkpoint:
+    """Averaged weights without the paths of the data and of the earlier run."""
+    settings = replace(checkpoint.settings, data=Data(), init=None)
+    return Checkpoint(settings, checkpoint.step, {**checkpoint.weights, **checkpoint.average})
+
+
+def _small(checkpoint: Checkpoint) -> Checkpoint:
+    settings = checkpoint.settings
+    # A model without heads cannot be of a phase of the agent.
+    phase: PhaseName = "tokenizer" if settings.phase == "tokenizer" else "dynamics"
+    reduced = replace(settings, phase=phase, model=replace(settings.model, agent=None))
+    weights = {n: weight.to(torch.float16) for n, weight in checkpoint.weights.items() if not n.startswith("agent.")}
+    return Checkpoint(reduced, checkpoint.step, weights)

@@ -1,6 +1,5 @@
 """Loading of the model and the recorded clips that the command line names."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +9,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from dreamer4_impl.checkpoints.checkpoint import HEADER, load_model, locate
+from dreamer4_impl.checkpoints.checkpoint import load_model, locate
+from dreamer4_impl.checkpoints.header import HEADER, header_of
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.models.configuration import ModelConfig
@@ -56,7 +56,7 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
         raise UsageError(str(error)) from None
     if report:
         print_message(f"{path}: {report}")
-    settings = json.loads((path / HEADER).read_text(encoding="utf-8"))["config"]
+    settings = header_of(path)["config"]
     if settings["phase"] == "tokenizer":
         raise UsageError(
             f"{path} is a checkpoint of the tokenizer alone: play needs the phase dynamics, agent or imagine"

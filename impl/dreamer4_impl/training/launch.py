@@ -12,7 +12,6 @@ import torch
 
 from dreamer4_impl.checkpoints.checkpoint import (
     Checkpoint,
-    CheckpointError,
     latest_good,
     load_model,
     load_weights,
@@ -21,6 +20,7 @@ from dreamer4_impl.checkpoints.checkpoint import (
     steps,
     trained_tasks,
 )
+from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.settings import (
     Data,
     TrainingSettings,

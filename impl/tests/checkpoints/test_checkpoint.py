@@ -15,7 +15,6 @@ from dreamer4_impl.checkpoints import checkpoint as module
 from dreamer4_impl.checkpoints.checkpoint import (
     CannotSaveError,
     Checkpoint,
-    CheckpointError,
     latest_good,
     load_model,
     load_weights,
@@ -23,6 +22,7 @@ from dreamer4_impl.checkpoints.checkpoint import (
     save,
     steps,
 )
+from dreamer4_impl.checkpoints.header import CheckpointError, digest_of, fingerprint
 from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.presets import tiny
@@ -50,7 +50,7 @@ def names(run):
 def rewrite_header(path, **changes):
     """With the right checksum, as a program with a fault of its own would write it."""
     header = json.loads((path / "checkpoint.json").read_text()) | changes
-    header["checksum"] = module._digest(header)
+    header["checksum"] = digest_of(header)
     (path / "checkpoint.json").write_text(json.dumps(header))
 
 
@@ -263,7 +263,7 @@ def test_checkpoints_are_sorted_by_number_and_other_directories_ignored(tmp_path
 def test_a_state_that_would_run_code_is_refused(tmp_path):
     path = save(tmp_path, small(1))
     torch.save({"optimiser": os.getcwd}, path / "state.pt")
-    files = {file.name: module._fingerprint(file) for file in path.iterdir() if file.name != "checkpoint.json"}
+    files = {file.name: fingerprint(file) for file in path.iterdir() if file.name != "checkpoint.json"}
     rewrite_header(path, files=files)
     with pytest.raises(CheckpointError, match="contains code, which is not executed"):
         read(path)

@@ -16,11 +16,13 @@ import torch
 
 pytest.importorskip("safetensors", reason="needs safetensors, of the extra train")
 
-from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, load_model, read, save
+from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.play import command, loading
 from dreamer4_impl.play.command import main
 from dreamer4_impl.play.export import export
@@ -37,6 +39,18 @@ def run(model, config, tmp_path) -> Path:
         tmp_path / "run",
         Checkpoint(TrainingSettings("dynamics", config, data=Data(paths=("/nowhere",))), 7, model.state_dict()),
     )
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def agent_run(tmp_path) -> Path:
+    """Run of the phase agent with an average of some weights."""
+    torch.manual_seed(0)
+    model = Dreamer4(tiny())
+    weights = {name: torch.randn_like(weight) for name, weight in model.state_dict().items()}
+    average = {name: weight + 1 for name, weight in weights.items() if name.startswith("agent.")}
+    settings = TrainingSettings("agent", tiny(), data=Data(paths=("/nowhere",)), init="/nowhere/else")
+    save(tmp_path / "run", Checkpoint(settings, 7, weights, average))
     return tmp_path / "run"
 
 
@@ -92,9 +106,46 @@ def test_export_writes_the_model_in_half_precision_and_a_held_out_clip(run, data
     assert (clip.frames[:, 0, 0, 0].tolist(), clip.title) == (list(range(LENGTH)), "ALE/Greys-v0")
 
 
+def test_full_export_is_one_folder_that_computes_the_same_bit_for_bit(agent_run, tmp_path, capsys):
+    out = tmp_path / "my-model"
+    assert main(["--export", str(agent_run), "--full", "--out", str(out)]) == 0
+    assert "dreamer4-play" in capsys.readouterr().out
+    assert sorted(file.name for file in out.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    (original, _), (shared, report) = load_model(agent_run), load_model(out, strict=True)
+    assert not report
+    assert shared.config == original.config
+    generator = torch.Generator().manual_seed(0)
+    video = torch.rand(1, 3, 6, 8, 3, generator=generator)
+    z, tau = original.tokenizer.encode(video), torch.full((1, 3), 0.5)
+    actions = {"keys": torch.ones(1, 3, 4), "mouse": torch.full((1, 3), 2)}
+    assert torch.equal(shared.tokenizer.encode(video), z)
+    assert torch.equal(shared.tokenizer.decode(z), original.tokenizer.decode(z))
+    outputs = [model.dynamics(z, tau, torch.full((1, 3), 0.25), actions) for model in (original, shared)]
+    assert all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
+    policies = [model.agent.state_dict() for model in (original, shared)]
+    assert all(torch.equal(policies[0][name], policies[1][name]) for name in policies[0])
+    assert "/nowhere" not in (out / "config.json").read_text()
+    assert (read(out).step, read(out).settings.phase, read(out).state) == (7, "agent", {})
+
+
+def test_damage_to_a_shared_folder_is_named_and_its_card_is_free(agent_run, tmp_path):
+    out = tmp_path / "my-model"
+    export(agent_run, None, out, full=True)
+    (out / "README.md").write_text("my own card")
+    load_model(out)
+    content = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"model.safetensors does not match its checksum"):
+        load_model(out)
+    (out / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
+        load_model(out)
+
+
 def test_export_does_not_overwrite(run, data, tmp_path, capsys):
     assert "already exists" in error_of(capsys, "--export", run, "--data", data, "--out", data)
-    assert "and --out DIR" in error_of(capsys, "--export", run, "--data", data)
+    assert "--export needs --out DIR" in error_of(capsys, "--export", run, "--data", data)
+    assert "and --data DIR without --full" in error_of(capsys, "--export", run, "--out", tmp_path / "exported")
     assert "is not a dataset" in error_of(capsys, "--export", run, "--data", run, "--out", tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
 

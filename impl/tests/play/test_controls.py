@@ -68,6 +68,16 @@ def test_other_names_are_labels():
     assert [binding["label"] for binding in bindings(Categorical("tool", 2), ["none", "UPPER"])] == ["UPPER"]
 
 
+def test_movements_of_a_grid_are_arrows_even_without_an_idle_class():
+    bound = bindings(Categorical("action", 4), ["left", "right", "forward", "open"])
+    assert [(binding["value"], *binding["keys"]) for binding in bound] == [
+        (0, "ArrowLeft"),
+        (1, "ArrowRight"),
+        (2, "ArrowUp"),
+        (3, "Digit1"),
+    ]
+
+
 def test_switch_has_one_key_and_number_has_one_per_direction():
     assert [(b["index"], b["value"]) for b in bindings(Binary("keys", 3))] == [(0, 1), (1, 1), (2, 1)]
     assert [(b["index"], b["value"]) for b in bindings(Continuous("stick", 2))] == [(0, 1), (0, -1), (1, 1), (1, -1)]
