@@ -63,7 +63,8 @@ def judge(subject: Subject, vector: Mapping[str, Any], settings: Mapping[str, An
     declared = {"k_max": subject.k_max, "mtp_length": declared_length(subject) or 8, **settings}
     _require_choices(subject, vector, inputs, declared)
     try:
-        results = CALLS.get(operation, partial(_compute, operation))(subject, inputs)
+        with np.errstate(invalid="ignore"):  # inputs and results may be NaN or infinite
+            results = CALLS.get(operation, partial(_compute, operation))(subject, inputs)
     except OperationFailed as failed:
         if MAY_RAISE.isdisjoint(vector["flags"]):
             raise

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.adapters.bundled import Bundled
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.readings import DISTANCES
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 from dreamer4_conformance.zoo.base import Textbook
 from dreamer4_conformance.zoo.equivalents import EQUIVALENTS
 from dreamer4_conformance.zoo.mistakes import MISTAKES, Mistake
 from vectors.encoding import decode
-from vectors.judge import FOLDER, STEPS, judge, load
+from vectors.judge import STEPS, judge, load
 from vectors.subjects.minecraft_actions import VPT
 from vectors.subjects.sec34_rope import BASE
 
@@ -69,18 +72,22 @@ def test_textbook_passes(variant: int) -> None:
 @pytest.mark.nightly
 def test_every_vector_of_an_operation_is_taken_by_a_textbook() -> None:
     judged = set()
-    for readings in VARIANTS:
-        for k_max in (1, 2, 8, 64):
-            textbook = Textbook(**readings)
-            textbook.k_max = k_max
-            for vector, message in verdicts(textbook, TEXTBOOK):
-                assert message is None, f"{vector['id']}: {message}"
-                judged.add(vector["id"])
-    for layout in ("half", "interleaved"):
-        judged |= {v["id"] for v in VECTORS if v["settings"].get("rope_layout") == layout}
-    left = [vector for vector in VECTORS if vector["id"] not in judged and vector["operation"] not in STEPS]
-    # An adapter has bins of its own: the example in JavaScript takes those of other implementations.
-    assert [vector["id"] for vector in left if len(decode(vector["inputs"]).get("bins", ())) != 7] == []
+    averages: list[dict[str, str]] = [{}, {"A19": "mean"}, {"A29": "all"}, {"A29": "complete"}]
+    losses = [({"A17": option, **average}, 64, {"mtp_loss_of"}) for option in DISTANCES for average in averages]
+    rest = [(readings, k_max, OPERATIONS) for readings in VARIANTS for k_max in (1, 2, 8, 64)]
+    for readings, k_max, operations in [*losses, *rest]:
+        textbook = Textbook(**readings)
+        textbook.k_max = k_max
+        for vector, message in verdicts(textbook, TEXTBOOK, operations):
+            assert message is None, f"{vector['id']}: {message}"
+            judged.add(vector["id"])
+    assert {vector["id"] for vector in VECTORS if not is_of_other_code(vector)} == judged
+
+
+def is_of_other_code(vector: Any) -> bool:
+    """True for vectors of steps, of few bins and of the other layout, which the textbook does not have."""
+    few_bins = decode(vector["inputs"]).get("bins", np.zeros(255)).size == 7
+    return vector["operation"] in STEPS or few_bins or vector["settings"].get("rope_layout") == "interleaved"
 
 
 @pytest.mark.parametrize(
@@ -134,25 +141,22 @@ def test_equivalent_passes_all_operations(name: str) -> None:
 
 # Mistakes
 
+DRAWN = (
+    *("eq02.deterministic", "eq02.start-law", "ctx.*"),
+    *("eq04.*-law", "eq04.granularity", "eq04.generator", "eq06.iid-levels"),
+)
+"""Clauses about random draws: the noise of start and context, laws and independence of τ and d, seeds."""
 NOT_SHOWN = {
-    "the law, independence or seed of random draws": {
-        *("sampler-unseeded", "start-uniform", "start-shared", "start-shared-by-halves", "start-seed-plus-row"),
-        *("start-clipped", "start-from-last-frame", "start-fixed", "start-zero"),
-        *("levels-low", "steps-inverse", "small-batch-one-step", "steps-by-position", "steps-shared-by-frames"),
-        *("levels-by-position", "levels-random-walk", "levels-periodic", "levels-shared-by-rows"),
-        *("levels-per-sequence", "global-rng", "steps-frozen"),
-    },
-    "the context of a sampler, which is corrupted with noise drawn inside": {
-        *("context-literal", "context-label-mismatch", "context-label-current", "context-added-noise"),
-        *("context-noise-shared", "context-noise-shared-by-sequences", "context-corrupted-twice"),
-        *("context-noise-is-the-start", "context-step-label-changes", "context-clean-first", "context-ignored"),
-        *("context-dropped", "context-dropped-at-batch-one"),
-    },
-    "the teacher is a copy of the network, with the same outputs": {"teacher-averaged"},
-    "labels of d_min timesteps in teacher calls, which the loss does not depend on": {"mixed-label-zero"},
-    "a declared regrouping of the implementation's own, for which there are no outputs": {"regroup-loses-tokens"},
+    "small-batch-one-step": "the law of d in small batches",
+    "teacher-averaged": "the teacher is a copy of the network, with the same outputs",
+    "mixed-label-zero": "labels of d_min timesteps in teacher calls, which the loss does not depend on",
+    "regroup-loses-tokens": "a declared regrouping of the implementation's own, for which there are no outputs",
 }
-"""Mistakes of operations with vectors that no vector rejects, by what they are about."""
+"""Mistakes that no vector rejects though their clause is not about draws, with what they are about."""
+
+
+def may_be_hidden(mistake: Mistake) -> bool:
+    return mistake.id in NOT_SHOWN or any(fnmatchcase(mistake.clause, pattern) for pattern in DRAWN)
 
 
 def judged_mistakes() -> list[Mistake]:
@@ -169,17 +173,11 @@ QUICK = [mistake for mistake in judged_mistakes() if not {*SLOW, "sample_frame"}
 
 @pytest.mark.parametrize("mistake", QUICK, ids=lambda mistake: mistake.id)
 def test_mistake_is_rejected(mistake: Mistake) -> None:
-    assert is_shown(mistake) is (mistake.id not in set().union(*NOT_SHOWN.values()))
+    assert is_shown(mistake) or may_be_hidden(mistake)
 
 
 @pytest.mark.nightly
 def test_vectors_reject_every_mistake_that_outputs_can_show() -> None:
-    hidden = {mistake.id for mistake in judged_mistakes() if not is_shown(mistake)}
-    assert hidden == set().union(*NOT_SHOWN.values())
-
-
-def test_readme_counts_the_mistakes() -> None:
-    total = len(judged_mistakes())
-    shown = total - sum(map(len, NOT_SHOWN.values()))
-    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert f"{shown} of {total} are rejected" in " ".join(readme.split())
+    hidden = [mistake for mistake in judged_mistakes() if not is_shown(mistake)]
+    assert [mistake.id for mistake in hidden if not may_be_hidden(mistake)] == []
+    assert {mistake.id for mistake in hidden} >= set(NOT_SHOWN)
