@@ -7,6 +7,7 @@ processes on two cores, several times the time of the computation itself.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,9 +24,8 @@ def single_thread(device: str = "cpu", *, guest: bool = True) -> Iterator[None]:
         guest: whether the user's code may have run before; a number that differs from torch's default is then the
             user's choice and stays.
     """
-    try:
-        import torch
-    except ImportError:  # only code in NumPy or JAX can be judged
+    torch = sys.modules.get("torch")
+    if torch is None:  # code in NumPy or JAX, which does not need the second that an import takes
         yield
         return
     count = torch.get_num_threads()

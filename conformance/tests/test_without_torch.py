@@ -46,3 +46,11 @@ def test_bundled_implementation_without_torch_is_an_error_that_names_the_extra(t
     finished = run(tmp_path, "--clause", "eq08.value")
     assert finished.returncode == 2
     assert "pip install 'dreamer4-conformance[torch]'" in finished.stderr
+
+
+def test_judging_a_file_that_names_jax_alone_imports_no_torch(tmp_path: Path) -> None:
+    code = IN_NUMPY.replace("return 0.9", "import sys; assert 'tor' 'ch' not in sys.modules; return 0.9")
+    (tmp_path / "mine.py").write_text(f"# in jax{code}")
+    command = [sys.executable, "-m", "dreamer4_conformance", "run", "mine.py:Mine", "--clause", "eq08.value"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout

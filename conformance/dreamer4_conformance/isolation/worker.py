@@ -75,9 +75,7 @@ class Worker:
         atexit.register(self.close)
 
     def _start(self) -> None:
-        if may_use_torch(self._source):
-            with suppress(ImportError):
-                import torch  # noqa: F401 - before the fork, so that a new worker need not
+        import_torch(self._source)  # before the fork, so that a new worker need not
         method = "fork" if is_forkable(device_of(self._source, self._conditions)) else "spawn"
         context: Any = multiprocessing.get_context(method)
         self._connection, other_end = context.Pipe()
@@ -199,6 +197,7 @@ def serve(
     if inherited is not None:
         inherited.close()
     _detach()
+    import_torch(source)  # in a new interpreter, before the time limit applies
     if isinstance(source, str):  # an object may hold open files
         _close_inherited(connection)
 
@@ -273,6 +272,13 @@ def device_of(source: str | Adapter | type[Adapter], conditions: Conditions) -> 
     with suppress(Exception):  # validation reports what is wrong with the attribute
         device = device or (None if isinstance(source, str) else source.device)
     return device if isinstance(device, str) else None
+
+
+def import_torch(source: str | Adapter | type[Adapter]) -> None:
+    """Import torch, if it is installed, for an adapter that may use it."""
+    if may_use_torch(source):
+        with suppress(ImportError):
+            import torch  # noqa: F401
 
 
 def may_use_torch(source: str | Adapter | type[Adapter]) -> bool:
