@@ -8,11 +8,14 @@ GET  /api/sessions/ID               current frame
 POST /api/sessions/ID/reset         {"clip", "seed", "steps"}, all optional: return to the first frame
 POST /api/sessions/ID/step          {"action": {…}, or null for the recorded one, "steps": optional}: next frame
 POST /api/sessions/ID/undo          previous frame
+POST /api/sessions/ID/close         end the session, as the page does when it is left
+
+Each page has a session of its own. While all sessions are in use, a new one is refused; none is taken from its player.
 """
 
 import json
 import secrets
-from collections import OrderedDict
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.resources import files
@@ -24,8 +27,10 @@ from dreamer4_impl.play.picture import png
 from dreamer4_impl.play.session import Session
 from dreamer4_impl.play.world import World
 
-#: Maximum number of sessions; a new one replaces the least recently used.
-SESSIONS: Final = 4
+#: Maximum number of sessions.
+SESSIONS: Final = 16
+#: Seconds without a request after which a session may be closed for a new one.
+IDLE: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Api:
     def __init__(self, world: World, *, fps: float = 15, steps: int = 4, seed: int = 0) -> None:
         self.world, self.fps = world, fps
         self.defaults = {"clip": 0, "seed": seed, "steps": steps}
-        self.sessions: OrderedDict[str, Session] = OrderedDict()
+        self.sessions: dict[str, Session] = {}
+        self._used: dict[str, float] = {}
         # A CUDA graph must not be recorded while another thread uses the device.
         self._lock = Lock()
 
@@ -74,7 +80,7 @@ class Api:
             The response.
 
         Raises:
-            RequestError: if there is no such path or session, or the body is invalid.
+            RequestError: if there is no such path or session, the body is invalid, or all sessions are in use.
         """
         with self._lock:
             match (method, *path.strip("/").split("/")):
@@ -90,6 +96,8 @@ class Api:
                     return self._open(_object(body))
                 case ("GET", "api", "sessions", name):
                     return self._show(name)
+                case ("POST", "api", "sessions", name, "close"):
+                    return self._end(name, _object(body))
                 case ("POST", "api", "sessions", name, "reset" | "step" | "undo" as command):
                     return self._change(name, command, _object(body))
         raise RequestError(f"unknown request {method} {path}", HTTPStatus.NOT_FOUND)
@@ -108,12 +116,27 @@ class Api:
         return Reply(png(recording.frames[row]), "image/png")
 
     def _open(self, body: dict[str, Any]) -> Reply:
-        session = Session(self.world, **_integers(body, self.defaults))
+        arguments = _integers(body, self.defaults)
+        if len(self.sessions) >= SESSIONS:
+            self._close_idle()
+        if len(self.sessions) >= SESSIONS:
+            raise RequestError(
+                f"all {SESSIONS} sessions are in use: close another page, or press Reset later",
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            )
         name = secrets.token_urlsafe(12)
-        self.sessions[name] = session
-        while len(self.sessions) > SESSIONS:
-            self.sessions.popitem(last=False)
+        self.sessions[name] = Session(self.world, **arguments)
         return self._show(name)
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        self.sessions = {name: session for name, session in self.sessions.items() if now - self._used[name] < IDLE}
+
+    def _end(self, name: str, body: dict[str, Any]) -> Reply:
+        _require_keys(body, ())
+        self._session(name)
+        del self.sessions[name]
+        return as_json({})
 
     def _change(self, name: str, command: str, body: dict[str, Any]) -> Reply:
         session = self._session(name)
@@ -135,10 +158,10 @@ class Api:
     def _session(self, name: str) -> Session:
         if name not in self.sessions:
             raise RequestError(
-                f"this session has been closed, because at most {SESSIONS} are open at a time: Reset starts a new one",
+                "this session has been closed: Reset starts a new one",
                 HTTPStatus.NOT_FOUND,
             )
-        self.sessions.move_to_end(name)
+        self._used[name] = time.monotonic()
         return self.sessions[name]
 
 

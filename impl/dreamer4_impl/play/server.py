@@ -52,13 +52,13 @@ class PlayServer(ThreadingHTTPServer):
         super().__init__((host, port), Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Report an error of a connection, except for a client that has disconnected.
+        """Report an error of a connection, except for a client that has disconnected or takes too long.
 
         Args:
             request: socket of the connection.
             client_address: host and port of the client.
         """
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
@@ -109,6 +109,8 @@ class Handler(BaseHTTPRequestHandler):
             # Otherwise an unread body would be parsed as the next request.
             self.close_connection = True
             return as_json({"error": str(error)}, error.status)
+        except (ConnectionError, TimeoutError):  # a body that does not arrive: the connection is closed
+            raise
         except Exception as error:
             traceback.print_exc()
             self.close_connection = True

@@ -15,8 +15,8 @@ from dreamer4_impl.play.errors import RequestError
 from dreamer4_impl.play.picture import png, quantised
 from dreamer4_impl.play.world import World
 
-#: Memory limit of the undo history on the device, in bytes; at least one frame is stored.
-UNDO_BYTES: Final = 2**28
+#: Memory limit of a session's undo history on the device, in bytes; at least one frame is stored.
+UNDO_BYTES: Final = 2**26
 #: Maximum length of the undo history, in frames.
 UNDO_FRAMES: Final = 128
 #: Seeds are in [0, SEEDS), which every generator of PyTorch accepts.

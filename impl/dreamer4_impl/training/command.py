@@ -142,6 +142,8 @@ def _train(run: TrainingRun) -> int:
         except (NotFiniteError, TooManyFormsError) as error:
             trainer.log.write(f"dreamer4-train: {error}")
             return 1
+        except NotImplementedError as error:  # of a backend of attention
+            raise UsageError(str(error)) from error
         trainer.log.write(_summary(outcome, run))
         return _status(outcome)
 

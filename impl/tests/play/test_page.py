@@ -5,6 +5,7 @@ Skipped without Chromium (Debian's `chromium`) and the package `playwright`.
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -194,6 +195,15 @@ def test_reset_replaces_a_closed_session(page, server):
     expect(frame(page)).to_have_text("0")
     page.keyboard.press("Period")
     expect(frame(page)).to_have_text("1")
+
+
+def test_leaving_the_page_closes_its_session(page, server):
+    (name,) = [name for name in server.api.sessions if name == page.evaluate("session")]
+    page.goto("about:blank")
+    deadline = time.monotonic() + TIMEOUT / 1000
+    while name in server.api.sessions and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert name not in server.api.sessions
 
 
 def test_stopped_server_is_reported(browser, world, serve):

@@ -3,14 +3,15 @@
 import json
 import re
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 
 import pytest
 
-from dreamer4_impl.play.api import SESSIONS
+from dreamer4_impl.play.api import IDLE, SESSIONS
 from dreamer4_impl.play.picture import png
-from dreamer4_impl.play.server import BODY, STATE
+from dreamer4_impl.play.server import BODY, STATE, Handler
 from dreamer4_impl.play.session import Session
 
 LEFT = {"action": {"move": 3}}
@@ -62,12 +63,32 @@ def test_recorded_frames_start_at_the_last_context_frame(client, clip):
     assert client.refused(404, "GET", "/api/clips/0/frames/5") == "frame must be an integer from 0 to 4; got 5"
 
 
-def test_new_session_replaces_the_least_recently_used(client):
+def test_a_session_beyond_the_limit_is_refused_and_none_is_closed(client):
     names = [open_session(client, steps=1) for _ in range(SESSIONS)]
-    client.request("GET", names[0])
+    assert client.refused(503, *OPEN) == "all 16 sessions are in use: close another page, or press Reset later"
+    assert [client.request("GET", name)[0] for name in names] == [200] * SESSIONS
+    assert client.request("POST", f"{names[1]}/close", {})[0] == 200
     open_session(client, steps=1)
-    assert client.request("GET", names[0])[0] == 200
     assert "this session has been closed" in client.refused(404, "POST", f"{names[1]}/step", LEFT)
+
+
+def test_an_idle_session_is_closed_for_a_new_one(client, monkeypatch):
+    names = [open_session(client, steps=1) for _ in range(SESSIONS)]
+    later = time.monotonic() + IDLE + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    client.request("GET", names[3])
+    open_session(client, steps=1)
+    assert [client.request("GET", name)[0] for name in names[2:5]] == [404, 200, 404]
+
+
+def test_a_body_that_does_not_arrive_ends_the_connection_silently(client, monkeypatch, capfd):
+    monkeypatch.setattr(Handler, "timeout", 0.1)
+    with socket.create_connection(client.server.server_address, timeout=20) as connection:
+        head = "POST /api/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        assert connection.recv(1000) == b""
+    assert client.request("GET", "/api/world")[0] == 200
+    assert tuple(capfd.readouterr()) == ("", "")
 
 
 def test_concurrent_sessions_are_independent(client, world):
