@@ -265,6 +265,56 @@ def play_words(chosen, number):
 LINES = {"train": train_words, "record": record_words, "eval": eval_words, "play": play_words}
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model=2", "model must be a table, or the name of a preset; got 2"),
+        ("model=-1e-30", "model must be a table, or the name of a preset; got -1e-30"),
+        ("model.preset=[]", "model.preset must be one of 'tiny', 'small', 'paper'; got []"),
+        ("model.dynamics=7", "model.dynamics must be a table; got 7"),
+        ("model.dynamics.actions=1e-30", "model.dynamics.actions must be a list; got 1e-30"),
+        ("model.dynamics.actions=[{kind = ['x']}]", "must be one of 'categorical', 'binary', 'continuous'; got ['x']"),
+        ("model.dynamics.registers=2147483648", "registers must be at most 1048576; got 2147483648"),
+        ("model.dynamics.k_max=9223372036854775808", "model.dynamics.k_max must lie within 64 bits"),
+        (f"model.tokenizer.decoder.heads=1{'0' * 30}", "model.tokenizer.decoder.heads must lie within 64 bits"),
+        ("batches.size=2147483648", "batches: size must be at most 1048576; got 2147483648"),
+        ("execution=7", "execution must be a table; got 7"),
+        ("execution.device=meta", "execution.device must be 'auto', 'cpu' or 'cuda'; got 'meta'"),
+        ("execution.device=cpu:1", "execution.device must be 'auto', 'cpu' or 'cuda'; got 'cpu:1'"),
+        pytest.param("execution.compile=cosine", "the backend of torch.compile must be", marks=pytest.mark.nightly),
+        ("only=-inf", "only must be a table; got -inf"),
+        ("only.tokenizer=2147483648", "only.tokenizer must be a table; got 2147483648"),
+        ("phase=" + "[" * 3000, ""),
+        ("optimiser.weight_decay=" + "[" * 3000, "optimiser.weight_decay must be a number; got '[[["),
+        ("optimiser.weight_decay=nan", "optimiser: weight_decay must be 0 or more; got nan"),
+        ("a." * 2000 + "b=1", "a setting must have the form section.key=value; got 'a.a."),
+        ("seed=1\nsteps=2", "seed must be a whole number; got '1\\nsteps=2'"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_setting_that_ended_in_a_traceback_is_refused(capsys, setting, message):
+    words = ["tokenizer", "mine.toml", "--data", "data", "--run", "run", "--dry-run", "--set", setting]
+    assert train.main(words) == (2 if message else 0)
+    output = capsys.readouterr().err
+    assert message in output
+    assert len(output) < 2000
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        ("eval", ["agent", "--data", "data", "--device", "tpu"], "--device must be 'auto', 'cpu' or 'cuda'; got 'tpu'"),
+        ("eval", ["agent", "--data", "data", "--device", "meta"], "--device must be 'auto', 'cpu' or 'cuda'"),
+        ("train", ["tokenizer", "--run", "tokenizer", "--resume", "--set", "phase=dynamics"],
+         "the phase of a run cannot be changed from 'tokenizer'; got 'dynamics'"),
+        ("train", ["tokenizer", "--run", "damaged", "--resume"], "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_a_command_line_that_ended_in_a_traceback_is_refused(capsys, command, words, message):
+    assert STATUSES[command][0](words) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_random_settings_end_without_a_traceback(capsys):
     require_no_failure("train", settings_lines(30), capsys)
 

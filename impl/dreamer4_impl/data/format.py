@@ -55,7 +55,7 @@ class Shard:
     checksums: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or Path(self.name).name != self.name:
+        if not isinstance(self.name, str) or self.name in ("", "..") or Path(self.name).name != self.name:
             raise ValueError(f"a shard must be a directory in that of the dataset; got the name {self.name!r}")
         for name in ("length", "episodes"):
             number = getattr(self, name)

@@ -52,16 +52,19 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
     try:
         path = locate(target or DEMO, print_message)
         model, report = load_model(path, log=print_message)
+        settings = header_of(path)["config"]
+        phase, trained_on = settings["phase"], settings["data"]["paths"]
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged: its {HEADER} lacks the phase or the data of the training") from error
     if report:
         print_message(f"{path}: {report}")
-    settings = header_of(path)["config"]
-    if settings["phase"] == "tokenizer":
+    if phase == "tokenizer":
         raise UsageError(
             f"{path} is a checkpoint of the tokenizer alone: play needs the phase dynamics, agent or imagine"
         )
-    recordings = open_clips(path, data, clip, settings["data"]["paths"], model.config)
+    recordings = open_clips(path, data, clip, trained_on, model.config)
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return World(on_device(model, torch_device), recordings, recordings[0].title or path.name)
 

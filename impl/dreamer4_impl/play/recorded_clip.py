@@ -98,7 +98,8 @@ def read_clip(path: Path) -> RecordedClip:
         UsageError: if the file does not exist, or is not a clip.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy.load leaves a file open that it cannot read.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return _recording({name: file[name] for name in file.files})
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist") from None

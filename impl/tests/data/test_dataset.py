@@ -1,7 +1,9 @@
 """Reading of datasets: round trip, split, damage, concatenation."""
 
 import json
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -190,6 +192,45 @@ def test_an_invalid_header_is_refused(write, changes):
     change(path, **changes)
     with pytest.raises(DatasetError, match=r"dataset.json is damaged"):
         Dataset.open(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "../elsewhere"}, "a shard must be a directory in that of the dataset; got the name '../elsewhere'"),
+        ({"name": "/etc"}, "got the name '/etc'"),
+        ({"name": ".."}, "got the name '..'"),
+        ({"name": ""}, "got the name ''"),
+        ({"name": 0}, "got the name 0"),
+        ({"length": -3}, "length of the shard '00000' must be a whole number, 1 or more; got -3"),
+        ({"episodes": 1.5}, "episodes of the shard '00000' must be a whole number, 1 or more; got 1.5"),
+    ],
+)
+def test_an_impossible_shard_is_refused(write, changes, message):
+    path = write([3])
+    (shard,) = json.loads((path / "dataset.json").read_text())["shards"]
+    change(path, shards=[shard | changes])
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        Dataset.open(path)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"1" * 5000])
+def test_a_header_that_is_not_json_is_refused(write, content):
+    path = write([3])
+    (path / "dataset.json").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"dataset.json cannot be read"):
+        Dataset.open(path)
+
+
+@pytest.mark.parametrize("damage", [b"(", b"'", b"\n", b"\\", b"\xff"])
+def test_every_damage_in_the_header_of_an_array_is_named(write, damage):
+    path = write([3])
+    file = path / "00000" / "rewards.npy"
+    content = file.read_bytes()
+    for position in range(0, 70, 3):
+        file.write_bytes(content[:position] + damage + content[position + 1 :])
+        with suppress(DatasetError):  # a changed space of the header
+            Dataset.open(path)
 
 
 def test_a_truncated_header_is_refused(write):

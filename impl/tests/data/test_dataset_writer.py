@@ -1,5 +1,6 @@
 """Writing of datasets: complete at any time, and invalid episodes are refused."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.durable import InUseError
 
 from .contents import contents
 
@@ -57,6 +59,15 @@ def test_complete_shards_survive_a_kill_and_writing_can_resume(
     with DatasetWriter(whole, header, shard_frames=8) as writer:
         add(writer, episode, 0, 5)
     assert contents(killed) == contents(whole)
+
+
+def test_a_second_writer_is_refused_and_names_the_first(tmp_path, header, episode):
+    with DatasetWriter(tmp_path, header) as writer:
+        with pytest.raises(InUseError, match=f"is in use by process {os.getpid()} on"):
+            DatasetWriter(tmp_path, header, resume=True)
+        writer.add_episode(**episode(0, 4))
+    assert len(Dataset.open(tmp_path, verify="full")) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000", "dataset.json"]
 
 
 def test_refuses_to_overwrite_a_dataset(write):

@@ -1,5 +1,6 @@
 """Cached latents equal those of the tokenizer, and belong to one tokenizer."""
 
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +132,33 @@ def test_a_truncated_file_is_encoded_again(noise, tokenizer, tmp_path):
     for file in (tmp_path / "z").glob("*.npy"):
         file.write_bytes(file.read_bytes()[:-1])
     np.testing.assert_array_equal(LatentCache(tmp_path / "z", noise, tokenizer).clip(noise, 3, 0, 3), expected)
+
+
+@pytest.mark.parametrize("position", [10, 200, -70, -1])
+def test_a_file_with_a_changed_byte_is_encoded_again(noise, tokenizer, tmp_path, position):
+    """In the header, the latents, and their digest."""
+    expected = LatentCache(tmp_path / "z", noise, tokenizer).clip(noise, 3, 0, 3)
+    for file in (tmp_path / "z").glob("*.npy"):
+        content = bytearray(file.read_bytes())
+        content[position] ^= 1
+        file.write_bytes(content)
+    encoded = []
+    again = LatentCache(tmp_path / "z", noise, tokenizer, progress=encoded.append)
+    assert len(encoded) > 2
+    np.testing.assert_array_equal(again.clip(noise, 3, 0, 3), expected)
+
+
+def test_a_full_disk_leaves_no_partial_latents(noise, tokenizer, tmp_path):
+    """The kernel refuses the write; through a memory map it would end the process with SIGBUS."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            LatentCache(tmp_path / "z", noise, tokenizer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [file.name for file in (tmp_path / "z").iterdir()] == ["latents.json"]
+    LatentCache(tmp_path / "z", noise, tokenizer)
 
 
 def test_latents_of_another_tokenizer_are_refused(noise, tokenizer, tmp_path):

@@ -1,5 +1,6 @@
 """Files of recorded clips, and PNG pictures of frames."""
 
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 
@@ -59,3 +60,13 @@ def test_picture_equals_the_frame(channels, mode):
     image = Image.open(BytesIO(png(frame)))
     assert (image.format, image.mode) == ("PNG", mode)
     np.testing.assert_array_equal(np.asarray(image).reshape(frame.shape), frame)
+
+
+def test_every_damage_of_a_clip_is_named(clip, tmp_path):
+    file = tmp_path / "clip.npz"
+    write_clip(file, clip)
+    content, chosen = file.read_bytes(), np.random.default_rng(0)
+    for position in chosen.integers(0, len(content), 60):
+        file.write_bytes(content[:position] + chosen.bytes(1) + content[position + 1 :])
+        with suppress(UsageError):  # a byte that means nothing
+            read_clip(file)

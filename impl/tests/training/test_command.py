@@ -219,6 +219,31 @@ def test_changed_widths_are_refused_when_weights_are_loaded(place, tmp_path, cap
     assert "use the configuration that the model was trained with" in capsys.readouterr().err
 
 
+def test_a_backend_without_a_gradient_ends_with_a_message(place, tmp_path, capsys, monkeypatch):
+    def refuse(*arguments):
+        raise NotImplementedError("backend 'flex' has no gradient on a CPU")
+
+    monkeypatch.setattr("dreamer4_impl.training.gradients.Gradients.__call__", refuse)
+    assert train(place, "tokenizer", run=tmp_path) == 2
+    assert "dreamer4-train: backend 'flex' has no gradient on a CPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["lpips", "torchmetrics"])
+def test_a_missing_perceptual_package_is_named(place, tmp_path, capsys, monkeypatch, package):
+    for name in ("lpips", "torchmetrics", "torchmetrics.image", "torchmetrics.image.lpip"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for option in ([], ["--dry-run"]):
+        chosen = ("--set", f"tokenizer.perceptual={package}", *option)
+        assert train(place, "tokenizer", *chosen, run=tmp_path / "run") == 2
+        assert f"pip install {package}; or set tokenizer.perceptual=none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{", '{"phase": "tokenizer"}', "[]"])
+def test_damaged_settings_of_a_run_are_named(tmp_path, capsys, content):
+    (tmp_path / "settings.json").write_text(content)
+    assert "settings.json cannot be read: " in refused(capsys, "tokenizer", "--run", tmp_path, "--resume")
+
+
 def test_a_nan_loss_ends_with_status_1(place, tmp_path, capsys):
     assert train(place, "tokenizer", "--set", "optimiser.learning_rate=1e30", "--set", "steps=9", run=tmp_path) == 1
     assert "dreamer4-train: stopped in step" in capsys.readouterr().err
