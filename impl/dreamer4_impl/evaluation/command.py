@@ -106,7 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         help="datasets that the model was trained on; all episodes of --data are evaluated then "
         "(default: the episodes of --data that were held out in training are evaluated)",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="output directory (default: RUN/evaluation/step-…)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="output directory (default: RUN/evaluation/step-…, or evaluation in a shared model)",
+    )
     parser.add_argument("--clips", metavar="N", type=int, default=64, help="number of held-out clips (default: 64)")
     parser.add_argument(
         "--context", metavar="N", type=int, help="recorded frames before the first predicted one (default: C)"
@@ -176,6 +181,27 @@ def name_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
 
 
+def default_output(checkpoint: Path) -> Path:
+    """Directory of the results without the option `--out`.
+
+    Args:
+        checkpoint: directory of a checkpoint, or of a shared model.
+
+    Returns:
+        RUN/evaluation/CHECKPOINT for a checkpoint of a run, else a directory in that of the model.
+
+    Example:
+        >>> default_output(Path("/runs/pong/checkpoints/step-00000010")).as_posix()
+        '/runs/pong/evaluation/step-00000010'
+        >>> default_output(Path("/models/pong")).as_posix()
+        '/models/pong/evaluation'
+    """
+    checkpoint = checkpoint.absolute()
+    if checkpoint.parent.name == "checkpoints":
+        return checkpoint.parents[1] / "evaluation" / checkpoint.name
+    return checkpoint / "evaluation"
+
+
 def _run(options: argparse.Namespace) -> int:
     from dreamer4_impl.evaluation.bars import judge_bars
 
@@ -207,7 +233,7 @@ def _evaluate(options: argparse.Namespace, settings: EvaluationSettings) -> tupl
     subject = load_subject(options.checkpoint, choose_device(options.device or "auto", "--device"))
     checkpoint = Path(subject.facts["checkpoint"]["path"])
     training, held_out = _data(options, subject.data)
-    out = options.out or checkpoint.parents[1] / "evaluation" / checkpoint.name
+    out = options.out or default_output(checkpoint)
     out.mkdir(parents=True, exist_ok=True)
     with _progress() as on_section:
         evaluation = evaluate(

@@ -61,8 +61,8 @@ def export(run: Path, data: Path | None, out: Path, full: bool = False) -> int:
 
 
 def _without_origin(checkpoint: Checkpoint) -> Checkpoint:
-    """Averaged weights without the paths of the data and of the earlier run."""
-    settings = replace(checkpoint.settings, data=Data(), init=None)
+    """Averaged weights without the paths of the data and of the earlier run; the names of the tasks are kept."""
+    settings = replace(checkpoint.settings, data=Data(tasks=checkpoint.settings.data.tasks), init=None)
     return Checkpoint(settings, checkpoint.step, {**checkpoint.weights, **checkpoint.average})
 
 

@@ -16,7 +16,7 @@ import torch
 
 pytest.importorskip("safetensors", reason="needs safetensors, of the extra train")
 
-from dreamer4_impl.checkpoints.checkpoint import Checkpoint, load_model, read, save
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, load_model, read, save, trained_tasks
 from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.data.format import Header
@@ -49,7 +49,9 @@ def agent_run(tmp_path) -> Path:
     model = Dreamer4(tiny())
     weights = {name: torch.randn_like(weight) for name, weight in model.state_dict().items()}
     average = {name: weight + 1 for name, weight in weights.items() if name.startswith("agent.")}
-    settings = TrainingSettings("agent", tiny(), data=Data(paths=("/nowhere",)), init="/nowhere/else")
+    settings = TrainingSettings(
+        "agent", tiny(), data=Data(paths=("/nowhere",), tasks=("push", "pull")), init="/nowhere/else"
+    )
     save(tmp_path / "run", Checkpoint(settings, 7, weights, average))
     return tmp_path / "run"
 
@@ -125,6 +127,7 @@ def test_full_export_is_one_folder_that_computes_the_same_bit_for_bit(agent_run,
     policies = [model.agent.state_dict() for model in (original, shared)]
     assert all(torch.equal(policies[0][name], policies[1][name]) for name in policies[0])
     assert "/nowhere" not in (out / "config.json").read_text()
+    assert trained_tasks(out) == ("push", "pull")
     assert (read(out).step, read(out).settings.phase, read(out).state) == (7, "agent", {})
 
 
