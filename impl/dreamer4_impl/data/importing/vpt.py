@@ -8,7 +8,8 @@
 Subfolders are read too. Movements of the mouse are pixels, of which 2400 are one turn. They become the 121 classes of
 Sec. 4, keys and buttons become 23 switches. Two peculiarities of the contractors' recordings are corrected: the left
 button that counts as pressed from the first line on until it is pressed for the first time, and selections of the
-hotbar with the mouse's wheel, which are recorded as no key. A line whose mouse or keyboard is null is unlabelled.
+hotbar with the mouse's wheel, which are recorded as no key. A line whose mouse or keyboard is null is unlabelled. Two
+are not: the videos lack the cursor of open menus, and some versions scale the mouse in menus by 0.5 or 2.
 """
 
 import json
