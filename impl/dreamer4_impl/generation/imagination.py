@@ -80,21 +80,14 @@ def imagine(
         raise ValueError("task must hold the task of each sequence, because h depends on it; got None")
     engine = FrameEngine(model.dynamics, len(context), options.steps, options.context_level, task=task)
     horizon, device = options.horizon, context.device
-    past_noise, start, noise = (
-        normal_draws(seed, keys, label, (length, *context.shape[2:])).to(device)
-        for label, length in (("past", context.shape[1]), ("start", horizon), ("kept", horizon))
-    )
-    uniform = {
-        component.name: uniform_draws(seed, keys, component.name, component.shape(1, horizon)[1:]).to(device)
-        for component in policy.components
-    }
-    recorded = _Recorded(context, past_noise, actions)
+    draws = _draws(policy, context, horizon, seed, keys)
+    recorded = _Recorded(context, draws.past, actions)
     time, first = context.shape[1], context.shape[1] if lengths is None else 1
     ends = torch.full((len(context), 1), time, device=device) if lengths is None else lengths[:, None]
     # The draws of imagined frame t belong to step t of a sequence, which comes later the longer its context is.
     draw = (torch.arange(first, time + horizon, device=device) - ends).clamp(0, horizon - 1)
-    start, noise = _columns(start, draw), _columns(noise, draw)
-    uniform = {name: _columns(u, draw) for name, u in uniform.items()}
+    start, noise = _columns(draws.start, draw), _columns(draws.noise, draw)
+    uniform = {name: _columns(u, draw) for name, u in draws.uniform.items()}
     h, frames, taken = [_last(engine.commit(*recorded.frames(slice(first))))], [], []
     for step in range(draw.shape[1]):
         taken.append(policy.act(h[-1][:, None]).quantile({name: u[:, step, None] for name, u in uniform.items()}))
@@ -110,6 +103,27 @@ def imagine(
         {name: _columns(values, own[:, :-1]) for name, values in by_component.items()},
         _columns(torch.stack(frames, dim=1), own[:, :-1]),
     )
+
+
+class _Draws(NamedTuple):
+    """Draws of B sequences: noise of recorded frames, first and committed noise of imagined ones, and of actions."""
+
+    past: Float[Tensor, "B T S D"]
+    start: Float[Tensor, "B H S D"]
+    noise: Float[Tensor, "B H S D"]
+    uniform: Mapping[str, Shaped[Tensor, "B H ..."]]
+
+
+def _draws(policy: PolicyHead, context: Tensor, horizon: int, seed: int, keys: Sequence[Key]) -> _Draws:
+    past, start, noise = (
+        normal_draws(seed, keys, label, (length, *context.shape[2:])).to(context.device)
+        for label, length in (("past", context.shape[1]), ("start", horizon), ("kept", horizon))
+    )
+    uniform = {
+        component.name: uniform_draws(seed, keys, component.name, component.shape(1, horizon)[1:]).to(context.device)
+        for component in policy.components
+    }
+    return _Draws(past, start, noise, uniform)
 
 
 #: Frames, their noise, and the actions that led to them, as `FrameEngine.commit` takes them.
