@@ -15,7 +15,7 @@ class SafeStream:
     """Text stream whose writes do not fail; all other operations are those of the stream.
 
     Args:
-        stream: stream to write to. After an error its descriptor is replaced by that of the null device.
+        stream: text stream to write to. After an error its descriptor is replaced by that of the null device.
 
     Example:
         >>> import io
@@ -25,7 +25,7 @@ class SafeStream:
         4
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:

@@ -14,7 +14,7 @@ PACKAGE = Path(dreamer4_impl.__file__).parent
 
 #: Packages that a folder may import in addition, installed by an extra or required by the wheel (numpy, rich, jinja2).
 EXTRAS = {
-    "data": {"numpy", "rich", "gymnasium", "ale_py", "av"},
+    "data": {"numpy", "rich", "gymnasium", "ale_py", "av", "minari", "pyarrow"},
     "evaluation": {"numpy", "rich", "matplotlib", "PIL", "jinja2"},
     "examples": {"numpy", "gymnasium", "minigrid"},
     "play": {"numpy", "PIL"},

@@ -148,7 +148,7 @@ class Files:
         """Read the rows of an episode.
 
         Args:
-            episode: the episode.
+            episode: number, length, and place in the data and video files, as in `episodes`.
             columns: names of the columns.
 
         Returns:
@@ -191,7 +191,7 @@ class Files:
 
         Args:
             table: rows of the episode.
-            episode: the episode.
+            episode: number, length, and place in the files of the episode with these rows.
 
         Returns:
             Texts of all its tasks, joined by " / "; empty if the dataset has none.
