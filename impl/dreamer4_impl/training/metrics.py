@@ -68,8 +68,11 @@ class Metrics:
         Raises:
             OSError: if they cannot be written.
         """
-        self._flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(f"metrics.jsonl could not be written: {error}") from error
 
     def close(self) -> None:
         """Close metrics.jsonl and the TensorBoard writer."""
