@@ -13,6 +13,8 @@ from dreamer4_impl.training.log import Log
 
 LINE_INTERVAL = 30.0
 """Seconds between lines if the output is not a terminal."""
+LONGEST = 10**10
+"""Largest remaining time that is shown, in seconds; longer ones do not fit in a timedelta."""
 
 
 class Display:
@@ -51,7 +53,7 @@ class Display:
         self._bar.update(self._task, completed=step, values=f"{speed:.2f} steps/s  {values}")
         if not self._terminal and (now - self._written > LINE_INTERVAL or step == self.steps):
             self._written = now
-            remaining = timedelta(seconds=round((self.steps - step) / speed))
+            remaining = timedelta(seconds=min(round((self.steps - step) / speed), LONGEST))
             self.log.write(f"{self.title} {step}/{self.steps}  {speed:.2f} steps/s  {remaining} remaining  {values}")
 
     def __enter__(self) -> Self:

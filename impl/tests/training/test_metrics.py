@@ -119,6 +119,16 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed():
     assert "steps/s" in seen
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_run_of_many_steps_has_a_remaining_time(monkeypatch, terminal):
+    monkeypatch.setattr("dreamer4_impl.training.progress.LINE_INTERVAL", -1.0)
+    log = Log(None)
+    log.console = Console(file=io.StringIO(), force_terminal=terminal, width=150)
+    with Display("dynamics", 0, 2**63 - 1, log) as shown:
+        shown.update(1, 0.25, {})
+    assert "1/9223372036854775807" in log.console.file.getvalue()
+
+
 def test_without_terminal_progress_is_a_line_at_intervals():
     lines = display(terminal=False).splitlines()
     assert len(lines) == 1
