@@ -1,5 +1,6 @@
 """Settings of single phases: the tables [tokenizer], [dynamics], [agent] and [imagine] of a configuration."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,3 +83,7 @@ class ImagineOptions:
 
     def __post_init__(self) -> None:
         require_size(horizon=self.horizon, context=self.context, steps=self.steps)
+        for name in ("context_level", "gamma", "lam", "alpha"):
+            require_between(name, getattr(self, name), 0.0, 1.0)
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"beta must be 0 or more and finite; got {self.beta!r}")
