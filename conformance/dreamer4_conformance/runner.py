@@ -96,10 +96,12 @@ def _judged(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Res
     """
     used = () if check.missing(subject) else (*check.needs, *check.needs_one)
     failures = {name: failure for name in used if (failure := smoke_failure(subject, name)) is not None}
+    if not failures:
+        return _run(subject, clause, check, trial)
     hidden = failures.keys() & set(check.needs_one) & _judged_alone()
     usable = copy.copy(subject)
     usable.hidden = subject.hidden | hidden
-    if failures and (failures.keys() - hidden or check.missing(usable)):
+    if failures.keys() - hidden or check.missing(usable):
         result = Result(clause.id, clause.equation, clause.kind, Status.FAIL)
         return _failed(result, next(iter(failures.values())))
     result = _run(usable, clause, check, trial)

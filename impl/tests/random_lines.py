@@ -89,7 +89,7 @@ TEXTS = (
     "sequence",
     "skip",
     "full",
-    "/nowhere",
+    "/proc/nowhere",  # where no directory can be made
     "é",
     "τ",
     "\u2028",

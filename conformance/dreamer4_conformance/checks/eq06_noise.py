@@ -268,7 +268,8 @@ def _statistics(subject: Subject) -> list[float]:
     agreement = 5 * (float((large[0] == large[1]).mean()) - 0.5)
     paired = float(_dependence_on_data(draw)[1] < FALSE_ALARM)
     copied = float(largest_alignment(noise[where].reshape(where.sum(), -1), draw.z1.reshape(where.size, -1))[0] > 0.8)
-    scales = {name: float((x**2).mean() ** 0.5) for name, x in _groups(draw) if x.size}
+    # 0 for labels that never occur, which no scale of noise equals.
+    scales = {name: float((x**2).mean() ** 0.5) if x.size else 0.0 for name, x in _groups(draw)}
     labels = [scales.get(name, 1.0) for name in ("d = 1", "d = 0.5", "d = 0.25", f"d = {subject.d_min:g}")]
     levels = [scales.get(name, 1.0) for name in ("τ = 0", "0 < τ ≤ 1/4", "1/4 < τ ≤ 1/2")]
     alone = attempt(lambda: _statistics_of_single_frames(subject), 2)

@@ -174,11 +174,11 @@ class Observation:
 def _search(observation: Observation) -> list[Names]:
     """Single names that reproduce the vector and are not contradicted by the operation's other signatures, else pairs.
 
-    A name whose vector is the correct textbook's explains nothing, and a vector of NaN, of calls that all raise, is
-    explained by too many.
+    A name whose vector is the correct textbook's explains nothing, nor do several names that reproduce calls that all
+    raise (a vector of NaN).
     """
     correct = None if observation.observed is None else observation.expected(())
-    if observation.observed is None or correct is None or np.isnan(observation.observed).all():
+    if observation.observed is None or correct is None:
         return []
     agrees = _close(observation.observed, correct, observation.tolerance)
     if agrees.all():
@@ -200,6 +200,8 @@ def _search(observation: Observation) -> list[Names]:
         if _close(observation.observed, vector, observation.tolerance).all()
         and not any(_contradicts(sibling, (name,)) for sibling in siblings)
     ]
+    if len(singles) > 1 and np.isnan(observation.observed).all():
+        return []
     return singles or _pairs(observation, correct, deviating)
 
 
