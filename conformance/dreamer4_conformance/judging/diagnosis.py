@@ -104,27 +104,32 @@ def explanations(subject: Subject, operations: Iterable[str]) -> list[Names]:
 
     Returns:
         Single names if any reproduces a signature, else pairs; nothing without torch, in which the zoo is written.
+        Names that reproduce only calls that all raise, as many do, are left out if there are others.
     """
     matching: list[Names] = []
+    raising: list[Names] = []
     if not zoo_is_importable():
         return matching
     with np.errstate(all="ignore"):
         for operation in filter(subject.provides, operations):
             for key in SIGNATURES.get(operation, {}):
-                matching.extend(_explanations(subject, operation, key))
-    return list(dict.fromkeys(matching))
+                names, raises = _explanations(subject, operation, key)
+                (raising if raises else matching).extend(names)
+    return list(dict.fromkeys(matching or raising))
 
 
-_EXPLANATIONS: WeakKeyDictionary[Adapter, dict[tuple[object, ...], list[Names]]] = WeakKeyDictionary()
+_EXPLANATIONS: WeakKeyDictionary[Adapter, dict[tuple[object, ...], tuple[list[Names], bool]]] = WeakKeyDictionary()
 
 
-def _explanations(subject: Subject, operation: str, key: str) -> list[Names]:
-    """`_search`, cached: several clauses of a run fail for the same operation."""
+def _explanations(subject: Subject, operation: str, key: str) -> tuple[list[Names], bool]:
+    """`_search` and whether all calls raise, cached: several clauses of a run fail for the same operation."""
     adapter = subject.adapter
     cached = _EXPLANATIONS.setdefault(adapter, {})
     settings = (operation, key, Declarations.from_subject(subject), adapter.dtype, adapter.device, adapter.level)
     if settings not in cached:
-        cached[settings] = _search(Observation.from_subject(subject, operation, key))
+        observation = Observation.from_subject(subject, operation, key)
+        raises = observation.observed is not None and bool(np.isnan(observation.observed).all())
+        cached[settings] = _search(observation), raises
     return cached[settings]
 
 
@@ -174,8 +179,7 @@ class Observation:
 def _search(observation: Observation) -> list[Names]:
     """Single names that reproduce the vector and are not contradicted by the operation's other signatures, else pairs.
 
-    A name whose vector is the correct textbook's explains nothing, nor do several names that reproduce calls that all
-    raise (a vector of NaN).
+    A name whose vector is the correct textbook's explains nothing.
     """
     correct = None if observation.observed is None else observation.expected(())
     if observation.observed is None or correct is None:
@@ -200,8 +204,6 @@ def _search(observation: Observation) -> list[Names]:
         if _close(observation.observed, vector, observation.tolerance).all()
         and not any(_contradicts(sibling, (name,)) for sibling in siblings)
     ]
-    if len(singles) > 1 and np.isnan(observation.observed).all():
-        return []
     return singles or _pairs(observation, correct, deviating)
 
 
