@@ -11,10 +11,8 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "types", "tests", "conformance", "wheel"]
+nox.options.sessions = ["lint", "types", "tests", "wheel"]
 
-#: The suite on the bundled implementation, which the session `conformance` runs as a command.
-SUITE = "conformance/dreamer4_conformance/suite"
 BENCHMARKS = ["--benchmark-quiet", "--override-ini=python_files=bench_*.py", "--override-ini=python_functions=bench*"]
 #: Without these, glibc returns freed memory to the system and asks for it again, which makes times vary by half.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
@@ -47,13 +45,13 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests but the long ones."""
-    run(session, "pytest", "-n", "2", f"--ignore={SUITE}", *session.posargs)
+    """All tests but the long ones, among them the suite on the bundled implementation, with its report."""
+    run(session, "pytest", "-n", "2", *session.posargs)
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Check the bundled implementation against the paper and print the report."""
+    """Check the bundled implementation against the paper by the command, and print its report."""
     run(session, "dreamer4_conformance", "run", *session.posargs)
 
 

@@ -44,8 +44,8 @@ CLAUSES = ("eq07.teacher-state", "eq07.bootstrap-value", "eq07.absolute", "eq07.
     ("adapter", "cause"),
     [
         (SecondStateTooFar, "eq07.teacher-state"),
-        (SquareWeight, "eq08.value"),
-        (UnequalVelocities, "eq07.bootstrap-value"),
+        pytest.param(SquareWeight, "eq08.value", marks=pytest.mark.nightly),
+        pytest.param(UnequalVelocities, "eq07.bootstrap-value", marks=pytest.mark.nightly),
     ],
 )
 def test_failures_of_an_unknown_mistake_follow_from_its_clause(adapter: type[TextbookEquations], cause: str) -> None:

@@ -278,7 +278,7 @@ def test_flex_is_part_of_the_one_graph_of_the_compiled_forward_pass():
     torch.testing.assert_close(compiled(x, private=1), model(x, private=1), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("dynamic", [None, False])
+@pytest.mark.parametrize("dynamic", [pytest.param(None, marks=pytest.mark.nightly), False])
 def test_nothing_is_compiled_again_when_a_time_length_repeats(dynamic):
     model = randomised(Transformer(SHALLOW), torch.float32)
     compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=dynamic)
