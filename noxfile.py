@@ -46,7 +46,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the long ones, among them the suite on the bundled implementation, with its report."""
-    run(session, "pytest", "-n", "2", *session.posargs)
+    # worksteal: the longest test would otherwise begin last and leave one worker idle.
+    run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
