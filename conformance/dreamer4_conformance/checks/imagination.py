@@ -11,7 +11,7 @@ from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.tail_bounds import mean_bound, union_bound
 
 TRAJECTORIES = ("imagined_trajectory",)
-ROWS = 32
+ROWS = 64
 """Minimum number of trajectories from which the actions are judged."""
 COPY = 64
 """Roundings within which two values count as the same."""

@@ -20,17 +20,18 @@ LOG_ZERO = -1e4
 
 
 def values(subject: Subject, bins: np.ndarray, *, beyond: bool) -> st.SearchStrategy[np.ndarray]:
-    """x (N,): 0, small values, bins, values between two bins, and with `beyond` values out of the bins' range."""
+    """x (N,): 0, small values, bins, values between two bins, and with `beyond` at least one beyond the bins' range."""
     low, high = float(bins[0]), float(bins[-1])
     index, share = st.integers(0, len(bins) - 2), st.floats(0, 1)
     inside = st.one_of(
         st.sampled_from([0.0, 1e-6, -1e-3, 1.0]),
-        index.map(lambda k: float(bins[k])),
+        st.sampled_from(bins.tolist()),
         st.builds(lambda k, weight: float(bins[k] + weight * (bins[k + 1] - bins[k])), index, share),
     )
-    drawn = st.one_of(inside, st.sampled_from([low, high, 2 * low, 2 * high])) if beyond else inside
-    limit = (-np.inf, np.inf) if beyond else (low, high)
-    return st.lists(drawn, min_size=1, max_size=4).map(lambda x: np.clip(subject.round(np.array(x)), *limit))
+    if beyond:
+        outside = st.lists(st.sampled_from([2 * low, 2 * high]), min_size=1, max_size=2)
+        return st.builds(lambda x, y: subject.round(np.array(x + y)), st.lists(inside, max_size=3), outside)
+    return st.lists(inside, min_size=1, max_size=4).map(lambda x: np.clip(subject.round(np.array(x)), low, high))
 
 
 @check("twohot.encode", needs=("twohot_bins", "twohot_encode"))

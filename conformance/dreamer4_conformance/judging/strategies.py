@@ -43,7 +43,7 @@ def lengths(subject: Subject, smallest: int, largest: int) -> st.SearchStrategy[
 
 
 LONGEST = max(time for _, time, _, _ in MANY.losses)
-SCALES = (1.0, 8.0, 64.0)
+SCALES = (1.0, 8.0, 256.0)
 """Standard deviations of the data: ordinary latents, and those that reach clipped states, targets and errors."""
 
 
