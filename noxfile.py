@@ -46,8 +46,9 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the long ones, among them the suite on the bundled implementation, with its report."""
-    # worksteal: the longest test would otherwise begin last and leave one worker idle.
-    run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
+    # Three workers for two cores, because tests of hangs and limits wait; worksteal, because the longest test would
+    # otherwise begin last and leave the other workers idle.
+    run(session, "pytest", "-n", "3", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session

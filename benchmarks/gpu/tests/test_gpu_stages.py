@@ -313,20 +313,26 @@ def test_floor_of_the_whole_frame_is_larger_over_space_by_the_square_of_its_toke
     assert whole / spatial == (264 / 256) ** 2
 
 
-def test_every_test_that_is_marked_gpu_runs_in_one_row():
-    *rows, marked = _collected(
-        *(arguments for arguments, _ in check.TESTS.values()), ["impl/tests", "-m", "gpu and not nightly"]
-    )
+#: Packages that a machine with a GPU may lack.
+OPTIONAL = ["jsonschema", "gymnasium", "ale_py", "av", "playwright"]
+
+
+def test_every_test_that_is_marked_gpu_runs_in_one_row_and_needs_no_optional_package():
+    every = ["impl/tests", "-m", "gpu and not nightly"]
+    *rows, marked = _collected(*((arguments, OPTIONAL) for arguments, _ in check.TESTS.values()), (every, []))
     assert all(rows)
     assert sorted(test for row in rows for test in row) == sorted(marked)
 
 
 def _collected(*selections):
-    """Collect each selection of tests, all in one process, which imports what they need once."""
+    """Collect each selection of tests without some packages, all in one process, which imports what they need once."""
     program = (
         "import json, sys; import pytest\n"
-        "for arguments in json.loads(sys.argv[1]):\n"
+        "for arguments, missing in json.loads(sys.argv[1]):\n"
+        "    sys.modules.update(dict.fromkeys(missing))\n"
         "    assert pytest.main(['--collect-only', '-q', *arguments]) == 0\n"
+        "    for name in missing:\n"
+        "        del sys.modules[name]\n"
         "    print('end of selection')"
     )
     command = [sys.executable, "-c", program, json.dumps(selections)]
@@ -334,17 +340,6 @@ def _collected(*selections):
     assert done.returncode == 0, done.stdout + done.stderr
     texts = done.stdout.split("end of selection\n")[:-1]
     return [[line for line in text.splitlines() if "::" in line] for text in texts]
-
-
-def test_no_optional_package_is_needed_to_collect_what_runs_on_a_gpu():
-    missing = ["jsonschema", "gymnasium", "ale_py", "av", "playwright"]
-    program = (
-        f"import sys; sys.modules.update(dict.fromkeys({missing})); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
-    )
-    arguments, _ = check.TESTS["models and engine"]
-    command = [sys.executable, "-c", program, "--collect-only", "-q", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_page_shows_every_row_that_can_be_measured():
