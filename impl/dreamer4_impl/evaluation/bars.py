@@ -14,6 +14,9 @@ from typing import Final
 
 from dreamer4_impl.evaluation.measures import Measure
 
+#: The reward head explains some of the rewards, and finds most of the rewarded frames and few that are not.
+_REWARD: Final = ("reward.explained.low > 0", "reward.precision >= 0.5", "reward.recall >= 0.5")
+
 #: Named sets of bars: the acceptance criteria of training, on measures at K = 4.
 NAMED: Final[Mapping[str, tuple[str, ...]]] = {
     "tokenizer": ("tokenizer.model.psnr >= tokenizer.mean_frame.psnr + 3",),
@@ -28,7 +31,15 @@ NAMED: Final[Mapping[str, tuple[str, ...]]] = {
             "rollout.shuffle_gap.psnr.h{h} >= 0.5",
         )
     ),
-    "agent": ("imagined.difference.low > 0", "imagined.difference.n >= 256", "imagined.kl <= 1"),
+    "agent": (*_REWARD, "imagined.difference.low > 0", "imagined.difference.n >= 256", "imagined.kl <= 1"),
+    "game": (
+        *_REWARD,
+        "game.policy.low > game.random.high",
+        "game.policy.low > game.prior.high",
+        "returns.ratio >= 0.8",
+        "returns.ratio <= 1.2",
+        "returns.ratio.n >= 400",
+    ),
 }
 
 _RELATIONS: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Measures a trained model on held-out data: reconstructions, open-loop rollouts against recorded clips, the
-effect of the actions, predicted rewards, imagined returns, and returns in the real game. Every measure has a
-95 % interval and is listed next to its baselines.
+effect of the actions, predicted rewards, imagined returns, returns in the real game, and the imagined next to
+the real return of the same policy. Every measure has a 95 % interval and is listed next to its baselines.
 
   dreamer4-eval runs/dynamics --data breakout
-  dreamer4-eval runs/imagine --data breakout --game ALE/Breakout-v5 --episodes 20
+  dreamer4-eval runs/imagine --data breakout --game ALE/Breakout-v5 --episodes 20 --bars agent,game
   dreamer4-eval runs/dynamics/checkpoints/step-00001000 --data breakout --bars dynamics
   dreamer4-eval runs/dynamics --data breakout --require "rollout.k1.psnr.h8 >= rollout.k64.psnr.h8 - 0.5"
 
@@ -38,7 +38,8 @@ EPILOG = """\
 bars:
   A bar compares two sums of measures and numbers by >=, >, <= or <. Measures have the names of
   evaluation.json, such as rollout.k4.psnr.h8; .low, .high and .n after a name are the ends of its interval
-  and its count. A bar whose measure is missing is missed. Named sets for --bars:
+  and its count. A bar whose measure is missing is missed. "game" needs --game, and as many --episodes that
+  they have 400 starts. Named sets for --bars:
 {bars}
 
 exit status:
@@ -122,7 +123,12 @@ def _parser() -> argparse.ArgumentParser:
             f"--{name}", metavar=numbers, type=integer_list, default=numbers, help=f"{text} (default: {numbers})"
         )
     parser.add_argument(
-        "--rollouts", metavar="N", type=int, default=256, help="number of imagined rollouts of the agent (default: 256)"
+        "--rollouts",
+        metavar="N",
+        type=int,
+        default=400,
+        help="number of imagined rollouts of the agent, and with --game of starts in real episodes from which imagined "
+        "and real return are compared (default: 400)",
     )
     parser.add_argument(
         "--game",
@@ -131,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--episodes", metavar="N", type=int, default=10, help="episodes of the game for each policy (default: 10)"
+    )
+    parser.add_argument(
+        "--random-episodes", metavar="N", type=int, help="episodes of random play (default: as many as of each policy)"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of all random numbers (default: 0)")
     parser.add_argument("--device", metavar="cpu|cuda", help="device of the model (default: cuda if available)")
@@ -221,7 +230,7 @@ def _bars(options: argparse.Namespace) -> list[Bar]:
 def _settings(options: argparse.Namespace) -> EvaluationSettings:
     from dreamer4_impl.evaluation.evaluation import EvaluationSettings
 
-    names = ("clips", "context", "horizons", "steps", "rollouts", "game", "episodes", "seed")
+    names = ("clips", "context", "horizons", "steps", "rollouts", "game", "episodes", "random_episodes", "seed")
     return EvaluationSettings(**{name: getattr(options, name) for name in names})
 
 

@@ -14,10 +14,12 @@ from dreamer4_impl.constants import SAMPLING_STEPS
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.evaluation.held_out import HeldOut, load_clips, load_held_out, load_windows
 from dreamer4_impl.evaluation.measures import Measure
+from dreamer4_impl.evaluation.played_game import PlayedGame
 from dreamer4_impl.evaluation.results import Pictures, SectionResult, SkippedError
 from dreamer4_impl.evaluation.sections.game import game_returns
 from dreamer4_impl.evaluation.sections.imagined import imagined_returns
 from dreamer4_impl.evaluation.sections.open_loop import OpenLoopSettings, open_loop
+from dreamer4_impl.evaluation.sections.returns import compare_returns, disagreement
 from dreamer4_impl.evaluation.sections.reward import reward_prediction
 from dreamer4_impl.evaluation.sections.tokenizer import tokenizer_quality
 from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
@@ -30,6 +32,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "reward": ("tokenizer", "dynamics", "agent"),
     "imagined": ("tokenizer", "dynamics", "agent"),
     "game": ("tokenizer", "dynamics", "agent"),
+    "returns": ("tokenizer", "dynamics", "agent"),
 }
 
 #: Clips on which rewards are predicted, for each clip that is rolled out: rewards are rare, and no frame is sampled.
@@ -45,10 +48,12 @@ class EvaluationSettings:
         context: C₀, frames before the first predicted frame, 1 or more; None for the context length of the dynamics.
         horizons: numbers of frames ahead at which rollouts are measured, 1 or more each.
         steps: numbers of sampling steps K, powers of two.
-        rollouts: number of imagined rollouts of the policy, and of the prior, 1 or more.
+        rollouts: number of imagined rollouts of the policy, and of the prior, 1 or more; also the number of starts in
+            the real game from which imagined and real return are compared.
         imagine: horizon, context, K and γ of imagined rollouts; use those of training.
-        game: gymnasium id such as "ALE/Breakout-v5", or None to skip the section `game`.
-        episodes: number of episodes of the game for the policy, and for the random policy, 1 or more.
+        game: gymnasium id such as "ALE/Breakout-v5", or None to skip the sections `game` and `returns`.
+        episodes: number of episodes of the game for the policy, and for the prior, 1 or more.
+        random_episodes: number of episodes of random play, 1 or more; None for as many as of the policy.
         batch: clips per batch, 1 or more; changing it changes the noise.
         seed: seed of all random numbers, 0 or more.
 
@@ -60,10 +65,11 @@ class EvaluationSettings:
     context: int | None = None
     horizons: tuple[int, ...] = (1, 4, 8, 16)
     steps: tuple[int, ...] = (1, 2, SAMPLING_STEPS, 16, 64)
-    rollouts: int = 256
+    rollouts: int = 400
     imagine: ImagineOptions = field(default_factory=ImagineOptions)
     game: str | None = None
     episodes: int = 10
+    random_episodes: int | None = None
     batch: int = 32
     seed: int = 0
 
@@ -71,8 +77,9 @@ class EvaluationSettings:
         for name in ("clips", "rollouts", "episodes", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)!r}")
-        if self.context is not None and self.context < 1:
-            raise ValueError(f"context must be 1 frame or more; got {self.context!r}")
+        for name, unit in {"context": "1 frame", "random_episodes": "1"}.items():
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be {unit} or more; got {getattr(self, name)!r}")
         if not self.horizons or min(self.horizons) < 1:
             raise ValueError(f"horizons must be one or more numbers of frames, 1 or more each; got {self.horizons!r}")
         if not self.steps:
@@ -146,6 +153,7 @@ def evaluate(
         except SkippedError as reason:
             evaluation.skipped[section] = str(reason)
         evaluation.seconds[section] = time.perf_counter() - begin
+    _add_caveat(evaluation)
     return evaluation
 
 
@@ -158,6 +166,7 @@ def _sections(
     prior: PolicyHead | None,
 ) -> dict[str, Callable[[], SectionResult]]:
     batch, seed = settings.batch, settings.seed
+    game = PlayedGame(model, dataset, settings.game, settings.episodes, seed)
     return {
         "tokenizer": lambda: tokenizer_quality(model.tokenizer, data, batch, seed),
         "rollout": lambda: open_loop(model, data, plan),
@@ -169,7 +178,8 @@ def _sections(
             seed,
         ),
         "imagined": lambda: _imagined(model, prior, dataset, settings),
-        "game": lambda: game_returns(model, dataset, settings.game, settings.episodes, seed),
+        "game": lambda: game_returns(game, prior, settings.random_episodes),
+        "returns": lambda: compare_returns(game, settings.imagine, settings.rollouts, batch, seed),
     }
 
 
@@ -198,6 +208,19 @@ def _add(section: str, result: SectionResult, evaluation: Evaluation) -> None:
     evaluation.measures |= result.measures
     evaluation.notes[section] = result.notes
     evaluation.pictures += result.pictures
+
+
+def _add_caveat(evaluation: Evaluation) -> None:
+    """Say with every imagined return whether the real return of the same policy supports it."""
+    if "returns.ratio" not in evaluation.measures:
+        caveats = {"imagined": f"Not compared with the real return: {evaluation.skipped.get('returns')}."}
+    elif (reason := disagreement(evaluation.measures)) is not None:
+        caveats = {"imagined": reason, "returns": reason}
+    else:
+        caveats = {}
+    for section, caveat in caveats.items():
+        if section in evaluation.notes:
+            evaluation.notes[section].append(caveat)
 
 
 def _require_fit(model: Dreamer4, dataset: Dataset) -> None:

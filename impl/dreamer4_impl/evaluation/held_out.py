@@ -148,7 +148,7 @@ def load_held_out(dataset: Dataset, training: Dataset, clips: int, length: int) 
         ValueError: if no held-out episode has `length` frames.
     """
     rows = [(number, t) for number, episode in enumerate(training.episodes) for t in range(episode.length)]
-    frames = [training.clip(*rows[i], 1) for i in _evenly(len(rows), TRAINING_FRAMES)]
+    frames = [training.clip(*rows[i], 1) for i in evenly(len(rows), TRAINING_FRAMES)]
     return HeldOut(
         load_clips(dataset, clips, length),
         torch.from_numpy(np.concatenate([frame.frames for frame in frames])),
@@ -191,7 +191,7 @@ def load_windows(dataset: Dataset, count: int, length: int, context: int) -> Win
     ]
     if not starts:
         raise ValueError(f"no held-out episode has two frames: {len(dataset.episodes)} episodes; hold out more")
-    chosen = [starts[i] for i in _evenly(len(starts), count)]
+    chosen = [starts[i] for i in evenly(len(starts), count)]
     ends = torch.tensor([dataset.episodes[number].length - start for number, start in chosen])
     begins = torch.tensor([context if start else 1 for _, start in chosen])
     frame = torch.arange(length)
@@ -214,7 +214,7 @@ def load_clips(dataset: Dataset, count: int, length: int, *, ended: bool = True)
         ValueError: if no episode has `length` frames.
     """
     starts = _starts(dataset, length, ended)
-    return _stack_clips(dataset, [starts[i] for i in _evenly(len(starts), count)], length)
+    return _stack_clips(dataset, [starts[i] for i in evenly(len(starts), count)], length)
 
 
 def _starts(dataset: Dataset, length: int, ended: bool) -> list[tuple[int, int]]:
@@ -230,8 +230,20 @@ def _starts(dataset: Dataset, length: int, ended: bool) -> list[tuple[int, int]]
     return starts
 
 
-def _evenly(count: int, at_most: int) -> list[int]:
-    """At most `at_most` evenly spaced indices in [0, count): the centres of equal intervals."""
+def evenly(count: int, at_most: int) -> list[int]:
+    """Choose evenly spaced indices: the centres of equal intervals.
+
+    Args:
+        count: number of items, 1 or more.
+        at_most: largest number of indices, 1 or more.
+
+    Returns:
+        Indices in [0, count), ascending, all of them if there are fewer than `at_most`.
+
+    Example:
+        >>> evenly(10, 2), evenly(2, 10)
+        ([2, 7], [0, 1])
+    """
     number = min(count, at_most)
     return [(2 * i + 1) * count // (2 * number) for i in range(number)]
 

@@ -1,6 +1,5 @@
-"""Sections of the agent: predicted rewards, imagined returns and returns in the game."""
+"""Sections of the agent: predicted rewards and imagined returns."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,22 +10,15 @@ from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
+from dreamer4_impl.evaluation.bars import judge_bars, named_bars
 from dreamer4_impl.evaluation.held_out import load_clips, load_windows
 from dreamer4_impl.evaluation.results import SkippedError
-from dreamer4_impl.evaluation.sections.game import game_returns
 from dreamer4_impl.evaluation.sections.imagined import imagined_returns
 from dreamer4_impl.evaluation.sections.reward import predict_rewards, reward_prediction
 
+from .toy_games import with_rewards
+
 OPTIONS = ImagineOptions(horizon=3, context=2, steps=1)
-
-
-def with_rewards(model, constant):
-    """Make the reward head predict a constant for every input."""
-    head = model.agent.reward
-    with torch.no_grad():
-        logits = head.twohot.encode(torch.tensor(float(constant))).clamp(min=1e-9).log()
-        head.head.read.bias.copy_(logits.repeat(head.head.distances))
-    return model
 
 
 @pytest.fixture
@@ -66,6 +58,15 @@ def test_precision_and_recall_count_frames_with_a_reward_of_the_predicted_sign(s
     below_half = predicted(square_model, windows, monkeypatch, lambda rewards: 0.49 * rewards)
     wrong_sign = predicted(square_model, windows, monkeypatch, lambda rewards: -rewards)
     assert [values[name] for values in (below_half, wrong_sign) for name in ("precision", "recall")] == [0, 0, 0, 0]
+
+
+def test_head_that_predicts_the_mean_reward_misses_the_bars_of_agent_and_game(square_model, windows):
+    mean = windows.clips.rewards[windows.scored].double().mean()
+    measures = reward_prediction(with_rewards(square_model, mean), windows, mean[None]).measures
+    assert measures["reward.explained"].value == pytest.approx(0, abs=1e-4)
+    for name in ("agent", "game"):
+        verdicts = judge_bars([bar for bar in named_bars(name) if bar.text.startswith("reward.")], measures)
+        assert [verdict.met for verdict in verdicts] == [False] * 3
 
 
 def test_windows_score_every_frame_but_the_first_once_with_its_context(square_data):
@@ -143,74 +144,6 @@ def test_kl_is_that_of_the_policy_to_the_prior(square_model, square_clips):
 def test_missing_prior_skips_imagined_returns(square_model, square_clips):
     with pytest.raises(SkippedError, match="no prior in addition to its policy"):
         imagined_returns(square_model, None, square_clips.clips, OPTIONS, 4, 4, seed=0)
-
-
-class CountingGame:
-    """Game of five steps that rewards action 1 with 1."""
-
-    def __init__(self, task, view):
-        from dreamer4_impl.layers.actions import Categorical
-
-        self.component, self.steps = Categorical("move", 3), 0
-
-    def reset(self, seed):
-        self.steps = 0
-        return np.zeros((16, 16, 1), np.uint8)
-
-    def step(self, action):
-        from dreamer4_impl.data.game import Step
-
-        self.steps += 1
-        return Step(np.zeros((16, 16, 1), np.uint8), float(action == 1), self.steps == 5, False)
-
-    def close(self):
-        pass
-
-
-@pytest.fixture
-def viewed_data(square_data):
-    dataset = Dataset.open(square_data)
-    return Dataset(replace(dataset.header, meta={"view": {"size": 16}}), dataset.shards, dataset.episodes)
-
-
-def test_policy_that_always_takes_the_rewarded_action_gets_every_reward(square_model, viewed_data, monkeypatch):
-    monkeypatch.setattr("dreamer4_impl.evaluation.sections.game.Game", CountingGame)
-    with torch.no_grad():
-        square_model.agent.policy.head.read.bias[1] += 30
-    result = game_returns(square_model.eval(), viewed_data, "square", episodes=6)
-    assert result.measures["game.policy"].value == 5
-    assert 0 < result.measures["game.random"].value < 4
-    assert result.measures["game.difference"].low > 0
-    assert "0 of the policy's were cut" in result.notes[0]
-
-
-def test_world_model_receives_the_actions_of_the_policy(square_model, viewed_data, monkeypatch):
-    inputs = []
-    monkeypatch.setattr("dreamer4_impl.evaluation.sections.game.Game", CountingGame)
-    forward = square_model.dynamics.forward
-
-    def recorded(z, tau, d, actions, *rest, **options):
-        inputs.append(copy.deepcopy(actions))
-        return forward(z, tau, d, actions, *rest, **options)
-
-    monkeypatch.setattr(square_model.dynamics, "forward", recorded)
-    with torch.no_grad():
-        square_model.agent.policy.head.read.bias[2] += 30
-    game_returns(square_model.eval(), viewed_data, "square", episodes=2)
-    assert not inputs[0]["labelled"].any()
-    assert all(actions["labelled"].all() and (actions["move"] == 2).all() for actions in inputs[1:])
-
-
-def test_episodes_that_never_end_are_cut_and_counted(square_model, viewed_data, monkeypatch):
-    monkeypatch.setattr("dreamer4_impl.evaluation.sections.game.Game", CountingGame)
-    result = game_returns(square_model.eval(), viewed_data, "square", episodes=2, longest=3)
-    assert "2 of the policy's were cut after 3 frames" in result.notes[0]
-
-
-@pytest.mark.parametrize("task", [None, "square"])
-def test_missing_game_or_view_skips_the_section(square_model, square_data, task):
-    with pytest.raises(SkippedError, match="no game was named" if task is None else "meta.view is missing"):
-        game_returns(square_model, Dataset.open(square_data), task, episodes=2)
 
 
 def test_clips_start_at_different_frames(square_data):

@@ -70,7 +70,8 @@ def test_checkpoint_of_the_last_phase_fills_every_section_but_the_game(run_of, s
     assert document["checkpoint"] | {"path": ""} == {
         "path": "", "phase": "imagine", "step": 7, "missing": [], "unexpected": []
     }  # fmt: skip
-    assert document["skipped"] == {"game": "no game was named (--game ALE/Breakout-v5)"}
+    assert document["skipped"] == dict.fromkeys(("game", "returns"), "no game was named (--game ALE/Breakout-v5)")
+    assert "Not compared with the real return: no game was named" in text
     assert document["settings"]["imagine"]["horizon"] == 3  # as the agent was trained
     assert {name.split(".")[0] for name in document["measures"]} == {"tokenizer", "rollout", "reward", "imagined"}
     assert document["measures"]["rollout.k4.psnr.h4"]["n"] == 4
@@ -93,7 +94,7 @@ def test_tasks_have_their_numbers_in_the_model_and_unknown_ones_are_refused(squa
 def test_sections_of_untrained_components_are_skipped_with_a_reason(run_of, square_data):
     status, document, text = evaluated(run_of("tokenizer"), square_data)
     assert status == 0
-    assert list(document["skipped"]) == ["rollout", "reward", "imagined", "game"]
+    assert list(document["skipped"]) == ["rollout", "reward", "imagined", "game", "returns"]
     reason = "the checkpoint is of the phase tokenizer, before the dynamics is trained"
     assert document["skipped"]["rollout"] == reason
     assert f"Skipped: {reason}" in text
@@ -137,10 +138,11 @@ def test_bars_decide_the_exit_status(run_of, square_data, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--bars", "best"], "bars must be some of tokenizer, pca, dynamics, agent; got 'best'"),
+        (["--bars", "best"], "bars must be some of tokenizer, pca, dynamics, agent, game; got 'best'"),
         (["--require", "psnr"], "a bar must compare two sides"),
         (["--steps", "3"], "each of steps must be a power of two"),
         (["--clips", "0"], "clips must be 1 or more; got 0"),
+        (["--random-episodes", "0"], "random_episodes must be 1 or more; got 0"),
         (["--horizons", "100"], "no held-out episode has the 103 frames of a clip"),
         (["--data", "/nowhere"], "/nowhere"),
     ],

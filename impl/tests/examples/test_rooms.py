@@ -10,6 +10,7 @@ pytest.importorskip("minigrid")
 from dreamer4_impl.data.game import Game, View
 from dreamer4_impl.data.policies import policy_factory
 from dreamer4_impl.data.record import Recording, record
+from dreamer4_impl.evaluation.played_game import PlayedGame
 from dreamer4_impl.evaluation.results import SkippedError
 from dreamer4_impl.evaluation.sections.game import game_returns
 from dreamer4_impl.models.dreamer4 import Dreamer4
@@ -90,7 +91,7 @@ def test_evaluation_plays_the_room_as_it_was_recorded(tmp_path):
             dynamics=replace(base.dynamics, actions=dataset.components, tasks=1),
         )
     )
-    result = game_returns(model.eval(), dataset, f"{ROOMS}:OneGoal-v0", episodes=2, longest=6)
+    result = game_returns(PlayedGame(model.eval(), dataset, f"{ROOMS}:OneGoal-v0", episodes=2, longest=6))
     assert result.measures["game.policy"].n == 2
     with pytest.raises(SkippedError, match="there is no module 'rooms' in the current directory"):
-        game_returns(model, dataset, "rooms:OneGoal-v0", episodes=2)
+        game_returns(PlayedGame(model, dataset, "rooms:OneGoal-v0", episodes=2))

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dreamer4_impl.evaluation.measures import Measure
-from dreamer4_impl.evaluation.output.tables import GAINS, horizons, label, predictors, tables
+from dreamer4_impl.evaluation.output.tables import GAINS, Table, horizons, label, predictors, tables
 from dreamer4_impl.evaluation.sections.open_loop import shown_steps
 
 #: `matplotlib.axes.Axes`; matplotlib has no type information.
@@ -49,7 +49,7 @@ def plots(measures: Mapping[str, Measure]) -> dict[str, str]:
 
 
 def dots(measures: Mapping[str, Measure], section: str) -> str:
-    """Plot the first column of a section's table as dots with intervals.
+    """Plot the first column of a section's table, or imagined and real return, as dots with intervals.
 
     Args:
         measures: measures by name.
@@ -58,7 +58,7 @@ def dots(measures: Mapping[str, Measure], section: str) -> str:
     Returns:
         SVG element; empty if the section has no finite values, or is "reward", whose rows differ in unit.
     """
-    rows = [(name, cells[0]) for table in tables(measures) if table.section == section for name, cells in table.rows]
+    rows = [row for table in tables(measures) if table.section == section for row in _dot_rows(table)]
     shown = [(name, cell) for name, cell in rows if cell and cell.unit != "nats" and np.isfinite(cell.value)]
     if section == "reward" or not shown:
         return ""
@@ -71,6 +71,12 @@ def dots(measures: Mapping[str, Measure], section: str) -> str:
         axes.set_xlabel("PSNR, dB" if section == "tokenizer" else "return")
 
     return _svg(section, _draw, height=1 + 0.35 * len(shown))
+
+
+def _dot_rows(table: Table) -> list[tuple[str, Measure | None]]:
+    if table.section == "returns":
+        return list(zip(table.columns, table.rows[0][1], strict=True))[:2]
+    return [(name, cells[0]) for name, cells in table.rows]
 
 
 def _by_horizon(axes: Axes, measures: Mapping[str, Measure], metric: str) -> None:

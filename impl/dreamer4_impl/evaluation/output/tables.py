@@ -14,6 +14,7 @@ TITLES: Final[Mapping[str, str]] = {
     "reward": "Reward prediction on held-out episodes",
     "imagined": "Imagined returns of policy and behaviour-cloned prior",
     "game": "Returns in the real game",
+    "returns": "Imagined and real return of the policy, from the same starts",
 }
 
 #: Labels of the predictors; those of the samplers are computed from K.
@@ -45,8 +46,17 @@ _SINGLE: Final[Mapping[str, str]] = {
     "imagined.difference": "difference, paired",
     "imagined.kl": "mean KL of the policy to the prior, nats",
     "game.policy": "policy",
+    "game.prior": "behaviour-cloned prior",
     "game.random": "random policy",
-    "game.difference": "difference",
+    "game.difference": "difference of policy and random policy",
+}
+
+#: Headings of the table of imagined and real return.
+_RETURNS: Final[Mapping[str, str]] = {
+    "returns.imagined": "imagined",
+    "returns.real": "real",
+    "returns.difference": "difference, paired",
+    "returns.ratio": "imagined / real",
 }
 
 
@@ -170,6 +180,9 @@ def tables(measures: Mapping[str, Measure]) -> Iterator[Table]:
         rows = [(_SINGLE[name], [measures[name]]) for name in _SINGLE if name in measures and name.startswith(section)]
         if rows:
             yield Table(section, TITLES[section], ["mean"], rows)
+    if all(name in measures for name in _RETURNS):
+        cells = [measures[name] for name in _RETURNS]
+        yield Table("returns", TITLES["returns"], list(_RETURNS.values()), [("policy", cells)])
 
 
 def _tokenizer_table(measures: Mapping[str, Measure], units: Mapping[str, str]) -> Iterator[Table]:

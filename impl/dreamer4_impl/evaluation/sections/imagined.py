@@ -11,6 +11,7 @@ from dreamer4_impl.evaluation.held_out import Clips
 from dreamer4_impl.evaluation.measures import estimate
 from dreamer4_impl.evaluation.results import SectionResult, SkippedError
 from dreamer4_impl.generation.imagination import imagine
+from dreamer4_impl.models.agent import Agent
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.heads import PolicyHead
 
@@ -71,6 +72,28 @@ def imagined_returns(
     return result
 
 
+def predicted_returns(agent: Agent, h: Float[Tensor, "B H+1 W"], gamma: float) -> Float[Tensor, "B"]:
+    """Sum the predicted rewards of rollouts, without values.
+
+    Args:
+        agent: heads of rewards and, possibly, ends.
+        h: outputs of the agent token at the last recorded frame and at each imagined one, (B, H+1, W).
+        gamma: discount factor of a frame, in [0, 1].
+
+    Returns:
+        Σ γᵗ rₜ for t in [0, H), rₜ weighted with the predicted probability that no end lies before it, (B,).
+
+    Raises:
+        TypeError: if h is not a floating-point tensor.
+        ValueError: if h is not of shape (B, H+1, W).
+    """
+    rewards = agent.reward.predict(h[:, 1:])
+    rewards = rewards * gamma ** torch.arange(rewards.shape[1], device=h.device)
+    if agent.continues is not None:
+        rewards[:, 1:] *= agent.continues.predict(h[:, 1:-1]).cumprod(1)
+    return rewards.sum(1)
+
+
 def _paired(
     model: Dreamer4, prior: PolicyHead, contexts: Clips, options: ImagineOptions, seed: int, numbers: Sequence[int]
 ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"], Float[Tensor, "B"]]:
@@ -79,13 +102,9 @@ def _paired(
     device, policy = model.dynamics.registers.device, model.agent.policy
     z, actions = model.tokenizer.encode(contexts.pixels(device)), contexts.actions_on(device)
     task = contexts.task.to(device) if model.dynamics.config.tasks else None
-    discount = options.gamma ** torch.arange(options.horizon, device=device)
     keys, returns, kl = [("evaluation", number) for number in numbers], [], []
     for head in (policy, prior):
         h = imagine(model, head, z, actions, task, options, seed, keys).h
-        rewards = model.agent.reward.predict(h[:, 1:]) * discount
-        if model.agent.continues is not None:
-            rewards[:, 1:] *= model.agent.continues.predict(h[:, 1:-1]).cumprod(1)
-        returns.append(rewards.sum(1))
+        returns.append(predicted_returns(model.agent, h, options.gamma))
         kl.append(policy.act(h[:, :-1]).kl(prior.act(h[:, :-1])).mean(1))
     return returns[0], returns[1], kl[0]

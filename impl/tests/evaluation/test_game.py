@@ -1,0 +1,163 @@
+"""Returns in the real game, and imagined against real returns of the same policy."""
+
+import copy
+import io
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.equations.eq11_pmpo import frozen_prior
+from dreamer4_impl.evaluation.evaluation import EvaluationSettings, evaluate
+from dreamer4_impl.evaluation.measures import Measure
+from dreamer4_impl.evaluation.output.page import to_html
+from dreamer4_impl.evaluation.output.terminal import print_evaluation
+from dreamer4_impl.evaluation.played_game import Episode, PlayedGame, PolicyPlay
+from dreamer4_impl.evaluation.results import SkippedError
+from dreamer4_impl.evaluation.sections import returns
+from dreamer4_impl.evaluation.sections.game import game_returns
+from dreamer4_impl.evaluation.sections.returns import compare_returns, disagreement
+from dreamer4_impl.models.dreamer4 import Dreamer4
+
+from .toy_games import CountingGame, with_action, with_rewards
+
+OPTIONS = ImagineOptions(horizon=3, context=2, steps=1)
+GAME = "dreamer4_impl.evaluation.played_game.Game"
+
+
+@pytest.fixture
+def viewed_data(square_data, monkeypatch):
+    monkeypatch.setattr(GAME, CountingGame)
+    dataset = Dataset.open(square_data)
+    return Dataset(replace(dataset.header, meta={"view": {"size": 16}}), dataset.shards, dataset.episodes)
+
+
+def test_policy_that_always_takes_the_rewarded_action_gets_every_reward(square_model, viewed_data):
+    prior = frozen_prior(square_model.agent.policy)  # nearly uniform
+    game = PlayedGame(with_action(square_model, 1).eval(), viewed_data, "square", episodes=6)
+    result = game_returns(game, prior, random_episodes=8)
+    values = {name.removeprefix("game."): measure for name, measure in result.measures.items()}
+    assert (values["policy"].value, values["policy"].n) == (5, 6)
+    assert 0 < values["prior"].value < 4
+    assert values["prior"].n == 6
+    assert 0 < values["random"].value < 4
+    assert values["random"].n == 8
+    assert values["difference"].low > 0
+    assert "6 episodes of square of each policy and 8 of random play; 0 of the policy's were cut" in result.notes[0]
+    assert "game.prior" not in game_returns(game).measures
+
+
+def test_world_model_receives_the_actions_of_the_policy(square_model, viewed_data, monkeypatch):
+    inputs, forward = [], square_model.dynamics.forward
+
+    def recorded(z, tau, d, actions, *rest, **options):
+        inputs.append(copy.deepcopy(actions))
+        return forward(z, tau, d, actions, *rest, **options)
+
+    monkeypatch.setattr(square_model.dynamics, "forward", recorded)
+    play = PlayedGame(with_action(square_model, 2).eval(), viewed_data, "square", episodes=2).by_policy
+    assert not inputs[0]["labelled"].any()
+    assert all(actions["labelled"].all() and (actions["move"] == 2).all() for actions in inputs[1:])
+    for name in ("move", "labelled"):
+        assert torch.equal(play.actions[name], torch.cat([actions[name] for actions in inputs], dim=1))
+    assert play.z.shape[:2] == (2, 5)
+
+
+def test_episodes_that_never_end_are_cut_and_counted(square_model, viewed_data):
+    game = PlayedGame(square_model.eval(), viewed_data, "square", episodes=2, longest=3)
+    assert "2 of the policy's were cut after 3 frames" in game_returns(game).notes[0]
+    with pytest.raises(SkippedError, match="every episode is cut before 3 frames follow its first one"):
+        compare_returns(game, OPTIONS, 8, 4, seed=0)
+
+
+@pytest.mark.parametrize("task", [None, "square"])
+def test_missing_game_or_view_skips_the_section(square_model, square_data, task):
+    game = PlayedGame(square_model, Dataset.open(square_data), task, episodes=2)
+    for section in (game_returns, lambda game: compare_returns(game, OPTIONS, 8, 4, seed=0)):
+        with pytest.raises(SkippedError, match="no game was named" if task is None else "meta.view is missing"):
+            section(game)
+
+
+def compared(model, data, constant, starts=100):
+    game = PlayedGame(with_rewards(with_action(model, 1), constant).eval(), data, "square", episodes=4)
+    measures = compare_returns(game, OPTIONS, starts, 3, seed=0).measures
+    return {name.removeprefix("returns."): measure for name, measure in measures.items()}
+
+
+def test_rewards_are_summed_over_as_many_frames_until_the_end_of_an_episode(square_model, viewed_data):
+    """The real returns of the five starts of an episode are 3, 3, 3, 2 and 1; without a head for ends, 3 imagined."""
+    measures = compared(square_model, viewed_data, 1.0)
+    real, imagined = measures["real"], measures["imagined"]
+    assert (real.value, real.low, real.high, real.n) == pytest.approx((2.4, 2.4, 2.4, 20))
+    assert imagined.value == pytest.approx(3, rel=1e-4)
+    assert measures["difference"].value == pytest.approx(0.6, rel=1e-3)
+    assert measures["ratio"].value == pytest.approx(1.25, rel=1e-4)
+    assert compared(square_model, viewed_data, 0.8, starts=10)["real"].n == 10
+
+
+def test_predicted_ends_stop_the_imagined_return(square_model, viewed_data):
+    config = square_model.config
+    model = Dreamer4(replace(config, agent=replace(config.agent, continues=True)))  # c = 1/2 before training
+    assert compared(model, viewed_data, 1.0)["imagined"].value == pytest.approx(1 + 1 / 2 + 1 / 4, rel=1e-4)
+
+
+def test_no_start_reaches_beyond_the_limit_of_time(square_model, viewed_data, monkeypatch):
+    monkeypatch.setattr(GAME, partial(CountingGame, truncated=True))
+    measures = compared(square_model, viewed_data, 1.0)
+    assert measures["real"].n == 4 * 3
+    assert measures["real"].value == 3
+    assert measures["ratio"].value == pytest.approx(1, rel=1e-4)
+
+
+def test_starts_of_an_episode_do_not_depend_on_its_own_end():
+    lengths = {9: True, 7: False, 5: True}
+    episodes = [Episode([0.0] * length, terminated=ended) for length, ended in lengths.items()]
+    starts = returns._starts(episodes, horizon=3)
+    assert [[t for number, t in starts if number == n] for n in range(3)] == [[0, 1, 2, 3]] * 3
+
+
+def test_context_of_a_start_is_the_frames_up_to_it(square_model):
+    z = torch.arange(20.0).reshape(2, 10, 1, 1)
+    play = PolicyPlay([], z, {"move": z[..., 0, 0].long()})
+    last = torch.tensor([4, 0, 7])
+    context, actions = returns._contexts(play, torch.tensor([0, 1, 1]), last, (last + 1).clamp(max=3), square_model)
+    assert context[..., 0, 0].tolist() == [[2, 3, 4], [10, 10, 10], [15, 16, 17]]  # the second is padded
+    assert torch.equal(actions["move"], context[..., 0, 0].long())
+
+
+def test_intervals_are_over_episodes_and_a_real_return_of_0_is_no_agreement():
+    sums = returns._sums_by_episode([0] * 100 + [1] * 100, np.ones(200), np.repeat([0.0, 1.0], 100))
+    measures = returns._measures(sums, 200)
+    real = measures["returns.real"]
+    assert (real.value, real.low, real.high, real.n) == (0.5, 0, 1, 200)
+    assert measures["returns.ratio"].high == np.inf
+    none = returns._measures(sums * [1, 1, 0], 200)
+    assert "the real return is 0" in disagreement(none)
+
+
+@pytest.mark.parametrize(("ratio", "reliable"), [(0.81, True), (1.19, True), (0.79, False), (1.21, False), (-1, False)])
+def test_imagined_return_is_reliable_within_a_fifth_of_the_real_one(ratio, reliable):
+    assert (disagreement({"returns.ratio": Measure(ratio, 0, 2, n=400)}) is None) is reliable
+
+
+def test_page_and_terminal_put_both_returns_side_by_side_and_reject_the_imagined(square_model, viewed_data):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra train")
+    prior = frozen_prior(square_model.agent.policy)
+    model = with_rewards(with_action(square_model, 1), 1.0)
+    training, held_out = viewed_data.split()
+    settings = EvaluationSettings(
+        2, 3, (1,), (1,), rollouts=6, imagine=OPTIONS, game="square", episodes=2, random_episodes=3
+    )
+    evaluation = evaluate(model, held_out, settings, training=training, prior=prior)
+    page, terminal = to_html(evaluation), Console(file=io.StringIO(), width=200)
+    print_evaluation(evaluation, [], terminal)
+    section = page[page.index('<h2 id="returns">') :]
+    assert [f'<th scope="col">{name}</th>' in section for name in ("imagined", "real")] == [True, True]
+    assert section.count("<svg") == 1
+    sentence = "The imagined return is not reliable: it is "
+    assert page.count(sentence) == terminal.file.getvalue().count(sentence) == 2

@@ -1,0 +1,42 @@
+"""A game of five steps, and models whose predicted rewards and policy are known."""
+
+import numpy as np
+import torch
+
+from dreamer4_impl.data.game import Step
+from dreamer4_impl.layers.actions import Categorical
+
+
+class CountingGame:
+    """Game of five steps that rewards action 1 with 1."""
+
+    def __init__(self, task, view, *, truncated=False):
+        self.component, self.steps, self.truncated = Categorical("move", 3), 0, truncated
+
+    def reset(self, seed):
+        self.steps = 0
+        return np.zeros((16, 16, 1), np.uint8)
+
+    def step(self, action):
+        self.steps += 1
+        over = self.steps == 5
+        return Step(np.zeros((16, 16, 1), np.uint8), float(action == 1), over > self.truncated, over and self.truncated)
+
+    def close(self):
+        pass
+
+
+def with_rewards(model, constant):
+    """Make the reward head predict a constant for every input."""
+    head = model.agent.reward
+    with torch.no_grad():
+        logits = head.twohot.encode(torch.tensor(float(constant))).clamp(min=1e-9).log()
+        head.head.read.bias.copy_(logits.repeat(head.head.distances))
+    return model
+
+
+def with_action(model, action):
+    """Make the policy take the same action always."""
+    with torch.no_grad():
+        model.agent.policy.head.read.bias[action] += 30
+    return model
