@@ -15,8 +15,6 @@ from dreamer4_impl.durable import write_text
 from dreamer4_impl.streams import safe_streams
 
 if TYPE_CHECKING:
-    from dreamer4_impl.checkpoints.settings import Data
-    from dreamer4_impl.data.dataset import Dataset
     from dreamer4_impl.evaluation.bars import Bar, Verdict
     from dreamer4_impl.evaluation.evaluation import Evaluation, EvaluationSettings
 
@@ -236,12 +234,13 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
 
 def _evaluate(options: argparse.Namespace, settings: EvaluationSettings) -> tuple[Evaluation, Path]:
     from dreamer4_impl.evaluation.evaluation import evaluate
+    from dreamer4_impl.evaluation.held_out import split_episodes
     from dreamer4_impl.evaluation.subject import load_subject
     from dreamer4_impl.training.distributed import choose_device
 
     subject = load_subject(options.checkpoint, choose_device(options.device or "auto", "--device"))
     checkpoint = Path(subject.facts["checkpoint"]["path"])
-    training, held_out = _data(options, subject.data)
+    training, held_out = split_episodes(options.data, options.training_data, subject.data)
     out = options.out or default_output(checkpoint)
     out.mkdir(parents=True, exist_ok=True)
     with _progress() as on_section:
@@ -256,32 +255,6 @@ def _evaluate(options: argparse.Namespace, settings: EvaluationSettings) -> tupl
         )
     evaluation.facts = subject.facts | evaluation.facts
     return evaluation, out
-
-
-def _data(options: argparse.Namespace, trained_on: Data) -> tuple[Dataset, Dataset]:
-    """Training episodes, and held-out episodes."""
-    if options.training_data is not None:
-        return _open(options.training_data, trained_on.tasks), _open(options.data, trained_on.tasks)
-    if trained_on.held_out is None:
-        raise ValueError(
-            "the checkpoint was trained on all episodes of its data (data.held_out is none): "
-            "name those datasets with --training-data, and datasets with other episodes with --data"
-        )
-    if len(trained_on.paths) > 1 and len(options.data) != len(trained_on.paths):
-        raise ValueError(
-            "which episodes were held out depends on all the datasets of training in their order, "
-            f"{', '.join(trained_on.paths)}; got {len(options.data)} in --data. "
-            "Name all of them, or name datasets with other episodes and add --training-data"
-        )
-    return _open(options.data, trained_on.tasks).split(trained_on.held_out)
-
-
-def _open(paths: Sequence[Path], tasks: Sequence[str]) -> Dataset:
-    """Join datasets, with the numbers that their tasks have in the model."""
-    from dreamer4_impl.data.dataset import Dataset, concatenate
-
-    datasets = [Dataset.open(path) for path in paths]
-    return concatenate(datasets, tasks)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from dreamer4_impl.checkpoints.settings import Data
 from dreamer4_impl.data.clips import as_video
-from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.data.dataset import Dataset, concatenate
 from dreamer4_impl.equations.network_types import index_actions
 from dreamer4_impl.evaluation.baselines import mean_frame
 from dreamer4_impl.layers.actions import LABELLED
@@ -130,6 +132,56 @@ class HeldOut:
             Values in [0, 1], float32, (H, W, C).
         """
         return mean_frame(self.training_frames)
+
+
+def split_episodes(
+    paths: Sequence[Path], training_paths: Sequence[Path] | None, trained_on: Data
+) -> tuple[Dataset, Dataset]:
+    """Open the episodes that a model was trained on, and episodes that it was not trained on.
+
+    Args:
+        paths: directories of datasets, which are joined, as in training.
+        training_paths: directories of the training data; all episodes of `paths` are held out then. None holds out the
+            episodes of `paths` that were held out in training.
+        trained_on: data options of training.
+
+    Returns:
+        Training episodes and held-out episodes, whose tasks have the numbers of the model.
+
+    Raises:
+        DatasetError: if a dataset cannot be used.
+        ValueError: if which episodes were held out does not follow from the paths.
+    """
+    if training_paths is not None:
+        return open_joined(training_paths, trained_on.tasks), open_joined(paths, trained_on.tasks)
+    if trained_on.held_out is None:
+        raise ValueError(
+            "the checkpoint was trained on all episodes of its data (data.held_out is none): "
+            "name those datasets with --training-data, and datasets with other episodes with --data"
+        )
+    if len(trained_on.paths) > 1 and len(paths) != len(trained_on.paths):
+        raise ValueError(
+            "which episodes were held out depends on all the datasets of training in their order, "
+            f"{', '.join(trained_on.paths)}; got {len(paths)} in --data. "
+            "Name all of them, or name datasets with other episodes and add --training-data"
+        )
+    return open_joined(paths, trained_on.tasks).split(trained_on.held_out)
+
+
+def open_joined(paths: Sequence[Path], tasks: Sequence[str]) -> Dataset:
+    """Join datasets, with the numbers that their tasks have in the model.
+
+    Args:
+        paths: directories of datasets.
+        tasks: names of the tasks of the model, in the order of their numbers.
+
+    Returns:
+        All episodes.
+
+    Raises:
+        DatasetError: if a dataset cannot be used, or they differ in frames or actions.
+    """
+    return concatenate([Dataset.open(path) for path in paths], tasks)
 
 
 def load_held_out(dataset: Dataset, training: Dataset, clips: int, length: int) -> HeldOut:

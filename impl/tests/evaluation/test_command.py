@@ -10,9 +10,9 @@ from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
 from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
-from dreamer4_impl.evaluation import command
 from dreamer4_impl.evaluation.command import main
 from dreamer4_impl.evaluation.evaluation import SECTIONS, EvaluationSettings, evaluate
+from dreamer4_impl.evaluation.held_out import open_joined
 from dreamer4_impl.evaluation.output.document import schema
 from dreamer4_impl.evaluation.subject import load_subject
 from dreamer4_impl.models.dreamer4 import Dreamer4
@@ -84,7 +84,7 @@ def test_checkpoint_of_the_last_phase_fills_every_section_but_the_game(run_of, s
 
 
 def test_tasks_have_their_numbers_in_the_model_and_unknown_ones_are_refused(square_data, square_model):
-    dataset = command._open([square_data], ("other", "square"))
+    dataset = open_joined([square_data], ("other", "square"))
     assert (dataset.tasks, {episode.task for episode in dataset.episodes}) == (("other", "square"), {1})
     config = replace(square_model.config, dynamics=replace(square_model.config.dynamics, tasks=1))
     with pytest.raises(ValueError, match="dataset must have the 1 tasks of the model; got other, square"):

@@ -93,7 +93,7 @@ def open_loop(model: Dreamer4, data: HeldOut, plan: OpenLoopSettings) -> Section
     shuffled = _shuffled(data.clips, plan, result)
     pictured: list[dict[str, Tensor]] = []
     for number, clips in enumerate(data.clips.batches(plan.batch)):
-        batch = _Batch(model, clips, plan, number)
+        batch = OpenLoopBatch(model, clips, plan, number)
         batch.score_baselines(scores, data.mean_frame)
         for k in steps:
             video = batch.predict(clips, k)
@@ -108,8 +108,20 @@ def open_loop(model: Dreamer4, data: HeldOut, plan: OpenLoopSettings) -> Section
     return result
 
 
-class _Batch:
-    """Batch of clips whose frames are encoded once."""
+class OpenLoopBatch:
+    """Batch of clips whose frames are encoded once.
+
+    Args:
+        model: model in evaluation mode.
+        clips: B clips of at least `plan.length` frames.
+        plan: what is rolled out.
+        number: index of the batch, which its noise depends on.
+
+    Attributes:
+        truth: recorded frames after the context, (B, H, height, width, C).
+        reconstruction: the tokenizer's reconstruction of these frames, shaped like truth.
+        copy: the last frame of the context, shaped like truth.
+    """
 
     def __init__(self, model: Dreamer4, clips: Clips, plan: OpenLoopSettings, number: int) -> None:
         self.model, self.plan, self.number = model, plan, number
@@ -118,6 +130,7 @@ class _Batch:
         self.truth = self.video[:, plan.context :]
         self.z = model.tokenizer.encode(self.video)
         self.reconstruction = self._decoded(self.z)
+        self.copy = self.video[:, plan.context - 1 : plan.context].expand(self.truth.shape)
 
     def score_baselines(self, scores: Scores, mean: Float[Tensor, "H W C"]) -> None:
         """Score copy, mean frame and reconstruction.
@@ -126,7 +139,6 @@ class _Batch:
             scores: extended in place.
             mean: mean training frame in [0, 1].
         """
-        self.copy = self.video[:, self.plan.context - 1 : self.plan.context].expand(self.truth.shape)
         scores.add("copy", self.copy, self.truth)
         scores.add("mean_frame", mean.to(self.device).expand(self.truth.shape), self.truth)
         scores.add("reconstruction", self.reconstruction, self.truth)
