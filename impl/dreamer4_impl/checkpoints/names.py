@@ -7,6 +7,9 @@ PhaseName = Literal["tokenizer", "dynamics", "agent", "imagine"]
 PHASES: Final[tuple[PhaseName, ...]] = ("tokenizer", "dynamics", "agent", "imagine")
 """Phases of training in the order of Algorithm 1."""
 
+SEQUENCE_TABLES: Final = ("record", "evaluation")
+"""Tables of a configuration that only `dreamer4-train all` uses."""
+
 
 def preset_documents() -> dict[str, Path]:
     """Configurations that come with the package.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from dreamer4_impl.arguments import require_at_least, require_between, require_size
 from dreamer4_impl.attention.dispatch import BACKENDS
-from dreamer4_impl.checkpoints.names import PHASES, PhaseName, preset_documents
+from dreamer4_impl.checkpoints.names import PHASES, SEQUENCE_TABLES, PhaseName, preset_documents
 from dreamer4_impl.checkpoints.options import AgentOptions, DynamicsOptions, ImagineOptions, TokenizerOptions
 from dreamer4_impl.checkpoints.toml import (
     Table,
@@ -319,7 +319,7 @@ def merged_layers(phase: PhaseName, document: Mapping[str, Any], overrides: Sequ
         overrides: settings of the form "section.key=value".
 
     Returns:
-        Nested table, without the table "only".
+        Nested table, without the table "only" and those of the document that only `dreamer4-train all` uses.
 
     Raises:
         ValueError: if an override has another form, or a value is in the place of a table.
@@ -331,7 +331,8 @@ def merged_layers(phase: PhaseName, document: Mapping[str, Any], overrides: Sequ
     typed: Table = {}
     for override in overrides:
         typed = merge(typed, _with_named_model(assignments([override])))
-    table = _for_phase(phase, _with_named_model(document))
+    training = {name: value for name, value in document.items() if name not in SEQUENCE_TABLES}
+    table = _for_phase(phase, _with_named_model(training))
     table = _for_phase(phase, table | {"only": typed.pop("only", {})})
     return merge(table, typed)
 

@@ -1,4 +1,4 @@
-"""The command `dreamer4-train`: trains one phase of Algorithm 1 on recorded play."""
+"""The command `dreamer4-train`: trains one phase of Algorithm 1 on recorded play, or runs all stages in sequence."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dreamer4_impl.checkpoints.names import PHASES, preset_documents
 from dreamer4_impl.durable import DirectoryLock, remove_partials
 from dreamer4_impl.streams import safe_streams
+from dreamer4_impl.training.sequence.arguments import sequence_parser
 
 if TYPE_CHECKING:
     from dreamer4_impl.training.launch import TrainingRun
@@ -29,7 +30,8 @@ Trains one phase of Dreamer 4 on recorded play, in the order of the paper:
 
 A run is a directory with checkpoints, metrics.jsonl, log.txt and TensorBoard. It can be killed at any time and resumed.
 A second process cannot train in the directory while a run is active. A lost terminal does not end a run: messages are
-also in log.txt.
+also in log.txt. `dreamer4-train all CONFIG --env GAME --run DIR` records, trains all phases and evaluates; see
+`dreamer4-train all --help`.
 """
 
 EPILOG = """\
@@ -84,9 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after `--help` and for arguments that cannot be parsed.
     """
-    options = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser, run = (sequence_parser(), _run_all) if words[:1] == ["all"] else (_parser(), _run)
+    options = parser.parse_args(words[words[:1] == ["all"] :])
     try:
-        return _run(options)
+        return run(options)
     except UsageError as error:
         print(f"dreamer4-train: {error}", file=sys.stderr)
         return 2
@@ -112,6 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="continue the run from its newest undamaged checkpoint")
     add("--dry-run", action="store_true", help="print the configuration and the trained modules, and exit")
     return parser
+
+
+def _run_all(options: argparse.Namespace) -> int:
+    with _usage():
+        from dreamer4_impl.training.sequence.command import run_sequence
+
+        return run_sequence(options)
 
 
 def _run(options: argparse.Namespace) -> int:
