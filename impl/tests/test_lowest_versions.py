@@ -5,8 +5,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: Tools that `nox -s lowest` does not run.
-NOT_RUN = {"codespell", "import-linter", "mypy", "nox", "pytest-benchmark", "ruff"}
+#: Tools that `nox -s lowest` does not run, and trackers, for which the tests have fakes.
+NOT_RUN = {"codespell", "import-linter", "mypy", "nox", "pytest-benchmark", "ruff", "trackio", "wandb"}
 #: Dependencies of dependencies; constraints-lowest.txt says why they are pinned.
 FOLLOWS = {"jaxlib", "pyparsing"}
 

@@ -19,7 +19,7 @@ EXTRAS = {
     "examples": {"numpy", "gymnasium", "minigrid"},
     "play": {"numpy", "PIL"},
     "checkpoints": {"safetensors"},
-    "training": {"numpy", "rich"},
+    "training": {"numpy", "rich", "PIL", "tensorboard"},
 }
 
 

@@ -149,20 +149,32 @@ class Execution:
 
 @dataclass(frozen=True)
 class Records:
-    """Table [records]: files of a run.
+    """Table [records]: files of a run, and where its curves and videos are shown.
 
     Args:
         checkpoint_every: steps between checkpoints, 1 or more; the last step always has one.
         keep: number of checkpoints that are kept, 1 or more.
-        tensorboard: also write metrics for TensorBoard.
+        tensorboard: also write metrics and videos for TensorBoard.
+        media_every: steps between videos of what the model makes of a few fixed clips, held-out ones if there are any,
+            in RUN/media, TensorBoard and the tracker; 0 for none. A video costs the time of one or two steps. A sharded
+            model (execution.distributed is "fsdp") has none.
+        tracker: also send metrics and videos to a tracker, which is a package to be installed; the tracker's run is
+            named like the run's directory. A tracker that fails never stops training.
+        project: project of the tracker.
     """
 
     checkpoint_every: int = 1000
     keep: int = 3
     tensorboard: bool = True
+    media_every: int = 1000
+    tracker: Literal["trackio", "wandb"] | None = None
+    project: str = "dreamer4"
 
     def __post_init__(self) -> None:
         require_at_least(1, checkpoint_every=self.checkpoint_every, keep=self.keep)
+        require_at_least(0, media_every=self.media_every)
+        if not self.project:
+            raise ValueError("project must name a project of the tracker; got ''")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ Trains one phase of Dreamer 4 on recorded play, in the order of the paper:
   agent       behaviour cloning and rewards, while the dynamics train on       Eq. 7 and 9
   imagine     the policy in the world model's imagination                      Eq. 10 and 11, the world model frozen
 
-A run is a directory with checkpoints, metrics.jsonl, log.txt and TensorBoard. It can be killed at any time and resumed.
+A run is a directory with checkpoints, metrics.jsonl, log.txt, TensorBoard and videos of what the model does (media). It
+can be killed at any time and resumed.
 A second process cannot train in the directory while a run is active. A lost terminal does not end a run: messages are
 also in log.txt. `dreamer4-train all CONFIG --env GAME --run DIR` records, trains all phases and evaluates; see
 `dreamer4-train all --help`.
@@ -48,7 +49,9 @@ examples:
 
   torchrun --nproc-per-node 8 --no-python -- dreamer4-train dynamics ...       8 GPUs; for a model that is too large for
                                                                                one, --set execution.distributed=fsdp
-  tensorboard --logdir runs                                                    shows curves
+  tensorboard --logdir runs                                                    shows curves and videos
+  dreamer4-train tokenizer PRESET ... --set records.tracker=trackio            also sends them to a tracker, or "wandb";
+                                                                               records.media_every: steps between videos
 
 configuration:
   CONFIG is a TOML document or one of the presets {presets}.

@@ -95,6 +95,7 @@ class TrainingData:
 
     Attributes:
         dataset: the episodes.
+        held_out: the episodes kept for evaluation; None if all are trained on.
         sampler: draws clips from them.
 
     Raises:
@@ -105,7 +106,10 @@ class TrainingData:
         data = settings.data
         self._recorded = [Dataset.open(path, damaged=data.damaged, verify=data.verify) for path in data.paths]
         joined = concatenate(self._recorded, data.tasks)
-        self.dataset = joined if data.held_out is None else joined.split(data.held_out)[0]
+        self.dataset: Dataset = joined
+        self.held_out: Dataset | None = None
+        if data.held_out is not None:
+            self.dataset, self.held_out = joined.split(data.held_out)
         self.sampler = ClipSampler(self.dataset, settings.seed)
 
     def require(self, phase: AnyPhase) -> None:

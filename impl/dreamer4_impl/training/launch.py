@@ -37,10 +37,12 @@ from dreamer4_impl.data.latents import LatentCache
 from dreamer4_impl.data.progress import progress_bar
 from dreamer4_impl.durable import read_json, write_text
 from dreamer4_impl.models.dreamer4 import Dreamer4, count_parameters
+from dreamer4_impl.training.boards import require_tracker
 from dreamer4_impl.training.data import TrainingData, facts_of, require_fit, task_names
 from dreamer4_impl.training.distributed import Processes, choose_device
 from dreamer4_impl.training.log import Log
 from dreamer4_impl.training.loop import ClipSource, Trainer
+from dreamer4_impl.training.media import Media
 from dreamer4_impl.training.phase import AnyPhase
 from dreamer4_impl.training.phases import PHASES
 from dreamer4_impl.training.randomness import seed_everything
@@ -121,8 +123,8 @@ class TrainingRun:
         self._initialise(model, phase, data.dataset, checkpoint)
         if processes.first:
             _write_settings(self.run, settings)
-        source = self._source(model, data, processes)
-        return Trainer(settings, phase, source, self.run, model, processes, checkpoint, self.log)
+        source, media = self._source(model, data, processes), self._media(data, processes)
+        return Trainer(settings, phase, source, self.run, model, processes, checkpoint, self.log, media)
 
     def _initialise(self, model: Dreamer4, phase: AnyPhase, dataset: Dataset, checkpoint: Checkpoint | None) -> None:
         """Load the weights that the first step starts from."""
@@ -136,6 +138,15 @@ class TrainingRun:
             if report := load_weights(model, earlier.state_dict(), where=self.settings.init):
                 self.log.write(f"the weights of {self.settings.init} do not match the model: {report}")
         phase.prepare(model, dataset)
+
+    def _media(self, data: TrainingData, processes: Processes) -> Media | None:
+        """Videos of the model in training, in one process."""
+        if not processes.first or not 0 < self.settings.records.media_every <= self.settings.steps:
+            return None
+        if processes.world > 1 and self.settings.execution.distributed == "fsdp":
+            self.log.write("no videos are made (records.media_every): every process has a shard of the model only")
+            return None
+        return Media(self.settings, data.dataset if data.held_out is None else data.held_out, processes.device)
 
     def _source(self, model: Dreamer4, data: TrainingData, processes: Processes) -> ClipSource:
         """Clips with the tokenizer's latents if they are cached."""
@@ -216,6 +227,7 @@ def _checked(settings: TrainingSettings) -> TrainingSettings:
     """Refuse data that are missing or do not fit the model; reads their headers only."""
     require_fit(settings)
     choose_device(settings.execution.device)
+    require_tracker(settings.records.tracker)
     if settings.execution.compile is not None:
         require_compiler(settings.execution.compile)
     if settings.phase != "tokenizer" and settings.init is None:

@@ -5,7 +5,7 @@ one CPU, interrupted or not.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,7 +28,9 @@ from dreamer4_impl.training.log import Log
 from dreamer4_impl.training.metrics import Metrics
 from dreamer4_impl.training.optimiser import RunningAverage, adamw, clip, learning_rate
 from dreamer4_impl.training.phase import AnyPhase
+from dreamer4_impl.training.pictures import Video
 from dreamer4_impl.training.progress import Display
+from dreamer4_impl.training.randomness import preserved_random_state
 from dreamer4_impl.training.state import TrainingState
 
 
@@ -81,6 +83,7 @@ class Trainer:
         processes: processes that train together.
         checkpoint: checkpoint to continue from; None starts a new run.
         log: log of the run; None creates one in its directory.
+        media: makes videos of the model, by name, every records.media_every steps; None makes none.
 
     Raises:
         ValueError: if the batch has fewer samples than there are micro-batches in all processes.
@@ -97,11 +100,12 @@ class Trainer:
         processes: Processes,
         checkpoint: Checkpoint | None = None,
         log: Log | None = None,
+        media: Callable[[Dreamer4], Mapping[str, Video]] | None = None,
     ) -> None:
         _require_samples(settings, processes)
         self.log = log or Log(run, quiet=not processes.first)
         self.settings, self.phase, self.source, self.run_directory = settings, phase, source, run
-        self.processes = processes
+        self.processes, self.media = processes, media
         self._prepare(model, checkpoint)
         self.engine = distribute(TrainedModel(model), processes, settings.execution)
         self.state = self._state(model)
@@ -153,6 +157,7 @@ class Trainer:
             stopped, saved = False, state.step >= last
             for micro_batches in stack.enter_context(_prefetched(self._load, state.step, last)):
                 self._step(micro_batches)
+                self._show()
                 stopped = self.processes.any(bool(interruption))
                 scheduled = state.step % self.settings.records.checkpoint_every == 0
                 saved = (stopped or scheduled or state.step == last) and self._save()
@@ -215,6 +220,19 @@ class Trainer:
             self.metrics.write({"step": self.state.step, **measured})
             self.display.update(self.state.step, measured["loss"], measured["means"])
 
+    def _show(self) -> None:
+        """Show videos if it is time; a failure, such as too little memory, ends the videos and not the run."""
+        every = self.settings.records.media_every
+        if self.media is None or not every or self.state.step % every:
+            return
+        try:
+            with preserved_random_state(), self.gradients.autocast():
+                videos = self.media(self.state.model)
+            self.metrics.show(self.state.step, videos)
+        except Exception as error:
+            self.media = None
+            self.log.write(f"no more videos are made: {type(error).__name__}: {error}")
+
     def _save(self) -> bool:
         """Save a checkpoint; False if it could not be written, which does not end the run."""
         checkpoint = self.state.capture(self.settings)
@@ -242,8 +260,15 @@ class Trainer:
     def _metrics(self) -> AbstractContextManager[Any]:
         if not self.processes.first:
             return nullcontext()
-        tensorboard = self.settings.records.tensorboard
-        return Metrics(self.run_directory, self.state.step, tensorboard=tensorboard, report=self.log.write)
+        records = self.settings.records
+        return Metrics(
+            self.run_directory,
+            self.state.step,
+            tensorboard=records.tensorboard,
+            tracker=records.tracker,
+            project=records.project,
+            report=self.log.write,
+        )
 
 
 @contextmanager

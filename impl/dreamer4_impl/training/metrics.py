@@ -1,4 +1,4 @@
-"""Measurements of a run: one JSON object for each step in RUN/metrics.jsonl, and TensorBoard.
+"""Measurements of a run: one JSON object for each step in RUN/metrics.jsonl, videos in RUN/media, and boards.
 
 Resuming first removes the steps after the checkpoint, so that the file ends as that of an uninterrupted run, except for
 `seconds`.
@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from dreamer4_impl.checkpoints.toml import flattened
 from dreamer4_impl.durable import replacement
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from dreamer4_impl.training.boards import Board, Boards, TensorBoard, Tracker
+from dreamer4_impl.training.pictures import Video, write_gif
 
 StepRecord: TypeAlias = Mapping[str, Any]
 """Values of a step by name; nested mappings are groups of curves."""
@@ -26,26 +25,43 @@ StepRecord: TypeAlias = Mapping[str, Any]
 class Metrics:
     """Writer of a run's measurements; a context manager.
 
-    A full disk does not end the run: steps are held in memory until they can be written, and TensorBoard is given up.
+    A full disk does not end the run: steps are held in memory until they can be written, and what fails otherwise, such
+    as TensorBoard or a tracker, is given up.
 
     Args:
         run: directory of the run.
         step: number of completed steps, 0 or more; later rows are removed.
         tensorboard: also write RUN/tensorboard.
+        tracker: "trackio" or "wandb" also sends everything to this tracker.
+        project: project of the tracker.
         report: receives messages about lines and steps that are lost or late.
 
     Raises:
         OSError: if the directory cannot be written.
     """
 
-    def __init__(self, run: Path, step: int, *, tensorboard: bool, report: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        run: Path,
+        step: int,
+        *,
+        tensorboard: bool,
+        tracker: str | None = None,
+        project: str = "",
+        report: Callable[[str], None] = print,
+    ) -> None:
         run.mkdir(parents=True, exist_ok=True)
         path = run / "metrics.jsonl"
         if damaged := _truncate(path, step):
             report(f"{path} had {damaged} damaged lines, which are left out")
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
-        self._pending, self._report = b"", report
-        self._board = _board(run / "tensorboard", step) if tensorboard else None
+        self._run, self._pending, self._report = run, b"", report
+        openers: dict[str, Callable[[], Board]] = {}
+        if tensorboard:
+            openers["TensorBoard"] = lambda: TensorBoard(run / "tensorboard", step)
+        if tracker is not None:
+            openers[tracker] = lambda: Tracker(tracker, run, project)
+        self._boards = Boards(openers, report)
 
     def write(self, record: StepRecord) -> None:
         """Add a step.
@@ -60,7 +76,25 @@ class Metrics:
         except OSError as error:
             if not late:
                 self._report(f"metrics.jsonl cannot be written: {error}; its steps are held in memory meanwhile")
-        self._write_board(record)
+        values = dict(flattened(record, "/"))
+        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        step = numbers.pop("step")
+        self._boards.write({name: value for name, value in numbers.items() if math.isfinite(value)}, int(step))
+
+    def show(self, step: int, videos: Mapping[str, Video]) -> None:
+        """Write videos as GIF to RUN/media, and show them.
+
+        Args:
+            step: number of completed steps, 1 or more.
+            videos: videos by name.
+
+        Raises:
+            OSError: if a file cannot be written.
+        """
+        for name, video in videos.items():
+            path = self._run / "media" / f"{name}-{step:08d}.gif"
+            write_gif(path, video)
+            self._boards.show(name, video, path, step)
 
     def sync(self) -> None:
         """Wait until the steps so far are on disk, before a checkpoint includes them.
@@ -75,28 +109,15 @@ class Metrics:
             raise OSError(f"metrics.jsonl could not be written: {error}") from error
 
     def close(self) -> None:
-        """Close metrics.jsonl and the TensorBoard writer."""
+        """Close metrics.jsonl and the boards."""
         with suppress(OSError):
             self._flush()
         self._file.close()
-        with suppress(OSError):
-            if self._board is not None:
-                self._board.close()
+        self._boards.close()
 
     def _flush(self) -> None:
         while self._pending:
             self._pending = self._pending[os.write(self._file.fileno(), self._pending) :]
-
-    def _write_board(self, record: StepRecord) -> None:
-        if self._board is None:
-            return
-        try:
-            for name, value in flattened(record, "/"):
-                if isinstance(value, int | float) and math.isfinite(value):
-                    self._board.add_scalar(name, value, record["step"])
-        except OSError as error:
-            self._board = None
-            self._report(f"TensorBoard's files cannot be written: {error}; this run writes no more of them")
 
     def __enter__(self) -> Self:
         return self
@@ -141,12 +162,6 @@ def _truncate(path: Path, step: int) -> int:
     with replacement(path) as partial:
         partial.write_bytes(b"".join(earlier))
     return records[:-1].count(None)
-
-
-def _board(directory: Path, step: int) -> "SummaryWriter":
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(directory), purge_step=step + 1)
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,15 @@
-"""Progress of a run: a bar with loss and remaining time on a terminal, else a line every 30 seconds."""
+"""Progress of a run: a bar on a terminal, else a line every 30 seconds.
+
+Both show six numbers at most: steps, all steps, steps per second, remaining time, loss, and the mean that tells most
+about the phase.
+"""
 
 import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -15,6 +19,8 @@ LINE_INTERVAL = 30.0
 """Seconds between lines if the output is not a terminal."""
 LONGEST = 10**10
 """Largest remaining time that is shown, in seconds; longer ones do not fit in a timedelta."""
+TELLING: Final = {"tokenizer": "mse", "dynamics": "flow", "agent": "reward/0", "imagine": "return"}
+"""By phase, the mean that tells most: loss terms are normalised, so that the loss itself hardly changes."""
 
 
 class Display:
@@ -43,12 +49,14 @@ class Display:
         Args:
             step: number of completed steps, 1 or more.
             loss: loss of the step.
-            means: further values of the step by name; NaN, where there is nothing to count, is not shown.
+            means: further values of the step by name, of which the most telling is shown, unless it is NaN, where there
+                is nothing to count.
         """
         now = time.monotonic()
         speed = (step - self.start) / max(now - self._began, 1e-9)
-        # A mean over nothing is NaN.
-        shown = {name: value for name, value in {"loss": loss, **means}.items() if not math.isnan(value)}
+        name = TELLING.get(self.title, "")
+        shown = {"loss": loss, name: means.get(name, math.nan)}
+        shown = {name: value for name, value in shown.items() if not math.isnan(value)}  # a mean over nothing is NaN
         values = " ".join(f"{name} {value:.3g}" for name, value in shown.items())
         self._bar.update(self._task, completed=step, values=f"{speed:.2f} steps/s  {values}")
         if not self._terminal and (now - self._written > LINE_INTERVAL or step == self.steps):

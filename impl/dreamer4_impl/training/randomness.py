@@ -5,6 +5,8 @@ user-defined phase may use them.
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -60,3 +62,24 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     for device, cuda in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(cuda, device)
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Context after which the global random states are those from before it.
+
+    Returns:
+        The context.
+
+    Example:
+        >>> state = torch.get_rng_state()
+        >>> with preserved_random_state():
+        ...     _ = torch.rand(3)
+        >>> torch.equal(torch.get_rng_state(), state)
+        True
+    """
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(state)

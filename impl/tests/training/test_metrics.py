@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import resource
 
 import pytest
@@ -77,9 +78,9 @@ def test_a_failing_tensorboard_does_not_end_the_run(tmp_path, monkeypatch):
 
     messages = []
     with Metrics(tmp_path, 0, tensorboard=True, report=messages.append) as metrics:
-        monkeypatch.setattr(metrics._board, "add_scalar", fail)
+        monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", fail)
         for step in (1, 2):
-            metrics.write({"step": step})
+            metrics.write({"step": step, "loss": 1.0})
     assert len(messages) == 1
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
 
@@ -102,12 +103,12 @@ def test_tensorboard_receives_the_same_curves(tmp_path):
     assert [(event.step, event.value) for event in board.Scalars("means/mse")] == [(1, 0.5), (2, 1.0)]
 
 
-def display(terminal):
+def display(terminal, flow=0.125):
     log = Log(None)
     log.console = Console(file=io.StringIO(), force_terminal=terminal, width=150)
     with Display("dynamics", 0, 3, log) as shown:
         for step in (1, 2, 3):
-            shown.update(step, 0.25, {"flow": 0.125, "bootstrap": math.nan})
+            shown.update(step, 0.25, {"dynamics": 3.5, "flow": flow, "bootstrap": 2.5})
     return log.console.file.getvalue()
 
 
@@ -132,5 +133,6 @@ def test_a_run_of_many_steps_has_a_remaining_time(monkeypatch, terminal):
 def test_without_terminal_progress_is_a_line_at_intervals():
     lines = display(terminal=False).splitlines()
     assert len(lines) == 1
-    assert lines[0].endswith("loss 0.25 flow 0.125")  # there was nothing to count for bootstrap
-    assert "dynamics 3/3" in lines[0]
+    six = r"dynamics 3/3  \d+\.\d\d steps/s  \d:\d\d:\d\d remaining  loss 0.25 flow 0.125"
+    assert re.fullmatch(six, lines[0])
+    assert display(terminal=False, flow=math.nan).rstrip().endswith("remaining  loss 0.25")  # nothing to count
