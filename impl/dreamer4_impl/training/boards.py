@@ -18,8 +18,47 @@ KEYS: Final = {"trackio": "name", "wandb": "id"}
 """By tracker, the attribute that identifies its run when that is continued."""
 
 
-class Board(Protocol):
-    """Receiver of curves and videos."""
+class _Board(Protocol):
+    """Receiver of curves and videos; the methods are those of `Boards`."""
+
+    def write(self, values: Mapping[str, float], step: int) -> None: ...
+
+    def show(self, name: str, video: Video, path: Path, step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Boards:
+    """Boards of a run, each of which is given up at its first failure.
+
+    The global random states are unchanged by all calls, because a checkpoint holds them.
+
+    Args:
+        run: directory of the run, which exists.
+        step: number of completed steps, 0 or more; TensorBoard hides what later steps had written.
+        tensorboard: write TensorBoard's files to RUN/tensorboard.
+        tracker: "trackio" or "wandb"; None for no tracker.
+        project: project of the tracker.
+        report: receives messages about failures.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        step: int,
+        *,
+        tensorboard: bool,
+        tracker: str | None,
+        project: str,
+        report: Callable[[str], None],
+    ) -> None:
+        self._report, self._boards = report, dict[str, _Board]()
+        if tensorboard:
+            with self._guarded("TensorBoard"):
+                self._boards["TensorBoard"] = _TensorBoard(run / "tensorboard", step)
+        if tracker is not None:
+            with self._guarded(tracker):
+                self._boards[tracker] = _Tracker(tracker, run, project)
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         """Add a point to each of some curves.
@@ -28,6 +67,7 @@ class Board(Protocol):
             values: finite numbers by name of the curve.
             step: number of completed steps, 1 or more.
         """
+        self._broadcast(lambda board: board.write(values, step))
 
     def show(self, name: str, video: Video, path: Path, step: int) -> None:
         """Add a video.
@@ -38,41 +78,14 @@ class Board(Protocol):
             path: GIF with these frames.
             step: number of completed steps, 1 or more.
         """
-
-    def close(self) -> None:
-        """Send what is not sent yet, and end."""
-
-
-class Boards:
-    """Boards of a run, each of which is given up at its first failure.
-
-    The global random states are unchanged by all calls, because a checkpoint holds them.
-
-    Args:
-        openers: functions that create the boards, by name for messages.
-        report: receives messages about failures.
-    """
-
-    def __init__(self, openers: Mapping[str, Callable[[], Board]], report: Callable[[str], None]) -> None:
-        self._report, self._boards = report, dict[str, Board]()
-        for name, opener in openers.items():
-            with self._guarded(name):
-                self._boards[name] = opener()
-
-    def write(self, values: Mapping[str, float], step: int) -> None:
-        """Add a point to each of some curves; arguments as for `Board.write`."""
-        self._broadcast(lambda board: board.write(values, step))
-
-    def show(self, name: str, video: Video, path: Path, step: int) -> None:
-        """Add a video; arguments as for `Board.show`."""
         self._broadcast(lambda board: board.show(name, video, path, step))
 
     def close(self) -> None:
-        """Close all boards; later calls do nothing."""
+        """Close all boards, which waits until a tracker has sent everything; later calls do nothing."""
         self._broadcast(lambda board: board.close())
         self._boards.clear()
 
-    def _broadcast(self, action: Callable[[Board], None]) -> None:
+    def _broadcast(self, action: Callable[[_Board], None]) -> None:
         for name, board in list(self._boards.items()):
             with self._guarded(name):
                 action(board)
@@ -87,17 +100,8 @@ class Boards:
             self._report(f"{name} failed: {type(error).__name__}: {error}; this run sends it nothing more")
 
 
-class TensorBoard:
-    """TensorBoard's files; a `Board`.
-
-    Args:
-        directory: directory of the files, which is made.
-        step: number of completed steps, 0 or more; TensorBoard hides what later steps had written.
-
-    Raises:
-        OSError: if the directory cannot be written.
-        ModuleNotFoundError: if the package tensorboard is not installed.
-    """
+class _TensorBoard:
+    """TensorBoard's files."""
 
     def __init__(self, directory: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -105,45 +109,32 @@ class TensorBoard:
         self._writer: Any = SummaryWriter(str(directory), purge_step=step + 1)
 
     def write(self, values: Mapping[str, float], step: int) -> None:
-        """Add a point to each of some curves; arguments as for `Board.write`."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def show(self, name: str, video: Video, path: Path, step: int) -> None:
-        """Add a video as an image, which TensorBoard animates; arguments as for `Board.show`."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        # SummaryWriter.add_video does the same with the package moviepy, which encodes the GIF anew.
+        # An image that is a GIF is animated. SummaryWriter.add_video does the same, and needs the package moviepy.
         _, height, width, colours = video.shape
         image = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=path.read_bytes())
-        summary = Summary(value=[Summary.Value(tag=f"media/{name}", image=image)])
-        self._writer.file_writer.add_summary(summary, step)
+        self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=f"media/{name}", image=image)]), step)
 
     def close(self) -> None:
-        """Write what is in memory."""
         self._writer.close()
 
 
-class Tracker:
-    """Run of trackio or wandb, named like the run's directory; a `Board`.
+class _Tracker:
+    """Run of trackio or wandb, named like the run's directory.
 
     RUN/tracker.json identifies the tracker's run. A directory that has it continues that run.
-
-    Args:
-        package: "trackio" or "wandb".
-        run: directory of the run.
-        project: project of the tracker.
-
-    Raises:
-        Exception: of any kind, if the tracker cannot be used.
     """
 
     def __init__(self, package: str, run: Path, project: str) -> None:
         self._package: Any = import_module(package)
-        path, earlier = run / "tracker.json", {}
+        path, key, earlier = run / "tracker.json", KEYS[package], {}
         with suppress(OSError, ValueError):
             earlier = dict(read_json(path))
-        key = KEYS[package]
         named = {"name": run.resolve().name, "resume": "never"}
         if package in earlier:
             named |= {key: earlier[package], "resume": "allow"}
@@ -151,15 +142,12 @@ class Tracker:
         write_text(path, json.dumps(earlier | {package: getattr(self._run, key)}))
 
     def write(self, values: Mapping[str, float], step: int) -> None:
-        """Add a point to each of some curves; arguments as for `Board.write`."""
         self._run.log(dict(values), step=step)
 
     def show(self, name: str, video: Video, path: Path, step: int) -> None:
-        """Add a video, which the tracker copies from its file; arguments as for `Board.show`."""
         self._run.log({f"media/{name}": self._package.Video(str(path))}, step=step)
 
     def close(self) -> None:
-        """Wait until the tracker has stored everything, and end its run."""
         self._run.finish()
 
 

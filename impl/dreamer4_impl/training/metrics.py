@@ -15,7 +15,7 @@ from typing import Any, Self, TypeAlias
 
 from dreamer4_impl.checkpoints.toml import flattened
 from dreamer4_impl.durable import replacement
-from dreamer4_impl.training.boards import Board, Boards, TensorBoard, Tracker
+from dreamer4_impl.training.boards import Boards
 from dreamer4_impl.training.pictures import Video, write_gif
 
 StepRecord: TypeAlias = Mapping[str, Any]
@@ -56,12 +56,7 @@ class Metrics:
             report(f"{path} had {damaged} damaged lines, which are left out")
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
         self._run, self._pending, self._report = run, b"", report
-        openers: dict[str, Callable[[], Board]] = {}
-        if tensorboard:
-            openers["TensorBoard"] = lambda: TensorBoard(run / "tensorboard", step)
-        if tracker is not None:
-            openers[tracker] = lambda: Tracker(tracker, run, project)
-        self._boards = Boards(openers, report)
+        self._boards = Boards(run, step, tensorboard=tensorboard, tracker=tracker, project=project, report=report)
 
     def write(self, record: StepRecord) -> None:
         """Add a step.
