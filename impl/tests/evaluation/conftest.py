@@ -49,7 +49,7 @@ def episode(generator: np.random.Generator) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def square_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, generator = tmp_path_factory.mktemp("square") / "data", np.random.default_rng(0)
-    with DatasetWriter(path, Header("square", SIDE, SIDE, 1, (MOVES,))) as writer:
+    with DatasetWriter(path, Header("square", SIDE, SIDE, 1, (MOVES,), meta={"view": {"size": SIDE}})) as writer:
         for _ in range(50):
             writer.add_episode(**episode(generator), task="square")
     return path

@@ -11,11 +11,14 @@ from dreamer4_impl.checkpoints.options import ImagineOptions
 from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
 from dreamer4_impl.evaluation.command import main
-from dreamer4_impl.evaluation.evaluation import SECTIONS, EvaluationSettings, evaluate
+from dreamer4_impl.evaluation.evaluation import SECTIONS, Evaluation, EvaluationSettings, _add_caveat, evaluate
 from dreamer4_impl.evaluation.held_out import open_joined
+from dreamer4_impl.evaluation.measures import Measure
 from dreamer4_impl.evaluation.output.document import schema
 from dreamer4_impl.evaluation.subject import load_subject
 from dreamer4_impl.models.dreamer4 import Dreamer4
+
+from .toy_games import CountingGame
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
 
@@ -63,24 +66,40 @@ def evaluated(run, data, *options):
     return status, json.loads((out / "evaluation.json").read_text()), (out / "index.html").read_text()
 
 
-def test_checkpoint_of_the_last_phase_fills_every_section_but_the_game(run_of, square_data, capsys):
-    status, document, text = evaluated(run_of("imagine"), square_data)
+def test_checkpoint_of_the_last_phase_fills_every_section(run_of, square_data, capsys, monkeypatch):
+    monkeypatch.setattr("dreamer4_impl.evaluation.played_game.Game", CountingGame)
+    options = ["--game", "square", "--episodes", "2", "--random-episodes", "3"]
+    status, document, text = evaluated(run_of("imagine"), square_data, *options)
     jsonschema.validate(document, schema())
     assert status == 0
     assert document["checkpoint"] | {"path": ""} == {
         "path": "", "phase": "imagine", "step": 7, "missing": [], "unexpected": []
     }  # fmt: skip
-    assert document["skipped"] == dict.fromkeys(("game", "returns"), "no game was named (--game ALE/Breakout-v5)")
-    assert "Not compared with the real return: no game was named" in text
+    assert document["skipped"] == {}
     assert document["settings"]["imagine"]["horizon"] == 3  # as the agent was trained
-    assert {name.split(".")[0] for name in document["measures"]} == {"tokenizer", "rollout", "reward", "imagined"}
+    assert {name.split(".")[0] for name in document["measures"]} == set(SECTIONS)
+    assert [document["measures"][name]["n"] for name in ("game.random", "game.prior", "returns.real")] == [3, 2, 4]
     assert document["measures"]["rollout.k4.psnr.h4"]["n"] == 4
     page = Page(text)
     assert page.headings == list(SECTIONS)
-    assert page.tags.count("svg") == 6  # by horizon (2), by K, the gap, and dots of tokenizer and returns
+    assert (
+        page.tags.count("svg") == 8
+    )  # by horizon (2), by K, the gap, and dots of the tokenizer and three kinds of returns
     assert [image.split(";")[0] for image in page.images] == ["data:image/png", "data:image/webp"] * 2
     assert page.external == []
-    assert "index.html" in capsys.readouterr().out
+    section = text[text.index('<h2 id="returns">') :]
+    assert all(f'<th scope="col">{name}</th>' in section for name in ("imagined", "real"))
+    assert section.count("<svg") == 1
+    terminal = " ".join(capsys.readouterr().out.split())
+    assert [shown.count("The imagined return is not reliable: it is 0.00") for shown in (text, terminal)] == [2, 2]
+    assert "index.html" in terminal
+
+
+def test_imagined_returns_without_a_game_say_that_the_real_ones_are_not_known():
+    measures, reason = {"imagined.policy": Measure(1, 1, 1, n=2)}, "no game was named"
+    evaluation = Evaluation(measures, skipped={"returns": reason}, notes={"imagined": []})
+    _add_caveat(evaluation)
+    assert evaluation.notes == {"imagined": [f"Not compared with the real return: {reason}."]}
 
 
 def test_tasks_have_their_numbers_in_the_model_and_unknown_ones_are_refused(square_data, square_model):
