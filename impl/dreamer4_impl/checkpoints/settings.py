@@ -89,18 +89,21 @@ class Batches:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Table [optimiser]: AdamW. The paper gives none of these numbers.
+    """Table [optimiser]. The paper gives none of these choices.
 
     Args:
+        layers: optimiser of the matrices in the transformers' layers: "adamw", or "muon" (`torch.optim.Muon`), whose
+            updates have the same root mean square at the same learning rate. AdamW trains all other parameters.
         learning_rate: learning rate after the warm-up, above 0.
         warmup: steps over which it rises linearly, 0 or more.
         decay: "none" keeps it constant, "cosine" lets it fall to a tenth by the last step.
         weight_decay: weight decay of matrices, 0 or more; gains and biases have none.
-        betas: decay rates of AdamW's moments, in [0, 1).
+        betas: decay rates of AdamW's moments, in [0, 1); Muon's momentum is 0.95.
         clip_norm: upper bound of the gradient's norm, above 0.
         average: decay of a running average of the weights, in [0, 1); None for none.
     """
 
+    layers: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 3e-4
     warmup: int = 100
     decay: Literal["none", "cosine"] = "none"
@@ -189,7 +192,7 @@ class TrainingSettings:
         init: run or checkpoint of an earlier phase to start from; None starts with random weights.
         data: source of the clips.
         batches: size and lengths of batches.
-        optimiser: learning rate, decay and bounds of AdamW.
+        optimiser: optimisers, learning rate, decay and bounds.
         execution: device, precision and engine.
         records: checkpoints and metrics.
         tokenizer: settings of the phase "tokenizer".
@@ -223,6 +226,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps)
         require_at_least(0, seed=self.seed)
+        if self.optimiser.layers == "muon" and self.execution.distributed == "fsdp":
+            raise ValueError("optimiser.layers 'muon' needs whole matrices, execution.distributed 'ddp'; got 'fsdp'")
         if self.phase in ("agent", "imagine") and self.model.agent is None:
             raise ValueError(
                 f"phase {self.phase!r} trains the agent's heads: the model must have [model.agent], and the data "

@@ -53,6 +53,8 @@ class TransformerConfig:
         norm_eps: ε of every RMSNorm, above 0.
         out_scale: initial scale of the matrices that write to the residual stream, above 0; None is (2 depth)^−½, with
             which the size of the stream does not depend on the depth. A shallow transformer with 1 learns faster.
+        qk_gain: initial gain of queries and of keys, above 0. Attention logits start with a standard deviation of about
+            qk_gain²: with 1, a token starts near the mean of all that it sees.
         backend: a name in `attention.dispatch.BACKENDS`.
 
     Raises:
@@ -76,6 +78,7 @@ class TransformerConfig:
     rope_base: float = 10000.0
     norm_eps: float = 1e-6
     out_scale: float | None = None
+    qk_gain: float = 1.0
     backend: str = "eager"
 
     def __post_init__(self) -> None:
@@ -85,7 +88,7 @@ class TransformerConfig:
             raise ValueError(f"heads must be a multiple of kv_heads; got {self.heads} and {self.kv_heads}")
         if self.head_width % 2:
             raise ValueError(f"head_width must be even, because RoPE turns pairs of channels; got {self.head_width}")
-        for name in ("softcap", "rope_base", "norm_eps", "out_scale"):
+        for name in ("softcap", "rope_base", "norm_eps", "out_scale", "qk_gain"):
             number = getattr(self, name)
             if not (name in ("softcap", "out_scale") and number is None) and (
                 number is None or not 0 < number < math.inf
@@ -160,7 +163,8 @@ class Past(NamedTuple):
 class SelfAttention(nn.Module):
     """Projections, QK-norm, RoPE and attention along one axis; no biases.
 
-    Matrices map by x @ w. They are drawn from N(0, 1/fan_in), the output's times `config.out_scale`; gains are 1.
+    Matrices map by x @ w. They are drawn from N(0, 1/fan_in), the output's times `config.out_scale`; gains are
+    `config.qk_gain`.
 
     Args:
         config: sizes.
@@ -175,8 +179,8 @@ class SelfAttention(nn.Module):
         self.wk = nn.Parameter(torch.randn(config.width, keys) * config.width**-0.5)
         self.wv = nn.Parameter(torch.randn(config.width, keys) * config.width**-0.5)
         self.wo = nn.Parameter(torch.randn(queries, config.width) * (config.initial_out_scale * queries**-0.5))
-        self.q_gain = nn.Parameter(torch.ones(config.head_width))
-        self.k_gain = nn.Parameter(torch.ones(config.head_width))
+        self.q_gain = nn.Parameter(torch.full((config.head_width,), config.qk_gain))
+        self.k_gain = nn.Parameter(torch.full((config.head_width,), config.qk_gain))
 
     def forward(
         self, x: Float[Tensor, "B T S D"], angles: Rotation, visible: Visible, past: Past | None = None

@@ -26,7 +26,7 @@ from dreamer4_impl.training.gradients import Gradients, MicroBatch, StepValues
 from dreamer4_impl.training.interruption import interruptible
 from dreamer4_impl.training.log import Log
 from dreamer4_impl.training.metrics import Metrics
-from dreamer4_impl.training.optimiser import RunningAverage, adamw, clip, learning_rate
+from dreamer4_impl.training.optimiser import RunningAverage, clip, create, learning_rate
 from dreamer4_impl.training.phase import AnyPhase
 from dreamer4_impl.training.pictures import Video
 from dreamer4_impl.training.progress import Display
@@ -133,7 +133,7 @@ class Trainer:
         average = settings.optimiser.average
         return TrainingState(
             model=model,
-            optimiser=adamw(trained.values(), settings.optimiser, device),
+            optimiser=create(model, settings.optimiser, device),
             normalise=RunningRMS(self.phase.term_names).to(device),
             companions=self.companions,
             scaler=torch.amp.GradScaler(device.type, enabled=settings.execution.autocast == "float16"),

@@ -1,12 +1,14 @@
-"""AdamW, its learning-rate schedule, gradient clipping, and a running average of the weights."""
+"""AdamW and Muon, their learning-rate schedule, gradient clipping, and a running average of the weights."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dreamer4_impl.checkpoints.settings import Optimiser
+from dreamer4_impl.models.transformer import Layer
 from dreamer4_impl.training.distributed import gathered, shard_like
 
 
@@ -33,6 +35,62 @@ def adamw(parameters: Iterable[nn.Parameter], settings: Optimiser, device: torch
     fused = device.type == "cuda"
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=fused)
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon for some matrices and AdamW for all other parameters, as one optimiser with one state.
+
+    Args:
+        muon: optimiser of the matrices, before its first step.
+        rest: optimiser of the other parameters, before its first step.
+    """
+
+    def __init__(self, muon: torch.optim.Muon, rest: torch.optim.AdamW) -> None:
+        super().__init__([*muon.param_groups, *rest.param_groups], {})
+        self.members = ((muon, slice(len(muon.param_groups))), (rest, slice(len(muon.param_groups), None)))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all parameters.
+
+        Args:
+            closure: computes loss and gradients; None takes the gradients as they are.
+
+        Returns:
+            Result of the closure, or None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for member, groups in self.members:
+            # A loaded state replaces these objects, so they are shared in each step.
+            member.state, member.param_groups = self.state, self.param_groups[groups]
+            member.step()  # type: ignore[no-untyped-call]
+        return loss
+
+
+def create(model: nn.Module, settings: Optimiser, device: torch.device) -> torch.optim.Optimizer:
+    """Create the optimiser of the parameters that are trained, those with `requires_grad`.
+
+    Args:
+        model: model with frozen and trained parameters.
+        settings: optimiser and its numbers.
+        device: device of the parameters.
+
+    Returns:
+        AdamW, or Muon for the matrices of the transformers' layers with AdamW for the other parameters.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    layers = [module for module in model.modules() if isinstance(module, Layer)]
+    matrices = [p for layer in layers for p in layer.parameters() if p.requires_grad and p.ndim == 2]
+    if settings.layers == "adamw" or not matrices:
+        return adamw(trained, settings, device)
+    chosen = {id(parameter) for parameter in matrices}
+    muon = torch.optim.Muon(
+        matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return MuonWithAdamW(muon, adamw([p for p in trained if id(p) not in chosen], settings, device))
 
 
 def learning_rate(settings: Optimiser, step: int, steps: int) -> float:

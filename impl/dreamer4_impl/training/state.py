@@ -70,7 +70,8 @@ class TrainingState:
 
         state = checkpoint.state
         options = StateDictOptions(full_state_dict=True, strict=False)
-        settings = [{name: group[name] for name in ("betas", "weight_decay")} for group in self.optimiser.param_groups]
+        names = {"betas", "weight_decay"}
+        settings = [{name: group[name] for name in names & group.keys()} for group in self.optimiser.param_groups]
         set_optimizer_state_dict(self.model, self.optimiser, _copied(state["optimiser"]), options=options)
         for group, own in zip(self.optimiser.param_groups, settings, strict=True):
             group.update(own)  # the settings may have changed since the checkpoint

@@ -190,6 +190,11 @@ def test_the_initial_size_of_the_residual_stream_is_independent_of_depth(depth):
         assert 1 < model(x).std() / x.std() < 1.5
 
 
+def test_queries_and_keys_start_at_qk_gain():
+    attention = Layer(dataclasses.replace(CONFIG, qk_gain=2.0), "space").attention
+    assert all(gain.tolist() == [2.0] * CONFIG.head_width for gain in (attention.q_gain, attention.k_gain))
+
+
 def test_output_matrices_start_at_out_scale():
     def written(out_scale):
         torch.manual_seed(0)

@@ -55,6 +55,29 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(whole, tmp_path, 
     assert toy.curve(tmp_path) == toy.curve(run)[after:]
 
 
+class PhaseWithLayers(toy.ToyPhase):
+    """The toy phase, which also trains the layers of the encoder."""
+
+    def trained(self, model):
+        layers = model.tokenizer.encoder.transformer.named_parameters()
+        return [*super().trained(model), *((f"tokenizer.encoder.transformer.{name}", p) for name, p in layers)]
+
+
+def test_muon_trains_the_matrices_of_layers_and_resumes_bit_for_bit(tmp_path):
+    settings = replace(toy.settings(steps=2, every=1), optimiser=Optimiser(layers="muon"))
+    trainer = toy.trainer(tmp_path / "whole", settings, PhaseWithLayers)
+    trainer.run()
+    names = {id(p): name for name, p in trainer.state.model.named_parameters()}
+    muon, *rest = ({names[id(p)] for p in group["params"]} for group in trainer.state.optimiser.param_groups)
+    trained = dict(trainer.phase.trained(trainer.state.model))
+    assert muon == {name for name, p in trained.items() if ".layers." in name and p.ndim == 2} != set()
+    assert muon.union(*rest) == trained.keys()
+    assert not muon.intersection(*rest)
+    begun = toy.trainer(tmp_path, settings, PhaseWithLayers, checkpoint=read(steps(tmp_path / "whole")[0]))
+    begun.run()
+    assert equal(captured(begun), captured(trainer))
+
+
 def test_a_checkpoint_contains_the_complete_state(whole):
     found = read(steps(whole[0])[-1])
     assert set(found.state) == {"optimiser", "normalise", "companions", "scaler", "random"}
@@ -294,6 +317,11 @@ def test_a_batch_needs_a_sample_for_every_micro_batch(tmp_path):
 def test_resuming_a_finished_run_does_nothing(whole, tmp_path):
     trainer = toy.trainer(tmp_path, toy.settings(), checkpoint=read(steps(whole[0])[-1]))
     assert trainer.run() == loop.Outcome(6, None, saved=True)
+
+
+def test_muon_and_fsdp_are_refused():
+    with pytest.raises(ValueError, match=r"optimiser.layers 'muon' needs whole matrices.* got 'fsdp'"):
+        replace(toy.settings(distributed="fsdp"), optimiser=Optimiser(layers="muon"))
 
 
 def test_float16_and_fsdp_are_refused():
