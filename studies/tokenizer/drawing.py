@@ -1,0 +1,35 @@
+"""Plot the curves of a results file as SVG: python -m studies.tokenizer.drawing."""
+
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("svg")
+mpl.rcParams["svg.hashsalt"] = "tokenizer"  # makes the file reproducible
+from matplotlib import pyplot  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def draw(file: Path) -> None:
+    """Write the plot next to the results.
+
+    Args:
+        file: results that `studies.tokenizer` wrote.
+    """
+    curves = json.loads(file.read_text())["curves"]
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    for panel, column, label in zip(panels, (0, 1), ("steps", "processor seconds"), strict=True):
+        for curve in curves:
+            x, y = ([point[index] for point in curve["points"]] for index in (column, 2))
+            panel.plot(x, y, label=f"{curve['name']}, seed {curve['seed']}", linewidth=1)
+        panel.set_xlabel(label)
+    panels[0].set_ylabel("PSNR on held-out frames, dB")
+    panels[0].legend(fontsize=7)
+    figure.savefig(file.with_suffix(".svg"), metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    for path in sorted(RESULTS.glob("*.json")):
+        draw(path)
