@@ -58,6 +58,7 @@ def test_failures_of_an_unknown_mistake_follow_from_its_clause(adapter: type[Tex
     assert not any(result.behaves_like for result in results), "no mistake of the zoo reproduces it"
 
 
+@pytest.mark.nightly
 def test_the_smallest_length_is_advised_where_a_shorter_sequence_raises() -> None:
     subject = Subject(MISTAKES["two-frames-needed"].adapter("signal"))
     result = judge(subject, BY_ID["eq07.batch-shapes"], minimal=False)

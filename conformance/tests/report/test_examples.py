@@ -19,7 +19,11 @@ def committed(name: str) -> str:
     return dict(zip(NAMES, texts, strict=True))[name]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+#: Each runs the suite for several seconds.
+BY_NIGHT = [pytest.param(name, marks=[pytest.mark.nightly] * (name != "failing")) for name in NAMES]
+
+
+@pytest.fixture(scope="module", params=BY_NIGHT)
 def printed(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Name of an example, and what the command prints for it."""
     return request.param, SCRIPT["text_of"](SCRIPT["output"](request.param))
