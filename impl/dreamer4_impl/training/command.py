@@ -90,8 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after `--help` and for arguments that cannot be parsed.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    parser, run = (sequence_parser(), _run_all) if words[:1] == ["all"] else (_parser(), _run)
-    options = parser.parse_args(words[words[:1] == ["all"] :])
+    if words[:1] == ["all"]:
+        run, options = _run_all, sequence_parser().parse_args(words[1:])
+    else:
+        run, options = _run, _parser().parse_args(words)
     try:
         return run(options)
     except UsageError as error:
