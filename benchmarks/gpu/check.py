@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu.rows import Row, Unavailable
+from benchmarks.gpu.rows import Row, Unavailable, unavailable
 from benchmarks.gpu.small_shapes import calls, equal_repeats
 
 FLEX = "dreamer4_conformance.adapters.bundled:BundledFlex"
@@ -76,24 +76,18 @@ def _repeated(smoke: bool) -> list[Row]:
 def _conforming(name: str, arguments: Sequence[str], smoke: bool) -> Row:
     command = [sys.executable, "-m", "dreamer4_conformance", "run", *arguments, "--device", _device(smoke)]
     if smoke and TRITON in arguments:
-        return Row("conformance suite", name, _too_long_to_interpret, budget=120)
+        reason = "needs a GPU: the first calls of this adapter alone take minutes under Triton's interpreter"
+        return Row("conformance suite", name, partial(unavailable, reason), budget=120)
     if smoke:
         command += ["--clause", "const.*"]  # a fast group of clauses
     return Row("conformance suite", name, partial(_run, command, r"\d+ of \d+ provided clauses pass\."), budget=120)
 
 
-def _too_long_to_interpret() -> dict[str, Any]:
-    raise Unavailable("needs a GPU: the first calls of this adapter alone take minutes under Triton's interpreter")
-
-
 def _tested(name: str, arguments: Sequence[str], budget: float, smoke: bool) -> Row:
     command = [sys.executable, "-m", "pytest", *PYTEST, "-n", str(PROCESSES), *arguments]
-    measure = _only_collected if smoke else partial(_run, command, r".*\d+ passed.*")
+    reason = "needs a GPU; that these tests can be collected is tested with this package"
+    measure = partial(unavailable, reason) if smoke else partial(_run, command, r".*\d+ passed.*")
     return Row("tests", name, measure, budget=budget)
-
-
-def _only_collected() -> dict[str, Any]:
-    raise Unavailable("needs a GPU; that these tests can be collected is tested with this package")
 
 
 def _sanitized(tool: str, smoke: bool) -> Row:

@@ -34,6 +34,18 @@ class Unavailable(Exception):
     """This machine lacks a requirement of the row, which the message names."""
 
 
+def unavailable(reason: str) -> dict[str, Any]:
+    """Measure of a row that this machine or a rehearsal leaves out.
+
+    Args:
+        reason: what is lacking.
+
+    Raises:
+        Unavailable: always.
+    """
+    raise Unavailable(reason)
+
+
 @dataclass(frozen=True)
 class Row:
     """Planned measurement.

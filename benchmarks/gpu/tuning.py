@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.kernels import CAP, EPS, Case, Scale, angles, random, require_close
-from benchmarks.gpu.rows import Row, Unavailable
+from benchmarks.gpu.rows import Row, unavailable
 from benchmarks.gpu.timing import Arguments, median_ms, rotated
 from dreamer4_impl.attention import Preparation, Visible, prepare
 from dreamer4_impl.attention.folding import Options
@@ -30,6 +30,7 @@ from dreamer4_impl.attention.triton.operators import (
 BYTES = 2
 #: Budget in seconds: at most eight kernels compile in 1–3 s each, for the candidate and for the comparison.
 BUDGET = 40.0
+NOT_REHEARSED = "needs a GPU: interpreted, a tile takes seconds, and one shows that rows run"
 #: Candidates by kernel, the most promising first: rows of queries, keys, warps, pipeline stages.
 CANDIDATES = {
     "attend": [
@@ -71,13 +72,10 @@ def tuning_rows(scale: Scale) -> Iterable[Row]:
             for number, tile in enumerate(tiles):
                 name = f"{tile.rows} × {tile.keys}, {tile.warps} warps, {tile.stages} stages"
                 facts = {"ranked": True, "detail": "in the table" if tile == own else None}
-                rehearsed = scale.device != "cpu" or number == 0
-                measure = partial(_tune if rehearsed else _needs_a_gpu, scale, kernel, width, tile)
+                measure = partial(_tune, scale, kernel, width, tile)
+                if scale.device == "cpu" and number > 0:
+                    measure = partial(unavailable, NOT_REHEARSED)
                 yield Row(f"tiles of {kernel!r}, width {width}", name, measure, facts, BUDGET)
-
-
-def _needs_a_gpu(*_: Any) -> dict[str, Any]:
-    raise Unavailable("needs a GPU: interpreted, a tile takes seconds, and one shows that rows run")
 
 
 def _tune(scale: Scale, kernel: str, width: int, tile: Tile) -> dict[str, Any]:
