@@ -38,7 +38,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict."""
-    run(session, "mypy")
+    run(session, "mypy", "--num-workers", "2")
     run(session, "mypy", "conformance/dreamer4_conformance_plugin.py")
     run(session, "mypy", "tools", "noxfile.py")
 

@@ -54,7 +54,14 @@ def test_declared_reading_passes(reading: str, option: str, clause: str) -> None
     assert result.reading == readings
 
 
-@pytest.mark.parametrize(("reading", "option", "clause"), DISTINGUISHED)
+#: The diagnosis takes the most time: every third option by default, all of them in the nightly run.
+DIAGNOSED = [
+    param if number % 3 == 0 else pytest.param(*param.values, id=param.id, marks=pytest.mark.nightly)
+    for number, param in enumerate(DISTINGUISHED)
+]
+
+
+@pytest.mark.parametrize(("reading", "option", "clause"), DIAGNOSED)
 def test_undeclared_reading_fails_and_is_named(reading: str, option: str, clause: str) -> None:
     along = ALONG.get((reading, option), {})
     result = judge(Subject(Witness(along, **along, **{reading: option})), BY_ID[clause], minimal=False)

@@ -23,7 +23,13 @@ def runs_here(device):
         pytest.skip("on a machine with a GPU, Triton compiles for it")
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+#: Run by default; the others in the nightly session.
+BY_DEFAULT = list(MUTATIONS)[::3]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name not in BY_DEFAULT)) for name in MUTATIONS]
+)
 def test_wrong_kernel_is_rejected(runs_here, name, device, tmp_path):
     mutation = MUTATIONS[name]
     with launching(mutated(mutation, SOURCE), tmp_path, name.replace("-", "_")), pytest.raises(AssertionError):
