@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from math import tanh
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -122,6 +123,17 @@ class Problem:
         gains = tensors[3:] or [None, None]
         return [Preparation(gain, self.eps, angles) for gain, angles in zip(gains, self.angles, strict=True)]
 
+    def largest_logit(self) -> float:
+        """Largest absolute logit after the cap."""
+        case, (q, k) = self.case, self.tensors[:2]
+        queries, keys = self.preparations(self.tensors)
+        if queries is not None and keys is not None:
+            q, k = oracle.prepare(q, *queries, case.axis), oracle.prepare(k, *keys, case.axis)
+        k = k.repeat_interleave(case.heads // case.kv_heads, 3)
+        q, k = (x.movedim(case.positions, -2) for x in (q, k))
+        largest = float(self.scale * (q @ k.mT).abs().max())
+        return largest if case.softcap is None else case.softcap * tanh(largest / case.softcap)
+
     def attend(self, backend: str, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Compute the output and the prepared keys with a backend."""
         case, (q, k, v) = self.case, tensors[:3]
@@ -218,13 +230,16 @@ def relative(got: Tensor, expected: Tensor) -> float:
     return float((got.double().cpu() - expected.double()).norm() / expected.double().norm())
 
 
-def require_close(got: Results, expected: Results, bound: float = BOUND) -> None:
-    """Bound the relative L2 error and the ratio of the largest error to the largest value of each result."""
+def require_close(got: Results, expected: Results, bound: float = BOUND, everywhere: float | None = None) -> None:
+    """Bound the relative L2 error and, by `everywhere`, the ratio of the largest error to the largest value."""
+    everywhere = everywhere or bound
     for name, x in got.items():
         error, wanted = relative(x, expected[name]), expected[name].double()
         largest = float((x.double().cpu() - wanted).abs().max() / wanted.abs().max())
         assert error <= bound, f"{name} must be within {bound:.0e} of float64, relative L2; got {error:.1e}"
-        assert largest <= bound, f"{name} must be within {bound:.0e} of its largest value everywhere; got {largest:.1e}"
+        assert largest <= everywhere, (
+            f"{name} must be within {everywhere:.1e} of its largest value everywhere; got {largest:.1e}"
+        )
 
 
 def require_same_bits(got: Results, expected: Results, requirement: str) -> None:
@@ -242,12 +257,17 @@ def float32_is_exact(backend: str, device: str, case: Case, seed: int = 0) -> No
 
 def _require_exact(run: Run, problem: Problem) -> None:
     expected = exact(problem)
+    # A backward pass that computes a weight exp(s − lse) again adds the products q·k in another order than the forward
+    # pass did. Both sums are wrong by about √D roundings of s, and cap, base and difference are rounded once each; a
+    # rounding changes the weight by the factor 1 ± eps/2 · |s|.
+    roundings = 3 + problem.case.width**0.5
+    everywhere = max(BOUND, roundings * torch.finfo(torch.float32).eps / 2 * problem.largest_logit())
     require_close(run.forward, expected)
     got = run.backward()
     if int(problem.visible.sum(1).max()) == 1:
         # The only weight is 1 whatever the query, so all gradients but that of v are rounding errors.
         got = {name: x for name, x in got.items() if name == "d v"}
-    require_close(got, expected)
+    require_close(got, expected, everywhere=everywhere)
 
 
 # Rule 3: bfloat16
