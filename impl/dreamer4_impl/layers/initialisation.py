@@ -15,11 +15,13 @@ from torch import nn
 EMBEDDING_STD: Final = 0.5
 
 
-def learned(*shape: int) -> nn.Parameter:
+def learned(*shape: int, spread: float | None = None) -> nn.Parameter:
     """Create a parameter of normal values with standard deviation 0.5, drawn from torch's global generator.
 
     Args:
         shape: extents, one argument each.
+        spread: standard deviation of the vectors, along the last axis, about one vector that they share, 0 or more;
+            None is independent vectors.
 
     Returns:
         A float32 parameter on the CPU, or of torch's default dtype and device.
@@ -28,4 +30,7 @@ def learned(*shape: int) -> nn.Parameter:
         >>> learned(2, 3).shape
         torch.Size([2, 3])
     """
-    return nn.Parameter(torch.empty(shape).normal_(std=EMBEDDING_STD))
+    if spread is None:
+        return nn.Parameter(torch.empty(shape).normal_(std=EMBEDDING_STD))
+    shared = torch.empty(shape[-1]).normal_(std=EMBEDDING_STD)
+    return nn.Parameter(shared + torch.empty(shape).normal_(std=spread))

@@ -3,6 +3,7 @@
 `dataclasses.replace(config, …)` makes a variant and checks it.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from dreamer4_impl.arguments import require_power_of_two, require_size
@@ -31,9 +32,11 @@ class TokenizerConfig:
         standardise: the transformers read and predict deviations from the data's mean frame, in units of their standard
             deviation (`Tokenizer.standardise`), instead of pixels as in the paper. Needed for games whose frames are
             nearly equal: otherwise training stays at the mean frame.
+        query_spread: initial standard deviation of the decoder's patch queries about one random vector, above 0, so
+            that at first only RoPE distinguishes them; None is independent queries.
 
     Raises:
-        ValueError: if a size is below 1, or latents is no multiple of spatial_tokens.
+        ValueError: if a size is below 1, latents is no multiple of spatial_tokens, or query_spread is out of range.
     """
 
     encoder: TransformerConfig
@@ -46,6 +49,7 @@ class TokenizerConfig:
     latent_channels: int = 16
     spatial_tokens: int = 256
     standardise: bool = False
+    query_spread: float | None = None
 
     def __post_init__(self) -> None:
         require_size(
@@ -62,6 +66,8 @@ class TokenizerConfig:
                 f"latents must be a multiple of spatial_tokens, so that a spatial token consists of whole latents; "
                 f"got {self.latents} and {self.spatial_tokens}"
             )
+        if self.query_spread is not None and not 0 < self.query_spread < math.inf:
+            raise ValueError(f"query_spread must be above 0 and finite, or None; got {self.query_spread!r}")
 
     @property
     def patches(self) -> int:

@@ -143,7 +143,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config, width = config, config.decoder.width
         self.embed_latent = nn.Linear(config.latent_channels, width)
-        self.queries = learned(config.patches, width)
+        self.queries = learned(config.patches, width, spread=config.query_spread)
         self.transformer = Transformer(config.decoder)
         self.norm = RMSNorm(width, config.decoder.norm_eps)
         self.read_patch = nn.Linear(width, config.patch_width)

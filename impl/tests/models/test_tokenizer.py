@@ -254,3 +254,9 @@ def test_an_invalid_standardisation_raises(tiny_on):
         standardised(tiny_on).standardise(mean, 0.0)
     with pytest.raises(ValueError, match=r"mean must have shape \(H, W, C\) = \(6, 8, 3\)"):
         standardised(tiny_on).standardise(mean[:5], 1.0)
+
+
+def test_patch_queries_start_about_one_vector(tiny_on):
+    config = replace(tiny_on().config.tokenizer, query_spread=0.01)
+    queries = Tokenizer(config).decoder.queries
+    assert 0 < queries.std(0).max() < 0.05 < queries.mean(0).std()
