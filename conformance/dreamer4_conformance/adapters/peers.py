@@ -1,4 +1,4 @@
-"""Unmodified code of other projects: location and version of a checkout, and imports without side effects."""
+"""Unmodified code of other projects: table of adapters, location and version of a checkout, clean imports."""
 
 from __future__ import annotations
 
@@ -6,19 +6,48 @@ import hashlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 CHECKOUTS = "DREAMER4_PEERS"
 
 
+class Peer(NamedTuple):
+    """A public implementation at one version.
+
+    Attributes:
+        project: owner and name of the repository.
+        commit: abbreviated commit, or the version of a package from PyPI.
+        adapter: `module:attr` of its adapter.
+        licence: SPDX identifier, or "none stated".
+    """
+
+    project: str
+    commit: str
+    adapter: str
+    licence: str
+
+    @property
+    def report(self) -> str:
+        """Name of the committed reports, without the ending."""
+        return f"{self.project.replace('/', '-')}-{self.commit}"
+
+
+_ADAPTERS = "dreamer4_conformance.adapters"
+PEERS = (
+    Peer("nicklashansen/dreamer4", "bdeddfe", f"{_ADAPTERS}.nicklashansen:NicklasHansen", "MIT"),
+    Peer("lucidrains/dreamer4", "0.20.2", f"{_ADAPTERS}.lucidrains:Lucidrains", "MIT"),
+)
+"""Every implementation with a committed report, by the adapter that the report is about."""
+
+
 def checkout(project: str) -> Path:
-    """Path `$DREAMER4_PEERS/<owner>/<name>`. Raises FileNotFoundError if it does not exist."""
+    """Path `$DREAMER4_PEERS/<owner>/<name>`, or `<owner>/<name>@<commit>`. FileNotFoundError if it does not exist."""
     root = os.environ.get(CHECKOUTS)
     if not root:
         raise FileNotFoundError(
@@ -40,12 +69,13 @@ def git_blob(path: Path) -> str:
 def visiting(path: Path | None = None, stubs: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[None]:
     """Imports inside find the modules of `path` first, and a stub module with these attributes for each of `stubs`.
 
-    Modules that are already loaded are not replaced by stubs. Afterwards the search path, the modules of these names,
-    the random state of torch and its TF32 switches are restored.
+    Modules that are already loaded are not replaced by stubs. Afterwards the search path, the modules of these names
+    with their submodules, the random state of torch and its TF32 switches are restored.
     """
     stubbed = {name: attributes for name, attributes in (stubs or {}).items() if name not in sys.modules}
-    names = [*stubbed, *(() if path is None else (file.stem for file in path.glob("*.py")))]
-    loaded = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    files = () if path is None else (*path.glob("*.py"), *path.glob("*/*.py"))
+    tops = {file.stem if file.parent == path else file.parent.name for file in files}
+    loaded = {name: sys.modules.pop(name) for name in _modules(tops, stubbed)}
     search_path, switches = sys.path.copy(), (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     sys.path[:0] = [] if path is None else [str(path)]
     for name, attributes in stubbed.items():
@@ -58,6 +88,11 @@ def visiting(path: Path | None = None, stubs: Mapping[str, Mapping[str, Any]] | 
     finally:
         sys.path[:] = search_path
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = switches
-        for name in names:
-            sys.modules.pop(name, None)
+        for name in _modules(tops, stubbed):
+            del sys.modules[name]
         sys.modules.update(loaded)
+
+
+def _modules(tops: Collection[str], names: Collection[str]) -> list[str]:
+    """Loaded modules of these names, and those below these top-level modules."""
+    return [name for name in sys.modules if name in names or name.partition(".")[0] in tops]

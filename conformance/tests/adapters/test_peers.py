@@ -1,14 +1,18 @@
 """Verdicts on implementations of other projects equal the committed reports."""
 
+import importlib
 import json
 import sys
 import warnings
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
+from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.adapters import peers
+from dreamer4_conformance.adapters.importing import load
 from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains, NormalisedQueries
 from dreamer4_conformance.adapters.nicklashansen import NicklasHansen
 from dreamer4_conformance.clauses import CLAUSES, Clause
@@ -16,10 +20,7 @@ from dreamer4_conformance.run_report import check_implementation
 from dreamer4_conformance.verdicts import Result, Status
 
 REPORTS = Path(__file__).parents[2] / "reports"
-ADAPTERS: dict[str, type[NicklasHansen | Lucidrains]] = {
-    "nicklashansen-dreamer4-bdeddfe": NicklasHansen,
-    "lucidrains-dreamer4-0.20.2": Lucidrains,
-}
+ADAPTERS = {peer.report: cast("type[Adapter]", load(peer.adapter)) for peer in peers.PEERS}
 FAILING = {
     "nicklashansen-dreamer4-bdeddfe": {
         # Agent tokens attend to agent tokens only: `wm_agent_isolated`, the default (model.py:250).
@@ -64,14 +65,14 @@ def clauses(*patterns: str) -> list[Clause]:
     return [clause for clause in CLAUSES if clause.id.startswith(patterns)]
 
 
-def instance(adapter: type[NicklasHansen | Lucidrains]) -> NicklasHansen | Lucidrains:
+def instance(adapter: type[Adapter]) -> Adapter:
     try:
         return adapter()
     except (FileNotFoundError, ModuleNotFoundError) as absent:
         pytest.skip(f"{adapter.name}: {absent}")
 
 
-def verdicts(adapter: type[NicklasHansen | Lucidrains], *patterns: str) -> dict[str, Result]:
+def verdicts(adapter: type[Adapter], *patterns: str) -> dict[str, Result]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings of their code
         return {result.id: result for result in check_implementation(instance(adapter), clauses(*patterns))}
@@ -79,6 +80,16 @@ def verdicts(adapter: type[NicklasHansen | Lucidrains], *patterns: str) -> dict[
 
 def failing(results: dict[str, Result]) -> set[str]:
     return {name for name, result in results.items() if result.status is Status.FAIL}
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.report)
+def test_every_peer_has_an_adapter_and_its_report(peer: peers.Peer) -> None:
+    adapter = ADAPTERS[peer.report]
+    recorded = json.loads((REPORTS / f"{peer.report}.json").read_text(encoding="utf-8"))
+    assert (adapter.name, recorded["adapter"]["name"]) == (peer.project, peer.project)
+    assert recorded["adapter"]["version"] == peer.commit
+    assert {row["id"] for row in recorded["clauses"] if row["status"] == "fail"} == FAILING[peer.report]
+    assert (REPORTS / f"{peer.report}.md").is_file()
 
 
 @pytest.mark.peers
@@ -169,6 +180,17 @@ def test_missing_checkout_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_blob_hash_equals_git(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert peers.git_blob(tmp_path / "empty") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+
+
+def test_visits_of_two_states_import_the_package_of_each(tmp_path: Path) -> None:
+    for state in ("old", "new"):
+        (tmp_path / state / "theirs").mkdir(parents=True)
+        (tmp_path / state / "theirs" / "__init__.py").touch()
+        (tmp_path / state / "theirs" / "model.py").write_text(f"state = {state!r}\n")
+    for state in ("old", "new"):
+        with peers.visiting(tmp_path / state):
+            assert importlib.import_module("theirs.model").state == state
+    assert not {"theirs", "theirs.model"} & set(sys.modules)
 
 
 def test_visit_restores_modules_search_path_and_random_state(tmp_path: Path) -> None:

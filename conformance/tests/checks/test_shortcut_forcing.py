@@ -44,9 +44,7 @@ class LowerRamp(NoWeight):
         return 0.5 + 0.5 * tau
 
 
-@pytest.mark.parametrize(
-    ("adapter", "clause"), [(NoWeight, "eq07.bootstrap-value"), (LowerRamp, "eq07.flow-value")]
-)
+@pytest.mark.parametrize(("adapter", "clause"), [(NoWeight, "eq07.bootstrap-value"), (LowerRamp, "eq07.flow-value")])
 def test_terms_are_judged_before_the_weight(adapter: type[TextbookLoss], clause: str) -> None:
     assert verdict(adapter(), clause) == "pass"
 
