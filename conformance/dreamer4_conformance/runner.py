@@ -119,7 +119,8 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
     result = Result(clause.id, clause.equation, clause.kind, Status.PASS)
     missing = check.missing(subject)
     if missing:
-        return replace(result, status=Status.NOT_PROVIDED, message="needs " + ", ".join(missing), needs=missing)
+        message = _absence(missing, subject.adapter.not_testable)
+        return replace(result, status=Status.NOT_PROVIDED, message=message, needs=missing)
     subject.invocation = None
     try:
         check.function(subject, trial)
@@ -150,6 +151,14 @@ def _run(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result
         result = replace(result, status=Status.INCONCLUSIVE, message="the check ran no case")
     bounds = {} if result.status is Status.FAIL else {"worst_error": trial.worst_error, "bound": trial.worst_bound}
     return replace(result, cases=trial.cases, **bounds)  # type: ignore[arg-type]
+
+
+def _absence(missing: list[str], not_testable: Mapping[str, str]) -> str:
+    """Why a check cannot run: operations that cannot be called from outside, with the reason, else those it needs."""
+    sealed = [name for need in missing for name in need.split(" or ") if name in not_testable]
+    if not sealed:
+        return "needs " + ", ".join(missing)
+    return "not testable from outside: " + "; ".join(f"{name}: {not_testable[name]}" for name in sealed)
 
 
 def _not_reproduced(result: Result, check: Check, flaky: Flaky) -> Result:

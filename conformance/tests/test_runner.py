@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging import check
@@ -64,6 +65,17 @@ def test_a_clause_of_several_operations_is_judged_by_those_that_work() -> None:
     bottleneck = judge(subject, BY_ID["tok.bottleneck"], minimal=False)
     assert bottleneck.status is Status.FAIL
     assert "encode raised RuntimeError: no weights" in bottleneck.message
+
+
+class Sealed(Textbook):
+    ramp_weight = Adapter.ramp_weight
+    not_testable = {"ramp_weight": "inline in the loss"}  # noqa: RUF012
+
+
+def test_clause_of_a_sealed_operation_is_not_provided_with_the_reason() -> None:
+    result = judge(Subject(Sealed()), EQ08)
+    assert (result.status, result.needs) == (Status.NOT_PROVIDED, ["ramp_weight"])
+    assert result.message == "not testable from outside: ramp_weight: inline in the loss"
 
 
 def test_the_same_seed_and_profile_give_the_same_result() -> None:

@@ -10,7 +10,8 @@
 
 Every operation is optional. An operation that is not overridden is reported as `not-provided`, never as passed. An
 operation may raise `NotProvided` or `NotImplementedError` for arguments that it does not support, with the reason as
-message; any other exception fails the clauses that need the operation.
+message; any other exception fails the clauses that need the operation. Where the code has an equation that cannot be
+called from outside, `not_testable` names the operation with the reason.
 
 Where each operation is documented, by section of the paper:
 

@@ -41,6 +41,8 @@ class Adapter(
         dtype: in which dtype the operations run, one of `dtypes`. `--dtype` overrides it.
         readings: reading id → option, only where it differs from the default (`dreamer4_conformance.readings`).
         expected_failures: clause id → reason. Strict like pytest's strict xfail: an unexpected pass fails.
+        not_testable: operation → reason, where the code has the equation but seals it inside a larger function, so that
+            it cannot be called from outside. Its clauses are `not-provided`, and say why.
         min_batch: smallest B that `sample_tau_d`, `dynamics_loss` and `patch_dropout` work with as intended, at least
             1.
         min_time: smallest T that `dynamics_loss` and `dynamics_loss_at` work with, at least 1.
@@ -64,6 +66,7 @@ class Adapter(
     dtype: str = "float32"
     readings: Mapping[str, str] = {}
     expected_failures: Mapping[str, str] = {}
+    not_testable: Mapping[str, str] = {}
     min_batch: int = 1
     min_time: int = 1
     d_min_share: float | None = None

@@ -1,8 +1,7 @@
 """Adapter of nicklashansen/dreamer4, a checkout at `$DREAMER4_PEERS/nicklashansen/dreamer4`.
 
-Its training loss and its sampler take any callable as the model, so both are called unchanged. Not provided is what
-cannot be called separately: corruption and ramp weight are inline in the loss, the tokenizer's loss in its training
-loop. There are no rewards, no policy and no value.
+Its training loss and its sampler take any callable as the model, so both are called unchanged. `not_testable` lists
+what cannot be called separately. There are no rewards, no policy and no value.
 """
 
 from __future__ import annotations
@@ -48,6 +47,12 @@ class NicklasHansen(NicklasHansenModel):
     k_max = 8
     # Rows at d_min come first and rows above it last; context frames are clean; time attention is part of space layers.
     readings: Mapping[str, str] = {"A2": "split", "A9": "none", "A25": "adds"}
+    not_testable: Mapping[str, str] = {
+        "corrupt": "inline in dynamics_pretrain_loss (train_dynamics.py:219)",
+        "ramp_weight": "inline in dynamics_pretrain_loss (train_dynamics.py:223)",
+        "dynamics_loss_at": "dynamics_pretrain_loss draws levels and noise itself (train_dynamics.py:179)",
+        "tokenizer_loss": "inline in the training loop (train_tokenizer.py:299)",
+    }
     d_min_share = 1 - SELF_FRACTION
     min_batch = 3  # smaller batches have no row above d_min, by rounding
     dtypes = ("float32", "bfloat16")  # the loss is computed in float32, whatever the input

@@ -21,16 +21,19 @@ class Peer(NamedTuple):
     """A public implementation at one version.
 
     Attributes:
-        project: owner and name of the repository.
+        project: owner and name of the repository. Its checkout is `$DREAMER4_PEERS/owner/name`, or
+            `owner/name@commit` where several states are judged.
         commit: abbreviated commit, or the version of a package from PyPI.
         adapter: `module:attr` of its adapter.
         licence: SPDX identifier, or "none stated".
+        package: name on PyPI, if the installed package is judged in place of a checkout.
     """
 
     project: str
     commit: str
     adapter: str
     licence: str
+    package: str = ""
 
     @property
     def report(self) -> str:
@@ -41,7 +44,7 @@ class Peer(NamedTuple):
 _ADAPTERS = "dreamer4_conformance.adapters"
 PEERS = (
     Peer("nicklashansen/dreamer4", "bdeddfe", f"{_ADAPTERS}.nicklashansen:NicklasHansen", "MIT"),
-    Peer("lucidrains/dreamer4", "0.20.2", f"{_ADAPTERS}.lucidrains:Lucidrains", "MIT"),
+    Peer("lucidrains/dreamer4", "0.20.2", f"{_ADAPTERS}.lucidrains:Lucidrains", "MIT", "dreamer4"),
 )
 """Every implementation with a committed report, by the adapter that the report is about."""
 

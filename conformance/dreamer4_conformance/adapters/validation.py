@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer4_conformance.adapter import Adapter, JaxAdapter, TorchAdapter
+from dreamer4_conformance.adapter import OPERATIONS, Adapter, JaxAdapter, TorchAdapter, provides
 from dreamer4_conformance.adapters.importing import NEEDED, describe, target_of
 from dreamer4_conformance.clauses import BY_ID as CLAUSES
 from dreamer4_conformance.instruments.faults import describe_error
@@ -88,6 +88,7 @@ def _declarations(adapter: Adapter) -> Iterator[str]:
         yield f"k_max is {adapter.k_max!r}; it needs a whole number that is a power of two"
     yield from _readings(adapter)
     yield from _expected_failures(adapter)
+    yield from _not_testable(adapter)
     yield from _numbers(adapter)
 
 
@@ -123,6 +124,21 @@ def _expected_failures(adapter: Adapter) -> Iterator[str]:
             yield f"expected_failures: {clause!r} is no clause{hint}"
         elif not isinstance(reason, str):
             yield f"expected_failures: the reason for {clause} is {describe(reason)}; it needs a string"
+
+
+def _not_testable(adapter: Adapter) -> Iterator[str]:
+    if not isinstance(adapter.not_testable, Mapping):
+        yield f"not_testable is {describe(adapter.not_testable)}; it needs a dict from operation to reason"
+        return
+    for operation, reason in adapter.not_testable.items():
+        if operation not in OPERATIONS:
+            close = get_close_matches(str(operation), OPERATIONS, n=2)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            yield f"not_testable: {operation!r} is no operation{hint}"
+        elif provides(adapter, operation):
+            yield f"not_testable: {operation} is provided; leave it out of one or the other"
+        elif not isinstance(reason, str):
+            yield f"not_testable: the reason for {operation} is {describe(reason)}; it needs a string"
 
 
 def _numbers(adapter: Adapter) -> Iterator[str]:

@@ -115,6 +115,16 @@ class Report(Sequence[Result]):
         return [r for r in self.conformance if r.equation in self.required and r.status in UNDECIDED]
 
     @property
+    def not_testable(self) -> list[Result]:
+        """Results that are not provided because an operation cannot be called from outside, as the adapter declares."""
+        sealed = set(self.adapter.get("not_testable", ()))
+        return [
+            result
+            for result in self.results
+            if result.status is Status.NOT_PROVIDED and sealed.intersection(" or ".join(result.needs).split(" or "))
+        ]
+
+    @property
     def exit_status(self) -> int:
         """1 if a must or a reading fails, an expected failure passes, or a required clause is missing; else 0.
 
@@ -150,11 +160,13 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
 
 def describe_adapter(adapter: Any) -> dict[str, Any]:
     """The `adapter` entry of a report."""
+    sealed = {"not_testable": dict(adapter.not_testable)} if adapter.not_testable else {}
     return {
         "name": adapter.name,
         "version": adapter.version,
         "level": adapter.level,
         "readings": dict(adapter.readings),
+        **sealed,
     }
 
 

@@ -151,6 +151,7 @@ def _from_document(document: Any) -> Report:
     for section, kinds in _SECTIONS.items():
         for name, kind in kinds.items():
             _require(kind, document[section][name], f"{section}: {name}")
+    _require(dict[str, str], document["adapter"].get("not_testable", {}), "adapter: not_testable")
     _require(list[dict[str, Any]], document["clauses"], "clauses")
     summary = document["summary"]
     return Report(

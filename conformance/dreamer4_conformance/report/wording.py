@@ -113,13 +113,16 @@ ADDITIONS = 3
 def additions(report: Report) -> list[tuple[list[str], int]]:
     """Operations that the adapter could add, and how many more clauses they would have judged.
 
-    Sets of operations that a clause needs, ranked by clauses per operation; a clause is counted once.
+    Sets of operations that a clause needs, ranked by clauses per operation; a clause is counted once, and not at all if
+    the adapter declares that it is not testable.
 
     >>> row = Result("eq02.calls", 2, "must", Status.NOT_PROVIDED, needs=["sample_frame"])
     >>> additions(Report({}, {}, [row]))
     [(['sample_frame'], 1)]
     """
-    missing = [result.needs for result in report.conformance if result.status is Status.NOT_PROVIDED and result.needs]
+    sealed = {result.id for result in report.not_testable}
+    absent = (result for result in report.conformance if result.status is Status.NOT_PROVIDED)
+    missing = [result.needs for result in absent if result.needs and result.id not in sealed]
     suggested: list[tuple[list[str], int]] = []
     while missing and len(suggested) < ADDITIONS:
         best = max(missing, key=lambda operations: _covered(operations, missing) / len(operations))
@@ -187,6 +190,8 @@ def summary_lines(report: Report) -> Iterator[str]:
     yield _tally(counts(report.conformance))
     if report.quality:
         yield f"Quality, apart from conformance: {_tally(counts(report.quality))}"
+    if report.not_testable:
+        yield f"Of the clauses not provided, not testable from outside: {len(report.not_testable)}."
     if report.unchecked:
         yield f"Clauses of the selection without any check yet: {report.unchecked}."
     ran = report.environment

@@ -172,6 +172,10 @@ DECLARATIONS: list[tuple[str, Any, str]] = [
     ("expected_failures", {"eq08.applid": "x"}, "'eq08.applid' is no clause; did you mean eq08.applied"),
     ("expected_failures", {"eq08.applied": None}, "the reason for eq08.applied is of type NoneType; it needs a string"),
     ("expected_failures", ["eq08.applied"], "expected_failures is of type list; it needs a dict"),
+    ("not_testable", {"corrupts": "inline"}, "'corrupts' is no operation; did you mean corrupt"),
+    ("not_testable", {"affine": "inline"}, "not_testable: 'affine' is no operation"),
+    ("not_testable", {"corrupt": 3}, "the reason for corrupt is of type int; it needs a string"),
+    ("not_testable", ["corrupt"], "not_testable is of type list; it needs a dict"),
     ("min_batch", 0, "min_batch is 0; it needs a whole number of at least 1"),
     ("min_time", 0, "min_time is 0; it needs a whole number of at least 1"),
     ("rms_warmup", -1, "rms_warmup is -1;"),
@@ -185,6 +189,11 @@ DECLARATIONS: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("attribute", "value", "sentence"), DECLARATIONS)
 def test_declaration_outside_its_range_is_named(attribute: str, value: Any, sentence: str) -> None:
     assert sentence in rejection(type("Declared", (TorchAdapter,), {attribute: value}))
+
+
+def test_provided_operation_cannot_be_declared_not_testable() -> None:
+    methods = {"corrupt": lambda self, z0, z1, tau: z1, "not_testable": {"corrupt": "inline"}}
+    assert "not_testable: corrupt is provided" in rejection(type("Both", (TorchAdapter,), methods))
 
 
 def test_all_problems_are_reported_together() -> None:

@@ -536,3 +536,14 @@ def test_annotations_name_file_and_line_where_they_are_known(tmp_path: Path, mon
     assert "file=" not in generator
     assert known.startswith("::notice title=eq07.perfect")
     assert missing == "::error title=eq07.finite::eq07.finite is required and inconclusive: m"
+
+
+def test_clause_of_a_sealed_operation_is_counted_and_not_suggested() -> None:
+    rows = [result(Status.NOT_PROVIDED, f"eq02.{name}", needs=["corrupt or rope"]) for name in "ab"]
+    written = report(*rows, result(Status.NOT_PROVIDED, needs=["ramp_weight"]))
+    written.adapter["not_testable"] = {"corrupt": "inline in the loss, loss.py:3"}
+    assert written.not_testable == rows
+    assert additions(written) == [(["ramp_weight"], 1)]
+    assert "Of the clauses not provided, not testable from outside: 2." in to_text(written)
+    assert from_json(to_json(written)).not_testable == rows
+    jsonschema.validate(to_document(written), schema())
