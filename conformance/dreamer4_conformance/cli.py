@@ -1,4 +1,4 @@
-"""Command line `dreamer4-conformance`: run, init, list, explain, compare."""
+"""Command line `dreamer4-conformance`: run, init, list, explain, peers, compare."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 
 from dreamer4_conformance.adapters.importing import BUNDLED
 from dreamer4_conformance.clauses import Clause, select
+from dreamer4_conformance.gallery.command import EXIT as PEERS_EXIT
+from dreamer4_conformance.gallery.command import PEERS, add_peers_arguments, peers
 from dreamer4_conformance.joining.command import EXIT as INIT_EXIT
 from dreamer4_conformance.joining.command import INIT, add_arguments, init
+from dreamer4_conformance.options import add_conditions, add_selection, equations
 from dreamer4_conformance.report.files import CannotWriteError
-from dreamer4_conformance.verdicts import TIME_LIMIT, AdapterError
+from dreamer4_conformance.verdicts import AdapterError
 
 if TYPE_CHECKING:
     from dreamer4_conformance.report import Report
@@ -138,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     listed = _command(commands, "list", _list, "print the clauses", "Prints every clause with its requirement.")
     listed.add_argument("--readings", action="store_true", help="print the choices that the paper leaves open instead")
-    _add_selection(listed)
+    add_selection(listed)
     explain = _command(
         commands,
         "explain",
@@ -149,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     names = "for example eq07.teacher-state, A13 or ramp-inverted; `list` prints clauses, `list --readings` readings"
     explain.add_argument("name", metavar="CLAUSE|READING|MISTAKE", help=names)
+    add_peers_arguments(_command(commands, "peers", _peers, "judge public implementations", PEERS, PEERS_EXIT))
     compare = _command(commands, "compare", _compare, "compare JSON reports", COMPARE)
     compare.add_argument("reports", metavar="REPORT.json", nargs="+", type=Path, help="written by `run --json`")
     return parser
@@ -175,11 +179,6 @@ def _command(
     return parser
 
 
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--eq", metavar="7,8", type=equations, help="only the clauses of these equations")
-    parser.add_argument("--clause", metavar="ID,…", type=names, help="only these clauses; 'eq07.*' works too")
-
-
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "adapter",
@@ -189,23 +188,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="module:attr or file.py:attr, where attr is an adapter, its class, or a function that returns one "
         "(default: the bundled implementation)",
     )
-    _add_selection(parser)
+    add_selection(parser)
     required = "equations whose selected clauses must be provided and decided"
     parser.add_argument("--require", metavar="4,7", type=equations, default=(), help=required)
-    parser.add_argument("--seed", type=seed, help="seed of everything random (default: 0 for ci, else a random one)")
-    parser.add_argument(
-        "--profile",
-        choices=("dev", "ci", "nightly"),
-        default="ci",
-        help="ci: the same inputs in every run (default); dev: inputs from the seed; nightly: ten times as many",
-    )
-    parser.add_argument(
-        "--time-limit",
-        metavar="SECONDS",
-        type=seconds,
-        default=TIME_LIMIT,
-        help=f"end a call of an operation that takes longer (default: {TIME_LIMIT:g}); its clauses are inconclusive",
-    )
+    add_conditions(parser, "0 for ci, else a random one")
     parser.add_argument("--traceback", action="store_true", help="print the whole traceback of an exception")
     default = "(default: the adapter's)"
     parser.add_argument("--device", metavar="cpu|cuda", help=f"device of the operations {default}")
@@ -216,57 +202,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="also print the table of all clauses")
     annotations = "also print an annotation of GitHub Actions for each cause of failures"
     parser.add_argument("--annotations", action="store_true", help=annotations)
-
-
-def equations(text: str) -> list[int]:
-    """Parse a list of equation numbers.
-
-    Example:
-        >>> equations("7,8")
-        [7, 8]
-    """
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of equation numbers such as 7,8") from None
-
-
-def names(text: str) -> list[str]:
-    """Parse a list of clause ids or patterns.
-
-    Example:
-        >>> names("eq08.value, eq07.*")
-        ['eq08.value', 'eq07.*']
-    """
-    return [name.strip() for name in text.split(",")]
-
-
-def seed(text: str) -> int:
-    """Parse a seed that all random generators accept.
-
-    Example:
-        >>> seed("7")
-        7
-    """
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2147483647")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """Parse a positive number of seconds.
-
-    Example:
-        >>> seconds("2.5")
-        2.5
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
-    return value
 
 
 # Commands
@@ -346,6 +281,11 @@ def _print(report: Report, verbose: bool) -> None:
 def _init(options: argparse.Namespace) -> int:
     with _usage():
         return init(options)
+
+
+def _peers(options: argparse.Namespace) -> int:
+    with _usage():
+        return peers(options)
 
 
 def _list(options: argparse.Namespace) -> int:
