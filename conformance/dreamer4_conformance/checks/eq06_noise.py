@@ -70,12 +70,13 @@ def check_noise_is_independent_standard_normal(subject: Subject, trial: Trial) -
 
 
 def _smallest(subject: Subject, trial: Trial) -> NoiseDraw | None:
-    """Noise of many calls with the smallest B and T = 1; None if the loss does not work with it."""
+    """Noise of many calls with the smallest B and T; None if the loss does not work with it, or draws no τ ≤ 1/2."""
     seeds = range(trial.seed + 2, trial.seed + 2 + SMALLEST_CALLS)
     try:
-        return draw_noise(subject, seeds, [SMALLEST])
+        draw = draw_noise(subject, seeds, [SMALLEST])
     except Inconclusive:
         return None
+    return draw if draw.recovered.any() else None
 
 
 def _judge_distribution(trial: Trial, draw: NoiseDraw) -> None:
@@ -278,4 +279,6 @@ def _statistics(subject: Subject) -> list[float]:
 
 def _statistics_of_single_frames(subject: Subject) -> list[float]:
     smallest = draw_noise(subject, range(8), [SMALLEST])
+    if not smallest.recovered.any():
+        return [np.nan, np.nan]
     return [float(np.nanmean(smallest.noise**2)), float(largest_alignment(next(_vectors([smallest]))[1])[2] < 1e-9)]

@@ -63,6 +63,21 @@ def signature_calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
     return np.concatenate([*traces, hidden])
 
 
+@signature("dynamics_loss_at")
+def signature_target_of_the_bootstrap(subject: Subject) -> np.ndarray:
+    """Directions of the gradient at single timesteps above d_min, which no factor and no weight of the term changes."""
+    size = 8
+    pairs = [(tau, d) for tau, d in PAIRS if d is not None and d > subject.d_min]
+
+    def direction(tau: float, d: float) -> np.ndarray:
+        draw = draw_inputs(subject, 5, (1, 1, 1, size), np.full((1, 1), tau), np.full((1, 1), d))
+        [match] = subject.evaluate("dynamics_loss_at", AFFINE, draw).students
+        gradient = np.zeros(size) if match.student.gradient is None else match.student.gradient.ravel()
+        return np.asarray(gradient / max(float(np.linalg.norm(gradient)), 1e-30))
+
+    return np.concatenate([attempt(partial(direction, tau, d), size) for tau, d in pairs] or [np.zeros(0)])
+
+
 def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:
     """Four evaluations of the loss: their draws, recovered from their student calls, and their traces."""
     draws_made, traces = [], []

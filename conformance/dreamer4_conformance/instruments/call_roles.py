@@ -14,8 +14,8 @@ the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student 
 
 `row_assignment` assigns the students to the rows of the data.
 
-The first teacher call of a student has the student's input where d > d_min; the second is the row nearest to
-z̃ + b' d/2 among the remaining rows.
+The first teacher call of a student has the student's input where d > d_min; the second is the remaining row with the
+input z̃ + b' d/2, else, if that input is wrong, one with the labels (τ + d/2, d/2), else the nearest.
 
     >>> from dreamer4_conformance.instruments.recorder import CONSTANT
     >>> z, actions = np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1))
@@ -254,7 +254,7 @@ def match_calls(
         first = _first_teacher(student, remaining, bootstrap, tolerance)
         remaining = [entry for entry in remaining if entry is not first]
         matches.append(Match(row, student, first, None, bootstrap, certain))
-    _assign_second(matches, remaining, network)
+    _assign_second(matches, remaining, network, 8 * tolerance)
     return matches
 
 
@@ -313,8 +313,17 @@ def _second_input(network: AnalyticNetwork, student: CallRow) -> np.ndarray:
     return np.asarray(student.z + (z1_hat - student.z) / remaining * student.d[:, None, None] / 2)
 
 
-def _assign_second(matches: list[Match], rows: list[CallRow], network: AnalyticNetwork) -> None:
-    """Assign the nearest row to every student with bootstrap timesteps, the nearest pairs first."""
+def _is_labelled_second(student: CallRow, entry: CallRow, where: np.ndarray) -> bool:
+    """True if a row has the labels (τ + d/2, d/2) at these timesteps, within the rounding of levels off the grid."""
+    level, step = student.tau + student.d / 2, student.d / 2
+    return bool(np.all((np.abs(entry.tau - level) <= 1e-6) & (entry.d == step), where=where))
+
+
+def _assign_second(matches: list[Match], rows: list[CallRow], network: AnalyticNetwork, tolerance: float) -> None:
+    """Assign a row to every student with bootstrap timesteps: equal inputs first, then right labels, then near inputs.
+
+    Where the input is wrong, the nearest row may be another student's, whose labels then seem wrong too.
+    """
     if not rows:
         return
     inputs, pairs = np.stack([entry.z for entry in rows]), []
@@ -322,12 +331,19 @@ def _assign_second(matches: list[Match], rows: list[CallRow], network: AnalyticN
         if match.bootstrap.any():
             z_prime = _second_input(network, match.student)
             gaps = np.abs(inputs - z_prime)[:, match.bootstrap].mean((1, 2, 3))
+            near = tolerance * (1 + np.abs(z_prime[match.bootstrap]).max())
             pairs += [
-                (not _same_actions(match.student, entry), gap, index, row)
+                (
+                    not _same_actions(match.student, entry),
+                    gap > near and not _is_labelled_second(match.student, entry, match.bootstrap),
+                    gap,
+                    index,
+                    row,
+                )
                 for row, (entry, gap) in enumerate(zip(rows, gaps.tolist(), strict=True))
             ]
     taken: set[int] = set()
-    for _, _, index, row in sorted(pairs):
+    for *_, index, row in sorted(pairs):
         if matches[index].second is None and row not in taken:
             matches[index].second = rows[row]
             taken.add(row)

@@ -95,7 +95,8 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
     """Names that reproduce the failure, each alone or with those that it needs."""
 
     def fails(*names: str) -> bool:
-        return retrial.candidate_result(names, subject).status is Status.FAIL
+        candidate = retrial.candidate_result(names, subject)
+        return candidate.status is Status.FAIL and not _fails_at_its_draws_only(candidate, result)
 
     reproducing: list[Names] = []
     for names in explanations(subject, retrial.operations):
@@ -113,6 +114,11 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
             if _same_failure(result, retrial.candidate_result((name,), subject))
         ]
     )
+
+
+def _fails_at_its_draws_only(candidate: Result, result: Result) -> bool:
+    """True if a failure at passed levels is compared with one at levels that the candidate draws itself."""
+    return (result.call or "").startswith("dynamics_loss_at(") and (candidate.call or "").startswith("dynamics_loss(")
 
 
 def _suspects(subject: Subject, retrial: Retrial) -> list[str]:

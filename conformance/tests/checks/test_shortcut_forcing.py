@@ -17,12 +17,12 @@ from dreamer4_conformance.zoo.base import TextbookLoss
 from dreamer4_conformance.zoo.mistakes import MISTAKES
 
 
-def verdict(adapter: TorchAdapter, clause: str) -> str:
+def verdict(adapter: TorchAdapter, clause: str, seed: int = 0) -> str:
     for check in checks_of(BY_ID[clause]):
         subject = Subject(adapter)
         if not check.missing(subject):
             try:
-                check.function(subject, Trial(minimal=False))
+                check.function(subject, Trial(seed=seed, minimal=False))
             except (Deviation, Inconclusive) as reason:
                 return "fail" if isinstance(reason, Deviation) else "inconclusive"
     return "pass"
@@ -97,3 +97,32 @@ def test_one_level_per_sequence_is_judged_by_its_granularity(clause: str, expect
 
 def test_a_teacher_without_actions_is_no_other_weight() -> None:
     assert verdict(MISTAKES["teacher-no-actions"].adapter("signal"), "eq08.applied") == "inconclusive"
+
+
+class WrongStateWithoutActions(MISTAKES["renoise-prediction"].adapter):  # type: ignore[name-defined,misc]
+    """The second teacher input is wrong, its labels are right, and no actions say which row a call belongs to."""
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        def unconditional(z: Tensor, tau: Tensor, d: Tensor, _: Tensor | None) -> Tensor:
+            return network(z, tau, d, None)
+
+        return super().dynamics_loss_at(unconditional, z1, z0, tau, d, actions)  # type: ignore[no-any-return]
+
+
+def test_a_wrong_state_does_not_make_right_labels_fail() -> None:
+    adapter = WrongStateWithoutActions()
+    assert verdict(adapter, "eq07.teacher-labels") == "pass"
+    assert verdict(adapter, "eq07.teacher-state") == "fail"
+
+
+def test_a_rare_step_may_be_missing_from_the_smallest_batches() -> None:
+    rare = MISTAKES["steps-inverse"].adapter("signal")
+    assert {verdict(rare, "eq04.step-support", seed) for seed in range(6)} == {"pass"}
+
+
+def test_noise_is_judged_where_the_smallest_batches_draw_high_levels_only() -> None:
+    adapter = MISTAKES["levels-by-horizon"].adapter("signal")
+    adapter.min_time = 2
+    assert verdict(adapter, "eq06.noise-law") == "pass"

@@ -123,6 +123,17 @@ class LevelsByPosition(TextbookEquations):
         return (position / d).floor().clamp(max=1 / d - 1) * d
 
 
+@mistake("levels-by-horizon", clause="eq04.grid", operations=SCHEDULE)
+class LevelsByHorizon(TextbookEquations):
+    """Frames before a random horizon have τ = 0.9, those after it fall evenly to pure noise."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        batch, time = d.shape
+        horizon = 1 + self.draw_integer(generator, torch.full((batch, 1), float(max(time - 1, 1))))
+        distance = (torch.arange(time, device=d.device) - horizon).clamp(min=0)
+        return 0.9 * (1 - distance / (time - 1 - horizon).clamp(min=1))
+
+
 @mistake("levels-random-walk", clause="eq06.iid-levels", operations=SCHEDULE)
 class LevelsRandomWalk(TextbookEquations):
     """τ follows a random walk along the sequence."""

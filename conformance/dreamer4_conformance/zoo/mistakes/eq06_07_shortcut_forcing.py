@@ -39,6 +39,16 @@ class RampAfterAveraging(TextbookEquations):
         return error * self.loss_weight(tau).mean()
 
 
+@mistake("factors-averaged-apart", clause="eq08.applied", operations=LOSSES)
+class FactorsAveragedApart(TextbookEquations):
+    """The velocity error and its factor w (1 − τ)² are averaged over the frames each, and the means multiplied."""
+
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        factor = self.loss_weight(tau) * (1 - tau) ** 2
+        apart = (error / (1 - tau) ** 2).mean(1, keepdim=True) * factor.mean(1, keepdim=True)
+        return torch.where(bootstrap, apart, super().weigh(error, tau, bootstrap))
+
+
 @mistake("ramp-normalised", clause="eq08.elementwise", operations=("ramp_weight",))
 class RampNormalised(TextbookEquations):
     """Weights are divided by their mean over the batch."""
@@ -131,6 +141,15 @@ class RenoiseFresh(TextbookEquations):
     def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
         z1_hat = z + b_prime * (1 - tau)[..., None, None]
         return self.mix(torch.randn_like(z), z1_hat, (tau + half)[..., None, None])
+
+
+@mistake("renoise-prediction", clause="eq07.teacher-state", operations=LOSSES)
+class RenoisePrediction(TextbookEquations):
+    """The second teacher input is the teacher's prediction corrupted with the true noise at the next level."""
+
+    def second_input(self, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, half: Tensor, b_prime: Tensor) -> Tensor:
+        z1_hat = z + b_prime * (1 - tau)[..., None, None]
+        return torch.where(half[..., None, None] > 0, self.mix(z0, z1_hat, (tau + half)[..., None, None]), z)
 
 
 @mistake("teacher-state-unmoved", clause="eq07.teacher-state", operations=LOSSES)
