@@ -20,14 +20,19 @@ from dreamer4_conformance.verdicts import NotProvided
 
 WIDTH, HEADS, DEPTH, CHANNELS, PATCH, SIDE = 32, 4, 4, 3, 4, 8
 LATENTS, BOTTLENECK, PACKING, REGISTERS, ACTIONS, TASKS = 8, 4, 2, 4, 16, 5
-TIME_EVERY = 1
-"""Their default: every layer mixes time."""
 
 
 class NicklasHansenModel(TorchAdapter):
-    """Networks of `model`, their module."""
+    """Networks of `model`, their module.
+
+    Attributes:
+        time_every: every n-th layer of the dynamics mixes time; by their default each one does, as in the tokenizer.
+        agents: number of agent tokens.
+    """
 
     model: ModuleType
+    time_every = 1
+    agents = 1
 
     def randomised(self, module: nn.Module) -> Any:
         """The module without dropout and with random weights and biases, including those initialised to zero."""
@@ -42,19 +47,20 @@ class NicklasHansenModel(TorchAdapter):
     def networks(self) -> Any:
         """Their dynamics, task embedding and tokenizer."""
         patches, latent = (SIDE // PATCH) ** 2, {"n_latents": LATENTS, "d_bottleneck": BOTTLENECK}
-        shared: dict[str, Any] = {"d_model": WIDTH, "n_heads": HEADS, "depth": DEPTH, "time_every": TIME_EVERY}
+        shared: dict[str, Any] = {"d_model": WIDTH, "n_heads": HEADS, "depth": DEPTH}
         size = CHANNELS * PATCH**2
         encoder = self.model.Encoder(
-            patch_dim=size, n_patches=patches, mae_p_min=0.0, mae_p_max=0.0, **latent, **shared
+            patch_dim=size, n_patches=patches, mae_p_min=0.0, mae_p_max=0.0, time_every=1, **latent, **shared
         )
-        decoder = self.model.Decoder(d_patch=size, n_patches=patches, **latent, **shared)
+        decoder = self.model.Decoder(d_patch=size, n_patches=patches, time_every=1, **latent, **shared)
         dynamics = self.model.Dynamics(
             d_bottleneck=BOTTLENECK,
             d_spatial=BOTTLENECK * PACKING,
             n_spatial=LATENTS // PACKING,
             n_register=REGISTERS,
-            n_agent=1,
+            n_agent=self.agents,
             k_max=self.k_max,
+            time_every=self.time_every,
             **shared,
         )
         tasks = self.model.TaskEmbedder(WIDTH, n_tasks=TASKS)
@@ -76,10 +82,10 @@ class NicklasHansenModel(TorchAdapter):
             "tau": tau.to(self.device, dtype),
             "d": d.to(self.device, dtype),
             "actions": 2 * uniform(batch, time, ACTIONS) - 1,
-            "task": torch.randint(TASKS, (batch,), generator=generator).to(self.device),
+            "task": torch.randint(TASKS, (batch,), generator=generator).to(self.device) if self.agents else None,
             "labelled": torch.ones(batch, dtype=torch.bool, device=self.device),
             "video": uniform(batch, time, CHANNELS, SIDE, SIDE),
-            "x": 4 * uniform(batch, time, LATENTS // PACKING + REGISTERS + 4, WIDTH) - 2,
+            "x": 4 * uniform(batch, time, LATENTS // PACKING + REGISTERS + 3 + self.agents, WIDTH) - 2,
             "x_encoder": 4 * uniform(batch, time, LATENTS + (SIDE // PATCH) ** 2, WIDTH) - 2,
             "x_decoder": 4 * uniform(batch, time, LATENTS + (SIDE // PATCH) ** 2, WIDTH) - 2,
         }
@@ -97,12 +103,14 @@ class NicklasHansenModel(TorchAdapter):
         with_actions, without = (
             self.networks["dynamics"](inputs, step, signal, z, agent_tokens=agent) for inputs in (actions, None)
         )
-        chosen = [torch.where(labelled[:, None, None, None], *pair) for pair in zip(with_actions, without, strict=True)]
+        count = 1 if task is None else 2
+        pairs = zip(with_actions[:count], without[:count], strict=True)
+        chosen = [torch.where(labelled[:, None, None, None], *pair) for pair in pairs]
         return chosen[0], None if task is None else chosen[1]
 
     def layer(self, *, time_every: int) -> Any:
         """One layer of the dynamics in which all tokens attend to each other."""
-        tokens = LATENTS // PACKING + REGISTERS + 4
+        tokens = LATENTS // PACKING + REGISTERS + 3 + self.agents
         layer = self.model.BlockCausalLayer(
             d_model=WIDTH,
             n_heads=HEADS,
@@ -144,14 +152,14 @@ class NicklasHansenModel(TorchAdapter):
         return self.layer_of_kind(kind)(x)
 
     def layer_of_kind(self, kind: str) -> Any:
-        """The first of their layers in this part of the model; with their default each one mixes time too."""
+        """The first of their layers of this kind in this part of the model; those of "time" mix space too."""
         component, axis = kind.split(".")
-        if axis == "space":
-            raise NotProvided("every layer mixes space and time")
         networks = self.networks
-        return (
-            networks["dynamics"] if component == "dynamics" else getattr(networks["tokenizer"], component)
-        ).transformer.layers[0]
+        network = networks["dynamics"] if component == "dynamics" else getattr(networks["tokenizer"], component)
+        layers = [layer for layer in network.transformer.layers if layer.do_time == (axis == "time")]
+        if not layers:
+            raise NotProvided("every layer mixes space and time")
+        return layers[0]
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         norm = self.model.RMSNorm(x.shape[-1], eps)
@@ -192,6 +200,8 @@ class NicklasHansenModel(TorchAdapter):
 
     def modality_mask(self, kind: str, modality: list[str], frame: Tensor) -> Tensor:
         """Their mask within a frame, which needs latents first. Time attention handles other frames."""
+        if kind == "dynamics" and "agent" in modality and not self.agents:
+            raise ValueError("the dynamics has no agent tokens")
         order = sorted(range(len(modality)), key=lambda i: modality[i] != "latent") if kind != "dynamics" else None
         order_index = torch.tensor(order if order is not None else range(len(modality)), device=frame.device)
         ids = self._modalities(kind, modality)

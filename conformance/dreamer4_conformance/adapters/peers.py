@@ -44,6 +44,10 @@ class Peer(NamedTuple):
 _ADAPTERS = "dreamer4_conformance.adapters"
 PEERS = (
     Peer("nicklashansen/dreamer4", "bdeddfe", f"{_ADAPTERS}.nicklashansen:NicklasHansen", "MIT"),
+    Peer("chrisgao99/dreamer4", "1d244d5", f"{_ADAPTERS}.chrisgao99:ChrisGao99", "MIT"),
+    Peer("daniyal-rahman/ahriuwu", "a4764f4", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahmanDecember", "none stated"),
+    Peer("daniyal-rahman/ahriuwu", "5f33095", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahmanMarch", "none stated"),
+    Peer("daniyal-rahman/ahriuwu", "b36d0de", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahman", "none stated"),
     Peer("lucidrains/dreamer4", "0.20.2", f"{_ADAPTERS}.lucidrains:Lucidrains", "MIT", "dreamer4"),
 )
 """Every implementation with a committed report, by the adapter that the report is about."""

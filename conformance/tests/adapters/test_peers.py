@@ -12,6 +12,7 @@ import torch
 
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.adapters import peers
+from dreamer4_conformance.adapters.daniyal_rahman import DaniyalRahman, UnweightedBootstrap
 from dreamer4_conformance.adapters.importing import load
 from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains, NormalisedQueries
 from dreamer4_conformance.adapters.nicklashansen import NicklasHansen
@@ -31,6 +32,74 @@ FAILING = {
         "attn.rope",
         # The tokenizer's time attention returns its input for patches (model.py:282), which is added once more.
         "net.residual",
+    },
+    "chrisgao99-dreamer4-1d244d5": {
+        # Positions are sinusoids, added to the tokens (model.py:92), not rotations.
+        "attn.rope",
+        # The tokenizer's time attention returns its input for patches (model.py:356), which is added once more.
+        "net.residual",
+    },
+    "daniyal-rahman-ahriuwu-a4764f4": {
+        # Levels depend on a random horizon, not on d, and are off the grid (diffusion.py:118-140).
+        "eq04.grid",
+        "eq04.grid-range",
+        "eq04.grid-law",
+        "eq04.granularity",
+        "eq06.iid-levels",
+        # P(d) ∝ 1/d (diffusion.py:331).
+        "eq04.step-law",
+        # The weight has its maximum at τ = 1, which is pure noise here (diffusion.py:209).
+        "eq08.value",
+        "eq08.applied",
+        # The teacher's prediction is mixed with the true noise, at a clamped level (diffusion.py:403, 414).
+        "eq07.teacher-state",
+        "eq07.teacher-labels",
+        "eq07.consistent-labels",
+        # The target is the teacher's second prediction (diffusion.py:423).
+        "eq07.bootstrap-value",
+        "eq07.gradient",
+        "eq07.absolute",
+        # Levels end at 0.1 noise, and new noise enters at each step (eval_dynamics.py:373, 393).
+        "eq02.calls",
+        "eq02.step",
+        # All frames have the label of the generated frame (eval_dynamics.py:378).
+        "ctx.corruption",
+    },
+    "daniyal-rahman-ahriuwu-5f33095": {
+        # The velocity error is clamped at 100 (diffusion.py:534).
+        "eq07.absolute",
+        "eq07.bootstrap-value",
+        "eq07.gradient",
+        # Error and weight are averaged over the frames each, and the means multiplied (diffusion.py:545).
+        "eq08.applied",
+        # NaN leaves the bootstrap term out (diffusion.py:537).
+        "eq07.nan-visible",
+        # P(d) ∝ 1/d (diffusion.py:326).
+        "eq04.step-law",
+        # The rollout is labelled with noise levels, and returns to its first noise (eval_dynamics.py:421, 447).
+        "eq02.calls",
+        "eq02.step",
+        # The labels of past frames are drawn apart from their noise, in every step (eval_dynamics.py:389, 434).
+        "ctx.corruption",
+        # The KL is a sample, ln π − ln π_prior of the action (returns.py:289).
+        "eq11.kl-direction",
+        "eq11.value",
+        "eq11.gradient",
+        # One NaN stays in the running mean square (returns.py:326).
+        "rms.poison",
+    },
+    "daniyal-rahman-ahriuwu-b36d0de": {
+        # The target is the teacher's second prediction; its error is clamped, times ten (diffusion.py:506, 510, 530).
+        "eq07.bootstrap-value",
+        "eq07.gradient",
+        "eq07.absolute",
+        "eq08.applied",
+        # NaN leaves the bootstrap term out (diffusion.py:513).
+        "eq07.nan-visible",
+        # Clean frames are labelled with random levels in [0.9, 1] (dynamics.py:873).
+        "ctx.corruption",
+        # The KL compares the policy at distance 1 with the prior at distance 0 (train_imagination.py:402).
+        "rl.prior-start",
     },
     "lucidrains-dreamer4-0.20.2": {
         # d = 1 is neither drawn nor sampled with.
@@ -159,6 +228,13 @@ def test_time_in_every_layer_and_isolated_agent_are_named() -> None:
 def test_flow_term_above_d_min_is_named() -> None:
     results = verdicts(Lucidrains, "eq07.flow-only-at-dmin")
     assert results["eq07.flow-only-at-dmin"].behaves_like == ["flow-everywhere"]
+
+
+@pytest.mark.peers
+def test_a_target_in_x_space_is_named() -> None:
+    for adapter in (DaniyalRahman, UnweightedBootstrap):
+        results = verdicts(adapter, "eq07.bootstrap-value")
+        assert results["eq07.bootstrap-value"].behaves_like == ["bootstrap-x-space"]
 
 
 @pytest.mark.peers
