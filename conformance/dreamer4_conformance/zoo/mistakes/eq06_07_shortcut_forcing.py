@@ -45,8 +45,8 @@ class FactorsAveragedApart(TextbookEquations):
 
     def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
         factor = self.loss_weight(tau) * (1 - tau) ** 2
-        apart = (error / (1 - tau) ** 2).mean(1, keepdim=True) * factor.mean(1, keepdim=True)
-        return torch.where(bootstrap, apart, super().weigh(error, tau, bootstrap))
+        product = (error / (1 - tau) ** 2).mean(1, keepdim=True) * factor.mean(1, keepdim=True)
+        return torch.where(bootstrap, product, super().weigh(error, tau, bootstrap))
 
 
 @mistake("ramp-normalised", clause="eq08.elementwise", operations=("ramp_weight",))
