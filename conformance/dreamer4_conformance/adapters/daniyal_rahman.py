@@ -19,7 +19,7 @@ judged here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ class Equations(State):
     """Eq. (1), (4) and (6)-(8)."""
 
     name = PROJECT
-    level = "signal"
+    level: Literal["signal", "noise"] = "signal"
     k_max = 64
     readings: Mapping[str, str] = {"A3": "sequence", "A11": "current"}
 

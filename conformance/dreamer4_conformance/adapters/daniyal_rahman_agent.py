@@ -203,7 +203,8 @@ class ImaginationStep(Returns):
         }
         optimizer = torch.optim.SGD(policy.parameters(), lr=0.1)
         with self.recorded() as compared:
-            self.step(roll, (policy, prior, value), "policy").backward()
+            loss = self.step(roll, (policy, prior, value), "policy")
+            torch.autograd.backward(loss)
             optimizer.step()
             self.step(roll, (policy, prior, value), "policy")
         names = ("policy", "prior", "policy_after", "prior_after")

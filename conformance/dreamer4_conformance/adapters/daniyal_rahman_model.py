@@ -49,7 +49,7 @@ class Tokenizer(State):
 
     def encode(self, video: Tensor) -> Tensor:
         latents: Tensor = self.tokenizer.encode(video)["latent"]
-        return latents.unflatten(1, (video.shape[1], LATENTS))
+        return latents.reshape(*video.shape[:2], LATENTS, BOTTLENECK)
 
     def decode(self, z: Tensor) -> Tensor:
         video: Tensor = self.tokenizer.decode(z.flatten(1, 2), z.shape[1])
@@ -187,7 +187,7 @@ class Networks(Tokenizer):
 
     def frames(self, z: Tensor) -> Tensor:
         """(B, T, S, D) → their (B, T, D, H, W)."""
-        return z.transpose(2, 3).unflatten(3, (GRID, GRID)).contiguous()
+        return z.transpose(2, 3).reshape(*z.shape[:2], CHANNELS, GRID, GRID)
 
     def numbers(self, d: Tensor) -> Tensor:
         """Step sizes as their integer multiples of 1 / k_max."""
