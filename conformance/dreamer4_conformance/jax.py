@@ -1,4 +1,4 @@
-"""Losses that are sealed inside a jitted JAX training step.
+"""Helpers for adapters of JAX code: losses sealed inside a jitted training step, and random parameters.
 
 The suite's network reads the values of its arguments, so that a loss has to run outside `jit`. Many training steps
 define their loss inside the jitted function, where no adapter can call it:
@@ -17,6 +17,8 @@ define their loss inside the jitted function, where no adapter can call it:
         def dynamics_loss(self, network, z1, actions, seed):
             state = TrainState(apply_fn=lambda params, *args: network(*args), params={})
             return closure_value(train_step, state, {"z": z1, "actions": actions}, jax.random.key(seed))
+
+`randomised_parameters` fills the parameters of a model, so that layers initialised to zero have an influence.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import jax
+import numpy as np
 
-__all__ = ["closure_value"]
+__all__ = ["closure_value", "randomised_parameters"]
 
 Function = Callable[..., Any]
 
@@ -42,7 +45,7 @@ class _LossReachedError(BaseException):
         self.value = value
 
 
-def closure_value(step: Function, *args: Any, index: int = 0, **kwargs: Any) -> Any:
+def closure_value(step: Function, /, *args: Any, index: int = 0, **kwargs: Any) -> Any:
     """Run a training step up to a gradient, without `jit`, and return the value that it would differentiate.
 
     `jax.jit` and other wrappers of `step` are removed where they keep `__wrapped__`, `jit` inside is disabled,
@@ -55,7 +58,7 @@ def closure_value(step: Function, *args: Any, index: int = 0, **kwargs: Any) -> 
         step: the training step, jitted or not.
         args: its positional arguments, with the suite's network in place of the model.
         index: which of the gradients that the step takes, from 0 in the order of the calls; earlier ones are computed.
-        kwargs: its keyword arguments.
+        kwargs: its keyword arguments, which may be called `step` too.
 
     Returns:
         The value of the loss, without auxiliary outputs: a scalar jax array.
@@ -122,3 +125,36 @@ def _users_modules() -> Iterator[Any]:
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] not in {"jax", "jaxlib", "dreamer4_conformance"} and hasattr(module, "__dict__"):
             yield module
+
+
+def randomised_parameters(parameters: Any, seed: int = 0) -> Any:
+    """Replace every parameter by random values of order one, like `dreamer4_conformance.randomised` for torch.
+
+    Vectors of ones become 1 + normal values / 4, other vectors and scalars normal values / 2. Arrays of two or more
+    axes become normal values if the last name on their path contains "embed", and else normal values divided by
+    √(size / last axis), which is √fan-in for a matrix that multiplies from the right.
+
+    Args:
+        parameters: a tree of floating-point arrays, of Flax or any other library.
+        seed: of the values, in [0, 2³¹).
+
+    Returns:
+        The same tree with new arrays of the same shapes and dtypes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> head = randomised_parameters({"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)})
+        >>> head["kernel"].shape, bool((head["kernel"] != 0).all())
+        ((4, 3), True)
+    """
+    rng = np.random.default_rng(seed)
+
+    def random(path: tuple[Any, ...], parameter: Any) -> Any:
+        values = rng.standard_normal(parameter.shape)
+        if parameter.ndim < 2:
+            values = 1 + values / 4 if bool((parameter == 1).all()) else values / 2
+        elif not path or "embed" not in str(path[-1]):
+            values = values / (parameter.size / parameter.shape[-1]) ** 0.5
+        return jax.numpy.asarray(values, parameter.dtype)
+
+    return jax.tree_util.tree_map_with_path(random, parameters)

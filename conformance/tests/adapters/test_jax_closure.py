@@ -18,7 +18,7 @@ jax = pytest.importorskip("jax")
 jnp = jax.numpy
 value_and_grad = jax.value_and_grad  # as `from jax import value_and_grad` binds it in a user's module
 
-from dreamer4_conformance.jax import closure_value  # noqa: E402 - needs JAX
+from dreamer4_conformance.jax import closure_value, randomised_parameters  # noqa: E402 - needs JAX
 
 
 @partial(jax.jit, static_argnames=("model", "k_max"), donate_argnums=0)
@@ -76,3 +76,22 @@ def test_transformations_are_restored() -> None:
     closure_value(two_losses, 2.0)
     assert value_and_grad is jax.value_and_grad
     assert float(jax.grad(lambda y: y * y)(3.0)) == 6.0
+
+
+def test_random_parameters_keep_the_tree_and_reach_zeros() -> None:
+    zeros = {"head": {"kernel": jnp.zeros((64, 16)), "bias": jnp.zeros(64)}, "scale": jnp.ones(64)}
+    zeros["table"] = {"embedding": jnp.zeros((5, 64), "bfloat16")}
+    values, again = (randomised_parameters(zeros, seed=1) for _ in range(2))
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and a.shape == b.shape, zeros, values))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all() & (a != 0).all()), values, again))
+    sizes = {name: float(jnp.std(values["head"][name])) for name in ("kernel", "bias")}
+    assert sizes == pytest.approx({"kernel": 1 / 8, "bias": 1 / 2}, rel=0.3)
+    assert float(values["scale"].mean()) == pytest.approx(1, abs=0.2)
+    assert float(jnp.std(values["table"]["embedding"].astype("float32"))) == pytest.approx(1, rel=0.2)
+
+
+def test_a_step_may_have_an_argument_called_step() -> None:
+    def train_step(params: Any, *, step: int) -> Any:
+        return jax.grad(lambda x: step * x)(params)
+
+    assert float(closure_value(train_step, 3.0, step=2)) == 6
