@@ -49,6 +49,9 @@ PEERS = (
     Peer("daniyal-rahman/ahriuwu", "5f33095", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahmanMarch", "none stated"),
     Peer("daniyal-rahman/ahriuwu", "b36d0de", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahman", "none stated"),
     Peer("lucidrains/dreamer4", "0.20.2", f"{_ADAPTERS}.lucidrains:Lucidrains", "MIT", "dreamer4"),
+    Peer("vijayabhaskar-ev/dreamer_v4", "98e42c2", f"{_ADAPTERS}.vijayabhaskar_ev:VijayabhaskarEv", "MIT"),
+    Peer("machines-in-motion/dreamer-v4", "c319a28", f"{_ADAPTERS}.machines_in_motion:MachinesInMotion", "GPL-3.0"),
+    Peer("skr3178/DreamerV4", "3ee81d8", f"{_ADAPTERS}.skr3178:Skr3178", "none stated"),
 )
 """Every implementation with a committed report, by the adapter that the report is about."""
 
