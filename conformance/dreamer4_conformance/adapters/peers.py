@@ -52,6 +52,7 @@ PEERS = (
     Peer("vijayabhaskar-ev/dreamer_v4", "98e42c2", f"{_ADAPTERS}.vijayabhaskar_ev:VijayabhaskarEv", "MIT"),
     Peer("machines-in-motion/dreamer-v4", "c319a28", f"{_ADAPTERS}.machines_in_motion:MachinesInMotion", "GPL-3.0"),
     Peer("skr3178/DreamerV4", "3ee81d8", f"{_ADAPTERS}.skr3178:Skr3178", "none stated"),
+    Peer("edwhu/dreamer4-jax", "8144b94", f"{_ADAPTERS}.edwhu:Edwhu", "none stated"),
 )
 """Every implementation with a committed report, by the adapter that the report is about."""
 

@@ -101,6 +101,24 @@ FAILING = {
         # The KL compares the policy at distance 1 with the prior at distance 0 (train_imagination.py:402).
         "rl.prior-start",
     },
+    "edwhu-dreamer4-jax-8144b94": {
+        # The sampler labels its input z at τ_s with τ_{s+1} (dreamer/imagination.py:188), the clean context too.
+        "eq02.calls",
+        "ctx.corruption",
+        # One mean over all valid targets in place of a mean for each distance (scripts/train_bc_rew_heads.py:435).
+        "eq09.sum",
+        # Returns have no c_t (scripts/train_policy.py:1413); the author's environment does not end.
+        "eq10.terminal",
+        "eq10.value",
+        # L = 2 by default (scripts/train_policy.py:135), for a data set of the author's own.
+        "const.values",
+        # Positions are sinusoids, added to the tokens once (dreamer/models.py:685), not rotations.
+        "attn.rope",
+        # Time attention of the tokenizer returns its input for patches (dreamer/models.py:314); it is added once more.
+        "net.residual",
+        # Action tokens attend to action tokens only (dreamer/models.py:252).
+        "net.space-full",
+    },
     "lucidrains-dreamer4-0.20.2": {
         # d = 1 is neither drawn nor sampled with.
         "eq02.endpoint",
