@@ -1,22 +1,30 @@
-"""What the adapter of edwhu/dreamer4-jax reads from sealed training steps equals what their source says."""
+"""What the adapters of edwhu/dreamer4-jax and its forks read from sealed training steps equals their source."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from dreamer4_conformance.adapters.edwhu import Edwhu
+from dreamer4_conformance.adapters.edwhu_forks import Irayshon, Kih00
 from dreamer4_reference.eq10_lambda_return import lambda_returns
 
 pytestmark = pytest.mark.peers
 
 
-@pytest.fixture(scope="module")
-def theirs() -> Edwhu:
+@pytest.fixture(scope="module", params=(Edwhu, Kih00, Irayshon))
+def theirs(request: pytest.FixtureRequest) -> Edwhu:
     try:
-        return Edwhu()
+        return cast("Edwhu", request.param())
     except (FileNotFoundError, ModuleNotFoundError) as absent:
-        pytest.skip(f"{Edwhu.name}: {absent}")
+        pytest.skip(f"{request.param.name}: {absent}")
+
+
+def test_defaults_of_a_fork_differ_in_gamma_only(theirs: Edwhu) -> None:
+    expected = {"num_steps": 4, "gamma": 0.997, "alpha": 0.5, "beta": 0.3, "mtp_length": 2, "mae_max": 0.9}
+    expected |= {"lpips_weight": 0.2} | ({"gamma": 0.9} if isinstance(theirs, Kih00) else {})
+    assert theirs.constants() == pytest.approx(expected)
+    assert theirs.version == theirs.commit
 
 
 def test_returns_are_the_recursion_without_continuation(theirs: Edwhu) -> None:
