@@ -172,6 +172,7 @@ class EdwhuImagination(EdwhuModel):
 
     def imagined_trajectory(self, seed: int) -> Mapping[str, Any]:
         """What their step imagines from contexts of two frames, with their K and small models of theirs."""
+        _ = self.networks, self.bins  # created here, because values do not exist while `_imagine` is traced
         return self._imagined(self.key(seed))
 
     @cached_property
