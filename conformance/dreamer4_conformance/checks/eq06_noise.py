@@ -33,8 +33,14 @@ SMALLEST_CALLS = 64
 
 
 def undecided_unless_labels_hold(subject: Subject, trial: Trial, draw: NoiseDraw) -> None:
-    """Noise is recovered by the paper's mixture at the label. Inconclusive if either is wrong, which has its clause."""
-    if off_label(draw.noise * (1 - draw.tau)[..., None, None], draw.z1, subject.eps) < FALSE_ALARM:
+    """Noise is recovered by the paper's mixture at the label. Inconclusive if either is wrong, which has its clause.
+
+    Labels are judged as by that clause, at levels above 1/2 too: those clearly wrong there may be a little wrong
+    where the noise is recovered.
+    """
+    recovered = off_label(draw.noise * (1 - draw.tau)[..., None, None], draw.z1, subject.eps)
+    _, excess, z1, _ = _student_excess(subject, trial)
+    if min(recovered, off_label(excess, z1, subject.eps)) < FALSE_ALARM:
         trial.inconclusive("the student's label is not the level of its input (eq07.student-label)")
     if subject.provides("corrupt") and subject.k_max > 1 and not _corrupts_by_the_paper(subject):
         trial.inconclusive("data is not corrupted by Eq. (1) (eq01.interpolate)")
@@ -204,14 +210,19 @@ def check_students_label_is_the_level_of_its_input(subject: Subject, trial: Tria
 
     Detected with certainty: labels off by more than 0.7 (1 − τ).
     """
-    tau, noise, z1, call = (_pooled_noise if subject.adapter.few_shapes else _noise_of_rows)(subject, trial)
+    tau, excess, z1, call = _student_excess(subject, trial)
     trial.reject_law(
-        off_label(noise, z1, subject.eps),
+        off_label(excess, z1, subject.eps),
         "the student's label is not the signal level of its input",
         call=call,
         got=f"labels {tau.tolist()} in the first row",
         expected="the share of z1 in the student's input",
     )
+
+
+def _student_excess(subject: Subject, trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Labels (T,) of the first row, z̃ − τ z1 and z1 (M, T, S, D), and the call."""
+    return (_pooled_noise if subject.adapter.few_shapes else _noise_of_rows)(subject, trial)
 
 
 def _noise_of_rows(subject: Subject, trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:

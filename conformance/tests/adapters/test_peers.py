@@ -173,10 +173,7 @@ FAILING = {
         "eq04.granularity",
         "eq06.iid-levels",
         # All frames but the last are at τ = 0.1, under the label of the last (dreamer/models/dynamics.py:204, 435).
-        # The suite recovers the noise by the label, so that its law is wrong, too.
         "eq07.student-label",
-        "eq06.noise-law",
-        "eq06.noise-independent",
         # Training passes no bootstrap targets: the data is the target at every d (train_phase1.py:170).
         "eq07.teacher-labels",
         "eq07.teacher-state",

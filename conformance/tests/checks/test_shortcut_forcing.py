@@ -126,3 +126,23 @@ def test_noise_is_judged_where_the_smallest_batches_draw_high_levels_only() -> N
     adapter = MISTAKES["levels-by-horizon"].adapter("signal")
     adapter.min_time = 2
     assert verdict(adapter, "eq06.noise-law") == "pass"
+
+
+class ShiftedLabels(TextbookLoss):
+    """The student's labels are 0.05 too high up to τ = 0.45, and 0.1 too low above 1/2."""
+
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        def mislabelled(z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
+            return network(z, tau + 0.05 * (tau <= 0.45) - 0.1 * (tau > 0.5), d, actions)
+
+        return super().dynamics_loss_at(mislabelled, z1, z0, tau, d, actions)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("clause", "expected"),
+    [("eq07.student-label", "fail"), ("eq06.noise-law", "inconclusive"), ("eq06.noise-independent", "inconclusive")],
+)
+def test_noise_is_not_judged_where_labels_are_wrong(clause: str, expected: str) -> None:
+    assert verdict(ShiftedLabels(), clause) == expected
