@@ -1,7 +1,8 @@
-"""Registers, spills and shared memory of the Triton kernels, compiled ahead of time for an H200 (sm_90) without a GPU.
+"""Resources and instructions of the Triton kernels, compiled ahead of time for an H200 (sm_90) without a GPU.
 
-    python impl/tests/attention/ahead_of_time.py                    the record, as JSON
-    python impl/tests/attention/ahead_of_time.py --only "128: decode"
+    python -m impl.tests.attention.ahead_of_time                              the record, as JSON
+    python -m impl.tests.attention.ahead_of_time --only "128: decode"
+    python -m impl.tests.attention.ahead_of_time --source variant.py          of another version of `kernels.py`
 
 Each kernel is compiled as the operators launch it: same tiles, warps and stages, on tensors without storage. Run it
 in a process of its own without TRITON_INTERPRET, under which nothing is compiled.
@@ -12,9 +13,10 @@ import contextlib
 import io
 import json
 import re
-import sys
+import tempfile
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +28,10 @@ from triton.runtime import driver
 from dreamer4_impl.attention import Preparation, Visible
 from dreamer4_impl.attention.folding import Options
 from dreamer4_impl.attention.triton import operators
-from dreamer4_impl.attention.triton.operators import Gradients, Launch
+from dreamer4_impl.attention.triton.operators import Gradients, Launch, Tile
+
+from .disassembly import disassemble, main_loops
+from .wrong_kernels import launching
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 WIDTHS = (64, 128)
@@ -46,11 +51,43 @@ class Hopper:
 
 
 class Resources(NamedTuple):
-    """Registers of a thread, bytes that it spills (stores and loads), bytes of shared memory of a block."""
+    """What one kernel needs, and what it executes for each tile of logits.
+
+    Args:
+        registers: of a thread.
+        spills: bytes that a thread spills, stores and loads.
+        shared: bytes of shared memory of a block.
+        blocks: blocks that fit on a multiprocessor at once.
+        logits: of a thread in one iteration of a main loop.
+        instructions: of a warp in one iteration, for each main loop in the order of the code; none where nothing is
+            multiplied by tensor cores.
+        special: those among them for the special-function unit.
+        outside: instructions of the kernel outside of its main loops.
+    """
 
     registers: int
     spills: int
     shared: int
+    blocks: int
+    logits: int
+    instructions: list[int]
+    special: list[int]
+    outside: int
+
+
+def fitting(tile: Tile, registers: int, shared: int) -> int:
+    """Blocks that fit on a multiprocessor of sm_90.
+
+    It has 65,536 registers, which a warp takes in units of 256, and 228 KiB of shared memory, of which each block takes
+    1 KiB in addition; 64 warps and 32 blocks.
+
+    >>> fitting(Tile(128, 64, 8, 3), registers=181, shared=132096)
+    1
+    >>> fitting(Tile(64, 32, 4, 3), registers=168, shared=50000)
+    3
+    """
+    warps_by_registers = 65536 // (-(-registers // 8) * 256)
+    return min(warps_by_registers // tile.warps, 228 * 1024 // (shared + 1024), 64 // tile.warps, 32)
 
 
 def launches(dtype: torch.dtype, width: int) -> Iterator[tuple[str, Launch]]:
@@ -85,14 +122,24 @@ def launches(dtype: torch.dtype, width: int) -> Iterator[tuple[str, Launch]]:
 
 
 def resources(launch: Launch) -> Resources:
-    """Compile a launch and parse the log of the assembler."""
-    log = io.StringIO()
+    """Compile a launch, parse the log of the assembler and count instructions in the machine code."""
+    log, tile = io.StringIO(), launch.tile
     with contextlib.redirect_stdout(log):
-        tile = launch.tile
         compiled = launch.kernel.warmup(**launch.arguments, grid=(1,), num_warps=tile.warps, num_stages=tile.stages)
-    (registers,) = re.findall(r"Used (\d+) registers", log.getvalue())
+    (registers,) = (int(number) for number in re.findall(r"Used (\d+) registers", log.getvalue()))
     spilled = re.findall(r"(\d+) bytes spill", log.getvalue())
-    return Resources(int(registers), sum(map(int, spilled)), compiled.metadata.shared)
+    shared = compiled.metadata.shared
+    loops, outside = main_loops(disassemble(compiled.asm["cubin"]))
+    return Resources(
+        registers=registers,
+        spills=sum(map(int, spilled)),
+        shared=shared,
+        blocks=fitting(tile, registers, shared),
+        logits=tile.rows * tile.keys // (32 * tile.warps),
+        instructions=[loop.instructions for loop in loops],
+        special=[loop.special for loop in loops],
+        outside=outside,
+    )
 
 
 def record(only: str = "") -> dict[str, dict[str, Any]]:
@@ -108,11 +155,28 @@ def record(only: str = "") -> dict[str, dict[str, Any]]:
     return kernels
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="a regular expression for names of kernels")
+    parser.add_argument("--source", type=Path, help="a file with other kernels of the same names")
+    arguments = parser.parse_args()
     if operators.kernels.INTERPRETED.value:
         parser.error("TRITON_INTERPRET must not be set: interpreted kernels are not compiled")
-    kernels = record(parser.parse_args().only)
-    json.dump({"triton": triton.__version__, "target": "sm_90", "kernels": kernels}, sys.stdout, indent=1)
-    print()
+    with contextlib.ExitStack() as stack:
+        if arguments.source is not None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            stack.enter_context(launching(arguments.source.read_text(), folder))
+        kernels = record(arguments.only)
+    print(formatted({"triton": triton.__version__, "target": "sm_90", "kernels": kernels}))
+
+
+def formatted(document: dict[str, Any]) -> str:
+    """JSON with one line for each kernel."""
+    kernels = [f"  {json.dumps(name)}: {json.dumps(used)}" for name, used in document["kernels"].items()]
+    head = json.dumps({name: x for name, x in document.items() if name != "kernels"})
+    return head[:-1] + ', "kernels": {\n' + ",\n".join(kernels) + "\n}}"
+
+
+if __name__ == "__main__":
+    main()
