@@ -196,7 +196,7 @@ def _decoder(scale: Scale, variant: Variant) -> FrameDecoder:
         compile_layers(model)
     decoder = FrameDecoder(model, tokenizer=tokenizer, **dict(variant.decoder))
     full = decoder.save()
-    for cache in full:
+    for cache in full.caches:
         cache.keys.normal_()
         cache.values.normal_()
         cache.frames.fill_(cache.keys.shape[2])

@@ -94,6 +94,8 @@ def _absent(model: Dreamer4, phase: str, missing: tuple[str, ...]) -> dict[str, 
             absent[component] = f"the model has no {component}"
         elif set(names) <= set(missing):
             absent[component] = f"the checkpoint has no weights of the {component}"
+        elif component == "agent" and set(names) & set(missing):
+            absent[component] = "the checkpoint lacks weights of the agent, like a small export for play"
         elif component not in _TRAINED.get(phase, (component,)):
             absent[component] = f"the checkpoint is of the phase {phase}, before the {component} is trained"
     return absent

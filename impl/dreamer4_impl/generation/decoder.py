@@ -4,10 +4,11 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dreamer4_impl.arguments import (
@@ -33,6 +34,28 @@ from dreamer4_impl.precision import compute_dtype
 BLOCK: Final = 64
 
 
+@dataclass(frozen=True)
+class Past:
+    """Copy of everything that a decoder knows about the frames so far.
+
+    Args:
+        caches: caches of the dynamics and, if there is one, of the tokenizer.
+        h: outputs of the agent token at the last frame, as `FrameDecoder.h`.
+    """
+
+    caches: tuple[Cache, ...]
+    h: Float[Tensor, "B W"] | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of keys and values.
+
+        Returns:
+            Bytes.
+        """
+        return sum(cache.keys.nbytes + cache.values.nbytes for cache in self.caches)
+
+
 class FrameDecoder:
     """Generates frames of B sequences one at a time, in preallocated buffers.
 
@@ -42,7 +65,7 @@ class FrameDecoder:
     recording. With a graph, parameters may change their values but not their storage.
 
     Args:
-        model: dynamics. The agent token, if any, gets no task; frames do not depend on it.
+        model: dynamics.
         batch: B, 1 or more.
         num_steps: K, a power of two up to the model's k_max.
         context_level: signal level at which a frame joins the past, in [0, 1]; 1 leaves it clean.
@@ -55,6 +78,13 @@ class FrameDecoder:
         graph: record the computation of a frame as a CUDA graph at the first step, and replay it from then on. None is
             True on a CUDA device with autocast off, else False.
         tokenizer: decodes frames to pixels (B, H, W, C) in the same graph; None returns latent frames (B, S, D).
+        task: task of each sequence in [0, tasks), integer, (B,), which `h` depends on; None leaves the agent token
+            without a task. Frames do not depend on it.
+
+    Attributes:
+        h: outputs of the agent token in the pass that committed the last frame, as in imagination, (B, W), in the dtype
+            of the parameters; zeros before the first frame, and changed in place by every frame. None for a model
+            without an agent token, or without the commit pass.
 
     Raises:
         ValueError: if batch or num_steps is out of range, the generator is on another device, or a graph is required
@@ -80,6 +110,7 @@ class FrameDecoder:
         compile: bool = False,
         graph: bool | None = None,
         tokenizer: Tokenizer | None = None,
+        task: Int[Tensor, "B"] | None = None,
     ) -> None:
         require_power_of_two("num_steps", num_steps)
         require_between("num_steps", num_steps, 1, model.config.k_max)
@@ -90,13 +121,15 @@ class FrameDecoder:
         self.model, self.batch, self.num_steps, self.context_level = model, batch, num_steps, context_level
         self.graph, self.generator = uses_graph(graph, device), generator_on(device, generator)
         self.commit_pass, self.tokenizer = commit_pass, tokenizer
-        self._engine = FrameEngine(model, batch, num_steps, context_level, compile=compile)
+        self._engine = FrameEngine(model, batch, num_steps, context_level, task=task, compile=compile)
         self.cache = self._engine.cache
         self._tokenizer_cache = None if tokenizer is None else tokenizer.decoder_cache(batch)
         shape = (batch, model.config.spatial_tokens, model.config.spatial_channels)
         self._start, self._noise = (
             self._parameter.new_empty(shape, dtype=compute_dtype(self._parameter)) for _ in range(2)
         )
+        has_h = commit_pass and model.config.agent
+        self.h = self._parameter.new_zeros(batch, model.config.transformer.width) if has_h else None
         self._action: dict[str, Tensor | None] | None = None
         self._recorded: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
 
@@ -120,10 +153,12 @@ class FrameDecoder:
         require_actions(actions, tuple(context.shape[:2]), "(B, T)")
         for cache in self._caches:
             cache.reset()
+        if self.h is not None:
+            self.h.zero_()
         corrupted = corrupt_context(context, self.context_level, self.generator)
         for first in range(0, context.shape[1], BLOCK):
             block = slice(None), slice(first, first + BLOCK)
-            self._engine.commit_corrupted(corrupted[block], index_actions(actions, block))
+            self._keep(self._engine.commit_corrupted(corrupted[block], index_actions(actions, block)))
             if self.tokenizer is not None:
                 self.tokenizer.decode(context[block], cache=self._tokenizer_cache)
 
@@ -183,17 +218,17 @@ class FrameDecoder:
         self.start(context, index_actions(actions, (slice(None), slice(time))))
         return torch.stack([self.step(index_actions(actions, (slice(None), time + t))) for t in range(frames)], dim=1)
 
-    def save(self) -> tuple[Cache, ...]:
+    def save(self) -> Past:
         """Copy the past, for `restore`. The state of the generator is not included.
 
         Returns:
-            Copies of the caches of the dynamics and, if there is one, of the tokenizer.
+            Copies of the caches and of h.
         """
-        return tuple(cache.clone() for cache in self._caches)
+        return Past(tuple(cache.clone() for cache in self._caches), None if self.h is None else self.h.clone())
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def restore(self, saved: tuple[Cache, ...]) -> None:
+    def restore(self, saved: Past) -> None:
         """Reset the past to a saved one, any number of times.
 
         Args:
@@ -204,10 +239,12 @@ class FrameDecoder:
             >>> decoder = FrameDecoder(Dynamics(tiny().dynamics))
             >>> decoder.restore(decoder.save())
         """
-        for cache, source in zip(self._caches, saved, strict=True):
+        for cache, source in zip(self._caches, saved.caches, strict=True):
             cache.keys.copy_(source.keys)
             cache.values.copy_(source.values)
             cache.frames.copy_(source.frames)
+        if self.h is not None and saved.h is not None:
+            self.h.copy_(saved.h)
 
     @property
     def _caches(self) -> tuple[Cache, ...]:
@@ -219,10 +256,15 @@ class FrameDecoder:
         frame = self._engine.denoise(start, self._action, commit_last=not self.commit_pass)
         if self.commit_pass:
             noise = self._noise.normal_(generator=self.generator)
-            self._engine.commit(frame[:, None], noise[:, None], self._action)
+            self._keep(self._engine.commit(frame[:, None], noise[:, None], self._action))
         if self.tokenizer is None:
             return frame
         return self.tokenizer.decode(frame[:, None], cache=self._tokenizer_cache)[:, 0]
+
+    def _keep(self, h: Float[Tensor, "B T W"] | None) -> None:
+        """Copy the last output of the agent token to its buffer."""
+        if self.h is not None and h is not None:
+            self.h.copy_(h[:, -1])
 
     def _copy_action(self, action: ActionValues) -> None:
         """Copy the action to the buffers that `_compute_frame` reads."""

@@ -1,6 +1,6 @@
 """Conversion of actions from the JSON of the page to tensors for the dynamics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dreamer4_impl.layers.actions import LABELLED, Binary, Categorical, Component
 from dreamer4_impl.layers.mouse import MOUSE_CLASSES
+from dreamer4_impl.play.autopilot import POLICY
 from dreamer4_impl.play.errors import RequestError
 
 #: Largest magnitude of a continuous value; values in training are of the order of 1.
@@ -49,15 +50,19 @@ def is_mouse(component: Component) -> bool:
 
 
 def read_action(
-    components: Sequence[Component], values: object, device: torch.device | str = "cpu"
+    components: Sequence[Component],
+    values: object,
+    device: torch.device | str = "cpu",
+    default: Mapping[str, object] | None = None,
 ) -> dict[str, Tensor | None]:
     """Convert the action of a frame, for `FrameDecoder.step`.
 
     Args:
         components: components of an action of the model.
         values: object of the request: an integer per categorical component, a list of numbers per binary or continuous
-            one, by name; missing components are idle.
+            one, by name.
         device: device of the model.
+        default: values of missing components, by name; None is those of `idle`.
 
     Returns:
         Components, (1, …) each, int64 or float32, and `labelled`, bool, (1,).
@@ -70,11 +75,14 @@ def read_action(
         {'move': tensor([3]), 'labelled': tensor([True])}
     """
     if not isinstance(values, dict):
-        raise RequestError(f"action must be an object of component names and values; got {values!r}")
+        raise RequestError(
+            f'action must be an object of component names and values, "{POLICY}" or null; got {values!r}'
+        )
     names = [component.name for component in components]
     if unknown := sorted(set(values) - set(names)):
         raise RequestError(f"action must have components among {names}; got {unknown[0]!r}")
-    action = {c.name: _read(c, values.get(c.name, idle(c))).to(device)[None] for c in components}
+    values = {c.name: idle(c) for c in components} | dict(default or {}) | values
+    action = {c.name: _read(c, values[c.name]).to(device)[None] for c in components}
     return {**action, LABELLED: torch.tensor([True], device=device)}
 
 

@@ -6,7 +6,8 @@ GET  /api/clips/N/frames/T          recorded frame T of clip N, PNG; T = 0 is th
 POST /api/sessions                  {"clip", "seed", "steps"}, all optional: start a session
 GET  /api/sessions/ID               current frame
 POST /api/sessions/ID/reset         {"clip", "seed", "steps"}, all optional: return to the first frame
-POST /api/sessions/ID/step          {"action": {…}, or null for the recorded one, "steps": optional}: next frame
+POST /api/sessions/ID/step          {"action": {…}, null for the recorded one, or "policy" for that of the autopilot,
+                                     "steps": optional}: next frame
 POST /api/sessions/ID/undo          previous frame
 POST /api/sessions/ID/close         end the session, as the page does when it is left
 

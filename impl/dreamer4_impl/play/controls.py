@@ -2,7 +2,9 @@
 
 Classes with the names of Atari's actions are chords: UPRIGHTFIRE is ↑, → and space together. The arrow keys move the
 mouse of Sec. 4, and are classes with the names of movements, as in MiniGrid. All other classes get digits and letters
-in turn, then buttons without a key. In a game without an idle action, class 0 is played while no key is pressed.
+in turn, then buttons without a key.
+
+A game whose actions are named and none of which is idle is played in turns: time waits for a key.
 """
 
 import re
@@ -28,6 +30,8 @@ MOVES: Final = {
 }
 #: Symbols of the keys, in the order in which they are shown.
 SYMBOLS: Final = {"ArrowLeft": "←", "ArrowUp": "↑", "ArrowDown": "↓", "ArrowRight": "→", "Space": "space"}
+#: Names of an action that does nothing, in lower case.
+IDLE: Final = frozenset({"noop", "no-op", "none", "idle", "stay", "wait", "nothing"})
 #: Keys for classes without a chord, in order of assignment; disjoint from the keys of the page's commands.
 POOL: Final = tuple(f"Digit{digit}" for digit in "1234567890") + tuple(
     f"Key{key}" for key in "ASDFGHJKLQWERTYUIOPZXCVBNM"
@@ -51,7 +55,8 @@ def controls(components: Sequence[Component], names: Mapping[str, Sequence[str]]
         names: names of the classes, switches or numbers, by component; components may be missing.
 
     Returns:
-        Object with `components` (name, idle value and bindings of each) and `keys` (every key once, in display order).
+        Object with `components` (name, idle value and bindings of each), `keys` (every key once, in display order) and
+        `turns` (True if a component has no idle class; its idle value is then class 0).
 
     Example:
         >>> layout = controls([Categorical("move", 3)], {"move": ["NOOP", "LEFT", "LEFTFIRE"]})
@@ -59,16 +64,62 @@ def controls(components: Sequence[Component], names: Mapping[str, Sequence[str]]
         (['←', 'space'], ['ArrowLeft', 'Space'])
     """
     free = iter(POOL)
+    resting = {component.name: idle_value(component, names.get(component.name)) for component in components}
     entries: list[dict[str, Any]] = [
         {
             "name": component.name,
             "categorical": isinstance(component, Categorical),
-            "idle": idle(component),
-            "bindings": _bindings(component, names.get(component.name), free),
+            "idle": idle(component) if resting[component.name] is None else resting[component.name],
+            "bindings": _bindings(component, names.get(component.name), resting[component.name], free),
         }
         for component in components
     ]
-    return {"components": entries, "keys": _keys([binding for entry in entries for binding in entry["bindings"]])}
+    keys = _keys([binding for entry in entries for binding in entry["bindings"]])
+    return {"components": entries, "keys": keys, "turns": None in resting.values()}
+
+
+def idle_value(component: Component, names: Sequence[str] | None) -> object:
+    """Value of a component that does nothing, as far as names tell.
+
+    Args:
+        component: component of an action.
+        names: names of its classes, switches or numbers, or None; ignored if their number differs.
+
+    Returns:
+        The class with the name of an idle action, None if no class has one; as `idle` where there are no names.
+
+    Example:
+        >>> idle_value(Categorical("a", 2), ["FIRE", "NOOP"]), idle_value(Categorical("a", 2), ["left", "right"])
+        (1, None)
+    """
+    if names is None or len(names) != component.size or not isinstance(component, Categorical) or is_mouse(component):
+        return idle(component)
+    return next((value for value, name in enumerate(names) if name.lower() in IDLE), None)
+
+
+def action_text(layout: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Name an action as the page does.
+
+    Args:
+        layout: result of `controls`.
+        values: value of each component by name, valid for `read_action`.
+
+    Returns:
+        Labels of the active classes, switches and numbers, separated by commas; "none" if all are idle.
+
+    Example:
+        >>> action_text(controls([Categorical("move", 3)], {"move": ["NOOP", "LEFT", "LEFTFIRE"]}), {"move": 2})
+        'left fire'
+    """
+    labels = [label for entry in layout["components"] for label in _labels(entry, values[entry["name"]])]
+    return ", ".join(labels) or "none"
+
+
+def _labels(entry: Mapping[str, Any], value: Any) -> list[str]:
+    if not entry["categorical"]:
+        return [b["label"] for b in entry["bindings"] if value[b["index"]] * b["value"] > 0]
+    bound = [b["label"] for b in entry["bindings"] if b["value"] == value]
+    return bound or ([] if value == entry["idle"] else [f"{entry['name']} {value}"])
 
 
 def chord(name: str) -> tuple[str, ...] | None:
@@ -92,7 +143,7 @@ def _words(name: str) -> list[str]:
     return re.findall("|".join(CHORD), name)
 
 
-def _bindings(component: Component, names: Sequence[str] | None, free: Iterator[str]) -> list[Binding]:
+def _bindings(component: Component, names: Sequence[str] | None, resting: object, free: Iterator[str]) -> list[Binding]:
     if is_mouse(component):
         return list(_mouse())
     if names is None or len(names) != component.size:
@@ -104,18 +155,18 @@ def _bindings(component: Component, names: Sequence[str] | None, free: Iterator[
         ]
         return [_single(label, free, effect) for label, effect in single]
     chords = [chord(name) for name in names]
-    if None not in chords and chords[idle(component)] == ():  # type: ignore[call-overload]
+    if None not in chords and all(keys or value == resting for value, keys in enumerate(chords)):
         return [
             {"keys": list(keys), "label": " ".join(_words(name)).lower(), "value": value}
             for value, (name, keys) in enumerate(zip(names, chords, strict=True))
             if keys
         ]
-    classes = [(value, name) for value, name in enumerate(names) if value != idle(component) or name in MOVES]
     return [
         {"keys": [MOVES[name]], "label": name, "value": value}
         if name in MOVES
         else _single(name, free, {"value": value})
-        for value, name in classes
+        for value, name in enumerate(names)
+        if value != resting
     ]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from dreamer4_impl.checkpoints.checkpoint import Checkpoint, locate, read, write_model
-from dreamer4_impl.checkpoints.names import PhaseName
 from dreamer4_impl.checkpoints.settings import Data
+from dreamer4_impl.play.autopilot import ORIGINS
 from dreamer4_impl.play.errors import UsageError
-from dreamer4_impl.play.loading import CLIP, held_out_clips, print_message
+from dreamer4_impl.play.loading import CLIP, UNUSED, held_out_clips, print_message
 from dreamer4_impl.play.model_card import CARD, model_card
 from dreamer4_impl.play.recorded_clip import write_clip
 
@@ -29,7 +29,7 @@ def export(run: Path, data: Path | None, out: Path, full: bool = False) -> int:
         data: dataset of the clip, which is the middle of a held-out episode; None for no clip.
         out: output directory, which must not exist.
         full: write all weights as they are, so that the model computes the same bit for bit, instead of those of
-            tokenizer and dynamics in float16.
+            tokenizer, dynamics and policy in float16.
 
     Returns:
         Size of all files in bytes.
@@ -67,9 +67,9 @@ def _without_origin(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _small(checkpoint: Checkpoint) -> Checkpoint:
-    settings = checkpoint.settings
-    # A model without heads cannot be of a phase of the agent.
-    phase: PhaseName = "tokenizer" if settings.phase == "tokenizer" else "dynamics"
-    reduced = replace(settings, phase=phase, model=replace(settings.model, agent=None))
-    weights = {n: weight.to(torch.float16) for n, weight in checkpoint.weights.items() if not n.startswith("agent.")}
-    return Checkpoint(reduced, checkpoint.step, weights)
+    """What play needs: of a trained agent only the policy, as the reward head is large; in float16."""
+    settings, unused = checkpoint.settings, UNUSED
+    if settings.phase not in ORIGINS:
+        settings, unused = replace(settings, model=replace(settings.model, agent=None)), ("agent.",)
+    weights = {n: weight.to(torch.float16) for n, weight in checkpoint.weights.items() if not n.startswith(unused)}
+    return Checkpoint(settings, checkpoint.step, weights)

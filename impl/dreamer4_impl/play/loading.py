@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from dreamer4_impl.checkpoints.checkpoint import load_model, locate
+from dreamer4_impl.checkpoints.checkpoint import LoadReport, load_model, locate
 from dreamer4_impl.checkpoints.header import HEADER, header_of
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
@@ -24,6 +24,8 @@ from dreamer4_impl.play.world import World
 DEMO: Final = Path(__file__).parent / "demo"
 #: File name of a clip in the directory of a checkpoint.
 CLIP: Final = "clip.npz"
+#: Prefixes of the parameters that play does not use.
+UNUSED: Final[tuple[str, ...]] = ("agent.reward.", "agent.value.", "agent.continues.")
 #: Maximum number of episodes of a dataset to start from.
 EPISODES: Final = 8
 #: Maximum number of recorded frames after the context, for comparison.
@@ -53,12 +55,12 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
         path = locate(target or DEMO, print_message)
         model, report = load_model(path, log=print_message)
         settings = header_of(path)["config"]
-        phase, trained_on = settings["phase"], settings["data"]["paths"]
+        phase, trained_on, tasks = settings["phase"], settings["data"]["paths"], settings["data"].get("tasks", ())
     except ValueError as error:
         raise UsageError(str(error)) from None
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path} is damaged: its {HEADER} lacks the phase or the data of the training") from error
-    if report:
+    if report := _of_play(report):
         print_message(f"{path}: {report}")
     if phase == "tokenizer":
         raise UsageError(
@@ -66,7 +68,14 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
         )
     recordings = open_clips(path, data, clip, trained_on, model.config)
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return World(on_device(model, torch_device), recordings, recordings[0].title or path.name)
+    model = on_device(model, torch_device)
+    return World(model, recordings, recordings[0].title or path.name, phase, tuple(tasks))
+
+
+def _of_play(report: LoadReport) -> LoadReport:
+    """Leave out the heads that play does not use, which a small export does not have."""
+    missing = tuple(name for name in report.missing if not name.startswith(UNUSED))
+    return LoadReport(missing, report.unexpected)
 
 
 def print_message(message: str) -> None:

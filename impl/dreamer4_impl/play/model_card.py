@@ -4,6 +4,9 @@ from typing import Final
 
 from dreamer4_impl.checkpoints.checkpoint import Checkpoint
 
+HEADS: Final = ("policy", "reward", "value", "continues")
+"""Names of the heads of an agent."""
+
 CARD: Final = "README.md"
 """File name of the card."""
 
@@ -28,7 +31,7 @@ World model of [Dreamer 4](https://arxiv.org/abs/2509.24527), trained with
 | frames | {height}×{width}×{channels} |
 | actions | {actions} |
 | context | {context} frames |
-| agent | {agent} |
+| heads of the agent | {agent} |
 
 `config.json` holds the complete configuration, `model.safetensors` the weights.
 
@@ -68,5 +71,6 @@ def model_card(checkpoint: Checkpoint, name: str) -> str:
         channels=tokenizer.channels,
         actions=", ".join(actions) or "none",
         context=dynamics.transformer.context,
-        agent="policy, reward and value heads" if settings.model.agent else "none",
+        agent=", ".join(head for head in HEADS if any(name.startswith(f"agent.{head}.") for name in checkpoint.weights))
+        or "none",
     )

@@ -8,9 +8,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from dreamer4_impl.attention.cache import Cache
-from dreamer4_impl.generation.decoder import FrameDecoder
+from dreamer4_impl.generation.decoder import FrameDecoder, Past
 from dreamer4_impl.play.action import read_action
+from dreamer4_impl.play.autopilot import POLICY, draw_action
+from dreamer4_impl.play.controls import action_text
 from dreamer4_impl.play.errors import RequestError
 from dreamer4_impl.play.picture import png, quantised
 from dreamer4_impl.play.world import World
@@ -30,13 +31,15 @@ class Snapshot:
     Args:
         frame: index of the frame, 0 at the start.
         picture: the frame as PNG.
-        caches: caches of the decoder.
+        action: text of the action that led to the frame.
+        past: past of the decoder.
         generator: state of the generator of the noise.
     """
 
     frame: int
     picture: bytes
-    caches: tuple[Cache, ...]
+    action: str
+    past: Past
     generator: Tensor
 
 
@@ -46,7 +49,7 @@ class Session:
     Args:
         world: model and recordings; shared by all sessions.
         clip: index of the recording, in [0, number of recordings).
-        seed: seed of the noise, in [0, 2³¹).
+        seed: seed of the noise and of the autopilot, in [0, 2³¹).
         steps: K, a power of two up to k_max.
 
     Raises:
@@ -63,7 +66,7 @@ class Session:
 
         Args:
             clip: index of the recording, in [0, number of recordings).
-            seed: seed of the noise, in [0, 2³¹).
+            seed: seed of the noise and of the autopilot, in [0, 2³¹).
             steps: K, a power of two up to k_max.
 
         Raises:
@@ -71,30 +74,35 @@ class Session:
         """
         if not 0 <= seed < SEEDS:
             raise RequestError(f"seed must be an integer from 0 to {SEEDS - 1}; got {seed!r}")
-        recording, decoder = self.world.recording(clip), self._decoder(steps)
+        recording, decoder = self.world.recording(clip), self._decoder(steps, clip)
         self.clip, self.seed, self.decoder = clip, seed, decoder
         self.generator.manual_seed(seed)
         self.decoder.start(*self.world.beginning(clip))
         self.past: deque[Snapshot] = deque(maxlen=self._undo_frames())
-        self.frame, self.milliseconds = 0, 0.0
+        self.frame, self.milliseconds, self.action = 0, 0.0, ""
         self.picture = png(recording.frames[self.world.context(recording) - 1])
 
     def step(self, action: object, steps: int | None = None) -> None:
         """Generate the next frame.
 
         Args:
-            action: JSON value of the request, see `read_action`; None for the recorded action.
+            action: JSON value of the request, see `read_action`; None for the recorded action, "policy" for an action
+                drawn from the policy of the model.
             steps: K from this frame on, a power of two in [1, k_max]; None for the current K.
 
         Raises:
-            RequestError: if an argument is invalid or the recording has ended; the session is then unchanged.
+            RequestError: if an argument is invalid, the recording has ended, or the model has no policy; the session is
+                then unchanged.
         """
-        components = self._recorded_action() if action is None else self._read(action)
-        if steps is not None and steps != self.decoder.num_steps:
-            decoder = self._decoder(steps)
-            decoder.restore(self.decoder.save())
+        changed = steps is not None and steps != self.decoder.num_steps
+        decoder = self._decoder(steps, self.clip) if changed and steps is not None else self.decoder
+        before = self._snapshot()
+        components, text = self._choose(action)
+        if decoder is not self.decoder:
+            decoder.restore(before.past)
             self.decoder = decoder
-        self.past.append(self._snapshot())
+        self.past.append(before)
+        self.action = text
         start = time.perf_counter()
         frame = quantised(self.decoder.step(components)[0])
         self.milliseconds = 1e3 * (time.perf_counter() - start)
@@ -109,8 +117,8 @@ class Session:
         if not self.past:
             raise RequestError("there is nothing to undo; Reset returns to the first frame")
         snapshot = self.past.pop()
-        self.frame, self.picture = snapshot.frame, snapshot.picture
-        self.decoder.restore(snapshot.caches)
+        self.frame, self.picture, self.action = snapshot.frame, snapshot.picture, snapshot.action
+        self.decoder.restore(snapshot.past)
         self.generator.set_state(snapshot.generator)
 
     @property
@@ -119,7 +127,8 @@ class Session:
 
         Returns:
             JSON object; `undo` is the number of frames that can be undone, `recorded` the number of recorded frames
-            after the current one, `milliseconds` the time of the decoder for the current frame.
+            after the current one, `action` the text of the action that led to the current frame, empty at the first,
+            `milliseconds` the time of the decoder for the current frame.
         """
         return {
             "frame": self.frame,
@@ -128,25 +137,42 @@ class Session:
             "clip": self.clip,
             "seed": self.seed,
             "steps": self.decoder.num_steps,
+            "action": self.action,
             "milliseconds": round(self.milliseconds, 2),
         }
 
-    def _decoder(self, steps: int) -> FrameDecoder:
+    def _decoder(self, steps: int, clip: int) -> FrameDecoder:
         k_max = self.world.model.config.dynamics.k_max
         if steps < 1 or steps & (steps - 1) or steps > k_max:
             raise RequestError(f"steps must be a power of two from 1 to {k_max}; got {steps!r}")
         model = self.world.model
-        return FrameDecoder(model.dynamics, num_steps=steps, generator=self.generator, tokenizer=model.tokenizer)
+        return FrameDecoder(
+            model.dynamics,
+            num_steps=steps,
+            generator=self.generator,
+            tokenizer=model.tokenizer,
+            task=self.world.task(clip),
+        )
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(self.frame, self.picture, self.decoder.save(), self.generator.get_state())
+        return Snapshot(self.frame, self.picture, self.action, self.decoder.save(), self.generator.get_state())
 
     def _undo_frames(self) -> int:
-        size = sum(cache.keys.nbytes + cache.values.nbytes for cache in self.decoder.save())
-        return min(UNDO_FRAMES, max(1, UNDO_BYTES // max(1, size)))
+        return min(UNDO_FRAMES, max(1, UNDO_BYTES // max(1, self.decoder.save().nbytes)))
 
-    def _read(self, action: object) -> dict[str, Tensor | None]:
-        return read_action(self.world.components, action, self.world.parameter.device)
+    def _choose(self, action: object) -> tuple[dict[str, Tensor | None], str]:
+        """Components of the next action, and its text."""
+        if action is None:
+            return self._recorded_action(), "recorded"
+        values = self._policy_action() if action == POLICY else action
+        idle = {entry["name"]: entry["idle"] for entry in self.world.controls["components"]}
+        components = read_action(self.world.components, values, self.world.parameter.device, idle)
+        return components, action_text(self.world.controls, idle | values)  # type: ignore[operator]
+
+    def _policy_action(self) -> dict[str, Any]:
+        policy, h = self.world.policy(self.clip), self.decoder.h
+        assert h is not None  # a model with a policy has an agent token
+        return draw_action(policy, h, self.generator)
 
     def _recorded_action(self) -> dict[str, Tensor | None]:
         recording = self.world.recording(self.clip)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from dreamer4_impl.layers.actions import LABELLED, Binary, Component, Continuous
 from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.heads import PolicyHead
+from dreamer4_impl.play.autopilot import ORIGINS, absence
 from dreamer4_impl.play.controls import controls
 from dreamer4_impl.play.errors import RequestError, UsageError
 from dreamer4_impl.play.recorded_clip import RecordedClip
@@ -26,6 +28,8 @@ class World:
         model: model in evaluation mode, of one dtype and on one device.
         recordings: one clip or more, with the frames and actions of the model.
         name: name to show on the page.
+        phase: phase of the training of the model, which says what its policy has learned from.
+        tasks: names of the tasks that the model was trained on, in the order of their numbers; empty if unknown.
 
     Raises:
         UsageError: if a recording does not fit the model, there is none, or the frames cannot be shown.
@@ -34,6 +38,8 @@ class World:
     model: Dreamer4
     recordings: tuple[RecordedClip, ...]
     name: str
+    phase: str = "dynamics"
+    tasks: tuple[str, ...] = ()
     _latents: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +80,8 @@ class World:
         """Description of the world for the page.
 
         Returns:
-            JSON object; `clips` holds the number of recorded frames after the context of each clip.
+            JSON object; `clips` holds the number of recorded frames after the context of each clip, `autopilot` whether
+            the model has a policy and a sentence about it.
         """
         config = self.model.config
         return {
@@ -83,9 +90,63 @@ class World:
             "height": config.tokenizer.height,
             "clips": [len(recording.frames) - self.context(recording) for recording in self.recordings],
             "steps": [2**power for power in range(config.dynamics.k_max.bit_length())],
-            "controls": controls(self.components, self.recordings[0].names),
+            "controls": self.controls,
+            "autopilot": self._autopilot(),
             "device": self.parameter.device.type,
         }
+
+    @cached_property
+    def controls(self) -> dict[str, Any]:
+        """Assignment of keys to actions, by the names of the first recording.
+
+        Returns:
+            JSON object of `controls.controls`.
+        """
+        return controls(self.components, self.recordings[0].names)
+
+    def _autopilot(self) -> dict[str, Any]:
+        reason = absence(self.model, self.phase)
+        return {"available": reason is None, "about": reason or f"the autopilot is {ORIGINS[self.phase]}"}
+
+    def task(self, clip: int) -> Tensor | None:
+        """Task of a recording for the agent token: the one with the title of the recording, or the only one.
+
+        Args:
+            clip: index of the recording, in [0, number of recordings).
+
+        Returns:
+            Index of the task, int64, (1,); None for a model without tasks, or if the task is unknown.
+
+        Raises:
+            RequestError: if there is no such recording.
+        """
+        count, title = self.model.config.dynamics.tasks, self.recording(clip).title
+        if title in self.tasks[:count]:
+            return torch.tensor([self.tasks.index(title)], device=self.parameter.device)
+        return torch.zeros(1, dtype=torch.int64, device=self.parameter.device) if count == 1 else None
+
+    def policy(self, clip: int) -> PolicyHead:
+        """Policy that acts after a recording.
+
+        Args:
+            clip: index of the recording, in [0, number of recordings).
+
+        Returns:
+            Policy head of the model.
+
+        Raises:
+            RequestError: if the model has no agent, or its agent has tasks and that of the recording is unknown.
+        """
+        if reason := absence(self.model, self.phase):
+            raise RequestError(reason)
+        assert self.model.agent is not None
+        if self.model.config.dynamics.tasks and self.task(clip) is None:
+            tasks = ", ".join(self.tasks) or "of unknown names"
+            raise RequestError(
+                f"for the autopilot, the task of the starting clip must be one of the model's ({tasks}); "
+                f"got {self.recording(clip).title!r}"
+            )
+        return self.model.agent.policy
 
     def recording(self, clip: int) -> RecordedClip:
         """Look up a recording.

@@ -134,7 +134,9 @@ class TrainingRun:
                 self.log.write(f"the weights of {self.checkpoint} do not match the model: {report}")
             return
         if self.settings.init is not None:
-            earlier, _ = load_model(self.settings.init, log=self.log.write)
+            earlier, incomplete = load_model(self.settings.init, log=self.log.write)
+            if incomplete:
+                self.log.write(f"the weights of {self.settings.init} are not those of its model: {incomplete}")
             if report := load_weights(model, earlier.state_dict(), where=self.settings.init):
                 self.log.write(f"the weights of {self.settings.init} do not match the model: {report}")
         phase.prepare(model, dataset)

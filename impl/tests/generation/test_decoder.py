@@ -145,6 +145,7 @@ def test_a_graph_gives_the_frames_of_the_eager_computation(tiny_on, with_graph, 
     assert torch.equal(*(engine.generator.get_state() for engine in engines))
     for caches in zip(*map(tensors, engines), strict=True):
         assert_same(*caches)
+    assert_same(*(engine.h for engine in engines))
     again = engines[0].generate(context, actions, frames)
     assert not torch.isclose(again, got).any()
     engines[0].generator.manual_seed(0)
@@ -158,7 +159,7 @@ def assert_same(got: Tensor, expected: Tensor) -> None:
 
 
 def tensors(engine: FrameDecoder) -> list[Tensor]:
-    return [tensor for cache in engine.save() for tensor in (cache.keys, cache.values, cache.frames)]
+    return [tensor for cache in engine.save().caches for tensor in (cache.keys, cache.values, cache.frames)]
 
 
 def test_a_graph_is_recorded_once_and_replayed_for_every_frame(tiny_on, cuda_graphs_on_a_cpu):

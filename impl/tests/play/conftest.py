@@ -24,6 +24,8 @@ from dreamer4_impl.play.server import STATE, PlayServer
 from dreamer4_impl.play.world import World
 
 NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
+#: Names of the tiny model's tasks; the title of the clip is the second.
+TASKS = ("another game", "random frames", "a third game")
 #: Recorded frames after the three context frames of the tiny model.
 COMPARED = 4
 
@@ -55,7 +57,15 @@ def clip(config) -> RecordedClip:
 
 @pytest.fixture(scope="session")
 def world(model, clip) -> World:
-    return World(model, (clip, replace(clip, frames=clip.frames[::-1].copy())), "a random world")
+    clips = clip, replace(clip, frames=clip.frames[::-1].copy())
+    return World(model, clips, "a random world", "imagine", TASKS)
+
+
+@pytest.fixture(scope="session")
+def turns(model, clip) -> World:
+    """World without an idle action."""
+    names = {"move": ["left", "right", "forward", "pick up", "drop", "open"]}
+    return World(model, (replace(clip, names=names),), "a world of turns", "agent", TASKS)
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,15 @@ from dreamer4_impl.checkpoints.header import CheckpointError
 from dreamer4_impl.checkpoints.settings import Data, TrainingSettings
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
+from dreamer4_impl.evaluation.subject import load_subject
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.play import command, loading
 from dreamer4_impl.play.command import main
 from dreamer4_impl.play.export import export
 from dreamer4_impl.play.loading import held_out_clips, open_world
-from dreamer4_impl.play.recorded_clip import write_clip
+from dreamer4_impl.play.recorded_clip import RecordedClip, write_clip
+from dreamer4_impl.play.session import Session
 
 EPISODES, LENGTH = 20, 12
 
@@ -129,6 +131,27 @@ def test_full_export_is_one_folder_that_computes_the_same_bit_for_bit(agent_run,
     assert "/nowhere" not in (out / "config.json").read_text()
     assert trained_tasks(out) == ("push", "pull")
     assert (read(out).step, read(out).settings.phase, read(out).state) == (7, "agent", {})
+
+
+def test_small_export_of_an_agent_plays_by_its_policy_and_has_no_other_head(agent_run, tmp_path, capsys):
+    out, generator = tmp_path / "my-agent", np.random.default_rng(0)
+    export(agent_run, None, out)
+    frames, keys = generator.integers(0, 256, (5, 6, 8, 3), dtype=np.uint8), np.zeros((5, 4), np.uint8)
+    moves = {"keys": keys, "mouse": np.zeros(5, np.int32)}
+    write_clip(out / "clip.npz", RecordedClip(frames, moves, np.ones(5, bool), title="pull"))
+    session = Session(open_world(out, None, None, "cpu"), clip=0, seed=0, steps=1)
+    session.step("policy")
+    assert session.frame == 1
+    assert session.world.about["autopilot"]["about"].startswith("the autopilot is the cloned policy")
+    assert session.world.task(0) == torch.tensor([1])
+    assert capsys.readouterr().err == ""
+    (trained, _), (small, report) = load_model(agent_run), load_model(out)
+    torch.testing.assert_close(
+        small.agent.policy.state_dict(), trained.agent.policy.state_dict(), rtol=2**-10, atol=2**-24
+    )
+    assert {name.split(".")[1] for name in report.missing} == {"reward", "value"}
+    assert "| heads of the agent | policy |" in (out / "README.md").read_text()
+    assert "lacks weights of the agent" in load_subject(out, "cpu").absent["agent"]
 
 
 def test_damage_to_a_shared_folder_is_named_and_its_card_is_free(agent_run, tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from dreamer4_impl.layers.actions import Binary, Categorical, Continuous
 from dreamer4_impl.layers.mouse import class_movement
-from dreamer4_impl.play.controls import POOL, SYMBOLS, controls
+from dreamer4_impl.play.controls import POOL, SYMBOLS, action_text, controls
 
 #: Actions of ALE/Seaquest-v5, the full set of the joystick.
 JOYSTICK = [
@@ -78,6 +78,36 @@ def test_movements_of_a_grid_are_arrows_even_without_an_idle_class():
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "idle", "bound", "turns"),
+    [
+        (["left", "right", "forward"], 0, [0, 1, 2], True),
+        (["left", "stay", "right"], 1, [0, 2], False),
+        (["jump", "duck", "roll"], 0, [0, 1, 2], True),
+        (["FIRE", "LEFT", "RIGHT"], 0, [0, 1, 2], True),
+        (["FIRE", "NOOP", "LEFT"], 1, [0, 2], False),
+        (["left", "right"], 0, [1, 2], False),  # names of another game, so that class 0 may be idle
+    ],
+)
+def test_a_game_without_an_idle_action_is_played_in_turns_and_binds_all(names, idle, bound, turns):
+    layout = controls([Categorical("action", 3)], {"action": names})
+    (entry,) = layout["components"]
+    assert (entry["idle"], sorted(b["value"] for b in entry["bindings"]), layout["turns"]) == (idle, bound, turns)
+    texts = [action_text(layout, {"action": value}) for value in range(3)]
+    assert len(set(texts)) == 3
+    assert ("none" in texts) == (not turns)
+
+
+def test_text_of_an_action_names_what_is_active():
+    layout = controls(
+        [Binary("keys", 2), Categorical("mouse", 121), Continuous("tilt", 1)], {"keys": ["attack", "jump"]}
+    )
+    nothing = {"keys": [0, 0], "mouse": 60, "tilt": [0.0]}
+    assert action_text(layout, nothing) == "none"
+    active = {"keys": [1, 1], "mouse": 0, "tilt": [-0.5]}
+    assert action_text(layout, active) == "attack, jump, mouse 0, tilt 0 −"
+
+
 def test_switch_has_one_key_and_number_has_one_per_direction():
     assert [(b["index"], b["value"]) for b in bindings(Binary("keys", 3))] == [(0, 1), (1, 1), (2, 1)]
     assert [(b["index"], b["value"]) for b in bindings(Continuous("stick", 2))] == [(0, 1), (0, -1), (1, 1), (1, -1)]
@@ -110,12 +140,12 @@ def test_actions_do_not_use_keys_of_the_commands():
     page = files("dreamer4_impl.play").joinpath("page.html").read_text()
     (commands,) = re.findall(r"const COMMANDS = \{(.*)\};", page)
     codes = set(re.findall(r"(\w+):", commands))
-    assert codes == {"Escape", "Enter", "Backspace", "Period"}
+    assert codes == {"Escape", "Enter", "Backspace", "Period", "Comma"}
     assert not codes & {*POOL, *SYMBOLS}
 
 
 def test_model_without_actions_has_no_keys():
-    assert controls([], {}) == {"components": [], "keys": []}
+    assert controls([], {}) == {"components": [], "keys": [], "turns": False}
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -168,6 +169,70 @@ def test_pointer_holds_an_action(page):
     page.mouse.up()
     expect(page.get_by_text("Action: none")).to_be_visible()
     assert sent[0] == {"move": 2}
+
+
+def pressed(page, state: bool) -> None:
+    expect(page.get_by_role("button", name="Autopilot")).to_have_attribute("aria-pressed", str(state).lower())
+
+
+def test_autopilot_plays_until_an_action_key_is_pressed(page):
+    sent = sent_actions(page)
+    expect(page.get_by_text("The autopilot is the policy trained in imagination.")).to_be_visible()
+    page.keyboard.press("Comma")
+    pressed(page, True)
+    wait_for_frame(page, 2)
+    expect(page.locator("#sent")).to_have_text(re.compile("Autopilot: (none|(left|right)? ?(fire)?)$"))
+    assert set(sent) == {"policy"}
+    page.keyboard.down("ArrowLeft")
+    pressed(page, False)
+    wait_for_frame(page, int(frame(page).text_content()) + 2)
+    assert sent[-1] == {"move": 3}
+    page.keyboard.up("ArrowLeft")
+    expect(page.get_by_text("Action: none")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Autopilot").click()
+    pressed(page, True)
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_time_waits_for_a_key_where_no_action_is_idle(browser, turns, serve):
+    page = browser.new_page()
+    page.set_default_timeout(TIMEOUT)
+    sent = sent_actions(page)
+    with serve(turns, steps=1, fps=60) as server:
+        page.goto(server.url)
+        expect(page.get_by_text("Press an action key", exact=True)).to_be_visible()
+        expect(page.get_by_role("button", name="Play")).to_be_disabled()
+        for number, key in enumerate(["ArrowUp", "ArrowLeft", "Digit1"], 1):
+            page.keyboard.press(key)
+            expect(frame(page)).to_have_text(str(number))
+        expect(page.get_by_text("Action: pick up")).to_be_visible()
+        page.keyboard.press("Period")
+        page.keyboard.press("Escape")
+        page.keyboard.press("Comma")
+        wait_for_frame(page, 5)
+        page.keyboard.press("ArrowRight")
+        pressed(page, False)
+        page.evaluate("() => last")
+        assert [action["move"] for action in sent if action != "policy"] == [2, 0, 3, 1]
+        stopped = frame(page).text_content()
+        page.evaluate("() => new Promise(done => setTimeout(done, 100))")
+        expect(frame(page)).to_have_text(stopped)
+        page.get_by_label("Real time").check()
+        page.get_by_role("button", name="Play").click()
+        wait_for_frame(page, int(stopped) + 2)
+        assert sent[-1] == {"move": 0}
+        expect(page.get_by_text("Action: left")).to_be_visible()
+    page.close()
+
+
+def test_a_model_without_an_agent_says_why_there_is_no_autopilot(browser, world, serve):
+    page = browser.new_page()
+    with serve(replace(world, phase="dynamics")) as server:
+        page.goto(server.url)
+        expect(page.get_by_text("There is no autopilot, because this model has no trained agent")).to_be_visible()
+        expect(page.get_by_role("button", name="Autopilot")).to_be_disabled()
+    page.close()
 
 
 def test_every_control_has_an_accessible_name(page):

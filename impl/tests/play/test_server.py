@@ -34,6 +34,8 @@ def test_world_is_described(client, world):
     assert described["fps"] == 15
     assert described["defaults"] == {"clip": 0, "seed": 0, "steps": 4}
     assert described["steps"] == [1, 2, 4, 8]
+    about = "the autopilot is the policy trained in imagination"
+    assert described["autopilot"] == {"available": True, "about": about}
     assert (described["width"], described["height"], described["clips"]) == (8, 6, [4, 4])
 
 
@@ -45,6 +47,9 @@ def test_session_equals_a_session_without_a_server(client, world):
     assert picture == alone.picture
     assert (state["frame"], state["undo"], state["seed"], state["clip"], state["steps"]) == (1, 1, 3, 1, 2)
     assert client.request("GET", name)[2] == picture
+    alone.step("policy")
+    state, picture = client.post(f"{name}/step", {"action": "policy"})
+    assert (state["action"], picture) == (alone.action, alone.picture)
 
 
 def test_step_undo_reset(client):
@@ -158,6 +163,7 @@ def test_invalid_body_is_refused(client, status, body, headers, message):
     [
         ("step", {"action": {"move": 6}}, "move must be an integer from 0 to 5; got 6"),
         ("step", {"action": {}, "steps": 3}, "power of two"),
+        ("step", {"action": "left"}, "names and values, \"policy\" or null; got 'left'"),
         ("step", {"move": 1}, "got 'move'"),
         ("undo", {}, "nothing to undo"),
         ("undo", {"frames": 2}, "keys of the body must be absent; got 'frames'"),
@@ -221,5 +227,5 @@ def test_picture_of_a_session_has_its_state_in_a_header(client):
     _, headers, _ = client.request(*OPEN)
     assert headers["Content-Type"] == "image/png"
     assert set(json.loads(headers[STATE])) == {
-        "session", "frame", "undo", "recorded", "clip", "seed", "steps", "milliseconds"
+        "session", "frame", "undo", "recorded", "clip", "seed", "steps", "action", "milliseconds"
     }  # fmt: skip

@@ -5,8 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dreamer4_impl.constants import CONTEXT_LEVEL
+from dreamer4_impl.equations.eq01_corruption import corrupt
+from dreamer4_impl.equations.eq02_sampling import context_label, corrupt_context, denoise
 from dreamer4_impl.generation.decoder import FrameDecoder
 from dreamer4_impl.play import session as module
+from dreamer4_impl.play.controls import action_text
 from dreamer4_impl.play.errors import RequestError, UsageError
 from dreamer4_impl.play.picture import png, quantised
 from dreamer4_impl.play.session import Session
@@ -50,6 +54,7 @@ def test_session_starts_with_the_last_context_frame(session, clip):
         "clip": 0,
         "seed": 5,
         "steps": 2,
+        "action": "",
         "milliseconds": 0,
     }
 
@@ -128,6 +133,89 @@ def test_unlabelled_recorded_action_does_not_influence_the_frame(session, world,
     hidden = [replace(clip, labelled=unknown), replace(clip, labelled=unknown, actions={"move": moves})]
     played = [pictures(Session(World(world.model, (c,), ""), clip=0, seed=5, steps=2), None) for c in hidden]
     assert played[0] == played[1] != pictures(session, None)
+
+
+def played_without_a_cache(world, seed, steps, frames):
+    """Actions of the policy and the last output of the agent token, each by passes over the whole sequence."""
+    dynamics, generator = world.model.dynamics, torch.Generator().manual_seed(seed)
+    k_max, task, drawn = dynamics.config.k_max, torch.tensor([1]), []
+    z, actions = world.beginning(0)
+    z = corrupt_context(z, CONTEXT_LEVEL, generator)
+
+    def outputs(z, actions, *last):
+        """Passes with the labels of the past, but for the last frame if its τ and d are given."""
+        label = context_label(CONTEXT_LEVEL, k_max), 1 / k_max
+        columns = [[label] * (z.shape[1] - len(last)) + [*last]]
+        return dynamics(z, *torch.tensor(columns).unbind(-1), actions, task=task)
+
+    for _ in range(frames):
+        drawn.append(world.model.agent.policy.act(outputs(z, actions)[1][:, -1:]).sample(generator)["move"])
+        actions = {"move": torch.cat([actions["move"], drawn[-1]], 1), "labelled": torch.ones(1, z.shape[1] + 1) > 0}
+        actions["labelled"][:, 0] = False
+
+        def clean(frame, index, z=z, actions=actions):
+            return outputs(torch.cat([z, frame[:, None]], 1), actions, (index / steps, 1 / steps))[0][:, -1]
+
+        start, noise = (torch.randn(z[:, :1].shape, generator=generator) for _ in range(2))
+        frame = denoise(clean, start[:, 0], steps, z.dtype)
+        z = torch.cat([z, corrupt(noise, frame[:, None], torch.full((1, 1), CONTEXT_LEVEL))], 1)
+    return [int(move) for move in drawn], outputs(z, actions)[1][:, -1]
+
+
+def test_autopilot_plays_as_the_policy_does_on_whole_sequences(session, world):
+    moves, h = played_without_a_cache(world, seed=5, steps=2, frames=6)
+    texts = []
+    for _ in moves:
+        session.step("policy")
+        texts.append(session.state["action"])
+    assert texts == [action_text(world.controls, {"move": move}) for move in moves]
+    assert len(set(texts)) > 2
+    torch.testing.assert_close(session.decoder.h, h, rtol=1e-4, atol=1e-4)
+
+
+def test_autopilot_repeats_with_equal_seeds_and_after_undo(session, world):
+    def played(session, frames):
+        return [session.step("policy") or (session.picture, session.state["action"]) for _ in range(frames)]
+
+    first = played(session, 4)
+    assert played(Session(world, clip=0, seed=5, steps=2), 4) == first
+    assert played(Session(world, clip=0, seed=6, steps=2), 4) != first
+    for _ in range(3):
+        session.undo()
+    assert (session.picture, session.state["action"]) == first[0]
+    session.step(RIGHT)
+    session.undo()
+    assert played(session, 3) == first[1:]
+    session.step(RIGHT, steps=1)
+    session.undo()
+    session.undo()
+    session.step("policy", steps=2)
+    assert (session.picture, session.state["action"]) == first[3]
+
+
+def test_policy_sees_the_task_of_the_clip(world):
+    h = [Session(replace(world, tasks=tasks), 0, 5, 2).decoder.h for tasks in (world.tasks, world.tasks[::-1], ())]
+    assert torch.equal(h[0], h[1])  # the clip's is the second of three
+    others = Session(replace(world, tasks=world.tasks[1:]), 0, 5, 2).decoder.h
+    assert not torch.isclose(h[0], others).any()
+    assert not torch.isclose(h[0], h[2]).any()
+
+
+def test_missing_autopilot_is_explained_and_changes_nothing(world, clip):
+    for changed, message in (
+        ({"phase": "dynamics"}, r"there is no autopilot, .* of the phase dynamics, and models of the phases agent and"),
+        (
+            {"tasks": ("Pong", "Boxing")},
+            r"the task of the starting clip must be one of the model's \(Pong, Boxing\); got 'random frames'",
+        ),
+    ):
+        session = Session(replace(world, **changed), clip=0, seed=5, steps=2)
+        with pytest.raises(RequestError, match=message):
+            session.step("policy", steps=4)
+        assert (session.state["frame"], session.state["undo"], session.state["steps"]) == (0, 0, 2)
+        assert pictures(session, LEFT) == pictures(Session(world, clip=0, seed=5, steps=2), LEFT)
+    with pytest.raises(RequestError, match="names and values, \"policy\" or null; got 'left'"):
+        session.step("left")
 
 
 def test_reset_repeats_only_with_the_same_seed(session):
