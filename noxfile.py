@@ -16,6 +16,24 @@ nox.options.sessions = ["lint", "types", "tests", "wheel"]
 BENCHMARKS = ["--benchmark-quiet", "--override-ini=python_files=bench_*.py", "--override-ini=python_functions=bench*"]
 #: Without these, glibc returns freed memory to the system and asks for it again, which makes times vary by half.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+#: Largest wheels, in bytes, by the beginning of their names: the code alone takes 1.1 MB, weights are in the other one.
+LARGEST = {"dreamer4_conformance-": 1_200_000, "dreamer4_conformance_demo-": 4_000_000}
+#: Programs that play with and without the demo's package, with their exit status and a text that they print.
+DEMO_PROGRAMS = [
+    (
+        "from dreamer4_impl.play.loading import open_world; from dreamer4_impl.play.session import Session; "
+        "session = Session(open_world(None, None, None, 'cpu'), clip=0, seed=0, steps=1); session.step({}); "
+        "print('frame', session.frame)",
+        0,
+        "frame 1",
+    ),
+    (
+        "import sys; sys.modules['dreamer4_conformance_demo'] = None; "
+        "from dreamer4_impl.play.command import main; sys.exit(main(['--no-browser']))",
+        2,
+        "pip install 'dreamer4-conformance[demo]'",
+    ),
+]
 #: Installed for development and not required by the wheel: hidden while the wheel is tested.
 HIDDEN = ["beartype", "jax", "jsonschema"]
 
@@ -59,13 +77,28 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel, install it in a directory of its own and run the suite from there."""
+    """Build both wheels, check their sizes, install them in a separate directory and run suite and demo from there."""
     folder = Path(session.create_tmp()).resolve()
     shutil.rmtree(folder)
-    site = folder / "site"
-    run(session, "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder / "dist"), ".")
-    run(session, "pip", "install", "-q", "--no-deps", "--target", str(site), *map(str, (folder / "dist").iterdir()))
+    site, dist = folder / "site", folder / "dist"
+    run(session, "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(dist), ".", "./demo")
+    wheels = {name: next(dist.glob(f"{name}*.whl")) for name in LARGEST}
+    for name, file in wheels.items():
+        if file.stat().st_size > LARGEST[name]:
+            session.error(f"{file.name} must have at most {LARGEST[name]} bytes; got {file.stat().st_size}")
+    run(session, "pip", "install", "-q", "--no-deps", "--target", str(site), *map(str, wheels.values()))
     session.chdir(folder)
+    for program, status, printed in DEMO_PROGRAMS:
+        output = session.run(
+            sys.executable,
+            "-c",
+            program,
+            env={"PYTHONPATH": str(site)},
+            external=True,
+            success_codes=[status],
+            silent=True,
+        )
+        assert printed in str(output), output
     Path("pytest.ini").touch()  # without it pytest would read pyproject.toml, which users of the wheel do not have
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({HIDDEN})); import dreamer4_conformance, pytest;"

@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Opens a local web page to play in a world model: every frame is generated from your actions.
 
-  dreamer4-play                                  the demo that comes with the package
+  dreamer4-play                                  the demo (pip install 'dreamer4-conformance[demo]')
   dreamer4-play runs/dynamics --data breakout    your model, starting in the middle of held-out episodes
   dreamer4-play runs/dynamics --clip my.npz      starting from a clip of --export
   dreamer4-play --export runs/dynamics --data breakout --out my-demo
                                                  small copy to share, for `dreamer4-play my-demo`
   dreamer4-play --export runs/imagine --full --out my-model
                                                  all weights, for load_model and the Hugging Face Hub
+  dreamer4-play runs/imagine --data boxing --gif boxing.gif --frames 150
+                                                 what the trained agent does, without a page
 """
 
 EXIT = """\
 exit status:
-  0  stopped with Ctrl-C, or exported
+  0  stopped with Ctrl-C, or exported, or the GIF is written
   2  error in the command line, or a file that cannot be read or written
-  130  interrupted before the server has started
+  130  interrupted before the server has started, or the file is written
 """
 
 PACKAGES = ("matplotlib", "PIL", "safetensors", "tensorboard")
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the name of the command; None for those of the process.
 
     Returns:
-        Exit status: 0 after Ctrl-C or an export, 2 for an error, 130 if interrupted before the server has started.
+        Exit status: 0 after Ctrl-C, an export or a GIF, 2 for an error, 130 if interrupted before the server has
+        started.
 
     Raises:
         SystemExit: after --help (status 0), or if the arguments cannot be parsed (status 2).
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     try:
-        return _export(options) if options.export else _play(options)
+        return (_export if options.export else _animate if options.gif else _play)(options)
     except KeyboardInterrupt:
         print("dreamer4-play: interrupted", file=sys.stderr)
         return 130
@@ -107,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         help="export all weights as they are, instead of tokenizer and dynamics in float16; --data is then optional",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="output directory of --export")
+    parser.add_argument(
+        "--gif", metavar="FILE", type=Path, help="write a GIF of the autopilot's play, at --fps, instead of the page"
+    )
+    parser.add_argument("--frames", metavar="N", type=count, default=150, help="frames of --gif (default: 150)")
     return parser
 
 
@@ -153,6 +160,27 @@ def port(text: str) -> int:
     """
     if not text.isdecimal() or int(text) > 65535:
         raise ArgumentTypeError(f"{text!r} is not an integer from 0 to 65535")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Parse a number of frames.
+
+    Args:
+        text: the option's value as typed.
+
+    Returns:
+        Frames, in [1, 100000].
+
+    Raises:
+        ArgumentTypeError: if the text is not an integer in this range.
+
+    Example:
+        >>> count("150")
+        150
+    """
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= 100_000:
+        raise ArgumentTypeError(f"{text!r} is not an integer from 1 to 100000")
     return int(text)
 
 
@@ -203,12 +231,25 @@ def open_page(url: str) -> None:
         threading.Thread(target=browser.open, args=(url,), daemon=True).start()
 
 
+def _animate(options: argparse.Namespace) -> int:
+    from dreamer4_impl.play.animation import write_gif
+    from dreamer4_impl.play.loading import open_world
+    from dreamer4_impl.play.session import Session
+
+    world = open_world(options.target, options.data, options.clip, options.device)
+    size = write_gif(Session(world, 0, options.seed, options.steps), options.gif, options.frames, options.fps)
+    print(f"{options.gif}: {options.frames} frames, {size / 1e6:.2f} MB; {world.about['autopilot']['about']}")
+    return 0
+
+
 def _export(options: argparse.Namespace) -> int:
     from dreamer4_impl.play.export import export
 
-    if options.target or options.clip or not options.out or not (options.data or options.full):
+    extra = options.target or options.clip or options.gif
+    if extra or not options.out or not (options.data or options.full):
         raise UsageError(
-            "--export needs --out DIR, and --data DIR without --full; it takes no checkpoint to play and no --clip"
+            "--export needs --out DIR, and --data DIR without --full; it takes no checkpoint to play, no --clip and no "
+            "--gif"
         )
     size = export(options.export, options.data, options.out, options.full)
     play = f"dreamer4-play {options.out}" + ("" if options.data else " --data DIR")

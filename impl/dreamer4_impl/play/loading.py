@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,8 @@ from dreamer4_impl.play.errors import UsageError
 from dreamer4_impl.play.recorded_clip import RecordedClip, read_clip
 from dreamer4_impl.play.world import World
 
-#: Checkpoint that is played by default.
-DEMO: Final = Path(__file__).parent / "demo"
+#: Package whose folder `model` is played by default.
+DEMO: Final = "dreamer4_conformance_demo"
 #: File name of a clip in the directory of a checkpoint.
 CLIP: Final = "clip.npz"
 #: Prefixes of the parameters that play does not use.
@@ -47,12 +48,8 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
     Raises:
         UsageError: if model or clips cannot be loaded, or do not fit each other.
     """
-    if target is None and not (DEMO / HEADER).is_file():
-        raise UsageError(
-            "this installation has no demo: name a checkpoint of dreamer4-train, `dreamer4-play RUN --data DIR`"
-        )
     try:
-        path = locate(target or DEMO, print_message)
+        path = locate(target or demo(), print_message)
         model, report = load_model(path, log=print_message)
         settings = header_of(path)["config"]
         phase, trained_on, tasks = settings["phase"], settings["data"]["paths"], settings["data"].get("tasks", ())
@@ -70,6 +67,24 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = on_device(model, torch_device)
     return World(model, recordings, recordings[0].title or path.name, phase, tuple(tasks))
+
+
+def demo() -> Path:
+    """Locate the model of the demo.
+
+    Returns:
+        Its directory.
+
+    Raises:
+        UsageError: if the package of the demo is not installed.
+    """
+    try:
+        return Path(str(files(DEMO))) / "model"
+    except ModuleNotFoundError:
+        raise UsageError(
+            "the demo is a separate package, pip install 'dreamer4-conformance[demo]' (in a clone: pip install ./demo)"
+            "; without it, name a checkpoint of dreamer4-train: dreamer4-play RUN --data DIR"
+        ) from None
 
 
 def _of_play(report: LoadReport) -> LoadReport:

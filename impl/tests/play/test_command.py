@@ -144,7 +144,10 @@ def test_small_export_of_an_agent_plays_by_its_policy_and_has_no_other_head(agen
     assert session.frame == 1
     assert session.world.about["autopilot"]["about"].startswith("the autopilot is the cloned policy")
     assert session.world.task(0) == torch.tensor([1])
-    assert capsys.readouterr().err == ""
+    assert main([str(out), "--gif", str(tmp_path / "new" / "play.gif"), "--frames", "2", "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert re.search(r"play.gif: 2 frames, .* the cloned policy", printed.out)
+    assert printed.err == ""
     (trained, _), (small, report) = load_model(agent_run), load_model(out)
     torch.testing.assert_close(
         small.agent.policy.state_dict(), trained.agent.policy.state_dict(), rtol=2**-10, atol=2**-24
@@ -225,10 +228,14 @@ def test_unexpected_weights_are_named(config, model, clip, tmp_path, capsys):
 
 
 def test_errors_have_a_clear_message(run, data, clip, model, config, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loading, "DEMO", tmp_path / "nowhere")
+    monkeypatch.setattr(loading, "DEMO", "dreamer4_absent_demo")
     save(tmp_path / "first", Checkpoint(TrainingSettings("tokenizer", config), 1, model.state_dict()))
     write_clip(tmp_path / "clip.npz", replace(clip, frames=clip.frames[:, 1:]))
-    assert "has no demo: name a checkpoint" in error_of(capsys)
+    without_demo = error_of(capsys)
+    assert "separate package, pip install 'dreamer4-conformance[demo]'" in without_demo
+    assert without_demo.count("\n") == 1
+    assert "there is no autopilot, because" in error_of(capsys, run, "--data", data, "--gif", tmp_path / "a.gif")
+    assert "already exists" in error_of(capsys, run, "--data", data, "--gif", tmp_path / "clip.npz")
     assert "--data DIR, or a clip, --clip FILE" in error_of(capsys, run)
     assert "there is no checkpoint in" in error_of(capsys, tmp_path / "nothing")
     assert "a checkpoint of the tokenizer alone" in error_of(capsys, tmp_path / "first", "--data", data)
@@ -239,6 +246,7 @@ def test_errors_have_a_clear_message(run, data, clip, model, config, tmp_path, c
 
 
 @pytest.mark.parametrize("words", [["--fps", "0"], ["--fps", "x"], ["--port", "65536"], ["--port", "-1"],
+                                   ["--frames", "0"], ["--frames", "x"],
                                    ["--data", "a", "--clip", "b"], ["--device", "tpu"]])  # fmt: skip
 def test_invalid_option_exits_with_usage(words, capsys):
     with pytest.raises(SystemExit, match="2"):
