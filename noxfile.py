@@ -76,6 +76,12 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def gallery(session: nox.Session) -> None:
+    """The page of public implementations and their badges, from the committed reports, in the directory gallery/."""
+    run(session, "dreamer4_conformance", "gallery", "--reports", "conformance/reports", "--out", "gallery")
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build both wheels, check their sizes, install them in a separate directory and run suite and demo from there."""
     folder = Path(session.create_tmp()).resolve()

@@ -1,4 +1,4 @@
-"""Command line `dreamer4-conformance`: run, init, list, explain, peers, compare."""
+"""Command line `dreamer4-conformance`: run, init, list, explain, peers, curves, gallery, compare."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ from dreamer4_conformance.adapters.importing import BUNDLED
 from dreamer4_conformance.clauses import Clause, select
 from dreamer4_conformance.gallery.command import EXIT as PEERS_EXIT
 from dreamer4_conformance.gallery.command import PEERS, add_peers_arguments, peers
+from dreamer4_conformance.gallery.publication import (
+    CURVES,
+    GALLERY,
+    add_curves_arguments,
+    add_gallery_arguments,
+    curves,
+    gallery,
+)
+from dreamer4_conformance.gallery.publication import EXIT as GALLERY_EXIT
 from dreamer4_conformance.joining.command import EXIT as INIT_EXIT
 from dreamer4_conformance.joining.command import INIT, add_arguments, init
 from dreamer4_conformance.options import add_conditions, add_selection, equations
@@ -153,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     names = "for example eq07.teacher-state, A13 or ramp-inverted; `list` prints clauses, `list --readings` readings"
     explain.add_argument("name", metavar="CLAUSE|READING|MISTAKE", help=names)
     add_peers_arguments(_command(commands, "peers", _peers, "judge public implementations", PEERS, PEERS_EXIT))
+    add_curves_arguments(_command(commands, "curves", curves, "record curves for the gallery", CURVES))
+    add_gallery_arguments(
+        _command(commands, "gallery", _gallery, "write a page and badges from reports", GALLERY, GALLERY_EXIT)
+    )
     compare = _command(commands, "compare", _compare, "compare JSON reports", COMPARE)
     compare.add_argument("reports", metavar="REPORT.json", nargs="+", type=Path, help="written by `run --json`")
     return parser
@@ -286,6 +299,11 @@ def _init(options: argparse.Namespace) -> int:
 def _peers(options: argparse.Namespace) -> int:
     with _usage():
         return peers(options)
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    with _usage():
+        return gallery(options)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -253,7 +253,10 @@ def test_device_and_dtype_are_what_the_command_says(capsys: pytest.CaptureFixtur
     assert "this adapter runs in float64 or float32" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["init"], ["list"], ["explain"], ["compare"]])
+COMMANDS = [[], *([name] for name in ("run", "init", "list", "explain", "peers", "curves", "gallery", "compare"))]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_into_80_columns(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*command, "--help"])

@@ -27,6 +27,7 @@ class Peer(NamedTuple):
         adapter: `module:attr` of its adapter.
         licence: SPDX identifier, or "none stated".
         package: name on PyPI, if the installed package is judged in place of a checkout.
+        origin: owner and name of the repository of which this one is a fork; empty for all others.
     """
 
     project: str
@@ -34,6 +35,7 @@ class Peer(NamedTuple):
     adapter: str
     licence: str
     package: str = ""
+    origin: str = ""
 
     @property
     def report(self) -> str:
@@ -44,7 +46,7 @@ class Peer(NamedTuple):
 _ADAPTERS = "dreamer4_conformance.adapters"
 PEERS = (
     Peer("nicklashansen/dreamer4", "bdeddfe", f"{_ADAPTERS}.nicklashansen:NicklasHansen", "MIT"),
-    Peer("chrisgao99/dreamer4", "1d244d5", f"{_ADAPTERS}.chrisgao99:ChrisGao99", "MIT"),
+    Peer("chrisgao99/dreamer4", "1d244d5", f"{_ADAPTERS}.chrisgao99:ChrisGao99", "MIT", "", "nicklashansen/dreamer4"),
     Peer("daniyal-rahman/ahriuwu", "a4764f4", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahmanDecember", "none stated"),
     Peer("daniyal-rahman/ahriuwu", "5f33095", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahmanMarch", "none stated"),
     Peer("daniyal-rahman/ahriuwu", "b36d0de", f"{_ADAPTERS}.daniyal_rahman:DaniyalRahman", "none stated"),

@@ -30,7 +30,7 @@ each in a process of its own, and prints a table of their verdicts. Their code
 is not part of the suite: clone it, unmodified, to OWNER/NAME below a directory,
 or to OWNER/NAME@COMMIT for one of several states.
 
-  git clone https://github.com/nicklashansen/dreamer4 code/nicklashansen/dreamer4
+  git clone https://github.com/edwhu/dreamer4-jax code/edwhu/dreamer4-jax
   dreamer4-conformance peers --checkout code --out reports
   dreamer4-conformance peers --checkout code 'nicklashansen/*' --clause 'eq07.*'
 
@@ -109,10 +109,12 @@ def peers(options: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from dreamer4_conformance.report.files import make_directory
+
     select(options.clause, options.eq)
     available = _available(options)
     if options.out is not None:
-        _make(options.out)
+        make_directory(options.out)
     outcomes = {outcome.peer: outcome for outcome in _outcomes(available, options)}
     Console().print(_table([outcomes[peer] for peer in available]))
     for outcome in outcomes.values():
@@ -142,15 +144,6 @@ def _available(options: argparse.Namespace) -> list[Peer]:
 
 def _absence(peer: Peer, checkouts: Path) -> str:
     return f"{peer.package} is not installed" if peer.package else f"there is no directory {checkouts / peer.project}"
-
-
-def _make(directory: Path) -> None:
-    from dreamer4_conformance.report.files import CannotWriteError
-
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWriteError(f"cannot write into {directory}: {error.strerror}") from error
 
 
 def _outcomes(available: list[Peer], options: argparse.Namespace) -> Iterator[Outcome]:

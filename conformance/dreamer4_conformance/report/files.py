@@ -39,3 +39,11 @@ def _reserved(path: Path) -> Iterator[TextIO]:
     finally:
         if temporary is not path:
             temporary.unlink(missing_ok=True)
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory with its parents. Raises CannotWriteError if that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWriteError(f"cannot write into {path}: {error.strerror}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.report import PAPER, Report, failures, wording
@@ -26,17 +26,25 @@ FILTERS = {
 
 
 def _printed(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
+    # What a macro has printed is markup, with the method __html__, and printable already.
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-_PAGES = Environment(
-    loader=PackageLoader("dreamer4_conformance.report", ""),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    finalize=_printed,
-)
+def environment(loader: BaseLoader) -> Environment:
+    """Templates whose variables are escaped, printable, and errors if they are undefined."""
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printed,
+    )
+
+
+LOADER = PackageLoader("dreamer4_conformance.report", "")
+"""The templates of this package, and `base.css`, which the gallery shares."""
+_PAGES = environment(LOADER)
 
 
 def _selectors(statuses: tuple[Status, ...]) -> str:
