@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dreamer4_conformance.adapters.importing import BUNDLED
-from dreamer4_conformance.adapters.peers import PEERS, Peer, checkout
+from dreamer4_conformance.adapters.peers import PEERS, Peer
 from dreamer4_conformance.cli import main
 from dreamer4_conformance.gallery import plots
 from dreamer4_conformance.gallery.badges import badge
@@ -23,6 +24,7 @@ from dreamer4_conformance.gallery.curves import Curve, read_curves
 from dreamer4_conformance.gallery.derivations import Derivation, Derivations, read_derivations
 from dreamer4_conformance.gallery.entries import Entry, Verdict, read_entries
 from dreamer4_conformance.gallery.page import to_html
+from dreamer4_conformance.gallery.records import is_available, location
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.verdicts import Result, Status
 
@@ -255,11 +257,18 @@ def test_committed_curves_are_about_the_judged_commit(peer: Peer) -> None:
 @pytest.mark.peers
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.report)
 def test_snippets_of_the_derivations_print_what_is_recorded(peer: Peer) -> None:
-    try:
-        directory = Path.cwd() if peer.package else checkout(peer.project)
-    except FileNotFoundError as absent:
-        pytest.skip(str(absent))
+    checkouts = Path(os.environ.get("DREAMER4_PEERS", "absent"))
+    if not is_available(peer, checkouts):
+        pytest.skip(f"{peer.project} {peer.commit} is not there")
     for derivation in read_derivations(REPORTS / "derivations" / f"{peer.report}.toml").deviations:
-        command = [sys.executable, "-W", "ignore", "-"]
-        run = subprocess.run(command, input=derivation.snippet, cwd=directory, capture_output=True, encoding="utf-8")
-        assert run.stdout.strip() == derivation.output, f"{derivation.title}: {run.stderr[-500:]}"
+        run = subprocess.run(
+            [sys.executable, "-W", "ignore", "-"],
+            input=derivation.snippet,
+            cwd=location(peer, checkouts),
+            capture_output=True,
+            encoding="utf-8",
+        )
+        *_, error = run.stderr.strip().splitlines() or [""]
+        if error.startswith("ModuleNotFoundError"):
+            pytest.skip(f"{peer.project}: {error}")
+        assert run.stdout.strip() == derivation.output, f"{derivation.title}: {error}"
