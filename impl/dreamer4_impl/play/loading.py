@@ -66,7 +66,9 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
     recordings = open_clips(path, data, clip, trained_on, model.config)
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = on_device(model, torch_device)
-    return World(model, recordings, recordings[0].title or path.name, phase, tuple(tasks))
+    # Of a game of one's own, MODULE:ID or FILE.py:ID, the id is its name.
+    name = recordings[0].title.rpartition(":")[2] or path.name
+    return World(model, recordings, name, phase, tuple(tasks))
 
 
 def demo() -> Path:

@@ -65,7 +65,7 @@ def world(model, clip) -> World:
 def turns(model, clip) -> World:
     """World without an idle action."""
     names = {"move": ["left", "right", "forward", "pick up", "drop", "open"]}
-    return World(model, (replace(clip, names=names),), "a world of turns", "agent", TASKS)
+    return World(model, (replace(clip, names=names),), f"a_world_of_{'long_' * 8}turns", "agent", TASKS)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def agent_run(tmp_path) -> Path:
     weights = {name: torch.randn_like(weight) for name, weight in model.state_dict().items()}
     average = {name: weight + 1 for name, weight in weights.items() if name.startswith("agent.")}
     settings = TrainingSettings(
-        "agent", tiny(), data=Data(paths=("/nowhere",), tasks=("push", "pull")), init="/nowhere/else"
+        "agent", tiny(), data=Data(paths=("/nowhere",), tasks=("push", "games.py:pull")), init="/nowhere/else"
     )
     save(tmp_path / "run", Checkpoint(settings, 7, weights, average))
     return tmp_path / "run"
@@ -129,7 +129,7 @@ def test_full_export_is_one_folder_that_computes_the_same_bit_for_bit(agent_run,
     policies = [model.agent.state_dict() for model in (original, shared)]
     assert all(torch.equal(policies[0][name], policies[1][name]) for name in policies[0])
     assert "/nowhere" not in (out / "config.json").read_text()
-    assert trained_tasks(out) == ("push", "pull")
+    assert trained_tasks(out) == ("push", "games.py:pull")
     assert (read(out).step, read(out).settings.phase, read(out).state) == (7, "agent", {})
 
 
@@ -138,12 +138,13 @@ def test_small_export_of_an_agent_plays_by_its_policy_and_has_no_other_head(agen
     export(agent_run, None, out)
     frames, keys = generator.integers(0, 256, (5, 6, 8, 3), dtype=np.uint8), np.zeros((5, 4), np.uint8)
     moves = {"keys": keys, "mouse": np.zeros(5, np.int32)}
-    write_clip(out / "clip.npz", RecordedClip(frames, moves, np.ones(5, bool), title="pull"))
+    write_clip(out / "clip.npz", RecordedClip(frames, moves, np.ones(5, bool), title="games.py:pull"))
     session = Session(open_world(out, None, None, "cpu"), clip=0, seed=0, steps=1)
     session.step("policy")
     assert session.frame == 1
     assert session.world.about["autopilot"]["about"].startswith("the autopilot is the cloned policy")
     assert session.world.task(0) == torch.tensor([1])
+    assert session.world.name == "pull"
     assert main([str(out), "--gif", str(tmp_path / "new" / "play.gif"), "--frames", "2", "--device", "cpu"]) == 0
     printed = capsys.readouterr()
     assert re.search(r"play.gif: 2 frames, .* the cloned policy", printed.out)

@@ -196,25 +196,30 @@ def test_autopilot_plays_until_an_action_key_is_pressed(page):
 
 
 def test_time_waits_for_a_key_where_no_action_is_idle(browser, turns, serve):
-    page = browser.new_page()
+    page = browser.new_page(viewport={"width": 390, "height": 800})
     page.set_default_timeout(TIMEOUT)
     sent = sent_actions(page)
     with serve(turns, steps=1, fps=60) as server:
         page.goto(server.url)
         expect(page.get_by_text("Press an action key", exact=True)).to_be_visible()
         expect(page.get_by_role("button", name="Play")).to_be_disabled()
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
         for number, key in enumerate(["ArrowUp", "ArrowLeft", "Digit1"], 1):
             page.keyboard.press(key)
             expect(frame(page)).to_have_text(str(number))
         expect(page.get_by_text("Action: pick up")).to_be_visible()
+        for number in (4, 5):  # the second is a repetition, as the key is held
+            page.keyboard.down("ArrowUp")
+            expect(frame(page)).to_have_text(str(number))
+        page.keyboard.up("ArrowUp")
         page.keyboard.press("Period")
         page.keyboard.press("Escape")
         page.keyboard.press("Comma")
-        wait_for_frame(page, 5)
+        wait_for_frame(page, 7)
         page.keyboard.press("ArrowRight")
         pressed(page, False)
         page.evaluate("() => last")
-        assert [action["move"] for action in sent if action != "policy"] == [2, 0, 3, 1]
+        assert [action["move"] for action in sent if action != "policy"] == [2, 0, 3, 2, 2, 1]
         stopped = frame(page).text_content()
         page.evaluate("() => new Promise(done => setTimeout(done, 100))")
         expect(frame(page)).to_have_text(stopped)
