@@ -14,6 +14,7 @@ from dreamer4_impl.compilation import FORMS, TooManyFormsError
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
 from dreamer4_impl.layers.actions import Categorical
+from dreamer4_impl.play.export import export
 from dreamer4_impl.training.command import main
 from dreamer4_impl.training.data import TrainingData
 from dreamer4_impl.training.loop import Trainer
@@ -169,6 +170,10 @@ def test_the_end_of_an_episode_is_learned_where_data_have_ends(place, tmp_path, 
     endless = ["--set", "model.agent.continues=false", "--dry-run"]
     assert main(["imagine", mine, *typed, *endless, "--run", str(tmp_path / "b"), "--init", run]) == 0
     assert "the model has no head for them (model.agent.continues)" in capsys.readouterr().out
+    export(tmp_path / "agent", None, tmp_path / "small")  # of the agent, the policy alone
+    assert main(["imagine", mine, *typed, "--run", str(tmp_path / "c"), "--init", str(tmp_path / "small")]) == 0
+    log = (tmp_path / "c" / "log.txt").read_text()
+    assert "small are not those of its model: missing, unchanged: agent.continues." in log
 
 
 def test_a_run_on_two_datasets_takes_the_tasks_of_both(place, tmp_path, capsys):
