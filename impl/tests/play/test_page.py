@@ -214,12 +214,15 @@ def test_time_waits_for_a_key_where_no_action_is_idle(browser, turns, serve):
         page.keyboard.up("ArrowUp")
         page.keyboard.press("Period")
         page.keyboard.press("Escape")
+        page.evaluate("() => ($('error').hidden = false)")  # a key tries again after an error
+        page.keyboard.press("ArrowUp")
+        expect(page.get_by_role("alert")).to_be_hidden()
         page.keyboard.press("Comma")
-        wait_for_frame(page, 7)
+        wait_for_frame(page, 8)
         page.keyboard.press("ArrowRight")
         pressed(page, False)
         page.evaluate("() => last")
-        assert [action["move"] for action in sent if action != "policy"] == [2, 0, 3, 2, 2, 1]
+        assert [action["move"] for action in sent if action != "policy"] == [2, 0, 3, 2, 2, 2, 1]
         stopped = frame(page).text_content()
         page.evaluate("() => new Promise(done => setTimeout(done, 100))")
         expect(frame(page)).to_have_text(stopped)
@@ -228,6 +231,8 @@ def test_time_waits_for_a_key_where_no_action_is_idle(browser, turns, serve):
         wait_for_frame(page, int(stopped) + 2)
         assert sent[-1] == {"move": 0}
         expect(page.get_by_text("Action: left")).to_be_visible()
+        page.keyboard.down("ArrowUp")  # the checkbox has not kept the focus
+        expect(page.get_by_text("Action: forward")).to_be_visible()
     page.close()
 
 
