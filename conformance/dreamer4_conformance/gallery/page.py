@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from itertools import takewhile
 
 from jinja2 import ChoiceLoader, PackageLoader
 
@@ -197,8 +201,20 @@ def tally(entry: Entry) -> dict[Verdict, int]:
 
 
 def fields(result: Result) -> list[tuple[str, str]]:
-    """Labelled texts of a failure that readers of the page need."""
-    return [(name, text) for name, text in failures.failure_fields(result) if name not in OMITTED]
+    """Labelled texts of a failure that readers of the page need, the equation first."""
+    module = BY_ID[result.id].module if result.id in BY_ID else None
+    texts = [("equation", formula(module) if module else ""), *failures.failure_fields(result)]
+    return [(name, text) for name, text in texts if text and name not in OMITTED]
+
+
+def formula(module: str) -> str:
+    """The equations of a reference module: the indented lines at the start of its docstring.
+
+    >>> formula("eq08_ramp_weight")
+    'w(τ) = 0.9 τ + 0.1'
+    """
+    _, _, text = (inspect.getdoc(import_module(f"dreamer4_reference.{module}")) or "").partition("\n\n")
+    return textwrap.dedent("\n".join(takewhile(lambda line: line.startswith(" "), text.splitlines())))
 
 
 def equations(derivation: Derivation) -> str:
