@@ -128,6 +128,17 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site offline with warnings as errors, and verify its links, addresses and loaded files.
+
+    Needs the extra `docs`. `-- OUT` names the directory, build/site by default.
+    """
+    site = (session.posargs or ["build/site"])[0]
+    run(session, "sphinx", "-b", "html", "-W", "--keep-going", "--fresh-env", "-j", "auto", "docs", site)
+    run(session, "docs.verify", site)
+
+
+@nox.session
 def nightly(session: nox.Session) -> None:
     """The long runs: every seed, the long Hypothesis profile."""
     run(session, "pytest", "-n", "2", "-m", "nightly", "--dreamer4-profile", "nightly", *session.posargs)

@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 Kind = Literal["must", "reading", "quality"]
+SITE = "https://dreamer4-conformance.github.io/dreamer4-conformance"
+"""Where the documentation is published."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Clause:
     def where(self) -> str:
         """Location in the paper, for example `Eq. (8), Sec. 3.2, p. 6`."""
         return f"Eq. ({self.equation}), {self.source}" if self.equation is not None else self.source
+
+    @property
+    def address(self) -> str:
+        """Permanent address of the clause in the documentation: equation, checks, and the mistakes that it rejects."""
+        return f"{SITE}/spec/{self.module or 'clauses'}.html#{self.id.replace('.', '-')}"
 
 
 _Marked = tuple[Kind, str]

@@ -11,7 +11,7 @@ from dreamer4_conformance.report.wording import number, reading, short
 from dreamer4_conformance.verdicts import Result, Status, printable
 from dreamer4_conformance.zoo.catalogue import catalogue
 
-VERBATIM = ("call", "run again")
+VERBATIM = ("call", "run again", "see")
 """Labels of fields that are copied: no format wraps them."""
 PASTED = ("reproduce",)
 """Labels of code: its lines start at the first column, so that they can be pasted."""
@@ -62,7 +62,9 @@ def follower_line(result: Result) -> str:
 
 
 def failure_fields(result: Result, rerun_command: str = "", followers: Sequence[Result] = ()) -> list[tuple[str, str]]:
-    """Labelled texts of a failure: requirement, call, values, what to do, how to run it again. Empty ones are omitted.
+    """Labelled texts of a failure: requirement, call, values, what to do, how to run it again, where it is documented.
+
+    Empty fields are omitted.
 
     Args:
         result: the failure.
@@ -86,6 +88,7 @@ def failure_fields(result: Result, rerun_command: str = "", followers: Sequence[
         ("explains", _explained(followers)),
         ("what to do", "\n".join(result.advice)),
         ("run again", rerun_command.replace("{clause}", result.id)),
+        ("see", "" if clause is None else clause.address),
         ("reproduce", result.reproduce),
     ]
     return [(label, printable(text)) for label, text in fields if text]
