@@ -2,5 +2,6 @@
 
 `command` has the options of `peers` and what is printed, `runs` the processes, `records` the reports that an earlier
 call left. `publication` has the options of `gallery` and `curves`; `entries` reads reports, `derivations` and `curves`,
-`page` and `plots` draw the page, `badges` writes badges, `recording` computes curves.
+`page` and `plots` draw the page, `markdown` adds derivations to a report, `badges` writes badges, `recording` computes
+curves.
 """

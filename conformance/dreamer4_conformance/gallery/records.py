@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dreamer4_conformance.adapters.peers import Peer, git_blob
+from dreamer4_conformance.gallery.markdown import section_of
 from dreamer4_conformance.report import DISTRIBUTION, Report, installed
 from dreamer4_conformance.report.document import read, to_json
 from dreamer4_conformance.report.files import reserved
@@ -72,12 +73,12 @@ def recorded(peer: Peer, out: Path, expected: str) -> Report | None:
 
 
 def record(peer: Peer, out: Path, report: Report, expected: str, markdown: str) -> None:
-    """Write the report with its fingerprint, as JSON and as Markdown.
+    """Write the report with its fingerprint, as JSON and as Markdown with the derivations in `out`.
 
     Raises:
         CannotWriteError: if a file cannot be written.
     """
     report.environment["fingerprint"] = expected
     with reserved([out / f"{peer.report}.md", out / f"{peer.report}.json"]) as (text, data):
-        text.write(markdown)
+        text.write(markdown + section_of(peer, out))
         data.write(to_json(report))

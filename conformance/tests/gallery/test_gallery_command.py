@@ -23,8 +23,9 @@ from dreamer4_conformance.gallery.badges import badge
 from dreamer4_conformance.gallery.curves import Curve, read_curves
 from dreamer4_conformance.gallery.derivations import Derivation, Derivations, read_derivations
 from dreamer4_conformance.gallery.entries import Entry, Verdict, read_entries
+from dreamer4_conformance.gallery.markdown import section
 from dreamer4_conformance.gallery.page import to_html
-from dreamer4_conformance.gallery.records import is_available, location
+from dreamer4_conformance.gallery.records import is_available, location, record
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.verdicts import Result, Status
 
@@ -252,6 +253,27 @@ def test_file_that_has_no_curves_is_named(tmp_path: Path, content: str) -> None:
 def test_committed_curves_are_about_the_judged_commit(peer: Peer) -> None:
     document = json.loads((REPORTS / "curves" / f"{peer.report}.json").read_text("utf-8"))
     assert (document["adapter"], document["version"]) == (peer.project, peer.commit)
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.report)
+def test_markdown_of_a_report_ends_with_its_derivations(peer: Peer) -> None:
+    derivations = read_derivations(REPORTS / "derivations" / f"{peer.report}.toml")
+    last = derivations.deviations[-1]
+    assert section(derivations).endswith(f"```python\n{last.snippet}\n```\n\nprints\n\n```text\n{last.output}\n```\n")
+    advice = "run python -m dreamer4_conformance.gallery.markdown conformance/reports"
+    assert (REPORTS / f"{peer.report}.md").read_text("utf-8").endswith(section(derivations)), advice
+
+
+def test_report_of_peers_gets_the_derivations_next_to_it(tmp_path: Path) -> None:
+    report = entry(Result("eq08.value", 8, "must", Status.PASS)).report
+    (tmp_path / "derivations").mkdir()
+    shutil.copy(REPORTS / "derivations" / f"{PEER.report}.toml", tmp_path / "derivations")
+    record(PEER, tmp_path, report, "fingerprint", "# report\n")
+    text = (tmp_path / f"{PEER.report}.md").read_text("utf-8")
+    assert text.startswith("# report\n\n## Derivations by hand\n\n### There is no step size d = 1\n")
+    (tmp_path / "derivations" / f"{PEER.report}.toml").write_text("no TOML")
+    record(PEER, tmp_path, report, "fingerprint", "# report\n")  # the run is not lost
+    assert (tmp_path / f"{PEER.report}.md").read_text("utf-8") == "# report\n"
 
 
 @pytest.mark.peers
