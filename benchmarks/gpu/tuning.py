@@ -31,18 +31,21 @@ BYTES = 2
 #: Budget in seconds: at most eight kernels compile in 1–3 s each, for the candidate and for the comparison.
 BUDGET = 40.0
 NOT_REHEARSED = "needs a GPU: interpreted, a tile takes seconds, and one shows that rows run"
-#: Candidates by kernel, the most promising first: rows of queries, keys, warps, pipeline stages.
-CANDIDATES = {
+#: Candidates by kernel, the most promising first: rows of queries, keys, warps, pipeline stages, largest number of
+#: registers.
+CANDIDATES: dict[str, list[tuple[int, ...]]] = {
     "attend": [
-        (64, 32, 4, 3),
-        (128, 64, 8, 2),
-        (64, 64, 4, 3),
+        (64, 32, 4, 3, 168),
+        (128, 64, 8, 3),
+        (64, 64, 4, 2),
+        (64, 32, 4, 2, 168),
         (128, 128, 8, 2),
         (128, 64, 4, 3),
         (64, 128, 4, 2),
         (128, 32, 4, 4),
     ],
     "keys": [
+        (32, 64, 4, 2),
         (64, 64, 4, 2),
         (64, 128, 8, 2),
         (32, 64, 4, 3),
@@ -51,7 +54,15 @@ CANDIDATES = {
         (32, 128, 8, 2),
         (64, 64, 8, 1),
     ],
-    "queries": [(64, 32, 4, 3), (64, 64, 4, 2), (128, 64, 8, 1), (64, 64, 8, 2), (128, 32, 8, 2), (64, 128, 8, 2)],
+    "queries": [
+        (64, 32, 4, 2),
+        (64, 64, 4, 2),
+        (128, 64, 8, 2),
+        (128, 64, 8, 1),
+        (64, 64, 8, 2),
+        (128, 32, 8, 2),
+        (64, 128, 8, 2),
+    ],
     "decode": [(16, 64, 2, 4), (16, 32, 4, 4), (16, 128, 4, 2), (16, 64, 8, 3), (16, 32, 2, 6)],
 }
 #: A call that writes the outputs, and the outputs.
@@ -70,7 +81,8 @@ def tuning_rows(scale: Scale) -> Iterable[Row]:
             own = TILES[kernel, BYTES, width]
             tiles = list(dict.fromkeys([own, *(Tile(*candidate) for candidate in candidates)]))
             for number, tile in enumerate(tiles):
-                name = f"{tile.rows} × {tile.keys}, {tile.warps} warps, {tile.stages} stages"
+                limit = f", {tile.registers} registers" if tile.registers else ""
+                name = f"{tile.rows} × {tile.keys}, {tile.warps} warps, {tile.stages} stages{limit}"
                 facts = {"ranked": True, "detail": "in the table" if tile == own else None}
                 measure = partial(_tune, scale, kernel, width, tile)
                 if scale.device == "cpu" and number > 0:

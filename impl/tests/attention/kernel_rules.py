@@ -349,6 +349,18 @@ def equal_logits_get_equal_weights(backend: str, device: str, case: Case, size: 
     require_close({name: x for name, x in run.backward().items() if name != "d q"}, expected)
 
 
+def distant_logits_keep_their_neighbours(backend: str, device: str, case: Case) -> None:
+    """Logits far below the cap lie next to small negative ones, whose weights and gradients must be exact."""
+    problem = Problem(supported_case(backend, replace(case, raw=False)), torch.float32, device)
+    factors = torch.tensor([-1.0, -0.002, -0.001, 0.003], device=device).repeat(case.length)[: case.length]
+    shape = (1, 1, -1, 1, 1) if case.axis == "space" else (1, -1, 1, 1, 1)
+    q, k, _ = problem.tensors
+    direction = torch.full_like(q[0, 0, 0, 0], case.width**-0.5)
+    size = 1000 / problem.scale
+    problem.tensors[:2] = (size * direction).expand_as(q), (factors.view(shape) * direction).expand_as(k)
+    _require_exact(run_backend(backend, problem), problem)
+
+
 def decoding_equals_the_full_pass(backend: str, device: str, case: Case) -> None:
     """Decode frame by frame with a ring of `window` slots, whose empty slots hold large numbers, and in one pass."""
     case = supported_case(backend, replace(case, axis="time", causal=True))
@@ -479,6 +491,24 @@ LONG_TIME = replace(TIME, length=203, cross_length=1, heads=6, kv_heads=2, windo
 LONG_FRAME = replace(ONE_FRAME, length=192, cross_length=5, filled=129, batch=2)
 
 
+def _clear_checks() -> dict[str, Check]:
+    """Tiles of keys or rows that just fail to be clear: with 32 keys and 32 rows, two of each query, in float32.
+
+    With a small scale every key has weight.
+    """
+    time = Case(axis="time", cross_length=1, heads=2, kv_heads=1, causal=True, raw=False, scale=0.02)
+    space = replace(time, axis="space", causal=False)
+    every = slice(None)
+    return {
+        "clear keys, causal": Check(float32_is_exact, {"case": replace(time, length=72, queries=10)}),
+        "clear keys, window": Check(float32_is_exact, {"case": replace(time, length=80, queries=10, window=47)}),
+        "clear keys, private": Check(float32_is_exact, {"case": replace(space, length=33, private=2)}),
+        "clear rows, causal": Check(float32_is_exact, {"case": replace(time, length=48, queries=34)}),
+        "clear rows, window": Check(float32_is_exact, {"case": replace(time, length=50, queries=34, window=47)}),
+        "clear slots": Check(hidden_keys_change_no_bit, {"case": replace(space, length=37, filled=31), "rows": every}),
+    }
+
+
 def _checks(space: Case, time: Case, frame: Case, decoded: Case) -> dict[str, Check]:
     exact, hidden, equal = float32_is_exact, hidden_keys_change_no_bit, equal_logits_get_equal_weights
     return {
@@ -509,6 +539,10 @@ def _checks(space: Case, time: Case, frame: Case, decoded: Case) -> dict[str, Ch
         "large negative logits": Check(equal, {"case": replace(time, cross_length=1, softcap=1e3), "size": -300.0}),
         "logits beyond the cap": Check(equal, {"case": replace(frame, softcap=64.0), "size": 200.0}),
         "logits beyond a large cap": Check(equal, {"case": replace(frame, softcap=88.0), "size": 200.0}),
+        "distant neighbours": Check(
+            distant_logits_keep_their_neighbours, {"case": replace(space, private=0, softcap=5.0, kv_heads=1, heads=2)}
+        ),
+        **_clear_checks(),
         "decoding": Check(decoding_equals_the_full_pass, {"case": decoded}),
         "storage space": Check(only_own_storage_is_accessed, {"case": space}),
         "storage time": Check(only_own_storage_is_accessed, {"case": replace(time, heads=time.kv_heads, raw=False)}),

@@ -218,3 +218,14 @@ def test_without_triton_the_import_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "dreamer4_impl.attention.triton.operators")
     with pytest.raises(ImportError, match=r"pip install 'dreamer4-conformance\[triton\]'"):
         importlib.import_module("dreamer4_impl.attention.triton.operators")
+
+
+def test_a_call_of_few_programs_has_smaller_tiles():
+    def programs(frames):
+        q, k = (torch.empty(1, frames, 264, heads, 128, dtype=torch.bfloat16, device="meta") for heads in (16, 4))
+        lse = torch.empty(1, frames, 4, 264, 4, device="meta")
+        launch = operators.forward_launch(q, k, k, q, lse, Options("space", None, Visible(), None, 1.0))
+        return launch.tile.rows, launch.programs
+
+    assert programs(1) == (32, 132), "one frame gives each multiprocessor of an H200 one program"
+    assert programs(256)[0] == operators.TILES["attend", 2, 128].rows

@@ -29,56 +29,143 @@ class Mutation(NamedTuple):
     also: tuple[str, str] | None = None
 
 
-#: The slope of the cap in the two backward kernels, which differ in the next line.
-SLOPE = (
-    "        if softcap is not None:\n            d_logit = d_logit * (1 - tanh * tanh)\n"
-    "        d_logit = _rounded(d_logit, {like})"
-)
-NO_SLOPE = "        d_logit = _rounded(d_logit, {like})"
+#: The capped logit and its tanh, where the cap bounds the logits.
+CAPPED = "return sigmoid * (2 * softcap * LOG2_E) - (softcap * LOG2_E + shift), 2 * sigmoid - 1"
+POWER = "sigmoid = _sigmoid(product * (-2 * LOG2_E * scale / softcap), CLEAR)"
 
 CAP = {
     "cap-dropped": Mutation(
-        "the logit is not capped", "logit = tanh * (softcap * LOG2_E)", "logit = product * (scale * LOG2_E)"
+        "the logit is not capped", CAPPED, "return product * (scale * LOG2_E) - shift, 2 * sigmoid - 1"
     ),
     "cap-before-scale": Mutation(
         "c tanh(q·k / c), then the scale",
-        "tanh = _tanh(product * (scale / softcap), BOUNDED)\n        logit = tanh * (softcap * LOG2_E)",
-        "tanh = _tanh(product / softcap, BOUNDED)\n        logit = tanh * (softcap * scale * LOG2_E)",
+        f"{POWER}\n        {CAPPED}",
+        "sigmoid = _sigmoid(product * (-2 * LOG2_E / softcap), CLEAR)\n"
+        "        return (2 * sigmoid - 1) * (softcap * scale * LOG2_E) - shift, 2 * sigmoid - 1",
     ),
     "cap-times-its-argument": Mutation(
         "(s/c) tanh(s/c): even, and without the c",
-        "logit = tanh * (softcap * LOG2_E)",
-        "logit = product * (scale / softcap) * tanh * LOG2_E",
+        CAPPED,
+        "return product * (scale / softcap) * (2 * sigmoid - 1) * LOG2_E - shift, 2 * sigmoid - 1",
     ),
-    "cap-without-its-outer-factor": Mutation("tanh(s/c)", "logit = tanh * (softcap * LOG2_E)", "logit = tanh * LOG2_E"),
-    "cap-even": Mutation(
-        "tanh |s/c|",
-        "tanh = (1 - power) * _reciprocal(1 + power)",
-        "tanh = tl.abs((1 - power) * _reciprocal(1 + power))",
+    "cap-without-its-outer-factor": Mutation(
+        "tanh(s/c)", CAPPED, "return sigmoid * (2 * LOG2_E) - (LOG2_E + shift), 2 * sigmoid - 1"
     ),
+    "cap-even": Mutation("tanh |s/c|", POWER, POWER.replace("product", "tl.abs(product)")),
     "cap-coarse": Mutation(
         "tanh to 11 bits, as the hardware's",
-        "tanh = (1 - power) * _reciprocal(1 + power)",
-        "tanh = (1 - power) * _reciprocal(1 + power) * 1.00049",
+        "2 * softcap * LOG2_E) - (softcap",
+        "2.00049 * softcap * LOG2_E) - (softcap",
     ),
     "cap-cancels-near-zero": Mutation(
         "tanh is the difference of two numbers near 1, however large the cap is",
-        "if not BOUNDED:\n        square",
-        "if False:\n        square",
+        "tl.where(square < 0.02, series",
+        "tl.where(square < 0.0, series",
         "cap far away",
     ),
     "cap-by-its-series": Mutation(
         "the series of tanh is used where it does not converge",
-        "tl.where(square < 0.02, series, tanh)",
-        "tl.where(square < 2.0, series, tanh)",
+        "tl.where(square < 0.02, series",
+        "tl.where(square < 2.0, series",
         "float32 far cap",
     ),
-    "natural-exponent": Mutation("2^s for e^s", "logit = tanh * (softcap * LOG2_E)", "logit = tanh * softcap"),
+    "cap-of-a-pair-overflows": Mutation(
+        "the product of two denominators is infinite, and its reciprocal 0",
+        "tl.minimum(power, 46.0)",
+        "tl.minimum(power, 127.0)",
+        "distant neighbours",
+    ),
+    "cap-of-a-pair-without-end": Mutation(
+        "a denominator is infinite, and its neighbour 0 · ∞", "tl.minimum(power, 46.0)", "power", "distant neighbours"
+    ),
+    "cap-of-a-pair-swapped": Mutation(
+        "two neighbours have each other's reciprocal",
+        "tl.join(inverse * b, inverse * a)",
+        "tl.join(inverse * a, inverse * b)",
+    ),
+    "cap-of-a-pair-of-hidden-keys": Mutation(
+        "a hidden key changes the rounding of its neighbour",
+        "_pair_reciprocals(denominator) if CLEAR else _reciprocal(denominator)",
+        "_pair_reciprocals(denominator)",
+        "hidden past",
+    ),
+    "natural-exponent": Mutation("2^s for e^s", CAPPED, CAPPED.replace(" * LOG2_E", "")),
     "natural-exponent-without-cap": Mutation(
         "2^s for e^s",
-        "logit, tanh = product * (scale * LOG2_E), 0.0",
-        "logit, tanh = product * scale, 0.0",
+        "return product * (scale * LOG2_E) - shift, 0.0",
+        "return product * scale - shift, 0.0",
         "float32 without cap and gains",
+    ),
+}
+CLEAR = {
+    "clear-keys-beyond-the-first-query": Mutation(
+        "the last key of a clear tile is later than the first query",
+        "clear_stop = tl.minimum(clear_stop, first + behind + 1)",
+        "clear_stop = tl.minimum(clear_stop, first + behind + 2)",
+        "clear keys, causal",
+    ),
+    "clear-keys-before-the-window": Mutation(
+        "the first key of a clear tile is hidden from the last query",
+        "clear_start = tl.maximum(clear_start, last + behind - window + 1)",
+        "clear_start = tl.maximum(clear_start, last + behind - window)",
+        "clear keys, window",
+    ),
+    "clear-keys-private": Mutation(
+        "the last key of a clear tile is private",
+        "clear_stop = tl.minimum(clear_stop, public)",
+        "clear_stop = tl.minimum(clear_stop, public + 1)",
+        "clear keys, private",
+    ),
+    "clear-keys-empty": Mutation(
+        "the last key of a clear tile holds no data",
+        "clear_start, clear_stop = start, stop\n",
+        "clear_start, clear_stop = start, stop + 1\n",
+        "clear slots",
+    ),
+    "clear-keys-of-part-of-a-tile": Mutation(
+        "a clear tile ends beyond the last key",
+        "clear_stop // BLOCK_N * BLOCK_N",
+        "tl.cdiv(clear_stop, BLOCK_N) * BLOCK_N",
+    ),
+    "clear-rows-before-the-last-key": Mutation(
+        "the first query of a clear tile is earlier than the last key",
+        "clear_start = tl.maximum(clear_start, (last - behind) * GROUP)",
+        "clear_start = tl.maximum(clear_start, (last - behind - 1) * GROUP)",
+        "clear rows, causal",
+    ),
+    "clear-rows-beyond-the-window": Mutation(
+        "the last query of a clear tile does not see the first key",
+        "clear_stop = tl.minimum(clear_stop, (first + window - behind) * GROUP)",
+        "clear_stop = tl.minimum(clear_stop, (first + window - behind + 1) * GROUP)",
+        "clear rows, window",
+    ),
+    "clear-rows-private": Mutation(
+        "the last key is private",
+        "clear_stop = tl.where(last < public, clear_stop, start)",
+        "clear_stop = tl.where(last <= public, clear_stop, start)",
+        "clear keys, private",
+    ),
+    "clear-rows-of-part-of-a-tile": Mutation(
+        "a clear tile ends beyond the last row",
+        "clear_stop // BLOCK_M * BLOCK_M",
+        "tl.cdiv(clear_stop, BLOCK_M) * BLOCK_M",
+        "storage space",
+    ),
+    "clear-despite-a-mask": Mutation(
+        "the mask is ignored in clear tiles", "if mask is None:", "if True:", "float32 masked", 3
+    ),
+    "clear-keys-twice": Mutation(
+        "clear tiles are in the other loop too",
+        "range(_loop_bound(start), _loop_bound(stop - clear), BLOCK_N)",
+        "range(_loop_bound(start), _loop_bound(stop), BLOCK_N)",
+        count=2,
+        also=("tl.where(n < clear_start, n, n + clear)", "n"),
+    ),
+    "clear-rows-twice": Mutation(
+        "clear tiles are in the other loop too",
+        "range(_loop_bound(start), _loop_bound(stop - clear), BLOCK_M)",
+        "range(_loop_bound(start), _loop_bound(stop), BLOCK_M)",
+        also=("tl.where(m < clear_start, m, m + clear)", "m"),
     ),
 }
 VISIBLE = {
@@ -119,7 +206,7 @@ VISIBLE = {
     ),
     "queries-are-the-first-for-dk": Mutation(
         "the same in the gradient of keys and values alone",
-        "behind = (query + (length_k - length_q))[None, :] - key[:, None]",
+        "behind = (query + ahead)[None, :] - key[:, None]",
         "behind = query[None, :] - key[:, None]",
         "float32 last queries",
     ),
@@ -206,12 +293,14 @@ HEADS = {
         "d_weight = _dot(values, tl.trans(d_result), None)",
         "weight = tl.where((row % GROUP == GROUP - 1)[None, :], weight, 0.0)\n"
         "        d_weight = _dot(values, tl.trans(d_result), None)",
+        count=2,
     ),
     "last-head-of-the-group-for-dv": Mutation(
         "dv of a group is that of its last head",
         "d_values = _dot(_rounded(weight, d_result), d_result, d_values)",
         "last_head = (row % GROUP == GROUP - 1)[None, :]\n"
         "        d_values = _dot(_rounded(tl.where(last_head, weight, 0.0), d_result), d_result, d_values)",
+        count=2,
     ),
 }
 PREPARATION = {
@@ -348,42 +437,52 @@ SOFTMAX = {
         "tl.zeros_like(highest)",
         "float32 without cap and gains",
     ),
-    "not-normalised": Mutation("the weighted sum is not divided", "result = sums / total[:, None]", "result = sums"),
+    "not-normalised": Mutation(
+        "the weighted sum is not divided", "result = sums * _reciprocal(total)[:, None]", "result = sums"
+    ),
 }
 BACKWARD = {
-    "slope-missing-in-dq": Mutation("(1 − tanh²) is left out", SLOPE.format(like="k1"), NO_SLOPE.format(like="k1")),
-    "slope-missing-in-dk": Mutation("(1 − tanh²) is left out", SLOPE.format(like="q1"), NO_SLOPE.format(like="q1")),
-    "slope-linear": Mutation("1 − |tanh|", "d_logit * (1 - tanh * tanh)", "d_logit * (1 - tl.abs(tanh))", count=2),
-    "delta-missing-in-dq": Mutation("softmax is differentiated like exp", "(d_weight - inner[:, None])", "d_weight"),
-    "delta-missing-in-dk": Mutation("softmax is differentiated like exp", "(d_weight - inner[None, :])", "d_weight"),
+    "slope-missing-in-dq": Mutation(
+        "(1 − tanh²) is left out", "inner[:, None], tanh, softcap)", "inner[:, None], tanh, None)", count=2
+    ),
+    "slope-missing-in-dk": Mutation(
+        "(1 − tanh²) is left out", "inner[None, :], tanh, softcap)", "inner[None, :], tanh, None)", count=2
+    ),
+    "slope-linear": Mutation("1 − |tanh|", "d_logit * (1 - tanh * tanh)", "d_logit * (1 - tl.abs(tanh))"),
+    "delta-missing-in-dq": Mutation(
+        "softmax is differentiated like exp", "d_weight - inner[:, None]", "d_weight", count=2
+    ),
+    "delta-missing-in-dk": Mutation(
+        "softmax is differentiated like exp", "d_weight - inner[None, :]", "d_weight", count=2
+    ),
     "delta-of-the-gradient": Mutation(
         "Σ d_out²", "tl.sum(result.to(tl.float32) * d_result", "tl.sum(d_result.to(tl.float32) * d_result"
     ),
     "scale-missing-in-dq": Mutation(
-        "dq is that of the scaled logits' queries", "d_q1, d_q2 = d_q1 * scale, d_q2 * scale", "pass"
+        "dq is that of the scaled logits' queries", "_split(d_queries * scale, HALF)", "_split(d_queries, HALF)"
     ),
     "scale-missing-in-dk": Mutation(
-        "dk is that of the scaled logits' keys",
-        "_rounded(d_k1 * scale, k1), _rounded(d_k2 * scale, k2)",
-        "_rounded(d_k1, k1), _rounded(d_k2, k2)",
+        "dk is that of the scaled logits' keys", "_rounded(d_keys * scale, keys)", "_rounded(d_keys, keys)"
     ),
     "dv-of-unnormalised-weights": Mutation(
         "dv uses 2^logit",
         "d_values = _dot(_rounded(weight, d_result), d_result, d_values)",
-        'd_values = _dot(_rounded(tl.exp2(tl.where(visible, logit, float("-inf"))), d_result), d_result, d_values)',
+        "d_values = _dot(_rounded(weight * tl.exp2(normaliser)[None, :], d_result), d_result, d_values)",
+        count=2,
     ),
 }
 ROUNDING = {
     "logits-rounded": Mutation(
         "logits are rounded before the exponential",
-        "logit = tanh * (softcap * LOG2_E)",
-        "logit = _rounded(tanh * (softcap * LOG2_E), a1).to(tl.float32)",
+        CAPPED,
+        "logit = sigmoid * (2 * softcap * LOG2_E) - (softcap * LOG2_E + shift)\n"
+        "        return _rounded(logit, a).to(tl.float32), 2 * sigmoid - 1",
         "bfloat16 space",
     ),
     "lse-rounded": Mutation(
         "the backward pass reads a rounded lse",
         "maximum + tl.log2(total)",
-        "_rounded(maximum + tl.log2(total), q1).to(tl.float32)",
+        "_rounded(maximum + tl.log2(total), queries).to(tl.float32)",
         "bfloat16 space",
     ),
     "queries-in-bfloat16": Mutation(
@@ -395,20 +494,20 @@ ROUNDING = {
 STORAGE = {
     "tail-of-out-written": Mutation(
         "rows beyond the last are stored",
-        "tl.store(pointers, _rounded(result, q1), mask=valid[:, None])",
-        "tl.store(pointers, _rounded(result, q1))",
+        "tl.store(pointers, _rounded(result, queries), mask=valid[:, None])",
+        "tl.store(pointers, _rounded(result, queries))",
         "storage space",
     ),
     "tail-of-dv-written": Mutation(
         "keys beyond the last are stored",
-        "tl.store(pointers, _rounded(d_values, values), mask=valid_key[:, None])",
-        "tl.store(pointers, _rounded(d_values, values))",
+        "_rounded(d_values, values), mask=valid_key)",
+        "_rounded(d_values, values))",
         "storage time",
     ),
     "tail-read": Mutation(
         "rows beyond the last are read",
-        "tl.load(first, mask=valid[:, None], other=0.0), tl.load(second, mask=valid[:, None], other=0.0)",
-        "tl.load(first), tl.load(second)",
+        "tl.load(pointers) if valid is None else",
+        "tl.load(pointers) if True else",
         "storage time",
     ),
     "d-out-with-strides-of-out": Mutation(
@@ -418,7 +517,7 @@ STORAGE = {
         "storage time",
     ),
 }
-MUTATIONS = CAP | VISIBLE | HEADS | PREPARATION | SOFTMAX | BACKWARD | ROUNDING | STORAGE
+MUTATIONS = CAP | CLEAR | VISIBLE | HEADS | PREPARATION | SOFTMAX | BACKWARD | ROUNDING | STORAGE
 
 
 def mutated(mutation: Mutation, source: str) -> str:

@@ -12,6 +12,9 @@ Tensors are addressed as `base + b·strides[0] + c·strides[1] + i·strides[2] +
 orders the strides by axis, so that nothing is transposed or copied. An argument of None leaves out what it stands
 for.
 
+A tile of keys is *clear* for a tile of rows if nothing hides any of them. Clear tiles have a loop of their own, without
+masks; a second loop, over what is before and after them, has masks.
+
 Products accumulate in float32 with operands of the tensors' dtype, so that float32 is exact to rounding ("ieee").
 Queries, weights and gradients of logits are rounded once before a product, and a row's sum is the sum of its rounded
 weights. Logits are in base 2. There are no atomics: every sum has one order. The types are those of Triton's
@@ -73,7 +76,7 @@ def _rounded(x, like):
 
 @_device_function
 def _reciprocal(x):
-    """1/x for x in [1, 2^100] in one instruction; a division takes four more to guard against larger x."""
+    """1/x for x in [2^−100, 2^100] in one instruction; a division takes four more to guard against others."""
     if INTERPRETED:
         return 1 / x
     else:  # noqa: RET505 - without the `else`, Triton would also compile the code after the branch it takes
@@ -90,18 +93,34 @@ def _loop_bound(x):
 
 
 @_device_function
-def _tanh(x, BOUNDED: tl.constexpr):
+def _pair_reciprocals(x):
+    """1/x for x in [1, 2^50], with one reciprocal for two neighbours: 1/a = b · 1/ab."""
+    pairs = tl.reshape(x, [x.shape[0], x.shape[1] // 2, 2])
+    a, b = tl.split(pairs)
+    inverse = _reciprocal(a * b)
+    return tl.reshape(tl.join(inverse * b, inverse * a), [x.shape[0], x.shape[1]])
+
+
+@_device_function
+def _sigmoid(power, CLEAR: tl.constexpr):
+    """1/(1 + 2^power). Beyond 46 it is that of 46, so that the product of two denominators does not overflow.
+
+    Where keys may be hidden there are no pairs: a hidden key would change the rounding of its neighbour.
+    """
+    denominator = 1 + tl.exp2(tl.minimum(power, 46.0))
+    return _pair_reciprocals(denominator) if CLEAR else _reciprocal(denominator)
+
+
+@_device_function
+def _tanh(x):
     """(1 − p)/(1 + p), where p = e^−2x. Below −16, where p would overflow eventually, it is −1.
 
     Near 0, where 1 − p has an absolute error of 2⁻²⁴ that large caps would magnify, a series.
     """
     power = tl.exp2(tl.maximum(x, -16.0) * (-2 * LOG2_E))
-    tanh = (1 - power) * _reciprocal(1 + power)
-    if not BOUNDED:
-        square = x * x
-        series = x * (1 + square * (-1 / 3 + square * (2 / 15 - square * (17 / 315))))
-        tanh = tl.where(square < 0.02, series, tanh)
-    return tanh
+    square = x * x
+    series = x * (1 + square * (-1 / 3 + square * (2 / 15 - square * (17 / 315))))
+    return tl.where(square < 0.02, series, (1 - power) * _reciprocal(1 + power))
 
 
 @_device_function
@@ -145,8 +164,22 @@ def _store_halves(base, strides, along, head, valid, x1, x2, HALF: tl.constexpr)
 
 @_device_function
 def _vectors(base, strides, along, head, valid, HALF: tl.constexpr):
-    """All channels; 0 where not valid."""
-    return tl.load(_pointers(base, strides, along, head, tl.arange(0, 2 * HALF)), mask=valid[:, None], other=0.0)
+    """All channels; 0 where not valid, None is valid everywhere."""
+    pointers = _pointers(base, strides, along, head, tl.arange(0, 2 * HALF))
+    return tl.load(pointers) if valid is None else tl.load(pointers, mask=valid[:, None], other=0.0)
+
+
+@_device_function
+def _joined(x1, x2):
+    """All channels of two halves."""
+    halves = tl.trans(tl.join(x1, x2), 0, 2, 1)
+    return tl.reshape(halves, [x1.shape[0], 2 * x1.shape[1]])
+
+
+@_device_function
+def _split(x, HALF: tl.constexpr):
+    """Both halves of all channels."""
+    return tl.split(tl.trans(tl.reshape(x, [x.shape[0], 2, HALF]), 0, 2, 1))
 
 
 @_device_function
@@ -199,16 +232,20 @@ def _prepared_backward(d1, d2, x1, x2, gain, gain_sums, program, cos, sin, eps, 
 
 
 @_device_function
-def _logits(a1, a2, b1, b2, scale, softcap, BOUNDED: tl.constexpr):
-    """Logits of a's rows with b's, in base 2, and their tanh, which is logit / softcap; 0 without a cap."""
-    product = _dot(a1, tl.trans(b1), None)
-    product = _dot(a2, tl.trans(b2), product)
+def _logits(a, b, scale, softcap, shift, BOUNDED: tl.constexpr, CLEAR: tl.constexpr):
+    """Logits of a's rows with b's, in base 2, minus `shift`; and their tanh, which is logit / softcap, 0 without a cap.
+
+    A bounded logit is c tanh(s/c) = 2c σ(2s/c) − c: one multiplication and addition after the sigmoid.
+    """
+    product = _dot(a, tl.trans(b), None)
     if softcap is None:
-        logit, tanh = product * (scale * LOG2_E), 0.0
+        return product * (scale * LOG2_E) - shift, 0.0
+    elif BOUNDED:  # noqa: RET505 - as in `_reciprocal`
+        sigmoid = _sigmoid(product * (-2 * LOG2_E * scale / softcap), CLEAR)
+        return sigmoid * (2 * softcap * LOG2_E) - (softcap * LOG2_E + shift), 2 * sigmoid - 1
     else:
-        tanh = _tanh(product * (scale / softcap), BOUNDED)
-        logit = tanh * (softcap * LOG2_E)
-    return logit, tanh
+        tanh = _tanh(product * (scale / softcap))
+        return tanh * (softcap * LOG2_E) - shift, tanh
 
 
 @_device_function
@@ -260,6 +297,66 @@ def _row_range(first, last, behind, rows, window, GROUP: tl.constexpr, CAUSAL: t
     return start, stop
 
 
+@_device_function
+def _accumulated(logit, values, unit, total, sums, highest, BOUNDED: tl.constexpr):
+    """Sums over one more tile of keys: of the weights, of the weighted values, and the highest logit."""
+    if BOUNDED:
+        weight = tl.exp2(logit)
+    else:
+        higher = tl.maximum(highest, tl.max(logit, 1))
+        # Before its first visible key a row has the maximum −∞, and −∞ − (−∞) is NaN.
+        shift = tl.where(higher == float("-inf"), 0.0, higher)
+        weight = tl.exp2(logit - shift[:, None])
+        decay = tl.exp2(highest - shift)
+        total, sums, highest = total * decay[:, None], sums * decay[:, None], higher
+    weight = _rounded(weight, values)
+    return _dot(weight, unit, total), _dot(weight, values, sums), highest
+
+
+@_device_function
+def _d_logit(weight, d_weight, tanh, softcap):
+    """Gradient of the logit before the cap, of which `tanh` is that of `_logits`."""
+    d_logit = weight * d_weight
+    return d_logit if softcap is None else d_logit * (1 - tanh * tanh)
+
+
+@_device_function
+def _clear_keys(
+    tile, start, stop, length_q, length_k, window, public,
+    GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Range of the tiles, in [start, stop), of keys that all rows of a tile see; empty if there are none."""
+    behind = length_k - length_q
+    first, last = tile * BLOCK_M // GROUP, tl.minimum(((tile + 1) * BLOCK_M - 1) // GROUP, length_q - 1)
+    clear_start, clear_stop = start, stop
+    if CAUSAL:
+        clear_stop = tl.minimum(clear_stop, first + behind + 1)
+    if window is not None:
+        clear_start = tl.maximum(clear_start, last + behind - window + 1)
+    if public is not None:
+        clear_stop = tl.minimum(clear_stop, public)
+    clear_start = tl.cdiv(clear_start, BLOCK_N) * BLOCK_N
+    return clear_start, tl.maximum(clear_start, clear_stop // BLOCK_N * BLOCK_N)
+
+
+@_device_function
+def _clear_rows(
+    first, last, start, stop, behind, rows, end, window, public,
+    GROUP: tl.constexpr, CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr,
+):  # fmt: skip
+    """Range of the tiles, in [start, stop), of rows that see all keys from `first` to `last`, as `_clear_keys`."""
+    clear_start, clear_stop = start, tl.minimum(stop, rows)
+    if CAUSAL:
+        clear_start = tl.maximum(clear_start, (last - behind) * GROUP)
+    if window is not None:
+        clear_stop = tl.minimum(clear_stop, (first + window - behind) * GROUP)
+    if public is not None:
+        clear_stop = tl.where(last < public, clear_stop, start)
+    clear_stop = tl.where(last < end, clear_stop, start)
+    clear_start = tl.cdiv(clear_start, BLOCK_M) * BLOCK_M
+    return clear_start, tl.maximum(clear_start, clear_stop // BLOCK_M * BLOCK_M)
+
+
 @triton.jit
 def attend(
     q, k, v, out, lse, gain, cos, sin, mask, filled,
@@ -274,10 +371,13 @@ def attend(
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     query, head, valid = row // GROUP, row % GROUP, row < rows
     position = query + (length_k - length_q)
-    q1, q2 = _halves(_base(q, q_strides, batch, cross, kv_head * GROUP), q_strides, query, head, valid, HALF)
-    if cos is not None:
+    q = _base(q, q_strides, batch, cross, kv_head * GROUP)
+    if cos is None:
+        queries = _vectors(q, q_strides, query, head, valid, HALF)
+    else:
+        q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
         prepared1, prepared2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
-        q1, q2 = _rounded(prepared1, q1), _rounded(prepared2, q2)
+        queries = _joined(_rounded(prepared1, q1), _rounded(prepared2, q2))
     k, v = _base(k, k_strides, batch, cross, kv_head), _base(v, v_strides, batch, cross, kv_head)
 
     # The tensor cores sum the rounded weights: to add them directly they would be converted back, which is slow.
@@ -288,33 +388,35 @@ def attend(
     sums = tl.zeros([BLOCK_M, 2 * HALF], tl.float32)
     end = _end(length_k, filled)
     start, stop = _key_range(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
-    for n in range(_loop_bound(start), _loop_bound(stop), BLOCK_N):
+    clear_start, clear_stop = start, start
+    if mask is None:
+        clear_start, clear_stop = _clear_keys(
+            tile, start, stop, length_q, length_k, window, public, GROUP, CAUSAL, BLOCK_M, BLOCK_N
+        )
+    for n in range(_loop_bound(clear_start), _loop_bound(clear_stop), BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
-        k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
-        logit, _ = _logits(q1, q2, k1, k2, scale, softcap, BOUNDED)
+        keys, values = _vectors(k, k_strides, key, None, None, HALF), _vectors(v, v_strides, key, None, None, HALF)
+        logit, _ = _logits(queries, keys, scale, softcap, 0.0, BOUNDED, True)
+        total, sums, highest = _accumulated(logit, values, unit, total, sums, highest, BOUNDED)
+    clear = clear_stop - clear_start
+    for n in range(_loop_bound(start), _loop_bound(stop - clear), BLOCK_N):
+        key = tl.where(n < clear_start, n, n + clear) + tl.arange(0, BLOCK_N)
+        keys, values = (
+            _vectors(k, k_strides, key, None, key < stop, HALF),
+            _vectors(v, v_strides, key, None, key < stop, HALF),
+        )
+        logit, _ = _logits(queries, keys, scale, softcap, 0.0, BOUNDED, False)
         q_index, k_index, behind = query[:, None], key[None, :], position[:, None] - key[None, :]
         visible = _rule(q_index, k_index, behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
         logit = tl.where(visible, logit, float("-inf"))
-        if BOUNDED:
-            weight = tl.exp2(logit)
-        else:
-            higher = tl.maximum(highest, tl.max(logit, 1))
-            # Before its first visible key a row has the maximum −∞, and −∞ − (−∞) is NaN.
-            shift = tl.where(higher == float("-inf"), 0.0, higher)
-            weight = tl.exp2(logit - shift[:, None])
-            decay = tl.exp2(highest - shift)
-            total, sums, highest = total * decay[:, None], sums * decay[:, None], higher
-        values = _vectors(v, v_strides, key, None, key < stop, HALF)
-        weight = _rounded(weight, values)
-        total = _dot(weight, unit, total)
-        sums = _dot(weight, values, sums)
+        total, sums, highest = _accumulated(logit, values, unit, total, sums, highest, BOUNDED)
 
     # Rows beyond the last, which are not stored, may have no visible key.
     total = tl.where(valid, tl.max(total, 1), 1.0)
-    result = sums / total[:, None]
+    result = sums * _reciprocal(total)[:, None]
     out = _base(out, out_strides, batch, cross, kv_head * GROUP)
     pointers = _pointers(out, out_strides, query, head, tl.arange(0, 2 * HALF))
-    tl.store(pointers, _rounded(result, q1), mask=valid[:, None])
+    tl.store(pointers, _rounded(result, queries), mask=valid[:, None])
     maximum = 0.0 if BOUNDED else highest
     tl.store(lse + sequence.to(tl.int64) * rows + row, maximum + tl.log2(total), mask=valid)
 
@@ -341,12 +443,15 @@ def attend_queries_backward(
     q, out = _base(q, q_strides, batch, cross, first_head), _base(out, out_strides, batch, cross, first_head)
     d_out = _base(d_out, d_out_strides, batch, cross, first_head)
     k, v = _base(k, k_strides, batch, cross, kv_head), _base(v, v_strides, batch, cross, kv_head)
-    q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
-    if cos is not None:
+    if cos is None:
+        queries = _vectors(q, q_strides, query, head, valid, HALF)
+    else:
+        q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
         prepared1, prepared2 = _prepared(q1, q2, gain, cos, sin, eps, query, valid, HALF)
         q1, q2 = _rounded(prepared1, q1), _rounded(prepared2, q2)
         prepared_q = _base(prepared_q, d_q_strides, batch, cross, first_head)
         _store_halves(prepared_q, d_q_strides, query, head, valid, q1, q2, HALF)
+        queries = _joined(q1, q2)
     d_result = _vectors(d_out, d_out_strides, query, head, valid, HALF)
     result = _vectors(out, out_strides, query, head, valid, HALF)
     inner = tl.sum(result.to(tl.float32) * d_result.to(tl.float32), 1)
@@ -354,25 +459,35 @@ def attend_queries_backward(
     tl.store(delta + offset, inner, mask=valid)
     normaliser = tl.load(lse + offset, mask=valid, other=0.0)
 
-    d_q1, d_q2 = tl.zeros([BLOCK_M, HALF], tl.float32), tl.zeros([BLOCK_M, HALF], tl.float32)
+    d_queries = tl.zeros([BLOCK_M, 2 * HALF], tl.float32)
     end = _end(length_k, filled)
     start, stop = _key_range(tile, length_q, length_k, end, window, GROUP, CAUSAL, BLOCK_M, BLOCK_N)
-    for n in range(_loop_bound(start), _loop_bound(stop), BLOCK_N):
+    clear_start, clear_stop = start, start
+    if mask is None:
+        clear_start, clear_stop = _clear_keys(
+            tile, start, stop, length_q, length_k, window, public, GROUP, CAUSAL, BLOCK_M, BLOCK_N
+        )
+    for n in range(_loop_bound(clear_start), _loop_bound(clear_stop), BLOCK_N):
         key = n + tl.arange(0, BLOCK_N)
-        k1, k2 = _halves(k, k_strides, key, None, key < stop, HALF)
+        keys, values = _vectors(k, k_strides, key, None, None, HALF), _vectors(v, v_strides, key, None, None, HALF)
+        logit, tanh = _logits(queries, keys, scale, softcap, normaliser[:, None], BOUNDED, True)
+        d_weight = _dot(d_result, tl.trans(values), None)
+        d_logit = _rounded(_d_logit(tl.exp2(logit), d_weight - inner[:, None], tanh, softcap), keys)
+        d_queries = _dot(d_logit, keys, d_queries)
+    clear = clear_stop - clear_start
+    for n in range(_loop_bound(start), _loop_bound(stop - clear), BLOCK_N):
+        key = tl.where(n < clear_start, n, n + clear) + tl.arange(0, BLOCK_N)
+        keys = _vectors(k, k_strides, key, None, key < stop, HALF)
         values = _vectors(v, v_strides, key, None, key < stop, HALF)
-        logit, tanh = _logits(q1, q2, k1, k2, scale, softcap, BOUNDED)
+        logit, tanh = _logits(queries, keys, scale, softcap, normaliser[:, None], BOUNDED, False)
         q_index, k_index, behind = query[:, None], key[None, :], position[:, None] - key[None, :]
         visible = _rule(q_index, k_index, behind, length_q, stop, window, public, mask, mask_strides, CAUSAL)
-        weight = tl.exp2(tl.where(visible, logit - normaliser[:, None], float("-inf")))
+        weight = tl.exp2(tl.where(visible, logit, float("-inf")))
         d_weight = _dot(d_result, tl.trans(values), None)
-        d_logit = weight * (d_weight - inner[:, None])
-        if softcap is not None:
-            d_logit = d_logit * (1 - tanh * tanh)
-        d_logit = _rounded(d_logit, k1)
-        d_q1, d_q2 = _dot(d_logit, k1, d_q1), _dot(d_logit, k2, d_q2)
+        d_logit = _rounded(_d_logit(weight, d_weight - inner[:, None], tanh, softcap), keys)
+        d_queries = _dot(d_logit, keys, d_queries)
 
-    d_q1, d_q2 = d_q1 * scale, d_q2 * scale
+    d_q1, d_q2 = _split(d_queries * scale, HALF)
     raw1, raw2 = _halves(q, q_strides, query, head, valid, HALF)
     if cos is not None:
         program = tl.program_id(0)
@@ -398,41 +513,55 @@ def attend_keys_backward(
     key = tile * BLOCK_N + tl.arange(0, BLOCK_N)
     end = _end(length_k, filled)
     k, v = _base(k, k_strides, batch, cross, kv_head), _base(v, v_strides, batch, cross, kv_head)
-    k1, k2 = _halves(k, k_strides, key, None, key < end, HALF)
+    keys = _vectors(k, k_strides, key, None, key < end, HALF)
     values = _vectors(v, v_strides, key, None, key < end, HALF)
     first_head = kv_head * GROUP
     q, d_out = _base(q, q_strides, batch, cross, first_head), _base(d_out, d_out_strides, batch, cross, first_head)
 
-    d_k1, d_k2 = tl.zeros([BLOCK_N, HALF], tl.float32), tl.zeros([BLOCK_N, HALF], tl.float32)
-    d_values = tl.zeros([BLOCK_N, 2 * HALF], tl.float32)
+    d_keys, d_values = tl.zeros([BLOCK_N, 2 * HALF], tl.float32), tl.zeros([BLOCK_N, 2 * HALF], tl.float32)
     last = tl.minimum((tile + 1) * BLOCK_N, length_k) - 1
-    start, stop = _row_range(tile * BLOCK_N, last, length_k - length_q, rows, window, GROUP, CAUSAL, BLOCK_M)
-    for m in range(_loop_bound(start), _loop_bound(stop), BLOCK_M):
+    first, ahead = tile * BLOCK_N, length_k - length_q
+    start, stop = _row_range(first, last, ahead, rows, window, GROUP, CAUSAL, BLOCK_M)
+    clear_start, clear_stop = start, start
+    if mask is None:
+        clear_start, clear_stop = _clear_rows(
+            first, last, start, stop, ahead, rows, end, window, public, GROUP, CAUSAL, BLOCK_M
+        )
+    statistics = sequence.to(tl.int64) * rows
+    for m in range(_loop_bound(clear_start), _loop_bound(clear_stop), BLOCK_M):
         row = m + tl.arange(0, BLOCK_M)
-        query, head, valid = row // GROUP, row % GROUP, row < rows
-        q1, q2 = _halves(q, q_strides, query, head, valid, HALF)
-        d_result = _vectors(d_out, d_out_strides, query, head, valid, HALF)
-        offset = sequence.to(tl.int64) * rows + row
-        normaliser = tl.load(lse + offset, mask=valid, other=0.0)
-        inner = tl.load(delta + offset, mask=valid, other=0.0)
-        logit, tanh = _logits(k1, k2, q1, q2, scale, softcap, BOUNDED)
-        behind = (query + (length_k - length_q))[None, :] - key[:, None]
-        visible = _rule(query[None, :], key[:, None], behind, length_q, end, window, public, mask, mask_strides, CAUSAL)
-        weight = tl.exp2(tl.where(visible, logit - normaliser[None, :], float("-inf")))
+        query, head = row // GROUP, row % GROUP
+        queries = _vectors(q, q_strides, query, head, None, HALF)
+        d_result = _vectors(d_out, d_out_strides, query, head, None, HALF)
+        normaliser, inner = tl.load(lse + statistics + row), tl.load(delta + statistics + row)
+        logit, tanh = _logits(keys, queries, scale, softcap, normaliser[None, :], BOUNDED, True)
+        weight = tl.exp2(logit)
         d_values = _dot(_rounded(weight, d_result), d_result, d_values)
         d_weight = _dot(values, tl.trans(d_result), None)
-        d_logit = weight * (d_weight - inner[None, :])
-        if softcap is not None:
-            d_logit = d_logit * (1 - tanh * tanh)
-        d_logit = _rounded(d_logit, q1)
-        d_k1, d_k2 = _dot(d_logit, q1, d_k1), _dot(d_logit, q2, d_k2)
+        d_logit = _rounded(_d_logit(weight, d_weight - inner[None, :], tanh, softcap), queries)
+        d_keys = _dot(d_logit, queries, d_keys)
+    clear = clear_stop - clear_start
+    for m in range(_loop_bound(start), _loop_bound(stop - clear), BLOCK_M):
+        row = tl.where(m < clear_start, m, m + clear) + tl.arange(0, BLOCK_M)
+        query, head, valid = row // GROUP, row % GROUP, row < rows
+        queries = _vectors(q, q_strides, query, head, valid, HALF)
+        d_result = _vectors(d_out, d_out_strides, query, head, valid, HALF)
+        normaliser = tl.load(lse + statistics + row, mask=valid, other=0.0)
+        inner = tl.load(delta + statistics + row, mask=valid, other=0.0)
+        logit, tanh = _logits(keys, queries, scale, softcap, normaliser[None, :], BOUNDED, False)
+        behind = (query + ahead)[None, :] - key[:, None]
+        visible = _rule(query[None, :], key[:, None], behind, length_q, end, window, public, mask, mask_strides, CAUSAL)
+        weight = tl.exp2(tl.where(visible, logit, float("-inf")))
+        d_values = _dot(_rounded(weight, d_result), d_result, d_values)
+        d_weight = _dot(values, tl.trans(d_result), None)
+        d_logit = _rounded(_d_logit(weight, d_weight - inner[None, :], tanh, softcap), queries)
+        d_keys = _dot(d_logit, queries, d_keys)
 
-    valid_key = key < length_k
-    d_k1, d_k2 = _rounded(d_k1 * scale, k1), _rounded(d_k2 * scale, k2)
+    valid_key = (key < length_k)[:, None]
     d_k, d_v = _base(d_k, d_k_strides, batch, cross, kv_head), _base(d_v, d_v_strides, batch, cross, kv_head)
-    _store_halves(d_k, d_k_strides, key, None, valid_key, d_k1, d_k2, HALF)
-    pointers = _pointers(d_v, d_v_strides, key, None, tl.arange(0, 2 * HALF))
-    tl.store(pointers, _rounded(d_values, values), mask=valid_key[:, None])
+    channel = tl.arange(0, 2 * HALF)
+    tl.store(_pointers(d_k, d_k_strides, key, None, channel), _rounded(d_keys * scale, keys), mask=valid_key)
+    tl.store(_pointers(d_v, d_v_strides, key, None, channel), _rounded(d_values, values), mask=valid_key)
 
 
 @triton.jit

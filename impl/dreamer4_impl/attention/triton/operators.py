@@ -42,46 +42,56 @@ class Tile(NamedTuple):
         keys: keys of one iteration, a power of two.
         warps: warps of one program, a power of two.
         stages: stages of the software pipeline, at least 1.
+        registers: largest number of registers of a thread, so that more programs fit on a multiprocessor; None is 255.
     """
 
     rows: int
     keys: int
     warps: int
     stages: int
+    registers: int | None = None
 
 
-#: (kernel, bytes of a number, width of a head) → tile. Chosen by registers and spills when compiled for sm_90, where
-#: in bfloat16 only the queries' gradient of width 128 spills, a little; not yet by time. "decode" is `attend` for few
-#: rows.
+#: (kernel, bytes of a number, width of a head) → tile. Chosen by registers, spills, programs on a multiprocessor and
+#: executed instructions when compiled for sm_90; not yet by time. "decode" is `attend` for few rows, "frame" for few
+#: programs.
 TILES: Final[dict[tuple[str, int, int], Tile]] = {
     ("attend", 2, 32): Tile(64, 64, 4, 3),
     ("attend", 2, 64): Tile(128, 64, 8, 3),
-    ("attend", 2, 128): Tile(128, 64, 8, 3),
+    ("attend", 2, 128): Tile(64, 32, 4, 3, registers=168),
     ("attend", 4, 32): Tile(32, 32, 4, 2),
     ("attend", 4, 64): Tile(64, 32, 8, 2),
     ("attend", 4, 128): Tile(64, 32, 8, 2),
+    ("frame", 2, 32): Tile(32, 32, 4, 3),
+    ("frame", 2, 64): Tile(32, 32, 4, 3),
+    ("frame", 2, 128): Tile(32, 32, 4, 3),
+    ("frame", 4, 32): Tile(32, 32, 4, 2),
+    ("frame", 4, 64): Tile(64, 32, 8, 2),
+    ("frame", 4, 128): Tile(64, 32, 8, 2),
     **{("decode", 2, width): Tile(16, 64, 4, 3) for width in HEAD_WIDTHS},
     **{("decode", 4, width): Tile(16, 32, 4, 2) for width in HEAD_WIDTHS},
     ("queries", 2, 32): Tile(64, 64, 4, 2),
     ("queries", 2, 64): Tile(128, 64, 8, 2),
-    ("queries", 2, 128): Tile(128, 64, 8, 2),
+    ("queries", 2, 128): Tile(64, 32, 4, 2),
     **{("queries", 4, width): Tile(32, 32, 8, 1) for width in HEAD_WIDTHS},
     ("keys", 2, 32): Tile(64, 64, 4, 2),
     ("keys", 2, 64): Tile(64, 64, 4, 2),
-    ("keys", 2, 128): Tile(32, 128, 8, 2),
+    ("keys", 2, 128): Tile(32, 64, 4, 2),
     **{("keys", 4, width): Tile(32, 32, 8, 1) for width in HEAD_WIDTHS},
 }
 #: Tile of the kernels that only norm, rotate and copy.
 POINTWISE: Final = Tile(0, 32, 4, 1)
 #: Up to so many rows of a sequence, `attend` uses the tile "decode".
 FEW_ROWS: Final = 16
+#: Up to so many programs of the tile "attend" it uses "frame": an H100 or H200 has as many multiprocessors.
+FEW_PROGRAMS: Final = 132
 
 
 def tile_of(kernel: str, q: Tensor) -> Tile:
     """Look up the tile of a kernel for the width and dtype of q.
 
     Args:
-        kernel: "attend", "decode", "queries" or "keys".
+        kernel: "attend", "frame", "decode", "queries" or "keys".
         q: queries, (..., D), of a dtype in `DTYPES` and a width in `HEAD_WIDTHS`.
 
     Returns:
@@ -112,7 +122,9 @@ class Launch(NamedTuple):
     @property
     def options(self) -> dict[str, Any]:
         """Options of the compiler; contraction to fused multiply-adds is explicit because its default will change."""
-        return {"num_warps": self.tile.warps, "num_stages": self.tile.stages, "enable_fp_fusion": True}
+        tile = self.tile
+        options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
+        return options if tile.registers is None else options | {"maxnreg": tile.registers}
 
     def run(self) -> None:
         """Enqueue the kernel on the current stream of its tensors' device."""
@@ -217,11 +229,19 @@ def forward_launch(q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, op
         The launch, not made yet.
     """
     extents = sequences(q, k, options.axis)
-    tile = tile_of("decode" if extents.rows <= FEW_ROWS else "attend", q)
+    tile = _forward_tile(extents, q)
     arguments = _attention_arguments(extents, options) | _with_strides(options.axis, q=q, k=k, v=v, out=out)
     arguments |= _preparation_arguments(options.preparation)
     arguments |= {"lse": lse, "BLOCK_M": tile.rows, "BLOCK_N": tile.keys}
     return Launch(kernels.attend, extents.number * triton.cdiv(extents.rows, tile.rows), arguments, tile)
+
+
+def _forward_tile(extents: Sequences, q: Tensor) -> Tile:
+    if extents.rows <= FEW_ROWS:
+        return tile_of("decode", q)
+    tile = tile_of("attend", q)
+    programs = extents.number * triton.cdiv(extents.rows, tile.rows)
+    return tile_of("frame", q) if programs <= FEW_PROGRAMS else tile
 
 
 class Gradients(NamedTuple):
