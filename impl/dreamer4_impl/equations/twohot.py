@@ -121,9 +121,9 @@ class TwoHot:
             [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
         lower, weight = self._interpolate(x)
-        p = weight.new_zeros((*x.shape, self.num_bins))
-        p = p.scatter(-1, lower[..., None], (1 - weight)[..., None])
-        return p.scatter(-1, lower[..., None] + 1, weight[..., None])
+        neighbours = torch.stack([lower, lower + 1], dim=-1)
+        weights = torch.stack([1 - weight, weight], dim=-1)
+        return weight.new_zeros((*x.shape, self.num_bins)).scatter_(-1, neighbours, weights)
 
     def decode(self, logits: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """Mean of the raw values under softmax(logits).

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamer4_impl.equations.twohot import TwoHot, symexp, symlog
 
@@ -101,3 +102,20 @@ def test_strided_values_are_encoded_like_dense_ones():
 def test_invalid_input_raises_and_names_the_argument(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_encoding_writes_its_result_once():
+    class Results(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.operators = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.numel() == 64 * 255:
+                self.operators.append(function.overloadpacket.__name__)
+            return out
+
+    with Results() as results:
+        TwoHot().encode(torch.linspace(-9.0, 9.0, 64))
+    assert results.operators == ["new_zeros", "scatter_"]
