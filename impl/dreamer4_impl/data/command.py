@@ -1,4 +1,9 @@
-"""The command `dreamer4-record`: play games, read videos, check datasets."""
+"""The command `dreamer4-record`: play games, read videos, check datasets.
+
+The parser of a subcommand is shown without what it runs: PyTorch and the packages of games take seconds to import.
+"""
+
+from __future__ import annotations
 
 import argparse
 import sys
@@ -7,19 +12,12 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
-from dreamer4_impl.data.dataset import Dataset
-from dreamer4_impl.data.format import read_header
-from dreamer4_impl.data.game import View
-from dreamer4_impl.data.importing.command import IMPORT, IMPORT_END, add_arguments, import_source
-from dreamer4_impl.data.progress import progress_bar
-from dreamer4_impl.data.record import Recording, record
-from dreamer4_impl.data.source import DamageWarning
-from dreamer4_impl.data.video import VideoView, record_videos
 from dreamer4_impl.streams import safe_streams
+
+if TYPE_CHECKING:
+    from dreamer4_impl.data.dataset import Dataset
 
 PLAY = """\
 Plays a game and records it as a dataset that dreamer4-train learns from.
@@ -105,6 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _play(options: argparse.Namespace) -> int:
+    from dreamer4_impl.data.game import View
+    from dreamer4_impl.data.progress import progress_bar
+    from dreamer4_impl.data.record import Recording, record
+
     recording = Recording(
         options.game,
         options.frames,
@@ -128,6 +130,10 @@ def _play(options: argparse.Namespace) -> int:
 
 
 def _video(options: argparse.Namespace) -> int:
+    from dreamer4_impl.data.format import read_header
+    from dreamer4_impl.data.progress import progress_bar
+    from dreamer4_impl.data.video import VideoView, record_videos
+
     height, width = options.size
     view = VideoView(height, width, grey=options.grey, every=options.every, fps=options.fps)
     components = read_header(options.actions_like).components if options.actions_like else ()
@@ -146,6 +152,8 @@ def _video(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from dreamer4_impl.data.importing.command import import_source
+
     with _warnings_printed() as messages:
         dataset = import_source(options)
     _describe(dataset, options.out)
@@ -153,6 +161,8 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from dreamer4_impl.data.dataset import Dataset
+
     with _warnings_printed() as damages:
         dataset = Dataset.open(options.dataset, damaged="skip", verify="full")
     _describe(dataset, options.dataset)
@@ -172,10 +182,15 @@ def _warnings_printed() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def _status(messages: Sequence[warnings.WarningMessage]) -> int:
+    from dreamer4_impl.data.source import DamageWarning
+
     return 1 if any(isinstance(message.message, DamageWarning) for message in messages) else 0
 
 
 def _describe(dataset: Dataset, path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=f"{path}: {dataset.name}", show_header=False, title_justify="left")
     table.add_row("frames", f"{len(dataset)} of {dataset.height}×{dataset.width}×{dataset.channels}")
     table.add_row("episodes", f"{len(dataset.episodes)} in {len(dataset.shards)} shards")
@@ -256,6 +271,8 @@ def _video_parser() -> argparse.ArgumentParser:
 
 
 def _import_parser() -> argparse.ArgumentParser:
+    from dreamer4_impl.data.importing.command import IMPORT, IMPORT_END, add_arguments
+
     parser = _parser("dreamer4-record import", IMPORT, IMPORT_END)
     add_arguments(parser)
     _add_conversion(parser)
