@@ -186,6 +186,7 @@ class FrameDecoder:
         if self._recorded is None:
             self._recorded = record_frame(self._compute_frame, self.generator, self._caches, self._parameter.device)
         graph, frame = self._recorded
+        self._engine.refresh()
         graph.replay()
         return frame.clone()
 

@@ -18,6 +18,7 @@ from dreamer4_impl.constants import CONTEXT_LEVEL, SAMPLING_STEPS
 from dreamer4_impl.equations.eq01_corruption import corrupt
 from dreamer4_impl.equations.eq02_sampling import context_label, denoise
 from dreamer4_impl.layers.actions import ActionValues
+from dreamer4_impl.layers.joined import JoinedMatrices
 from dreamer4_impl.models.dynamics import Dynamics
 from dreamer4_impl.precision import compute_dtype
 
@@ -25,7 +26,8 @@ from dreamer4_impl.precision import compute_dtype
 class FrameEngine:
     """Denoises and commits frames of B sequences, with a cache of the past.
 
-    All noise comes from the caller. Labels are made once, on the device of the parameters, so that a CUDA graph can
+    Products of one input are joined, with a copy of their matrices that follows changes of the parameters in place. All
+    noise comes from the caller. Labels are made once, on the device of the parameters, so that a CUDA graph can
     record both methods. Deterministic; no gradient, because the cache has none; no host synchronisation.
 
     Args:
@@ -58,6 +60,7 @@ class FrameEngine:
         self.model, self.num_steps, self.task = model, num_steps, task
         self.cache = model.empty_cache(batch)
         self._one_frame = compiled(model, dynamic=False) if compile else model
+        self._matrices = JoinedMatrices(model)
         parameter = next(model.parameters())
         self.dtype, compute = parameter.dtype, compute_dtype(parameter)
         k_max = model.config.k_max
@@ -92,7 +95,8 @@ class FrameEngine:
             z1_hat, _ = self._pass(frame[:, None], self._steps[index], actions, commit=commit)
             return z1_hat[:, 0].to(start.dtype)
 
-        return denoise(_predict_clean, start, self.num_steps, self.dtype)
+        with self._matrices.used():
+            return denoise(_predict_clean, start, self.num_steps, self.dtype)
 
     @torch.no_grad()
     def commit(
@@ -132,7 +136,12 @@ class FrameEngine:
             ValueError: if frames or actions do not have the shapes or names of the model.
         """
         label = [value.expand(frames.shape[:2]) for value in self._past_label]
-        return self._pass(frames, label, actions, commit=True)[1]
+        with self._matrices.used():
+            return self._pass(frames, label, actions, commit=True)[1]
+
+    def refresh(self) -> None:
+        """Follow changes of the parameters: needed before a CUDA graph of these methods is replayed."""
+        self._matrices.refresh()
 
     def _pass(
         self, z: Float[Tensor, "B T S D"], label: Sequence[Tensor], actions: ActionValues, *, commit: bool

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dreamer4_impl.arguments import require_floating, require_shape
+from dreamer4_impl.layers.joined import SharedInput
 
 
 def swiglu(
@@ -48,7 +49,7 @@ def swiglu(
     return silu(x @ w_gate) * (x @ w_up) @ w_down
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(SharedInput):
     """`swiglu` with learned matrices, drawn from N(0, 1/fan_in), the last one times `out_scale`.
 
     Args:
@@ -67,6 +68,14 @@ class SwiGLU(nn.Module):
         self.w_up = nn.Parameter(torch.randn(width, inner) * width**-0.5)
         self.w_down = nn.Parameter(torch.randn(inner, width) * (out_scale * inner**-0.5))
 
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """List the matrices that multiply the input.
+
+        Returns:
+            w_gate and w_up.
+        """
+        return self.w_gate, self.w_up
+
     def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
         """Apply the network to every vector, with the numerical contract of `swiglu`.
 
@@ -84,4 +93,7 @@ class SwiGLU(nn.Module):
             >>> SwiGLU(4, 8)(torch.zeros(4)).tolist()
             [0.0, 0.0, 0.0, 0.0]
         """
-        return swiglu(x, self.w_gate, self.w_up, self.w_down)
+        if self.joined is None:
+            return swiglu(x, self.w_gate, self.w_up, self.w_down)
+        gate, up = self.products(x)
+        return silu(gate) * up @ self.w_down

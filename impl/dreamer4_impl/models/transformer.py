@@ -27,6 +27,7 @@ from dreamer4_impl.arguments import (
 )
 from dreamer4_impl.attention import BACKENDS, Cache, Preparation, Visible, attention, prepare_keys
 from dreamer4_impl.attention.triton import HEAD_WIDTHS as TRITON_WIDTHS
+from dreamer4_impl.layers.joined import SharedInput
 from dreamer4_impl.layers.rms_norm import RMSNorm
 from dreamer4_impl.layers.rope import Rotation, rotation
 from dreamer4_impl.layers.swiglu import SwiGLU
@@ -160,7 +161,7 @@ class Past(NamedTuple):
     commit: bool
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(SharedInput):
     """Projections, QK-norm, RoPE and attention along one axis; no biases.
 
     Matrices map by x @ w. They are drawn from N(0, 1/fan_in), the output's times `config.out_scale`; gains are
@@ -182,6 +183,14 @@ class SelfAttention(nn.Module):
         self.q_gain = nn.Parameter(torch.full((config.head_width,), config.qk_gain))
         self.k_gain = nn.Parameter(torch.full((config.head_width,), config.qk_gain))
 
+    def matrices(self) -> tuple[Tensor, Tensor, Tensor]:
+        """List the matrices of queries, keys and values.
+
+        Returns:
+            wq, wk and wv.
+        """
+        return self.wq, self.wk, self.wv
+
     def forward(
         self, x: Float[Tensor, "B T S D"], angles: Rotation, visible: Visible, past: Past | None = None
     ) -> Float[Tensor, "B T S D"]:
@@ -202,7 +211,7 @@ class SelfAttention(nn.Module):
             ValueError: if shapes or devices do not match.
         """
         config = self.config
-        q, k, v = (self._heads(x @ weight) for weight in (self.wq, self.wk, self.wv))
+        q, k, v = (self._heads(product) for product in self.products(x))
         queries, keys = (Preparation(gain, config.norm_eps, angles) for gain in (self.q_gain, self.k_gain))
         if past is None:
             k = prepare_keys(k, keys, self.kind, config.backend)
