@@ -314,7 +314,9 @@ def test_a_saved_past_can_be_restored_repeatedly(tiny_on, with_graph, graph_devi
     for tried in (others, actions):
         engine.restore(saved)
         engine.generator.set_state(state)
+        assert torch.equal(engine.h, saved.h)
         frames.append(stepped(engine, tried, range(2, 6)))
+        assert not torch.isclose(engine.h, saved.h).all()
     assert torch.equal(frames[1], first)
     assert not torch.isclose(frames[0], first).all()
 

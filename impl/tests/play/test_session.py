@@ -183,11 +183,16 @@ def test_autopilot_repeats_with_equal_seeds_and_after_undo(session, world):
     for _ in range(3):
         session.undo()
     assert (session.picture, session.state["action"]) == first[0]
+    h = session.decoder.h.clone()
     session.step(RIGHT)
+    assert not torch.isclose(session.decoder.h, h).any()
     session.undo()
+    assert torch.equal(session.decoder.h, h)
     assert played(session, 3) == first[1:]
+    h = session.decoder.h.clone()
     session.step(RIGHT, steps=1)
     session.undo()
+    assert torch.equal(session.decoder.h, h)
     session.undo()
     session.step("policy", steps=2)
     assert (session.picture, session.state["action"]) == first[3]
