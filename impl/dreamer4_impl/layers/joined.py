@@ -83,7 +83,11 @@ class JoinedMatrices:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Let the model use the joined matrices, up to date, in the block."""
+        """Let the model use the joined matrices, up to date, in the block.
+
+        Returns:
+            Context of the passes; at its end the model uses its own matrices again.
+        """
         self.refresh()
         try:
             for layer, joined in self._layers:
