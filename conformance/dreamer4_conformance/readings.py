@@ -146,9 +146,9 @@ READINGS: tuple[Reading, ...] = (
     ),
     Reading(
         "A29",
-        "Eq. 9 past the end: mean over valid positions of each distance, over all positions, or over the positions "
-        "with all distances ahead of them",
-        ("valid", "all", "complete"),
+        "Eq. 9 past the end: mean over valid positions of each distance, over all positions, over the positions "
+        "with all distances ahead of them, or over the valid pairs of position and distance",
+        ("valid", "all", "complete", "pooled"),
         ("eq09.sum", "eq09.offsets"),
     ),
     Reading(

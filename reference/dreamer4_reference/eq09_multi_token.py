@@ -51,7 +51,7 @@ def multi_token_loss(
     valid: Bool[np.ndarray, "B T N"],
     *,
     over: Literal["sum", "mean"] = "sum",
-    positions: Literal["valid", "all", "complete"] = "valid",
+    positions: Literal["valid", "all", "complete", "pooled"] = "valid",
 ) -> float:
     """Negative log-likelihood over all positions and distances.
 
@@ -60,7 +60,8 @@ def multi_token_loss(
         valid: bool, (B, T, N), True where t + n < T, as from `multi_token_targets`.
         over: combination of the N distances: "sum" (A19, default) or "mean".
         positions: positions that each distance is averaged over: "valid" (A29, default), those whose target is valid;
-            "all", with 0 where it is not; "complete", those where the targets of all distances are valid.
+            "all", with 0 where it is not; "complete", those where the targets of all distances are valid. "pooled"
+            averages over the valid pairs of position and distance together, so that every pair has the same weight.
 
     Returns:
         The loss as a float. A distance without valid positions contributes 0.
@@ -74,7 +75,7 @@ def multi_token_loss(
         4.0
     """
     require_option("over", over, ("sum", "mean"), equation="Eq. (9)")
-    require_option("positions", positions, ("valid", "all", "complete"), equation="Eq. (9)")
+    require_option("positions", positions, ("valid", "all", "complete", "pooled"), equation="Eq. (9)")
     require_float64(equation="Eq. (9)", log_prob=log_prob)
     require_shape("log_prob", log_prob, (None,) * 3, equation="Eq. (9)")
     require_shape("valid", valid, log_prob.shape, equation="Eq. (9)")
@@ -84,5 +85,7 @@ def multi_token_loss(
         valid = np.broadcast_to(valid.all(-1, keepdims=True), valid.shape)
     total = -np.where(valid, log_prob, 0.0).sum((0, 1))
     count = np.full(total.shape, valid[..., 0].size) if positions == "all" else valid.sum((0, 1))
+    if positions == "pooled":
+        count = np.full(total.shape, valid.sum() / len(total))
     per_distance = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     return float(per_distance.sum() if over == "sum" else per_distance.mean())

@@ -35,7 +35,7 @@ def _targets(name: str, option: str, x: np.ndarray, length: int, *flags: str) ->
     kind: Targets = "rewards" if x.dtype.kind == "f" else "actions"
     targets, valid = multi_token_targets(x, _ahead(option, length, kind))
     outputs = {"targets": exact(targets, ~valid), "valid": exact(valid)}
-    readings = _readings(kind, option, A29=("valid", "all"))
+    readings = _readings(kind, option, A29=("valid", "all", "pooled"))
     flags = (*flags, *(["past_end"] if not valid.all() else []))
     return Vector(
         f"{name}-{kind}-{option}", "mtp_targets", "eq09.offsets", {"x": x, "length": length}, outputs, flags, readings
@@ -69,7 +69,7 @@ def _loss_of(option: str, length: int, over: Any, positions: Any) -> Vector:
     return Vector(name, "mtp_loss_of", "eq09.sum", inputs, outputs, ("past_end",), readings, {"mtp_length": length})
 
 
-READINGS = (("sum", "valid"), ("mean", "valid"), ("sum", "all"), ("sum", "complete"))
+READINGS = (("sum", "valid"), ("mean", "valid"), ("sum", "all"), ("sum", "complete"), ("sum", "pooled"))
 """Options of A19 and A29: the defaults and each other option."""
 
 

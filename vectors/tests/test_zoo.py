@@ -56,6 +56,7 @@ VARIANTS: list[dict[str, str]] = [
     {"A13": "v_same", "A8": "sum", "A23": "symlog", "A31": "l2", "A17": "0..7", "A19": "mean"},
     {"A14": "reward", "A7": "flow", "A31": "layernorm", "A17": "1..8", "A29": "all"},
     {"A15": "next", "A27": "per_term", "A29": "complete"},
+    {"A29": "pooled"},
 ]
 """Readings of textbooks which together take every vector."""
 SLOW = {"loss_normalizer", "sample_tau_d"}
@@ -72,7 +73,7 @@ def test_textbook_passes(variant: int) -> None:
 @pytest.mark.nightly
 def test_every_vector_of_an_operation_is_taken_by_a_textbook() -> None:
     judged = set()
-    averages: list[dict[str, str]] = [{}, {"A19": "mean"}, {"A29": "all"}, {"A29": "complete"}]
+    averages: list[dict[str, str]] = [{}, {"A19": "mean"}, {"A29": "all"}, {"A29": "complete"}, {"A29": "pooled"}]
     losses = [({"A17": option, **average}, 64, {"mtp_loss_of"}) for option in DISTANCES for average in averages]
     rest = [(readings, k_max, OPERATIONS) for readings in VARIANTS for k_max in (1, 2, 8, 64)]
     for readings, k_max, operations in [*losses, *rest]:

@@ -68,6 +68,7 @@ class Edwhu(EdwhuImagination):
         "A19": "mean",
         "A23": "symlog",
         "A25": "adds",
+        "A29": "pooled",
         "A32": "current",
     }
     not_testable: Mapping[str, str] = {

@@ -114,9 +114,10 @@ def check_step_sizes_are_equally_likely(subject: Subject, trial: Trial) -> None:
         groups, sizes = _independent_steps(subject, draw)
         counts = [np.array([(group == size).sum() for size in sizes]) for group in groups]
         bounds = [uniform_bound(count) if count.sum() else 1.0 for count in counts]
-        worst = counts[int(np.argmin(bounds))]
+        index = int(np.argmin(bounds))
+        worst, where = counts[index], f" at timestep {index}" if index < draw.d.shape[1] else ""
         got, equal = (worst / max(worst.sum(), 1)).round(4).tolist(), [1 / len(sizes)] * len(sizes)
-        sentence = f"the step sizes {', '.join(f'{size:g}' for size in sizes)} are not equally likely"
+        sentence = f"the step sizes {', '.join(f'{size:g}' for size in sizes)} are not equally likely{where}"
         trial.reject_law(union_bound(bounds), sentence, call=draw.call, got=got, expected=equal)
 
 

@@ -24,7 +24,8 @@ def check_levels_are_independent_of_timestep_and_neighbours(subject: Subject, tr
     The mean over all timesteps, which eq04.grid-law judges, is subtracted. Rows are compared at distance 1, 2, 4, ….
     Detected with certainty: a correlation of 0.17 between neighbours, of 0.5 between two timesteps, a mean shifted by
     0.7 standard deviations at one timestep. One level per sequence correlates every two timesteps, which
-    eq04.granularity judges: where the mean product of all pairs exceeds `SHARED`, timesteps are not compared.
+    eq04.granularity judges: where the mean product of all pairs exceeds `SHARED`, timesteps are not compared, and the
+    first timestep of a row stands for all, as equal levels are one observation.
     """
     shared = False
     for draw in large_batches(subject, draw_seed(trial)):
@@ -37,18 +38,23 @@ def check_levels_are_independent_of_timestep_and_neighbours(subject: Subject, tr
         sentence = f"given d, the mean level depends on the timestep: by timestep, in standard deviations, {means}"
         trial.reject_law(union_bound(bounds), sentence, call=draw.call, got=means, expected=[0.0] * len(means))
         level = dependence_residuals(draw)
-        for name, products in (("timesteps", _timesteps(level)), ("rows", _rows(draw, level))):
-            samples = [product[product != 0] for product in products]
-            if name == "timesteps" and min((float(x.mean()) for x in samples if x.size), default=0.0) > SHARED:
-                shared = True
-                continue
-            bounds = [_mean_bound(sample, largest=3.0) for sample in samples]
-            worst = samples[int(np.argmin(bounds))] if samples else np.zeros(0)
-            correlation = float(worst.mean()) if worst.size else 0.0
-            sentence = f"given d, the levels of two {name} are correlated by {correlation:.3g}"
-            trial.reject_law(union_bound(bounds), sentence, call=draw.call, got=correlation, expected=0.0)
+        timesteps = [product[product != 0] for product in _timesteps(level)]
+        if min((float(x.mean()) for x in timesteps if x.size), default=0.0) > SHARED:
+            shared, level = True, level[:, :1]
+        else:
+            _reject_dependence(trial, draw, "timesteps", timesteps)
+        _reject_dependence(trial, draw, "rows", [product[product != 0] for product in _rows(draw, level)])
     if shared:
         trial.inconclusive("follows from eq04.granularity: the timesteps of a sequence share one level")
+
+
+def _reject_dependence(trial: Trial, draw: LevelDraw, name: str, samples: list[np.ndarray]) -> None:
+    """Reject the law if the mean of some products of levels is not 0."""
+    bounds = [_mean_bound(sample, largest=3.0) for sample in samples]
+    worst = samples[int(np.argmin(bounds))] if samples else np.zeros(0)
+    correlation = float(worst.mean()) if worst.size else 0.0
+    sentence = f"given d, the levels of two {name} are correlated by {correlation:.3g}"
+    trial.reject_law(union_bound(bounds), sentence, call=draw.call, got=correlation, expected=0.0)
 
 
 def _timesteps(level: np.ndarray) -> Iterator[np.ndarray]:

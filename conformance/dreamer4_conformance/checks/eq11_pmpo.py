@@ -6,12 +6,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import example
 from hypothesis import strategies as st
 
 from dreamer4_conformance.instruments.gradients import operation_gradients
 from dreamer4_conformance.instruments.heads import (
     Trajectory,
     compute_returns,
+    draw_trajectory,
     expected_returns,
     prior_components,
     returns_magnitude,
@@ -40,6 +42,7 @@ def check_advantage_is_return_minus_value(subject: Subject, trial: Trial) -> Non
     A wrong return is not a wrong advantage: eq10.* judge the return. Terms: those of the return at c = 1, and |v_t|.
     """
 
+    @example(draw_trajectory(subject, trial.seed, (3, 9), gamma=0.75, lam=0.5))
     def holds(case: Trajectory) -> None:
         own = _own_returns(subject, case)
         try:

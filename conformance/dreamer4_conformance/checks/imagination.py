@@ -32,7 +32,10 @@ def check_bootstrap_is_the_value_of_the_last_state(subject: Subject, trial: Tria
     copied = imagined.same_values(COPY * subject.eps)
     if copied[:, :-1].all():
         trial.inconclusive("the imagined values do not change from step to step: are the parameters random?")
-    sentence = "v_H equals v_{H−1} in every trajectory; it needs to be the value of the state after the last action"
+    sentence = (
+        "v_H equals v_{H−1} in every trajectory; it needs to be the value of the state after the last action, or, "
+        'under readings = {"A14": "reward"}, to be left out'
+    )
     call, values = f"imagined_trajectory({trial.seed})", imagined.value[:, -2:].tolist()
     trial.fail_unless(not copied[:, -1].all(), sentence, call=call, got=values)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -86,8 +86,9 @@ class Evaluation:
 
     @property
     def call(self) -> str:
-        """The call as Python."""
-        return f"{self.route}(network, {self.draw})"
+        """The call as Python, without τ and d that are not passed."""
+        draw = self.draw if self.route == "dynamics_loss_at" else replace(self.draw, tau=None, d=None)
+        return f"{self.route}(network, {draw})"
 
     @cached_property
     def matches(self) -> list[Match]:

@@ -56,6 +56,8 @@ class MultiToken:
 
     def counted_positions(self, valid: Tensor) -> Tensor:
         """Number of positions that each distance is averaged over (A29), at least 1."""
+        if self.follows["A29"] == "pooled":
+            return (valid.sum() / valid.shape[2]).clamp(min=1)
         counted = torch.ones_like(valid) if self.follows["A29"] == "all" else valid
         return counted.sum((0, 1)).clamp(min=1)
 

@@ -57,6 +57,16 @@ class OneToEight(TorchAdapter):
         return -log_prob.masked_fill(~valid, 0.0).mean()
 
 
+@equivalent("mtp-pooled-pairs")
+class PooledPairs(TorchAdapter):
+    """One mean over the valid pairs of position and distance (A19, A29, declared)."""
+
+    readings = {"A19": "mean", "A29": "pooled"}  # noqa: RUF012
+
+    def mtp_loss(self, log_prob: Tensor, valid: Tensor) -> Tensor:
+        return -log_prob[valid].mean()
+
+
 @equivalent("mtp-complete-windows")
 class CompleteWindows(TorchAdapter):
     """Unfolded windows of nine; timesteps without a complete window are invalid at every distance (A29, declared)."""
