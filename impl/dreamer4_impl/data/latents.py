@@ -47,7 +47,7 @@ class LatentCache:
         path: directory, made if missing. One with latents of another tokenizer is refused with a DatasetError.
         dataset: source of the frames.
         tokenizer: on any device.
-        dtype: dtype of the stored latents, which lie in [−1, 1].
+        dtype: dtype of the stored latents.
         block: frames per call of the encoder, 1 or more.
         progress: called with the number of encoded frames after each block.
 
@@ -89,7 +89,7 @@ class LatentCache:
             length: T, 1 or more.
 
         Returns:
-            Latents in [−1, 1], (T, S, D).
+            Latents, (T, S, D).
 
         Raises:
             DatasetError: if the shard of the episode was not encoded.
@@ -155,7 +155,7 @@ def encode_episode(
         progress: called with the number of encoded frames after each block.
 
     Returns:
-        Latents in [−1, 1] on the CPU, in the dtype of the tokenizer's parameters, without gradient.
+        Latents on the CPU, in the dtype of the tokenizer's parameters, without gradient.
 
     Example:
         >>> from dreamer4_impl.models.presets import tiny
@@ -173,7 +173,7 @@ def encode_episode(
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """Digest everything that latents depend on: parameters and configuration of the encoder, and its mean frame.
+    """Digest everything that latents depend on: the encoder, the mean frame, and origin and unit of z.
 
     Args:
         tokenizer: on any device.

@@ -32,6 +32,9 @@ class TokenizerConfig:
         standardise: the transformers read and predict deviations from the data's mean frame, in units of their standard
             deviation (`Tokenizer.standardise`), instead of pixels as in the paper. Needed for games whose frames are
             nearly equal: otherwise training stays at the mean frame.
+        standardise_latents: z is given as deviations from its mean over the data, in units of their standard deviation
+            (`Tokenizer.standardise_latents`), instead of in [−1, 1] as in the paper. Eq. (1) mixes z with noise of
+            variance 1: a z that varies less is invisible at most signal levels.
         query_spread: initial standard deviation of the decoder's patch queries about one random vector, above 0, so
             that at first only RoPE distinguishes them; None is independent queries.
 
@@ -49,6 +52,7 @@ class TokenizerConfig:
     latent_channels: int = 16
     spatial_tokens: int = 256
     standardise: bool = False
+    standardise_latents: bool = False
     query_spread: float | None = None
 
     def __post_init__(self) -> None:

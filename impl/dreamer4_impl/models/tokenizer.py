@@ -170,7 +170,9 @@ class Decoder(nn.Module):
 
 
 class Tokenizer(nn.Module):
-    """Encodes video in [0, 1] to its representation z in [−1, 1], and decodes it. Starts with random parameters.
+    """Encodes video in [0, 1] to its representation z, and decodes it. Starts with random parameters.
+
+    z lies in [−1, 1], unless `standardise_latents` has set another origin and unit.
 
     With a cache, `encode` and `decode` continue its frames: frame by frame equals all at once. Inputs and outputs have
     the dtype of the parameters. Deterministic except for patch dropout; differentiable without a cache; compiles
@@ -188,6 +190,8 @@ class Tokenizer(nn.Module):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    latent_mean: Tensor
+    latent_std: Tensor
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -197,6 +201,9 @@ class Tokenizer(nn.Module):
         if config.standardise:
             self.register_buffer("pixel_mean", torch.zeros(config.height, config.width, config.channels))
             self.register_buffer("pixel_std", torch.ones(()))
+        if config.standardise_latents:
+            self.register_buffer("latent_mean", torch.zeros(config.spatial_tokens, config.spatial_channels))
+            self.register_buffer("latent_std", torch.ones(()))
 
     def standardise(self, mean: Float[Tensor, "H W C"], std: float) -> None:
         """Set mean frame and standard deviation of the data, which are saved with the model.
@@ -213,10 +220,31 @@ class Tokenizer(nn.Module):
             raise ValueError("config.standardise must be True for a tokenizer with a mean frame; got False")
         require_floating(mean=mean)
         require_shape("mean", mean, self.pixel_mean.shape, "(H, W, C)", like=mean)
-        if not 0 < std < math.inf:
-            raise ValueError(f"std must be above 0 and finite; got {std!r}")
+        _require_std(std)
         self.pixel_mean.copy_(mean)
         self.pixel_std.fill_(std)
+
+    def standardise_latents(self, mean: Float[Tensor, "S D"], std: float) -> None:
+        """Set origin and unit of z, which are saved with the model: z ← (z − mean) / std.
+
+        A second call replaces the first, whose z is that of the networks trained since.
+
+        Args:
+            mean: mean of z in [−1, 1] over the data, floating, (S, D).
+            std: root mean square of the data's deviations from it, over all entries of z, above 0.
+
+        Raises:
+            TypeError: if mean is not a floating-point tensor.
+            ValueError: if the configuration has no `standardise_latents`, mean has a wrong shape, or std is not above
+                0.
+        """
+        if not self.config.standardise_latents:
+            raise ValueError("config.standardise_latents must be True for a tokenizer with a mean of z; got False")
+        require_floating(mean=mean)
+        require_shape("mean", mean, self.latent_mean.shape, "(S, D)", like=mean)
+        _require_std(std)
+        self.latent_mean.copy_(mean)
+        self.latent_std.fill_(std)
 
     def forward(
         self, video: Float[Tensor, "B T H W C"], *, generator: torch.Generator | None = None
@@ -271,7 +299,7 @@ class Tokenizer(nn.Module):
             cache: past of the frames of this call, from `encoder_cache`, to which they are added; None is no past.
 
         Returns:
-            Representation z in [−1, 1], (B, T, S, D).
+            Representation z, (B, T, S, D).
 
         Raises:
             TypeError: if video or dropped has a wrong dtype.
@@ -286,7 +314,8 @@ class Tokenizer(nn.Module):
         if config.standardise:
             video = (video - self.pixel_mean) / self.pixel_std
         latents = self.encoder(patchify(video, config.patch), dropped, cache=cache)
-        return regroup(latents, config.spatial_tokens)
+        z = regroup(latents, config.spatial_tokens)
+        return (z - self.latent_mean) / self.latent_std if config.standardise_latents else z
 
     def decode(self, z: Float[Tensor, "B T S D"], *, cache: Cache | None = None) -> Float[Tensor, "B T H W C"]:
         """Decode a representation.
@@ -308,6 +337,8 @@ class Tokenizer(nn.Module):
         shape = (*z.shape[:2], config.spatial_tokens, config.spatial_channels)
         require_shape("z", z, shape, "(B, T, S, D)", like=self.decoder.queries)
         require_dtype("z", z, self.decoder.queries)
+        if config.standardise_latents:
+            z = z * self.latent_std + self.latent_mean
         patches = self.decoder(ungroup(z, config.latents), cache=cache)
         video = unpatchify(patches, config.height, config.width, config.patch)
         return video * self.pixel_std + self.pixel_mean if config.standardise else video
@@ -333,3 +364,8 @@ class Tokenizer(nn.Module):
             Empty cache on the device of the parameters.
         """
         return self.decoder.transformer.empty_cache(batch, self.config.patches + self.config.latents)
+
+
+def _require_std(std: float) -> None:
+    if not 0 < std < math.inf:
+        raise ValueError(f"std must be above 0 and finite; got {std!r}")

@@ -246,6 +246,29 @@ def test_the_mean_frame_is_saved_only_by_a_standardised_model(tiny_on):
     assert not any(name.startswith("pixel") for name in tiny_on().tokenizer().state_dict())
 
 
+def test_standardised_latents_are_those_of_the_plain_tokenizer_in_another_unit(tiny_on):
+    tiny, mean = tiny_on(dtype=torch.float32), torch.rand(5, 6)
+    plain, video = tiny.random(lambda: Tokenizer(tiny.config.tokenizer)).eval(), tiny.video(2, 3)
+    tokenizer = tiny.random(lambda: Tokenizer(replace(tiny.config.tokenizer, standardise_latents=True))).eval()
+    assert torch.equal(tokenizer.encode(video), plain.encode(video))
+    tokenizer.standardise_latents(mean, 0.25)
+    z = plain.encode(video)
+    assert torch.equal(tokenizer.encode(video), (z - mean) / 0.25)
+    torch.testing.assert_close(tokenizer.reconstruct(video), plain.reconstruct(video))
+    assert float(tokenizer.state_dict()["latent_std"]) == 0.25
+
+
+def test_an_invalid_standardisation_of_latents_raises(tiny_on):
+    config = tiny_on().config.tokenizer
+    with pytest.raises(ValueError, match=r"config\.standardise_latents must be True"):
+        Tokenizer(config).standardise_latents(torch.zeros(5, 6), 1.0)
+    tokenizer = Tokenizer(replace(config, standardise_latents=True))
+    with pytest.raises(ValueError, match=r"std must be above 0 and finite; got 0\.0"):
+        tokenizer.standardise_latents(torch.zeros(5, 6), 0.0)
+    with pytest.raises(ValueError, match=r"mean must have shape \(S, D\) = \(5, 6\)"):
+        tokenizer.standardise_latents(torch.zeros(4, 6), 1.0)
+
+
 def test_an_invalid_standardisation_raises(tiny_on):
     mean = torch.zeros(6, 8, 3)
     with pytest.raises(ValueError, match=r"config\.standardise must be True for a tokenizer with a mean frame"):

@@ -10,6 +10,7 @@ import torch
 from dreamer4_impl.checkpoints.options import ImagineOptions, TokenizerOptions
 from dreamer4_impl.checkpoints.settings import Batches, TrainingSettings
 from dreamer4_impl.data.clips import Batch
+from dreamer4_impl.data.latents import encode_episode
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.presets import tiny
 from dreamer4_impl.training.phase import Phase
@@ -280,6 +281,23 @@ def test_standardising_tokenizer_gets_mean_and_deviation_of_the_data(model):
     torch.testing.assert_close(
         standardised.tokenizer.pixel_std.double(), (pixels - mean).square().mean().sqrt(), rtol=1e-5, atol=0
     )
+
+
+def test_dynamics_set_origin_and_unit_of_the_latents_once(model):
+    frames = np.random.default_rng(0).integers(256, size=(7, 6, 8, 3), dtype=np.uint8)
+    dataset = SimpleNamespace(
+        episodes=(SimpleNamespace(length=7),), clip=lambda number, start, length: SimpleNamespace(frames=frames)
+    )
+    config = replace(tiny(), tokenizer=replace(tiny().tokenizer, standardise_latents=True))
+    phase, standardised = started("dynamics", model), Dreamer4(config)
+    phase.prepare(standardised, dataset)
+    z = encode_episode(standardised.tokenizer, frames)
+    torch.testing.assert_close(z.mean(0), torch.zeros(5, 6), rtol=0, atol=1e-5)
+    assert float(z.square().mean()) == pytest.approx(1, rel=1e-4)
+    recorded, dataset.clip = frames, lambda number, start, length: SimpleNamespace(frames=frames // 2)
+    phase.prepare(standardised, dataset)
+    assert torch.equal(encode_episode(standardised.tokenizer, recorded), z)
+    phase.prepare(model, dataset)
 
 
 @pytest.mark.parametrize("name", ["dynamics", "agent"])

@@ -14,10 +14,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamer4_impl.data.clips import Batch, as_video
+from dreamer4_impl.data.dataset import Dataset
+from dreamer4_impl.data.latents import encode_episode
 from dreamer4_impl.equations.eq06_07_shortcut_forcing import shortcut_forcing_loss_at
 from dreamer4_impl.equations.network_types import Actions, Network
 from dreamer4_impl.generation.draws import ShortcutDraws, shortcut_draws
 from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.tokenizer import Tokenizer
 from dreamer4_impl.training.phase import AnyPhase, PartialMean, Phase
 from dreamer4_impl.training.sample_groups import SampleGroup, add_means, sample_groups
 
@@ -79,7 +82,7 @@ def representation(model: Dreamer4, batch: Batch) -> Float[Tensor, "B T S D"]:
         batch: clips with frames or latents.
 
     Returns:
-        z in [−1, 1], float32, without gradient.
+        z, float32, without gradient.
 
     Raises:
         ValueError: if the batch has neither frames nor latents.
@@ -89,6 +92,25 @@ def representation(model: Dreamer4, batch: Batch) -> Float[Tensor, "B T S D"]:
     if batch.video is None:
         raise ValueError("batch must hold video or latents; got neither")
     return model.tokenizer.encode(as_video(batch.video)).float()
+
+
+def latent_moments(tokenizer: Tokenizer, dataset: Dataset, episodes: int = 32) -> tuple[Float[Tensor, "S D"], float]:
+    """Mean of z over frames of a dataset, and the root mean square of the deviations from it over all entries.
+
+    Args:
+        tokenizer: on any device.
+        dataset: at least one episode.
+        episodes: number of episodes that are encoded, evenly over the dataset, 1 or more.
+
+    Returns:
+        Mean of z, float32, and the root mean square; both are accumulated in float64.
+    """
+    count = min(episodes, len(dataset.episodes))
+    numbers = [index * len(dataset.episodes) // count for index in range(count)]
+    frames = (dataset.clip(number, 0, dataset.episodes[number].length).frames for number in numbers)
+    z = torch.cat([encode_episode(tokenizer, clip) for clip in frames]).double()
+    mean = z.mean(0)
+    return mean.float(), float((z - mean).square().mean().sqrt())
 
 
 class LatentSequences(NamedTuple):
@@ -165,6 +187,19 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
 
     name = "dynamics"
     term_names = ("dynamics",)
+
+    def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
+        """Set origin and unit of z from the data, if the tokenizer is configured to have them and has none yet.
+
+        Args:
+            model: changed in place.
+            dataset: data to train on; a sample of its episodes suffices.
+        """
+        tokenizer = model.tokenizer
+        if tokenizer.config.standardise_latents and float(tokenizer.latent_std) == 1:
+            mean, std = latent_moments(tokenizer, dataset)
+            # The deviation is 0 if all frames are equal.
+            tokenizer.standardise_latents(mean, std or 1.0)
 
     def trained(self, model: Dreamer4) -> Sequence[tuple[str, nn.Parameter]]:
         """List the parameters of the dynamics without the agent token, which has no effect before agent finetuning.
