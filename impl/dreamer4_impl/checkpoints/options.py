@@ -16,14 +16,22 @@ class TokenizerOptions:
         perceptual: package of the LPIPS network; "none" trains on the mean square error alone.
         net: network within the package.
         most_dropped: patches of an image are dropped with probability p ~ U(0, most_dropped); in [0, 1].
+        latent_noise: standard deviation of Gaussian noise that is added to z before the decoder, 0 or more; 0 is none,
+            as in the paper. It keeps the latents of different frames apart, which the dynamics have to distinguish.
+        noise_share: share of the steps, at the end, that add this noise, in [0, 1].
     """
 
     perceptual: Literal["none", "lpips", "torchmetrics"] = "none"
     net: Literal["vgg", "alex", "squeeze"] = "vgg"
     most_dropped: float = MAE_MAX_DROP
+    latent_noise: float = 0.0
+    noise_share: float = 1.0
 
     def __post_init__(self) -> None:
-        require_between("most_dropped", self.most_dropped, 0.0, 1.0)
+        for name in ("most_dropped", "noise_share"):
+            require_between(name, getattr(self, name), 0.0, 1.0)
+        if not 0 <= self.latent_noise < math.inf:
+            raise ValueError(f"latent_noise must be 0 or more and finite; got {self.latent_noise!r}")
 
 
 @dataclass(frozen=True)

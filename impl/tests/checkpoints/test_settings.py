@@ -107,6 +107,7 @@ def test_execution_backend_applies_to_all_transformers():
         ("batches.image_share=2", r"batches: image_share must lie in \[0, 1\]"),
         ("batches.short_length=0", "batches: short_length must be a whole number, 1 or more; got 0"),
         ("batches.short_length=99", r"batches.short_length must be at most model.long_length = \d+; got 99"),
+        ("tokenizer.latent_noise=-1", r"tokenizer: latent_noise must be 0 or more and finite; got -1"),
         ("tokenizer.most_dropped=1.5", r"tokenizer: most_dropped must lie in \[0, 1\]"),
         ("steps", "a setting must have the form section.key=value; got 'steps'"),
         ("model.preset=huge", "model.preset must be one of 'tiny', 'small', 'paper'; got 'huge'"),

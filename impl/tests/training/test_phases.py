@@ -237,6 +237,20 @@ def test_every_phase_implements_the_interface(name, model):
     assert not [name for name, mean in means.items() if mean.count.requires_grad]
 
 
+def test_noise_is_added_to_latents_at_the_end_alone(model, monkeypatch):
+    decoded, decode = [], model.tokenizer.decode
+    monkeypatch.setattr(model.tokenizer, "decode", lambda z: (decoded.append(z.detach()), decode(z))[1])
+    for options in (TokenizerOptions(), TokenizerOptions(latent_noise=0.25, noise_share=0.5)):
+        phase = started("tokenizer", model, tokenizer=options, steps=8)
+        for step in (3, 4):
+            torch.manual_seed(0)
+            means_of(phase, model, random_batch(), step, range(SAMPLES))
+    count = len(decoded) // 4
+    plain, noisy = (torch.cat([z.flatten() for z in decoded[first : first + count]]) for first in (count, 3 * count))
+    assert all(map(torch.equal, decoded[:count], decoded[2 * count : 3 * count]))
+    assert float((noisy - plain).std()) == pytest.approx(0.25, rel=0.2)
+
+
 def test_training_without_lpips_has_a_note(model):
     assert "without LPIPS" in " ".join(started("tokenizer", model).notes)
     assert not TokenizerPhase(tiny_settings("tokenizer"), lambda video_hat, video: video.mean()).notes

@@ -2,6 +2,8 @@
 
     L = L_MSE + 0.2 L_LPIPS   (Eq. 5), on normalised terms, of frames whose patches are dropped at random
 
+The setting tokenizer.latent_noise adds Gaussian noise to z, which the paper does not.
+
 LPIPS weights come from packages that are not dependencies. Without them the setting tokenizer.perceptual is "none", and
 L = L_MSE.
 """
@@ -18,7 +20,7 @@ from dreamer4_impl.data.clips import Batch, as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.equations.eq01_corruption import per_frame
 from dreamer4_impl.equations.eq05_tokenizer_loss import tokenizer_loss
-from dreamer4_impl.generation.draws import dropout_draws
+from dreamer4_impl.generation.draws import Key, dropout_draws, normal_draws
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.perceptual import Lpips, Perceptual, TorchmetricsLpips
 from dreamer4_impl.models.tokenizer import Tokenizer
@@ -55,6 +57,7 @@ def reconstruction_means(
     dropped: Bool[Tensor, "B T N"],
     perceptual: Perceptual | None = None,
     weight: Float[Tensor, "B T"] | None = None,
+    noise: Float[Tensor, "B T S D"] | None = None,
 ) -> dict[str, PartialMean]:
     """Terms of Eq. (5), means over frames.
 
@@ -64,11 +67,13 @@ def reconstruction_means(
         dropped: True for patches that are hidden from the encoder, bool, (B, T, N).
         perceptual: distance of two videos, 0 if they are equal; None leaves L_LPIPS out.
         weight: 1 for frames that count, else 0, floating, (B, T); None is 1.
+        noise: added to z before the decoder, floating, (B, T, S, D); None is none.
 
     Returns:
         "mse" and, with a perceptual distance, "lpips", in float32 with gradient.
     """
-    video_hat = tokenizer.decode(tokenizer.encode(video, dropped))
+    z = tokenizer.encode(video, dropped)
+    video_hat = tokenizer.decode(z if noise is None else z + noise)
     means = {"mse": PartialMean.from_values((video_hat.float() - video).square().mean(dim=(2, 3, 4)), weight)}
     if perceptual is not None:
         frames, count = video.shape[0] * video.shape[1], means["mse"].count
@@ -87,12 +92,14 @@ class TokenizerInputs(NamedTuple):
         frames: values in [0, 255], uint8, (N, t, H, W, C).
         dropped: True for patches that are hidden from the encoder, bool, (N, t, P).
         weight: 1 for frames that count, 0 for padding and placeholders, floating, (N, t).
+        noise: added to z, floating, (N, t, S, D); None is none.
     """
 
     group: SampleGroup
     frames: UInt8[Tensor, "N t H W C"]
     dropped: Bool[Tensor, "N t P"]
     weight: Float[Tensor, "N t"]
+    noise: Float[Tensor, "N t S D"] | None = None
 
 
 class TokenizerPhase(Phase[list[TokenizerInputs]]):
@@ -154,7 +161,7 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
     def inputs(
         self, model: Dreamer4, batch: Batch, step: int, indices: Sequence[int]
     ) -> tuple[list[TokenizerInputs], dict[str, Tensor]]:
-        """Draw the patches that are dropped.
+        """Draw the patches that are dropped, and the noise of the latents.
 
         Args:
             model: the whole model.
@@ -174,13 +181,22 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
         patches, most = model.config.tokenizer.patches, self.settings.tokenizer.most_dropped
         dropped = dropout_draws(self.settings.seed, keys, batch.video.shape[1], patches, most=most)
         dropped = dropped.to(batch.video.device)
+        noise = self._noise(model, keys, step, batch.video)
         inputs = []
         for group in sample_groups(self.plan(step).image, indices):
             frames = group.take(batch.video)
             weight = group.weight(frames[:, :, 0, 0, 0], batch.valid)
-            inputs.append(TokenizerInputs(group, frames, group.take(dropped), weight))
+            own = None if noise is None else group.take(noise)
+            inputs.append(TokenizerInputs(group, frames, group.take(dropped), weight, own))
         count = torch.stack([group.weight.sum() for group in inputs]).sum()
         return inputs, dict.fromkeys(self.term_names, count)
+
+    def _noise(self, model: Dreamer4, keys: Sequence[Key], step: int, video: Tensor) -> Float[Tensor, "B T S D"] | None:
+        options, config = self.settings.tokenizer, model.config.tokenizer
+        if not options.latent_noise or step < (1 - options.noise_share) * self.settings.steps:
+            return None
+        shape = (video.shape[1], config.spatial_tokens, config.spatial_channels)
+        return options.latent_noise * normal_draws(self.settings.seed, keys, "latents", shape).to(video.device)
 
     def means(self, model: Dreamer4, inputs: list[TokenizerInputs]) -> dict[str, PartialMean]:
         """Compute the terms of Eq. (5).
@@ -193,7 +209,9 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
             Partial means by term.
         """
         return add_means(
-            reconstruction_means(model.tokenizer, as_video(group.frames), group.dropped, self.perceptual, group.weight)
+            reconstruction_means(
+                model.tokenizer, as_video(group.frames), group.dropped, self.perceptual, group.weight, group.noise
+            )
             for group in inputs
         )
 
