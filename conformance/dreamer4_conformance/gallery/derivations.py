@@ -16,6 +16,8 @@ from typing import Any
 from dreamer4_conformance.report import Report
 from dreamer4_conformance.verdicts import Status
 
+LISTS = ("clauses", "source", "remarks", "deviations")
+"""Keys with several values."""
 FAILING = (Status.FAIL, Status.KNOWN_FAILURE, Status.UNEXPECTED_PASS)
 
 
@@ -81,20 +83,21 @@ def read_derivations(path: Path) -> Derivations:
 
 
 def _made(kind: type[Any], entry: Mapping[str, Any], optional: tuple[str, ...] = ()) -> Any:
+    """An instance of a dataclass from a table of TOML; texts lose the lines that are empty at their ends."""
     names = {field.name for field in fields(kind)}
     if unknown := entry.keys() - names:
         raise ValueError(f"the key {min(unknown)!r} is unknown; keys are {', '.join(sorted(names))}")
     if missing := names - entry.keys() - {*optional}:
         raise ValueError(f"{entry.get('title', 'a deviation')}: the key {min(missing)!r} is missing")
-    for name, value in entry.items():
-        if not ((isinstance(value, str) and value.strip()) or (isinstance(value, list | tuple) and name != "date")):
-            raise ValueError(f"{name} is {value!r}; it needs a text, or a list for several")
-    return kind(
-        **{
-            name: tuple(value) if isinstance(value, list) else value.strip() if isinstance(value, str) else value
-            for name, value in entry.items()
-        }
-    )
+    return kind(**{name: _value(name, value) for name, value in entry.items()})
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, str) and name not in LISTS and value.strip():
+        return value.strip()
+    if isinstance(value, list | tuple) and name in LISTS and not any(isinstance(item, list) for item in value):
+        return tuple(value)
+    raise ValueError(f"{name} is {value!r}; it needs {'a list of texts' if name in LISTS else 'a text'}")
 
 
 def disagreements(report: Report, derivations: Derivations) -> list[str]:

@@ -48,7 +48,7 @@ class Plot:
         x_ticks: marks of the abscissa.
         y_ticks: marks of the ordinate.
         bar: width of a bar; 0 for lines and points.
-        floor: y of the value 0, or of the lower edge.
+        floor: y of the value 0, which every plot shows.
     """
 
     curve: Curve
@@ -121,33 +121,34 @@ def draw(curve: Curve) -> Plot:
     Returns:
         The plot.
     """
-    categories = isinstance(curve.x[0], str)
-    xs = [float(index) for index in range(len(curve.x))] if categories else [float(x) for x in curve.x]
-    values = [y for y in (*curve.theirs, *curve.paper) if y is not None and math.isfinite(y)]
-    margin = 0.5 if curve.kind == "bars" else 0.0
+    xs = [float(position if isinstance(x, str) else x) for position, x in enumerate(curve.x)]
     gap = min((b - a for a, b in pairwise(xs)), default=1.0)
-    left, right = min(xs) - margin * gap, max(xs) + margin * gap
-    y_marks = ticks(min(0.0, *values), max(values))
-    low, high = y_marks[0], max(y_marks[-1], max(values))
-    across, up = _scale(left, right, LEFT, WIDTH - RIGHT), _scale(low, high, HEIGHT - BOTTOM, TOP)
-    marks = (
-        list(zip(xs, curve.x, strict=True))
-        if categories
-        else [(x, x) for x in ticks(left, right) if left <= x <= right]
-    )
+    margin = gap / 2 if curve.kind == "bars" else 0.0
+    left, right = min(xs) - margin, max(xs) + margin
+    values = [0.0, *(y for y in (*curve.theirs, *curve.paper) if y is not None and math.isfinite(y))]
+    y_marks = ticks(min(values), max(values))
+    across = _scale(left, right, LEFT, WIDTH - RIGHT)
+    up = _scale(y_marks[0], y_marks[-1], HEIGHT - BOTTOM, TOP)
     return Plot(
         curve,
         _runs(xs, curve.theirs, across, up),
         _runs(xs, curve.paper, across, up),
-        [Tick(across(x), text if isinstance(text, str) else short(text)) for x, text in marks],
+        [Tick(across(x), text) for x, text in _x_marks(curve, xs, left, right)],
         [Tick(up(y), short(y)) for y in y_marks],
         0.38 * (across(gap) - across(0)) if curve.kind == "bars" else 0.0,
-        up(max(low, 0.0)),
+        up(0.0),
     )
 
 
+def _x_marks(curve: Curve, xs: Sequence[float], left: float, right: float) -> list[tuple[float, str]]:
+    """Abscissae with their texts: the categories, or round numbers."""
+    if isinstance(curve.x[0], str):
+        return [(x, str(text)) for x, text in zip(xs, curve.x, strict=True)]
+    return [(x, short(x)) for x in ticks(left, right) if left <= x <= right]
+
+
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, or just below it, about five of them.
+    """Round numbers from at most `low` to at least `high`, about five of them.
 
     >>> ticks(0.0, 1.0)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]

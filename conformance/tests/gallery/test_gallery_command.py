@@ -129,6 +129,8 @@ def test_colour_of_a_badge_says_whether_a_clause_fails() -> None:
         ("intent =", "purpose =", "the key 'purpose' is unknown"),
         ("intent =", "# intent =", "the key 'intent' is missing"),
         ("remarks = [", "remarks = [[", "toml: "),
+        ('clauses = ["rms.poison"]', 'clauses = "rms.poison"', "clauses is 'rms.poison'; it needs a list of texts"),
+        ("date = ", "date = 1 # ", "date is 1; it needs a text"),
     ],
 )
 def test_report_and_derivations_that_disagree_are_not_published(
@@ -138,7 +140,9 @@ def test_report_and_derivations_that_disagree_are_not_published(
     (tmp_path / "derivations").mkdir()
     shutil.copy(REPORTS / f"{name}.json", tmp_path)
     derivations = (REPORTS / "derivations" / f"{name}.toml").read_text("utf-8")
-    (tmp_path / "derivations" / f"{name}.toml").write_text(derivations.replace(old, new), "utf-8")
+    (tmp_path / "derivations" / f"{name}.toml").write_text(
+        f'date = "2026-01-01"\n{derivations}'.replace(old, new), "utf-8"
+    )
     assert main(["gallery", "--reports", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
