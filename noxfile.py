@@ -134,7 +134,7 @@ def docs(session: nox.Session) -> None:
     Needs the extra `docs`. `-- OUT` names the directory, build/site by default.
     """
     site = (session.posargs or ["build/site"])[0]
-    run(session, "sphinx", "-b", "html", "-W", "--keep-going", "--fresh-env", "-j", "auto", "docs", site)
+    run(session, "sphinx", "-b", "html", "-W", "--keep-going", "--fresh-env", "docs", site)
     run(session, "docs.verify", site)
 
 

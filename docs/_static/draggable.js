@@ -38,9 +38,10 @@ function widget(figure, height, sliders, redraw) {
     label.append(slider.input, slider.output);
     controls.append(label);
   }
-  const picture = html("div", { class: "picture" });
+  const picture = html("div", { class: "picture", tabindex: 0, role: "group", "aria-label": "Figure" });
   picture.append(svg);
   figure.querySelector(".picture").replaceWith(controls, picture, readout);
+  figure.querySelector("figcaption").hidden = true; // it describes the static picture
   update();
 }
 
@@ -62,7 +63,9 @@ const fraction = (numerator, denominator) => {
 function grid(figure) {
   const redraw = ({ power, exponent, index }, svg) => {
     const steps = Math.min(exponent, power), levels = 2 ** steps, kMax = 2 ** power;
-    const at = Math.min(index, levels - 1), half = steps < power;
+    const at = Math.min(index, levels - 1), half = steps < power, height = 26 * (power + 2) + 20;
+    svg.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
+    svg.setAttribute("height", height);
     for (let row = 0; row <= power; row++) {
       const y = 26 + row * 26, count = 2 ** row, chosen = row === steps;
       line(svg, across(0), y, across(1), y, { stroke: "var(--figure-faint)", "stroke-width": chosen ? 2 : 1 });
@@ -112,9 +115,9 @@ function ramp(figure) {
     polyline(svg, points(weight), { stroke: "var(--figure-blue)" });
     polyline(svg, points((t) => loss(t) / largest), { stroke: "var(--figure-orange)", "stroke-dasharray": "6 3" });
     polyline(svg, points((t) => weight(t) * loss(t) / largest), { stroke: "var(--figure-green)", "stroke-dasharray": "2 3" });
-    text(svg, across(0.97), y(weight(0.97)) + 18, "weight w", "end");
+    text(svg, across(0.97), y(weight(0.97)) + 34, "weight w", "end");
     text(svg, across(0.05), y(loss(0.05) / largest) - 6, "loss", "start");
-    text(svg, across(0.02), y(weight(0.02)) - 8, "w · loss", "start");
+    text(svg, across(0.35), y((weight(0.35) * loss(0.35)) / largest) + 18, "w · loss");
     line(svg, across(level), base, across(level), top, { stroke: "var(--figure-faint)" });
     return `At τ = ${level.toFixed(2)} the weight is ${weight(level).toFixed(2)}. For Gaussian data with standard deviation ` +
       `${(spread / 10).toFixed(1)} the least possible flow loss is ${loss(level).toFixed(3)}, and ${(weight(level) * loss(level)).toFixed(3)} ` +

@@ -20,6 +20,7 @@ def as_rst(lines: Iterable[str]) -> list[str]:
         >>> as_rst(["Mean of |x| over `K_max` steps*."])
         ['Mean of \\\\|x\\\\| over ``K_max`` steps\\\\*.']
     """
+    lines = "\n\n".join(map(_indented, re.split(r"\n[ ]*\n", "\n".join(lines)))).split("\n")
     result: list[str] = []
     literal = example = False
     previous = ""
@@ -35,6 +36,13 @@ def as_rst(lines: Iterable[str]) -> list[str]:
         result.append(line if literal or example else _escaped(line))
         previous = line
     return result
+
+
+def _indented(paragraph: str) -> str:
+    """Indent a paragraph whose lines are aligned, such as a table, so that it becomes preformatted."""
+    first, *remainder = paragraph.split("\n")
+    aligned = any(line.startswith(" ") for line in remainder) and not re.match(r"[A-Z]\w+:$|- | |>>>|\.\. ", first)
+    return re.sub("(?m)^", "    ", paragraph) if aligned else paragraph
 
 
 def _in_section(lines: list[str]) -> bool:

@@ -6,12 +6,13 @@ import re
 from html import escape
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from docs.generator.docstrings import as_rst
@@ -19,6 +20,7 @@ from docs.generator.figures import FIGURES
 from docs.generator.generation import FOLDERS, expanded, generated_pages
 from docs.generator.repository import code, link_to
 
+logger = logging.getLogger(__name__)
 WIDE = 500
 """Width above which a figure scrolls on a phone instead of being scaled down."""
 
@@ -39,11 +41,12 @@ class Drawing(SphinxDirective):
         widget = f' data-widget="{escape(self.options["widget"])}"' if "widget" in self.options else ""
         svg = figure.draw()
         described = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(figure.alternative)}" ', 1)
+        caption = re.sub("`([^`]+)`", r"<code>\1</code>", escape(figure.caption))
         wide = " wide" if float(re.findall(r'width="([\d.]+)', svg)[0]) > WIDE else ""
         html = (
             f'<figure class="drawing{wide}" id="figure-{name}-{self.env.new_serialno("drawing")}"{widget}>'
-            f'<div class="picture" tabindex="0" role="group" aria-label="{escape(figure.caption)}">{described}</div>'
-            f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
+            f'<div class="picture" tabindex="0" role="group" aria-label="Figure">{described}</div>'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
         return [nodes.raw("", html, format="html")]
 
@@ -67,9 +70,17 @@ class CodeOf(SphinxDirective):
         return result
 
 
+def mathml(node: nodes.Node, display: Literal["inline", "block"]) -> str:
+    """MathML of a formula; warns where the converter left LaTeX in its output."""
+    formula = convert(node.astext(), display=display)
+    if re.search(r">(&amp;|&#x00026;|\\\w+|\[\d+pt\])<", formula):
+        logger.warning("LaTeX that is not converted to MathML: %s", node.astext(), location=node)
+    return formula
+
+
 def visit_inline_math(translator: Any, node: nodes.Node) -> None:
     """Write a formula within a line."""
-    translator.body.append(convert(node.astext()))
+    translator.body.append(mathml(node, "inline"))
     raise nodes.SkipNode
 
 
@@ -77,7 +88,7 @@ def visit_displayed_math(translator: Any, node: Any) -> None:
     """Write a displayed formula with its number."""
     number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
     identifier = f' id="{node["ids"][0]}"' if node.get("ids") else ""
-    formula = convert(node.astext(), display="block")
+    formula = mathml(node, "block")
     translator.body.append(f'<div class="formula" tabindex="0" role="group"{identifier}>{formula}{number}</div>')
     raise nodes.SkipNode
 

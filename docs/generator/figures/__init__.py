@@ -56,8 +56,8 @@ FIGURES: dict[str, Figure] = {
     ),
     "half-steps": Figure(
         plots.half_steps,
-        "Over the signal level: two half steps bend upwards from z̃ over z′; the target, a straight dashed line, ends "
-        "where the second half step ends; one full step along the first velocity ends lower.",
+        "Over the signal level: two half steps from z̃ over z′, first down, then up; the target, a dashed line, "
+        "ends where the second half step ends; one full step along the first velocity ends lower.",
         "`bootstrap_target` on the same data, d = 1/2 from τ = 1/4: the student's single step is to end where two "
         "half steps end.",
     ),
