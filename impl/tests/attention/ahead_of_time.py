@@ -34,7 +34,7 @@ from .wrong_kernels import launching
 
 #: Of training and decoding; float32 is for tests.
 DTYPE = torch.bfloat16
-WIDTHS = (128,)
+WIDTHS = (64, 128)
 
 
 class Hopper:

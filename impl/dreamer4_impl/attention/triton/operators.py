@@ -57,7 +57,7 @@ class Tile(NamedTuple):
 #: programs.
 TILES: Final[dict[tuple[str, int, int], Tile]] = {
     ("attend", 2, 32): Tile(64, 64, 4, 3),
-    ("attend", 2, 64): Tile(128, 64, 8, 3),
+    ("attend", 2, 64): Tile(64, 32, 4, 3, registers=128),
     ("attend", 2, 128): Tile(64, 32, 4, 3, registers=168),
     ("attend", 4, 32): Tile(32, 32, 4, 2),
     ("attend", 4, 64): Tile(64, 32, 8, 2),
