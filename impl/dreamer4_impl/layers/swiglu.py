@@ -95,5 +95,6 @@ class SwiGLU(SharedInput):
         """
         if self.joined is None:
             return swiglu(x, self.w_gate, self.w_up, self.w_down)
+        # Joined matrices are used without gradient, so both columns of the product may be overwritten.
         gate, up = self.products(x)
-        return silu(gate) * up @ self.w_down
+        return silu(gate, inplace=True).mul_(up) @ self.w_down
