@@ -129,12 +129,13 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site offline with warnings as errors, and verify its links, addresses and loaded files.
+    """Build the site with its gallery, offline, warnings as errors; verify links, addresses and loaded files.
 
     Needs the extra `docs`. `-- OUT` names the directory, build/site by default.
     """
     site = (session.posargs or ["build/site"])[0]
     run(session, "sphinx", "-b", "html", "-W", "--keep-going", "--fresh-env", "docs", site)
+    run(session, "dreamer4_conformance", "gallery", "--reports", "conformance/reports", "--out", f"{site}/gallery")
     run(session, "docs.verify", site)
 
 
