@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: Tools that `nox -s lowest` does not run, and trackers, for which the tests have fakes.
 NOT_RUN = {"codespell", "import-linter", "mypy", "nox", "pytest-benchmark", "ruff", "trackio", "wandb"}
+#: What builds the site, in the versions of constraints.txt: its tests need none of it.
+NOT_RUN |= {"furo", "latex2mathml", "myst-parser", "sphinx", "sphinx-copybutton", "sphinx-design"}
 #: Dependencies of dependencies; constraints-lowest.txt says why they are pinned.
 FOLLOWS = {"jaxlib", "pyparsing"}
 
