@@ -113,7 +113,7 @@ def check_data_enters_only_through_z_tilde(subject: Subject, trial: Trial) -> No
         bootstrap = expected.gradient(expected.error)[where]
         excess = expected.observed_gradient[where] - bootstrap
         assume(along.size >= 3)
-        cosines = _cosines(excess, along)[_cosines(bootstrap, along) < 0.9]
+        cosines = _cosines(excess, along)[np.abs(_cosines(bootstrap, along)) < 0.9]
         assume(cosines.size)
         cosine = float(cosines.min())
         rounding = 32 * subject.eps * np.linalg.norm(expected.gradient(expected.magnitude)[where])
