@@ -54,7 +54,6 @@ FAILING = {
         # The teacher's prediction is mixed with the true noise, at a clamped level (diffusion.py:403, 414).
         "eq07.teacher-state",
         "eq07.teacher-labels",
-        "eq07.consistent-labels",
         # The target is the teacher's second prediction (diffusion.py:423).
         "eq07.bootstrap-value",
         "eq07.gradient",
@@ -171,7 +170,6 @@ FAILING = {
     "skr3178-DreamerV4-3ee81d8": {
         # One τ for all frames of a sequence (dreamer/models/dynamics.py:237).
         "eq04.granularity",
-        "eq06.iid-levels",
         # All frames but the last are at τ = 0.1, under the label of the last (dreamer/models/dynamics.py:204, 435).
         "eq07.student-label",
         # Training passes no bootstrap targets: the data is the target at every d (train_phase1.py:170).
