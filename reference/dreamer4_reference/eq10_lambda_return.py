@@ -27,7 +27,7 @@ Last = Literal["v", "reward"]
 
 def lambda_returns(
     reward: Float64[np.ndarray, "B H"],
-    value: Float64[np.ndarray, "B H+1"],
+    value: Float64[np.ndarray, "B H+1"] | Float64[np.ndarray, "B H"],
     cont: Float64[np.ndarray, "B H"],
     gamma: float = GAMMA,
     lam: float = 0.95,
@@ -61,6 +61,8 @@ def lambda_returns(
         >>> reward, value, cont = np.array([[1.0, 2.0]]), np.array([[9.0, 8.0, 4.0]]), np.ones((1, 2))
         >>> lambda_returns(reward, value, cont, gamma=0.5, lam=1.0).tolist()
         [[3.0, 4.0]]
+        >>> lambda_returns(reward, value[:, :2], cont, gamma=0.5, lam=1.0, last="reward").tolist()
+        [[4.0, 6.0]]
     """
     require_option("mixture", mixture, ("v_next", "v_same"), equation="Eq. (10)")
     require_option("pairing", pairing, ("t", "next"), equation="Eq. (10)")
@@ -96,7 +98,7 @@ def _require_return_inputs(
 
 def advantages(
     reward: Float64[np.ndarray, "B H"],
-    value: Float64[np.ndarray, "B H+1"],
+    value: Float64[np.ndarray, "B H+1"] | Float64[np.ndarray, "B H"],
     cont: Float64[np.ndarray, "B H"],
     gamma: float = GAMMA,
     lam: float = 0.95,
