@@ -166,7 +166,7 @@ def bench(session: nox.Session) -> None:
     plugin = ["-p", "pytest_benchmark.plugin", *BENCHMARKS]
     variables = {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "99"}
     run(session, "pytest", "benchmarks/bench_workloads.py", *plugin, *session.posargs, **variables, **MALLOC)
-    # What README promises of attention is measured with the allocator's defaults, as users have them.
+    # What the page "Performance" promises of attention is measured with the allocator's defaults, as users have them.
     run(session, "pytest", "benchmarks/bench_acceptance.py", *plugin, **variables)
 
 

@@ -106,7 +106,7 @@ def _target(match: re.Match[str], path: str) -> str:
     inside = (base / name).resolve().relative_to(ROOT).as_posix()
     if match[1].startswith("!"):
         return f"/../{inside}"
-    page = PAGES.get(inside, f"{GITHUB}/{inside}")
+    page = PAGES.get(inside, f"/{inside.removeprefix('docs/')}" if inside.startswith("docs/") else f"{GITHUB}/{inside}")
     return f"{page}#{anchor}" if anchor else page
 
 
