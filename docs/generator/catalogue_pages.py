@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 
 from docs.generator.clause_entries import checks_of, clauses_of, entry, mistakes_of
 from docs.generator.markdown import escaped, label, preformatted, reading_label
-from docs.generator.repository import ROOT, link_to
+from docs.generator.repository import ROOT, link_to, read
 from docs.generator.subjects import TITLES
 from docs.generator.symptoms import MISTAKES, Symptom, symptom_of, symptoms
 from docs.generator.witnesses import WITNESSES
 from dreamer4_conformance.clauses import CLAUSES, Clause
 from dreamer4_conformance.readings import READINGS, Reading
 from dreamer4_conformance.zoo import mistakes as zoo
+
+CONSEQUENCES: dict[str, str] = tomllib.loads(read("docs/generator/consequences.toml"))
+"""Reading → what follows from the choice."""
 
 
 def clauses_page() -> str:
@@ -50,7 +54,8 @@ def readings_page() -> str:
         '`readings = {"A13": "v_same"}`. The clauses that depend on it are then judged under the declared option. A '
         "reading is no excuse: a mistake that is also a reading is rejected where it is not declared.",
         "The numbers below are computed by the reference when this page is built: if your code prints the number of an "
-        "option, declare that option.",
+        "option, declare that option. Readings without numbers concern calls and draws that are made around the "
+        "reference's functions, such as whether noise is drawn once or for every call.",
     ]
     blocks += [block for reading in READINGS for block in _reading(reading)]
     return "\n\n".join(blocks) + "\n"
@@ -65,6 +70,7 @@ def _reading(reading: Reading) -> Iterator[str]:
     if reading.options:
         alternatives = "".join(f", `{name}`" for name in reading.options[1:])
         yield f"Options: `{reading.default}` (default){alternatives}."
+    yield f"Consequence: {escaped(CONSEQUENCES[reading.id])}"
     if reading.id in WITNESSES:
         yield from _witness(reading)
     listed = ", ".join(f"[{clause}](#{clause})" for clause in reading.clauses)
@@ -85,7 +91,7 @@ def _witness(reading: Reading) -> Iterator[str]:
     session = [f">>> {line}" for line in witness.setup.splitlines()]
     for option, call in witness.calls.items():
         session += [f">>> {call}", results[option]]
-    modules = sorted(set(_modules(witness.calls.values())))
+    modules = sorted(set(_modules([witness.setup, *witness.calls.values()])))
     yield preformatted("\n".join([f">>> from dreamer4_reference import {', '.join(modules)}", *session]), "pycon")
 
 

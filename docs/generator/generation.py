@@ -8,6 +8,7 @@ from docs.generator.api_pages import api_pages
 from docs.generator.catalogue_pages import clauses_page, mistakes_page, readings_page
 from docs.generator.equation_pages import equation_page, index_page
 from docs.generator.repository import read, section, with_site_links
+from docs.generator.results import TABLES
 from docs.generator.subjects import SUBJECTS
 
 FOLDERS = ("spec", "api")
@@ -25,18 +26,21 @@ def generated_pages() -> dict[str, str]:
 
 
 def expanded(page: str) -> str:
-    """Replace each line `% from FILE` or `% from FILE, section TITLE` by that text, with links of the site.
+    """Replace each line `% from FILE`, `% from FILE, section TITLE` or `% results NAME` by that text or table.
 
     Args:
         page: Markdown of a page.
 
     Returns:
-        The page with the texts; the first heading of a whole file is left out, because the page has its own.
+        The page with the texts, whose links are those of the site, and with the tables of committed results; the first
+        heading of a whole file is left out, because the page has its own.
 
     Raises:
+        KeyError: if there is no such table.
         ValueError: if a file has no such section.
     """
-    return re.sub(r"(?m)^% from (\S+?)(?:, section (.+))?$", _inserted, page)
+    page = re.sub(r"(?m)^% from (\S+?)(?:, section (.+))?$", _inserted, page)
+    return re.sub(r"(?m)^% results (\S+)$", lambda match: TABLES[match[1]](), page)
 
 
 def _inserted(match: re.Match[str]) -> str:

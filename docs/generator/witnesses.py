@@ -12,6 +12,7 @@ from dreamer4_reference import (
     eq06_07_shortcut_forcing,
     eq09_multi_token,
     eq10_lambda_return,
+    loss_normalisation,
     sec31_patch_dropout,
     sec31_tokenizer,
     sec32_dynamics,
@@ -49,7 +50,8 @@ MODULES = {
         module.__name__.rpartition(".")[2]: module
         for module in (
             eq02_sampling, eq04_grid, eq06_07_shortcut_forcing, eq09_multi_token, eq10_lambda_return,
-            sec31_patch_dropout, sec31_tokenizer, sec32_dynamics, sec34_attention, sec34_layers, sec34_norms, twohot,
+            loss_normalisation, sec31_patch_dropout, sec31_tokenizer, sec32_dynamics, sec34_attention, sec34_layers,
+            sec34_norms, twohot,
         )
     },
 }  # fmt: skip
@@ -82,6 +84,22 @@ WITNESSES: dict[str, Witness] = {
         'probability of each step size for K_max = 8; with "split" the declared share is at d = 1/8, and '
         "the other three have a third of the remainder each",
     ),
+    "A3": Witness(
+        "rng = np.random.default_rng(1)",
+        {
+            "timestep": "eq04_grid.sample_tau_d(rng, 64, (1, 4))[1].tolist()",
+            "sequence": "np.repeat(eq04_grid.sample_tau_d(rng, 64, (1, 1))[1], 4, 1).tolist()",
+        },
+        "step sizes of a sequence of four timesteps, from one generator",
+    ),
+    "A4": Witness(
+        "z, tau, d, labels = np.zeros((1, 2, 1, 1)), np.array([[0.5, 0.0]]), np.array([[0.5, 1.0]]), []\n"
+        "network = lambda z, tau, d, actions: labels.append((tau.tolist(), d.tolist())) or z",
+        {
+            "as they are": "(eq06_07_shortcut_forcing.bootstrap_target(network, z, tau, d, k_max=2), labels)[1]",
+        },
+        "(τ, d) of the teacher's two calls, for one timestep at d_min = 1/2 and one with d = 1",
+    ),
     "A7": Witness(
         _LOSS,
         _options(
@@ -110,6 +128,14 @@ WITNESSES: dict[str, Witness] = {
         "tau = np.array([0.9])",
         {"nearest": "sec32_dynamics.level_index(tau, 64).tolist()"},
         "row of the label for the context's level 0.9, which is 57.6 of 64; 57 and 58 both pass",
+    ),
+    "A11": Witness(
+        "",
+        {
+            "d_min": "sec32_dynamics.step_index(np.array([1 / 64]), 64).tolist()",
+            "current": "sec32_dynamics.step_index(np.array([1 / 4]), 64).tolist()",
+        },
+        "row of the label of a context frame's step size, with K_max = 64, generating with K = 4 steps",
     ),
     "A12": Witness(
         "tau = np.array([1.0])",
@@ -150,6 +176,15 @@ WITNESSES: dict[str, Witness] = {
         },
         "timesteps that the agent token of timestep 0 predicts",
     ),
+    "A17.rewards": Witness(
+        "x = np.arange(12)[None]",
+        {
+            "same": "eq09_multi_token.multi_token_targets(x, tuple(range(9)))[0][0, 0].tolist()",
+            "0..7": "eq09_multi_token.multi_token_targets(x, tuple(range(8)))[0][0, 0].tolist()",
+            "1..8": "eq09_multi_token.multi_token_targets(x, tuple(range(1, 9)))[0][0, 0].tolist()",
+        },
+        "timesteps whose reward the agent token of timestep 0 predicts, if A17 is 0..8",
+    ),
     "A19": Witness(
         _TOKENS,
         _options("eq09_multi_token.multi_token_loss(log_prob, valid, over={option!r})", "sum", "mean"),
@@ -160,10 +195,20 @@ WITNESSES: dict[str, Witness] = {
         _options("twohot.twohot_decode(p, bins, space={option!r}).round(2).tolist()", "raw", "symlog"),
         "value of a distribution with half of its mass at 0 and half at symexp(10) = 22025.47",
     ),
+    "A24": Witness(
+        "normalise = loss_normalisation.RunningRMS()",
+        {"this reference": '[round(normalise("mse", value), 3) for value in (2.0, 2.0, 4.0)]'},
+        "three values of one term after division, with decay 0.99, the value included before dividing",
+    ),
     "A25": Witness(
         "",
         _options("sec34_layers.layer_kinds(4, time_layer={option!r})", "replaces", "adds"),
         "what each of four layers mixes",
+    ),
+    "A26": Witness(
+        "",
+        {"c = 50": "sec34_attention.soft_cap(np.array([10.0, 100.0]), 50.0).round(2).tolist()"},
+        "logits 10 and 100 under the soft cap",
     ),
     "A27": Witness(
         "loss, d = np.array([[1.0, 2.0, 6.0]]), np.array([[0.5, 1.0, 1.0]])",
@@ -195,10 +240,25 @@ WITNESSES: dict[str, Witness] = {
         _options("sec31_patch_dropout.drop_count_law(4, draw={option!r}).round(3).tolist()", "bernoulli", "count"),
         "probability that 0, 1, … 4 of 4 patches are dropped",
     ),
+    "A35": Witness(
+        "rng, shapes = np.random.default_rng(0), sec34_layers.layer_shapes(2, 1, 1, 2, 2)\n"
+        "layer, x = {name: rng.normal(size=shape) for name, shape in shapes.items()}, rng.normal(size=(1, 1, 3, 2))",
+        _options("sec34_layers.space_attention(x, layer, axes={option!r}).round(3).tolist()[0][0][2]", "both", "time"),
+        "last of three tokens after the attention of a space layer",
+    ),
     "A36": Witness(
         "z = np.arange(4.0).reshape(1, 1, 4, 1)",
         {"pairs": "sec31_tokenizer.regroup(z).reshape(2, 2).tolist()"},
         "tokens 0 … 3 as two tokens of two channels; every other regrouping is declared",
+    ),
+    "A38": Witness(
+        "network, average = (lambda z, *labels: z + 1), (lambda z, *labels: z + 0.5)\n"
+        "z, tau, d = np.zeros((1, 1, 1, 1)), np.zeros((1, 1)), np.ones((1, 1))",
+        {
+            "self": "eq06_07_shortcut_forcing.bootstrap_target(network, z, tau, d)[0].item()",
+            "average": "eq06_07_shortcut_forcing.bootstrap_target(average, z, tau, d)[0].item()",
+        },
+        "b′, where the average of the parameters is still half-way",
     ),
     "A39": Witness(
         "",

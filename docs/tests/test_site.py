@@ -13,6 +13,7 @@ from textwrap import dedent
 import pytest
 
 from docs.generator import eleven
+from docs.generator.catalogue_pages import CONSEQUENCES
 from docs.generator.clause_entries import checks_of
 from docs.generator.figures import FIGURES, FIGURES_OF
 from docs.generator.generation import FOLDERS, expanded, generated_pages
@@ -143,11 +144,18 @@ def test_witness_of_a_reading_distinguishes_its_options() -> None:
         assert set(results) <= set(reading.options) or len(results) == 1, name
 
 
+def test_every_reading_has_its_consequence() -> None:
+    assert CONSEQUENCES.keys() == {reading.id for reading in READINGS}
+
+
+def test_every_module_of_the_reference_has_a_figure() -> None:
+    assert FIGURES_OF.keys() == TITLES.keys()
+
+
 def test_figures_have_alternatives_and_are_shown(pages: dict[str, str]) -> None:
     shown = {name for text in pages.values() for name in re.findall(r"\{drawing\} ([\w-]+)", text)}
     assert shown == FIGURES.keys()
     assert all(figure.alternative and figure.caption for figure in FIGURES.values())
-    assert FIGURES_OF.keys() <= TITLES.keys()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from docs.generator.figures import masks, plots
+from docs.generator.figures import architecture, masks, plots, tutorials
+from docs.generator.results import sequences
 
 ENCODER = [
     ("latent", "latent 0"),
@@ -162,30 +163,112 @@ FIGURES: dict[str, Figure] = {
         "One time layer with C = 4: a frame sees itself and C − 1 frames before it (reading A30).",
     ),
     "tutorial-flow": Figure(
-        partial(plots.tutorial_paths, "flow matching"),
+        partial(tutorials.tutorial_paths, "flow matching"),
         "Paths of 17 samples. With one step all end near one half. With four steps they end between and around the two "
         "values. With 64 steps nearly all end at −1 or 1.",
         "Flow matching: paths from noise to samples. Diamonds are the two values of the data.",
     ),
     "tutorial-shortcut": Figure(
-        partial(plots.tutorial_paths, "shortcut forcing"),
+        partial(tutorials.tutorial_paths, "shortcut forcing"),
         "Paths of 17 samples. With one step most already end at −1 or 1, as they do with 4 and 64 steps.",
         "Shortcut forcing: the same starts.",
     ),
     "tutorial-distances": Figure(
-        plots.tutorial_distances,
+        tutorials.tutorial_distances,
         "Energy distance against the number of steps, both on logarithmic scales. Flow matching starts far away at one "
         "step and falls with every doubling. Shortcut forcing is low at every number of steps.",
         "Energy distance of samples to the data.",
     ),
+    "bug-found": Figure(
+        tutorials.bug_found,
+        "Left: the loss falls from 0.22 and levels off at 0.15. Middle: with one step 17 samples end between "
+        "and around the two values. Right: with 64 steps they end beyond the two values, at about −1.4 and 1.2.",
+        "The wrong implementation: its loss, and paths from noise to samples. Diamonds are the two values of the data.",
+    ),
+    "bug-versions": Figure(
+        tutorials.bug_versions,
+        "Energy distance against the number of steps, both on logarithmic scales. As found it is 0.2 to 0.3; after the "
+        "first repair 0.5 to 1; after both about 0.01 at every number of steps.",
+        "Energy distance of samples to the data: the first repair alone makes it worse, both make it small.",
+    ),
+    "rooms-cells": Figure(
+        tutorials.rooms_cells,
+        "Share of clips whose agent is in the right cell, 1, 4 and 8 frames ahead, for each measured model and for a "
+        "copy of the last observed frame; the table next to it has the numbers.",
+        "Agent in the right cell of a rollout, with 95 % intervals.",
+    ),
+    "loss-shares": Figure(
+        architecture.loss_shares,
+        "Without normalisation the share of the perceptual term rises from 0.02 to nearly 1 as LPIPS grows from a "
+        "tenth to a thousand times MSE. With normalised terms it is one sixth, whatever their sizes.",
+        "What `0.2` means: without normalisation it depends on the data, with it the term is a sixth of the loss.",
+    ),
+    "regrouping": Figure(
+        architecture.regrouping,
+        "Left: eight tokens of two channels, numbered 0 to 15 row by row. Right: four tokens of four channels; the "
+        "first holds 0 to 3, which were tokens 0 and 1.",
+        "`regroup` of eight tokens: consecutive pairs side by side (A36). Even tokens are plain, odd ones hatched.",
+    ),
+    "layers": Figure(
+        architecture.layers,
+        "Three rows of eight layers. Default: layers 3 and 7 mix time, the others space. A25 adds: layers 3 and 7 mix "
+        "space, then time. A39 other: layers 0 and 4 mix time.",
+        "`layer_kinds` of eight layers, under the default and two other readings.",
+    ),
+    "norms": Figure(
+        architecture.norms,
+        "A query (3, 4, 0, 5) and ten times the query have the same bars in each panel. RMS: up to 1.4; L2: up to 0.7; "
+        "LayerNorm subtracts the mean, so the third channel is negative.",
+        "`qk_norm` under the options of reading A31: the length of a query has no effect.",
+    ),
+    "rotation": Figure(
+        architecture.rotation,
+        "The logit oscillates over the distance from 0 to 32. The curves of a query at position 32 and of one at 160 "
+        "coincide.",
+        "Logits of one query and one key after `rope`: only their distance matters.",
+    ),
+    "gate": Figure(
+        architecture.gate,
+        "SiLU is slightly negative below 0 and approaches x above. SwiGLU with unit weights is x times SiLU: small "
+        "below 0 and nearly quadratic above.",
+        "The gate, and SwiGLU of a single channel with all weights 1.",
+    ),
+    "phases": Figure(
+        architecture.phases,
+        "Left: the dynamics phase trains the transformer with a frozen tokenizer; the agent phase trains transformer, "
+        "policy and reward; the imagine phase trains policy and value with frozen transformer, reward and prior. "
+        "Right: batches of 64 frames with every sixth of 256, and the last five all of 256.",
+        "`TRAINED`, `FROZEN`, and `batch_lengths(24, long_every=6, long_only=5)`; the context of 192 frames is "
+        "between the two lengths.",
+    ),
+    "frames": Figure(
+        architecture.frames,
+        "Bars of frames: 8 predicted ahead, 64 in a short batch, 192 of context, 256 in a long batch.",
+        "The paper's numbers of frames: only long batches are longer than the context.",
+    ),
+    "requirements": Figure(
+        architecture.requirements,
+        "Of the step sizes, 1, 1/2, 1/4 and 1/8 are accepted; 1.5, 3/4, 1/3 and 1/16 are rejected. Of the levels, "
+        "those from 0 to 0.9 are accepted; −0.25, 1 and 1.25 are rejected.",
+        "What the reference accepts (dots) and what it rejects with a message (crosses).",
+    ),
 }
 """Name → figure."""
+
+if sequences():
+    FIGURES["rooms-returns"] = Figure(
+        tutorials.rooms_returns,
+        "Returns of random play, of the cloned policy and of the policy after imagination, with 95 % intervals, for "
+        "every seed; the table next to it has the numbers.",
+        "Goals an episode in the game, 48 steps each.",
+    )
 
 FIGURES_OF: dict[str, tuple[str, ...]] = {
     "eq01_corruption": ("corruption",),
     "eq02_sampling": ("sampling",),
     "eq03_shortcut_target": ("half-steps",),
     "eq04_grid": ("grid",),
+    "eq05_tokenizer_loss": ("loss-shares",),
     "loss_normalisation": ("loss-normalisation",),
     "eq06_07_shortcut_forcing": ("half-steps",),
     "eq08_ramp_weight": ("ramp",),
@@ -195,8 +278,16 @@ FIGURES_OF: dict[str, tuple[str, ...]] = {
     "eq11_pmpo": ("policy-sets",),
     "sec31_masks": ("mask-encoder", "mask-decoder", "mask-dynamics"),
     "sec31_patch_dropout": ("drop-count",),
+    "sec31_tokenizer": ("regrouping",),
     "sec32_dynamics": ("mask-dynamics-2",),
     "sec34_attention": ("soft-cap", "mask-window"),
+    "sec34_layers": ("layers",),
+    "sec34_norms": ("norms",),
+    "sec34_rope": ("rotation",),
+    "sec34_swiglu": ("gate",),
+    "algorithm1_training": ("phases",),
     "minecraft_actions": ("mouse-bins",),
+    "constants": ("frames",),
+    "levels": ("requirements",),
 }
 """Reference module → its figures."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import numpy as np
 
 from docs.generator.figures.mixture import best_prediction
 from docs.generator.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, panels, to_svg
-from docs.generator.repository import ROOT
 from dreamer4_reference.eq01_corruption import corrupt
 from dreamer4_reference.eq02_sampling import euler_step
 from dreamer4_reference.eq04_grid import signal_levels, step_sizes
@@ -239,44 +235,3 @@ def mouse_bins() -> str:
         axis.plot(degrees, classes, color=BLUE, drawstyle="steps-mid")
         axis.set(xlabel="movement along one axis, degrees", ylabel="bin", yticks=range(0, 11, 2))
         return to_svg(figure, "mouse-bins")
-
-
-def tutorial_paths(name: str) -> str:
-    """Paths of the tutorial's networks, from its committed results.
-
-    Args:
-        name: "flow matching" or "shortcut forcing".
-    """
-    paths = _tutorial()[name]["paths"]
-    with panels(3, 7.6, 2.7, sharey=True) as (figure, axes):
-        for axis, (num_steps, states) in zip(axes, paths.items(), strict=True):
-            marker = "o" if int(num_steps) <= 4 else None
-            axis.plot(np.linspace(0, 1, len(states)), states, color=BLUE, linewidth=1, marker=marker, markersize=3)
-            axis.scatter(
-                [1, 1], [-1, 1], marker="D", s=45, facecolors="none", edgecolors=ORANGE, zorder=3, linewidths=2
-            )
-            axis.set(title=f"K = {num_steps}", xlabel="signal level τ")
-        axes[0].set_ylabel("state")
-        return to_svg(figure, f"tutorial-{name.split()[0]}")
-
-
-def tutorial_distances() -> str:
-    """Energy distance of samples to the data against K, from the tutorial's committed results."""
-    with panels(1, 5.6, 2.8) as (figure, (axis,)):
-        for name, colour, line, marker in (
-            ("flow matching", ORANGE, "--", "s"),
-            ("shortcut forcing", BLUE, "-", "o"),
-        ):
-            distances = _tutorial()[name]["distances"]
-            steps = [int(num_steps) for num_steps in distances]
-            values = list(distances.values())
-            axis.plot(steps, values, color=colour, linestyle=line, marker=marker, label=name)
-        axis.set(xscale="log", yscale="log", xlabel="steps K", ylabel="energy distance", xticks=steps)
-        axis.set_xticklabels(steps)
-        axis.minorticks_off()
-        axis.legend(fontsize=9)
-        return to_svg(figure, "tutorial-distances")
-
-
-def _tutorial() -> dict[str, Any]:
-    return json.loads((ROOT / "docs/shortcut_forcing.json").read_text(encoding="utf-8"))
