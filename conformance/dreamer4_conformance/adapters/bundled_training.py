@@ -94,8 +94,10 @@ class SomeTerms:
 class BundledTraining(BundledModel):
     """Every phase of Algorithm 1 but the tokenizer's."""
 
-    def settings(self, phase: Any, seed: int, steps: int = 8, size: int = 4) -> TrainingSettings:
-        """Settings of a small run whose checkpoint needs every component, on the adapter's device."""
+    def settings(
+        self, phase: Any, seed: int, steps: int = 8, size: int = 4, interval: int | None = None
+    ) -> TrainingSettings:
+        """Settings of a small run whose checkpoint needs every component; saved at the end and every `interval` steps."""
         return TrainingSettings(
             phase,
             self.config,
@@ -104,7 +106,7 @@ class BundledTraining(BundledModel):
             batches=Batches(size=size),
             optimiser=Optimiser(learning_rate=0.001, warmup=4, average=0.8),
             execution=Execution(device=self.device),
-            records=Records(checkpoint_every=1, keep=steps, tensorboard=False),
+            records=Records(checkpoint_every=interval or steps, keep=steps, tensorboard=False),
             imagine=ImagineOptions(horizon=4, context=3, steps=2),
         )
 
@@ -181,12 +183,12 @@ class BundledTraining(BundledModel):
 
     def resume(self, seed: int, steps: int, at: int | None) -> dict[str, Tensor]:
         """Agent finetuning in one run, or resumed from a checkpoint."""
-        settings = self.settings("agent", seed, steps)
+        settings = self.settings("agent", seed, steps, interval=at)
         with self.trainer(settings) as trainer:
             trainer.run()
             if not at or at == steps:
                 return _ends_with(trainer)
-            path = training().checkpoint.steps(trainer.run_directory)[at - 1]
+            path = training().checkpoint.steps(trainer.run_directory)[0]
             with self.trainer(settings, checkpoint=path) as rest:
                 rest.run()
                 return _ends_with(rest)

@@ -61,9 +61,10 @@ class Running:
         """Normalise `rms_warmup` values of each term, alternating between terms."""
         self.scales = scales
         count = self.subject.adapter.rms_warmup
-        for index in range(count + count % 2):  # whole periods
-            for name, scale in scales.items():
-                self(name, scale * PERIOD[index % 2])
+        with self.subject.guarding("loss_normalizer"):
+            for index in range(count + count % 2):  # whole periods
+                for name, scale in scales.items():
+                    self(name, scale * PERIOD[index % 2])
 
     def divisor_square(self, name: str) -> float:
         """The square of the divisor of a term, averaged over one period."""

@@ -92,6 +92,7 @@ class Guard:
         self._before_import: process_state.State = {}
         self._adapter: process_state.State = {}
         self._remarks: dict[str, None] = {}
+        self._guarded = ""
 
     def loading(self) -> None:
         """Read the settings before the adapter is imported."""
@@ -123,7 +124,7 @@ class Guard:
 
     @contextmanager
     def call(self, operation: str) -> Iterator[None]:
-        """Surround one call of an operation.
+        """Surround one call of an operation; within one of the same operation, calls are surrounded together.
 
         Raises:
             OperationFailed: if an earlier call ended the process.
@@ -131,6 +132,10 @@ class Guard:
         """
         if operation in self.lost:
             raise self.lost[operation].verdict()
+        if operation == self._guarded:
+            yield
+            return
+        outer, self._guarded = self._guarded, operation
         self._announcement.operation = operation.encode()
         before, threads, modules = process_state.read(self._settings), threading.active_count(), len(sys.modules)
         for name, value in self._adapter.items():
@@ -138,6 +143,7 @@ class Guard:
         try:
             yield
         finally:
+            self._guarded = outer
             replaced = self._originals.restore()
             if os.getpid() != self._process:
                 self._exit(0)  # a fork of the worker that returned from the operation

@@ -65,6 +65,15 @@ def _restore_directory(directory: str | None) -> None:
         os.chdir(directory)
 
 
+def _environment() -> dict[Any, Any]:
+    """Variables as `os.environ` stores them: to decode them all takes a quarter of the time of a guarded call."""
+    return dict(getattr(os.environ, "_data", os.environ))
+
+
+def _restore_environment(variables: dict[Any, Any]) -> None:
+    _replace(os.environ, {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()})
+
+
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
@@ -89,7 +98,7 @@ _SMALLEST = sys.float_info.min
 SETTINGS: dict[str, Setting] = {
     "the working directory": Setting(_directory, _restore_directory),
     "the umask": Setting(_umask, os.umask),
-    "the environment": Setting(lambda: dict(os.environ), lambda value: _replace(os.environ, value)),
+    "the environment": Setting(_environment, _restore_environment),
     "the locale": Setting(
         lambda: locale.setlocale(locale.LC_ALL), lambda value: locale.setlocale(locale.LC_ALL, value)
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -274,16 +274,22 @@ class Subject:
             Inconclusive: if it runs out of memory.
             OperationFailed: if the operation raises any other exception but a verdict.
         """
-        guarded = nullcontext() if self.guard is None else self.guard.call(operation)
         seeding = nullcontext() if seeded is None else self.adapter.seeded(seeded)
         arguments = [*args, *kwargs.values()]
-        with guarded, self.blaming(operation, lambda: f"{operation}({', '.join(_shapes(arguments))})"), seeding:
+        with (
+            self.guarding(operation),
+            self.blaming(operation, lambda: f"{operation}({', '.join(_shapes(arguments))})"),
+            seeding,
+        ):
             return getattr(self.adapter, operation)(*args, **kwargs)
+
+    def guarding(self, operation: str) -> AbstractContextManager[None]:
+        """The guard of a call of an operation; around many short calls of one, a single guard for all of them."""
+        return nullcontext() if self.guard is None else self.guard.call(operation)
 
     def call_returned(self, operation: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function that an operation has returned, like the operation itself."""
-        guarded = nullcontext() if self.guard is None else self.guard.call(operation)
-        with guarded, self.blaming(f"the function that {operation} returned"):
+        with self.guarding(operation), self.blaming(f"the function that {operation} returned"):
             return function(*args)
 
     @contextmanager

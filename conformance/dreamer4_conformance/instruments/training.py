@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dreamer4_conformance.instruments.result_types import as_floats
+from dreamer4_conformance.instruments.shared_results import same_bits, shared_result
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 from dreamer4_reference.algorithm1_training import Phase
@@ -88,19 +89,28 @@ def components_with_gradient(
 def component_gradients(
     subject: Subject, phase: Phase, seed: int, terms: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], str]:
-    """Gradients of the components as the adapter returns them, and the call as Python.
+    """Gradients of the components as the adapter returns them, shared by equal calls, and the call as Python.
 
     Raises:
         OperationFailed: if the result is not a mapping.
     """
     arguments = (phase, seed) if terms is None else (phase, seed, list(terms))
     call = f"training_gradients({', '.join(map(repr, arguments))})"
-    gradients = subject.call("training_gradients", *arguments, seeded=seed)
-    if not isinstance(gradients, Mapping):
-        raise OperationFailed(
-            f"training_gradients returned {type(gradients).__name__}; it needs a dict by component", call=call
+
+    def evaluate() -> dict[str, Any]:
+        gradients = subject.call("training_gradients", *arguments, seeded=seed)
+        if not isinstance(gradients, Mapping):
+            raise OperationFailed(
+                f"training_gradients returned {type(gradients).__name__}; it needs a dict by component", call=call
+            )
+        return {str(name): value for name, value in gradients.items()}
+
+    def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+        return first.keys() == second.keys() and all(
+            same_bits(_read_gradients(subject, first[name]), _read_gradients(subject, second[name])) for name in first
         )
-    return {str(name): value for name, value in gradients.items()}, call
+
+    return shared_result(subject, "training_gradients", call, evaluate, same)[0], call
 
 
 def gradient_arrays(value: Any) -> list[Any]:
@@ -108,23 +118,33 @@ def gradient_arrays(value: Any) -> list[Any]:
     return [x for x in (value if isinstance(value, list | tuple) else [value]) if x is not None]
 
 
+def _read_gradients(subject: Subject, value: Any) -> np.ndarray:
+    """All gradients of one component in one vector."""
+    arrays = [subject.read("training_gradients", x).ravel() for x in gradient_arrays(value)]
+    return np.concatenate(arrays) if arrays else np.zeros(0)
+
+
 def _nonzero(subject: Subject, gradient: Any) -> bool:
     return bool((as_floats("training_gradients", subject.read("training_gradients", gradient)) != 0).any())
 
 
 def agent_losses(subject: Subject, seed: int, data: Sequence[int]) -> tuple[dict[str, float], str]:
-    """Loss terms of agent finetuning on `RELEVANT`, without those that are None, and the call as Python.
+    """Loss terms of agent finetuning on `RELEVANT` without those that are None, shared by equal calls, and the call.
 
     Raises:
         OperationFailed: if the result is not a mapping of scalars.
     """
     call = f"agent_losses({seed}, {list(data)}, {list(RELEVANT)})"
-    terms = subject.call("agent_losses", seed, list(data), list(RELEVANT), seeded=seed)
-    if not isinstance(terms, Mapping):
-        raise OperationFailed(f"agent_losses returned {type(terms).__name__}; it needs a dict of terms", call=call)
-    present = {name: value for name, value in terms.items() if value is not None}
-    losses = {name: subject.read(f"agent_losses: {name}", value, ()) for name, value in present.items()}
-    return {name: float(as_floats(f"agent_losses: {name}", value)) for name, value in losses.items()}, call
+
+    def evaluate() -> dict[str, float]:
+        terms = subject.call("agent_losses", seed, list(data), list(RELEVANT), seeded=seed)
+        if not isinstance(terms, Mapping):
+            raise OperationFailed(f"agent_losses returned {type(terms).__name__}; it needs a dict of terms", call=call)
+        present = {name: value for name, value in terms.items() if value is not None}
+        losses = {name: subject.read(f"agent_losses: {name}", value, ()) for name, value in present.items()}
+        return {name: float(as_floats(f"agent_losses: {name}", value)) for name, value in losses.items()}
+
+    return shared_result(subject, "agent_losses", call, evaluate, dict.__eq__)[0], call
 
 
 def final_state(subject: Subject, steps: int, interruption: int | None) -> dict[str, np.ndarray]:

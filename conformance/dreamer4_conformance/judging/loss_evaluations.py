@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.errors import UnsatisfiedAssumption
 
-from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.instruments.call_roles import CallRow, Match
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
 from dreamer4_conformance.instruments.inputs import works_at
 from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork
+from dreamer4_conformance.instruments.shared_results import same_bits, shared_result
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Invocation, Subject
 from dreamer4_conformance.judging.check import Trial
 from dreamer4_conformance.judging.strategies import draws
@@ -73,32 +72,51 @@ def every_draw(
 def every_evaluation(
     subject: Subject, trial: Trial, judge: Callable[[Evaluation], None], routes: Sequence[str] | None = None
 ) -> None:
-    """Call `judge` on evaluations of every provided route with each of `NETWORKS`."""
+    """Call `judge` on evaluations of every provided route with each of `NETWORKS`, which the clauses share.
+
+    An evaluation of an earlier clause that deviates is repeated, so that a deviation is always one of a new call.
+    """
 
     def judge_evaluation(route: str, draw: Draw, network: AnalyticNetwork) -> None:
-        evaluation = shared_evaluation(subject, route, network, draw)
-        assume_valid_labels(subject, evaluation)
-        judge(evaluation)
+        evaluation, earlier = shared_evaluation(subject, route, network, draw)
+        try:
+            _judge_valid(subject, evaluation, judge)
+        except Deviation:
+            if not earlier:
+                raise
+            _judge_valid(subject, subject.evaluate(route, network, draw), judge)
 
     every_draw(subject, trial, judge_evaluation, st.sampled_from(NETWORKS), routes)
 
 
-_SHARED: WeakKeyDictionary[Adapter, dict[tuple[object, ...], Evaluation]] = WeakKeyDictionary()
+def _judge_valid(subject: Subject, evaluation: Evaluation, judge: Callable[[Evaluation], None]) -> None:
+    assume_valid_labels(subject, evaluation)
+    judge(evaluation)
 
 
-def shared_evaluation(subject: Subject, route: str, network: AnalyticNetwork, draw: Draw) -> Evaluation:
-    """`Subject.evaluate`; where each takes long (`few_shapes`), all clauses that judge the same draw share one."""
-    adapter = subject.adapter
-    if not adapter.few_shapes or subject.factor is not None:
-        return subject.evaluate(route, network, draw)
-    settings = (adapter.level, adapter.k_max, adapter.dtype, adapter.device)
-    inputs = (draw.z1, draw.actions, draw.z0, draw.tau, draw.d)
-    key = (route, network, draw.seed, *settings, *(None if x is None else (x.shape, x.tobytes()) for x in inputs))
-    evaluations = _SHARED.setdefault(adapter, {})
-    if key not in evaluations:
-        evaluations[key] = subject.evaluate(route, network, draw)
-    subject.invocation = Invocation("evaluate", route, {"network": network, "draw": draw}, evaluations[key])
-    return evaluations[key]
+def shared_evaluation(subject: Subject, route: str, network: AnalyticNetwork, draw: Draw) -> tuple[Evaluation, bool]:
+    """`Subject.evaluate` by `shared_result`: the evaluation, and whether it is that of an earlier call."""
+    if subject.factor is not None:
+        return subject.evaluate(route, network, draw), False
+    arrays = (draw.z1, draw.actions, draw.z0, draw.tau, draw.d)
+    inputs = (network, draw.seed, *(None if x is None else (x.shape, x.tobytes()) for x in arrays))
+    evaluation, earlier = shared_result(
+        subject, route, inputs, lambda: subject.evaluate(route, network, draw), same_evaluation
+    )
+    subject.invocation = Invocation("evaluate", route, {"network": network, "draw": draw}, evaluation)
+    return evaluation, earlier
+
+
+def same_evaluation(first: Evaluation, second: Evaluation) -> bool:
+    """Whether two evaluations have the same loss, calls of the network and gradients, bit for bit."""
+    if len(first.calls) != len(second.calls) or first.has_gradients != second.has_gradients:
+        return False
+    return all(map(same_bits, _recorded(first), _recorded(second)))
+
+
+def _recorded(evaluation: Evaluation) -> list[Any]:
+    """The loss, and everything that is recorded of each call."""
+    return [evaluation.loss, *(value for call in evaluation.calls for value in vars(call).values())]
 
 
 def assume_valid_labels(subject: Subject, evaluation: Evaluation) -> None:

@@ -7,10 +7,9 @@ from dreamer4_conformance.instruments.result_types import as_floats, as_mapping
 from dreamer4_conformance.instruments.smoke_calls.case import SmokeCall, SmokeCase
 from dreamer4_conformance.instruments.training import (
     DATA,
-    RELEVANT,
     agent_losses,
     batch_lengths,
-    components_with_gradient,
+    component_gradients,
     final_state,
     gradient_arrays,
     load_checkpoint,
@@ -37,19 +36,14 @@ def _image_dynamics(case: SmokeCase) -> None:
 
 
 def _training_gradients(case: SmokeCase) -> None:
-    components_with_gradient(case.subject, "dynamics", 0)
-    returned = case.subject.call("training_gradients", "dynamics", 0, seeded=0)
-    for component, value in as_mapping("training_gradients", returned).items():
+    returned, _ = component_gradients(case.subject, "dynamics", 0)
+    for component, value in returned.items():
         for gradient in gradient_arrays(value):
             as_floats(f"training_gradients: {component}", case.subject.read("training_gradients", gradient))
 
 
 def _agent_losses(case: SmokeCase) -> None:
     agent_losses(case.subject, 0, DATA)
-    returned = case.subject.call("agent_losses", 0, list(DATA), list(RELEVANT), seeded=0)
-    for name, value in as_mapping("agent_losses", returned).items():
-        if value is not None:
-            as_floats(f"agent_losses: {name}", case.subject.read("agent_losses", value, ()))
 
 
 def _resume(case: SmokeCase) -> None:
