@@ -97,7 +97,7 @@ class BundledTraining(BundledModel):
     def settings(
         self, phase: Any, seed: int, steps: int = 8, size: int = 4, interval: int | None = None
     ) -> TrainingSettings:
-        """Settings of a small run whose checkpoint needs every component; saved at the end and every `interval` steps."""
+        """Settings of a small run whose checkpoint needs every component, saved at the end and at each interval."""
         return TrainingSettings(
             phase,
             self.config,
