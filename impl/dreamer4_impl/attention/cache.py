@@ -85,6 +85,21 @@ class Cache:
         for tensor in (self.keys, self.values, self.frames):
             tensor.zero_()
 
+    def after(self, new: int) -> "Cache":
+        """View the cache as if more frames were committed, to write a frame behind frames that are not counted yet.
+
+        Args:
+            new: how many frames, 0 or more.
+
+        Returns:
+            A cache that shares the buffers of this one, with a count of its own.
+
+        Example:
+            >>> int(Cache.empty((1, 1, 2, 1, 1, 2)).after(3).frames)
+            3
+        """
+        return Cache(self.keys, self.values, self.frames + new)
+
     def positions(self, new: int) -> Int[Tensor, "new"]:
         """Number the next frames, counted from the first that was committed.
 

@@ -9,7 +9,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from dreamer4_impl.attention.cache import Cache
 from dreamer4_impl.precision import casts_automatically
 
 #: Frames computed before one is recorded: the first compiles, loads and tunes, the second runs like the recorded one.
@@ -67,14 +66,14 @@ def generator_on(device: torch.device, generator: torch.Generator | None) -> tor
 
 
 def record_frame(
-    compute_frame: Callable[[], Tensor], generator: torch.Generator, caches: Sequence[Cache], device: torch.device
+    compute_frame: Callable[[], Tensor], generator: torch.Generator, state: Sequence[Tensor], device: torch.device
 ) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-    """Record the computation of a frame. Caches and generator are left in the state in which no frame was computed.
+    """Record the computation of a frame. State and generator are left as if no frame was computed.
 
     Args:
-        compute_frame: computes one frame from preallocated buffers and commits it to the caches.
+        compute_frame: computes one frame from preallocated buffers and changes the state.
         generator: CUDA generator from which compute_frame draws.
-        caches: caches that compute_frame changes.
+        state: tensors that compute_frame changes and the next frame depends on.
         device: CUDA device of the computation.
 
     Returns:
@@ -83,14 +82,12 @@ def record_frame(
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(generator)
     with torch.cuda.device(device):
-        frames_before, state = [cache.frames.clone() for cache in caches], generator.get_state()
+        before, drawn = [tensor.clone() for tensor in state], generator.get_state()
         for _ in range(WARM_UP):
             compute_frame()
-            # Only the slot of the next frame was written, and that frame overwrites it. A second frame would overwrite
-            # the oldest one, to which the next frame still attends.
-            for cache, frames in zip(caches, frames_before, strict=True):
-                cache.frames.copy_(frames)
-        generator.set_state(state)
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)
+        generator.set_state(drawn)
         with torch.cuda.graph(graph):
             frame = compute_frame()
     return graph, frame

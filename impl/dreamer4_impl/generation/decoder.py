@@ -25,6 +25,7 @@ from dreamer4_impl.equations.eq02_sampling import corrupt_context, require_gener
 from dreamer4_impl.equations.network_types import index_actions, require_actions
 from dreamer4_impl.generation.cuda_graph import generator_on, record_frame, uses_graph
 from dreamer4_impl.generation.engine import FrameEngine
+from dreamer4_impl.generation.pending import PendingFrame
 from dreamer4_impl.layers.actions import LABELLED, ActionValues
 from dreamer4_impl.models.dynamics import Dynamics
 from dreamer4_impl.models.tokenizer import Tokenizer
@@ -74,6 +75,9 @@ class FrameDecoder:
         commit_pass: add a frame to the past by a pass of its own, as in the paper. False keeps the keys and values of
             the last denoising pass: K passes instead of K + 1, and frames that differ from the paper's; for
             measurements.
+        merge_commit: add a frame to the past in the first pass of the next one: K passes, one of them over two frames,
+            instead of K + 1. Frames are the same up to rounding; h is None. `save` adds the last frame by a pass of its
+            own, so that the past is complete.
         compile: compile the pass over one frame, as one graph, at the first step.
         graph: record the computation of a frame as a CUDA graph at the first step, and replay it from then on. None is
             True on a CUDA device with autocast off, else False.
@@ -84,11 +88,11 @@ class FrameDecoder:
     Attributes:
         h: outputs of the agent token in the pass that committed the last frame, as in imagination, (B, W), in the dtype
             of the parameters; zeros before the first frame, and changed in place by every frame. None for a model
-            without an agent token, or without the commit pass.
+            without an agent token, or without a commit pass of its own.
 
     Raises:
-        ValueError: if batch or num_steps is out of range, the generator is on another device, or a graph is required
-            where none can be recorded.
+        ValueError: if batch or num_steps is out of range, the generator is on another device, a graph is required
+            where none can be recorded, or merge_commit is True without the commit pass.
 
     Example:
         >>> from dreamer4_impl.models.presets import tiny
@@ -107,6 +111,7 @@ class FrameDecoder:
         context_level: float = CONTEXT_LEVEL,
         generator: torch.Generator | None = None,
         commit_pass: bool = True,
+        merge_commit: bool = False,
         compile: bool = False,
         graph: bool | None = None,
         tokenizer: Tokenizer | None = None,
@@ -116,6 +121,8 @@ class FrameDecoder:
         require_between("num_steps", num_steps, 1, model.config.k_max)
         if not isinstance(batch, int) or batch < 1:
             raise ValueError(f"batch must be a whole number, 1 or more; got {batch!r}")
+        if merge_commit and not commit_pass:
+            raise ValueError("merge_commit=True needs commit_pass=True; got commit_pass=False")
         self._parameter = next(model.parameters())
         device = self._parameter.device
         self.model, self.batch, self.num_steps, self.context_level = model, batch, num_steps, context_level
@@ -128,7 +135,8 @@ class FrameDecoder:
         self._start, self._noise = (
             self._parameter.new_empty(shape, dtype=compute_dtype(self._parameter)) for _ in range(2)
         )
-        has_h = commit_pass and model.config.agent
+        self._pending = PendingFrame(self._start.to(self._parameter.dtype)) if merge_commit else None
+        has_h = commit_pass and not merge_commit and model.config.agent
         self.h = self._parameter.new_zeros(batch, model.config.transformer.width) if has_h else None
         self._action: dict[str, Tensor | None] | None = None
         self._recorded: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
@@ -155,6 +163,8 @@ class FrameDecoder:
             cache.reset()
         if self.h is not None:
             self.h.zero_()
+        if self._pending is not None:
+            self._pending.present = False
         corrupted = corrupt_context(context, self.context_level, self.generator)
         for first in range(0, context.shape[1], BLOCK):
             block = slice(None), slice(first, first + BLOCK)
@@ -181,10 +191,11 @@ class FrameDecoder:
             ValueError: if a component has a wrong name, shape or device, or differs from the first step's.
         """
         self._copy_action(action)
-        if not self.graph:
+        # A graph begins with the pass over two frames, so it is recorded and replayed once there is a pending one.
+        if not self.graph or (self._pending is not None and not self._pending.present):
             return self._compute_frame()
         if self._recorded is None:
-            self._recorded = record_frame(self._compute_frame, self.generator, self._caches, self._parameter.device)
+            self._recorded = record_frame(self._compute_frame, self.generator, self._state(), self._parameter.device)
         graph, frame = self._recorded
         self._engine.refresh()
         graph.replay()
@@ -220,11 +231,12 @@ class FrameDecoder:
         return torch.stack([self.step(index_actions(actions, (slice(None), time + t))) for t in range(frames)], dim=1)
 
     def save(self) -> Past:
-        """Copy the past, for `restore`. The state of the generator is not included.
+        """Copy the past, for `restore`, with the last frame in it. The state of the generator is not included.
 
         Returns:
             Copies of the caches and of h.
         """
+        self._commit_pending()
         return Past(tuple(cache.clone() for cache in self._caches), None if self.h is None else self.h.clone())
 
     @torch.inference_mode(False)
@@ -246,6 +258,8 @@ class FrameDecoder:
             cache.frames.copy_(source.frames)
         if self.h is not None and saved.h is not None:
             self.h.copy_(saved.h)
+        if self._pending is not None:
+            self._pending.present = False
 
     @property
     def _caches(self) -> tuple[Cache, ...]:
@@ -253,14 +267,37 @@ class FrameDecoder:
 
     def _compute_frame(self) -> Tensor:
         """Compute and commit one frame from the buffers; a graph records this method."""
-        start = self._start.normal_(generator=self.generator)
-        frame = self._engine.denoise(start, self._action, commit_last=not self.commit_pass)
+        start, pending = self._start.normal_(generator=self.generator), self._pending
+        earlier = pending if pending is not None and pending.present else None
+        frame = self._engine.denoise(start, self._action, commit_last=not self.commit_pass, pending=earlier)
         if self.commit_pass:
             noise = self._noise.normal_(generator=self.generator)
-            self._keep(self._engine.commit(frame[:, None], noise[:, None], self._action))
+            corrupted = self._engine.corrupted(frame[:, None], noise[:, None])
+            if pending is None:
+                self._keep(self._engine.commit_corrupted(corrupted, self._action))
+            else:
+                pending.keep(corrupted[:, 0], self._action)
         if self.tokenizer is None:
             return frame
         return self.tokenizer.decode(frame[:, None], cache=self._tokenizer_cache)[:, 0]
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _commit_pending(self) -> None:
+        """Add the last frame to the past, where its pass is merged with that of the next one."""
+        if self._pending is not None and self._pending.present:
+            self._engine.commit_corrupted(self._pending.frame[:, None], self._pending.actions)
+            self._pending.present = False
+
+    def _state(self) -> list[Tensor]:
+        """Tensors that a frame changes and the next one depends on.
+
+        Without a pending frame, of a cache only the slot of the next frame is written, which that frame overwrites.
+        """
+        counts = [cache.frames for cache in self._caches]
+        if self._pending is None:
+            return counts
+        return [*counts, self.cache.keys, self.cache.values, *self._pending.tensors()]
 
     def _keep(self, h: Float[Tensor, "B T W"] | None) -> None:
         """Copy the last output of the agent token to its buffer."""

@@ -4,7 +4,9 @@
     z̃ = (1 − c) z₀ + c z,   h = agent token of f(z̃, c, d_min, a | past),   z̃ joins the past
 
 K passes over one frame read the cache without changing it; one more pass commits the frame, slightly corrupted (A9).
-`FrameDecoder` (frames for given actions) and `imagine` (actions from a policy) both run these passes.
+`FrameDecoder` (frames for given actions) and `imagine` (actions from a policy) both run these passes. Where h is not
+needed before the next frame, the first pass of that frame commits this one too: K passes, one of them over two frames.
+The policy of `imagine` reads h to choose the action of the next frame, so there the commit is a pass of its own.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from dreamer4_impl.compilation import compiled
 from dreamer4_impl.constants import CONTEXT_LEVEL, SAMPLING_STEPS
 from dreamer4_impl.equations.eq01_corruption import corrupt
 from dreamer4_impl.equations.eq02_sampling import context_label, denoise
+from dreamer4_impl.generation.pending import PendingFrame
 from dreamer4_impl.layers.actions import ActionValues
 from dreamer4_impl.layers.joined import JoinedMatrices
 from dreamer4_impl.models.dynamics import Dynamics
@@ -37,7 +40,7 @@ class FrameEngine:
         context_level: signal level c of committed frames, in [0, 1]; 1 leaves them clean.
         task: task of each sequence in [0, tasks), integer, (B,); None leaves the agent token without a task, which does
             not influence frames.
-        compile: compile passes over a single frame, as one graph each.
+        compile: compile passes over a single frame, and that over two frames, as one graph each.
 
     Example:
         >>> from dreamer4_impl.models.presets import tiny
@@ -70,10 +73,16 @@ class FrameEngine:
         )
         self._steps = [(index * d, d) for index in range(num_steps)]
         self._past_label, self._level = (label, d_min), level
+        self._pending_label = [torch.cat(pair, dim=1) for pair in zip(self._past_label, self._steps[0], strict=True)]
 
     @torch.no_grad()
     def denoise(
-        self, start: Float[Tensor, "B S D"], actions: ActionValues = None, *, commit_last: bool = False
+        self,
+        start: Float[Tensor, "B S D"],
+        actions: ActionValues = None,
+        *,
+        commit_last: bool = False,
+        pending: PendingFrame | None = None,
     ) -> Float[Tensor, "B S D"]:
         """Denoise the frame after the past in K passes.
 
@@ -81,6 +90,7 @@ class FrameEngine:
             start: standard normal noise, floating, at least float32, (B, S, D).
             actions: None, or the components of the action that leads to this frame (A32), (B, 1, …) each.
             commit_last: let the last pass leave its keys and values in the cache, instead of a pass of `commit`.
+            pending: frame before this one, which the first pass adds to the past; None if the past has all frames.
 
         Returns:
             Clean frame in the dtype of the parameters, (B, S, D); kept in the dtype of start between the passes.
@@ -91,12 +101,26 @@ class FrameEngine:
         """
 
         def _predict_clean(frame: Tensor, index: int) -> Tensor:
+            if pending is not None and index == 0:
+                return self._commit_and_predict(pending, frame, actions).to(start.dtype)
             commit = commit_last and index == self.num_steps - 1
             z1_hat, _ = self._pass(frame[:, None], self._steps[index], actions, commit=commit)
             return z1_hat[:, 0].to(start.dtype)
 
         with self._matrices.used():
             return denoise(_predict_clean, start, self.num_steps, self.dtype)
+
+    def corrupted(self, frames: Float[Tensor, "B T S D"], noise: Float[Tensor, "B T S D"]) -> Float[Tensor, "B T S D"]:
+        """Corrupt frames to the context level.
+
+        Args:
+            frames: clean frames, floating, (B, T, S, D).
+            noise: standard normal, floating, (B, T, S, D).
+
+        Returns:
+            Frames at the context level, (B, T, S, D), in the dtype of frames.
+        """
+        return corrupt(noise, frames, self._level.expand(frames.shape[:2]))
 
     @torch.no_grad()
     def commit(
@@ -116,7 +140,7 @@ class FrameEngine:
             TypeError: if a tensor has a wrong dtype, or an action component a wrong type.
             ValueError: if frames, noise or actions do not have the shapes or names of the model.
         """
-        return self.commit_corrupted(corrupt(noise, frames, self._level.expand(frames.shape[:2])), actions)
+        return self.commit_corrupted(self.corrupted(frames, noise), actions)
 
     @torch.no_grad()
     def commit_corrupted(
@@ -143,11 +167,22 @@ class FrameEngine:
         """Follow changes of the parameters: needed before a CUDA graph of these methods is replayed."""
         self._matrices.refresh()
 
+    def _commit_and_predict(self, pending: PendingFrame, frame: Tensor, actions: ActionValues) -> Tensor:
+        """First pass over a frame, (B, S, D), and the commit pass of the frame before it."""
+        z, joined = torch.stack([pending.frame, frame], dim=1), pending.followed_by(actions)
+        return self._pass(z, self._pending_label, joined, commit=True, ahead=True)[0][:, 1]
+
     def _pass(
-        self, z: Float[Tensor, "B T S D"], label: Sequence[Tensor], actions: ActionValues, *, commit: bool
+        self,
+        z: Float[Tensor, "B T S D"],
+        label: Sequence[Tensor],
+        actions: ActionValues,
+        *,
+        commit: bool,
+        ahead: bool = False,
     ) -> tuple[Float[Tensor, "B T S D"], Float[Tensor, "B T W"] | None]:
-        model = self._one_frame if z.shape[1] == 1 else self.model
+        model = self._one_frame if z.shape[1] == 1 or ahead else self.model
         prediction: tuple[Tensor, Tensor | None] = model(
-            z, *label, actions, task=self.task, cache=self.cache, commit=commit
+            z, *label, actions, task=self.task, cache=self.cache, commit=commit, ahead=ahead
         )
         return prediction

@@ -114,6 +114,7 @@ class Dynamics(nn.Module):
         *,
         cache: Cache | None = None,
         commit: bool = True,
+        ahead: bool = False,
     ) -> tuple[Float[Tensor, "B T S_z D"], Float[Tensor, "B T W"] | None]:
         """Predict the clean frames, and read the agent token.
 
@@ -128,6 +129,7 @@ class Dynamics(nn.Module):
                 of actions.
             cache: past of the frames of this call, from `empty_cache`; None is no past.
             commit: add the frames to the cache; False for the denoising passes of a frame.
+            ahead: with a cache and commit, add all frames but the last, which is denoised after them.
 
         Returns:
             ẑ₁ in the dtype of the parameters, (B, T, S_z, D), and the outputs h of the agent token, (B, T, W), or None
@@ -142,7 +144,7 @@ class Dynamics(nn.Module):
         if labelled is not None:
             actions = {**(actions or {}), LABELLED: labelled}
         tokens = self._tokens(z, tau, d, actions, task)
-        tokens = self.norm(self.transformer(tokens, private=self.private, cache=cache, commit=commit))
+        tokens = self.norm(self.transformer(tokens, private=self.private, cache=cache, commit=commit, ahead=ahead))
         z1_hat = self.read_spatial(tokens[:, :, : self.config.spatial_tokens])
         return z1_hat, tokens[:, :, -1] if self.config.agent else None
 

@@ -9,6 +9,7 @@ counts tokens in space layers and frames in time layers (A35).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -153,12 +154,21 @@ class TransformerConfig:
         return Visible(causal=True, window=self.context)
 
 
+class Turn(NamedTuple):
+    """One of several frames that attend in turn: the cache after the frames before it, its keys and its rotation."""
+
+    cache: Cache
+    visible: Visible
+    angles: Rotation
+
+
 class Past(NamedTuple):
-    """Cache of a time layer, its index among the time layers, and whether to keep the new frames."""
+    """Cache of a time layer, its index among the time layers, whether to keep the new frames, and their turns."""
 
     cache: Cache
     layer: int
     commit: bool
+    turns: Sequence[Turn] = ()
 
 
 class SelfAttention(SharedInput):
@@ -210,16 +220,29 @@ class SelfAttention(SharedInput):
             TypeError: if dtypes do not match.
             ValueError: if shapes or devices do not match.
         """
-        config = self.config
         q, k, v = (self._heads(product) for product in self.products(x))
+        if past is None or not past.turns:
+            return self._attend(q, k, v, angles, visible, past).flatten(3) @ self.wo
+        # A new frame overwrites one that the frames before it may still see, so it is written after they attended.
+        out = [
+            self._attend(
+                *(t[:, i : i + 1] for t in (q, k, v)), turn.angles, turn.visible, Past(turn.cache, past.layer, True)
+            )
+            for i, turn in enumerate(past.turns)
+        ]
+        return torch.cat(out, dim=1).flatten(3) @ self.wo
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, angles: Rotation, visible: Visible, past: Past | None
+    ) -> Float[Tensor, "B T S H D"]:
+        config = self.config
         queries, keys = (Preparation(gain, config.norm_eps, angles) for gain in (self.q_gain, self.k_gain))
         if past is None:
             k = prepare_keys(k, keys, self.kind, config.backend)
         else:
             k, v = past.cache.extend(past.layer, k, v, keys, commit=past.commit, backend=config.backend)
         options = visible._asdict() | {"softcap": config.softcap, "preparation": queries, "backend": config.backend}
-        out = attention(q, k, v, axis=self.kind, **options)
-        return out.flatten(3) @ self.wo
+        return attention(q, k, v, axis=self.kind, **options)
 
     def _heads(self, x: Tensor) -> Float[Tensor, "B T S H D"]:
         return x.view(*x.shape[:-1], -1, self.config.head_width)
@@ -323,6 +346,7 @@ class Transformer(nn.Module):
         private: int = 0,
         cache: Cache | None = None,
         commit: bool = True,
+        ahead: bool = False,
     ) -> Float[Tensor, "B T S D"]:
         """Apply all layers.
 
@@ -333,6 +357,8 @@ class Transformer(nn.Module):
             private: number of tokens at the end of a frame to which only they attend, from `masks.private_tokens`.
             cache: past of the frames of this call, from `empty_cache`, without gradient; None is no past.
             commit: add the frames to the cache; False leaves the past of the next call unchanged.
+            ahead: with a cache and commit, add all frames but the last. Frames attend over time in turn, so that
+                nothing of the past is copied.
 
         Returns:
             Tokens in the dtype of x, (B, T, S, width).
@@ -351,9 +377,9 @@ class Transformer(nn.Module):
         if cache is None:
             return self._apply_layers(x, private, torch.arange(x.shape[1], device=x.device))
         with torch.no_grad():
-            out = self._apply_layers(x, private, cache.positions(x.shape[1]), cache, commit)
+            out = self._apply_layers(x, private, cache.positions(x.shape[1]), cache, commit, ahead)
             if commit:
-                cache.advance(x.shape[1])
+                cache.advance(x.shape[1] - ahead)
         return out
 
     def empty_cache(self, batch: int, space: int, dtype: torch.dtype | None = None) -> Cache:
@@ -383,16 +409,23 @@ class Transformer(nn.Module):
         return layers, batch, config.context, space, config.kv_heads, config.head_width
 
     def _apply_layers(
-        self, x: Tensor, private: int, frames: Tensor, cache: Cache | None = None, commit: bool = False
+        self,
+        x: Tensor,
+        private: int,
+        frames: Tensor,
+        cache: Cache | None = None,
+        commit: bool = False,
+        in_turn: bool = False,
     ) -> Tensor:
         """Apply the layers; rotations and masks are the same for all layers, so they are computed once."""
         tokens = torch.arange(x.shape[2], device=x.device)
         angles = {"space": self._angles(tokens, x), "time": self._angles(frames, x)}
         over_time = self.config.past_frames if cache is None else cache.visible(x.shape[1])
         visible = {"space": Visible(private=private), "time": over_time}
+        turns = _turns(cache, angles["time"], x.shape[1]) if cache is not None and in_turn else ()
         kinds = self.config.layer_kinds()
         for index, (kind, layer) in enumerate(zip(kinds, self.layers, strict=True)):
-            past = None if kind == "space" or cache is None else Past(cache, kinds[:index].count("time"), commit)
+            past = None if kind == "space" or cache is None else Past(cache, kinds[:index].count("time"), commit, turns)
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(
                     layer, x, visible=visible[kind], angles=angles[kind], use_reentrant=False, preserve_rng_state=False
@@ -414,3 +447,10 @@ class Transformer(nn.Module):
         if cache is not None:
             expected = self._cache_shape(batch, space)
             require_shape("the cache's keys", cache.keys, expected, "(layers, B, C, S, H, D)", like=x)
+
+
+def _turns(cache: Cache, angles: Rotation, frames: int) -> list[Turn]:
+    """Turns of new frames, the same in every time layer."""
+    caches = [cache.after(index) for index in range(frames)]
+    rotations = [(angles[0][index : index + 1], angles[1][index : index + 1]) for index in range(frames)]
+    return [Turn(past, past.visible(1), turned) for past, turned in zip(caches, rotations, strict=True)]

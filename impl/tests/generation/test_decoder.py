@@ -66,7 +66,7 @@ class RecordedGraph(TorchDispatchMode):
         states = [generator.get_state() for generator in self.generators]
         with self:
             yield
-        for tensor, value in self.before.values():
+        for tensor, value in reversed(self.before.values()):  # views of one tensor, the first change last
             tensor.copy_(value)
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state)
@@ -160,6 +160,44 @@ def assert_same(got: Tensor, expected: Tensor) -> None:
 
 def tensors(engine: FrameDecoder) -> list[Tensor]:
     return [tensor for cache in engine.save().caches for tensor in (cache.keys, cache.values, cache.frames)]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(("time", "num_steps", "with_actions"), [(2, 4, True), (CONTEXT + 1, 1, False), (0, 2, True)])
+def test_a_merged_commit_gives_the_same_frames(tiny_on, cuda_graphs_on_a_cpu, time, num_steps, with_actions, graph):
+    tiny, frames, later = tiny_on(), 2 * CONTEXT + 2, 3
+    model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(2, time), tiny.actions(2, time + frames + later)
+    actions = actions if with_actions else {}
+    separate, merged = (
+        FrameDecoder(model, 2, num_steps=num_steps, generator=seeded(), merge_commit=merge) for merge in (False, True)
+    )
+    merged.graph = graph
+    drawn = []
+    for engine in (separate, merged):
+        engine.start(context, {name: part[:, :time] for name, part in actions.items()} or None)
+        first = stepped(engine, actions, range(time, time + frames))
+        saved = engine.save()
+        second = stepped(engine, actions, range(time + frames, time + frames + later))
+        engine.restore(saved)
+        engine.generator.manual_seed(1)
+        drawn.append(torch.cat([first, second, stepped(engine, actions, range(time + frames, time + frames + 2))], 1))
+    torch.testing.assert_close(drawn[1], drawn[0], rtol=1e-9, atol=1e-9)
+    assert int(merged.cache.frames) == int(separate.cache.frames) - 1
+    assert merged.h is None
+
+
+@pytest.mark.parametrize("num_steps", [1, 4])
+def test_a_merged_commit_takes_no_pass_of_its_own(tiny_on, num_steps):
+    tiny, lengths = tiny_on(), []
+    engine = FrameDecoder(tiny.dynamics(**LAYERS), num_steps=num_steps, merge_commit=True)
+    engine.model.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[1]))
+    stepped(engine, tiny.actions(1, 3), range(3))
+    assert lengths == [1] * num_steps + 2 * ([2] + [1] * (num_steps - 1))
+
+
+def test_a_merged_commit_needs_the_commit_pass(tiny_on):
+    with pytest.raises(ValueError, match="merge_commit=True needs commit_pass=True; got commit_pass=False"):
+        FrameDecoder(tiny_on().dynamics(), commit_pass=False, merge_commit=True)
 
 
 def test_a_graph_is_recorded_once_and_replayed_for_every_frame(tiny_on, cuda_graphs_on_a_cpu):
