@@ -40,15 +40,15 @@ def shared_result(
     """
     adapter = subject.adapter
     conditions = (operation, adapter.level, adapter.k_max, adapter.dtype, adapter.device)
-    results, repeated = (table.setdefault(adapter, {}) for table in (_RESULTS, _REPEATED))
-    if (conditions, inputs) not in results:
-        results[conditions, inputs] = call()
-        return results[conditions, inputs], False
-    if repeated.get(conditions):
-        return results[conditions, inputs], True
+    results, repeated = _RESULTS.setdefault(adapter, {}), _REPEATED.setdefault(adapter, {})
+    earlier: Result | None = results.get((conditions, inputs))
+    if earlier is not None and repeated.get(conditions):
+        return earlier, True
     result = call()
-    if conditions not in repeated:
-        repeated[conditions] = same(results[conditions, inputs], result)
+    if earlier is None:
+        results[conditions, inputs] = result
+    elif conditions not in repeated:
+        repeated[conditions] = same(earlier, result)
     return result, False
 
 

@@ -15,7 +15,7 @@ class PendingFrame:
 
     Attributes:
         frame: the frame, (B, S, D); changed in place.
-        actions: None, or the components of the action that led to it, (B, 1, …) each; changed in place.
+        actions: components of the action that led to it, (B, 1, …) each, empty for none; changed in place.
         present: whether there is a frame.
 
     Example:
@@ -27,7 +27,7 @@ class PendingFrame:
 
     def __init__(self, like: Float[Tensor, "B S D"]) -> None:
         self.frame = torch.zeros_like(like)
-        self.actions: dict[str, Tensor | None] | None = None
+        self.actions: dict[str, Tensor | None] = {}
         self.present = False
 
     def keep(self, frame: Float[Tensor, "B S D"], actions: ActionValues) -> None:
@@ -37,12 +37,13 @@ class PendingFrame:
             frame: frame at the context level, (B, S, D).
             actions: None, or the components of the action that led to it, (B, 1, …) each; the same ones every time.
         """
-        if actions is not None and self.actions is None:
-            self.actions = {name: None if value is None else torch.empty_like(value) for name, value in actions.items()}
         self.frame.copy_(frame)
-        for name, buffer in (self.actions or {}).items():
-            if buffer is not None and actions is not None:
-                buffer.copy_(actions[name])
+        for name, value in (actions or {}).items():
+            buffer = self.actions.get(name)
+            if value is None or buffer is None:
+                self.actions[name] = None if value is None else value.clone()
+            else:
+                buffer.copy_(value)
         self.present = True
 
     def tensors(self) -> list[Tensor]:
@@ -51,7 +52,7 @@ class PendingFrame:
         Returns:
             The frame and the components of its action.
         """
-        return [self.frame, *(value for value in (self.actions or {}).values() if value is not None)]
+        return [self.frame, *(value for value in self.actions.values() if value is not None)]
 
     def followed_by(self, actions: ActionValues) -> ActionValues:
         """Join the action of the frame with that of the next one.
@@ -60,11 +61,10 @@ class PendingFrame:
             actions: None, or the components of the action that leads to the next frame, (B, 1, …) each.
 
         Returns:
-            None, or the components of both, (B, 2, …) each.
+            Components of both, (B, 2, …) each; empty for no actions.
         """
-        if actions is None or self.actions is None:
-            return None
-        return {
-            name: None if value is None else torch.cat([value, actions[name]], dim=1)
-            for name, value in self.actions.items()
-        }
+        joined: dict[str, Tensor | None] = {}
+        for name, value in (actions or {}).items():
+            earlier = self.actions.get(name)
+            joined[name] = None if value is None or earlier is None else torch.cat([earlier, value], dim=1)
+        return joined

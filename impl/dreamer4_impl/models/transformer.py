@@ -222,15 +222,18 @@ class SelfAttention(SharedInput):
         """
         q, k, v = (self._heads(product) for product in self.products(x))
         if past is None or not past.turns:
-            return self._attend(q, k, v, angles, visible, past).flatten(3) @ self.wo
-        # A new frame overwrites one that the frames before it may still see, so it is written after they attended.
-        out = [
-            self._attend(
-                *(t[:, i : i + 1] for t in (q, k, v)), turn.angles, turn.visible, Past(turn.cache, past.layer, True)
-            )
-            for i, turn in enumerate(past.turns)
-        ]
-        return torch.cat(out, dim=1).flatten(3) @ self.wo
+            out = self._attend(q, k, v, angles, visible, past)
+        else:
+            out = self._attend_in_turn(q, k, v, past)
+        return out.flatten(3) @ self.wo
+
+    def _attend_in_turn(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Float[Tensor, "B T S H D"]:
+        """Attend frame by frame: a new frame overwrites one that the frames before it may still see."""
+        out = []
+        for index, turn in enumerate(past.turns):
+            frame, step = slice(index, index + 1), Past(turn.cache, past.layer, commit=True)
+            out.append(self._attend(q[:, frame], k[:, frame], v[:, frame], turn.angles, turn.visible, step))
+        return torch.cat(out, dim=1)
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, angles: Rotation, visible: Visible, past: Past | None
