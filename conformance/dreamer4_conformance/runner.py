@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -66,8 +66,9 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
         The result.
     """
     start = time.perf_counter()
+    worst, judged_by = _worst(subject, checks_of(clause), clause, Trial(profile, seed, minimal))
     result = replace(
-        _worst(subject, clause, Trial(profile, seed, minimal)),
+        worst,
         seconds=time.perf_counter() - start,
         reading={
             name: option for name, option in subject.adapter.readings.items() if clause.id in READINGS[name].clauses
@@ -75,18 +76,23 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
     )
     if result.status is Status.FAIL:
 
-        def rejudge(variant: Subject) -> Result:
-            return _worst(variant, clause, Trial(profile, seed, minimal=False))
+        def rejudge(variant: Subject, checks: Sequence[Check] = checks_of(clause)) -> Result:
+            return _worst(variant, checks, clause, Trial(profile, seed, minimal=False))[0]
 
-        gather(subject, result, Retrial(clause, tuple(checks_of(clause)), profile, seed, rejudge))
+        gather(subject, result, Retrial(clause, judged_by, profile, seed, rejudge))
     return against_expectation(subject.adapter.expected_failures, result)
 
 
-def _worst(subject: Subject, clause: Clause, trial: Trial) -> Result:
-    """The worst verdict of the checks of a clause, each run with a copy of the trial, and the cases of all."""
-    outcomes = [_judged(subject, clause, check, replace(trial)) for check in checks_of(clause)]
-    worst = min(outcomes, key=lambda outcome: SEVERITY.index(outcome.status))
-    return replace(worst, cases=sum(outcome.cases for outcome in outcomes))
+def _worst(subject: Subject, checks: Sequence[Check], clause: Clause, trial: Trial) -> tuple[Result, Check]:
+    """The worst verdict of checks, each run with a copy of the trial, the cases of all, and the check that gave it.
+
+    `subject.failing` is then the failing call of this check.
+    """
+    outcomes = []
+    for check in checks:
+        outcomes.append((_judged(subject, clause, check, replace(trial)), check, subject.failing))
+    worst, check, subject.failing = min(outcomes, key=lambda outcome: SEVERITY.index(outcome[0].status))
+    return replace(worst, cases=sum(result.cases for result, _, _ in outcomes)), check
 
 
 def _judged(subject: Subject, clause: Clause, check: Check, trial: Trial) -> Result:

@@ -55,6 +55,7 @@ def compare_term(subject: Subject, trial: Trial, evaluation: Evaluation, *, boot
     where = expected.bootstrap == bootstrap
     if not where.any():
         return
+    compared = subject.invocation
     try:
         compare_where(trial, evaluation, expected, where)
     except Deviation:
@@ -63,6 +64,7 @@ def compare_term(subject: Subject, trial: Trial, evaluation: Evaluation, *, boot
             with suppress(Deviation):
                 compare_where(trial, evaluation, weighted, where)
                 return
+        subject.invocation = compared  # not those that found the other weights
         raise
 
 

@@ -221,9 +221,10 @@ def check_components_are_added_up(subject: Subject, trial: Trial) -> None:
         except Deviation:
             if not subject.provides("policy_loss"):
                 raise
-            joint = _of_joint_actions(subject, case)
+            joint, compared = _of_joint_actions(subject, case), subject.invocation
             name, sizes = "the loss, compared with policy_loss of the joint action,", sizes + terms(joint)
-            trial.compare(name, got, loss(subject, joint), terms=sizes, k=K, eps=subject.eps, call=call)
+            expected, subject.invocation = loss(subject, joint), compared
+            trial.compare(name, got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
 
     sizes = st.sampled_from([(3,), (2, 5), (4, 2, 3), (2, 2)])
     trial.for_all(sizes.flatmap(lambda sizes: policy_states(subject, sizes=sizes)), body=holds)

@@ -51,16 +51,32 @@ def _trace_if_repeatable(subject: Subject, draw: Draw) -> np.ndarray:
 
 @signature("dynamics_loss_at")
 def signature_calls_and_values_on_the_grid(subject: Subject) -> np.ndarray:
-    """Traces of single timesteps at `PAIRS` and of four mixed batches; whether NaN in z1 leaves the loss finite."""
+    """Traces of single timesteps at `PAIRS` and of three mixed batches of ordinary size."""
     pairs = [(tau, subject.d_min if d is None else d) for tau, d in PAIRS]
     pairs = [(tau, d) for tau, d in pairs if d >= subject.d_min and tau + d <= 1]
     singles = [draw_inputs(subject, 5, (1, 1, 1, 2), np.full((1, 1), tau), np.full((1, 1), d)) for tau, d in pairs]
-    batches = (((2, 3, 2, 2), 1.0), ((4, 4, 2, 2), 1.0), ((4, 4, 2, 2), SCALES[-1]), ((1, 4, 2, 2), 1.0))
-    mixed = [draw_inputs(subject, 7 + i, shape, scale=scale) for i, (shape, scale) in enumerate(batches)]
+    mixed = [draw_inputs(subject, 7 + i, shape) for i, shape in enumerate(((2, 3, 2, 2), (4, 4, 2, 2), (1, 4, 2, 2)))]
     traces = [attempt(partial(_trace_if_repeatable, subject, draw), TRACE) for draw in (*singles, *mixed)]
-    poisoned = replace(mixed[0], z1=np.full_like(mixed[0].z1, np.nan))
-    hidden = attempt(lambda: np.isfinite(subject.evaluate("dynamics_loss_at", AFFINE, poisoned).loss).all(), 1)
-    return np.concatenate([*traces, hidden])
+    return np.concatenate(traces)
+
+
+@signature("dynamics_loss_at")
+def signature_calls_and_values_at_large_errors(subject: Subject) -> np.ndarray:
+    """Trace of a mixed batch whose errors reach clamps, and of single timesteps at τ = 0 and d = 1 and d_min."""
+    draw = draw_inputs(subject, 9, (4, 4, 2, 2), scale=SCALES[-1])
+    ends = [
+        draw_inputs(subject, 5, (1, 1, 1, 2), np.zeros((1, 1)), np.full((1, 1), d), scale=SCALES[-1])
+        for d in (1.0, subject.d_min)
+    ]
+    return np.concatenate([attempt(partial(_trace_if_repeatable, subject, x), TRACE) for x in (draw, *ends)])
+
+
+@signature("dynamics_loss_at")
+def signature_nan_in_the_data(subject: Subject) -> np.ndarray:
+    """Whether NaN in all of z1 leaves the loss finite."""
+    draw = draw_inputs(subject, 7, (2, 3, 2, 2))
+    poisoned = replace(draw, z1=np.full_like(draw.z1, np.nan))
+    return attempt(lambda: np.isfinite(subject.evaluate("dynamics_loss_at", AFFINE, poisoned).loss).all(), 1)
 
 
 @signature("dynamics_loss_at")

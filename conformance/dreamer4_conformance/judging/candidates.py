@@ -96,6 +96,14 @@ def candidate_names(operation: str, declared: Declarations, *, drawn: bool) -> I
             yield from (f"reading {reading.id} = {option}" for option in reading.options if option != chosen)
 
 
+def other_operations(names: Names, operation: str) -> list[str]:
+    """Operations besides one that are wrong in any of several mistakes; readings have none."""
+    from dreamer4_conformance.zoo.mistakes import MISTAKES
+
+    wrong = (name for mistake in names if mistake in MISTAKES for name in MISTAKES[mistake].operations)
+    return [name for name in dict.fromkeys(wrong) if name != operation]
+
+
 @cache
 def decided_by(operation: str) -> frozenset[str]:
     """Clauses with a check that needs the operation."""

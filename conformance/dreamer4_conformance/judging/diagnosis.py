@@ -5,7 +5,9 @@ named after every mistake, and every undeclared reading, whose signature equals 
 the correct textbook's. If there is none, two mistakes at once are tried: the textbook with both.
 
 A name is dropped if another signature of the same operation contradicts it: the mistake would show there, and the
-implementation is right. What remains reproduces what was observed, and nothing else is printed.
+implementation is right. Names that no other operation contradicts are preferred: a decoder that is not causal, next to
+an encoder that is, is named after mistakes of the decoder alone. What remains reproduces what was observed, and nothing
+else is printed.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from dreamer4_conformance.judging.candidates import (
     candidate,
     candidate_names,
     compatible,
+    other_operations,
     zoo_is_importable,
 )
 from dreamer4_conformance.registry import qualified_name
@@ -35,6 +38,8 @@ from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 
 PAIRS_EVALUATED = 24
 """Pairs of names that are evaluated for one signature."""
+PAIR_SLACK = 20
+"""A change below the tolerance that the second mistake of a pair multiplies by up to this factor."""
 PAIRS_MATCHING = 2
 """Pairs that may reproduce one signature; more say nothing, because the signature is too coarse for pairs."""
 
@@ -119,18 +124,23 @@ def explanations(subject: Subject, operations: Iterable[str]) -> list[Names]:
 
 
 _EXPLANATIONS: WeakKeyDictionary[Adapter, dict[tuple[object, ...], tuple[list[Names], bool]]] = WeakKeyDictionary()
+_OUTCOMES: WeakKeyDictionary[Adapter, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
 
 
 def _explanations(subject: Subject, operation: str, key: str) -> tuple[list[Names], bool]:
     """`_search` and whether all calls raise, cached: several clauses of a run fail for the same operation."""
-    adapter = subject.adapter
-    cached = _EXPLANATIONS.setdefault(adapter, {})
-    settings = (operation, key, Declarations.from_subject(subject), adapter.dtype, adapter.device, adapter.level)
+    cached, settings = _EXPLANATIONS.setdefault(subject.adapter, {}), _settings(subject, operation, key)
     if settings not in cached:
         observation = Observation.from_subject(subject, operation, key)
         raises = observation.observed is not None and bool(np.isnan(observation.observed).all())
         cached[settings] = _search(observation), raises
     return cached[settings]
+
+
+def _settings(subject: Subject, operation: str, key: str) -> tuple[object, ...]:
+    """What a signature of an adapter depends on."""
+    adapter = subject.adapter
+    return operation, key, Declarations.from_subject(subject), adapter.dtype, adapter.device, adapter.level
 
 
 @dataclass
@@ -146,10 +156,12 @@ class Observation:
 
     @classmethod
     def from_subject(cls, subject: Subject, operation: str, key: str) -> Observation:
-        """Evaluate a signature of the implementation."""
+        """Evaluate a signature of the implementation, once."""
         function, observe = SIGNATURES[operation][key].function, SIGNATURES[operation][key].observe
-        outcome = _outcome(lambda: (None, function(subject)) if observe is None else observe(subject))
-        inputs, observed = (None, None) if outcome is None else outcome
+        cached, settings = _OUTCOMES.setdefault(subject.adapter, {}), _settings(subject, operation, key)
+        if settings not in cached:
+            cached[settings] = _outcome(lambda: (None, function(subject)) if observe is None else observe(subject))
+        inputs, observed = (None, None) if cached[settings] is None else cached[settings]
         return cls(subject, operation, key, Declarations.from_subject(subject), observed, inputs)
 
     @property
@@ -204,7 +216,17 @@ def _search(observation: Observation) -> list[Names]:
         if _close(observation.observed, vector, observation.tolerance).all()
         and not any(_contradicts(sibling, (name,)) for sibling in siblings)
     ]
-    return singles or _pairs(observation, correct, deviating)
+    preferred = [names for names in singles if not _contradicted_elsewhere(observation, names)]
+    return preferred or singles or _pairs(observation, correct, deviating)
+
+
+def _contradicted_elsewhere(observation: Observation, names: Names) -> bool:
+    """True if a mistake shows in another operation that it concerns, in which the implementation is right."""
+    subject = observation.subject
+    return any(
+        _contradicts(Observation.from_subject(subject, operation, key), names)
+        for operation, key in _without_draws(subject, other_operations(names, observation.operation))
+    )
 
 
 def _contradicts(observation: Observation, names: Names) -> bool:
@@ -222,14 +244,15 @@ def _pairs(observation: Observation, correct: np.ndarray, deviating: dict[str, n
     """Pairs that reproduce the vector together.
 
     Where one name alone changes the textbook's value, the pair has that value too; where neither does, it has the
-    textbook's. This leaves few pairs to evaluate: at most `PAIRS_EVALUATED`, first those that this explains best. If
-    more than `PAIRS_MATCHING` reproduce the vector, none is returned.
+    textbook's. This leaves few pairs to evaluate: at most `PAIRS_EVALUATED`, first those with a name that alone
+    reproduces another signature, then those that this explains best. If more than `PAIRS_MATCHING` reproduce the
+    vector, none is returned.
     """
     observed, tolerance = observation.observed, observation.tolerance
     assert observed is not None
     changes = {name: ~_close(vector, correct, tolerance) for name, vector in deviating.items()}
-    matches = {name: _close(observed, vector, tolerance) for name, vector in deviating.items()}
-    unchanged = _close(observed, correct, tolerance)
+    matches = {name: _close(observed, vector, PAIR_SLACK * tolerance) for name, vector in deviating.items()}
+    unchanged = _close(observed, correct, PAIR_SLACK * tolerance)
     ranked: list[tuple[int, Names]] = []
     for pair in combinations(deviating, 2):
         first, second = pair
@@ -238,11 +261,44 @@ def _pairs(observation: Observation, correct: np.ndarray, deviating: dict[str, n
         fits = [matches[name] | ~where for name, where in zip(pair, alone, strict=True)]
         if (fits[0] & fits[1] & (unchanged | ~neither)).all():
             ranked.append((int((alone[0] | alone[1]).sum()), pair))
-    ranked.sort(key=lambda entry: -entry[0])
-    plausible = [pair for _, pair in ranked if compatible(*pair)][:PAIRS_EVALUATED]
+    ranked = [entry for entry in sorted(ranked, key=lambda entry: -entry[0]) if compatible(*entry[1])]
+    if len(ranked) > PAIRS_EVALUATED:
+        elsewhere = _named_elsewhere(observation, {name for _, pair in ranked for name in pair})
+        ranked.sort(key=lambda entry: elsewhere.isdisjoint(entry[1]))
+    plausible = [pair for _, pair in ranked][:PAIRS_EVALUATED]
     vectors = {pair: observation.expected(pair) for pair in plausible}
     matching = [pair for pair, v in vectors.items() if v is not None and _close(observed, v, tolerance).all()]
     return matching if len(matching) <= PAIRS_MATCHING else []
+
+
+def _named_elsewhere(observation: Observation, names: Iterable[str]) -> set[str]:
+    """Names that alone reproduce another signature, of the operation or of another one that they concern."""
+    subject = observation.subject
+    return {
+        name
+        for name in names
+        for operation, key in _without_draws(
+            subject, [observation.operation, *other_operations((name,), observation.operation)]
+        )
+        if key != observation.key and _reproduces(Observation.from_subject(subject, operation, key), (name,))
+    }
+
+
+def _without_draws(subject: Subject, operations: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Provided operations with the keys of their signatures on given inputs, of what is not drawn."""
+    for operation in filter(subject.provides, operations):
+        for key, entry in SIGNATURES.get(operation, {}).items():
+            if entry.observe is None and not entry.drawn:
+                yield operation, key
+
+
+def _reproduces(observation: Observation, names: Names) -> bool:
+    """True if the implementation deviates from the textbook, and as the candidate does."""
+    correct, wrong = observation.expected(()), observation.expected(names)
+    if observation.observed is None or correct is None or wrong is None:
+        return False
+    deviates = not _close(observation.observed, correct, observation.tolerance).all()
+    return deviates and bool(_close(observation.observed, wrong, observation.tolerance).all())
 
 
 def _outcome(evaluate: Callable[[], Any]) -> Any:

@@ -1,8 +1,8 @@
 """Evidence about a failure, gathered by judging its clause again under one change at a time.
 
-1. Names: candidates whose signature equals the implementation's (`diagnosis`) and that fail the clause as well; else
-   plain factors of the loss; else the names of the run's earlier failures, if the textbook with such a mistake fails in
-   the same way.
+1. Names: candidates whose signature equals the implementation's (`diagnosis`), that fail the same check, and that give
+   the reported value at the failing call; else plain factors of the loss; else the names of the run's earlier failures,
+   if the textbook with such a mistake fails in the same way.
 2. Quantities: the clause passes once a quantity is taken from the implementation as it is (`Subject.recovered`).
 3. Advice: the clause passes once something else is declared.
 """
@@ -23,8 +23,9 @@ from dreamer4_conformance.judging.candidates import Declarations, Names, candida
 from dreamer4_conformance.judging.causes import JUDGED_BY
 from dreamer4_conformance.judging.check import Check, Profile
 from dreamer4_conformance.judging.diagnosis import explanations
+from dreamer4_conformance.judging.repetition import gives_reported_value
 from dreamer4_conformance.readings import READINGS, resolve
-from dreamer4_conformance.verdicts import Result, Status
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, Result, Status
 
 LEVEL_OPERATIONS = ("corrupt", "ramp_weight", "sample_tau_d", "sample_frame", *LOSSES)
 """Operations whose arguments or results are levels."""
@@ -49,28 +50,39 @@ _CANDIDATES: dict[tuple[object, ...], Result] = {}
 
 @dataclass(frozen=True)
 class Retrial:
-    """Judges one clause again, under the same profile and seed: `judge(subject)` returns the result."""
+    """Judges one clause again, under the same profile and seed.
+
+    Attributes:
+        clause: the clause.
+        check: the check whose failure is reported.
+        profile: of the run.
+        seed: of the run.
+        judge: returns the result of a subject: by all checks of the clause, or by those of the second argument.
+    """
 
     clause: Clause
-    checks: tuple[Check, ...]
+    check: Check
     profile: Profile
     seed: int
-    judge: Callable[[Subject], Result]
+    judge: Callable[..., Result]
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """Operations that the checks call."""
-        return tuple({name: None for check in self.checks for name in (*check.needs, *check.needs_one)})
+        """Operations that the failing check calls. Faults of other operations do not explain its failure."""
+        return (*self.check.needs, *self.check.needs_one)
 
     def candidate_result(self, names: Names, subject: Subject) -> Result:
-        """Result of a candidate that provides what `subject` provides, under the readings that it declares; cached."""
+        """Result of a candidate by the failing check; cached.
+
+        The candidate provides what `subject` provides, under the readings that it declares.
+        """
         declared = Declarations.from_subject(subject)
         hidden = frozenset(name for name in self.operations if not subject.provides(name))
-        key = (self.clause.id, names, declared, hidden, self.profile, self.seed)
+        key = (self.check.name, names, declared, hidden, self.profile, self.seed)
         if key not in _CANDIDATES:
             mistaken = replace(candidate(names, declared), hidden=hidden)
             mistaken.readings = resolve(dict(declared.readings))
-            _CANDIDATES[key] = self.judge(mistaken)
+            _CANDIDATES[key] = self.judge(mistaken, (self.check,))
         return _CANDIDATES[key]
 
 
@@ -95,8 +107,10 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
     """Names that reproduce the failure, each alone or with those that it needs."""
 
     def fails(*names: str) -> bool:
-        candidate = retrial.candidate_result(names, subject)
-        return candidate.status is Status.FAIL and not _fails_at_its_draws_only(candidate, result)
+        failure = retrial.candidate_result(names, subject)
+        if failure.status is not Status.FAIL or _fails_at_its_draws_only(failure, result):
+            return False
+        return gives_reported_value(candidate(names, Declarations.from_subject(subject)), subject, result)
 
     reproducing: list[Names] = []
     for names in explanations(subject, retrial.operations):
@@ -195,12 +209,23 @@ def _declarable(subject: Subject, retrial: Retrial) -> Iterator[tuple[str, Subje
                 variant = replace(subject)
                 variant.readings = {**subject.readings, reading.id: option}
                 yield f'readings = {{"{reading.id}": "{option}"}}', variant
-    if not operations.isdisjoint(LEVEL_OPERATIONS):
+    if not operations.isdisjoint(LEVEL_OPERATIONS) and not _corrupts_as_declared(subject):
         yield _declaring(subject, level="signal" if adapter.level == "noise" else "noise")
     if "loss_normalizer" in operations:
         yield _declaring(subject, rms_warmup=10 * max(adapter.rms_warmup, 100))
     if not operations.isdisjoint(("sample_tau_d", "dynamics_loss")):
         yield _declaring(subject, min_batch=8 * adapter.min_batch)
+
+
+def _corrupts_as_declared(subject: Subject) -> bool:
+    """True if `corrupt` follows the declared level: then a clause that needs the other level has another fault."""
+    if not subject.provides("corrupt"):
+        return False
+    try:
+        z = subject.corrupt(np.zeros((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), np.array([[0.25]]))
+    except (Deviation, Inconclusive, NotProvided):
+        return False
+    return bool(np.allclose(z, 0.25, atol=0.01))
 
 
 def _longer(subject: Subject, result: Result, retrial: Retrial) -> Iterator[tuple[str, Subject]]:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
+import numpy as np
 import pytest
 from torch import Tensor
 
 from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.inputs import draw_inputs
+from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.judging.candidates import Declarations, candidate, compatible
 from dreamer4_conformance.judging.causes import assign_causes, explained_by
+from dreamer4_conformance.judging.repetition import gives_reported_value
 from dreamer4_conformance.runner import judge
+from dreamer4_conformance.verdicts import Result, Status
 from dreamer4_conformance.zoo.base import TextbookEquations
 from dreamer4_conformance.zoo.mistakes import MISTAKES
+
+
+def combined(*names: str) -> Any:
+    """An instance of the textbook with several mistakes."""
+    return type("Combined", tuple(MISTAKES[name].adapter for name in names), {})("signal")
 
 
 class SecondStateTooFar(TextbookEquations):
@@ -85,12 +98,66 @@ def test_a_noise_level_is_advised() -> None:
         def ramp_weight(self, tau: Tensor) -> Tensor:
             return 1 - 0.9 * tau
 
+        def corrupt(self, z0: Tensor, z1: Tensor, tau: Tensor) -> Tensor:
+            return super().corrupt(z0, z1, 1 - tau)
+
     result = judge(Subject(NoiseLevels()), BY_ID["eq08.value"], minimal=False)
     assert any("level = 'noise'" in sentence for sentence in result.advice)
 
 
-def test_an_undeclared_reading_is_advised() -> None:
-    subject = Subject(TextbookEquations(A13="v_same"))
-    subject.readings = {**subject.readings, "A13": "v_next"}
-    result = judge(subject, BY_ID["eq10.value"], minimal=False)
-    assert any('readings = {"A13": "v_same"}' in sentence for sentence in result.advice)
+@pytest.mark.parametrize("level", ["signal", "noise"])
+def test_no_other_level_is_advised_where_corruption_follows_the_declared_one(level: Literal["signal", "noise"]) -> None:
+    result = judge(Subject(MISTAKES["ramp-inverted"].adapter(level)), BY_ID["eq08.value"], minimal=False)
+    assert (result.behaves_like, result.advice) == (["ramp-inverted"], [])
+
+
+def test_a_mistake_that_shows_at_other_inputs_only_does_not_give_the_reported_value() -> None:
+    """At ordinary errors a clamp does not act: it does not explain the product of two means."""
+    names = ("factors-averaged-apart", "bootstrap-error-clamped")
+    subject, declared = Subject(combined(*names)), Declarations.from_subject(Subject(TextbookEquations()))
+    clause = BY_ID["eq07.bootstrap-value"]
+    for scale, expected in ((1.0, [True, False, True]), (256.0, [False, False, True])):
+        draw = draw_inputs(
+            subject, 3, (2, 3, 2, 2), np.tile([0.0, 0.25, 0.5], (2, 1)), np.full((2, 3), 0.25), scale=scale
+        )
+        got = subject.evaluate("dynamics_loss_at", AFFINE, draw).mean
+        subject.failing = subject.invocation
+        result = Result(clause.id, 7, "must", Status.FAIL, got=got, bound=1e-6)
+        candidates = [candidate(group, declared) for group in (*((name,) for name in names), names)]
+        assert [gives_reported_value(each, subject, result) for each in candidates] == expected
+
+
+def test_two_mistakes_of_which_one_shows_in_another_operation_are_named_together() -> None:
+    names = ("pmpo-kl-reversed", "pmpo-kl-joint-softmax")
+    subject = Subject(combined(*names))
+    results = [judge(subject, BY_ID[clause], minimal=False) for clause in ("eq11.kl-direction", "eq11.factored")]
+    assert [set(result.behaves_like) for result in results] == [{names[0]}, set(names)]
+    assert results[1].in_pairs
+
+
+def test_a_factor_of_a_wrong_bootstrap_term_can_be_named_with_it() -> None:
+    assert compatible("bootstrap-x-space", "loss-factor")
+
+
+@pytest.mark.nightly
+def test_a_factor_of_a_wrong_bootstrap_term_is_named_with_it() -> None:
+    names = ("bootstrap-x-space", "loss-factor")
+    result = judge(Subject(combined(*names)), BY_ID["eq07.absolute"], minimal=False)
+    assert set(result.behaves_like) == set(names)
+
+
+def test_a_fault_of_the_decoder_does_not_explain_one_of_the_encoder() -> None:
+    subject = Subject(combined("clip-length-dependence", "decoder-counts-from-the-end"))
+    result = judge(subject, BY_ID["net.prefix"], minimal=False)
+    assert result.message.startswith("z of 2 frames alone")
+    assert result.behaves_like == ["clip-length-dependence"]
+
+
+@pytest.mark.nightly
+def test_a_decoder_that_is_not_causal_is_named_alone_where_the_encoder_is_causal() -> None:
+    subject = Subject(combined("clip-length-dependence", "decoder-not-causal"))
+    results = [judge(subject, BY_ID[clause], minimal=False) for clause in ("net.prefix", "tok.causal")]
+    assign_causes(results)
+    assert "decoder-not-causal" in results[1].behaves_like
+    assert "not-causal" not in results[1].behaves_like
+    assert [result.follows_from for result in results] == [None, None]

@@ -275,8 +275,8 @@ class VelocityDividesByZero(TextbookEquations):
 class LossFactor(TextbookEquations):
     """The bootstrap term is multiplied by 10."""
 
-    def bootstrap_error(self, z1_hat: Tensor, z: Tensor, target: Tensor, tau: Tensor) -> Tensor:
-        return 10 * super().bootstrap_error(z1_hat, z, target, tau)
+    def weigh(self, error: Tensor, tau: Tensor, bootstrap: Tensor) -> Tensor:
+        return super().weigh(torch.where(bootstrap, 10 * error, error), tau, bootstrap)
 
 
 @mistake("loss-clamped", clause="eq07.absolute", operations=LOSSES)
