@@ -104,8 +104,6 @@ FAILING = {
         # The sampler labels its input z at τ_s with τ_{s+1} (dreamer/imagination.py:188), the clean context too.
         "eq02.calls",
         "ctx.corruption",
-        # One mean over all valid targets in place of a mean for each distance (scripts/train_bc_rew_heads.py:435).
-        "eq09.sum",
         # Returns have no c_t (scripts/train_policy.py:1413); the author's environment does not end.
         "eq10.terminal",
         "eq10.value",
