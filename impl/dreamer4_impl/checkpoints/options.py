@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from dreamer4_impl.arguments import require_between, require_size
+from dreamer4_impl.arguments import require_between, require_option, require_size
 from dreamer4_impl.constants import ALPHA, BETA, CONTEXT_LEVEL, GAMMA, LAMBDA, MAE_MAX_DROP, SAMPLING_STEPS
 
 
@@ -57,12 +57,21 @@ class AgentOptions:
 
     Args:
         relevant_share: share of the relevant sequences in a batch, in [0, 1].
+        relevant: the relevant sequences: "returns" are those of episodes whose return is above the median of their
+            task, "rewards" are those in which a reward above 0 lies.
+        levels: signal levels of the frames that the heads read: "drawn" are those of the dynamics loss, a level for
+            each frame; "context" is `imagine.context_level`, at which the heads read frames when they act. This takes
+            a pass of its own, and is a departure from the paper.
     """
 
     relevant_share: float = 0.5
+    relevant: Literal["returns", "rewards"] = "returns"
+    levels: Literal["drawn", "context"] = "drawn"
 
     def __post_init__(self) -> None:
         require_between("relevant_share", self.relevant_share, 0.0, 1.0)
+        require_option("relevant", self.relevant, ("returns", "rewards"))
+        require_option("levels", self.levels, ("drawn", "context"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import hashlib
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -113,13 +113,43 @@ class Positions:
         return episode, int(position - before)
 
 
+class RewardedPositions:
+    """Positions of the clips in which a reward above 0 lies, numbered from 0, as for `Positions`.
+
+    Args:
+        rewards: rewards of every episode, E arrays.
+        rows: number of frames of a clip, 1 or more.
+
+    >>> positions = RewardedPositions([[0, 0, 0], [0, 1, 0, 0, 0]], rows=2)
+    >>> [positions[k] for k in range(len(positions))]
+    [(1, 0), (1, 1)]
+    """
+
+    def __init__(self, rewards: Sequence[ArrayLike], rows: int) -> None:
+        pairs = [np.empty((0, 2), np.int64)]
+        for episode, values in enumerate(rewards):
+            count = np.concatenate([[0], np.cumsum(np.asarray(values) > 0)])
+            ends = np.arange(min(rows, len(count) - 1), len(count))
+            starts = np.flatnonzero(count[ends] > count[ends - ends[0]])
+            pairs.append(np.stack([np.full_like(starts, episode), starts], axis=1))
+        self._pairs = np.concatenate(pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, position: int) -> tuple[int, int]:
+        episode, start = self._pairs[position]
+        return int(episode), int(start)
+
+
 class ClipSampler:
-    """Draw clips uniformly over all positions (`Positions`), in all episodes or in the relevant ones.
+    """Draw clips uniformly over all positions (`Positions`), or over the relevant ones.
 
     Args:
         dataset: source of the clips.
         seed: determines all draws, 0 or more.
-        relevant: marks the relevant episodes; None is `upper_half`.
+        relevant: marks the episodes whose clips are relevant; None is `upper_half`. "rewards" are clips in which a
+            reward above 0 lies (`RewardedPositions`).
         latents: latents of the dataset's frames; batches then hold latents instead of frames.
 
     >>> sampler = ClipSampler(Dataset.open("recorded"), seed=0)                                    # doctest: +SKIP
@@ -128,15 +158,20 @@ class ClipSampler:
     """
 
     def __init__(
-        self, dataset: Dataset, seed: int, relevant: Relevance | None = None, latents: LatentCache | None = None
+        self,
+        dataset: Dataset,
+        seed: int,
+        relevant: Relevance | Literal["rewards"] | None = None,
+        latents: LatentCache | None = None,
     ) -> None:
         self.dataset, self.seed, self.latents = dataset, seed, latents
         lengths = np.array([episode.length for episode in dataset.episodes], np.int64)
-        mask = (relevant or upper_half)(dataset)
+        self._rewards = dataset.rewards() if relevant == "rewards" else None
+        mask = self._rewarded() if relevant == "rewards" else (relevant or upper_half)(dataset)
         # Length 0 excludes an episode and keeps the indices of the remaining ones.
         self._lengths = {False: lengths, True: np.where(mask, lengths, 0)}
         self._shortest = min(lengths, default=0)
-        self._positions: dict[tuple[int, bool], Positions] = {}
+        self._positions: dict[tuple[int, bool], Positions | RewardedPositions] = {}
 
     def batch(
         self, step: int, indices: Sequence[int], length: int, relevant: Sequence[bool], taken: bool = True
@@ -198,10 +233,18 @@ class ClipSampler:
         positions = self._all_positions(length, bool(relevant))
         return positions[_draw(self.seed, step, index) % len(positions)]
 
-    def _all_positions(self, length: int, relevant: bool) -> Positions:
+    def _rewarded(self) -> Bool[np.ndarray, " E"]:
+        assert self._rewards is not None
+        return np.array([(rewards > 0).any() for rewards in self._rewards], bool)
+
+    def _all_positions(self, length: int, relevant: bool) -> Positions | RewardedPositions:
         key = (length, relevant)
         if key not in self._positions:
-            self._positions[key] = Positions(self._lengths[relevant], length)
+            self._positions[key] = (
+                RewardedPositions(self._rewards, length)
+                if relevant and self._rewards is not None
+                else Positions(self._lengths[relevant], length)
+            )
             if not len(self._positions[key]):
                 raise DatasetError(
                     f"the dataset {self.dataset.name!r} must have {'relevant ' * relevant}episodes to draw clips from; "

@@ -131,8 +131,15 @@ class Dataset:
         Returns:
             Undiscounted returns (E,), E episodes.
         """
-        sums = [self.clip(i, 0, episode.length).rewards.sum() for i, episode in enumerate(self.episodes)]
-        return np.array(sums, np.float32)
+        return np.array([rewards.sum() for rewards in self.rewards()], np.float32)
+
+    def rewards(self) -> list[Float32[np.ndarray, " T"]]:
+        """List the rewards of every episode.
+
+        Returns:
+            Views of the files, (T,) for each episode.
+        """
+        return [self.clip(i, 0, episode.length).rewards for i, episode in enumerate(self.episodes)]
 
     def subset(self, episodes: Iterable[int]) -> "Dataset":
         """Select episodes.

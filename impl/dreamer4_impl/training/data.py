@@ -110,7 +110,8 @@ class TrainingData:
         self.held_out: Dataset | None = None
         if data.held_out is not None:
             self.dataset, self.held_out = joined.split(data.held_out)
-        self.sampler = ClipSampler(self.dataset, settings.seed)
+        self._relevant = settings.agent.relevant
+        self.sampler = ClipSampler(self.dataset, settings.seed, "rewards" if self._relevant == "rewards" else None)
 
     def require(self, phase: AnyPhase) -> None:
         """Raise unless the data have every kind of episode that a phase draws.
@@ -171,9 +172,13 @@ class TrainingData:
     def _relevance(self, phase: AnyPhase) -> list[str]:
         relevant, lines = self.sampler.relevant_episodes(), []
         if phase.relevant_share > 0:
+            why = {
+                "returns": "whose return is above the median of their task",
+                "rewards": "clips that contain a reward above 0",
+            }
             lines.append(
                 f"relevant samples, {phase.relevant_share:.0%} of a batch: from {relevant.sum()} of {len(relevant)} "
-                "episodes, whose return is above the median of their task"
+                f"episodes, {why[self._relevant]}"
             )
         if phase.clones and (without := int((relevant & (self._known_actions == 0)).sum())):
             lines.append(f"{without} relevant episodes have no known action: they do not train the policy")

@@ -212,6 +212,20 @@ def test_relevance_can_be_defined_by_a_function(dataset):
     assert {place[0] for place in positions_of(batch)} == {0, 2}
 
 
+def test_relevant_clips_can_be_those_with_a_reward(tmp_path, header, episode):
+    rewards = [0, 0, 0, 0, 2, 0, 0], [0, 0, 0], [-1, 0], [0, 1]
+    with DatasetWriter(tmp_path, header) as writer:
+        for number, values in enumerate(rewards):
+            writer.add_episode(**episode(number, len(values)) | {"rewards": values})
+    sampler = ClipSampler(Dataset.open(tmp_path), seed=0, relevant="rewards")
+    batch = sampler.batch(0, range(60), 3, [True, False] * 30)
+    assert Counter(positions_of(batch)[::2]).keys() == {(0, 2), (0, 3), (0, 4), (3, 0)}
+    assert {place[0] for place in positions_of(batch)[1::2]} == {0, 1, 2, 3}
+    assert sampler.relevant_episodes().tolist() == [True, False, False, True]
+    with pytest.raises(DatasetError, match="must have relevant episodes"):
+        ClipSampler(Dataset.open(tmp_path).subset([1, 2]), seed=0, relevant="rewards").require(relevant=True)
+
+
 @pytest.mark.parametrize(
     ("returns", "expected"),
     [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamer4_impl.checkpoints.options import ImagineOptions, TokenizerOptions
+from dreamer4_impl.checkpoints.options import AgentOptions, ImagineOptions, TokenizerOptions
 from dreamer4_impl.checkpoints.settings import Batches, TrainingSettings
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.data.latents import encode_episode
@@ -210,15 +210,19 @@ def test_unlabelled_actions_are_not_cloned(model):
     assert terms[0]["policy"] == terms[1]["policy"]
 
 
-def test_the_heads_read_corrupted_frames(model):
-    """At τ = 0 all frames are noise and the heads do not depend on the data: Eq. (9) uses noisy inputs."""
-    settings = tiny_settings("agent")
-    config = replace(settings.model, dynamics=replace(settings.model.dynamics, k_max=1))
-    noisy, phase = Dreamer4(config), AgentPhase(replace(settings, model=config))
+@pytest.mark.parametrize(("levels", "same"), [("drawn", True), ("context", False)])
+def test_the_heads_read_frames_at_the_levels_drawn_or_at_that_of_the_context(model, levels, same):
+    """With k_max = 1 all levels drawn are 0: frames are noise, and the heads do not depend on the data."""
+    config = replace(tiny(), dynamics=replace(tiny().dynamics, k_max=1))
+    noisy = Dreamer4(config)
+    phase = AgentPhase(replace(tiny_settings("agent"), model=config, agent=AgentOptions(levels=levels)))
     batches = random_batch(), changed(random_batch(), UNIFORM + RELEVANT, video=torch.zeros(4, 5, 6, 8, 3))
+    torch.nn.init.normal_(noisy.agent.reward.head.read.weight)
     terms = [phase.terms(averages(means_of(phase, noisy, batch, 0, range(SAMPLES)))) for batch in batches]
-    assert terms[0]["reward"] == terms[1]["reward"]
-    assert agent_terms(model, batches[0])["reward"] != agent_terms(model, batches[1])["reward"]
+    assert (terms[0]["reward"] == terms[1]["reward"]) == same
+    phases = [started("agent", model, agent=AgentOptions(levels=each)) for each in ("drawn", levels)]
+    means = [averages(means_of(phase, model, random_batch(), 0, range(SAMPLES))) for phase in phases]
+    assert means[0]["dynamics"] == means[1]["dynamics"]
 
 
 def test_relevant_sequences_without_teacher_give_finite_gradients(model):

@@ -6,8 +6,9 @@
       − ln p(c_t | h_t)                                   on all sequences, if the agent has a head for ends
 
 Each term is normalised. h is the output of the agent token in the student's call of Eq. (7), whose frames are
-corrupted, each at its own τ. Read as: the paper names the sequences of the first two terms; the reward is learned from
-all sequences, because the relevant ones contain no failures.
+corrupted, each at its own τ; with `agent.levels = "context"`, that of a call at the level of the context. Read as: the
+paper names the sequences of the first two terms; the reward is learned from all sequences, because the relevant ones
+contain no failures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch
-from dreamer4_impl.equations.eq01_corruption import per_frame
+from dreamer4_impl.equations.eq01_corruption import corrupt, per_frame
+from dreamer4_impl.equations.eq02_sampling import context_label
 from dreamer4_impl.equations.eq09_multi_token import multi_token_targets
 from dreamer4_impl.models.agent import Agent
 from dreamer4_impl.models.dreamer4 import Dreamer4
@@ -53,6 +55,26 @@ class RecordingNetwork:
         """Return ẑ₁, and keep the output of the agent token as `h`."""
         z1_hat, self.h = self.dynamics(z, tau, d, inputs["actions"], inputs["task"])
         return torch.where(per_frame(inputs["uniform"], z1_hat), z1_hat, z1_hat.detach())
+
+
+def context_output(
+    dynamics: Dynamics, sequences: LatentSequences, task: Tensor | None, level: float
+) -> Float[Tensor, "N t W"]:
+    """Compute the output of the agent token for frames at the signal level of the context, as in imagination.
+
+    Args:
+        dynamics: with an agent token.
+        sequences: latents and noise; their τ and d are not used.
+        task: index of each sequence's task, int64, (N,); None for a model without tasks.
+        level: signal level in [0, 1].
+
+    Returns:
+        h, with a gradient.
+    """
+    k_max, (z1, draws) = dynamics.config.k_max, (sequences.z1, sequences.draws)
+    label = torch.full_like(draws.tau, context_label(level, k_max))
+    frames = corrupt(draws.z0, z1, torch.full_like(draws.tau, level)).to(z1.dtype)
+    return dynamics(frames, label, torch.full_like(draws.d, 1 / k_max), sequences.actions, task)[1]
 
 
 def head_weights(
@@ -274,10 +296,13 @@ class AgentPhase(Phase[list[AgentInputs]]):
             weight=inputs.dynamics_weight(),
         )
         assert model.agent is not None
-        assert network.h is not None
+        h = network.h
+        if self.settings.agent.levels == "context":
+            h = context_output(model.dynamics, sequences, inputs.task, self.settings.imagine.context_level)
+        assert h is not None
         positions = inputs.head_positions()
-        means |= head_means(model.agent, network.h, inputs.taken, inputs.labelled, inputs.rewards, *positions)
+        means |= head_means(model.agent, h, inputs.taken, inputs.labelled, inputs.rewards, *positions)
         if model.agent.continues is not None:
-            loss = model.agent.continue_loss(network.h, inputs.continues)
+            loss = model.agent.continue_loss(h, inputs.continues)
             means["continues"] = PartialMean.from_values(loss, sequences.weight)
         return means
