@@ -42,6 +42,7 @@ html_title = "Dreamer 4, executable"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = [("draggable.js", {"defer": "defer"})]
+html_search_scorer = str(ROOT / "docs/search_scorer.js")
 html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"

@@ -53,11 +53,41 @@ const line = (svg, x1, y1, x2, y2, attributes = {}) =>
 const dot = (svg, cx, cy, attributes) => svg.append(element("circle", { cx, cy, r: 4, fill: "var(--figure-blue)", ...attributes }));
 const polyline = (svg, points, attributes) =>
   svg.append(element("polyline", { points: points.map((point) => point.join(",")).join(" "), fill: "none", "stroke-width": 2, ...attributes }));
+
+// What the figures compute, without drawing; docs/tests/test_draggable.py compares it with the reference.
 const fraction = (numerator, denominator) => {
   let a = numerator, b = denominator;
   while (b) [a, b] = [b, a % b];
   return denominator / a === 1 ? `${numerator / a}` : `${numerator / a}/${denominator / a}`;
 };
+
+// Labels [τ, d] of the student at level `at` of `levels`, and of the two calls of its teacher.
+const labels = (at, levels) => ({
+  student: [fraction(at, levels), fraction(1, levels)],
+  teacher: [0, 1].map((half) => [fraction(2 * at + half, 2 * levels), fraction(1, 2 * levels)]),
+});
+
+const rampWeight = (tau) => 0.9 * tau + 0.1;
+
+// Variance of Gaussian data with standard deviation `spread`, given its corruption at level τ.
+const leastLoss = (spread, tau) =>
+  (spread ** 2 * (1 - tau) ** 2) / ((1 - tau) ** 2 + tau ** 2 * spread ** 2);
+
+const REWARD = [0, 0, 1, 0, 0, 0, -1, 0, 0, 2], VALUE = [0.6, 1.1, 0.2, 0.4, 0.9, 0.1, 1.2, 0.8, 1.5, 0.4, 0.3];
+
+function returns(lambda, gamma = 0.997) {
+  const result = new Array(REWARD.length);
+  let following = VALUE[REWARD.length];
+  for (let t = REWARD.length - 1; t >= 0; t--)
+    result[t] = following = REWARD[t] + gamma * ((1 - lambda) * VALUE[t + 1] + lambda * following);
+  return result;
+}
+
+// Factor of ln π of every state.
+function factors(advantage, alpha) {
+  const negative = advantage.filter((value) => value < 0).length, positive = advantage.length - negative;
+  return advantage.map((value) => (value < 0 ? (1 - alpha) / negative : -alpha / positive));
+}
 
 // Eq. 4 and 7: levels of a step size, and where the teacher is called.
 function grid(figure) {
@@ -86,10 +116,10 @@ function grid(figure) {
     }
     text(svg, across(0), 26 + (power + 1) * 26 + 8, "τ = 0, noise");
     text(svg, across(1), 26 + (power + 1) * 26 + 8, "τ = 1, data", "end");
-    const student = `K_max = ${kMax}: the student at (τ, d) = (${fraction(at, levels)}, ${fraction(1, levels)})`;
+    const called = labels(at, levels), pair = (label) => `(${label.join(", ")})`;
+    const student = `K_max = ${kMax}: the student at (τ, d) = ${pair(called.student)}`;
     if (!half) return `${student} is at d_min and learns from the data; it has no half step.`;
-    const first = fraction(2 * at, 2 * levels), second = fraction(2 * at + 1, 2 * levels), size = fraction(1, 2 * levels);
-    return `${student} learns from the teacher at (${first}, ${size}) and (${second}, ${size}).`;
+    return `${student} learns from the teacher at ${called.teacher.map(pair).join(" and ")}.`;
   };
   widget(figure, 240, [
     { name: "power", label: "K_max", min: 1, max: 6, value: 3, format: (value) => `${2 ** value}` },
@@ -103,15 +133,14 @@ function grid(figure) {
 function ramp(figure) {
   const height = 240, base = 200, top = 20;
   const redraw = ({ spread, tau }, svg) => {
-    const level = tau / 64, variance = (spread / 10) ** 2;
-    const loss = (t) => (variance * (1 - t) ** 2) / ((1 - t) ** 2 + t ** 2 * variance), weight = (t) => 0.9 * t + 0.1;
+    const level = tau / 64, largest = leastLoss(spread / 10, 0);
+    const loss = (t) => leastLoss(spread / 10, t), weight = rampWeight;
     const y = (share) => base - share * (base - top);
     const points = (f) => Array.from({ length: 65 }, (_, i) => [across(i / 64), y(f(i / 64))]);
     line(svg, across(0), base, across(1), base);
     line(svg, across(0), base, across(0), top);
     for (const share of [0, 0.5, 1]) { text(svg, LEFT - 8, y(share) + 4, `${share}`, "end"); text(svg, across(share), base + 18, `${share}`); }
     text(svg, across(0.5), base + 34, "signal level τ");
-    const largest = variance;
     polyline(svg, points(weight), { stroke: "var(--figure-blue)" });
     polyline(svg, points((t) => loss(t) / largest), { stroke: "var(--figure-orange)", "stroke-dasharray": "6 3" });
     polyline(svg, points((t) => weight(t) * loss(t) / largest), { stroke: "var(--figure-green)", "stroke-dasharray": "2 3" });
@@ -130,22 +159,12 @@ function ramp(figure) {
 }
 
 // Eq. 10 and 11: λ-returns of one trajectory, and the sets that they sort its states into.
-const REWARD = [0, 0, 1, 0, 0, 0, -1, 0, 0, 2], VALUE = [0.6, 1.1, 0.2, 0.4, 0.9, 0.1, 1.2, 0.8, 1.5, 0.4, 0.3];
-
-function returns(lambda, gamma = 0.997) {
-  const result = new Array(REWARD.length);
-  let following = VALUE[REWARD.length];
-  for (let t = REWARD.length - 1; t >= 0; t--)
-    result[t] = following = REWARD[t] + gamma * ((1 - lambda) * VALUE[t + 1] + lambda * following);
-  return result;
-}
-
 function sets(figure) {
   const height = 250, middle = 110, unit = 38;
   const redraw = ({ lambda, alpha }, svg) => {
     const advantage = returns(lambda / 100).map((value, t) => value - VALUE[t]), share = alpha / 100;
-    const negative = advantage.filter((value) => value < 0).length, positive = advantage.length - negative;
-    const wide = (WIDTH - LEFT - RIGHT) / advantage.length;
+    const factor = factors(advantage, share), negative = advantage.filter((value) => value < 0).length;
+    const positive = advantage.length - negative, wide = (WIDTH - LEFT - RIGHT) / advantage.length;
     line(svg, LEFT, middle, WIDTH - RIGHT, middle);
     text(svg, LEFT - 8, middle + 4, "A = 0", "end");
     advantage.forEach((value, t) => {
@@ -153,8 +172,7 @@ function sets(figure) {
       svg.append(element("rect", { x, y: below ? middle : middle - size, width: wide - 10, height: size,
         fill: below ? "var(--figure-orange)" : "var(--figure-blue)", stroke: "currentColor", "stroke-dasharray": below ? "4 2" : "none" }));
       text(svg, x + (wide - 10) / 2, 214, below ? "D⁻" : "D⁺");
-      const factor = below ? (1 - share) / negative : -share / positive;
-      text(svg, x + (wide - 10) / 2, 232, factor.toFixed(2));
+      text(svg, x + (wide - 10) / 2, 232, factor[t].toFixed(2));
     });
     text(svg, LEFT - 8, 214, "set", "end");
     text(svg, LEFT - 8, 232, "factor", "end");

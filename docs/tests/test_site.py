@@ -204,3 +204,25 @@ def test_ten_questions_are_answered_within_two_clicks(pages: dict[str, str]) -> 
     assert len(asked) == 10
     sections = re.split(r"(?m)^\(question-[\w-]+\)=$", pages["questions.md"])[1:]
     assert all(re.search(r"\]\((#|/spec/)", section) for section in sections)
+
+
+SEARCHES = {
+    "context-label": "label of context frames",
+    "return-index": "lambda return index",
+    "pmpo-normalisation": "PMPO normalise",
+    "loss-normalisation": "loss normalise",
+    "tokenizer-masking": "tokenizer masked",
+    "step-sizes": "step sizes",
+    "sum-or-mean": "sum or mean",
+    "mtp-length": "MTP length",
+    "twohot-space": "two-hot space",
+    "kl-direction": "KL direction",
+}
+"""Question → words, reduced as the search reduces them; it lists pages that contain all of them."""
+
+
+def test_ten_questions_contain_what_is_searched_for(pages: dict[str, str]) -> None:
+    sections = dict(re.findall(r"(?ms)^\(question-([\w-]+)\)=$(.*?)(?=^\(question-|\Z)", pages["questions.md"]))
+    assert sections.keys() == SEARCHES.keys()
+    for name, words in SEARCHES.items():
+        assert [word for word in words.lower().split() if word not in sections[name].lower()] == [], name
