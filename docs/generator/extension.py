@@ -119,12 +119,14 @@ def escape_docstring(app: Sphinx, kind: str, name: str, subject: object, options
 
 
 def make_accessible(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
-    """Give captions of the navigation their level, and let the keyboard reach code that scrolls."""
+    """Give captions of the navigation their level, and let the keyboard reach code and tables that scroll."""
     if "furo_navigation_tree" in context:
         navigation = context["furo_navigation_tree"]
         context["furo_navigation_tree"] = navigation.replace('role="heading"', 'role="heading" aria-level="2"')
     if "body" in context:
-        context["body"] = context["body"].replace("<pre>", '<pre tabindex="0">')
+        body = context["body"].replace("<pre>", '<pre tabindex="0">')
+        table = '<div class="table-wrapper'
+        context["body"] = body.replace(table, f'<div tabindex="0" role="group" aria-label="Table"{table[4:]}')
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
