@@ -30,7 +30,10 @@ JUDGED_BY = {
     "bootstrap": ("eq07.bootstrap-value", "eq07.flow-only-at-dmin"),
     "draws": ("eq04.grid", "eq04.grid-range", "eq04.step-support", "eq04.grid-law", "eq04.step-law", "eq06.noise-law"),
 }
-"""Quantity of the loss that can be taken from the implementation as it is → the clauses that judge this quantity."""
+"""Quantity of the loss that can be taken from the implementation as it is → the clauses that judge this quantity.
+
+The first of them that fails leads: a level off the grid breaks more than an unequal law of the steps does.
+"""
 
 
 def assign_causes(results: Sequence[Result]) -> None:
@@ -52,6 +55,7 @@ def assign_causes(results: Sequence[Result]) -> None:
     for result in unexplained:
         judges = [clause for quantity in result.passes_given for clause in JUDGED_BY[quantity]]
         leaders = [lead for lead in failures if lead.id in judges and lead.follows_from != result.id]
+        leaders.sort(key=lambda lead: judges.index(lead.id))
         if leaders and result.id not in judges:
             result.follows_from = leaders[0].follows_from or leaders[0].id
 

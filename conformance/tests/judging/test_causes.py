@@ -51,6 +51,11 @@ def test_a_failure_follows_from_the_clause_of_the_quantity_that_makes_it_pass() 
     assert causes(*results) == {"eq07.teacher-state": ["eq07.absolute"], "eq07.finite": []}
 
 
+def test_levels_off_the_grid_explain_more_than_an_unequal_law_of_steps() -> None:
+    results = failure("eq04.step-law"), failure("eq04.grid"), failure("eq07.teacher-labels", given=("draws",))
+    assert causes(*results) == {"eq04.step-law": [], "eq04.grid": ["eq07.teacher-labels"]}
+
+
 def test_failures_that_one_declaration_would_turn_into_passes_have_one_cause() -> None:
     results = failure("eq01.interpolate"), failure("eq08.value")
     for result in results:
