@@ -28,6 +28,9 @@ def model_workloads() -> Iterator[Workload]:
         if backend != "sdpa" and (backend != "triton" or DEVICE.type == "cuda"):
             yield Workload("training step", backend, partial(training_step, backend), partial(_gradient_error, backend))
             yield Workload("frame", backend, partial(frame, backend), partial(_pass_error, backend))
+    for backend in ("eager", "triton") if DEVICE.type == "cuda" else ("eager",):
+        build, error = partial(frame, backend, merge_commit=True), partial(_pass_error, backend, ahead=True)
+        yield Workload("frame, commit merged", backend, build, error)
 
 
 def loss(per: Granularity) -> Run:
@@ -62,14 +65,15 @@ def training_step(backend: str) -> Run:
     return run
 
 
-def frame(backend: str) -> Run:
-    """One generated frame with a full context: K denoising passes and the commit pass."""
+def frame(backend: str, *, merge_commit: bool = False) -> Run:
+    """One generated frame with a full context: K denoising passes, and the commit pass or that of the frame before."""
     from dreamer4_impl.generation.decoder import (
         FrameDecoder,  # here, so that other workloads run on a base commit without it
     )
 
     model = dynamics(backend).requires_grad_(False)
-    decoder = FrameDecoder(model, BATCH)
+    # A base commit does not have the option.
+    decoder = FrameDecoder(model, BATCH, merge_commit=True) if merge_commit else FrameDecoder(model, BATCH)
     decoder.start(data(model.config.transformer.context))
     return decoder.step
 
@@ -118,12 +122,15 @@ def _used(model: Dynamics) -> list[Any]:
 
 
 @torch.no_grad()
-def _pass_error(backend: str) -> float:
-    """Relative error of the last frame, computed with a cache of the frames before it."""
+def _pass_error(backend: str, *, ahead: bool = False) -> float:
+    """Relative error of the last frame, computed with a cache of the frames before it, or after the one it commits."""
 
     def last(model: Dynamics, dtype: torch.dtype) -> list[Tensor]:
         model, z = model.to(dtype), data().to(dtype)
         cache = model.empty_cache(BATCH)
+        if ahead and dtype == torch.float32:
+            model(*_labelled(z[:, :-2]), cache=cache)
+            return [model(*_labelled(z[:, -2:]), cache=cache, ahead=True)[0][:, 1:]]
         model(*_labelled(z[:, :-1]), cache=cache)
         return [model(*_labelled(z[:, -1:]), cache=cache)[0]]
 
