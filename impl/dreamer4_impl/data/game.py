@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dreamer4_impl.arguments import require_at_least
-from dreamer4_impl.data.environments import is_atari, make_environment
+from dreamer4_impl.data.environments import AtariStart, is_atari, make_environment
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.images import OBSERVATION, RENDER, ImageSource, is_frames_option
 from dreamer4_impl.data.resizing import grey as to_grey
@@ -151,6 +151,8 @@ class Game:
         self.frame: UInt8[np.ndarray, "H W C"] | None = None
         self._shows_maximum = view.shows_maximum(task)
         self.environment = make_environment(task, **_options(task, view))
+        same_start = is_atari(task) and view.repeat_probability == 0
+        self._start = AtariStart(self.environment) if same_start else None
         with failures(f"reading the spaces of {task}"):
             self.component = component_of(self.environment.action_space)
             self._source = ImageSource(task, self.environment, view.frames_from, view.size)
@@ -170,7 +172,10 @@ class Game:
             DatasetError: if the environment raises an exception, or its images are none.
         """
         with failures(f"reset() of {self.task}"):
-            self.observation, _ = self.environment.reset(seed=seed)
+            if self._start is None:
+                self.observation, _ = self.environment.reset(seed=seed)
+            else:
+                self.observation = self._start.reset(seed)
         self._image = self._source.image(self.observation)
         self.frame = self._frame(self._image)
         return self.frame
