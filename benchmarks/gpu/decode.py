@@ -99,8 +99,9 @@ def _ways(scale: Scale) -> Iterable[Row]:
     fused, eager, sdpa = (Variant(_with(scale, backend)) for backend in ("triton", "eager", "sdpa"))
     # Under the interpreter only one row uses the kernels, to save time.
     often = fused if scale.device == "cuda" else eager
-    without, host = (("commit_pass", False),), (("graph", False),)
+    without, merged, host = (("commit_pass", False),), (("merge_commit", True),), (("graph", False),)
     yield _way(scale, GRAPH, fused, predicted="60 required, 100 as a goal; at most 161", paper_fps=21.4)
+    yield _way(scale, f"{GRAPH}, commit merged", replace(often, decoder=merged))
     yield _way(scale, f"{GRAPH}, no commit pass", replace(often, decoder=without), predicted="at most 200–236")
     yield _way(scale, f"{GRAPH}, tokenizer's decoder", replace(often, pixels=True), predicted="at most 144")
     yield _way(scale, "triton, no graph", replace(often, decoder=host))
