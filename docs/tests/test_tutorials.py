@@ -12,6 +12,7 @@ import pytest
 
 from docs import finding_a_bug
 from docs.generator import results
+from docs.generator.figures.tutorials import ROOM_EPISODE, ROOM_SEED
 from docs.generator.repository import ROOT
 from dreamer4_conformance import check_implementation, cli
 from dreamer4_conformance.clauses import select
@@ -91,6 +92,18 @@ def test_returns_of_committed_runs_are_shown_by_seed(tmp_path: Path, monkeypatch
     assert "| policy after imagination | 2.10 [1.00, 2.20] | 3.10 [1.00, 3.20] |" in shown
     assert "| random play | – | – |" in shown
     assert "| tokenizer | 1:01:01 | 1:01:01 |" in results.time_table()
+
+
+def test_drawn_episode_is_that_of_the_game() -> None:
+    pytest.importorskip("minigrid", reason="needs the extra minigrid")
+    from dreamer4_impl.examples.rooms import MovingGoal
+
+    room = MovingGoal(render_mode="rgb_array")
+    room.reset(seed=ROOM_SEED)
+    for number, (action, agent, direction, goal) in enumerate(ROOM_EPISODE):
+        reward = room.step(room.get_action_meanings().index(action))[1] if number else 0.0
+        assert (tuple(room.agent_pos), room.agent_dir, room.goal()) == (agent, direction, goal)
+        assert reward == (number == len(ROOM_EPISODE) - 1)
 
 
 @pytest.mark.nightly

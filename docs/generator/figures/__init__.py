@@ -191,6 +191,12 @@ FIGURES: dict[str, Figure] = {
         "first repair 0.5 to 1; after both about 0.01 at every number of steps.",
         "Energy distance of samples to the data: the first repair alone makes it worse, both make it small.",
     ),
+    "room": Figure(
+        tutorials.room,
+        "A square of four by four cells in five frames. The agent, a triangle, moves right, turns down and moves down "
+        "twice onto the goal, a hatched square, which then is in another cell.",
+        "Four steps of an episode, each frame after the action above it. The last one is rewarded, and the goal moves.",
+    ),
     "rooms-cells": Figure(
         tutorials.rooms_cells,
         "Share of clips whose agent is in the right cell, 1, 4 and 8 frames ahead, for each measured model and for a "

@@ -34,7 +34,7 @@ def loss_shares() -> str:
 def regrouping() -> str:
     """Eight tokens of two channels, and the four tokens of four channels that the dynamics takes."""
     z = np.arange(16.0).reshape(1, 1, 8, 2)
-    with panels(2, 6.0, 3.0) as (figure, axes):
+    with panels(2, 5.2, 3.0) as (figure, axes):
         for axis, tokens in zip(axes, (z[0, 0], regroup(z)[0, 0]), strict=True):
             for (row, column), value in np.ndenumerate(tokens):
                 odd = int(value) // 2 % 2 == 1
@@ -138,7 +138,7 @@ def frames() -> str:
         "C, context": constants.C,
         "T₂, long batch": constants.T2,
     }
-    with panels(1, 6.4, 2.0) as (figure, (axis,)):
+    with panels(1, 5.4, 2.0) as (figure, (axis,)):
         axis.barh(range(len(rows)), rows.values(), color=BLUE, height=0.55)
         for row, count in enumerate(rows.values()):
             axis.text(count + 4, row, str(count), va="center", color=INK)

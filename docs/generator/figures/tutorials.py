@@ -8,12 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from docs.generator.figures.style import BLUE, FAINT, GREEN, ORANGE, PURPLE, panels, to_svg
+from docs.generator.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, panels, to_svg
 from docs.generator.repository import ROOT
 from docs.generator.results import HORIZONS, cells, sequences
 
 SERIES = ((ORANGE, "--", "s"), (BLUE, "-", "o"), (GREEN, "-.", "^"), (PURPLE, ":", "D"))
 """Colour, line and marker of the series of a plot."""
+
+ROOM_SEED = 3
+ROOM_EPISODE = (
+    ("start", (1, 1), 0, (2, 3)),
+    ("forward", (2, 1), 0, (2, 3)),
+    ("right", (2, 1), 1, (2, 3)),
+    ("forward", (2, 2), 1, (2, 3)),
+    ("forward", (2, 3), 1, (2, 1)),
+)
+"""Beginning of an episode of the room: action, the agent's cell and direction, and the goal's cell after it."""
 
 
 def results(name: str) -> dict[str, Any]:
@@ -79,6 +89,25 @@ def bug_found() -> str:
             _paths(axis, num_steps, result["paths"][num_steps])
             axis.set_ylim(-2.2, 2.2)
         return to_svg(figure, "bug-found")
+
+
+def room() -> str:
+    """Five frames of the room: the agent reaches the goal, which moves."""
+    with panels(5, 8.0, 1.9) as (figure, axes):
+        for axis, (action, agent, direction, goal) in zip(axes, ROOM_EPISODE, strict=True):
+            _room(axis, agent, direction, goal)
+            axis.set_title(action)
+        return to_svg(figure, "room")
+
+
+def _room(axis: Any, agent: tuple[int, int], direction: int, goal: tuple[int, int]) -> None:
+    """Walls, goal and agent, whose triangle points right, down, left or up for directions 0 to 3."""
+    axis.bar(goal[0], 0.9, 0.9, bottom=goal[1] - 0.45, color=GREEN, hatch="///", edgecolor=INK, linewidth=0.5)
+    axis.plot(*agent, color=ORANGE, marker=">v<^"[direction], markersize=11, markeredgecolor=INK, linestyle="none")
+    axis.plot([0.5, 4.5, 4.5, 0.5, 0.5], [0.5, 0.5, 4.5, 4.5, 0.5], color=INK, linewidth=3)
+    axis.set(xlim=(0.3, 4.7), ylim=(4.7, 0.3), xticks=np.arange(1.5, 4), yticks=np.arange(1.5, 4), aspect="equal")
+    axis.tick_params(length=0, labelbottom=False, labelleft=False)
+    axis.spines[:].set_visible(False)
 
 
 def rooms_cells() -> str:
