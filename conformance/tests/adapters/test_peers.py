@@ -12,10 +12,11 @@ import torch
 
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.adapters import peers
-from dreamer4_conformance.adapters.daniyal_rahman import DaniyalRahman, UnweightedBootstrap
+from dreamer4_conformance.adapters.daniyal_rahman import DaniyalRahman, DaniyalRahmanMarch, UnweightedBootstrap
 from dreamer4_conformance.adapters.importing import load
 from dreamer4_conformance.adapters.lucidrains import ForwardKL, Lucidrains, NormalisedQueries
 from dreamer4_conformance.adapters.nicklashansen import NicklasHansen
+from dreamer4_conformance.adapters.vijayabhaskar_ev import VijayabhaskarEv
 from dreamer4_conformance.clauses import CLAUSES, Clause
 from dreamer4_conformance.run_report import check_implementation
 from dreamer4_conformance.verdicts import Result, Status
@@ -67,9 +68,9 @@ FAILING = {
     "daniyal-rahman-ahriuwu-5f33095": {
         # The velocity error is clamped at 100 (diffusion.py:534).
         "eq07.absolute",
+        # Error and weight are averaged over the frames each, and the means multiplied (diffusion.py:545).
         "eq07.bootstrap-value",
         "eq07.gradient",
-        # Error and weight are averaged over the frames each, and the means multiplied (diffusion.py:545).
         "eq08.applied",
         # NaN leaves the bootstrap term out (diffusion.py:537).
         "eq07.nan-visible",
@@ -297,10 +298,26 @@ def test_flow_term_above_d_min_is_named() -> None:
 
 
 @pytest.mark.peers
-def test_a_target_in_x_space_is_named() -> None:
-    for adapter in (DaniyalRahman, UnweightedBootstrap):
+def test_a_target_in_x_space_is_named_with_the_factor_of_its_term() -> None:
+    for adapter, names in (
+        (DaniyalRahman, {"bootstrap-x-space", "loss-factor"}),
+        (UnweightedBootstrap, {"bootstrap-x-space"}),
+    ):
         results = verdicts(adapter, "eq07.bootstrap-value")
-        assert results["eq07.bootstrap-value"].behaves_like == ["bootstrap-x-space"]
+        assert set(results["eq07.bootstrap-value"].behaves_like) == names
+
+
+@pytest.mark.peers
+def test_a_clamp_is_not_named_for_a_product_of_means() -> None:
+    results = verdicts(DaniyalRahmanMarch, "eq07.bootstrap-value", "eq07.absolute")
+    assert results["eq07.bootstrap-value"].behaves_like == ["factors-averaged-apart"]
+    assert results["eq07.absolute"].behaves_like == ["bootstrap-error-clamped"]
+
+
+@pytest.mark.peers
+def test_a_decoder_that_sees_later_frames_does_not_explain_positions_of_the_encoder() -> None:
+    results = verdicts(VijayabhaskarEv, "net.prefix", "tok.causal")
+    assert not {*results["net.prefix"].behaves_like} & {*results["tok.causal"].behaves_like}
 
 
 @pytest.mark.peers
