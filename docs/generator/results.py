@@ -34,18 +34,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
 
 
-def interval(measure: dict[str, float], digits: int = 3) -> str:
+def interval(measure: dict[str, float | None], digits: int = 3) -> str:
     """Value and 95 % interval of a measure.
 
     Args:
-        measure: with value, low and high.
+        measure: with value, low and high; None where a file has null, which is no number.
         digits: after the decimal point.
 
     Example:
-        >>> interval({"value": 0.5, "low": 0.25, "high": 0.75}, 2)
-        '0.50 [0.25, 0.75]'
+        >>> interval({"value": 0.5, "low": 0.25, "high": None}, 2)
+        '0.50 [0.25, –]'
     """
-    return f"{measure['value']:.{digits}f} [{measure['low']:.{digits}f}, {measure['high']:.{digits}f}]"
+    numbers = (measure["value"], measure["low"], measure["high"])
+    value, low, high = ("–" if number is None else f"{number:.{digits}f}" for number in numbers)
+    return f"{value} [{low}, {high}]"
 
 
 def cells() -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import pytest
 
 from docs import finding_a_bug
 from docs.generator import results
+from docs.generator.figures import tutorials
 from docs.generator.figures.tutorials import ROOM_EPISODE, ROOM_SEED
 from docs.generator.repository import ROOT
 from dreamer4_conformance import check_implementation, cli
@@ -76,7 +77,7 @@ def sequence(seed: int) -> dict[str, Any]:
         "game": "dreamer4_impl.examples.rooms:MovingGoal-v0",
         "seed": seed,
         "stages": {"tokenizer": {"cpu_seconds": 3661.2}},
-        "evaluation": {"measures": {"game.policy": measure, "returns.ratio": measure}},
+        "evaluation": {"measures": {"game.policy": measure, "returns.ratio": dict.fromkeys(measure)}},
     }
 
 
@@ -91,6 +92,8 @@ def test_returns_of_committed_runs_are_shown_by_seed(tmp_path: Path, monkeypatch
     assert "|  | seed 1 | seed 2 |" in shown
     assert "| policy after imagination | 2.10 [1.00, 2.20] | 3.10 [1.00, 3.20] |" in shown
     assert "| random play | – | – |" in shown
+    assert "| imagined ÷ real | – [–, –] | – [–, –] |" in shown
+    assert ">seed 2<" in tutorials.rooms_returns()
     assert "| tokenizer | 1:01:01 | 1:01:01 |" in results.time_table()
 
 

@@ -132,8 +132,8 @@ def rooms_returns() -> str:
     with panels(1, 5.8, 2.8) as (figure, (axis,)):
         for number, (name, title) in enumerate(names.items()):
             colour, _, marker = SERIES[number]
-            measured = [(i, run["evaluation"]["measures"].get(name)) for i, run in enumerate(runs)]
-            points = [(i + 0.15 * (number - 1), measure) for i, measure in measured if measure]
+            measured = [run["evaluation"]["measures"].get(name, {"value": None}) for run in runs]
+            points = [(i + 0.15 * (number - 1), m) for i, m in enumerate(measured) if None not in m.values()]
             _with_intervals(
                 axis, [x for x, _ in points], [measure for _, measure in points], color=colour, linestyle="none",
                 marker=marker, label=title,
@@ -145,6 +145,6 @@ def rooms_returns() -> str:
 
 
 def _with_intervals(axis: Any, x: Sequence[float], measures: Sequence[dict[str, float]], **style: Any) -> None:
-    values = np.array([[measure["value"], measure["low"], measure["high"]] for measure in measures])
+    values = np.array([[measure["value"], measure["low"], measure["high"]] for measure in measures]).reshape(-1, 3)
     errors = np.abs(values[:, 1:] - values[:, :1]).T
     axis.errorbar(x, values[:, 0], yerr=errors, capsize=3, elinewidth=1, **style)
