@@ -228,6 +228,17 @@ def test_every_peer_has_an_adapter_and_its_report(peer: peers.Peer) -> None:
     assert (REPORTS / f"{peer.report}.md").is_file()
 
 
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.report)
+def test_the_table_of_all_peers_has_the_figures_of_the_report(peer: peers.Peer) -> None:
+    rows = json.loads((REPORTS / f"{peer.report}.json").read_text(encoding="utf-8"))["clauses"]
+    status = [row["status"] for row in rows if row["kind"] != "quality"]
+    [line] = [
+        x for x in (REPORTS / "README.md").read_text(encoding="utf-8").splitlines() if f"]({peer.report}.md)" in x
+    ]
+    assert f"| {status.count('pass')} of {len(status) - status.count('not-provided')}, " in line
+    assert (f"| {status.count('fail')} clauses, " if "fail" in status else "| none |") in line
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("report", ADAPTERS)
 def test_verdicts_equal_the_committed_report(report: str) -> None:
