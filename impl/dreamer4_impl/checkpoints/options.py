@@ -87,6 +87,8 @@ class ImagineOptions:
         lam: weight λ of later returns in Eq. (10), in [0, 1].
         alpha: weight α of D⁺ in Eq. (11), in [0, 1].
         beta: weight β of the KL in Eq. (11), 0 or more.
+        value_steps: first steps in which the value is learned and the policy stays as it is, 0 or more. The value is 0
+            at the start, so that any reward makes every action taken look good.
     """
 
     horizon: int = 16
@@ -97,8 +99,11 @@ class ImagineOptions:
     lam: float = LAMBDA
     alpha: float = ALPHA
     beta: float = BETA
+    value_steps: int = 0
 
     def __post_init__(self) -> None:
+        if self.value_steps < 0:
+            raise ValueError(f"value_steps must be 0 or more; got {self.value_steps!r}")
         require_size(horizon=self.horizon, context=self.context, steps=self.steps)
         for name in ("context_level", "gamma", "lam", "alpha"):
             require_between(name, getattr(self, name), 0.0, 1.0)

@@ -241,6 +241,16 @@ def test_every_phase_implements_the_interface(name, model):
     assert not [name for name, mean in means.items() if mean.count.requires_grad]
 
 
+def test_the_policy_waits_for_the_value(model):
+    options = ImagineOptions(horizon=3, context=LENGTH, value_steps=2)
+    phase = started("imagine", model, imagine=options)
+    for step, reached in ((1, {"agent.value"}), (2, {"agent.policy", "agent.value"})):
+        means = means_of(phase, model, random_batch(), step, range(SAMPLES))
+        assert begin(gradients(model, loss_of(phase, means))) == reached
+    with pytest.raises(ValueError, match="value_steps must be 0 or more; got -1"):
+        ImagineOptions(value_steps=-1)
+
+
 def test_noise_is_added_to_latents_at_the_end_alone(model, monkeypatch):
     decoded, decode = [], model.tokenizer.decode
     monkeypatch.setattr(model.tokenizer, "decode", lambda z: (decoded.append(z.detach()), decode(z))[1])

@@ -101,6 +101,7 @@ class ImagineInputs(NamedTuple):
         advantage: R_t − v_t, floating, (B, H).
         prior: π_prior at every state.
         weight: probability that the episode has not ended before the state or at it, floating, (B, H).
+        policy_weight: the same where the policy is learned, and 0 in the first `value_steps` steps, floating, (B, H).
     """
 
     imagined: Imagined
@@ -110,6 +111,7 @@ class ImagineInputs(NamedTuple):
     advantage: Float[Tensor, "B H"]
     prior: Policy
     weight: Float[Tensor, "B H"]
+    policy_weight: Float[Tensor, "B H"]
 
 
 class ImaginePhase(Phase[ImagineInputs]):
@@ -178,8 +180,10 @@ class ImaginePhase(Phase[ImagineInputs]):
         imagined = imagine(model, agent.policy, z, batch.actions, task, options, self.settings.seed, keys, lengths)
         begun = batch.continues if batch.valid is None else batch.continues | ~batch.valid
         inputs = self.evaluated(agent, imagined, begun.all(1))
-        weights = policy_weights(inputs.advantage, inputs.weight)
-        return inputs, {name: weights[name].sum() for name in weights} | {"value": weights["kl"].sum()}
+        if step < options.value_steps:
+            inputs = inputs._replace(policy_weight=torch.zeros_like(inputs.weight))
+        weights = policy_weights(inputs.advantage, inputs.policy_weight)
+        return inputs, {name: weights[name].sum() for name in weights} | {"value": inputs.weight.sum()}
 
     @torch.no_grad()
     def evaluated(self, agent: Agent, imagined: Imagined, begun: Bool[Tensor, " B"] | None = None) -> ImagineInputs:
@@ -205,7 +209,8 @@ class ImaginePhase(Phase[ImagineInputs]):
         returns, advantage = lambda_returns(*trajectory), advantages(*trajectory)
         first = torch.ones_like(rewards[:, :1]) if begun is None else begun[:, None].to(rewards.dtype)
         weight = torch.cat([first, continues[:, :-1]], dim=1).cumprod(1)
-        return ImagineInputs(imagined, rewards, continues, returns, advantage, self._prior.act(h[:, :-1]), weight)
+        prior = self._prior.act(h[:, :-1])
+        return ImagineInputs(imagined, rewards, continues, returns, advantage, prior, weight, weight)
 
     def means(self, model: Dreamer4, inputs: ImagineInputs) -> dict[str, PartialMean]:
         """Compute Eq. (10) and Eq. (11).
@@ -225,7 +230,7 @@ class ImaginePhase(Phase[ImagineInputs]):
         policy = agent.policy.act(states)
         loss = value_loss(agent.value(states), inputs.returns, agent.value.twohot, reduction="none")
         return {
-            **policy_means(policy, inputs.prior, inputs.imagined.actions, inputs.advantage, inputs.weight),
+            **policy_means(policy, inputs.prior, inputs.imagined.actions, inputs.advantage, inputs.policy_weight),
             "value": PartialMean.from_values(loss, inputs.weight),
             "reward": PartialMean.from_values(inputs.rewards, inputs.weight),
             "return": PartialMean.from_values(inputs.returns, inputs.weight),
