@@ -1,8 +1,8 @@
 """Evidence about a failure, gathered by judging its clause again under one change at a time.
 
 1. Names: candidates whose signature equals the implementation's (`diagnosis`), that fail the same check, and that give
-   the reported value at the failing call; else plain factors of the loss; else the names of the run's earlier failures,
-   if the textbook with such a mistake fails in the same way.
+   the reported value at the failing call; names of the clause's other operations, if the textbook with such a mistake
+   fails in the same way; else plain factors of the loss; else the names of earlier failures, under the same condition.
 2. Quantities: the clause passes once a quantity is taken from the implementation as it is (`Subject.recovered`).
 3. Advice: the clause passes once something else is declared.
 """
@@ -21,7 +21,7 @@ from dreamer4_conformance.clauses import Clause
 from dreamer4_conformance.instruments.subject import LOSSES, Subject
 from dreamer4_conformance.judging.candidates import Declarations, Names, candidate
 from dreamer4_conformance.judging.causes import JUDGED_BY
-from dreamer4_conformance.judging.check import Check, Profile
+from dreamer4_conformance.judging.check import CHECKS, Check, Profile
 from dreamer4_conformance.judging.diagnosis import explanations
 from dreamer4_conformance.judging.repetition import gives_reported_value
 from dreamer4_conformance.readings import READINGS, resolve
@@ -68,8 +68,15 @@ class Retrial:
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """Operations that the failing check calls. Faults of other operations do not explain its failure."""
+        """Operations that the failing check calls."""
         return (*self.check.needs, *self.check.needs_one)
+
+    @property
+    def related(self) -> list[str]:
+        """Other operations that the checks of the clause call."""
+        checks = [check for check in CHECKS.values() if check.clause == self.clause.id]
+        names = dict.fromkeys(name for check in checks for name in (*check.needs, *check.needs_one))
+        return [name for name in names if name not in self.operations]
 
     def candidate_result(self, names: Names, subject: Subject) -> Result:
         """Result of a candidate by the failing check; cached.
@@ -119,6 +126,10 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
             reproducing.extend((name,) for name in alone)
         elif alone or fails(*names):
             reproducing.append(names)
+    for (name,) in (names for names in explanations(subject, retrial.related) if len(names) == 1):
+        # A fault of a layer shows in the model too; one of the decoder does not explain a failure of the encoder.
+        if fails(name) and _same_failure(result, retrial.candidate_result((name,), subject)):
+            reproducing.append((name,))
     return (
         reproducing
         or [(factor,) for factor in _factors(subject, result, retrial)]
