@@ -14,6 +14,8 @@ from dreamer4_conformance.instruments.recorder import AFFINE
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.candidates import Declarations, candidate, compatible
 from dreamer4_conformance.judging.causes import assign_causes, explained_by
+from dreamer4_conformance.judging.check import CHECKS
+from dreamer4_conformance.judging.evidence import Retrial
 from dreamer4_conformance.judging.repetition import gives_reported_value
 from dreamer4_conformance.runner import judge
 from dreamer4_conformance.verdicts import Result, Status
@@ -146,6 +148,14 @@ def test_a_factor_of_a_wrong_bootstrap_term_is_named_with_it() -> None:
     assert set(result.behaves_like) == set(names)
 
 
+def test_names_come_from_the_operations_of_the_failing_check() -> None:
+    [encoder] = [check for check in CHECKS.values() if check.name.startswith("check_latents_do_not_depend_on_how_many")]
+    retrial = Retrial(BY_ID["net.prefix"], encoder, "ci", 0, judge)
+    assert retrial.operations == ("encode", "example")
+    assert {"decode", "dynamics"} <= {*retrial.related}
+
+
+@pytest.mark.nightly
 def test_a_fault_of_the_decoder_does_not_explain_one_of_the_encoder() -> None:
     subject = Subject(combined("clip-length-dependence", "decoder-counts-from-the-end"))
     result = judge(subject, BY_ID["net.prefix"], minimal=False)
