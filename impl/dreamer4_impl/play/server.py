@@ -10,9 +10,10 @@ import json
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from dreamer4_impl.play.api import Api, Reply, as_json
@@ -33,7 +34,7 @@ HEADERS: Final = {
 
 
 class PlayServer(ThreadingHTTPServer):
-    """Server of one world.
+    """Server of one world. `server_close` ends open connections and waits for their threads.
 
     Args:
         host: address to listen on.
@@ -44,12 +45,40 @@ class PlayServer(ThreadingHTTPServer):
         OSError: if the address is not available.
     """
 
-    daemon_threads = True
+    # The interpreter ends a daemon thread wherever it is, which inside of torch aborts the process.
+    daemon_threads = False
 
     def __init__(self, host: str, port: int, api: Api) -> None:
         self.api, self.host = api, host
+        self._connections: set[Any] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own.
+
+        Args:
+            request: socket of the connection.
+            client_address: host and port of the client.
+        """
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection that has been served.
+
+        Args:
+            request: socket of the connection.
+        """
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening, end open connections, and wait for their threads."""
+        for connection in [*self._connections]:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Report an error of a connection, except for a client that has disconnected or takes too long.

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
-from socket import SHUT_RDWR
 from threading import Thread
 from typing import Any
 
@@ -99,24 +98,9 @@ class Client:
         return json.loads(body)["error"]
 
 
-class StoppableServer(PlayServer):
-    """Server that can close all its connections, like a process that is killed."""
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections = [*getattr(self, "connections", []), request]
-        super().process_request(request, client_address)
-
-    def kill(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for connection in self.connections:
-            with suppress(OSError):
-                connection.shutdown(SHUT_RDWR)
-
-
 @contextmanager
-def serving(world: World, **options: Any) -> Iterator[StoppableServer]:
-    server = StoppableServer("127.0.0.1", 0, Api(world, **options))
+def serving(world: World, **options: Any) -> Iterator[PlayServer]:
+    server = PlayServer("127.0.0.1", 0, Api(world, **options))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -195,6 +196,18 @@ def test_unread_body_of_a_refused_request_is_not_parsed(client):
         connection.sendall(head.encode() + smuggled)
         response = b"".join(iter(lambda: connection.recv(65536), b""))
     assert response.count(b"HTTP/1.1") == 1
+
+
+def test_closing_ends_open_connections_and_their_threads(world, serve):
+    with serve(world) as server:
+        connection = HTTPConnection(*server.server_address, timeout=20)
+        connection.request("GET", "/api/world")
+        connection.getresponse().read()
+        threads = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
+        assert len(threads) == 1
+    assert not threads[0].is_alive()
+    assert connection.sock.recv(1) == b""
+    connection.close()
 
 
 def test_connection_is_reused(client):
