@@ -76,7 +76,7 @@ def test_an_option_that_does_not_exist_is_rejected() -> None:
 
 def test_addresses_of_readme_are_pages_of_the_site() -> None:
     linked = re.findall(rf"\]\({re.escape(SITE)}/([^)]*)\)", README.read_text(encoding="utf-8"))
-    assert len(linked) == 3
+    assert len(linked) >= 3
     assert [page for page in linked if not (ROOT / "docs" / page).with_suffix(".md").is_file()] == []
 
 
