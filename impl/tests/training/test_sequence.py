@@ -136,6 +136,10 @@ def test_only_the_evaluation_may_have_other_settings_later(words, commands, tmp_
     main(words)
     assert main([*words, "--set", "only.dynamics.steps=9"]) == 2
     assert "dynamics was begun with other settings: steps was 4, is 9" in capsys.readouterr().err
+    for setting, stage in (("imagine.beta", "imagine"), ("imagine.context_level", "agent"), ("agent.levels", "agent")):
+        value = '"context"' if setting == "agent.levels" else 0.5
+        assert main([*words, "--set", f"{setting}={value}"]) == 2
+        assert f"{stage} was begun with other settings: {setting}" in capsys.readouterr().err
     assert main([*words, "--frames", "400"]) == 2
     assert "frames was 320, is 400" in capsys.readouterr().err
     assert len(commands) == 6

@@ -90,9 +90,17 @@ def _training(sequence: SequenceOptions, phase: PhaseName) -> Stage:
         directory,
         "dreamer4-train",
         (phase, sequence.config, *data, *init, *run, *latents, *typed),
-        _json({**table, "datasets": [os.path.relpath(path, sequence.run) for path in sequence.data]}),
+        _json({**_relevant(table, phase), "datasets": [os.path.relpath(path, sequence.run) for path in sequence.data]}),
         (phase, *run, "--resume", *data, *latents),  # a moved directory continues as well
     )
+
+
+def _relevant(table: Table, phase: PhaseName) -> Table:
+    """Settings without the tables of later phases; the agent reads frames at a level of [imagine]."""
+    later = PHASES[PHASES.index(phase) + 1 :]
+    kept = {name: value for name, value in table.items() if name not in later}
+    level = subtable(table, "imagine").get("context_level")
+    return kept if phase != "agent" or level is None else {**kept, "imagine": {"context_level": level}}
 
 
 def _evaluation(sequence: SequenceOptions) -> Stage:
