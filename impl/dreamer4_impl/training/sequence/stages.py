@@ -98,9 +98,9 @@ def _training(sequence: SequenceOptions, phase: PhaseName) -> Stage:
 def _relevant(table: Table, phase: PhaseName) -> Table:
     """Settings without the tables of later phases; the agent reads frames at a level of [imagine]."""
     later = PHASES[PHASES.index(phase) + 1 :]
-    kept = {name: value for name, value in table.items() if name not in later}
     level = subtable(table, "imagine").get("context_level")
-    return kept if phase != "agent" or level is None else {**kept, "imagine": {"context_level": level}}
+    table = {name: value for name, value in table.items() if name not in later}
+    return table if phase != "agent" or level is None else {**table, "imagine": {"context_level": level}}
 
 
 def _evaluation(sequence: SequenceOptions) -> Stage:
