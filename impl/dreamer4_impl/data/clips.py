@@ -167,7 +167,7 @@ class ClipSampler:
         self.dataset, self.seed, self.latents = dataset, seed, latents
         lengths = np.array([episode.length for episode in dataset.episodes], np.int64)
         self._rewards = dataset.rewards() if relevant == "rewards" else None
-        mask = self._rewarded() if relevant == "rewards" else (relevant or upper_half)(dataset)
+        mask = (rewarded if relevant == "rewards" else relevant or upper_half)(dataset)
         # Length 0 excludes an episode and keeps the indices of the remaining ones.
         self._lengths = {False: lengths, True: np.where(mask, lengths, 0)}
         self._shortest = min(lengths, default=0)
@@ -233,10 +233,6 @@ class ClipSampler:
         positions = self._all_positions(length, bool(relevant))
         return positions[_draw(self.seed, step, index) % len(positions)]
 
-    def _rewarded(self) -> Bool[np.ndarray, " E"]:
-        assert self._rewards is not None
-        return np.array([(rewards > 0).any() for rewards in self._rewards], bool)
-
     def _all_positions(self, length: int, relevant: bool) -> Positions | RewardedPositions:
         key = (length, relevant)
         if key not in self._positions:
@@ -273,6 +269,18 @@ def upper_half(dataset: Dataset) -> Bool[np.ndarray, " E"]:
         above = own & (returns > median)
         relevant |= above if above.any() else own & (returns == median)
     return relevant
+
+
+def rewarded(dataset: Dataset) -> Bool[np.ndarray, " E"]:
+    """Mark the episodes in which a reward above 0 lies.
+
+    Args:
+        dataset: any number of episodes.
+
+    Returns:
+        Mask, bool (E,).
+    """
+    return np.array([(rewards > 0).any() for rewards in dataset.rewards()], bool)
 
 
 def as_video(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
