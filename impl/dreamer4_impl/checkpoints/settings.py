@@ -97,6 +97,7 @@ class Optimiser:
         learning_rate: learning rate after the warm-up, above 0.
         warmup: steps over which it rises linearly, 0 or more.
         decay: "none" keeps it constant, "cosine" lets it fall to a tenth by the last step.
+        decay_share: share of the steps, at the end, in which the cosine falls, in (0, 1]; 1 for all after the warm-up.
         weight_decay: weight decay of matrices, 0 or more; gains and biases have none.
         betas: decay rates of AdamW's moments, in [0, 1); Muon's momentum is 0.95.
         clip_norm: upper bound of the gradient's norm, above 0.
@@ -107,6 +108,7 @@ class Optimiser:
     learning_rate: float = 3e-4
     warmup: int = 100
     decay: Literal["none", "cosine"] = "none"
+    decay_share: float = 1.0
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float = 1.0
@@ -117,6 +119,8 @@ class Optimiser:
         for name in ("learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)!r}")
+        if not 0 < self.decay_share <= 1:
+            raise ValueError(f"decay_share must lie in (0, 1]; got {self.decay_share!r}")
         for name, number in (("betas", self.betas[0]), ("betas", self.betas[1]), ("average", self.average or 0.0)):
             if not 0 <= number < 1:
                 raise ValueError(f"{name} must lie in [0, 1); got {getattr(self, name)!r}")

@@ -94,10 +94,10 @@ def create(model: nn.Module, settings: Optimiser, device: torch.device) -> torch
 
 
 def learning_rate(settings: Optimiser, step: int, steps: int) -> float:
-    """Learning rate of a step: a linear rise over the warm-up, then constant or half a cosine down to a tenth.
+    """Learning rate of a step: a linear rise over the warm-up, then constant, at the end half a cosine down to a tenth.
 
     Args:
-        settings: peak, warm-up and decay.
+        settings: peak, warm-up, decay and its share of the steps.
         step: step of the run, in [0, steps).
         steps: number of steps of the run, 1 or more.
 
@@ -107,12 +107,16 @@ def learning_rate(settings: Optimiser, step: int, steps: int) -> float:
     Example:
         >>> [learning_rate(Optimiser(learning_rate=1.0, warmup=4), step, steps=10) for step in (0, 3, 9)]
         [0.25, 1.0, 1.0]
+        >>> late = Optimiser(learning_rate=1.0, warmup=0, decay="cosine", decay_share=0.4)
+        >>> [round(learning_rate(late, step, steps=11), 2) for step in (0, 6, 8, 10)]
+        [1.0, 1.0, 0.55, 0.1]
     """
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
     if settings.decay == "none":
         return settings.learning_rate
-    done = min(1.0, (step - settings.warmup) / max(1, steps - 1 - settings.warmup))
+    start = max(settings.warmup, (1 - settings.decay_share) * (steps - 1))
+    done = min(1.0, max(0.0, (step - start) / max(1, steps - 1 - start)))
     return settings.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
 
 
