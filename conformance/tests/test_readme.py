@@ -19,7 +19,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def first_adapter() -> str:
-    (adapter,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    adapter, _ = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     return adapter
 
 

@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dreamer4_impl.checkpoints.checkpoint import read, steps
+from dreamer4_impl.checkpoints.checkpoint import load_model, read, steps
 from dreamer4_impl.compilation import FORMS, TooManyFormsError
 from dreamer4_impl.data.format import Header
 from dreamer4_impl.data.writer import DatasetWriter
@@ -58,6 +60,21 @@ def place(tmp_path_factory):
 def train(place, phase, *arguments, run=None):
     typed = [phase, str(place / "mine.toml"), "--data", str(place / "data"), "--run", str(run or place / phase)]
     return main([*typed, *arguments])
+
+
+def test_the_lines_of_the_readme_train_a_dynamics(place, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "moving").symlink_to(place)
+    monkeypatch.chdir(tmp_path)
+    _, lines = re.findall(r"(?s)```python\n(.*?)```", (Path(__file__).parents[3] / "README.md").read_text("utf-8"))
+    assert len(lines.splitlines()) <= 15
+    assert lines.count("range(4500)") == 1
+    names = {}
+    exec(lines.replace("range(4500)", "range(3)"), names)
+    before = load_model(place / "tokenizer")[0].state_dict()
+    changed = {name for name, weight in names["model"].state_dict().items() if not weight.equal(before[name])}
+    assert changed
+    assert all(name.startswith("dynamics.") for name in changed)
 
 
 def refused(capsys, *arguments):
