@@ -143,6 +143,8 @@ READINGS: tuple[Reading, ...] = (
         "context noise: drawn once per frame, per generated frame, or per evaluation",
         ("frame", "generated", "evaluation"),
         ("ctx.fixed",),
+        'ctx.fixed samples one frame, for which "frame" and "generated" agree. Declare "generated" all the same: '
+        "ctx.cache depends on it.",
     ),
     Reading(
         "A29",
