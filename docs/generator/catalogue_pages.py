@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 
@@ -53,9 +54,9 @@ def readings_page() -> str:
         "Choices that the paper leaves open. An adapter declares one only where its code differs from the default: "
         '`readings = {"A13": "v_same"}`. The clauses that depend on it are then judged under the declared option. A '
         "reading is no excuse: a mistake that is also a reading is rejected where it is not declared.",
-        "The numbers below are computed by the reference when this page is built: if your code prints the number of an "
-        "option, declare that option. Readings without numbers concern calls and draws that are made around the "
-        "reference's functions, such as whether noise is drawn once or for every call.",
+        "The numbers below are computed by the reference when this page is built. Compute the same quantity with your "
+        "code: if it prints the number of an option, declare that option. Where all options give the same number, the "
+        "entry says why, and there is nothing to declare.",
     ]
     blocks += [block for reading in READINGS for block in _reading(reading)]
     return "\n\n".join(blocks) + "\n"
@@ -71,33 +72,27 @@ def _reading(reading: Reading) -> Iterator[str]:
         alternatives = "".join(f", `{name}`" for name in reading.options[1:])
         yield f"Options: `{reading.default}` (default){alternatives}."
     yield f"Consequence: {escaped(CONSEQUENCES[reading.id])}"
-    if reading.id in WITNESSES:
-        yield from _witness(reading)
-    listed = ", ".join(f"[{clause}](#{clause})" for clause in reading.clauses)
-    yield f"Judged by {listed}." if listed else "No clause distinguishes the options: every choice passes."
+    yield from _witness(reading)
+    if reading.clauses:
+        yield f"Judged by {', '.join(f'[{clause}](#{clause})' for clause in reading.clauses)}."
+    elif reading.options:
+        yield "No clause distinguishes the options: every choice passes, declared or not."
     if reading.options:
         yield _who_reads(reading)
 
 
 def _title(reading: Reading) -> str:
-    return escaped(reading.question.partition(":")[0].partition(",")[0])
+    return escaped(re.split(r":|,(?![^(]*\))", reading.question)[0])
 
 
 def _witness(reading: Reading) -> Iterator[str]:
     witness = WITNESSES[reading.id]
-    results = witness.results()
-    rows = "\n".join(f"| `{option}` | `{result}` |" for option, result in results.items())
-    yield f"Witness, {witness.meaning}:\n\n| option | result |\n|---|---|\n{rows}"
-    session = [f">>> {line}" for line in witness.setup.splitlines()]
-    for option, call in witness.calls.items():
-        session += [f">>> {call}", results[option]]
-    modules = sorted(set(_modules([witness.setup, *witness.calls.values()])))
-    yield preformatted("\n".join([f">>> from dreamer4_reference import {', '.join(modules)}", *session]), "pycon")
-
-
-def _modules(calls: object) -> Iterator[str]:
-    for call in calls:  # type: ignore[attr-defined]
-        yield from (name for name in TITLES if f"{name}." in call)
+    rows = "\n".join(f"| `{option}` | `{result}` |" for option, result in witness.results().items())
+    if witness.equal_because:
+        yield f"No number distinguishes the options. {escaped(witness.equal_because)}"
+    title = "Results that are equal" if witness.equal_because else "Witness"
+    yield f"{title}, {escaped(witness.meaning)}:\n\n| option | result |\n|---|---|\n{rows}"
+    yield preformatted(witness.session(), "pycon")
 
 
 def _who_reads(reading: Reading) -> str:
@@ -106,6 +101,8 @@ def _who_reads(reading: Reading) -> str:
         adapter = json.loads(path.read_text(encoding="utf-8"))["adapter"]
         if option := adapter.get("readings", {}).get(reading.id):
             declared.setdefault(option, []).append(f"{adapter['name']} at {adapter['version']}")
+    if not declared and reading.free:
+        return "The reports in the [gallery](/project/gallery.md) do not show which option an implementation follows."
     if not declared:
         return "Of the implementations in the [gallery](/project/gallery.md), none declares another option."
     listed = "; ".join(f"`{option}`: {', '.join(names)}" for option, names in declared.items())

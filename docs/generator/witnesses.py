@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from dreamer4_reference import (
     eq02_sampling,
     eq04_grid,
+    eq05_tokenizer_loss,
     eq06_07_shortcut_forcing,
     eq09_multi_token,
     eq10_lambda_return,
@@ -30,12 +32,14 @@ class Witness:
     Attributes:
         setup: statements that define the arguments; empty if the calls need none.
         calls: option → expression in the reference; the option may be a sentence where a reading has no options.
-        meaning: what the numbers are.
+        meaning: what the numbers are; names in quotes each option that has no call.
+        equal_because: why all options give the same result; empty if the results differ.
     """
 
     setup: str
     calls: dict[str, str]
     meaning: str
+    equal_because: str = ""
 
     def results(self) -> dict[str, str]:
         """Result of every call as it is printed: option → text."""
@@ -43,15 +47,26 @@ class Witness:
         exec(self.setup, names)
         return {option: repr(eval(call, names)) for option, call in self.calls.items()}
 
+    def session(self) -> str:
+        """Imports, setup and calls as an interactive session, with the results."""
+        statements = [*self.setup.splitlines(), *self.calls.values()]
+        used = [name for name in MODULES if re.search(rf"\b{name}\.", "\n".join(statements))]
+        modules = ", ".join(name for name in used if name != "np")
+        lines = ["import numpy as np"] * ("np" in used) + [f"from dreamer4_reference import {modules}"]
+        session = [f">>> {line}" for line in lines + self.setup.splitlines()]
+        for option, result in self.results().items():
+            session += [f">>> {self.calls[option]}", result]
+        return "\n".join(session)
+
 
 MODULES = {
     "np": np,
     **{
         module.__name__.rpartition(".")[2]: module
         for module in (
-            eq02_sampling, eq04_grid, eq06_07_shortcut_forcing, eq09_multi_token, eq10_lambda_return,
-            loss_normalisation, sec31_patch_dropout, sec31_tokenizer, sec32_dynamics, sec34_attention, sec34_layers,
-            sec34_norms, twohot,
+            eq02_sampling, eq04_grid, eq05_tokenizer_loss, eq06_07_shortcut_forcing, eq09_multi_token,
+            eq10_lambda_return, loss_normalisation, sec31_patch_dropout, sec31_tokenizer, sec32_dynamics,
+            sec34_attention, sec34_layers, sec34_norms, twohot,
         )
     },
 }  # fmt: skip
@@ -183,7 +198,7 @@ WITNESSES: dict[str, Witness] = {
             "0..7": "eq09_multi_token.multi_token_targets(x, tuple(range(8)))[0][0, 0].tolist()",
             "1..8": "eq09_multi_token.multi_token_targets(x, tuple(range(1, 9)))[0][0, 0].tolist()",
         },
-        "timesteps whose reward the agent token of timestep 0 predicts, if A17 is 0..8",
+        'timesteps whose reward the agent token of timestep 0 predicts, if A17 is "0..8", which "same" then equals',
     ),
     "A19": Witness(
         _TOKENS,
@@ -215,10 +230,22 @@ WITNESSES: dict[str, Witness] = {
         _options("eq06_07_shortcut_forcing.average(loss, d, k_max=2, averaging={option!r})", "joint", "per_term"),
         "average of three timesteps, the first of them at d_min",
     ),
+    "A28": Witness(
+        "rng, past = np.random.default_rng(0), np.ones((1, 1, 1, 1))\n"
+        "corrupted = lambda: eq02_sampling.corrupt_context(past, rng.normal(size=past.shape)).item()",
+        {
+            "frame": "len(set(8 * [corrupted()]))",
+            "generated": "len(set(4 * [corrupted()] + 4 * [corrupted()]))",
+            "evaluation": "len(set([corrupted() for evaluation in range(8)]))",
+        },
+        "number of different inputs that the network receives for one past frame while it generates two frames with "
+        "K = 4 evaluations each",
+    ),
     "A29": Witness(
         _TOKENS,
         _options(
-            "eq09_multi_token.multi_token_loss(log_prob, valid, positions={option!r})", "valid", "all", "complete"
+            "eq09_multi_token.multi_token_loss(log_prob, valid, positions={option!r})",
+            "valid", "all", "complete", "pooled",
         ),
         "loss of three positions and two distances, where the last target of the second is past the end",
     ),
@@ -235,10 +262,26 @@ WITNESSES: dict[str, Witness] = {
         _options("sec34_norms.qk_norm(q, q, norm={option!r})[0].round(3).ravel().tolist()", "rms", "l2", "layernorm"),
         "a query (3, 4, 0, 5) after the norm",
     ),
+    "A32": Witness(
+        "taken, tables = np.arange(4).reshape(1, 4, 1), np.arange(4.0).reshape(1, 4, 1, 1)",
+        {
+            "previous": "int(sec32_dynamics.embed_classes(np.roll(taken, 1, axis=1), tables)[0, 2].item())",
+            "current": "int(sec32_dynamics.embed_classes(taken, tables)[0, 2].item())",
+        },
+        "action in the block of frame 2 (`actions[:, 2]`), where action t = 0 … 3 is taken after frame t is observed",
+    ),
     "A33": Witness(
         "",
         _options("sec31_patch_dropout.drop_count_law(4, draw={option!r}).round(3).tolist()", "bernoulli", "count"),
         "probability that 0, 1, … 4 of 4 patches are dropped",
+    ),
+    "A34": Witness(
+        "error, dropped = np.array([1.0, 1.0, 1.0, 3.0]), np.array([False, False, False, True])",
+        {
+            "all": "eq05_tokenizer_loss.tokenizer_loss(mse=(error**2).mean().item(), lpips=0.0)",
+            "dropped": "eq05_tokenizer_loss.tokenizer_loss(mse=(error[dropped] ** 2).mean().item(), lpips=0.0)",
+        },
+        "loss, before its terms are normalised, of four patches with errors 1, 1, 1 and 3, the last one dropped",
     ),
     "A35": Witness(
         "rng, shapes = np.random.default_rng(0), sec34_layers.layer_shapes(2, 1, 1, 2, 2)\n"
@@ -249,7 +292,18 @@ WITNESSES: dict[str, Witness] = {
     "A36": Witness(
         "z = np.arange(4.0).reshape(1, 1, 4, 1)",
         {"pairs": "sec31_tokenizer.regroup(z).reshape(2, 2).tolist()"},
-        "tokens 0 … 3 as two tokens of two channels; every other regrouping is declared",
+        'tokens 0 … 3 as two tokens of two channels; every other result is "other"',
+    ),
+    "A37": Witness(
+        "rng, shapes = np.random.default_rng(0), sec34_layers.layer_shapes(2, 1, 1, 2, 2)\n"
+        "layer, x = {name: rng.normal(size=shape) for name, shape in shapes.items()}, rng.normal(size=(1, 3, 1, 2))",
+        {
+            "reshape": "sec34_layers.time_attention(x.reshape(3, 1, 1, 2), layer).round(3).reshape(3, 2).tolist()",
+            "mask": "sec34_layers.time_attention(x, layer, window=1).round(3).reshape(3, 2).tolist()",
+        },
+        "three images after the attention of a time layer",
+        equal_because="Under both options the only key of an image in time attention is its own, with weight 1. Only "
+        'the shape of the input differs: (B T, 1, S, D) with "reshape", (B, T, S, D) with "mask".',
     ),
     "A38": Witness(
         "network, average = (lambda z, *labels: z + 1), (lambda z, *labels: z + 0.5)\n"
@@ -266,4 +320,4 @@ WITNESSES: dict[str, Witness] = {
         "what each of four layers mixes",
     ),
 }  # fmt: skip
-"""Reading → its witness. Readings without an entry concern calls and draws that no function of the reference makes."""
+"""Reading → its witness."""

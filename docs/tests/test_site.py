@@ -21,7 +21,6 @@ from docs.generator.markdown import identifier, paragraphs, reading_label
 from docs.generator.repository import GITHUB, ROOT, code, link_to
 from docs.generator.subjects import COUNTERPARTS, SUBJECTS, TITLES
 from docs.generator.symptoms import symptom_of, symptoms
-from docs.generator.witnesses import WITNESSES
 from dreamer4_conformance.clauses import BY_ID, CLAUSES, SITE
 from dreamer4_conformance.judging.check import CHECKS
 from dreamer4_conformance.readings import READINGS
@@ -136,14 +135,6 @@ def test_every_mistake_has_a_symptom_and_none_is_listed_for_nothing() -> None:
     assert len(named) == len(set(named)) == len(set(named) & catalogue().keys())
 
 
-def test_witness_of_a_reading_distinguishes_its_options() -> None:
-    for name, witness in WITNESSES.items():
-        (reading,) = [reading for reading in READINGS if reading.id == name]
-        results = witness.results()
-        assert len(set(results.values())) == len(results)
-        assert set(results) <= set(reading.options) or len(results) == 1, name
-
-
 def test_every_reading_has_its_consequence() -> None:
     assert CONSEQUENCES.keys() == {reading.id for reading in READINGS}
 
@@ -181,10 +172,6 @@ def test_code_that_pages_show_exists(pages: dict[str, str]) -> None:
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda p: p.stem)
 def test_examples_of_a_written_page_run(path: Path) -> None:
     run_examples(path.read_text("utf-8"), path.name)
-
-
-def test_examples_of_the_readings_run(pages: dict[str, str]) -> None:
-    run_examples("import numpy as np\n".join(["", pages["spec/readings.md"]]), "readings")
 
 
 def run_examples(page: str, name: str) -> None:
