@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "dreamer4-train",
         description=DESCRIPTION,
-        epilog=EPILOG.format(presets=" and ".join(preset_documents())),
+        epilog=EPILOG.format(presets=", ".join(preset_documents())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

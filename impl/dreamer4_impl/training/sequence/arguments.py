@@ -51,7 +51,7 @@ def sequence_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "dreamer4-train all",
         description=DESCRIPTION,
-        epilog=EPILOG.format(presets=" and ".join(preset_documents())),
+        epilog=EPILOG.format(presets=", ".join(preset_documents())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
