@@ -182,7 +182,9 @@ class FrameEngine:
         ahead: bool = False,
     ) -> tuple[Float[Tensor, "B T S D"], Float[Tensor, "B T W"] | None]:
         model = self._one_frame if z.shape[1] == 1 or ahead else self.model
+        # A model without this option works as long as commits are not merged.
+        options = {"ahead": True} if ahead else {}
         prediction: tuple[Tensor, Tensor | None] = model(
-            z, *label, actions, task=self.task, cache=self.cache, commit=commit, ahead=ahead
+            z, *label, actions, task=self.task, cache=self.cache, commit=commit, **options
         )
         return prediction

@@ -121,18 +121,8 @@ class ExactDynamics(nn.Module):
         return LastFrame()
 
     def forward(
-        self,
-        z: Tensor,
-        tau: Tensor,
-        d: Tensor,
-        actions: Any,
-        task: None = None,
-        *,
-        cache: LastFrame,
-        commit: bool,
-        ahead: bool,
+        self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: None = None, *, cache: LastFrame, commit: bool
     ) -> Any:
-        assert not ahead
         if commit:
             # The context is corrupted by a tenth of noise, so a threshold recovers it.
             cache.frame = (z[:, -1:] > 0.5).to(z.dtype)

@@ -186,6 +186,18 @@ def test_a_merged_commit_gives_the_same_frames(tiny_on, cuda_graphs_on_a_cpu, ti
     assert merged.h is None
 
 
+def test_a_model_without_the_option_ahead_is_decoded(tiny_on, monkeypatch):
+    tiny = tiny_on()
+    model, context, actions = tiny.dynamics(**LAYERS), tiny.latents(1, 2), tiny.actions(1, 5)
+    expected = FrameDecoder(model, generator=seeded()).generate(context, actions, 3)
+
+    def forward(z, tau, d, actions=None, task=None, labelled=None, *, cache=None, commit=True):
+        return type(model).forward(model, z, tau, d, actions, task, labelled, cache=cache, commit=commit)
+
+    monkeypatch.setattr(model, "forward", forward)
+    assert torch.equal(FrameDecoder(model, generator=seeded()).generate(context, actions, 3), expected)
+
+
 @pytest.mark.parametrize("num_steps", [1, 4])
 def test_a_merged_commit_takes_no_pass_of_its_own(tiny_on, num_steps):
     tiny, lengths = tiny_on(), []
