@@ -82,6 +82,14 @@ class AgainstBase:
 
     def __call__(self, name: str, rounds: int = 2, turns: int = 8) -> tuple[float, float]:
         """(this, base): shortest times in seconds over `turns` alternations of `rounds` rounds."""
-        minima = [[worker.minimum(name, rounds) for worker in (self._base, self._this)] for _ in range(turns)]
-        base, this = map(min, zip(*minima, strict=True))
+        this, base = map(min, zip(*(self.turn(name, name, rounds) for _ in range(turns)), strict=True))
         return this, base
+
+    def turn(self, this: str, base: str, rounds: int = 1) -> tuple[float, float]:
+        """(this, base): shortest time in seconds of one workload at each commit, the base's measured first.
+
+        Raises:
+            Missing: if a commit does not support its workload.
+        """
+        earlier = self._base.minimum(base, rounds)
+        return self._this.minimum(this, rounds), earlier

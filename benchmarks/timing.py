@@ -25,15 +25,20 @@ WIDTH = 8192 if DEVICE.type == "cuda" else 512
 
 
 class Interleaved:
-    """Calls every run once per round and keeps the shortest times; a temporary slowdown affects all runs alike."""
+    """Calls every run once per round and records the times; a temporary slowdown affects all runs alike."""
 
     def __init__(self, runs: Mapping[str, Run]) -> None:
         self.runs = runs
-        self.minima = dict.fromkeys(runs, math.inf)
+        self.times: dict[str, list[float]] = {name: [] for name in runs}
 
     def __call__(self) -> None:
         for name, run in self.runs.items():
-            self.minima[name] = min(self.minima[name], once(run))
+            self.times[name].append(once(run))
+
+    @property
+    def minima(self) -> dict[str, float]:
+        """Shortest time of every run in seconds, infinite before the first round."""
+        return {name: min(times, default=math.inf) for name, times in self.times.items()}
 
 
 #: Processor time does not include the work of a GPU, which no other process is assumed to use.
