@@ -41,12 +41,16 @@ class DynamicsOptions:
     Args:
         per: draw d for each timestep or once for each sequence (A3).
         d_min_share: probability in [0, 1] that a sample is at d_min (A2); None draws step sizes uniformly.
+        rewarded_share: share of the sequences of a batch that are drawn from those in which a reward above 0 lies, in
+            [0, 1]. Above 0 it is a departure from the paper, for games in which the frames of a reward are rare.
     """
 
     per: Literal["timestep", "sequence"] = "timestep"
     d_min_share: float | None = None
+    rewarded_share: float = 0.0
 
     def __post_init__(self) -> None:
+        require_between("rewarded_share", self.rewarded_share, 0.0, 1.0)
         if self.d_min_share is not None:
             require_between("d_min_share", self.d_min_share, 0.0, 1.0)
 

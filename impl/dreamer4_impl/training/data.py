@@ -110,7 +110,8 @@ class TrainingData:
         self.held_out: Dataset | None = None
         if data.held_out is not None:
             self.dataset, self.held_out = joined.split(data.held_out)
-        self._relevant = settings.agent.relevant
+        # The paper's relevant sequences are those of the agent; the dynamics may draw more of those with a reward.
+        self._relevant = "rewards" if settings.phase == "dynamics" else settings.agent.relevant
         self.sampler = ClipSampler(self.dataset, settings.seed, "rewards" if self._relevant == "rewards" else None)
 
     def require(self, phase: AnyPhase) -> None:

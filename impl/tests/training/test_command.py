@@ -20,6 +20,7 @@ from dreamer4_impl.play.export import export
 from dreamer4_impl.training.command import main
 from dreamer4_impl.training.data import TrainingData
 from dreamer4_impl.training.loop import Trainer
+from dreamer4_impl.training.phases.dynamics import DynamicsPhase
 
 from . import toy
 
@@ -202,6 +203,22 @@ def test_a_run_on_two_datasets_takes_the_tasks_of_both(place, tmp_path, capsys):
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "relevant samples, 50% of a batch: from 2 of 4 episodes" in log
     assert "1 relevant episodes have no known action: they do not train the policy" in log
+
+
+def test_dynamics_draw_a_share_of_sequences_with_a_reward(place, tmp_path):
+    shapes, moves = (20, 6, 8, 3), {"move": np.ones(20)}
+    with DatasetWriter(tmp_path / "data", Header("noise", 6, 8, 3, (Categorical("move", 4),))) as writer:
+        for reward in (0.0, 1.0, 0.0):
+            writer.add_episode(np.zeros(shapes, np.uint8), moves, np.full(20, reward), task="game")
+    typed = ["dynamics", str(place / "mine.toml"), "--data", str(tmp_path / "data"), "--init", str(place / "tokenizer")]
+    share = ["--set", "dynamics.rewarded_share=1.0", "--set", "data.held_out=none"]
+    assert main([*typed, *share, "--run", str(tmp_path / "run")]) == 0
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "relevant samples, 100% of a batch: from 1 of 3 episodes, clips that contain a reward above 0" in log
+    settings = read(steps(tmp_path / "run")[-1]).settings
+    data, plan = TrainingData(settings), DynamicsPhase(settings).plan(0)
+    batch = data.sampler.batch(0, range(plan.samples), plan.length, plan.relevant)
+    assert (batch.rewards > 0).any(dim=1).all()
 
 
 def test_a_task_keeps_its_number_when_a_later_phase_names_other_datasets_first(place, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.clips import Batch, as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.latents import encode_episode
@@ -187,6 +188,10 @@ class DynamicsPhase(Phase[list[LatentSequences]]):
 
     name = "dynamics"
     term_names = ("dynamics",)
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        super().__init__(settings)
+        self.relevant_share = settings.dynamics.rewarded_share
 
     def prepare(self, model: Dreamer4, dataset: Dataset) -> None:
         """Set origin and unit of z from the data, if the tokenizer is configured to have them and has none yet.
