@@ -7,6 +7,9 @@
         average.safetensors   running average of the trained weights, if there is one
         state.pt              optimiser, running RMS, companions of the phase, random state
 
+The checkpoint of a sharded model has a file of shards for every process that wrote it, in place of the first two files
+and of the optimiser's tensors: see `shards`. Both forms are read by the same functions, by any number of processes.
+
 A folder to share has the first file under the name config.json, next to model.safetensors alone: see `write_model`.
 
 A checkpoint is written to a hidden directory, synced, and renamed: a directory without the leading dot is complete. The
@@ -16,7 +19,7 @@ next write removes what a failed or killed write has left; `dreamer4-train` hold
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -45,9 +49,13 @@ from dreamer4_impl.checkpoints.settings import (
     model_from_json,
     settings_from_json,
 )
+from dreamer4_impl.checkpoints.shards import in_all_processes, read_shards, write_shards
 from dreamer4_impl.durable import partial_name, sync
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
+
+OPTIMISER = "optimiser"
+"""Name of the optimiser's state in a checkpoint, and of the shards of its tensors."""
 
 
 class CannotSaveError(OSError):
@@ -61,9 +69,10 @@ class Checkpoint:
     Args:
         settings: configuration of the run.
         step: number of completed steps, 0 or more.
-        weights: weights of the model by name.
+        weights: weights of the model by name; of a sharded model, `DTensor`s for `save_sharded`.
         average: running average of the trained weights by name; empty without one.
-        state: further state, of types that `torch.load` accepts with `weights_only`.
+        state: further state, of types that `torch.load` accepts with `weights_only`. Only "optimiser" may have sharded
+            tensors, in its "state".
 
     Raises:
         ValueError: if step is not a whole number, 0 or more.
@@ -74,6 +83,15 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     average: Mapping[str, Tensor] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sharded(self) -> bool:
+        """True if weights are sharded over processes.
+
+        Returns:
+            True for a checkpoint that `save_sharded` writes.
+        """
+        return any(hasattr(weight, "full_tensor") for weight in self.weights.values())
 
     def __post_init__(self) -> None:
         if type(self.step) is not int or self.step < 0:
@@ -119,26 +137,49 @@ def save(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
     Raises:
         CannotSaveError: if it cannot be written, for example on a full disk; earlier checkpoints are unchanged.
     """
-    root = run / "checkpoints"
-    final = root / f"step-{checkpoint.step:08d}"
+    final = _directory(run, checkpoint.step)
     partial = partial_name(final)
     try:
-        _clean(root)
-        if final.exists() and not damage_of(final) and header_of(final)["step"] == checkpoint.step:
-            return final
-        partial.mkdir(parents=True)
-        _write(partial, checkpoint)
-        if final.exists():
-            _remove(final)
-        os.rename(partial, final)
-        sync(root)
+        if _begin(partial, final, checkpoint.step):
+            _write(partial, checkpoint)
+            _complete(partial, final)
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CannotSaveError(f"the checkpoint of step {checkpoint.step} could not be written: {error}") from error
-    # Directories that cannot be removed now are removed after the next save.
-    with suppress(OSError):
-        for old in steps(run)[:-keep]:
-            _remove(old)
+    _remove_oldest(run, keep)
+    return final
+
+
+def save_sharded(run: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
+    """Write a checkpoint of sharded tensors, each process its shards; all processes must call it.
+
+    Nothing is gathered: a process holds a copy of its own shards at most.
+
+    Args:
+        run: directory of the run, on a file system that all processes share.
+        checkpoint: its content; what is not sharded is that of the first process. A complete checkpoint of the same
+            step is not replaced.
+        keep: number of checkpoints to keep, 1 or more.
+
+    Returns:
+        Directory of the checkpoint.
+
+    Raises:
+        CannotSaveError: in all processes, if one of them cannot write; earlier checkpoints are unchanged.
+    """
+    final = _directory(run, checkpoint.step)
+    partial = in_all_processes(lambda: partial_name(final), first_only=True)[0]
+    tensors, rest = _sharded(checkpoint)
+    try:
+        if not in_all_processes(lambda: _begin(partial, final, checkpoint.step), first_only=True)[0]:
+            return final
+        files = in_all_processes(lambda: write_shards(partial, tensors))
+        in_all_processes(lambda: _write_rest(partial, final, rest, files), first_only=True)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CannotSaveError(f"the checkpoint of step {checkpoint.step} could not be written: {error}") from error
+    if dist.get_rank() == 0:
+        _remove_oldest(run, keep)
     return final
 
 
@@ -181,7 +222,7 @@ def read(path: Path) -> Checkpoint:
         path: directory of the checkpoint.
 
     Returns:
-        Its content on the CPU; tensors are mapped from the files.
+        Its content on the CPU, complete; tensors are mapped from the files unless they are put together from shards.
 
     Raises:
         CheckpointError: if it is damaged, of another format, or of a newer version.
@@ -192,10 +233,30 @@ def read(path: Path) -> Checkpoint:
     try:
         settings = settings_from_json(header["config"])
         state = _state(path)
-        return Checkpoint(settings, header["step"], _tensors(path / WEIGHTS), _tensors(path / AVERAGE), state)
+        return Checkpoint(settings, header["step"], _tensors(path, WEIGHTS), _tensors(path, AVERAGE), state)
     except UnpicklingError as error:
         raise CheckpointError(f"{path} cannot be read: its {STATE} contains code, which is not executed") from error
     except (ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def settings_of(path: Path) -> TrainingSettings:
+    """Read the settings of a checkpoint without its tensors.
+
+    Args:
+        path: directory of the checkpoint.
+
+    Returns:
+        Configuration of its run.
+
+    Raises:
+        CheckpointError: if its header is damaged, of another format, or of a newer version, or has settings that this
+            version does not know.
+    """
+    header = header_of(path)
+    try:
+        return settings_from_json(header["config"])
+    except ValueError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
@@ -299,7 +360,7 @@ def load_model(
         raise CheckpointError(damage)
     try:
         config = model_from_json(header["model"])
-        weights = _tensors(path / WEIGHTS) | (_tensors(path / AVERAGE) if average else {})
+        weights = _tensors(path, WEIGHTS) | (_tensors(path, AVERAGE) if average else {})
     except (ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     with torch.random.fork_rng(devices=[]):
@@ -343,13 +404,40 @@ def load_weights(
 # On disk
 
 
+def _directory(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def _begin(partial: Path, final: Path, step: int) -> bool:
+    """Remove leftovers and make the hidden directory; False if the checkpoint is complete already."""
+    _clean(final.parent)
+    if final.exists() and not damage_of(final) and header_of(final)["step"] == step:
+        return False
+    partial.mkdir(parents=True)
+    return True
+
+
 def _write(directory: Path, checkpoint: Checkpoint) -> None:
     _save_tensors(checkpoint.weights, directory / WEIGHTS)
     if checkpoint.average:
         _save_tensors(checkpoint.average, directory / AVERAGE)
-    with open(directory / STATE, "wb") as file:
-        torch.save(dict(checkpoint.state), file)
+    _save_state(checkpoint.state, directory / STATE)
     write_header(directory / HEADER, checkpoint.settings, checkpoint.step)
+
+
+def _write_rest(partial: Path, final: Path, rest: Checkpoint, shards: Sequence[Mapping[str, Any]]) -> None:
+    """Complete a checkpoint whose shards have been written by all processes."""
+    _save_state(rest.state, partial / STATE)
+    files = {name: fingerprint for written in shards for name, fingerprint in written.items()}
+    write_header(partial / HEADER, rest.settings, rest.step, files)
+    _complete(partial, final)
+
+
+def _complete(partial: Path, final: Path) -> None:
+    if final.exists():
+        _remove(final)
+    os.rename(partial, final)
+    sync(final.parent)
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -359,18 +447,37 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.chmod(path.parent.stat().st_mode & 0o666)
 
 
+def _save_state(state: Mapping[str, Any], path: Path) -> None:
+    with open(path, "wb") as file:
+        torch.save(dict(state), file)
+
+
+def _sharded(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Checkpoint]:
+    """Tensors to write as shards, by file and name, and the checkpoint without them."""
+    optimiser = checkpoint.state.get(OPTIMISER, {"state": {}})
+    moments = {f"{name}/{key}": value for name, own in optimiser["state"].items() for key, value in own.items()}
+    groups = {WEIGHTS: checkpoint.weights, AVERAGE: checkpoint.average, OPTIMISER: moments}
+    tensors = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+    state = {**checkpoint.state, OPTIMISER: {**optimiser, "state": {}}}
+    return tensors, Checkpoint(checkpoint.settings, checkpoint.step, {}, {}, state)
+
+
 def _state(path: Path) -> dict[str, Any]:
     """State of a checkpoint; a folder to share has none."""
     if not (path / STATE).exists():
         return {}
     state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=True)
+    for name, value in read_shards(path, OPTIMISER).items():
+        parameter, _, key = name.rpartition("/")
+        state[OPTIMISER]["state"].setdefault(parameter, {})[key] = value
     return state
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if not path.exists():
-        return {}
-    with safe_open(path, framework="pt") as file:
+def _tensors(path: Path, name: str) -> dict[str, Tensor]:
+    """Tensors of a file, or of the shards that take its place."""
+    if not (path / name).exists():
+        return read_shards(path, name)
+    with safe_open(path / name, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
@@ -385,3 +492,10 @@ def _remove(path: Path) -> None:
     hidden = path.with_name(f".{path.name}.removed")
     os.rename(path, hidden)
     shutil.rmtree(hidden)
+
+
+def _remove_oldest(run: Path, keep: int) -> None:
+    """Remove the oldest checkpoints; directories that cannot be removed now are removed after the next save."""
+    with suppress(OSError):
+        for old in steps(run)[:-keep]:
+            _remove(old)

@@ -13,7 +13,7 @@ from typing import Any
 from dreamer4_impl.checkpoints.settings import TrainingSettings, model_to_json, settings_to_json
 from dreamer4_impl.durable import checksum, read_json, sync
 
-FORMAT, VERSION = "dreamer4-checkpoint", 2
+FORMAT, VERSION, SHARDED_VERSION = "dreamer4-checkpoint", 2, 3
 HEADER, WEIGHTS, AVERAGE, STATE = "checkpoint.json", "model.safetensors", "average.safetensors", "state.pt"
 SHARED_HEADER = "config.json"
 """Name of the header in a folder to share, under which clients of the Hugging Face Hub look for it."""
@@ -43,9 +43,9 @@ def header_of(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint: its {file.name} cannot be read ({error})") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this program: its format is not {FORMAT!r}")
-    if not isinstance(header.get("version"), int) or header["version"] > VERSION:
+    if not isinstance(header.get("version"), int) or header["version"] > SHARDED_VERSION:
         raise CheckpointError(
-            f"{path} has version {header.get('version')!r}, and this program reads up to {VERSION}: "
+            f"{path} has version {header.get('version')!r}, and this program reads up to {SHARDED_VERSION}: "
             "install a newer dreamer4-conformance"
         )
     missing = [name for name in ("step", "config", "model", "files") if name not in header]
@@ -73,8 +73,11 @@ def damage_of(path: Path) -> str:
         Message about the damage; empty if there is none.
     """
     try:
-        files = header_of(path)["files"]
-        required = {WEIGHTS, STATE} if header_file(path).name == HEADER else {WEIGHTS}
+        header = header_of(path)
+        files = header["files"]
+        required = {STATE} if header_file(path).name == HEADER else set()
+        # The shards are those that the header lists.
+        required |= set() if header["version"] == SHARDED_VERSION else {WEIGHTS}
         for name in required | {*files}:
             if not (path / name).is_file() or fingerprint(path / name) != files.get(name):
                 return f"{path} is damaged: {name} does not match its checksum"
@@ -83,30 +86,41 @@ def damage_of(path: Path) -> str:
     return ""
 
 
-def write_header(file: Path, settings: TrainingSettings, step: int) -> None:
+def write_header(
+    file: Path, settings: TrainingSettings, step: int, shards: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
     """Describe a checkpoint and all files that are in its directory, and wait until the disk holds them.
 
     Args:
         file: path of the header; the other files of its directory are complete.
         settings: configuration of the run.
         step: number of completed steps.
+        shards: fingerprints of the shards by file name, from the processes that wrote them; None if there are none.
 
     Raises:
-        OSError: if a file cannot be read, written or synced.
+        OSError: if a file cannot be read, written or synced, or the directory lacks the shards of another process.
     """
     directory = file.parent
+    files = dict(shards or {})
+    for name, written in files.items():
+        if not (directory / name).is_file() or (directory / name).stat().st_size != written["size"]:
+            raise OSError(
+                f"{name}, which another process has written, is not in {directory}: the run directory must be on a "
+                "file system that all processes share"
+            )
+    files |= {path.name: fingerprint(path) for path in directory.iterdir() if path.name not in files}
     header = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if shards is None else SHARDED_VERSION,
         "phase": settings.phase,
         "step": step,
         "config": settings_to_json(settings),
         "model": model_to_json(settings.model),
-        "files": {path.name: fingerprint(path) for path in sorted(directory.iterdir())},
+        "files": dict(sorted(files.items())),
     }
     header["checksum"] = digest_of(header)
     file.write_text(json.dumps(header, indent=1), encoding="utf-8")
-    for path in (*directory.iterdir(), directory):
+    for path in (*(directory / name for name in files), file, directory):
         sync(path)
 
 

@@ -137,7 +137,8 @@ class Execution:
         compile: backend of torch.compile for the transformers' layers, such as "inductor"; None does not compile. A run
             stops with TooManyFormsError where layers need more compiled forms than `compilation.FORMS`.
         recompute: recompute the layers' activations for the gradient instead of storing them.
-        distributed: engine under torchrun: "ddp" replicates the model, "fsdp" shards it.
+        distributed: engine under torchrun: "ddp" replicates the model, "fsdp" shards it, and each process saves its
+            shards. A run may be resumed with another engine and number of processes.
     """
 
     device: str = "auto"

@@ -17,6 +17,7 @@ from dreamer4_impl.checkpoints.checkpoint import (
     load_weights,
     model_config,
     read,
+    settings_of,
     steps,
     trained_tasks,
 )
@@ -216,7 +217,7 @@ def resume(options: argparse.Namespace) -> TrainingRun:
         raise ValueError("--resume keeps the configuration of the run: leave out CONFIG and --init, and use --set")
     log = _log(options)
     checkpoint = latest_good(options.run, log.write)
-    settings = read(checkpoint).settings if checkpoint is not None else _read_settings(options.run)
+    settings = settings_of(checkpoint) if checkpoint is not None else _read_settings(options.run)
     if settings.phase != options.phase:
         raise ValueError(f"{options.run} is a run of the phase {settings.phase!r}; got {options.phase!r}")
     table = merge(settings_to_json(settings), assignments([*options.set, *_overrides(options)]))

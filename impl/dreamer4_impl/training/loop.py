@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from dreamer4_impl.checkpoints.checkpoint import Checkpoint, load_weights, save, steps
+from dreamer4_impl.checkpoints.checkpoint import Checkpoint, load_weights, save, save_sharded, steps
 from dreamer4_impl.checkpoints.settings import Execution, TrainingSettings
 from dreamer4_impl.compilation import compile_module
 from dreamer4_impl.data.clips import Batch
@@ -235,15 +235,22 @@ class Trainer:
 
     def _save(self) -> bool:
         """Save a checkpoint; False if it could not be written, which does not end the run."""
-        checkpoint = self.state.capture(self.settings)
+        checkpoint, keep = self.state.capture(self.settings), self.settings.records.keep
+        if not self._succeeds(self.metrics.sync if self.processes.first else None):
+            return False
+        if checkpoint.sharded:
+            return self._succeeds(lambda: save_sharded(self.run_directory, checkpoint, keep))
+        return self._succeeds((lambda: save(self.run_directory, checkpoint, keep)) if self.processes.first else None)
+
+    def _succeeds(self, write: Callable[[], Any] | None) -> bool:
+        """True if nothing failed to be written in any process; None writes nothing in this one."""
         failed = False
-        if self.processes.first:
-            try:
-                self.metrics.sync()
-                save(self.run_directory, checkpoint, self.settings.records.keep)
-            except OSError as error:  # of the metrics, or a CannotSaveError
-                failed = True
-                self.log.write(f"{error}; training continues, and earlier checkpoints are unchanged")
+        try:
+            if write is not None:
+                write()
+        except OSError as error:  # of the metrics, or a CannotSaveError
+            failed = True
+            self.log.write(f"{error}; training continues, and earlier checkpoints are unchanged")
         return not self.processes.any(failed)
 
     def _load(self, step: int) -> list[MicroBatch]:

@@ -38,17 +38,18 @@ class TrainingState:
     step: int = 0
 
     def capture(self, settings: TrainingSettings) -> Checkpoint:
-        """Copy the state into a checkpoint; all processes must call it.
+        """Put the state into a checkpoint; all processes must call it.
 
         Args:
             settings: settings of the run.
 
         Returns:
-            The checkpoint on the CPU, complete on rank 0.
+            A copy on the CPU, complete on rank 0; of a sharded model, the tensors of the state itself.
         """
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        sharded = any(hasattr(parameter, "full_tensor") for parameter in self.model.parameters())
+        options = StateDictOptions(full_state_dict=not sharded, cpu_offload=not sharded)
         state_dict, optimiser = get_state_dict(self.model, self.optimiser, options=options)
         weights = {name: value for name, value in state_dict.items() if isinstance(value, torch.Tensor)}
         state = {
@@ -58,7 +59,8 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
             "random": random_state(),
         }
-        return Checkpoint(settings, self.step, weights, self.average.full() if self.average else {}, state)
+        average = {} if self.average is None else self.average.values if sharded else self.average.full()
+        return Checkpoint(settings, self.step, weights, average, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore everything but the weights, which the model must already have; all processes must call it.

@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from dreamer4_impl.checkpoints import checkpoint as module
 from dreamer4_impl.checkpoints.checkpoint import (
@@ -20,9 +23,11 @@ from dreamer4_impl.checkpoints.checkpoint import (
     load_weights,
     read,
     save,
+    save_sharded,
     steps,
+    write_model,
 )
-from dreamer4_impl.checkpoints.header import CheckpointError, digest_of, fingerprint
+from dreamer4_impl.checkpoints.header import CheckpointError, digest_of, fingerprint, header_of
 from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.presets import tiny
@@ -30,17 +35,40 @@ from dreamer4_impl.models.presets import tiny
 SETTINGS = TrainingSettings("tokenizer", tiny())
 
 
-def small(step, value=1.0):
-    weights = {"a": torch.full((300,), value), "b": torch.arange(3)}
-    return Checkpoint(SETTINGS, step, weights, {"a": torch.zeros(300)}, {"optimiser": {"step": torch.tensor(step)}})
+def small(step, value=1.0, shard=lambda tensor: tensor):
+    weights = {"a": shard(torch.full((300,), value)), "b": torch.arange(3), "c": shard(torch.ones(()))}
+    moments = {"step": torch.tensor(step), "exp_avg": shard(torch.full((300,), float(step)))}
+    state = {"optimiser": {"state": {"a": moments}, "param_groups": [{"lr": 1.0}]}, "scaler": {}}
+    return Checkpoint(SETTINGS, step, weights, {"a": shard(torch.zeros(300))}, state)
 
 
 def same(one, other):
     assert (one.settings, one.step) == (other.settings, other.step)
-    assert torch.equal(one.state["optimiser"]["step"], other.state["optimiser"]["step"])
-    for mine, theirs in ((one.weights, other.weights), (one.average, other.average)):
+    mine, theirs = ({**found.state, "optimiser": found.state["optimiser"]["param_groups"]} for found in (one, other))
+    assert mine == theirs
+    moments = [found.state["optimiser"]["state"] for found in (one, other)]
+    assert moments[0].keys() == moments[1].keys() == {"a"}
+    for mine, theirs in ((one.weights, other.weights), (one.average, other.average), [own["a"] for own in moments]):
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.fixture(scope="module")
+def shard():
+    """Shard a tensor over a group of one process, into one shard."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    mesh = init_device_mesh("cpu", (1,))
+    yield lambda tensor: distribute_tensor(tensor, mesh, [Shard(0) if tensor.ndim else Replicate()])
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(params=["whole", "sharded"])
+def write(request):
+    """Save `small`, as it is or sharded."""
+    if request.param == "whole":
+        return lambda run, step, value=1.0, **options: save(run, small(step, value), **options)
+    shard = request.getfixturevalue("shard")
+    return lambda run, step, value=1.0, **options: save_sharded(run, small(step, value, shard), **options)
 
 
 def names(run):
@@ -63,33 +91,33 @@ def trained(tmp_path_factory):
     return run, model
 
 
-def test_read_returns_what_was_saved(tmp_path):
-    same(read(save(tmp_path, small(7))), small(7))
+def test_read_returns_what_was_saved(tmp_path, write):
+    same(read(write(tmp_path, 7)), small(7))
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
-def test_files_of_a_checkpoint_have_the_mode_that_the_umask_allows(tmp_path, mask, mode):
+def test_files_of_a_checkpoint_have_the_mode_that_the_umask_allows(tmp_path, write, mask, mode):
     earlier = os.umask(mask)
     try:
-        files = list(save(tmp_path, small(1)).iterdir())
+        files = list(write(tmp_path, 1).iterdir())
     finally:
         os.umask(earlier)
     assert {path.name: path.stat().st_mode & 0o777 for path in files} == {path.name: mode for path in files}
-    assert len(files) == 4
+    assert len(files) > 2
 
 
-def test_the_newest_checkpoints_are_kept(tmp_path):
+def test_the_newest_checkpoints_are_kept(tmp_path, write):
     for step in range(1, 6):
-        save(tmp_path, small(step), keep=2)
+        write(tmp_path, step, keep=2)
     assert names(tmp_path) == ["step-00000004", "step-00000005"]
 
 
-def test_saving_a_step_again_replaces_only_a_damaged_checkpoint(tmp_path):
-    path = save(tmp_path, small(1, value=1.0))
-    save(tmp_path, small(1, value=2.0))
+def test_saving_a_step_again_replaces_only_a_damaged_checkpoint(tmp_path, write):
+    path = write(tmp_path, 1, value=1.0)
+    write(tmp_path, 1, value=2.0)
     assert read(path).weights["a"][0] == 1
     (path / "state.pt").write_bytes(b"")
-    save(tmp_path, small(1, value=2.0))
+    write(tmp_path, 1, value=2.0)
     assert read(path).weights["a"][0] == 2
 
 
@@ -100,6 +128,7 @@ class Killed(BaseException):
 #: Calls that write, sync, rename or remove.
 CALLS = [
     (module, "save_file"),
+    (safetensors.torch, "save"),
     (torch, "save"),
     (Path, "write_text"),
     (Path, "mkdir"),
@@ -130,43 +159,45 @@ def fail_at(monkeypatch, count, error):
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), Killed()], ids=["disk full", "killed"]
 )
-def test_a_failure_at_any_call_of_save_leaves_a_good_checkpoint(tmp_path, error):
+def test_a_failure_at_any_call_of_save_leaves_a_good_checkpoint(tmp_path, write, error):
     """The newest good checkpoint is the previous or the new one, complete, and the next save succeeds."""
     for count in range(1, 100):
         run = tmp_path / str(count)
-        save(run, small(1), keep=1)
+        write(run, 1, keep=1)
         with pytest.MonkeyPatch.context() as patch, suppress(CannotSaveError, Killed):
             seen = fail_at(patch, count, error)
-            save(run, small(2), keep=1)
+            write(run, 2, keep=1)
         if len(seen) < count:
             break
         good = read(latest_good(run, log=pytest.fail))
         same(good, small(good.step))
-        save(run, small(3), keep=1)
+        write(run, 3, keep=1)
         assert os.listdir(run / "checkpoints") == ["step-00000003"]
         same(read(latest_good(run)), small(3))
     assert count > 12
 
 
 @pytest.mark.parametrize("limit", [0, 100, 1000, 1400, 2500])
-def test_a_refused_write_raises_and_leaves_no_files(tmp_path, limit):
+def test_a_refused_write_raises_and_leaves_no_files(tmp_path, write, limit):
     """The kernel enforces the limit: a real short write in each file, also in those written by native code."""
-    save(tmp_path, small(1))
+    write(tmp_path, 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(CannotSaveError, match=r"the checkpoint of step 2 could not be written: .*File too large"):
-            save(tmp_path, small(2))
+            write(tmp_path, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.listdir(tmp_path / "checkpoints") == ["step-00000001"]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "average.safetensors", "state.pt", "checkpoint.json"])
+@pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("harm", ["cut short", "changed", "missing"])
-def test_a_damaged_checkpoint_is_named_and_its_predecessor_used(tmp_path, name, harm):
+def test_a_damaged_checkpoint_is_named_and_its_predecessor_used(tmp_path, write, number, harm):
     for step in (1, 2):
-        path = save(tmp_path, small(step))
+        path = write(tmp_path, step)
+    files = sorted(file.name for file in path.iterdir())
+    name = files[number % len(files)]
     content = (path / name).read_bytes()
     if harm == "missing":
         (path / name).unlink()
@@ -192,8 +223,8 @@ def test_a_run_with_damaged_checkpoints_only_is_refused(tmp_path):
 
 def test_another_format_or_a_newer_version_is_refused(tmp_path):
     path = save(tmp_path, small(1))
-    rewrite_header(path, version=3)
-    with pytest.raises(CheckpointError, match="version 3, and this program reads up to 2"):
+    rewrite_header(path, version=4)
+    with pytest.raises(CheckpointError, match="version 4, and this program reads up to 3"):
         read(path)
     rewrite_header(path, format="something else")
     with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
@@ -277,6 +308,38 @@ def test_a_model_is_loaded_with_its_average_if_there_is_one(trained):
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items())
     averaged, _ = load_model(steps(run)[0])
     assert torch.equal(averaged.agent.value.head.read.bias, torch.ones(21))
+
+
+def test_the_model_of_a_sharded_checkpoint_is_loaded_and_a_file_of_weights_written_from_it(tmp_path, shard):
+    model, bias = Dreamer4(tiny()), "agent.value.head.read.bias"
+    weights = {name: shard(value) for name, value in model.state_dict().items()}
+    path = save_sharded(tmp_path, Checkpoint(SETTINGS, 1, weights, {bias: shard(torch.ones(21))}))
+    loaded, report = load_model(tmp_path, average=False, strict=True)
+    assert not report
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items())
+    (tmp_path / "shared").mkdir()
+    write_model(tmp_path / "shared", read(path))
+    for written in (path, tmp_path / "shared"):
+        averaged, _ = load_model(written, strict=True)
+        assert torch.equal(averaged.agent.value.head.read.bias, torch.ones(21))
+
+
+def test_only_a_sharded_checkpoint_needs_a_newer_program(tmp_path, shard):
+    versions = [
+        header_of(path)["version"] for path in (save(tmp_path, small(1)), save_sharded(tmp_path, small(2, shard=shard)))
+    ]
+    assert versions == [2, 3]
+
+
+def test_shards_that_the_first_process_does_not_see_are_reported(tmp_path, shard, monkeypatch):
+    def elsewhere(directory, tensors):
+        return {**written(directory, tensors), "shard-00002.safetensors": {"size": 1}}
+
+    written = module.write_shards
+    monkeypatch.setattr(module, "write_shards", elsewhere)
+    with pytest.raises(CannotSaveError, match=r"shard-00002.* must be on a file system that all processes share"):
+        save_sharded(tmp_path, small(1, shard=shard))
+    assert not steps(tmp_path)
 
 
 def test_loading_does_not_change_the_random_state(trained):

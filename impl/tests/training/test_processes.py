@@ -7,8 +7,11 @@ import sys
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from dreamer4_impl.checkpoints.checkpoint import read, steps
+from dreamer4_impl.models.dreamer4 import Dreamer4
+from dreamer4_impl.models.presets import tiny
 
 from . import toy
 
@@ -39,7 +42,7 @@ def test_two_processes_give_the_losses_of_one(runs, engine):
         assert together["gradient_norm"] == pytest.approx(alone["gradient_norm"], rel=1e-3)
 
 
-@pytest.mark.parametrize("run", ["ddp", "fsdp", "fsdp-then-one", "one-then-fsdp"])
+@pytest.mark.parametrize("run", ["ddp", "fsdp", "fsdp-then-one", "fsdp-then-three", "one-then-fsdp"])
 def test_weights_and_average_do_not_depend_on_the_number_of_processes(runs, run):
     expected, found = (read(steps(runs / name)[-1]) for name in ("one", run))
     assert found.average.keys() == expected.average.keys()
@@ -48,12 +51,46 @@ def test_weights_and_average_do_not_depend_on_the_number_of_processes(runs, run)
             torch.testing.assert_close(mine[name], value, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("run", ["fsdp-then-one", "one-then-fsdp"])
+@pytest.mark.parametrize("run", ["fsdp-then-one", "fsdp-then-three", "one-then-fsdp"])
 def test_checkpoints_do_not_depend_on_the_number_of_processes(runs, run):
     expected, found = toy.curve(runs / "one")[10:], toy.curve(runs / run)
     assert [line["step"] for line in found] == list(range(11, 21))
     for alone, changed in zip(expected, found, strict=True):
         assert changed["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+
+
+def test_each_process_of_a_sharded_run_writes_its_rows_of_weights_average_and_moments(runs):
+    directory = steps(runs / "fsdp")[-1]
+    complete, trained = read(directory), toy.ToyPhase(toy.settings()).trained(Dreamer4(tiny()))
+    expected = {"model.safetensors": dict(Dreamer4(tiny()).named_parameters()), "average.safetensors": dict(trained)}
+    expected["optimiser"] = {f"{name}/{moment}": p for name, p in trained for moment in ("exp_avg", "exp_avg_sq")}
+    assert expected["average.safetensors"].keys() == complete.average.keys()
+    for rank in range(2):
+        (path,) = directory.glob(f"shard-{rank + 1:05d}-*")
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        for group, parameters in expected.items():
+            for name, parameter in parameters.items():
+                rows = [*parameter.chunk(2), parameter[:0]][rank]
+                assert found.get(f"{group}/{name}", [0, *parameter.shape[1:]]) == list(rows.shape)
+
+
+@pytest.mark.parametrize(("kill", "step"), [("shards", 10), ("header", 10), ("complete", 20)])
+def test_a_sharded_run_that_is_killed_in_a_save_resumes_from_a_complete_checkpoint(runs, kill, step):
+    run = runs / f"killed-{kill}"
+    assert (run / "resumed-from").read_text() == f"step-{step:08d}"
+    assert not list((run / "checkpoints").glob(".*"))
+    for found, expected in zip(toy.curve(run), toy.curve(runs / "fsdp"), strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+
+
+def test_a_failure_in_one_process_ends_the_save_of_all(runs):
+    """A disk that is full in the second process, and a directory that the first process cannot make."""
+    for run, reason in {"full": "process 1: ", "blocked": r"[Errno 20] Not a directory"}.items():
+        log = (runs / run / "log.txt").read_text()
+        assert f"the checkpoint of step 1 could not be written: {reason}" in log
+        assert "earlier checkpoints are unchanged" in log
+    assert not list((runs / "full" / "checkpoints").iterdir())
 
 
 def test_a_repeatedly_killed_run_equals_an_uninterrupted_one(runs):

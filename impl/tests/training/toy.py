@@ -9,16 +9,22 @@ import copy
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from dreamer4_impl.checkpoints import checkpoint as checkpoint_module
 from dreamer4_impl.checkpoints.checkpoint import latest_good, read
 from dreamer4_impl.checkpoints.settings import Batches, Execution, Optimiser, Records, TrainingSettings
+from dreamer4_impl.checkpoints.shards import in_all_processes
 from dreamer4_impl.data.clips import Batch
 from dreamer4_impl.generation.draws import keyed_generator
 from dreamer4_impl.models.dreamer4 import Dreamer4
@@ -155,27 +161,105 @@ def curve(run):
 # The script
 
 
-def in_two_processes(directory):
+def in_several_processes(directory):
     """The same run in one process, in two with each engine, and with the number of processes changed halfway."""
     # Adam turns a gradient that is only rounding error, which differs by processor, into a full step: the rate is low.
     chosen = settings(steps=20, size=6, every=10, rate=1e-3)
-    port = str(random.randint(20000, 60000))
+    sharded = replace(chosen, execution=replace(chosen.execution, distributed="fsdp"))
     trainer(directory / "one", chosen).run()
-    children = [fork(lambda rank=rank: _member(directory, chosen, rank, port)) for rank in range(2)]
-    assert all(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 for child in children)
+    assert together(2, chosen, lambda member: _of_two(directory, chosen, sharded, member)) == [0, 0]
     trainer(directory / "fsdp-then-one", chosen, checkpoint=_half(directory / "fsdp")).run()
+    assert together(3, chosen, lambda member: _of_three(directory, sharded, member)) == [0, 0, 0]
+    killed_in_a_save(directory, sharded)
 
 
-def _member(directory, chosen, rank, port):
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    with processes(chosen.execution) as member:
-        for engine in ("ddp", "fsdp"):
-            execution = replace(chosen.execution, distributed=engine)
-            trainer(directory / engine, replace(chosen, execution=execution), member=member).run()
-        stopped = trainer(directory / "stopped", chosen, SignalledPhase, member, rank=rank).run()
-        assert (stopped.step, stopped.saved) == (4, True)
-        sharded = replace(chosen, execution=execution)
-        trainer(directory / "one-then-fsdp", sharded, member=member, checkpoint=_half(directory / "one")).run()
+def together(world, chosen, work):
+    """Call a function of the member in the processes of a group; their exit statuses, negative for signals."""
+    port = str(random.randint(20000, 60000))
+
+    def _join(rank):
+        own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in own.items()})
+        with processes(chosen.execution) as member:
+            work(member)
+
+    children = [fork(lambda rank=rank: _join(rank)) for rank in range(world)]
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def _of_two(directory, chosen, sharded, member):
+    trainer(directory / "ddp", chosen, member=member).run()
+    fsdp = trainer(directory / "fsdp", sharded, member=member)
+    fsdp._save = lambda save=fsdp._save: _without_gathering(save)
+    fsdp.run()
+    stopped = trainer(directory / "stopped", chosen, SignalledPhase, member, rank=member.rank).run()
+    assert (stopped.step, stopped.saved) == (4, True)
+    trainer(directory / "one-then-fsdp", sharded, member=member, checkpoint=_half(directory / "one")).run()
+    for rank in range(2):
+        with pytest.raises(OSError, match="in one process"):
+            in_all_processes(lambda rank=rank: _fail(member.rank == rank))
+    assert in_all_processes(lambda: member.rank) == [0, 1]
+    if member.first:  # only the first process makes directories
+        (directory / "blocked").mkdir()
+        (directory / "blocked" / "checkpoints").touch()
+    assert not trainer(directory / "blocked", replace(sharded, steps=1), member=member).run().saved
+    if member.rank == 1:  # a full disk in one process
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    assert not trainer(directory / "full", replace(sharded, steps=1), member=member).run().saved
+
+
+def _fail(here):
+    if here:
+        raise OSError("in one process")
+
+
+class NoGathering(TorchDispatchMode):
+    """Raises where processes exchange numbers of a tensor; a flag, and descriptions as bytes, are allowed."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        if "c10d" in function.namespace:
+            exchanged = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
+            assert exchanged
+            assert all(tensor.numel() == 1 or tensor.dtype == torch.uint8 for tensor in exchanged), str(function)
+        return function(*arguments, **(options or {}))
+
+
+def _without_gathering(save):
+    with NoGathering():
+        return save()
+
+
+def _of_three(directory, sharded, member):
+    trainer(directory / "fsdp-then-three", sharded, member=member, checkpoint=_half(directory / "fsdp")).run()
+
+
+#: Rank that is killed in its second save, and function of `checkpoint` at whose start: it then writes its shards, and
+#: the first process the header, or the names of a complete checkpoint.
+KILLS = {"shards": (1, "write_shards"), "header": (0, "write_header"), "complete": (0, "sync")}
+
+
+def killed_in_a_save(directory, sharded):
+    """Sharded runs of two processes, one of which is killed while they save; both then resume."""
+    for name, (rank, function) in KILLS.items():
+        run = directory / f"killed-{name}"
+        statuses = together(2, sharded, lambda member: _killed(run, sharded, member, rank, function))  # noqa: B023
+        assert statuses[rank] == -signal.SIGKILL
+        assert statuses[1 - rank] > 0
+        (run / "resumed-from").write_text(latest_good(run).name)
+        assert together(2, sharded, lambda member: resumed(run, sharded, member=member).run()) == [0, 0]  # noqa: B023
+
+
+def _killed(run, sharded, member, rank, function):
+    original, calls = getattr(checkpoint_module, function), []
+
+    def _call(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2 and member.rank == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+
+    setattr(checkpoint_module, function, _call)
+    trainer(run, sharded, member=member).run()
 
 
 def _half(run):
@@ -225,4 +309,4 @@ if __name__ == "__main__":
     killed(Path(directory), *map(json.loads, numbers))
     command_runs.in_pairs(Path(directory), 2, fork)
     command_runs.without_terminal(Path(directory), fork)
-    in_two_processes(Path(directory))
+    in_several_processes(Path(directory))
