@@ -1,4 +1,4 @@
-"""Cost: the counted floating-point operations are those of the formulas, as T and S grow."""
+"""Cost: the counted floating-point operations are those of the formulas, as T and S grow; bytes for the gradient."""
 
 import dataclasses
 
@@ -86,3 +86,44 @@ def test_one_cached_frame_costs_the_context_at_any_length_of_the_past(frames):
         model(x, cache=cache)
     expected = 4 * (projections(10) + feed_forward(10)) + 3 * mixing(2, 5, 5) + mixing(2 * 5, 1, 7)
     assert counted(model, x, cache=cache) == expected
+
+
+def bytes_for_the_gradient(model: Transformer, x: torch.Tensor) -> int:
+    """Bytes of all storages that the forward pass saves for the backward pass, without those of parameters."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found: dict[int, torch.UntypedStorage] = {}  # kept, so that no address is used twice
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(x)
+    return sum(storage.nbytes() for storage in found.values())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_recomputing_saves_the_input_of_every_layer_and_nothing_else(size):
+    model, x = Transformer(CONFIG), torch.randn(*SIZES[size], CONFIG.width, requires_grad=True)
+    stored = bytes_for_the_gradient(model, x)
+    model.recompute = True
+    assert bytes_for_the_gradient(model, x) == CONFIG.depth * x.nbytes
+    assert stored > 20 * CONFIG.depth * x.nbytes
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_recomputing_gives_the_same_gradients_for_the_operations_of_a_forward_pass(size):
+    """Without the last product of each layer, whose result no gradient needs."""
+    model, x = Transformer(CONFIG), torch.randn(*SIZES[size], CONFIG.width)
+    gradients, costs = [], []
+    for model.recompute in (False, True):
+        model.zero_grad()
+        with FlopCounterMode(display=False) as counter:
+            model(x.requires_grad_()).square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+        costs.append(counter.get_total_flops())
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+    last_products = CONFIG.depth * feed_forward(x[..., 0].numel()) // 3
+    assert costs[1] - costs[0] == costs[0] // 3 - last_products
