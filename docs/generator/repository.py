@@ -25,6 +25,7 @@ PAGES = {
     "conformance/dreamer4_conformance/checks/README.md": "/spec/clauses.md",
     "benchmarks/README.md": "/project/benchmarks.md",
     "benchmarks/results/growth.md": "/project/growth.md",
+    "benchmarks/results/many_gpus.md": "/how-to/many-gpus.md",
     "studies/bootstrap/README.md": "/project/bootstrap.md",
     "studies/rooms/README.md": "/project/rooms.md",
     "studies/tokenizer/README.md": "/project/tokenizer.md",
