@@ -55,6 +55,8 @@ PEERS = (
     Peer("machines-in-motion/dreamer-v4", "c319a28", f"{_ADAPTERS}.machines_in_motion:MachinesInMotion", "GPL-3.0"),
     Peer("skr3178/DreamerV4", "3ee81d8", f"{_ADAPTERS}.skr3178:Skr3178", "none stated"),
     Peer("edwhu/dreamer4-jax", "8144b94", f"{_ADAPTERS}.edwhu:Edwhu", "none stated"),
+    Peer("klee972/dreamer4-nnx", "40cc2d2", f"{_ADAPTERS}.klee972:Klee972", "none stated"),
+    Peer("4ku/dreamer4", "f336dc9", f"{_ADAPTERS}.fourku:FourKu", "none stated"),
 )
 """Every implementation with a committed report, by the adapter that the report is about."""
 
