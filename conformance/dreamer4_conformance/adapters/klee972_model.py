@@ -88,7 +88,7 @@ class Klee972Model(JaxAdapter):
         models, rngs, length = self.code.models, self.nnx.Rngs(0), int(self.constants()["mtp_length"])
         sizes = {"model_dim": WIDTH, "mlp_ratio": 4, "time_every": TIME_EVERY, "num_blocks": DEPTH, "num_heads": HEADS}
         tokenizer: dict[str, Any] = {
-            **{f"{part}_{name}": size for part in ("enc", "dec") for name, size in sizes.items()},
+            **{f"{coder}_{name}": size for coder in ("enc", "dec") for name, size in sizes.items()},
             **{"in_dim": CHANNELS, "image_height": SIDE, "image_width": SIDE, "patch_size": PATCH},
             **{"latent_dim": BOTTLENECK, "num_latent_tokens": LATENTS, "max_mask_ratio": 0.0, "dropout": 0.0},
         }
@@ -147,8 +147,8 @@ class Klee972Model(JaxAdapter):
         self, z: Array, tau: Array, d: Array, actions: Array, task: Array | None, labelled: Array
     ) -> tuple[Array, Array | None]:
         """Their model; clips without actions have the class −1 in every frame."""
-        given = self.jnp.where(labelled[:, None, None], actions, -1)
-        z_hat, output = evaluate(_predict, self.networks["dynamics"], *self._inputs(z, tau, d, given, task))
+        classes = self.jnp.where(labelled[:, None, None], actions, -1)
+        z_hat, output = evaluate(_predict, self.networks["dynamics"], *self._inputs(z, tau, d, classes, task))
         return z_hat, None if task is None else output
 
     def dynamics_init(self, batch: int) -> Split:
