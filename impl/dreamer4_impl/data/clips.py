@@ -7,7 +7,7 @@ and a loss that leaves it out (`Batch.valid`) is that of the episode alone.
 import hashlib
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -41,7 +41,8 @@ class Batch:
         rewards: r_t, received on arriving at frame t, floating, (B, T).
         continues: False where the episode terminated on arriving at frame t, bool, (B, T).
         task: index into the dataset's tasks, integer, (B,).
-        relevant: True if the clip was drawn from the relevant episodes only, bool, (B,).
+        relevant: True if the clip was drawn from the relevant episodes only, bool, (B,); always on the CPU, where it
+            decides which sequences go through a network.
         valid: bool, (B, T), True for frames of an episode, False for the padding after the end of an episode shorter
             than T, whose contents are finite and have no meaning; None if the dataset has no such episode.
     """
@@ -58,7 +59,7 @@ class Batch:
     valid: Bool[Tensor, "B T"] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """Move all tensors to a device.
+        """Move all tensors but `relevant` to a device.
 
         Args:
             device: target device.
@@ -67,7 +68,7 @@ class Batch:
         Returns:
             The batch on the device.
         """
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return replace(self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking)), relevant=self.relevant)
 
     def pin_memory(self) -> "Batch":
         """Copy all tensors to page-locked memory, from which a GPU copies asynchronously.

@@ -25,6 +25,7 @@ from dreamer4_impl.generation.engine import FrameEngine
 from dreamer4_impl.layers.actions import LABELLED
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.heads import PolicyHead
+from dreamer4_impl.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,14 @@ class _Draws(NamedTuple):
 
 def _draws(policy: PolicyHead, context: Tensor, horizon: int, seed: int, keys: Sequence[Key]) -> _Draws:
     past, start, noise = (
-        normal_draws(seed, keys, label, (length, *context.shape[2:])).to(context.device)
+        to_device(normal_draws(seed, keys, label, (length, *context.shape[2:])), context.device)
         for label, length in (("past", context.shape[1]), ("start", horizon), ("kept", horizon))
     )
     uniform = {
-        component.name: uniform_draws(seed, keys, component.name, component.shape(1, horizon)[1:]).to(context.device)
+        component.name: uniform_draws(seed, keys, component.name, component.shape(1, horizon)[1:])
         for component in policy.components
     }
-    return _Draws(past, start, noise, uniform)
+    return _Draws(past, start, noise, {name: to_device(draw, context.device) for name, draw in uniform.items()})
 
 
 #: Frames, their noise, and the actions that led to them, as `FrameEngine.commit` takes them.

@@ -61,7 +61,7 @@ class Processes:
         """Sum a tensor over all processes; all of them must call it.
 
         Args:
-            values: any shape, on the device; changed in place.
+            values: any shape, on the device or the CPU; changed in place.
 
         Returns:
             The tensor itself.
@@ -71,7 +71,7 @@ class Processes:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Combine a flag of all processes by "or"; all of them must call it.
+        """Combine a flag of all processes by "or", on the CPU; all of them must call it.
 
         Args:
             flag: flag of this process.
@@ -81,7 +81,7 @@ class Processes:
         """
         if self.world == 1:
             return flag
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
+        return bool(self.sum(torch.tensor(float(flag))).item())
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def processes(execution: Execution) -> Iterator[Processes]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    # Objects are exchanged on the CPU by both.
+    # Flags and objects are exchanged on the CPU, so that no process waits for its GPU.
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Processes(device, dist.get_rank(), world)

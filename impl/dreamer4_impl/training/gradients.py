@@ -91,7 +91,7 @@ class Gradients:
         return self._values(totals, divisors)
 
     def _divisors(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
-        # The flag saves a host synchronisation in every step after the first.
+        # The flag saves a host synchronisation in every step after the first with all terms.
         self._estimated = self._estimated or bool(self.normalise.weight.all())
         first: Mapping[str, Tensor] = {}
         if not self._estimated:

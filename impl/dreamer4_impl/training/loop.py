@@ -5,6 +5,7 @@ one CPU, interrupted or not.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -22,9 +23,10 @@ from dreamer4_impl.equations.loss_normalisation import RunningRMS
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.transformer import Layer, Transformer
 from dreamer4_impl.training.distributed import Processes, TrainedModel, distribute
-from dreamer4_impl.training.gradients import Gradients, MicroBatch, StepValues
+from dreamer4_impl.training.gradients import Gradients, MicroBatch
 from dreamer4_impl.training.interruption import interruptible
 from dreamer4_impl.training.log import Log
+from dreamer4_impl.training.measurement import Measurement
 from dreamer4_impl.training.metrics import Metrics
 from dreamer4_impl.training.optimiser import RunningAverage, clip, create, learning_rate
 from dreamer4_impl.training.phase import AnyPhase
@@ -113,6 +115,10 @@ class Trainer:
             self.state.restore(checkpoint)
         autocast = _autocast(settings.execution, processes.device)
         self.gradients = Gradients(phase, self.engine, self.state.normalise, processes, autocast, self.state.scaler)
+        # Steps by which recording lags: a GPU gets its next step before the host waits for the values of the last one.
+        self.delay = int(processes.device.type != "cpu")
+        self.pending: deque[Measurement] = deque()
+        self.last_record = 0.0
 
     def _prepare(self, model: Dreamer4, checkpoint: Checkpoint | None) -> None:
         """Everything before sharding: weights, companions, device, frozen parameters."""
@@ -147,7 +153,8 @@ class Trainer:
             State of the run at its end.
 
         Raises:
-            NotFiniteError: if a loss or a gradient is NaN or infinite; the weights of the failing step are not updated.
+            NotFiniteError: if a loss or a gradient is NaN or infinite. On a CPU the weights of the failing step are not
+                updated; on a GPU they may be, and those of the next step, and no checkpoint has them.
         """
         state, last = self.state, self.settings.steps
         with ExitStack() as stack:
@@ -175,14 +182,17 @@ class Trainer:
         on_device = [(batch.to(device, non_blocking=True), indices) for batch, indices in micro_batches]
         values = self.gradients(state.step, on_device)
         norm = self._clip()
-        measured = self._measured(values, norm)
+        length = self.phase.plan(state.step).length
+        measurement = Measurement(state.step + 1, began, {"length": length, "learning_rate": rate}, values, norm)
+        if not self.delay:
+            self._require_finite(measurement)  # before the optimiser uses the gradient
         state.scaler.step(state.optimiser)
         state.scaler.update()
         if state.average:
             state.average.update()
         state.step += 1
-        length = self.phase.plan(state.step - 1).length
-        self._record({"length": length, "learning_rate": rate, **measured, "seconds": time.monotonic() - began})
+        self.pending.append(measurement)
+        self._record(self.delay)
 
     def _clip(self) -> torch.Tensor:
         """Norm of the gradient; parameters that no sample used get a gradient of zero for any number of processes."""
@@ -193,38 +203,38 @@ class Trainer:
         self.state.scaler.unscale_(self.state.optimiser)
         return clip(trained, self.settings.optimiser.clip_norm)
 
-    def _measured(self, values: StepValues, norm: torch.Tensor) -> dict[str, Any]:
-        """Values of the step on the host, in one transfer; checked before the optimiser uses the gradient."""
-        scalars = [values.loss, norm, *values.terms.values(), *values.means.values()]
-        loss, gradient_norm, *numbers = torch.stack([scalar.detach().double() for scalar in scalars]).tolist()
-        terms = dict(zip(values.terms, numbers, strict=False))
-        means = dict(zip(values.means, numbers[len(terms) :], strict=True))
-        named = {f"the loss term {name!r}": value for name, value in terms.items()} | {"the loss": loss}
-        if not self.state.scaler.is_enabled():
-            named["the gradient's norm"] = gradient_norm
-        self._require_finite(named)
-        return {"loss": loss, "gradient_norm": gradient_norm, "means": means}
+    def _record(self, delay: int = 0) -> None:
+        """Check and record the steps up to now, without the last `delay` ones, for which the host would wait."""
+        while len(self.pending) > delay:
+            measurement = self.pending.popleft()
+            self._require_finite(measurement)
+            now = time.monotonic()
+            seconds, self.last_record = now - max(measurement.began, self.last_record), now
+            if self.processes.first:
+                values = {"loss": measurement.loss, "gradient_norm": measurement.norm, "means": measurement.means}
+                self.metrics.write({"step": measurement.step, **measurement.settings, **values, "seconds": seconds})
+                self.display.update(measurement.step, measurement.loss, measurement.means)
 
-    def _require_finite(self, named: dict[str, float]) -> None:
+    def _require_finite(self, measurement: Measurement) -> None:
+        named = {f"the loss term {name!r}": value for name, value in measurement.terms.items()}
+        named["the loss"] = measurement.loss
+        if not self.state.scaler.is_enabled():
+            named["the gradient's norm"] = measurement.norm
         for name, value in named.items():
             if not abs(value) < float("inf"):
                 existing = steps(self.run_directory)
                 last = f"the last checkpoint is {existing[-1].name}" if existing else "there is no checkpoint yet"
                 raise NotFiniteError(
-                    f"stopped in step {self.state.step + 1}: {name} is {value}; {last}. Resume with another setting, "
+                    f"stopped in step {measurement.step}: {name} is {value}; {last}. Resume with another setting, "
                     "such as a lower --set optimiser.learning_rate=…"
                 )
-
-    def _record(self, measured: dict[str, Any]) -> None:
-        if self.processes.first:
-            self.metrics.write({"step": self.state.step, **measured})
-            self.display.update(self.state.step, measured["loss"], measured["means"])
 
     def _show(self) -> None:
         """Show videos if it is time; a failure, such as too little memory, ends the videos and not the run."""
         every = self.settings.records.media_every
         if self.media is None or not every or self.state.step % every:
             return
+        self._record()
         try:
             with preserved_random_state(), self.gradients.autocast():
                 videos = self.media(self.state.model)
@@ -235,6 +245,7 @@ class Trainer:
 
     def _save(self) -> bool:
         """Save a checkpoint; False if it could not be written, which does not end the run."""
+        self._record()  # before the state is saved: its weights must be finite, and the last step is saved
         checkpoint, keep = self.state.capture(self.settings), self.settings.records.keep
         if not self._succeeds(self.metrics.sync if self.processes.first else None):
             return False

@@ -64,7 +64,7 @@ class PartialMean(NamedTuple):
         """
         values = values.to(compute_dtype(values))
         if weight is None:
-            return cls(values.sum(), torch.tensor(float(values.numel()), dtype=values.dtype, device=values.device))
+            return cls(values.sum(), values.new_full((), values.numel()))
         total = torch.where(weight != 0, values * weight, 0).sum()
         return cls(total, weight.detach().sum().to(values.dtype))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dreamer4_impl.layers.actions import LABELLED
 from dreamer4_impl.training.phase import PartialMean
+from dreamer4_impl.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class SampleGroup:
             >>> SampleGroup((1,), images=True).take(torch.tensor([[1, 2], [3, 4]])).tolist()
             [[3], [4]]
         """
-        x = x[list(self.rows)]
+        x = self._selected(x)
         return x.flatten(0, 1)[:, None] if self.images else x
 
     def take_per_sample(self, x: Shaped[Tensor, "B *rest"], time: int) -> Shaped[Tensor, "N *rest"]:
@@ -59,7 +60,7 @@ class SampleGroup:
             >>> SampleGroup((1,), images=True).take_per_sample(torch.tensor([5, 6]), time=2).tolist()
             [6, 6]
         """
-        x = x[list(self.rows)]
+        x = self._selected(x)
         return x.repeat_interleave(time, dim=0) if self.images else x
 
     def actions(self, actions: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,6 +99,9 @@ class SampleGroup:
         """
         weight = torch.full(like.shape, float(self.counted), device=like.device)
         return weight if valid is None else weight * self.take(valid)
+
+    def _selected(self, x: Tensor) -> Tensor:
+        return x[to_device(torch.tensor(self.rows), x.device)]
 
 
 def sample_groups(image: Sequence[bool], indices: Sequence[int]) -> list[SampleGroup]:

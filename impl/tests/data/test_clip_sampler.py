@@ -100,8 +100,10 @@ def test_the_action_encoder_takes_the_actions(batch, header):
     assert encoder(batch.actions, batch=20, time=3).shape == (20, 3, 2, 4)
 
 
-def test_all_tensors_of_a_batch_move_to_the_device(batch):
-    assert all(tensor.device.type == "meta" for tensor in tensors(batch.to("meta")))
+def test_all_tensors_of_a_batch_but_the_relevant_marks_move_to_the_device(batch):
+    moved = batch.to("meta")
+    assert torch.equal(moved.relevant, batch.relevant)
+    assert [tensor.device.type for tensor in tensors(moved) if tensor is not moved.relevant] == ["meta"] * 12
     assert len(list(tensors(batch))) == 13
 
 

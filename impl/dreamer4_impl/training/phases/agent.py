@@ -29,6 +29,7 @@ from dreamer4_impl.models.dynamics import Dynamics
 from dreamer4_impl.training.phase import PartialMean, Phase
 from dreamer4_impl.training.phases.dynamics import LatentSequences, forcing_means, latent_sequences
 from dreamer4_impl.training.sample_groups import add_means
+from dreamer4_impl.transfer import to_device
 
 TRAINED = ("dynamics.", "agent.policy.", "agent.reward.", "agent.continues.")
 """Prefixes of the parameters that agent finetuning trains; the value head is trained in imagination."""
@@ -147,6 +148,7 @@ class AgentInputs(NamedTuple):
     Args:
         sequences: latents and draws.
         relevant: for each sequence, True if it is relevant, else uniform, bool, (N,).
+        uniform: the opposite, known to the host.
         task: index of each sequence's task, int64, (B,); None for a model without tasks.
         taken: a_t by component, (N, t, …) each.
         labelled: True where a_t is known, bool, (N, t).
@@ -156,6 +158,7 @@ class AgentInputs(NamedTuple):
 
     sequences: LatentSequences
     relevant: Bool[Tensor, " N"]
+    uniform: tuple[bool, ...]
     task: Tensor | None
     taken: dict[str, Tensor]
     labelled: Bool[Tensor, "N t"]
@@ -234,8 +237,9 @@ class AgentPhase(Phase[list[AgentInputs]]):
             task = group.take_per_sample(batch.task, time) if model.config.dynamics.tasks else None
             taken = {name: group.take(values) for name, values in batch.taken.items()}
             labelled, rewards = group.take(batch.taken_labelled), group.take(batch.rewards)
-            relevant, continues = group.take_per_sample(batch.relevant, time), group.take(batch.continues)
-            inputs.append(AgentInputs(sequences, relevant, task, taken, labelled, rewards, continues))
+            marks, continues = group.take_per_sample(batch.relevant, time), group.take(batch.continues)
+            relevant, uniform = to_device(marks, rewards.device), tuple((~marks).tolist())
+            inputs.append(AgentInputs(sequences, relevant, uniform, task, taken, labelled, rewards, continues))
         weights = [
             {"dynamics": x.dynamics_weight()} | head_weights(x.labelled, *x.head_positions(), model.agent.length)
             for x in inputs
@@ -284,15 +288,15 @@ class AgentPhase(Phase[list[AgentInputs]]):
         return sum((terms[name] for name in self.term_names[1:]), start=terms["dynamics"])
 
     def _group_means(self, model: Dreamer4, inputs: AgentInputs) -> dict[str, PartialMean]:
-        sequences, uniform = inputs.sequences, ~inputs.relevant
+        sequences = inputs.sequences
         network = RecordingNetwork(model.dynamics)
         means = forcing_means(
             network,
             sequences.z1,
-            {"actions": sequences.actions, "task": inputs.task, "uniform": uniform},
+            {"actions": sequences.actions, "task": inputs.task, "uniform": ~inputs.relevant},
             sequences.draws,
             k_max=model.config.dynamics.k_max,
-            teacher_rows=sequences.teacher_rows(uniform.tolist()),
+            teacher_rows=sequences.teacher_rows(inputs.uniform),
             weight=inputs.dynamics_weight(),
         )
         assert model.agent is not None

@@ -24,6 +24,7 @@ from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.tokenizer import Tokenizer
 from dreamer4_impl.training.phase import AnyPhase, PartialMean, Phase
 from dreamer4_impl.training.sample_groups import SampleGroup, add_means, sample_groups
+from dreamer4_impl.transfer import to_device
 
 
 def forcing_means(
@@ -64,7 +65,7 @@ def forcing_means(
         actions,
         k_max=k_max,
         reduction="none",
-        teacher_rows=torch.tensor(teacher_rows, device=z1.device),
+        teacher_rows=to_device(torch.tensor(teacher_rows), z1.device),
     )
     at_d_min = weight * (draws.d <= 1 / k_max)
     return {
@@ -173,7 +174,7 @@ def latent_sequences(
     sequences = []
     for group in sample_groups(phase.plan(step).image, indices):
         above = tuple((group.take(draws.d) > 1 / k_max).any(dim=1).tolist())
-        own = ShortcutDraws(*(group.take(draw).to(z1.device) for draw in draws))
+        own = ShortcutDraws(*(to_device(group.take(draw), z1.device) for draw in draws))
         weight = group.weight(own.tau, batch.valid)
         sequences.append(LatentSequences(group, group.take(z1), group.actions(batch.actions), own, above, weight))
     return sequences

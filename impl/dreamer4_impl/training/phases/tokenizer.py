@@ -26,6 +26,7 @@ from dreamer4_impl.models.perceptual import Lpips, Perceptual, TorchmetricsLpips
 from dreamer4_impl.models.tokenizer import Tokenizer
 from dreamer4_impl.training.phase import PartialMean, Phase
 from dreamer4_impl.training.sample_groups import SampleGroup, add_means, sample_groups
+from dreamer4_impl.transfer import to_device
 
 PERCEPTUAL: Final = {"lpips": Lpips, "torchmetrics": TorchmetricsLpips}
 WITHOUT_LPIPS: Final = (
@@ -180,7 +181,7 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
         keys = [(self.name, step, index) for index in indices]
         patches, most = model.config.tokenizer.patches, self.settings.tokenizer.most_dropped
         dropped = dropout_draws(self.settings.seed, keys, batch.video.shape[1], patches, most=most)
-        dropped = dropped.to(batch.video.device)
+        dropped = to_device(dropped, batch.video.device)
         noise = self._noise(model, keys, step, batch.video)
         inputs = []
         for group in sample_groups(self.plan(step).image, indices):
@@ -196,7 +197,7 @@ class TokenizerPhase(Phase[list[TokenizerInputs]]):
         if not options.latent_noise or step < (1 - options.noise_share) * self.settings.steps:
             return None
         shape = (video.shape[1], config.spatial_tokens, config.spatial_channels)
-        return options.latent_noise * normal_draws(self.settings.seed, keys, "latents", shape).to(video.device)
+        return options.latent_noise * to_device(normal_draws(self.settings.seed, keys, "latents", shape), video.device)
 
     def means(self, model: Dreamer4, inputs: list[TokenizerInputs]) -> dict[str, PartialMean]:
         """Compute the terms of Eq. (5).
