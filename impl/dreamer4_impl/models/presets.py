@@ -87,29 +87,46 @@ def small(backend: str = "eager") -> ModelConfig:
     )
 
 
-def paper(backend: str = "eager") -> ModelConfig:
+def paper(backend: str = "eager", spatial_tokens: int = 256) -> ModelConfig:
     """The paper's Minecraft model: about 400M parameters in the tokenizer and 1.6B in the dynamics.
 
-    A frame of the dynamics has 264 tokens: 256 spatial, 4 registers, 1 label, 2 action and 1 agent token.
+    A frame of the dynamics has 264 tokens: 256 spatial, 4 registers, 1 label, 2 action and 1 agent token. 264 fits no
+    tile of a matrix product; with 248 spatial tokens a frame has 256 tokens, and the tokenizer 496 latents.
 
     Args:
         backend: backend of `attention`; "triton" on a GPU.
+        spatial_tokens: spatial tokens of a frame, 1 or more, of two latents each.
 
     Returns:
         Configuration for frames of 360×640 pixels with the Minecraft actions and 20 tasks.
 
     Example:
         >>> config = paper()
-        >>> config.tokenizer.patches, config.dynamics.tokens
-        (960, 264)
+        >>> config.tokenizer.patches, config.tokenizer.latents, config.dynamics.tokens
+        (960, 512, 264)
+        >>> paper(spatial_tokens=248).dynamics.tokens
+        256
     """
     transformer = partial(TransformerConfig, heads=16, context=CONTEXT_LENGTH, backend=backend)
     coder = transformer(width=1024, depth=16, kv_heads=16, head_width=64, mlp_width=2752)
     dynamics = transformer(width=2048, depth=36, kv_heads=4, head_width=128, mlp_width=5504)
     return ModelConfig(
-        tokenizer=TokenizerConfig(encoder=coder, decoder=coder, height=360, width=640),
+        tokenizer=TokenizerConfig(
+            encoder=coder,
+            decoder=coder,
+            height=360,
+            width=640,
+            latents=2 * spatial_tokens,
+            spatial_tokens=spatial_tokens,
+        ),
         dynamics=DynamicsConfig(
-            transformer=dynamics, actions=MINECRAFT_ACTIONS, action_tokens=2, registers=4, agent=True, tasks=20
+            transformer=dynamics,
+            actions=MINECRAFT_ACTIONS,
+            spatial_tokens=spatial_tokens,
+            action_tokens=2,
+            registers=4,
+            agent=True,
+            tasks=20,
         ),
         agent=AgentConfig(hidden=2048),
     )
