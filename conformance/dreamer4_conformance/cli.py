@@ -203,7 +203,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     add_selection(parser)
     required = "equations whose selected clauses must be provided and decided"
-    parser.add_argument("--require", metavar="4,7", type=equations, default=(), help=required)
+    parser.add_argument("--require", metavar="4,7", type=equations, action="extend", default=[], help=required)
     add_conditions(parser, "0 for ci, else a random one")
     parser.add_argument("--traceback", action="store_true", help="print the whole traceback of an exception")
     default = "(default: the adapter's)"

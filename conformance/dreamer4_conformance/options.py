@@ -13,8 +13,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument("--eq", metavar="7,8", type=equations, help="only the clauses of these equations")
-    parser.add_argument("--clause", metavar="ID,…", type=names, help="only these clauses; 'eq07.*' works too")
+    parser.add_argument(
+        "--eq", metavar="7,8", type=equations, action="extend", help="only the clauses of these equations"
+    )
+    parser.add_argument(
+        "--clause", metavar="ID,…", type=names, action="extend", help="only these clauses; 'eq07.*' works too"
+    )
 
 
 def add_conditions(parser: argparse.ArgumentParser, seed_default: str) -> None:

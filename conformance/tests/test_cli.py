@@ -86,8 +86,9 @@ def test_table_of_all_clauses_is_printed_with_v_only(capsys: pytest.CaptureFixtu
     assert tables == [False, True]
 
 
-def test_default_output_says_what_to_add(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["run", "mine.py:Right", "--clause", "eq02.*,eq08.value"])
+@pytest.mark.parametrize("selected", [["eq02.*,eq08.value"], ["eq02.*", "--clause", "eq08.value"]])
+def test_default_output_says_what_to_add(selected: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "mine.py:Right", "--clause", *selected])
     said = capsys.readouterr().out
     assert "Eq. 8         1 of 1 pass\nNot provided  6 clauses: Eq. 2 (6)\n" in said
     assert "  add `sample_frame`: 6 more clauses\n" in said

@@ -49,12 +49,16 @@ def _draw(subject: Subject, seed: int, shape: tuple[int, ...], *, clean: bool) -
     return z0, z1, rng.integers(0, subject.k_max + clean, shape[:2]) / subject.k_max
 
 
-def _compare(
-    subject: Subject, trial: Trial, inputs: Inputs, got: np.ndarray, expected: np.ndarray, k: float = K
-) -> None:
+def _compare(subject: Subject, trial: Trial, inputs: Inputs, expected: np.ndarray) -> None:
+    call, terms = _call(subject, inputs)
+    trial.compare("z", subject.corrupt(*inputs), expected, terms=terms, eps=subject.eps, k=K, call=call)
+
+
+def _call(subject: Subject, inputs: Inputs) -> tuple[str, np.ndarray]:
+    """The call as Python, and the terms of its result."""
     z0, z1, tau = inputs
     call = f"corrupt(z0={z0.tolist()}, z1={z1.tolist()}, tau={subject.level(tau).tolist()})"
-    trial.compare("z", got, expected, terms=np.abs(z0) + np.abs(z1), eps=subject.eps, k=k, call=call)
+    return call, np.abs(z0) + np.abs(z1)
 
 
 @check("eq01.interpolate", needs=("corrupt",))
@@ -64,7 +68,7 @@ def check_corruption_is_the_mixture(subject: Subject, trial: Trial) -> None:
 
     def holds(seed: int, shape: tuple[int, ...]) -> None:
         inputs = _draw(subject, seed, shape, clean=clean)
-        _compare(subject, trial, inputs, subject.corrupt(*inputs), corrupt(*inputs))
+        _compare(subject, trial, inputs, corrupt(*inputs))
 
     trial.for_all(seeds(), _shapes(subject), body=holds)
 
@@ -81,7 +85,7 @@ def check_ends_are_noise_and_data(subject: Subject, trial: Trial) -> None:
         z0, z1, _ = _draw(subject, seed, shape, clean=clean)
         tau = np.random.default_rng(seed).integers(0, 1 + clean, shape[:2]).astype(float)
         expected = np.where(tau[..., None, None] == 1, z1, z0)
-        _compare(subject, trial, (z0, z1, tau), subject.corrupt(z0, z1, tau), expected)
+        _compare(subject, trial, (z0, z1, tau), expected)
 
     trial.for_all(seeds(), _shapes(subject), body=holds)
 
@@ -96,8 +100,9 @@ def check_noise_and_data_are_exchangeable(subject: Subject, trial: Trial) -> Non
     def holds(seed: int, shape: tuple[int, ...]) -> None:
         z0, z1, tau = _draw(subject, seed, shape, clean=clean)
         tau = tau if clean else np.maximum(tau, subject.d_min)
-        swapped = subject.corrupt(z1, z0, 1 - tau)
-        _compare(subject, trial, (z0, z1, tau), subject.corrupt(z0, z1, tau), swapped, k=2 * K)
+        got, swapped = subject.corrupt(z0, z1, tau), subject.corrupt(z1, z0, 1 - tau)
+        call, terms = _call(subject, (z0, z1, tau))
+        trial.compare("z", got, swapped, terms=terms, eps=subject.eps, k=2 * K, call=call, required_by="adapter")
 
     trial.for_all(seeds(), _shapes(subject), body=holds)
 

@@ -136,7 +136,16 @@ def check_same_seed_gives_the_same_frame(subject: Subject, trial: Trial) -> None
         arguments = (STEADY, run.context, num_steps, seed, run.actions)
         first, second = (subject.sample_frame(*arguments).frame for _ in range(2))
         terms = 1 + np.abs(first)
-        trial.compare("the second sample", second, first, terms=terms, k=K_STEP, eps=subject.eps, call=f"{run}, twice")
+        trial.compare(
+            "the second sample",
+            second,
+            first,
+            terms=terms,
+            k=K_STEP,
+            eps=subject.eps,
+            call=f"{run}, twice",
+            required_by="adapter",
+        )
 
     trial.for_all(seeds(), st.sampled_from(accepted_step_counts(subject, MOST_STEPS)), body=holds)
 

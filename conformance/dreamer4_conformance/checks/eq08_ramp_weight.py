@@ -55,7 +55,16 @@ def check_weight_depends_only_on_the_level_of_its_timestep(subject: Subject, tri
         scalar = np.array([[subject.ramp_weight(level.reshape(())).item() for level in row] for row in grid])
         call = f"ramp_weight({subject.level(grid).tolist()})"
         got = subject.ramp_weight(grid)
-        trial.compare("w within a batch", got, scalar, terms=np.ones_like(grid), k=4, eps=subject.eps, call=call)
+        trial.compare(
+            "w within a batch",
+            got,
+            scalar,
+            terms=np.ones_like(grid),
+            k=4,
+            eps=subject.eps,
+            call=call,
+            required_by="adapter",
+        )
 
     trial.for_all(grid_levels(subject, min_size=4), lengths(subject, 1, 3), body=holds)
 

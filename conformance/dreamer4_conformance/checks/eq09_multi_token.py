@@ -157,7 +157,16 @@ def check_positions_past_the_end_do_not_affect_the_loss(subject: Subject, trial:
         if np.isnan(first) and np.isnan(second) and not valid.any((0, 1)).all():
             return
         terms = -np.where(valid, log_prob, 0.0).sum()
-        trial.compare("the loss", second, first, terms=terms, k=2, eps=subject.eps, call=_call(changed, valid))
+        trial.compare(
+            "the loss",
+            second,
+            first,
+            terms=terms,
+            k=2,
+            eps=subject.eps,
+            call=_call(changed, valid),
+            required_by="adapter",
+        )
 
     trial.for_all(_log_probs(subject, fewest_spare=-3), st.sampled_from([FAR, -1.0]), body=holds)
 
@@ -205,8 +214,13 @@ class _Classes:
         taken = np.take_along_axis(log_prob, self.targets[..., None], 3)[..., 0]
         return multi_token_loss(taken, self.inside, **_averaging(self.subject))
 
-    def compare(self, trial: Trial, name: str, got: float, expected: float) -> None:
-        trial.compare(name, got, expected, terms=self.terms, k=4, eps=self.subject.eps, call=self.call)
+    def compare_with_paper(self, trial: Trial) -> None:
+        got, expected, eps = self.loss(self.log_prob), self.expected(self.log_prob), self.subject.eps
+        trial.compare("the loss", got, expected, terms=self.terms, k=4, eps=eps, call=self.call)
+
+    def fail_unless_unchanged(self, trial: Trial, name: str, changed: np.ndarray) -> None:
+        got, expected, eps = self.loss(changed), self.loss(self.log_prob), self.subject.eps
+        trial.compare(name, got, expected, terms=self.terms, k=4, eps=eps, call=self.call, required_by="adapter")
 
 
 BATCHES, SPARE = st.integers(1, 3), st.integers(2, 6)
@@ -222,7 +236,7 @@ def check_loss_depends_on_the_class_n_ahead(subject: Subject, trial: Trial) -> N
     def holds(seed: int, batch: int, spare: int, offset: int) -> None:
         case = _Classes(subject, seed, batch, spare)
         loss, name = case.loss(case.log_prob), "the loss, with classes exchanged that are not x_{t+n},"
-        case.compare(trial, name, case.loss(case.exchanged(offset, offset % (CLASSES - 1) + 1)), loss)
+        case.fail_unless_unchanged(trial, name, case.exchanged(offset, offset % (CLASSES - 1) + 1))
         changed = case.exchanged(0, offset)
         if abs(case.expected(changed) - case.expected(case.log_prob)) > 16 * subject.eps * case.terms:
             sentence = "the loss must change with the log-probability of x_{t+n}"
@@ -236,8 +250,7 @@ def check_one_function_adds_up_the_distances(subject: Subject, trial: Trial) -> 
     """The loss is −Σ ln p(x_{t+n}) over the distances, averaged as A19 and A29 declare. Terms: ln p, with rounding."""
 
     def holds(seed: int, batch: int, spare: int) -> None:
-        case = _Classes(subject, seed, batch, spare)
-        case.compare(trial, "the loss", case.loss(case.log_prob), case.expected(case.log_prob))
+        _Classes(subject, seed, batch, spare).compare_with_paper(trial)
 
     trial.for_all(seeds(), BATCHES, SPARE, body=holds)
 
@@ -249,8 +262,7 @@ def check_one_function_ignores_positions_past_the_end(subject: Subject, trial: T
     def holds(seed: int, batch: int, spare: int) -> None:
         case = _Classes(subject, seed, batch, spare)
         changed = np.where(case.inside[..., None], case.log_prob, case.distributions())
-        name = "the loss, with other log-probabilities past the end,"
-        case.compare(trial, name, case.loss(changed), case.loss(case.log_prob))
+        case.fail_unless_unchanged(trial, "the loss, with other log-probabilities past the end,", changed)
 
     trial.for_all(seeds(), BATCHES, SPARE, body=holds)
 

@@ -119,7 +119,9 @@ class _Terminal:
         terms = sum(returns_magnitude(self.subject, case) for case in (self.ended, *changed))
         call = f"lambda_returns({changed[0]}), compared with lambda_returns({self.ended})"
         got, expected, terms = (x[:, steps] for x in (got, expected, np.asarray(terms)))
-        self.trial.compare(name, got, expected, terms=terms, k=4, eps=self.subject.eps, call=call)
+        self.trial.compare(
+            name, got, expected, terms=terms, k=4, eps=self.subject.eps, call=call, required_by="adapter"
+        )
 
     def fail_if_later_steps_affect_earlier_returns(self) -> None:
         reward, value = self.ended.reward.copy(), self.ended.value.copy()
@@ -163,7 +165,7 @@ def check_returns_are_linear(subject: Subject, trial: Trial) -> None:
             (f"the return of {scale:g} times a trajectory", multiple, scale * first_returns, multiple_terms),
         ):
             got, call = compute_returns(subject, trajectory), f"lambda_returns({trajectory})"
-            trial.compare(name, got, expected, terms=sizes, k=4, eps=subject.eps, call=call)
+            trial.compare(name, got, expected, terms=sizes, k=4, eps=subject.eps, call=call, required_by="adapter")
 
     scales = st.sampled_from([2.0**-10, 2.0**3, 2.0**10, 2.0**20])
     trial.for_all(trajectories(subject, shortest=2), seeds(), scales, body=holds)

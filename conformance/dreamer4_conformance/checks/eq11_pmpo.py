@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from hypothesis import example
@@ -20,7 +21,7 @@ from dreamer4_conformance.instruments.heads import (
 )
 from dreamer4_conformance.instruments.policy_states import States, gradient_terms, log_prob_rounding, loss, terms
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.check import Trial, check
+from dreamer4_conformance.judging.check import Source, Trial, check
 from dreamer4_conformance.judging.strategies import policy_states, seeds, trajectories
 from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
 from dreamer4_reference.eq11_pmpo import (
@@ -75,7 +76,9 @@ def _compare_advantage(
         if own is None:
             raise
         name, sizes = "the advantage, with R_t of the adapter's lambda_returns,", sizes + np.abs(own)
-        trial.compare(name, got, own - case.baseline, terms=sizes, k=4, eps=subject.eps, call=call)
+        trial.compare(
+            name, got, own - case.baseline, terms=sizes, k=4, eps=subject.eps, call=call, required_by="adapter"
+        )
 
 
 @check("eq11.value", needs=("policy_loss",))
@@ -118,7 +121,7 @@ def check_size_of_the_advantage_is_irrelevant(subject: Subject, trial: Trial) ->
         got, expected = loss(subject, rescaled), loss(subject, case)
         call = f"policy_loss({rescaled}), compared with advantages {case.advantage.tolist()}"
         name = "the loss after scaling the advantages by positive factors"
-        trial.compare(name, got, expected, terms=terms(case), k=K, eps=subject.eps, call=call)
+        trial.compare(name, got, expected, terms=terms(case), k=K, eps=subject.eps, call=call, required_by="adapter")
 
     trial.for_all(policy_states(subject), seeds(), body=holds)
 
@@ -137,12 +140,16 @@ def check_duplicating_a_set_changes_nothing(subject: Subject, trial: Trial) -> N
         name = f"the loss with the states of {'D⁺' if positive else 'D⁻'} repeated {times} times"
         call = f"policy_loss({duplicated}), compared with policy_loss({case})"
         try:
-            trial.compare(name, got, expected, terms=2 * terms(case), k=K, eps=subject.eps, call=call)
+            trial.compare(
+                name, got, expected, terms=2 * terms(case), k=K, eps=subject.eps, call=call, required_by="adapter"
+            )
         except Deviation:
             # A term that does not depend on α, such as an entropy, is not one of the sets' means.
             name = f"the part of {name} that changes with α"
             got, expected = _part_with_alpha(subject, duplicated), _part_with_alpha(subject, case)
-            trial.compare(name, got, expected, terms=6 * terms(case), k=K, eps=subject.eps, call=call)
+            trial.compare(
+                name, got, expected, terms=6 * terms(case), k=K, eps=subject.eps, call=call, required_by="adapter"
+            )
 
     trial.for_all(policy_states(subject, beta=0.0), st.booleans(), st.integers(2, 4), body=holds)
 
@@ -166,7 +173,7 @@ def check_zero_belongs_to_the_positive_set(subject: Subject, trial: Trial) -> No
         call, sizes = f"policy_loss({zero})", terms(positive) + terms(negative)
         if abs(expected - opposite) > 4 * K * subject.eps * sizes:
             name = f"the loss with an advantage of 0, compared with {SMALL:g},"
-            trial.compare(name, got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
+            trial.compare(name, got, expected, terms=sizes, k=K, eps=subject.eps, call=call, required_by="adapter")
 
     trial.for_all(policy_states(subject, beta=0.0), st.integers(0, 8), body=holds)
     if not trial.cases:
@@ -224,7 +231,7 @@ def check_components_are_added_up(subject: Subject, trial: Trial) -> None:
             joint, compared = _of_joint_actions(subject, case), subject.invocation
             name, sizes = "the loss, compared with policy_loss of the joint action,", sizes + terms(joint)
             expected, subject.invocation = loss(subject, joint), compared
-            trial.compare(name, got, expected, terms=sizes, k=K, eps=subject.eps, call=call)
+            trial.compare(name, got, expected, terms=sizes, k=K, eps=subject.eps, call=call, required_by="adapter")
 
     sizes = st.sampled_from([(3,), (2, 5), (4, 2, 3), (2, 2)])
     trial.for_all(sizes.flatmap(lambda sizes: policy_states(subject, sizes=sizes)), body=holds)
@@ -276,34 +283,42 @@ def check_an_empty_set_contributes_zero(subject: Subject, trial: Trial) -> None:
             exact = policy_loss(*one_sided.arguments), policy_loss_gradient(*one_sided.arguments)
             _compare_one_sided(subject, trial, one_sided, *exact)
         except Deviation:
-            _compare_one_sided(subject, trial, one_sided, *_less_the_other_set(subject, one_sided))
+            _compare_with_other_set(subject, trial, one_sided)
 
     trial.for_all(policy_states(subject, beta=0.0), st.sampled_from([1.0, -1.0]), st.booleans(), body=holds)
 
 
 def _compare_one_sided(
-    subject: Subject, trial: Trial, case: States, expected: float, expected_gradient: np.ndarray | None
+    subject: Subject,
+    trial: Trial,
+    case: States,
+    expected: float,
+    expected_gradient: np.ndarray | None,
+    added_terms: float = 0.0,
+    required_by: Source = "paper",
 ) -> None:
     """Compare the loss and its gradient, where there is one."""
-    call = f"policy_loss({case})"
-    trial.compare("the loss", loss(subject, case), expected, terms=2 * terms(case), k=K, eps=subject.eps, call=call)
+    compare, call = partial(trial.compare, eps=subject.eps, required_by=required_by), f"policy_loss({case})"
+    sizes = 2 * terms(case) + added_terms
+    compare("the loss", loss(subject, case), expected, terms=sizes, k=K, call=call)
     gradient = _gradient(subject, case)
     if gradient is not None and expected_gradient is not None:
-        name, sizes = "the gradient with respect to the logits", gradient_terms(case)
-        call = f"gradient of {call}"
-        trial.compare(name, gradient, expected_gradient, terms=sizes, k=2 * K, eps=subject.eps, call=call)
+        name, sizes = "the gradient with respect to the logits", gradient_terms(case) + added_terms
+        compare(name, gradient, expected_gradient, terms=sizes, k=2 * K, call=f"gradient of {call}")
 
 
-def _less_the_other_set(subject: Subject, case: States) -> tuple[float, np.ndarray | None]:
-    """The adapter's loss next to one state of the other set, less that of this state, and the gradient next to it.
+def _compare_with_other_set(subject: Subject, trial: Trial, case: States) -> None:
+    """Compare with the adapter's loss next to one state of the other set, less that of this state alone.
 
-    At β = 0 both are those of the set alone, by whatever factors the sets are weighted.
+    At β = 0 it is the loss of the set, by whatever factors the sets are weighted, and the gradient next to that state
+    is the set's own. Terms: the sizes of the two losses in addition, as the adapter's factors are not the paper's.
     """
     mixed = case.rows(np.append(np.arange(len(case.action)), 0))
     mixed = replace(mixed, advantage=np.append(case.advantage, -case.advantage[:1]))
-    opposite = mixed.rows(np.array([len(case.action)]))
+    both, opposite = loss(subject, mixed), loss(subject, mixed.rows(np.array([len(case.action)])))
     gradient = _gradient(subject, mixed)
-    return loss(subject, mixed) - loss(subject, opposite), None if gradient is None else gradient[:-1]
+    own = both - opposite, None if gradient is None else gradient[:-1]
+    _compare_one_sided(subject, trial, case, *own, abs(both) + abs(opposite), required_by="adapter")
 
 
 def _gradient(subject: Subject, case: States) -> np.ndarray | None:
@@ -326,7 +341,16 @@ def check_prior_starts_as_a_frozen_copy(subject: Subject, trial: Trial) -> None:
         component = f" of component {f}" if len(components) > 1 else ""
         sizes = (log_prob_rounding(before) + log_prob_rounding(prior))[..., None]
         name = f"the prior's log-probability{component} before the first update"
-        trial.compare(name, log_softmax(prior), log_softmax(before), terms=sizes, k=K, eps=subject.eps, call=call)
+        trial.compare(
+            name,
+            log_softmax(prior),
+            log_softmax(before),
+            terms=sizes,
+            k=K,
+            eps=subject.eps,
+            call=call,
+            required_by="adapter",
+        )
         sentence = f"the update must not change the prior{component}"
         same = np.array_equal(prior, prior_after)
         trial.fail_unless(same, sentence, call=call, got=prior_after.tolist(), expected=prior.tolist())

@@ -86,9 +86,12 @@ def _compare(subject: Subject, trial: Trial, kind: Kind, modality: list[str], fr
     if subject.provides("modality_mask"):
         _compare_masks(trial, kind, modality, frame, adapter_mask(subject, kind, modality, frame), expected)
     if subject.provides("space_mask"):
-        first = frame == frame[0]
-        names, own = [name for name, inside in zip(modality, first, strict=True) if inside], expected[first][:, first]
-        _compare_masks(trial, kind, names, frame[first], frame_mask(subject, kind, names), own)
+        tokens = [name for name, inside in zip(modality, frame == frame[0], strict=True) if inside]
+        # In the order of the operation, so that its call shows the mask that is reported.
+        tokens.sort(key=list(dict.fromkeys(tokens)).index)
+        first = np.zeros(len(tokens), np.int64)
+        own = modality_mask(kind, tokens, first)
+        _compare_masks(trial, kind, tokens, first, frame_mask(subject, kind, tokens), own)
 
 
 def _compare_masks(

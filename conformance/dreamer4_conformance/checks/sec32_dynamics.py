@@ -166,7 +166,7 @@ def check_mask_joins_registers_to_their_frame(subject: Subject, trial: Trial) ->
     fail_unless_mask_follows_reference(subject, trial, WORLD_TOKENS, ("register",))
 
 
-@check("attn.causal", needs_one=MASK)
+@check("attn.causal", needs=("modality_mask",))
 def check_mask_hides_later_frames(subject: Subject, trial: Trial) -> None:
     """No token attends to a later frame. Exact."""
     fail_unless_mask_follows_reference(subject, trial, ("latent", "label", "action"), (), later=True)

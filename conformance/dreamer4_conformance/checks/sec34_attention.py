@@ -146,7 +146,7 @@ def check_grouped_queries_equal_repeated_keys_and_values(subject: Subject, trial
             expected, terms = attention_output(subject, full, backend), 2 * case.terms(subject.eps)
             if expected is not None:
                 name, call = "the output with grouped heads, compared with repeated heads,", case.call(backend)
-                trial.compare(name, got, expected, terms=terms, k=K, eps=subject.eps, call=call)
+                trial.compare(name, got, expected, terms=terms, k=K, eps=subject.eps, call=call, required_by="adapter")
 
     trial.for_all(attention_cases(subject, heads=((2, 1), (4, 2), (6, 2), (6, 3))), body=holds)
     _undecided_unless_supported(trial, "with grouped heads")

@@ -89,7 +89,7 @@ def check_qk_norm_is_invariant_to_the_scale_of_each_head(subject: Subject, trial
             heads = f"sec34_norms.draw_heads(subject, {seed})"
             call = f"qk_norm(*sec34_norms.scale_heads(*{heads}, {seed}))"
             terms, name = 2 * norm_terms(subject, x, expected), f"the normalised {name}, after scaling each head,"
-            trial.compare(name, got, expected, terms=terms, k=K, eps=subject.eps, call=call)
+            trial.compare(name, got, expected, terms=terms, k=K, eps=subject.eps, call=call, required_by="adapter")
 
     trial.for_all(seeds(), body=holds)
 

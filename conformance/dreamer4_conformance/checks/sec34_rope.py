@@ -126,7 +126,7 @@ def _compare_scores(subject: Subject, trial: Trial, near: _Rotated, far: _Rotate
     expected = near.scores.reshape(len(near.scores), -1)[:, first].reshape(far.scores.shape)
     terms = 4 * far.terms * far.sizes[:, None, None]
     name = f"the score at the same distance, with both positions moved by {far.positions[0] - near.positions[0]},"
-    trial.compare(name, far.scores, expected, terms=terms, k=K, eps=subject.eps, call=far.call)
+    trial.compare(name, far.scores, expected, terms=terms, k=K, eps=subject.eps, call=far.call, required_by="adapter")
     return float(K * subject.eps * 4 * far.terms)
 
 
@@ -185,7 +185,16 @@ def _compare_lag(subject: Subject, trial: Trial, name: str, case: _Stretch, lag:
     terms = 4 * angles * np.linalg.norm(q) * np.linalg.norm(k)
     call = f"rope(x, arange({positions[0] - lag}, {positions[-1] + 1})), x at each position {q.tolist()}, {k.tolist()}"
     got = case.scores(lag)
-    trial.compare(name, got, np.broadcast_to(expected, got.shape), terms=terms, k=K, eps=subject.eps, call=call)
+    trial.compare(
+        name,
+        got,
+        np.broadcast_to(expected, got.shape),
+        terms=terms,
+        k=K,
+        eps=subject.eps,
+        call=call,
+        required_by="adapter",
+    )
 
 
 @signature("rope")

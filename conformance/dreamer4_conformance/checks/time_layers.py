@@ -156,7 +156,7 @@ def _fail_unless_equal(
 ) -> None:
     """Deviation if an element is off by more than `SAME` of the largest."""
     size, k = np.abs(expected).max(), SAME[subject.adapter.dtype] / subject.eps
-    trial.compare(name, got, expected, terms=size, k=k, eps=subject.eps, call=call)
+    trial.compare(name, got, expected, terms=size, k=k, eps=subject.eps, call=call, required_by="adapter")
 
 
 def _fail_unless_different(subject: Subject, trial: Trial, operation: str, difference: float, sentence: str) -> None:

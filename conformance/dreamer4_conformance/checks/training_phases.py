@@ -171,7 +171,7 @@ def _fail_unless_learned_from(subject: Subject, trial: Trial, name: str, *, rele
         got, expected = _term(trial, unrelated, name), _term(trial, before, name)
         quantity = f"the term {name!r}, after the {kinds[not relevant]} sequences were replaced,"
         eps = max(subject.eps, EPS["float32"])
-        trial.compare(quantity, got, expected, terms=abs(expected), k=SAME, eps=eps, call=call)
+        trial.compare(quantity, got, expected, terms=abs(expected), k=SAME, eps=eps, call=call, required_by="adapter")
         for index in sorted(without_effect):
             related, call = agent_losses(subject, seed, replace_sequence(index, seed))
             if _term(trial, related, name) != expected:

@@ -14,7 +14,12 @@ from pathlib import Path
 from dreamer4_conformance.adapters.peers import PEERS, Peer
 from dreamer4_conformance.gallery.derivations import Derivation, Derivations, read_derivations
 from dreamer4_conformance.report.document import read
-from dreamer4_conformance.report.markdown import escape, to_markdown
+from dreamer4_conformance.report.markdown import prose, to_markdown
+
+TO_RUN = (
+    "A snippet uses their code alone: `python -` runs it in the directory of the checkout. For `run again`, "
+    "`DREAMER4_PEERS` names the directory of all checkouts, and `peers.txt` lists what their code imports."
+)
 
 
 def section(derivations: Derivations) -> str:
@@ -27,33 +32,17 @@ def section(derivations: Derivations) -> str:
         A section with a heading for each cause, or an empty text.
     """
     causes = "".join(f"\n{line}\n" for derivation in derivations.deviations for line in _cause(derivation))
-    return f"\n## Derivations by hand\n{causes}" if causes else ""
+    return f"\n## Derivations by hand\n\n{TO_RUN}\n{causes}" if causes else ""
 
 
 def _cause(derivation: Derivation) -> Iterator[str]:
-    yield f"### {_prose(derivation.title)}"
+    yield f"### {prose(derivation.title)}"
     clauses, source = (", ".join(f"`{name}`" for name in names) for names in (derivation.clauses, derivation.source))
     yield f"{clauses}; {source}"
-    yield _prose(derivation.text)
-    yield f"**Likely intent.** {_prose(derivation.intent)}"
+    yield prose(derivation.text)
+    yield f"**Likely intent.** {prose(derivation.intent)}"
     yield f"```python\n{derivation.snippet}\n```"
     yield f"prints\n\n```text\n{derivation.output}\n```"
-
-
-def _prose(text: str) -> str:
-    """Escaped text in which backticks mark code."""
-    pieces = text.split("`")
-    return "".join(f"`{piece}`" if index % 2 else _escaped(piece) for index, piece in enumerate(pieces))
-
-
-def _escaped(text: str) -> str:
-    """Escaped text with the spaces at its ends, which `escape` drops.
-
-    >>> _escaped(" a*b ")
-    ' a\\\\*b '
-    """
-    stripped = text.strip()
-    return text.replace(stripped, escape(stripped)) if stripped else text
 
 
 def section_of(peer: Peer, directory: Path) -> str:

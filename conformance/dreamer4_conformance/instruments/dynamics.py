@@ -97,7 +97,9 @@ def spatial_tokens_moved(influence: Influence, frame: int) -> np.ndarray:
 
 
 def dynamics_mask(subject: Subject, names: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Tokens of two frames, two per modality (one label and one agent token), and the adapter's mask of them.
+    """Tokens, two per modality (one label and one agent token), and the adapter's mask of them.
+
+    They are those of two frames; if the adapter has `space_mask` alone, of one.
 
     Returns:
         Modality and frame of each of the N tokens, and the mask (N, N).
@@ -106,8 +108,9 @@ def dynamics_mask(subject: Subject, names: tuple[str, ...]) -> tuple[list[str], 
         NotProvided: if the operation raises ValueError: it does not have these tokens, or has a tokenizer's mask only.
         Inconclusive: if it raises anything else.
     """
-    modality = [name for name in names for _ in range(1 if name in ("label", "agent") else 2)] * 2
-    frame = np.repeat([0, 1], len(modality) // 2)
+    frames = 2 if subject.provides("modality_mask") else 1
+    tokens = [name for name in names for _ in range(1 if name in ("label", "agent") else 2)]
+    modality, frame = tokens * frames, np.repeat(range(frames), len(tokens))
     try:
         return modality, frame, adapter_mask(subject, "dynamics", modality, frame)
     except OperationFailed as failed:

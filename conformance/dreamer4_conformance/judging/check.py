@@ -35,6 +35,7 @@ from dreamer4_conformance.registry import qualified_name
 from dreamer4_conformance.verdicts import Deviation, Inconclusive
 
 Profile = Literal["dev", "ci", "nightly"]
+Source = Literal["paper", "adapter"]
 EXAMPLES: dict[Profile, int] = {"dev": 20, "ci": 20, "nightly": 200}
 FALSE_ALARM = 1e-9
 """Bound on the probability that one statistical decision rejects a correct implementation."""
@@ -181,7 +182,18 @@ class Trial:
         """Generator of the inputs of a fixed-seed draw."""
         return np.random.default_rng(self.seed)
 
-    def compare(self, name: str, got: Any, expected: Any, *, terms: Any, k: float, eps: float, call: str = "") -> None:
+    def compare(
+        self,
+        name: str,
+        got: Any,
+        expected: Any,
+        *,
+        terms: Any,
+        k: float,
+        eps: float,
+        call: str = "",
+        required_by: Source = "paper",
+    ) -> None:
         """Require |got − expected| ≤ k · (eps · terms + smallest normal number), element by element.
 
         The second summand is what an underflow may lose: a product below the smallest normal number is rounded to a
@@ -191,11 +203,12 @@ class Trial:
         Args:
             name: of the value, for the message.
             got: result of the adapter, any shape.
-            expected: result of the reference, of the same shape.
+            expected: what it must be, of the same shape.
             terms: sum of the absolute values of the terms in the reference's expression; broadcasts to `expected`.
             k: factor of the tolerance, declared next to the check.
             eps: spacing of 1 in the adapter's dtype.
             call: the call as Python, for the message.
+            required_by: origin of `expected`: the reference, or other results of the adapter, which may be wrong too.
 
         Raises:
             Deviation: if the shapes differ or a value exceeds its bound.
@@ -211,8 +224,9 @@ class Trial:
         worst = int(np.argmax(np.where(np.isfinite(error), error / bound, np.inf)))
         at_worst, its_bound = float(error.flat[worst]), float(bound.flat[worst])
         if not at_worst <= its_bound:
+            source = {"paper": "the paper gives", "adapter": "by the adapter's other results it must be"}[required_by]
             raise Deviation(
-                f"{name} is {got.flat[worst]:.9g}; the paper gives {expected.flat[worst]:.9g}",
+                f"{name} is {got.flat[worst]:.9g}; {source} {expected.flat[worst]:.9g}",
                 call=call,
                 got=got.tolist(),
                 expected=expected.tolist(),

@@ -130,7 +130,7 @@ def _repeated_call(subject: Subject, result: Result) -> str | None:
     positional = ", ".join(literal(value) for value in invocation.arguments.values())
     lines = [f"subject = {examined}", f"print(subject.compute({invocation.operation!r}, {positional}))"]
     if result.expected is not None:
-        lines.append(f"# the paper gives {result.expected}")
+        lines.append(f"# expected: {result.expected}")
     return "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ def to_markdown(report: Report) -> str:
     for result in known_failures(report):
         lines += ["", *_failure(result, report.rerun_command)]
     if addition := addition_line(report):
-        lines += ["", escape(f"To have more clauses judged, {addition}.")]
+        lines += ["", prose(f"To have more clauses judged, {addition}.")]
     for title, results in (("Conformance", report.conformance), ("Quality, apart from conformance", report.quality)):
         judged = [result for result in results if result.status is not Status.NOT_PROVIDED]
         lines += ["", f"## {title}", "", *_table(judged)] if judged else []
@@ -75,3 +75,19 @@ def escape(text: str) -> str:
     a\|b \*c\*
     """
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", printable(" ".join(text.split())))
+
+
+def prose(text: str) -> str:
+    r"""Escapes text in which backticks mark code.
+
+    >>> print(prose("add `a_b`: *two* more"))
+    add `a_b`: \*two\* more
+    """
+    pieces = text.split("`")
+    return "".join(f"`{piece}`" if index % 2 else _escaped(piece) for index, piece in enumerate(pieces))
+
+
+def _escaped(text: str) -> str:
+    """Escaped text with the spaces at its ends, which `escape` drops."""
+    stripped = text.strip()
+    return text.replace(stripped, escape(stripped)) if stripped else text

@@ -1,8 +1,10 @@
-"""An adapter whose mask covers the tokenizer only does not provide the mask of the dynamics."""
+"""Adapters that have the mask of the tokenizer only, or of one frame only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -59,3 +61,32 @@ def test_mask_of_one_kind_is_judged_without_the_other(error: type[Exception]) ->
     adapter.error = error
     clauses = [BY_ID["tok.encoder-mask"], BY_ID["tok.decoder-mask"]]
     assert [result.status for result in check_implementation(adapter, clauses)] == [Status.PASS, Status.NOT_PROVIDED]
+
+
+class FrameMask(Adapter):
+    """Its mask is that of one frame; in it, actions attend to actions alone, and patches to latents."""
+
+    name = "mask of a frame"
+    dtype = "float64"
+
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> np.ndarray:
+        modality = np.repeat(list(counts), list(counts.values()))
+        if kind == "dynamics":
+            return (modality[:, None] != "action") | (modality == "action")
+        return (modality == "latent") & np.ones((len(modality), 1), bool)
+
+
+@pytest.mark.parametrize("clause", ["net.space-full", "tok.encoder-mask"])
+def test_failing_mask_of_a_frame_is_that_of_the_call_that_is_shown(clause: str) -> None:
+    [result] = check_implementation(FrameMask(), [BY_ID[clause]])
+    assert result.status is Status.FAIL
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(result.reproduce, {"adapter": FrameMask()})
+    assert printed.getvalue() == f"{np.array(result.got)}\n"
+    assert np.shape(result.expected) == np.shape(result.got)
+
+
+def test_mask_of_a_frame_says_nothing_of_later_frames() -> None:
+    [result] = check_implementation(FrameMask(), [BY_ID["attn.causal"]])
+    assert result.status is Status.NOT_PROVIDED

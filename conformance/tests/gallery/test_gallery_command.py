@@ -274,7 +274,8 @@ def test_report_of_peers_gets_the_derivations_next_to_it(tmp_path: Path) -> None
     shutil.copy(REPORTS / "derivations" / f"{PEER.report}.toml", tmp_path / "derivations")
     record(PEER, tmp_path, report, "fingerprint", "# report\n")
     text = (tmp_path / f"{PEER.report}.md").read_text("utf-8")
-    assert text.startswith("# report\n\n## Derivations by hand\n\n### There is no step size d = 1\n")
+    assert text.startswith("# report\n\n## Derivations by hand\n\nA snippet uses their code alone: ")
+    assert "\n\n### There is no step size d = 1\n" in text
     (tmp_path / "derivations" / f"{PEER.report}.toml").write_text("no TOML")
     record(PEER, tmp_path, report, "fingerprint", "# report\n")  # the run is not lost
     assert (tmp_path / f"{PEER.report}.md").read_text("utf-8") == "# report\n"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from dreamer4_conformance import Adapter, check_implementation
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.attention_case import backend_gradients, draw_attention_case
 from dreamer4_conformance.instruments.subject import EPS, Subject
@@ -23,6 +25,7 @@ from dreamer4_conformance.runner import judge
 from dreamer4_conformance.verdicts import Deviation, Status
 from dreamer4_conformance.zoo.base import TextbookModel
 from dreamer4_conformance.zoo.equivalents.sec34_attention import AttentionAlone, OnlineSoftmax
+from dreamer4_reference.eq10_lambda_return import lambda_returns
 
 
 @pytest.mark.parametrize(("dtype", "smallest"), [("float64", 2.0**-1022), ("float32", 2.0**-126)])
@@ -30,6 +33,21 @@ def test_value_lost_by_underflow_is_accepted(dtype: str, smallest: float) -> Non
     Trial().compare("x", 0.0, smallest, terms=smallest, k=1, eps=EPS[dtype])
     with pytest.raises(Deviation):
         Trial().compare("x", 0.0, 3 * smallest, terms=3 * smallest, k=1, eps=EPS[dtype])
+
+
+def test_a_value_required_by_the_adapters_other_results_is_not_called_the_papers() -> None:
+    """Returns that ignore ends differ from each other, and both from the paper's."""
+
+    class EndlessReturns(Adapter):
+        name, dtype = "endless", "float64"
+
+        def lambda_returns(self, reward: Any, value: Any, cont: Any, gamma: float, lam: float) -> Any:
+            return lambda_returns(reward, value, np.ones_like(cont), gamma, lam)
+
+    [result] = check_implementation(EndlessReturns(), [BY_ID["eq10.terminal"]])
+    assert result.status is Status.FAIL
+    assert "by the adapter's other results it must be" in result.message
+    assert "the paper" not in result.message
 
 
 @pytest.mark.parametrize("flush", [False, True])
