@@ -3,10 +3,13 @@
 The cells are read from the pixels of the rooms of `dreamer4_impl.examples.rooms`, 8×8 a cell: the agent is red, the
 goal green, and an object is in the cell that shows more than half of it. Every held-out clip counts once per horizon;
 its recorded frames are the truth. Where a goal moves after the context, its new cell is random: the copy's share of
-right goals is that of the goals that did not move.
+right goals is that of the goals that did not move, and "moved" counts whether the goal left its cell, wherever it went.
+
+With --rewarded, the clips are those whose next frame is rewarded, at which the goal of MovingGoal-v0 moves.
 
 examples:
   python -m studies.rooms.cells runs/tokenizer --data goals
+  python -m studies.rooms.cells runs/dynamics --data goals --rewarded
   python -m studies.rooms.cells runs/dynamics --data goals --horizons 1,4,8 --clips 1000 --json cells.json
 """
 
@@ -20,14 +23,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dreamer4_impl.constants import SAMPLING_STEPS
+from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.durable import write_text
 from dreamer4_impl.evaluation.command import integer_list
-from dreamer4_impl.evaluation.held_out import Clips, load_clips, split_episodes
+from dreamer4_impl.evaluation.held_out import Clips, evenly, load_clips, split_episodes, stack_clips
 from dreamer4_impl.evaluation.measures import Measure
 from dreamer4_impl.evaluation.sections.open_loop import OpenLoopBatch, OpenLoopSettings
 from dreamer4_impl.evaluation.subject import load_subject
@@ -41,7 +46,7 @@ CELL: Final = 8
 _AGENT, _GOAL = 58.3 / 255 / 2, 0.5
 #: Value of the standard normal distribution below which 97.5 % lie.
 _Z: Final = 1.96
-OBJECTS: Final = ("agent", "goal", "both")
+OBJECTS: Final = ("agent", "goal", "both", "moved")
 PREDICTORS: Final = ("reconstruction", "model", "copy")
 
 
@@ -64,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(subject.absent["tokenizer"])
         plan = _plan(options, subject.model, rolled_out="dynamics" not in subject.absent)
         held_out = split_episodes(options.data, options.training_data, subject.data)[1]
-        clips = load_clips(held_out, options.clips, plan.length)
+        select = rewarded_clips if options.rewarded else load_clips
+        clips = select(held_out, options.clips, plan.length)
         measures = shares(subject.model.eval(), clips, plan)
         if options.json is not None:
             document = {name: asdict(measure) for name, measure in measures.items()}
@@ -86,8 +92,10 @@ def shares(model: Dreamer4, clips: Clips, plan: OpenLoopSettings) -> dict[str, M
         plan: context, horizons, a single K or none, batch and seed of the rollouts.
 
     Returns:
-        Measures `{reconstruction, model, copy}.{agent, goal, both}.hH`: shares of the clips in which agent, goal, or
-        both are in the right cell H frames after the context, with 95 % Wilson intervals; without K, none of the model.
+        Measures `{reconstruction, model, copy}.{agent, goal, both, moved}.hH`: shares of the clips in which agent,
+        goal, or both are in the right cell H frames after the context, and in which the goal is seen outside of its
+        cell in the last context frame if and only if it has left it; with 95 % Wilson intervals; without K, none of
+        the model.
 
     Raises:
         ValueError: if the frames are no rooms.
@@ -95,18 +103,43 @@ def shares(model: Dreamer4, clips: Clips, plan: OpenLoopSettings) -> dict[str, M
     ahead, right = [h - 1 for h in plan.horizons], defaultdict(list)
     for number, selected in enumerate(clips.batches(plan.batch)):
         batch = OpenLoopBatch(model, selected, plan, number)
-        truth = recorded_cells(batch.truth[:, ahead])
+        truth, before = (recorded_cells(video) for video in (batch.truth[:, ahead], batch.copy[:, ahead]))
         predicted = {"reconstruction": batch.reconstruction, "copy": batch.copy}
         for k in plan.steps:
             predicted["model"] = batch.predict(selected, k)
         for name, video in predicted.items():
-            right[name].append((room_cells(video[:, ahead]) == truth).cpu())
+            right[name].append(_right(room_cells(video[:, ahead]), truth, before).cpu())
     return {
         f"{name}.{label}.h{h}": share(column[:, index])
         for name, parts in right.items()
-        for label, column in _by_object(torch.cat(parts)).items()
+        for label, column in zip(OBJECTS, torch.cat(parts).unbind(-1), strict=True)
         for index, h in enumerate(plan.horizons)
     }
+
+
+def rewarded_clips(dataset: Dataset, count: int, length: int) -> Clips:
+    """Load clips whose last frame is rewarded, evenly spaced among all.
+
+    Args:
+        dataset: episodes to load from.
+        count: number of clips, 1 or more; fewer if there are fewer rewards.
+        length: frames per clip, 1 or more.
+
+    Returns:
+        The clips.
+
+    Raises:
+        ValueError: if no frame with enough frames before it is rewarded.
+    """
+    starts = [
+        (episode, int(frame) - length + 1)
+        for episode, rewards in enumerate(dataset.rewards())
+        for frame in np.flatnonzero(rewards > 0)
+        if frame >= length - 1
+    ]
+    if not starts:
+        raise ValueError(f"no held-out frame with {length - 1} frames before it is rewarded; hold out more episodes")
+    return stack_clips(dataset, [starts[i] for i in evenly(len(starts), count)], length)
 
 
 def room_cells(video: Float[Tensor, "*lead H W C"]) -> Int[Tensor, "*lead 2"]:
@@ -179,8 +212,13 @@ def _cell(excess: Float[Tensor, "*lead H W"], threshold: float) -> Int[Tensor, "
     return torch.where(present.sum(-1) == 1, present.int().argmax(-1), -1)
 
 
-def _by_object(right: Bool[Tensor, "N H 2"]) -> dict[str, Bool[Tensor, "N H"]]:
-    return dict(zip(OBJECTS, (right[..., 0], right[..., 1], right.all(-1)), strict=True))
+def _right(
+    cells: Int[Tensor, "N H 2"], truth: Int[Tensor, "N H 2"], before: Int[Tensor, "N H 2"]
+) -> Bool[Tensor, "N H objects"]:
+    """What is right, in the order of `OBJECTS`; a goal in no cell has not been seen to move."""
+    right, goal = cells == truth, cells[..., 1]
+    moved = (goal >= 0) & (goal != before[..., 1])
+    return torch.stack([right[..., 0], right[..., 1], right.all(-1), moved == (truth != before)[..., 1]], dim=-1)
 
 
 def _plan(options: argparse.Namespace, model: Dreamer4, *, rolled_out: bool) -> OpenLoopSettings:
@@ -189,7 +227,7 @@ def _plan(options: argparse.Namespace, model: Dreamer4, *, rolled_out: bool) -> 
             raise ValueError(f"--{name} must be 1 or more; got {min(values)}")
     context = model.dynamics.config.transformer.context
     steps = (min(SAMPLING_STEPS, model.dynamics.config.k_max),) if rolled_out else ()
-    return OpenLoopSettings(context, options.horizons, steps)
+    return OpenLoopSettings(context, (1,) if options.rewarded else options.horizons, steps)
 
 
 def _print(measures: Mapping[str, Measure], horizons: Iterable[int], clips: int) -> None:
@@ -221,6 +259,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", metavar="N", type=int, default=400, help="number of held-out clips (default: 400)")
     parser.add_argument(
         "--horizons", metavar="1,4,8", type=integer_list, default=(1, 4, 8), help="frames ahead (default: 1,4,8)"
+    )
+    parser.add_argument(
+        "--rewarded", action="store_true", help="clips whose next frame is rewarded; --horizons is not read"
     )
     parser.add_argument("--device", metavar="cpu|cuda", help="device of the model (default: cuda if available)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the shares and their intervals to a file")

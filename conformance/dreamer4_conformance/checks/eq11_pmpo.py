@@ -315,10 +315,10 @@ def _compare_with_other_set(subject: Subject, trial: Trial, case: States) -> Non
     """
     mixed = case.rows(np.append(np.arange(len(case.action)), 0))
     mixed = replace(mixed, advantage=np.append(case.advantage, -case.advantage[:1]))
-    both, opposite = loss(subject, mixed), loss(subject, mixed.rows(np.array([len(case.action)])))
+    joint, opposite = loss(subject, mixed), loss(subject, mixed.rows(np.array([len(case.action)])))
     gradient = _gradient(subject, mixed)
-    own = both - opposite, None if gradient is None else gradient[:-1]
-    _compare_one_sided(subject, trial, case, *own, abs(both) + abs(opposite), required_by="adapter")
+    own = joint - opposite, None if gradient is None else gradient[:-1]
+    _compare_one_sided(subject, trial, case, *own, abs(joint) + abs(opposite), required_by="adapter")
 
 
 def _gradient(subject: Subject, case: States) -> np.ndarray | None:

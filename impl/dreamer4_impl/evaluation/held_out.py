@@ -247,7 +247,7 @@ def load_windows(dataset: Dataset, count: int, length: int, context: int) -> Win
     ends = torch.tensor([dataset.episodes[number].length - start for number, start in chosen])
     begins = torch.tensor([context if start else 1 for _, start in chosen])
     frame = torch.arange(length)
-    return Windows(_stack_clips(dataset, chosen, length), (frame >= begins[:, None]) & (frame < ends[:, None]))
+    return Windows(stack_clips(dataset, chosen, length), (frame >= begins[:, None]) & (frame < ends[:, None]))
 
 
 def load_clips(dataset: Dataset, count: int, length: int, *, ended: bool = True) -> Clips:
@@ -266,7 +266,7 @@ def load_clips(dataset: Dataset, count: int, length: int, *, ended: bool = True)
         ValueError: if no episode has `length` frames.
     """
     starts = _starts(dataset, length, ended)
-    return _stack_clips(dataset, [starts[i] for i in evenly(len(starts), count)], length)
+    return stack_clips(dataset, [starts[i] for i in evenly(len(starts), count)], length)
 
 
 def _starts(dataset: Dataset, length: int, ended: bool) -> list[tuple[int, int]]:
@@ -300,7 +300,17 @@ def evenly(count: int, at_most: int) -> list[int]:
     return [(2 * i + 1) * count // (2 * number) for i in range(number)]
 
 
-def _stack_clips(dataset: Dataset, starts: Sequence[tuple[int, int]], length: int) -> Clips:
+def stack_clips(dataset: Dataset, starts: Sequence[tuple[int, int]], length: int) -> Clips:
+    """Load clips at chosen starts.
+
+    Args:
+        dataset: episodes to load from.
+        starts: index of an episode and of a frame in it, for each clip, at least one.
+        length: frames per clip, 1 or more; a clip that exceeds its episode repeats the last frame.
+
+    Returns:
+        The clips, in this order.
+    """
     rows = [min(length, dataset.episodes[episode].length - start) for episode, start in starts]
     clips = [dataset.clip(episode, start, own) for (episode, start), own in zip(starts, rows, strict=True)]
 

@@ -20,7 +20,7 @@ from dreamer4_impl.evaluation.sections.open_loop import OpenLoopSettings
 from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.models.presets import tiny
-from studies.rooms.cells import main, recorded_cells, room_cells, share, shares
+from studies.rooms.cells import main, recorded_cells, rewarded_clips, room_cells, share, shares
 
 ROOM = "dreamer4_impl.examples.rooms:MovingGoal-v0"
 VIEW = View(48, frame_skip=1)
@@ -98,6 +98,21 @@ def test_perfect_copy_is_right_and_a_shifted_frame_is_wrong(rooms, monkeypatch, 
     for index, name in enumerate(("agent", "goal")):
         unchanged = (cells[:, 3, index] == cells[:, 3 + 8, index]).double().mean()
         assert measures[f"copy.{name}.h8"].value == pytest.approx(float(unchanged))
+
+
+def test_clips_that_end_with_a_reward_show_a_goal_that_moves(rooms, monkeypatch):
+    dataset, plan = Dataset.open(rooms), replace(PLAN, horizons=(1,))
+    clips = rewarded_clips(dataset, 1000, plan.length)
+    assert len(clips) == sum(int((rewards[4:] > 0).sum()) for rewards in dataset.rewards())
+    assert (clips.rewards[:, -1] > 0).all()
+    predictions = {"truth": lambda batch: batch.truth, "lost": lambda batch: torch.zeros_like(batch.truth)}
+    for name, expected in {"truth": 1.0, "lost": 0.0}.items():
+        monkeypatch.setattr(open_loop.OpenLoopBatch, "predict", lambda batch, *_, name=name: predictions[name](batch))
+        measures = shares(lossless(), clips, plan)
+        assert measures["model.moved.h1"].value == expected
+    assert measures["copy.moved.h1"].value == measures["copy.goal.h1"].value == 0
+    with pytest.raises(ValueError, match="no held-out frame with 999 frames before it is rewarded"):
+        rewarded_clips(dataset, 1, 1000)
 
 
 def test_interval_of_a_share_is_that_of_wilson():
