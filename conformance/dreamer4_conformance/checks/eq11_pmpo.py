@@ -299,8 +299,7 @@ def _compare_one_sided(
 ) -> None:
     """Compare the loss and its gradient, where there is one."""
     compare, call = partial(trial.compare, eps=subject.eps, required_by=required_by), f"policy_loss({case})"
-    sizes = 2 * terms(case) + added_terms
-    compare("the loss", loss(subject, case), expected, terms=sizes, k=K, call=call)
+    compare("the loss", loss(subject, case), expected, terms=2 * terms(case) + added_terms, k=K, call=call)
     gradient = _gradient(subject, case)
     if gradient is not None and expected_gradient is not None:
         name, sizes = "the gradient with respect to the logits", gradient_terms(case) + added_terms
