@@ -31,8 +31,8 @@ def write_shards(directory: Path, tensors: Mapping[str, Tensor]) -> dict[str, di
 
     Args:
         directory: the same in all processes.
-        tensors: `DTensor`s, of which each process writes its shards, and tensors that are the same in all processes,
-            each of which is written once; on any device.
+        tensors: sharded ones (`DTensor`), of which each process writes its shards, and others, the same in all
+            processes, each of which is written once; on any device.
 
     Returns:
         Fingerprints of the files of this process by name.
