@@ -66,16 +66,20 @@ class AgentOptions:
         levels: signal levels of the frames that the heads read: "drawn" are those of the dynamics loss, a level for
             each frame; "context" is `imagine.context_level`, at which the heads read frames when they act. This takes
             a pass of its own, and is a departure from the paper.
+        dynamics: the sequences that the dynamics loss counts: "uniform" as in the paper, or "all". With few rewarded
+            frames among the uniform sequences, the dynamics forget what happens in them.
     """
 
     relevant_share: float = 0.5
     relevant: Literal["returns", "rewards"] = "returns"
     levels: Literal["drawn", "context"] = "drawn"
+    dynamics: Literal["uniform", "all"] = "uniform"
 
     def __post_init__(self) -> None:
         require_between("relevant_share", self.relevant_share, 0.0, 1.0)
         require_option("relevant", self.relevant, ("returns", "rewards"))
         require_option("levels", self.levels, ("drawn", "context"))
+        require_option("dynamics", self.dynamics, ("uniform", "all"))
 
 
 @dataclass(frozen=True)

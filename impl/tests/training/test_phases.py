@@ -137,8 +137,8 @@ def test_draws_differ_by_step_and_seed_and_repeat(name, model):
     assert loss_of(seeded, means_of(seeded, model, batch, 2, range(SAMPLES))).item() != here.item()
 
 
-def agent_terms(model, batch):
-    phase = started("agent", model)
+def agent_terms(model, batch, **options):
+    phase = started("agent", model, agent=AgentOptions(**options))
     return phase.terms(averages(means_of(phase, model, batch, 0, range(SAMPLES))))
 
 
@@ -166,12 +166,15 @@ def test_policy_term_depends_on_relevant_sequences_only(model):
         ) == same
 
 
-def test_dynamics_term_depends_on_uniform_sequences_only(model):
+@pytest.mark.parametrize(("counted", "same"), [("uniform", True), ("all", False)])
+def test_dynamics_term_depends_on_the_sequences_that_it_counts(model, counted, same):
     batch = random_batch()
     dark = torch.zeros_like(batch.video)
-    for rows, same in ((RELEVANT, True), (UNIFORM, False)):
-        term = agent_terms(model, changed(batch, rows, video=dark))["dynamics"]
-        assert (term == agent_terms(model, batch)["dynamics"]) == same
+    for rows, equal in ((RELEVANT, same), (UNIFORM, False)):
+        term = agent_terms(model, changed(batch, rows, video=dark), dynamics=counted)["dynamics"]
+        assert (term == agent_terms(model, batch, dynamics=counted)["dynamics"]) == equal
+    relevant = agent_terms(model, random_batch(relevant=(True,) * SAMPLES), dynamics=counted)["dynamics"]
+    assert bool(gradients(model, relevant)) != same
 
 
 def test_reward_term_depends_on_all_sequences(model):

@@ -1,6 +1,6 @@
 """Sec. 3.3: phase 2 of Algorithm 1, agent finetuning of the whole world model with task inputs.
 
-    L = w(τ) · shortcut forcing loss (Eq. 7 and 8)        on the uniform sequences only
+    L = w(τ) · shortcut forcing loss (Eq. 7 and 8)        on the uniform sequences only, see `agent.dynamics`
       − Σₙ ln p(a_{t+n} | h_t)   (Eq. 9)                  on the relevant sequences only
       − Σₙ ln p(r_{t+n} | h_t)   (Eq. 9)                  on all sequences
       − ln p(c_t | h_t)                                   on all sequences, if the agent has a head for ends
@@ -38,8 +38,8 @@ TRAINED = ("dynamics.", "agent.policy.", "agent.reward.", "agent.continues.")
 class RecordingNetwork:
     """The dynamics as Eq. (7) calls it, with the output of the agent token in the last call, which is the student's.
 
-    Called with `inputs` = {"actions", "task", "uniform"}. No gradient flows through ẑ₁ of sequences that are not
-    uniform.
+    Called with `inputs` = {"actions", "task", "counted"}. No gradient flows through ẑ₁ of sequences that the dynamics
+    loss does not count.
 
     Args:
         dynamics: with an agent token.
@@ -55,7 +55,7 @@ class RecordingNetwork:
     def __call__(self, z: Tensor, tau: Tensor, d: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """Return ẑ₁, and keep the output of the agent token as `h`."""
         z1_hat, self.h = self.dynamics(z, tau, d, inputs["actions"], inputs["task"])
-        return torch.where(per_frame(inputs["uniform"], z1_hat), z1_hat, z1_hat.detach())
+        return torch.where(per_frame(inputs["counted"], z1_hat), z1_hat, z1_hat.detach())
 
 
 def context_output(
@@ -148,7 +148,8 @@ class AgentInputs(NamedTuple):
     Args:
         sequences: latents and draws.
         relevant: for each sequence, True if it is relevant, else uniform, bool, (N,).
-        uniform: the opposite, known to the host.
+        counted: for each sequence, True if the dynamics loss counts it, bool, (N,).
+        counted_rows: the same, known to the host.
         task: index of each sequence's task, int64, (B,); None for a model without tasks.
         taken: a_t by component, (N, t, …) each.
         labelled: True where a_t is known, bool, (N, t).
@@ -158,7 +159,8 @@ class AgentInputs(NamedTuple):
 
     sequences: LatentSequences
     relevant: Bool[Tensor, " N"]
-    uniform: tuple[bool, ...]
+    counted: Bool[Tensor, " N"]
+    counted_rows: tuple[bool, ...]
     task: Tensor | None
     taken: dict[str, Tensor]
     labelled: Bool[Tensor, "N t"]
@@ -169,9 +171,9 @@ class AgentInputs(NamedTuple):
         """Select the timesteps that the dynamics loss averages over.
 
         Returns:
-            (N, t): 0 for padding, for placeholders and for relevant sequences, else 1.
+            (N, t): 0 for padding, for placeholders and for sequences that it does not count, else 1.
         """
-        return self.sequences.weight * ~self.relevant[:, None]
+        return self.sequences.weight * self.counted[:, None]
 
     def head_positions(self) -> tuple[Bool[Tensor, "N t"], Bool[Tensor, "N t"]]:
         """Positions whose h trains the heads.
@@ -238,8 +240,10 @@ class AgentPhase(Phase[list[AgentInputs]]):
             taken = {name: group.take(values) for name, values in batch.taken.items()}
             labelled, rewards = group.take(batch.taken_labelled), group.take(batch.rewards)
             marks, continues = group.take_per_sample(batch.relevant, time), group.take(batch.continues)
-            relevant, uniform = to_device(marks, rewards.device), tuple((~marks).tolist())
-            inputs.append(AgentInputs(sequences, relevant, uniform, task, taken, labelled, rewards, continues))
+            counts = torch.ones_like(marks) if self.settings.agent.dynamics == "all" else ~marks
+            relevant, counted = to_device(marks, rewards.device), to_device(counts, rewards.device)
+            rows = tuple(counts.tolist())
+            inputs.append(AgentInputs(sequences, relevant, counted, rows, task, taken, labelled, rewards, continues))
         weights = [
             {"dynamics": x.dynamics_weight()} | head_weights(x.labelled, *x.head_positions(), model.agent.length)
             for x in inputs
@@ -293,10 +297,10 @@ class AgentPhase(Phase[list[AgentInputs]]):
         means = forcing_means(
             network,
             sequences.z1,
-            {"actions": sequences.actions, "task": inputs.task, "uniform": ~inputs.relevant},
+            {"actions": sequences.actions, "task": inputs.task, "counted": inputs.counted},
             sequences.draws,
             k_max=model.config.dynamics.k_max,
-            teacher_rows=sequences.teacher_rows(inputs.uniform),
+            teacher_rows=sequences.teacher_rows(inputs.counted_rows),
             weight=inputs.dynamics_weight(),
         )
         assert model.agent is not None
