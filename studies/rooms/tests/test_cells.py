@@ -13,34 +13,13 @@ from dreamer4_impl.checkpoints.checkpoint import Checkpoint, save
 from dreamer4_impl.checkpoints.settings import TrainingSettings
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.game import Game, View
-from dreamer4_impl.data.record import Recording, record
 from dreamer4_impl.evaluation.held_out import load_clips
 from dreamer4_impl.evaluation.sections import open_loop
 from dreamer4_impl.evaluation.sections.open_loop import OpenLoopSettings
-from dreamer4_impl.models.configuration import ModelConfig
 from dreamer4_impl.models.dreamer4 import Dreamer4
-from dreamer4_impl.models.presets import tiny
 from studies.rooms.cells import main, recorded_cells, rewarded_clips, room_cells, share, shares
 
-ROOM = "dreamer4_impl.examples.rooms:MovingGoal-v0"
-VIEW = View(48, frame_skip=1)
 PLAN = OpenLoopSettings(4, (1, 4, 8), (4,), batch=5)
-
-
-@pytest.fixture(scope="module")
-def rooms(tmp_path_factory):
-    path = tmp_path_factory.mktemp("rooms") / "data"
-    record(Recording(ROOM, 500, VIEW, "dreamer4_impl.examples.rooms:ShortestPath", epsilon=(0.5, 1.0)), path)
-    return path
-
-
-def room_model(dataset):
-    config = tiny()
-    return ModelConfig(
-        replace(config.tokenizer, height=48, width=48, channels=3, patch=8),
-        replace(config.dynamics, actions=dataset.components, tasks=0),
-        config.agent,
-    )
 
 
 def lossless():
@@ -52,7 +31,7 @@ def lossless():
 
 
 def test_cells_are_those_of_the_game_for_every_place_and_direction():
-    game = Game(ROOM, VIEW)
+    game = Game("dreamer4_impl.examples.rooms:MovingGoal-v0", View(48, frame_skip=1))
     for seed in range(20):
         game.reset(seed)
         room = game.environment.unwrapped
@@ -122,9 +101,8 @@ def test_interval_of_a_share_is_that_of_wilson():
 
 
 @pytest.mark.parametrize("phase", ["tokenizer", "dynamics"])
-def test_command_prints_the_shares_of_a_run(rooms, tmp_path, capsys, phase):
-    config = room_model(Dataset.open(rooms))
-    save(tmp_path / "run", Checkpoint(TrainingSettings(phase, config), 7, Dreamer4(config).state_dict()))
+def test_command_prints_the_shares_of_a_run(rooms, room_model, tmp_path, capsys, phase):
+    save(tmp_path / "run", Checkpoint(TrainingSettings(phase, room_model), 7, Dreamer4(room_model).state_dict()))
     options = [str(tmp_path / "run"), "--data", str(rooms), "--clips", "2", "--horizons", "1", "--device", "cpu"]
     assert main([*options, "--json", str(tmp_path / "cells.json")]) == 0
     assert "\n1             reconstruction  0.000 [0.000, 0.658]" in capsys.readouterr().out
