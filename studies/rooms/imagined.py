@@ -173,7 +173,8 @@ def draw_scenes(model: Dreamer4) -> Scenes:
     game.close()
     device = model.dynamics.registers.device
     video = as_video(torch.from_numpy(np.stack(frames)[:, None])).to(device)
-    z = torch.cat([model.tokenizer.encode(part) for part in video.split(_BATCH)])
+    starts = range(0, len(video), _BATCH)
+    z = torch.cat([model.tokenizer.encode(video[start : start + _BATCH]) for start in starts])
     return Scenes(z.flatten(1), *torch.tensor(states, device=device).unbind(1))
 
 

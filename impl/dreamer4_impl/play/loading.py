@@ -33,7 +33,9 @@ EPISODES: Final = 8
 COMPARED: Final = 300
 
 
-def open_world(target: Path | None, data: Path | None, clip: Path | None, device: str | None) -> World:
+def open_world(
+    target: Path | str | None, data: Path | str | None, clip: Path | str | None, device: str | None
+) -> World:
     """Load the model and the clips.
 
     Args:
@@ -48,8 +50,10 @@ def open_world(target: Path | None, data: Path | None, clip: Path | None, device
     Raises:
         UsageError: if model or clips cannot be loaded, or do not fit each other.
     """
+    path = demo() if target is None else Path(target)
+    data, clip = (None if source is None else Path(source) for source in (data, clip))
     try:
-        path = locate(target or demo(), print_message)
+        path = locate(path, print_message)
         model, report = load_model(path, log=print_message)
         settings = header_of(path)["config"]
         phase, trained_on, tasks = settings["phase"], settings["data"]["paths"], settings["data"].get("tasks", ())

@@ -204,9 +204,10 @@ def test_dataset_of_the_training_is_the_default(model, config, data, tmp_path):
     assert len(open_world(tmp_path / "run", None, None, "cpu").recordings) == 2
 
 
-def test_named_clip_is_used(run, clip, tmp_path):
+@pytest.mark.parametrize("kind", [Path, str])
+def test_named_clip_is_used(run, clip, tmp_path, kind):
     write_clip(tmp_path / "mine.npz", clip)
-    (recording,) = open_world(run, None, tmp_path / "mine.npz", "cpu").recordings
+    (recording,) = open_world(kind(run), None, kind(tmp_path / "mine.npz"), "cpu").recordings
     np.testing.assert_array_equal(recording.frames, clip.frames)
 
 
