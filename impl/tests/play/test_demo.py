@@ -19,10 +19,12 @@ def test_demo_is_small():
     assert sum(file.stat().st_size for file in (PROJECT / DEMO).rglob("*")) <= LIMIT
 
 
-def test_demo_is_played_without_training(monkeypatch):
+def test_a_person_and_the_agent_play_the_demo(monkeypatch):
     monkeypatch.syspath_prepend(PROJECT)
     monkeypatch.delitem(sys.modules, DEMO, raising=False)
     session = Session(open_world(None, None, None, "cpu"), clip=0, seed=0, steps=4)
-    before = session.picture
-    session.step({})
-    assert session.picture != before
+    pictures = [session.picture]
+    for action in ({}, "policy", "policy"):
+        session.step(action)
+        pictures.append(session.picture)
+    assert len(set(pictures)) == 4
