@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(reason)
         if options.starts < 1:
             raise ValueError(f"--starts must be 1 or more; got {options.starts}")
-        settings = replace(subject.imagine, steps=options.steps or subject.imagine.steps)
+        settings = replace(subject.imagine, steps=subject.imagine.steps if options.steps is None else options.steps)
         held_out = split_episodes(options.data, options.training_data, subject.data)[1]
         clips = load_clips(held_out, options.starts, settings.context)
         measures = rewards_by_kind(subject.model.eval(), clips, settings)
@@ -145,7 +145,8 @@ def rewards_by_kind(model: Dreamer4, clips: Clips, options: ImagineOptions) -> d
     kinds, *values = torch.cat(parts).unbind(-1)
     chosen = {name: kinds == number for number, name in enumerate(KINDS)}
     return {
-        name: {"n": int(mask.sum())} | {key: float(x[mask].mean()) for key, x in zip(MEASURES[1:], values, strict=True)}
+        name: {"n": int(mask.sum())}
+        | {key: float(x[mask].mean()) if mask.any() else None for key, x in zip(MEASURES[1:], values, strict=True)}
         for name, mask in chosen.items()
     }
 

@@ -84,6 +84,15 @@ def test_frames_between_scenes_have_a_distance(rooms, monkeypatch):
     assert measures["turn"]["distance"] > 0.1
 
 
+def test_a_kind_without_steps_has_no_means(rooms, monkeypatch):
+    clips = load_clips(Dataset.open(rooms), 1, 12)
+    monkeypatch.setattr(imagined, "imagine", recording(clips))
+    monkeypatch.setattr(imagined, "FORWARD", 9)  # every step is a turn
+    measures = rewards_by_kind(lossless(), clips, OPTIONS)
+    assert measures["goal"] == {"n": 0, "reward": None, "moved": None, "distance": None}
+    assert measures["turn"]["n"] == 8
+
+
 def test_command_prints_the_rewards_of_a_run(rooms, room_model, tmp_path, capsys):
     save(tmp_path / "run", Checkpoint(TrainingSettings("agent", room_model), 7, Dreamer4(room_model).state_dict()))
     options = [str(tmp_path / "run"), "--data", str(rooms), "--starts", "3", "--steps", "1", "--device", "cpu"]
@@ -91,6 +100,5 @@ def test_command_prints_the_rewards_of_a_run(rooms, room_model, tmp_path, capsys
     assert "K = 1\nstep           n    reward     moved  distance\ngoal  " in capsys.readouterr().out
     document = json.loads((tmp_path / "imagined.json").read_text())
     assert sum(row["n"] for row in document["measures"].values()) == document["starts"] * 16
-    assert all((row["reward"] is None) == (row["n"] == 0) for row in document["measures"].values())
     assert main([*options, "--starts", "0"]) == 2
     assert "--starts must be 1 or more; got 0" in capsys.readouterr().err
