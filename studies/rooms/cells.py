@@ -205,6 +205,28 @@ def share(right: Bool[Tensor, " N"]) -> Measure:
     return Measure(p, max(low, 0.0), min(high, 1.0), n)
 
 
+def study_parser(module: str, description: str, run: str) -> argparse.ArgumentParser:
+    """Make a parser with the arguments of every study of a run: the run, its data, the device and the file to write.
+
+    Args:
+        module: module that is called by `python -m`.
+        description: its documentation.
+        run: what the run must be.
+
+    Returns:
+        Parser of RUN, --data, --training-data, --device and --json.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help=run)
+    parser.add_argument("--data", metavar="DIR", type=Path, nargs="+", required=True, help="as for dreamer4-eval")
+    parser.add_argument("--training-data", metavar="DIR", type=Path, nargs="+", help="as for dreamer4-eval")
+    parser.add_argument("--device", metavar="cpu|cuda", help="device of the model (default: cuda if available)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the measures to a file")
+    return parser
+
+
 def _cell(excess: Float[Tensor, "*lead H W"], threshold: float) -> Int[Tensor, "*lead"]:
     rows, columns = (size // CELL for size in excess.shape[-2:])
     cells = excess.clamp(min=0).reshape(*excess.shape[:-2], rows, CELL, columns, CELL).mean((-3, -1)).flatten(-2)
@@ -245,17 +267,9 @@ def _text(measure: Measure) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.rooms.cells", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = study_parser(
+        "studies.rooms.cells", __doc__, "a run or a checkpoint; without dynamics, only reconstructions"
     )
-    parser.add_argument(
-        "run",
-        metavar="RUN",
-        type=Path,
-        help="a run or a checkpoint; without dynamics, only reconstructions",
-    )
-    parser.add_argument("--data", metavar="DIR", type=Path, nargs="+", required=True, help="as for dreamer4-eval")
-    parser.add_argument("--training-data", metavar="DIR", type=Path, nargs="+", help="as for dreamer4-eval")
     parser.add_argument("--clips", metavar="N", type=int, default=400, help="number of held-out clips (default: 400)")
     parser.add_argument(
         "--horizons", metavar="1,4,8", type=integer_list, default=(1, 4, 8), help="frames ahead (default: 1,4,8)"
@@ -263,8 +277,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rewarded", action="store_true", help="clips whose next frame is rewarded; --horizons is not read"
     )
-    parser.add_argument("--device", metavar="cpu|cuda", help="device of the model (default: cuda if available)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the shares and their intervals to a file")
     return parser
 
 

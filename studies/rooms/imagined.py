@@ -17,7 +17,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,7 +35,7 @@ from dreamer4_impl.examples.rooms import FORWARD
 from dreamer4_impl.generation.imagination import imagine
 from dreamer4_impl.models.dreamer4 import Dreamer4
 from dreamer4_impl.training.distributed import choose_device
-from studies.rooms.cells import CELL
+from studies.rooms.cells import CELL, study_parser
 
 ROOM: Final = "dreamer4_impl.examples.rooms:MovingGoal-v0"
 #: Cells of the room inside its walls, row by row of 6×6.
@@ -197,18 +196,9 @@ def step_kinds(scenes: Scenes, index: Int[Tensor, "*lead"], action: Int[Tensor, 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.rooms.imagined",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run of agent or imagine, or a checkpoint of one")
-    parser.add_argument("--data", metavar="DIR", type=Path, nargs="+", required=True, help="as for dreamer4-eval")
-    parser.add_argument("--training-data", metavar="DIR", type=Path, nargs="+", help="as for dreamer4-eval")
+    parser = study_parser("studies.rooms.imagined", __doc__, "a run of agent or imagine, or a checkpoint of one")
     parser.add_argument("--starts", metavar="N", type=int, default=256, help="number of rollouts (default: 256)")
     parser.add_argument("--steps", metavar="K", type=int, help="K of the rollouts (default: as in training)")
-    parser.add_argument("--device", metavar="cpu|cuda", help="device of the model (default: cuda if available)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the measures to a file")
     return parser
 
 
