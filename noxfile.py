@@ -66,7 +66,8 @@ def tests(session: nox.Session) -> None:
     """All tests but the long ones, among them the suite on the bundled implementation, with its report."""
     # Three workers for two cores, because tests of hangs and limits wait; worksteal, because the longest test would
     # otherwise begin last and leave the other workers idle.
-    run(session, "pytest", "-n", "3", "--dist", "worksteal", *session.posargs)
+    # Threads that wait for each other must not keep a core from another worker.
+    run(session, "pytest", "-n", "3", "--dist", "worksteal", *session.posargs, OMP_WAIT_POLICY="passive")
 
 
 @nox.session
