@@ -12,8 +12,10 @@ Times are therefore processor times of one thread. A matrix product is the unit 
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 
 #: Executes the measured call once; the result is ignored.
@@ -22,6 +24,8 @@ Run = Callable[[], object]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 #: Width of the calibrator's matrices: they fill a GPU, or fit into the caches of a CPU core.
 WIDTH = 8192 if DEVICE.type == "cuda" else 512
+#: Bootstrap resamples of an interval.
+RESAMPLES: Final = 2000
 
 
 class Interleaved:
@@ -39,6 +43,31 @@ class Interleaved:
     def minima(self) -> dict[str, float]:
         """Shortest time of every run in seconds, infinite before the first round."""
         return {name: min(times, default=math.inf) for name, times in self.times.items()}
+
+
+class Ratio(NamedTuple):
+    """Ratio of two medians, with the bounds of its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
+    """Ratio of the medians of times of the same rounds; rounds are resampled, both times of a round together.
+
+    >>> print(ratio([2.0, 2.0, 2.0], [4.0, 4.0, 4.0]))
+    0.500 [0.500, 0.500]
+    """
+    rounds = np.array([times, reference])
+    drawn = np.random.default_rng(0).integers(rounds.shape[1], size=(RESAMPLES, rounds.shape[1]))
+    numerator, denominator = np.median(rounds[:, drawn], axis=-1)
+    low, high = np.quantile(numerator / denominator, [0.025, 0.975])
+    value = np.median(times) / np.median(reference)
+    return Ratio(float(value), float(low), float(high))
 
 
 #: Processor time does not include the work of a GPU, which no other process is assumed to use.

@@ -1,14 +1,14 @@
 """Page of a comparison, generated from its results."""
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from benchmarks.peers.measure import FRAME_BEFORE, FRAME_NOW, LUCIDRAINS, NICKLAS_HANSEN
 from benchmarks.peers.shape import Shape
+from benchmarks.timing import ratio
 
-RESAMPLES: Final = 2000
 PASSES: Final = {
     "ours, commit merged": "cache, K passes, one of them over two frames",
     "ours": "cache, K + 1 passes",
@@ -33,31 +33,6 @@ by that of the operations.
   for all rows of a call, so that a step is two calls, with three quarters and one quarter of the rows. Its sampler with
   a cache embeds the whole past in every pass.
 """
-
-
-class Ratio(NamedTuple):
-    """Ratio of two medians, with the bounds of its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
-    """Ratio of the medians of times of the same rounds; rounds are resampled, both times of a round together.
-
-    >>> print(ratio([2.0, 2.0, 2.0], [4.0, 4.0, 4.0]))
-    0.500 [0.500, 0.500]
-    """
-    rounds = np.array([times, reference])
-    drawn = np.random.default_rng(0).integers(rounds.shape[1], size=(RESAMPLES, rounds.shape[1]))
-    numerator, denominator = np.median(rounds[:, drawn], axis=-1)
-    low, high = np.quantile(numerator / denominator, [0.025, 0.975])
-    value = np.median(times) / np.median(reference)
-    return Ratio(float(value), float(low), float(high))
 
 
 def page(results: dict[str, Any]) -> str:

@@ -13,8 +13,9 @@ from benchmarks.base import AgainstBase
 from benchmarks.peers import measure, ours
 from benchmarks.peers.__main__ import RESULTS, main
 from benchmarks.peers.measure import FEWEST, FRAMES, LUCIDRAINS, NICKLAS_HANSEN, TRAINING, alternate, flops
-from benchmarks.peers.report import page, ratio
+from benchmarks.peers.report import page
 from benchmarks.peers.shape import TINY, Shape
+from benchmarks.timing import ratio
 from dreamer4_conformance.adapters.peers import CHECKOUTS
 
 OURS = [name for name in TRAINING if name.startswith("ours")]

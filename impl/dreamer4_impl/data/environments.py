@@ -3,6 +3,9 @@
 import warnings
 from typing import Any, Final
 
+import numpy as np
+from jaxtyping import UInt8
+
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.user_code import EXTRAS, failures, imported_module
 
@@ -56,21 +59,26 @@ def make_environment(task: str, **options: Any) -> Any:
         raise
 
 
-class AtariStart:
-    """Start of the episodes of an Atari game without sticky actions, which uses no random numbers.
+class Emulator:
+    """Emulator of an Atari game, without what gymnasium does in every step.
 
-    Every seed then starts in the same state, so the ROM is loaded once, not for every seed; loading takes as long as 60
-    to 250 frames.
+    Without sticky actions it uses no random numbers: every seed starts in the same state, and the ROM is loaded once,
+    not for every seed; loading takes as long as 60 to 250 frames.
 
     Args:
-        environment: gymnasium environment of the game, with repeat_action_probability 0.
+        environment: gymnasium environment of the game, with frameskip 1 and the game's own actions.
+        grey: observations of one channel instead of three.
+        sticky: True if the environment repeats actions at random.
     """
 
-    def __init__(self, environment: Any) -> None:
-        self._environment = environment
-        self._saved: tuple[Any, Any] | None = None
+    def __init__(self, environment: Any, *, grey: bool, sticky: bool) -> None:
+        self._environment, self._sticky = environment, sticky
+        self._emulator = environment.unwrapped.ale
+        self._actions = self._emulator.getMinimalActionSet()
+        self._screen = self._emulator.getScreenGrayscale if grey else self._emulator.getScreenRGB
+        self._start: Any = None
 
-    def reset(self, seed: int) -> Any:
+    def reset(self, seed: int) -> UInt8[np.ndarray, "height width *C"]:
         """Start an episode.
 
         Args:
@@ -79,15 +87,29 @@ class AtariStart:
         Returns:
             The first observation; a new array.
         """
-        emulator = self._environment.unwrapped.ale
-        if self._saved is None:
-            observation, _ = self._environment.reset(seed=seed)
-            self._saved = emulator.cloneSystemState(), observation
-        else:
-            self._environment.reset()
+        self._environment.reset(seed=seed if self._sticky else None)
+        if self._start is not None:
             # A reset alone leaves parts of the memory as they are.
-            emulator.restoreSystemState(self._saved[0])
-        return self._saved[1].copy()
+            self._emulator.restoreSystemState(self._start[0])
+            return self._start[1].copy()
+        observation = self._screen()
+        if not self._sticky:
+            self._start = self._emulator.cloneSystemState(), observation.copy()
+        return observation
+
+    def step(self, action: int) -> tuple[UInt8[np.ndarray, "height width *C"], float, bool, bool, dict[str, Any]]:
+        """Play one of the game's own frames.
+
+        Args:
+            action: index of the action.
+
+        Returns:
+            What gymnasium's `step` does: observation, a new array; reward; whether the episode has terminated, and
+            whether it was cut off; an empty dict.
+        """
+        reward = self._emulator.act(self._actions[action])
+        over, cut = self._emulator.game_over(with_truncation=False), self._emulator.game_truncated()
+        return self._screen(), reward, over, cut, {}
 
 
 def _require(task: str, package: str) -> None:

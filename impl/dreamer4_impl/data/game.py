@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dreamer4_impl.arguments import require_at_least
-from dreamer4_impl.data.environments import AtariStart, is_atari, make_environment
+from dreamer4_impl.data.environments import Emulator, is_atari, make_environment
 from dreamer4_impl.data.format import DatasetError
 from dreamer4_impl.data.images import OBSERVATION, RENDER, ImageSource, is_frames_option
 from dreamer4_impl.data.resizing import grey as to_grey
@@ -151,8 +151,8 @@ class Game:
         self.frame: UInt8[np.ndarray, "H W C"] | None = None
         self._shows_maximum = view.shows_maximum(task)
         self.environment = make_environment(task, **_options(task, view))
-        same_start = is_atari(task) and view.repeat_probability == 0
-        self._start = AtariStart(self.environment) if same_start else None
+        sticky = view.repeat_probability > 0
+        self._emulator = Emulator(self.environment, grey=view.grey, sticky=sticky) if is_atari(task) else None
         with failures(f"reading the spaces of {task}"):
             self.component = component_of(self.environment.action_space)
             self._source = ImageSource(task, self.environment, view.frames_from, view.size)
@@ -172,10 +172,10 @@ class Game:
             DatasetError: if the environment raises an exception, or its images are none.
         """
         with failures(f"reset() of {self.task}"):
-            if self._start is None:
+            if self._emulator is None:
                 self.observation, _ = self.environment.reset(seed=seed)
             else:
-                self.observation = self._start.reset(seed)
+                self.observation = self._emulator.reset(seed)
         self._image = self._source.image(self.observation)
         self.frame = self._frame(self._image)
         return self.frame
@@ -195,9 +195,10 @@ class Game:
         """
         action = self.accepted(action)
         total, before = 0.0, self._image
+        play = self.environment.step if self._emulator is None else self._emulator.step
         for _ in range(self.view.frame_skip):
             with failures(f"step() of {self.task}"):
-                self.observation, reward, terminated, truncated, _ = self.environment.step(action)
+                self.observation, reward, terminated, truncated, _ = play(action)
                 total += float(reward)
             if self._shows_maximum:
                 before, self._image = self._image, self._source.image(self.observation)
@@ -225,9 +226,13 @@ class Game:
         """
         space = self.environment.action_space
         with suppress(TypeError, ValueError, OverflowError):
-            array = np.asarray(action)
-            value = operator.index(action) if isinstance(self.component, Categorical) else array.astype(space.dtype)
-            exact = isinstance(self.component, Continuous) or np.array_equal(array, value)
+            if isinstance(self.component, Categorical):
+                value: Any = operator.index(action)
+                exact = True
+            else:
+                array = np.asarray(action)
+                value = array.astype(space.dtype)
+                exact = isinstance(self.component, Continuous) or np.array_equal(array, value)
             if exact and space.contains(value):
                 return value
         raise DatasetError(f"an action of {self.task} must lie in {space}; got {action!r}")
