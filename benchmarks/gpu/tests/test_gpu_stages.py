@@ -24,16 +24,24 @@ RUN = ROOT / "benchmarks" / "gpu" / "run.sh"
 MODULES = {"check": check, "kernels": kernels, "decode": decode}
 
 
-def test_rehearsal_of_the_card_measures_every_row_or_says_why_not(tmp_path):
+@pytest.mark.parametrize(
+    ("command", "pattern"),
+    [pytest.param("card", "*", marks=pytest.mark.nightly), ("kernels", "*, forward, width 128: *")],
+)
+def test_rehearsal_measures_every_row_or_says_why_not(command, pattern, tmp_path):
     environment = {**os.environ, "PYTHON": sys.executable}
-    command = ["bash", RUN, "card", tmp_path, "--smoke"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    words = ["bash", RUN, command, tmp_path, "--smoke", "--only", pattern]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = tmp_path.glob("cpu-smoke-*.json")
-    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "card.log"])
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / f"{command}.log"])
     document = json.loads(path.read_text())
     assert markdown(document) in done.stdout
-    assert {_key(row) for row in document["rows"]} == {_key(row) for row in _planned(smoke=False)}
+    steps = CARD if command == "card" else [Step(command, pattern)]
+    rows = _planned(smoke=False)
+    assert {_key(row) for row in document["rows"]} == {
+        _key(rows[index]) for _, indices in assigned(rows, steps) for index in indices
+    }
     assert [row for row in document["rows"] if row["status"] not in ("ok", "not here")] == []
     assert all(row["reason"] for row in document["rows"] if row["status"] == "not here")
 
@@ -317,6 +325,7 @@ def test_floor_of_the_whole_frame_is_larger_over_space_by_the_square_of_its_toke
 OPTIONAL = ["jsonschema", "gymnasium", "ale_py", "av", "playwright"]
 
 
+@pytest.mark.nightly
 def test_every_test_that_is_marked_gpu_runs_in_one_row_and_needs_no_optional_package():
     every = ["impl/tests", "-m", "gpu and not nightly"]
     *rows, marked = _collected(*((arguments, OPTIONAL) for arguments, _ in check.TESTS.values()), (every, []))

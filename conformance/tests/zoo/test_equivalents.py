@@ -36,8 +36,8 @@ def hold(name: str, **options: object) -> None:
 NIGHTLY = "loss-compiled"
 
 
-#: Judged by default, every sixth one: they take a few seconds each. The nightly run judges all, at other seeds too.
-BY_DEFAULT = [name for name in list(EQUIVALENTS)[::6] if name != NIGHTLY]
+#: Judged by default, every ninth one: they take a few seconds each. The nightly run judges all, at other seeds too.
+BY_DEFAULT = [name for name in list(EQUIVALENTS)[::9] if name != NIGHTLY]
 
 
 @pytest.mark.parametrize(
