@@ -5,7 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from studies.tokenizer.training import Budget, linear_psnr, train
+from studies.tokenizer.training import Budget, held_out_video, linear_psnr, train
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -14,13 +14,14 @@ def main() -> None:
     """Add the curve of a variant to a results file; a curve of the same name and seed is replaced."""
     options = _parser().parse_args()
     seeded = [*options.set, f"seed={options.seed}"]
+    video = held_out_video(options.held_out, options.clips)
     with tempfile.TemporaryDirectory() as run:
         budget = Budget(options.seconds, options.every, options.enough)
-        measured = train(options.preset, options.data, options.held_out, seeded, Path(run), budget)
+        measured = train(options.preset, options.data, video, seeded, Path(run), budget)
     file = RESULTS / f"{options.task}.json"
     results = json.loads(file.read_text()) if file.exists() else {"pca": None, "curves": []}
     if results["pca"] is None:
-        results["pca"] = round(linear_psnr(options.data, options.held_out, options.values), 1)
+        results["pca"] = round(linear_psnr(options.data, video, options.values), 1)
     key = {"name": options.name, "seed": options.seed}
     results["curves"] = [curve for curve in results["curves"] if {**curve, **key} != curve]
     results["curves"].append({**key, "preset": options.preset, "settings": options.set, "points": measured.points})
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="grid-cpu", help="preset or TOML document (default %(default)s)")
     parser.add_argument("--task", default="moving-goal", help="name of the results file (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches (default %(default)s)")
+    parser.add_argument("--clips", type=int, default=16, help="held-out clips of 8 frames (default %(default)s)")
     parser.add_argument("--values", type=int, default=256, help="values per frame of PCA (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=150, help="processor seconds (default %(default)s)")
     parser.add_argument("--every", type=int, default=25, help="steps between measurements (default %(default)s)")

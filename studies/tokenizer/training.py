@@ -22,8 +22,8 @@ from dreamer4_impl.training.loop import Trainer
 from dreamer4_impl.training.phases import PHASES
 from dreamer4_impl.training.randomness import seed_everything
 
-CLIPS, LENGTH = 16, 8
-"""Held-out clips and their frames."""
+LENGTH = 8
+"""Frames of a held-out clip."""
 
 
 @dataclass
@@ -77,13 +77,26 @@ class _Measured(Trainer):
             raise _Ended
 
 
-def train(preset: str, data: str, held_out: str, overrides: Sequence[str], run: Path, budget: Budget) -> Curve:
+def held_out_video(held_out: str, clips: int) -> Tensor:
+    """Frames to measure on.
+
+    Args:
+        held_out: directory of recorded play, other episodes than those to train on.
+        clips: number of clips, 1 or more, evenly spaced.
+
+    Returns:
+        Frames in [0, 1], (clips, 8, H, W, C).
+    """
+    return as_video(load_clips(Dataset.open(held_out), clips, LENGTH).video)
+
+
+def train(preset: str, data: str, video: Tensor, overrides: Sequence[str], run: Path, budget: Budget) -> Curve:
     """Train a tokenizer until its budget is spent.
 
     Args:
         preset: preset or TOML document.
         data: directory of the recorded play to train on.
-        held_out: directory of the recorded play to measure on, other episodes than those of `data`.
+        video: frames to measure on, in [0, 1], (N, T, H, W, C), of other episodes than those of `data`.
         overrides: settings of the form "section.key=value".
         run: directory for the run, without checkpoints.
         budget: when to measure and to stop.
@@ -96,7 +109,6 @@ def train(preset: str, data: str, held_out: str, overrides: Sequence[str], run: 
     training, model = TrainingData(settings), Dreamer4(settings.model)
     phase = PHASES["tokenizer"](settings, torch.device("cpu"))
     phase.prepare(model, training.dataset)
-    video = as_video(load_clips(Dataset.open(held_out), CLIPS, LENGTH).video)
     trainer = _Measured(settings, phase, training.sampler, run, model, Processes(torch.device("cpu")))
     return trainer.measure(video, budget)
 
@@ -117,20 +129,20 @@ def psnr(model: Dreamer4, video: Tensor) -> float:
     return float(-10 * error.mean().log10())
 
 
-def linear_psnr(data: str, held_out: str, values: int) -> float:
+def linear_psnr(data: str, video: Tensor, values: int) -> float:
     """PSNR of PCA on the same held-out frames.
 
     Args:
         data: directory of the recorded play to fit to.
-        held_out: directory of the recorded play to measure on.
+        video: frames to measure on, in [0, 1], (N, T, H, W, C).
         values: values per frame, those of the latents.
 
     Returns:
         PSNR in dB.
     """
     frames = load_clips(Dataset.open(data), 512, LENGTH).video.flatten(0, 1)
-    video = as_video(load_clips(Dataset.open(held_out), CLIPS, LENGTH).video).flatten(0, 1)
-    error = (principal_components(frames, values).reconstruct(video) - video).square().mean()
+    truth = video.flatten(0, 1)
+    error = (principal_components(frames, values).reconstruct(truth) - truth).square().mean()
     return float(-10 * error.log10())
 
 
