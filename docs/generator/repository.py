@@ -26,6 +26,7 @@ PAGES = {
     "benchmarks/README.md": "/project/benchmarks.md",
     "benchmarks/results/growth.md": "/project/growth.md",
     "benchmarks/results/many_gpus.md": "/how-to/many-gpus.md",
+    "studies/atari/README.md": "/project/atari.md",
     "studies/bootstrap/README.md": "/project/bootstrap.md",
     "studies/rooms/README.md": "/project/rooms.md",
     "studies/tokenizer/README.md": "/project/tokenizer.md",

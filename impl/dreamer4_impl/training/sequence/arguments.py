@@ -9,7 +9,7 @@ DESCRIPTION = """\
 Trains an agent from nothing: records a game, trains the four phases, and evaluates the agent in the game.
 
   dreamer4-train all grid-cpu --env dreamer4_impl.examples.rooms:MovingGoal-v0 --run runs/moving
-  dreamer4-train all atari-cpu --env ALE/Boxing-v5 --run runs/boxing --seed 1
+  dreamer4-train all atari-cpu --env ALE/Seaquest-v5 --run runs/seaquest --seed 1
   dreamer4-train all mine.toml --env my_game.py:Maze-v0 --data maze --run runs/maze     trains on existing recordings
   dreamer4-train all grid-cpu --env MiniGrid-Empty-Random-6x6-v0 --run r --set record.policy=sticky \\
     --set only.dynamics.steps=2000 --dry-run                                            prints commands and settings
