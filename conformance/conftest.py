@@ -20,6 +20,12 @@ def _reference_as_installed() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", before)
 
 
+@pytest.fixture
+def without_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave failures without `behaves_like`, `passes_given` and `advice`, which take the most time."""
+    monkeypatch.setattr("dreamer4_conformance.runner.gather", lambda *_: None)
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

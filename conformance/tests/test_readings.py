@@ -9,7 +9,6 @@ import pytest
 
 import dreamer4_conformance
 import dreamer4_reference
-from dreamer4_conformance import runner
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.readings import BY_ID as READINGS_BY_ID
@@ -70,11 +69,9 @@ def test_undeclared_reading_fails_and_is_named(reading: str, option: str, clause
 
 
 # Who declares an averaged teacher may still use the network itself: a copy may be equal to it.
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize(("reading", "option", "clause"), [p for p in DISTINGUISHED if p.values[0] != "A38"])
-def test_default_under_a_declared_reading_fails(
-    reading: str, option: str, clause: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "gather", lambda *_: None)  # the diagnosis is not needed, and takes the most time
+def test_default_under_a_declared_reading_fails(reading: str, option: str, clause: str) -> None:
     along = ALONG.get((reading, option), {})
     result = judge(Subject(Witness({**along, reading: option}, **along)), BY_ID[clause], minimal=False)
     assert result.status is Status.FAIL, result.message

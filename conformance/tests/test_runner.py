@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from dreamer4_conformance import runner
 from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
@@ -60,8 +59,8 @@ class WithoutEncoder(TextbookModel):
         raise RuntimeError("no weights")
 
 
-def test_a_clause_of_several_operations_is_judged_by_those_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "gather", lambda *_: None)  # the diagnosis is not needed, and takes the most time
+@pytest.mark.usefixtures("without_diagnosis")
+def test_a_clause_of_several_operations_is_judged_by_those_that_work() -> None:
     subject = Subject(WithoutEncoder())
     assert judge(subject, BY_ID["net.repeatable"]).status is Status.PASS
     bottleneck = judge(subject, BY_ID["tok.bottleneck"], minimal=False)

@@ -8,7 +8,6 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-from dreamer4_conformance import runner
 from dreamer4_conformance.adapters.validation import examine
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.judging.reproduction import literal
@@ -42,9 +41,9 @@ def test_the_repeated_call_shows_what_was_received(name: str) -> None:
     assert np.isclose(numbers, received, rtol=1e-4).any(), f"{received} is not in {output}"
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize("name", JUDGED_AGAIN)
-def test_a_clause_that_no_call_shows_is_judged_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "gather", lambda *_: None)  # the diagnosis is not needed, and takes the most time
+def test_a_clause_that_no_call_shows_is_judged_again(name: str) -> None:
     result = failure(name)
     assert printed(result.reproduce).startswith(result.message)
 
