@@ -4,6 +4,7 @@ A ring of C slots: frame t is in slot t mod C, which held frame t − C, the lat
 So a new frame is written and read in place, before it is known whether it will be committed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,25 @@ class Cache:
             False
         """
         return Cache(self.keys.clone(), self.values.clone(), self.frames.clone())
+
+    def keep(self, rows: Sequence[int]) -> "Cache":
+        """Copy the past of some sequences, to go on without the others.
+
+        Args:
+            rows: which of the B sequences, in [0, B), at least one.
+
+        Returns:
+            A cache of `len(rows)` sequences that shares no storage with this one.
+
+        Raises:
+            IndexError: if there is no such sequence.
+
+        Example:
+            >>> Cache.empty((1, 3, 2, 1, 1, 2)).keep([0, 2]).keys.shape
+            torch.Size([1, 2, 2, 1, 1, 2])
+        """
+        index = list(rows)
+        return Cache(self.keys[:, index], self.values[:, index], self.frames.clone())
 
     def reset(self) -> None:
         """Return to the state before the first frame, in place.

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from dreamer4_impl.attention.cache import Cache
 from dreamer4_impl.data.clips import as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.data.format import DatasetError
@@ -24,6 +26,9 @@ from dreamer4_impl.models.heads import PolicyHead
 
 #: Frames after which an episode is cut, because a policy that never serves does not end its episode.
 LONGEST: Final = 2000
+
+#: Actions of the games in play, from their current frames, (P, H, W, C), and their numbers.
+_Act: TypeAlias = Callable[[UInt8[np.ndarray, "P H W C"], Sequence[int]], list[Any]]
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class PolicyPlay:
-    """Episodes of a policy, with everything that it saw, padded to the longest.
+    """Episodes of a policy, with everything that it saw, padded with zeros to the longest.
 
     Args:
         episodes: B episodes.
@@ -173,32 +178,37 @@ class _Player:
     """
 
     def __init__(self, model: Dreamer4, policy: PolicyHead, task: int | None, batch: int, seed: int) -> None:
-        self.model, self.policy, self.device = model, policy, model.dynamics.registers.device
-        tasks = None if task is None else torch.full((batch,), task, device=self.device)
+        self.model, self.policy, self.task, self.device = model, policy, task, model.dynamics.registers.device
+        self.playing = list(range(batch))
         self.encoder_cache = model.tokenizer.encoder_cache(batch)
-        self.engine = FrameEngine(model.dynamics, batch, task=tasks)
+        self.engine = self._engine(model.dynamics.empty_cache(batch))
         self.noise = torch.Generator(self.device).manual_seed(seed)
         self.actions: dict[str, Tensor] = {
             component.name: torch.zeros(component.shape(batch, 1), dtype=torch.int64, device=self.device)
             for component in model.dynamics.config.actions
         } | {LABELLED: torch.zeros(batch, 1, dtype=torch.bool, device=self.device)}
-        self._z: list[Tensor] = []
-        self._taken: list[dict[str, Tensor]] = []
+        self._z: list[list[Tensor]] = [[] for _ in self.playing]
+        self._taken: list[list[dict[str, Tensor]]] = [[] for _ in self.playing]
 
     @torch.no_grad()
-    def act(self, frames: UInt8[np.ndarray, "B H W C"]) -> list[Any]:
+    def act(self, frames: UInt8[np.ndarray, "P H W C"], playing: Sequence[int]) -> list[Any]:
         """Commit the frames and sample the next actions.
 
         Args:
-            frames: current frame of each game, uint8, (B, H, W, C).
+            frames: current frame of each game in play, uint8, (P, H, W, C).
+            playing: numbers of these games in [0, B), ascending; a game that is not among them is over.
 
         Returns:
-            One action per game: an int, or an int8 array of switches.
+            One action per game in play: an int, or an int8 array of switches.
         """
+        if len(playing) < len(self.playing):
+            self._keep(playing)
         video = as_video(torch.from_numpy(frames).to(self.device)[:, None])
         z = self.model.tokenizer.encode(video, cache=self.encoder_cache)
-        self._z.append(z.cpu())
-        self._taken.append({name: values.cpu() for name, values in self.actions.items()})
+        seen, taken = z.cpu(), {name: values.cpu() for name, values in self.actions.items()}
+        for row, number in enumerate(playing):
+            self._z[number].append(seen[row])
+            self._taken[number].append({name: values[row] for name, values in taken.items()})
         noise = torch.randn(z.shape, generator=self.noise, device=self.device)
         h = self.engine.commit(z, noise, self.actions)
         assert h is not None
@@ -214,32 +224,46 @@ class _Player:
         Returns:
             Latents and actions of `PolicyPlay`.
         """
-        names = self._taken[0]
-        return torch.cat(self._z, dim=1), {name: torch.cat([a[name] for a in self._taken], dim=1) for name in names}
+
+        def _joined(frames_by_game: list[list[Tensor]]) -> Tensor:
+            return pad_sequence([torch.cat(frames) for frames in frames_by_game], batch_first=True)
+
+        actions = {name: _joined([[frame[name] for frame in game] for game in self._taken]) for name in self.actions}
+        return _joined(self._z), actions
+
+    def _keep(self, playing: Sequence[int]) -> None:
+        rows = [self.playing.index(number) for number in playing]
+        self.playing = list(playing)
+        self.encoder_cache = self.encoder_cache.keep(rows)
+        self.engine = self._engine(self.engine.cache.keep(rows))
+        self.actions = {name: values[rows] for name, values in self.actions.items()}
+
+    def _engine(self, cache: Cache) -> FrameEngine:
+        batch = len(self.playing)
+        tasks = None if self.task is None else torch.full((batch,), self.task, device=self.device)
+        return FrameEngine(self.model.dynamics, batch, task=tasks, cache=cache)
 
 
-def _play(
-    games: Sequence[Game], act: Callable[[UInt8[np.ndarray, "B H W C"]], list[Any]], seed: int, longest: int
-) -> list[Episode]:
-    """Play one episode of each game in parallel; a game that is over repeats its last frame."""
+def _play(games: Sequence[Game], act: _Act, seed: int, longest: int) -> list[Episode]:
+    """Play one episode of each game in parallel."""
     frames = [game.reset(seed=seed + number) for number, game in enumerate(games)]
     episodes = [Episode() for _ in games]
+    playing = list(range(len(games)))
     for _ in range(longest - 1):
-        for number, action in enumerate(act(np.stack(frames))):
-            if episodes[number].over:
-                continue
+        for number, action in zip(playing, act(np.stack([frames[n] for n in playing]), playing), strict=True):
             step = games[number].step(action)
             frames[number] = step.frame
             episodes[number].rewards.append(step.reward)
             episodes[number].terminated, episodes[number].truncated = step.terminated, step.truncated
-        if all(episode.over for episode in episodes):
+        playing = [number for number in playing if not episodes[number].over]
+        if not playing:
             break
     return episodes
 
 
-def _random_actions(games: Sequence[Game], seed: int) -> Callable[[UInt8[np.ndarray, "B H W C"]], list[Any]]:
+def _random_actions(games: Sequence[Game], seed: int) -> _Act:
     policies = [random_policy(game, np.random.default_rng([seed, number])) for number, game in enumerate(games)]
-    return lambda frames: [policy() for policy in policies]
+    return lambda frames, playing: [policies[number]() for number in playing]
 
 
 def _game(task: str, dataset: Dataset) -> Game:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dreamer4_impl.attention.cache import Cache
 from dreamer4_impl.compilation import compiled
 from dreamer4_impl.constants import CONTEXT_LEVEL, SAMPLING_STEPS
 from dreamer4_impl.equations.eq01_corruption import corrupt
@@ -40,6 +41,7 @@ class FrameEngine:
         context_level: signal level c of committed frames, in [0, 1]; 1 leaves them clean.
         task: task of each sequence in [0, tasks), integer, (B,); None leaves the agent token without a task, which does
             not influence frames.
+        cache: past of the sequences, changed in place; None begins without a past.
         compile: compile passes over a single frame, and that over two frames, as one graph each.
 
     Example:
@@ -58,10 +60,11 @@ class FrameEngine:
         context_level: float = CONTEXT_LEVEL,
         *,
         task: Int[Tensor, "B"] | None = None,
+        cache: Cache | None = None,
         compile: bool = False,
     ) -> None:
         self.model, self.num_steps, self.task = model, num_steps, task
-        self.cache = model.empty_cache(batch)
+        self.cache = model.empty_cache(batch) if cache is None else cache
         self._one_frame = compiled(model, dynamic=False) if compile else model
         self._matrices = JoinedMatrices(model)
         parameter = next(model.parameters())

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dreamer4_impl.checkpoints.options import ImagineOptions
+from dreamer4_impl.data.clips import as_video
 from dreamer4_impl.data.dataset import Dataset
 from dreamer4_impl.equations.eq11_pmpo import frozen_prior
 from dreamer4_impl.evaluation.measures import Measure
@@ -19,7 +20,7 @@ from dreamer4_impl.evaluation.sections.game import game_returns
 from dreamer4_impl.evaluation.sections.returns import compare_returns, disagreement
 from dreamer4_impl.models.dreamer4 import Dreamer4
 
-from .toy_games import CountingGame, with_action, with_rewards
+from .toy_games import CountingGame, UnevenGame, with_action, with_rewards
 
 OPTIONS = ImagineOptions(horizon=3, context=2, steps=1)
 GAME = "dreamer4_impl.evaluation.played_game.Game"
@@ -60,6 +61,33 @@ def test_world_model_receives_the_actions_of_the_policy(square_model, viewed_dat
     for name in ("move", "labelled"):
         assert torch.equal(play.actions[name], torch.cat([actions[name] for actions in inputs], dim=1))
     assert play.z.shape[:2] == (2, 5)
+
+
+def test_game_that_is_over_leaves_the_batch_and_the_others_keep_their_past(square_model, viewed_data, monkeypatch):
+    monkeypatch.setattr(GAME, UnevenGame)
+    model = square_model.eval()
+    passes, forward = [], model.dynamics.forward
+
+    def recorded(z, tau, d, actions, **options):
+        prediction = forward(z, tau, d, actions, **options)
+        passes.append((z, tau, d, prediction[1]))
+        return prediction
+
+    monkeypatch.setattr(model.dynamics, "forward", recorded)
+    play = PlayedGame(model, viewed_data, "square", episodes=3).by_policy
+    assert [len(z) for z, *_ in passes] == [3, 3, 2, 1]
+    assert [len(episode.rewards) for episode in play.episodes] == [3, 4, 5]
+    for number, length in enumerate([2, 3, 4]):
+        game, taken = UnevenGame(None, None), play.actions["move"][number, 1:length].tolist()
+        frames = [game.reset(number), *(game.step(action).frame for action in taken)]
+        z = model.tokenizer.encode(as_video(torch.from_numpy(np.stack(frames)))[None])
+        torch.testing.assert_close(play.z[number, :length], z[0])
+        assert not play.z[number, length:].any()
+        assert play.actions["labelled"][number, :length].tolist() == [False] + [True] * (length - 1)
+        row = number - 3  # from the end, because games end in the order of their numbers
+        *inputs, h = (torch.cat([x[row] for x in tensors])[None] for tensors in zip(*passes[:length], strict=True))
+        actions = {name: values[number : number + 1, :length] for name, values in play.actions.items()}
+        torch.testing.assert_close(h, forward(*inputs, actions)[1].detach())
 
 
 def test_episodes_that_never_end_are_cut_and_counted(square_model, viewed_data):

@@ -26,6 +26,23 @@ class CountingGame:
         pass
 
 
+class UnevenGame(CountingGame):
+    """Game of random frames that show the action, which ends after 2 steps with seed 0, 3 with seed 1, and so on."""
+
+    def reset(self, seed):
+        self.steps, self.length, self.generator = 0, 2 + seed, np.random.default_rng(seed)
+        return self._frame(0)
+
+    def step(self, action):
+        self.steps += 1
+        return Step(self._frame(action), 0.0, self.steps == self.length, False)
+
+    def _frame(self, action):
+        frame = self.generator.integers(256, size=(16, 16, 1), dtype=np.uint8)
+        frame[:8] = 100 * action
+        return frame
+
+
 def with_rewards(model, constant):
     """Make the reward head predict a constant for every input."""
     head = model.agent.reward
