@@ -142,9 +142,8 @@ READINGS: tuple[Reading, ...] = (
         "A28",
         "context noise: drawn once per frame, per generated frame, or per evaluation",
         ("frame", "generated", "evaluation"),
-        ("ctx.fixed",),
-        'ctx.fixed samples one frame, for which "frame" and "generated" agree. Declare "generated" all the same: '
-        "ctx.cache depends on it.",
+        ("ctx.fixed", "ctx.cache"),
+        'ctx.fixed samples one frame, for which "frame" and "generated" agree; ctx.cache distinguishes them.',
     ),
     Reading(
         "A29",
