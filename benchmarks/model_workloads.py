@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.timing import DEVICE, Run
 from benchmarks.workload import Workload, distance
 from dreamer4_impl.attention import BACKENDS
+from dreamer4_impl.compilation import compiled
 from dreamer4_impl.equations.eq04_grid import Granularity, sample_tau_d
 from dreamer4_impl.equations.eq06_07_shortcut_forcing import EVERY_ROW, shortcut_forcing_loss, shortcut_forcing_loss_at
 from dreamer4_impl.models.dynamics import Dynamics
@@ -31,6 +32,8 @@ def model_workloads() -> Iterator[Workload]:
     for backend in ("eager", "triton") if DEVICE.type == "cuda" else ("eager",):
         build, error = partial(frame, backend, merge_commit=True), partial(_pass_error, backend, ahead=True)
         yield Workload("frame, commit merged", backend, build, error)
+        compiled_frame, compiled_error = partial(build, compile=True), partial(error, compile=True)
+        yield Workload("frame, commit merged", f"{backend}, compiled", compiled_frame, compiled_error)
 
 
 def loss(per: Granularity) -> Run:
@@ -65,15 +68,17 @@ def training_step(backend: str) -> Run:
     return run
 
 
-def frame(backend: str, *, merge_commit: bool = False) -> Run:
-    """One generated frame with a full context: K denoising passes, and the commit pass or that of the frame before."""
+def frame(backend: str, **options: bool) -> Run:
+    """One generated frame with a full context: K denoising passes, and the commit pass or that of the frame before.
+
+    options: of `FrameDecoder`; a base commit may lack them.
+    """
     from dreamer4_impl.generation.decoder import (
         FrameDecoder,  # here, so that other workloads run on a base commit without it
     )
 
     model = dynamics(backend).requires_grad_(False)
-    # A base commit does not have the option.
-    decoder = FrameDecoder(model, BATCH, merge_commit=True) if merge_commit else FrameDecoder(model, BATCH)
+    decoder = FrameDecoder(model, BATCH, **options)
     decoder.start(data(model.config.transformer.context))
     return decoder.step
 
@@ -122,7 +127,7 @@ def _used(model: Dynamics) -> list[Any]:
 
 
 @torch.no_grad()
-def _pass_error(backend: str, *, ahead: bool = False) -> float:
+def _pass_error(backend: str, *, ahead: bool = False, compile: bool = False) -> float:
     """Relative error of the last frame, computed with a cache of the frames before it, or after the one it commits."""
 
     def last(model: Dynamics, dtype: torch.dtype) -> list[Tensor]:
@@ -130,7 +135,8 @@ def _pass_error(backend: str, *, ahead: bool = False) -> float:
         cache = model.empty_cache(BATCH)
         if ahead and dtype == torch.float32:
             model(*_labelled(z[:, :-2]), cache=cache)
-            return [model(*_labelled(z[:, -2:]), cache=cache, ahead=True)[0][:, 1:]]
+            network = compiled(model, dynamic=False) if compile else model
+            return [network(*_labelled(z[:, -2:]), cache=cache, ahead=True)[0][:, 1:]]
         model(*_labelled(z[:, :-1]), cache=cache)
         return [model(*_labelled(z[:, -1:]), cache=cache)[0]]
 
