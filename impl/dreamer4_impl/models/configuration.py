@@ -37,9 +37,10 @@ class TokenizerConfig:
             variance 1: a z that varies less is invisible at most signal levels.
         query_spread: initial standard deviation of the decoder's patch queries about one random vector, above 0, so
             that at first only RoPE distinguishes them; None is independent queries.
+        latent_spread: the same of the encoder's latent tokens; None is independent tokens.
 
     Raises:
-        ValueError: if a size is below 1, latents is no multiple of spatial_tokens, or query_spread is out of range.
+        ValueError: if a size is below 1, latents is no multiple of spatial_tokens, or a spread is out of range.
     """
 
     encoder: TransformerConfig
@@ -54,6 +55,7 @@ class TokenizerConfig:
     standardise: bool = False
     standardise_latents: bool = False
     query_spread: float | None = None
+    latent_spread: float | None = None
 
     def __post_init__(self) -> None:
         require_size(
@@ -70,8 +72,10 @@ class TokenizerConfig:
                 f"latents must be a multiple of spatial_tokens, so that a spatial token consists of whole latents; "
                 f"got {self.latents} and {self.spatial_tokens}"
             )
-        if self.query_spread is not None and not 0 < self.query_spread < math.inf:
-            raise ValueError(f"query_spread must be above 0 and finite, or None; got {self.query_spread!r}")
+        for name in ("query_spread", "latent_spread"):
+            spread = getattr(self, name)
+            if spread is not None and not 0 < spread < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, or None; got {spread!r}")
 
     @property
     def patches(self) -> int:

@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         self.config, width = config, config.encoder.width
         self.embed_patch = nn.Linear(config.patch_width, width)
         self.dropped = learned(width)
-        self.latents = learned(config.latents, width)
+        self.latents = learned(config.latents, width, spread=config.latent_spread)
         self.transformer = Transformer(config.encoder)
         self.norm = RMSNorm(width, config.encoder.norm_eps)
         self.bottleneck = nn.Linear(width, config.latent_channels)

@@ -18,6 +18,7 @@ TINY = tiny()
         ("tokenizer", {"latents": 11}, "latents must be a multiple of spatial_tokens.*; got 11 and 5"),
         ("tokenizer", {"height": 0}, "height must be a whole number, 1 or more; got 0"),
         ("tokenizer", {"query_spread": 0.0}, "query_spread must be above 0 and finite, or None; got 0.0"),
+        ("tokenizer", {"latent_spread": -1.0}, "latent_spread must be above 0 and finite, or None; got -1.0"),
         ("tokenizer", {"patch": 2.0}, "patch must be a whole number, 1 or more; got 2.0"),
         ("dynamics", {"k_max": 48}, "k_max must be a power of two, 1 or more; got 48"),
         ("dynamics", {"registers": -1}, "registers must be a whole number, 0 or more; got -1"),

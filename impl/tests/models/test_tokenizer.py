@@ -279,7 +279,7 @@ def test_an_invalid_standardisation_raises(tiny_on):
         standardised(tiny_on).standardise(mean[:5], 1.0)
 
 
-def test_patch_queries_start_about_one_vector(tiny_on):
-    config = replace(tiny_on().config.tokenizer, query_spread=0.01)
-    queries = Tokenizer(config).decoder.queries
-    assert 0 < queries.std(0).max() < 0.05 < queries.mean(0).std()
+def test_patch_queries_and_latents_start_about_one_vector(tiny_on):
+    tokenizer = Tokenizer(replace(tiny_on().config.tokenizer, query_spread=0.01, latent_spread=0.01))
+    for tokens in (tokenizer.decoder.queries, tokenizer.encoder.latents):
+        assert 0 < tokens.std(0).max() < 0.05 < tokens.mean(0).std()
