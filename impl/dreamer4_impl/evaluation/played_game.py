@@ -205,10 +205,10 @@ class _Player:
             self._keep(playing)
         video = as_video(torch.from_numpy(frames).to(self.device)[:, None])
         z = self.model.tokenizer.encode(video, cache=self.encoder_cache)
-        seen, taken = z.cpu(), {name: values.cpu() for name, values in self.actions.items()}
+        latents, actions = z.cpu(), {name: values.cpu() for name, values in self.actions.items()}
         for row, number in enumerate(playing):
-            self._z[number].append(seen[row])
-            self._taken[number].append({name: values[row] for name, values in taken.items()})
+            self._z[number].append(latents[row])
+            self._taken[number].append({name: values[row] for name, values in actions.items()})
         noise = torch.randn(z.shape, generator=self.noise, device=self.device)
         h = self.engine.commit(z, noise, self.actions)
         assert h is not None
