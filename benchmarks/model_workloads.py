@@ -68,7 +68,7 @@ def training_step(backend: str) -> Run:
     return run
 
 
-def frame(backend: str, **options: bool) -> Run:
+def frame(backend: str, **options: Any) -> Run:
     """One generated frame with a full context: K denoising passes, and the commit pass or that of the frame before.
 
     options: of `FrameDecoder`; a base commit may lack them.
