@@ -44,12 +44,18 @@ def check_defaults_are_the_papers(subject: Subject, trial: Trial) -> None:
         trial.inconclusive(f"constants() omits {', '.join(missing)}")
 
 
-@signature("constants")
-def signature_declared_constants(subject: Subject) -> np.ndarray:
-    """Relative error of each value in per cent, in the order of `PAPER`; NaN if it is missing."""
+def declared_errors(subject: Subject) -> tuple[list[str], np.ndarray]:
+    """Names of the constants that the implementation declares, and the signature of them."""
+    names = list(_declared(subject))
+    return names, signature_declared_constants(subject, names)
+
+
+@signature("constants", observe=declared_errors)
+def signature_declared_constants(subject: Subject, names: list[str]) -> np.ndarray:
+    """Relative error of each value in per cent; NaN if it is missing."""
 
     def probe() -> np.ndarray:
         declared = _declared(subject)
-        return np.array([100 * (float(declared.get(name, np.nan)) / PAPER[name] - 1) for name in PAPER])
+        return np.array([100 * (float(declared.get(name, np.nan)) / PAPER[name] - 1) for name in names])
 
-    return attempt(probe, len(PAPER))
+    return attempt(probe, len(names))

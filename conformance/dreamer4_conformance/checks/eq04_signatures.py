@@ -19,6 +19,18 @@ def signature_law_of_the_draws(subject: Subject) -> np.ndarray:
     return _law(subject, lambda seed, batch, time: schedule_labels(subject, seed, time, batch), 4096)
 
 
+@signature("sample_tau_d", tolerance=0.02)
+def signature_law_of_the_steps(subject: Subject) -> np.ndarray:
+    """Shares of the step sizes, whatever the levels are."""
+    sizes = step_sizes(subject.k_max)
+
+    def probe() -> np.ndarray:
+        d = schedule_labels(subject, 1, 4, max(subject.adapter.min_batch, 4096)).d
+        return np.array([(d == float(size)).mean() for size in sizes])
+
+    return attempt(probe, len(sizes))
+
+
 @signature("dynamics_loss", tolerance=0.08, drawn=True)
 def signature_law_of_the_students_labels(subject: Subject) -> np.ndarray:
     """The same of the student's labels, in a batch whose rows gradients identify."""

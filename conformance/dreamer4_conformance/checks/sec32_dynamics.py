@@ -31,6 +31,7 @@ from dreamer4_conformance.instruments.dynamics import (
     adapter_mask,
     call_with,
     dynamics_mask,
+    frame_mask,
     inputs_of_frames,
     missing_influences,
     output_names,
@@ -247,3 +248,10 @@ def signature_mask_of_two_frames(subject: Subject) -> np.ndarray:
         return np.concatenate([got[:6].ravel(), got[6:11, 5]]).astype(float)
 
     return attempt(probe, 77)
+
+
+@signature("space_mask")
+def signature_mask_of_one_frame(subject: Subject) -> np.ndarray:
+    """Entries of the dynamics mask for a frame without registers and agent, which some models lack."""
+    frame = ["latent", "latent", "label", "action", "action"]
+    return attempt(lambda: frame_mask(subject, "dynamics", frame), len(frame) ** 2)

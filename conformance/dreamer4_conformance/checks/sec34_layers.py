@@ -265,20 +265,32 @@ def signature_norms_of_each_kind(subject: Subject) -> np.ndarray:
     return pattern(*(partial(growth, subject, "transformer_layer", kind) for kind in LAYER_KINDS))
 
 
-@signature("block_zeroed")
-def signature_output_of_a_zeroed_block(subject: Subject) -> np.ndarray:
-    """Of the first kind of layer that is supported, see `_identity_of`."""
-    return attempt(lambda: _identity_of(subject, provided_kinds(subject, "block_zeroed")[0]), 3)
+def zeroed_blocks(subject: Subject) -> tuple[list[str | None], np.ndarray]:
+    """Kinds of layer that the implementation supports, and the signature of them."""
+    kinds = provided_kinds(subject, "block_zeroed")
+    return kinds, signature_output_of_a_zeroed_block(subject, kinds)
 
 
-@signature("block_zeroed")
-def signature_output_of_a_zeroed_block_of_each_kind(subject: Subject) -> np.ndarray:
-    """Of every kind of layer, see `_identity_of`."""
-    return np.concatenate([attempt(partial(_identity_of, subject, kind), 3) for kind in LAYER_KINDS])
+@signature("block_zeroed", observe=zeroed_blocks)
+def signature_output_of_a_zeroed_block(subject: Subject, kinds: list[str | None]) -> np.ndarray:
+    """For each kind, see `_factors`; for None, an adapter that takes no kind, those of the first one."""
+    first = provided_kinds(subject, "block_zeroed")[0]
+    return np.concatenate([attempt(partial(_factors, subject, kind or first), 6) for kind in kinds])
 
 
-def _identity_of(subject: Subject, kind: str | None) -> np.ndarray:
-    """Whether the first and the last token are unchanged, and the factor between output and input."""
+def _factors(subject: Subject, kind: str | None) -> np.ndarray:
+    """Whether any and all tokens are unchanged, and the least and the largest factor between output and input.
+
+    The factors are rounded, to integers for tokens with a root mean square of 1 and to tenths for those with
+    `LARGE_FACTOR`, so that models with other gains, numbers of tokens and orders of tokens compare.
+    """
     x = layer_input(subject, 0, 2, 3, kind)
-    y = attempt(lambda: layer_output(subject, "block_zeroed", x, kind), x.size).reshape(x.shape)
-    return np.array([(y == x)[:, :, 0].all(), (y == x)[:, :, -1].all(), np.round((y * x).sum() / (x * x).sum(), 2)])
+    unit = x / np.sqrt(np.square(x).mean(-1, keepdims=True))
+    values: list[float] = []
+    for scale, digits in ((1.0, 0), (LARGE_FACTOR, 1)):
+        x = subject.round(scale * unit)
+        y = layer_output(subject, "block_zeroed", x, kind)
+        factors = (y * x).sum(-1) / (x * x).sum(-1)
+        values += [*np.round([factors.min(), factors.max()], digits)]
+    unchanged = (y == x).all(-1)
+    return np.array([unchanged.any(), unchanged.all(), *values], float)

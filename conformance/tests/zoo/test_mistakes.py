@@ -136,6 +136,10 @@ REVIEWED = [
     "qknorm-keys-only",
     "temporal-every-2",
     "cache-differs",
+    "all-labels-ahead",
+    "residual-doubled",
+    "actions-blind",
+    "constants-mtp-length",
 ]
 
 

@@ -20,3 +20,11 @@ class Steps(TextbookEquations):
 
     def constants(self) -> dict[str, float]:
         return {**super().constants(), "num_steps": 64}
+
+
+@mistake("constants-mtp-length", clause="const.values", operations=("constants",), levels=SIGNAL)
+class MultiTokenLength(TextbookEquations):
+    """L, the length of multi-token prediction, defaults to 2."""
+
+    def constants(self) -> dict[str, float]:
+        return {**super().constants(), "mtp_length": 2}

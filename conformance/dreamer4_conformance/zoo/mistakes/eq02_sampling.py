@@ -20,6 +20,17 @@ class LabelAhead(TextbookEquations):
         return (step + 1) / steps
 
 
+@mistake("all-labels-ahead", clause="eq02.calls", operations=SAMPLER)
+class AllLabelsAhead(TextbookEquations):
+    """All frames, past ones too, are labelled with the level after the step, at most the last level of the grid."""
+
+    def level_label(self, step: int, steps: int) -> float:
+        return min((step + 1) / steps, 1 - 1 / self.k_max)
+
+    def context_label(self, step: int, steps: int) -> float:
+        return self.level_label(step, steps)
+
+
 @mistake("label-finest-step", clause="eq02.calls", operations=SAMPLER)
 class LabelFinestStep(TextbookEquations):
     """The step size passed to the network is always d_min, whatever the number of steps."""

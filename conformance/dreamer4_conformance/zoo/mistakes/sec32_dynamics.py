@@ -16,7 +16,7 @@ from dreamer4_conformance.zoo.mistakes import mistake
 SIGNAL = ("signal",)
 MODEL = ("dynamics",)
 AGENT = ("dynamics",)
-MASK = ("modality_mask",)
+MASK = ("modality_mask", "space_mask")
 HEADS = ("mtp_heads",)
 
 
@@ -203,7 +203,7 @@ class RegistersHidden(TextbookModel):
         return super().modality_rule(modality) & (register[:, None] | ~register)
 
 
-@mistake("frame-causal", clause="net.space-full", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+@mistake("frame-causal", clause="net.space-full", operations=("dynamics", *MASK), levels=SIGNAL)
 class FrameCausal(TextbookModel):
     """Attention within a frame is causal over its tokens."""
 
@@ -211,7 +211,7 @@ class FrameCausal(TextbookModel):
         return super().modality_rule(modality).tril()
 
 
-@mistake("patches-blind", clause="net.space-full", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+@mistake("patches-blind", clause="net.space-full", operations=("dynamics", *MASK), levels=SIGNAL)
 class PatchesBlind(TextbookModel):
     """A spatial token is visible only to itself and to the agent token."""
 
@@ -219,6 +219,15 @@ class PatchesBlind(TextbookModel):
         latent = self.of_modality(modality, "latent")
         agent = self.of_modality(modality, "agent")
         return super().modality_rule(modality) & (~latent | torch.eye(len(modality), dtype=torch.bool) | agent[:, None])
+
+
+@mistake("actions-blind", clause="net.space-full", operations=MASK, levels=SIGNAL)
+class ActionsBlind(TextbookModel):
+    """Action tokens attend to action tokens only."""
+
+    def modality_rule(self, modality: list[str]) -> Tensor:
+        action = self.of_modality(modality, "action")
+        return super().modality_rule(modality) & (action | ~action[:, None])
 
 
 @mistake("label-hidden", clause="net.space-full", operations=MASK, levels=SIGNAL)
@@ -276,7 +285,7 @@ class CausalMaskTooSmall(WholeSequences):
         return super().time_mask(length) | torch.full((length, length), length > 8)
 
 
-@mistake("mask-shows-later-frames", clause="attn.causal", operations=MASK, levels=SIGNAL)
+@mistake("mask-shows-later-frames", clause="attn.causal", operations=("modality_mask",), levels=SIGNAL)
 class MaskShowsLaterFrames(TextbookModel):
     """The causal mask is transposed: its rows are keys."""
 
@@ -315,7 +324,7 @@ class PastOfZAlone(WholeSequences):
 # The agent token
 
 
-@mistake("agent-visible", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+@mistake("agent-visible", clause="dyn.agent-firewall", operations=("dynamics", *MASK), levels=SIGNAL)
 class AgentVisible(TextbookModel):
     """All tokens of a frame attend to the agent token."""
 
@@ -323,7 +332,7 @@ class AgentVisible(TextbookModel):
         return torch.ones(len(modality), len(modality), dtype=torch.bool)
 
 
-@mistake("agent-blind", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+@mistake("agent-blind", clause="dyn.agent-firewall", operations=("dynamics", *MASK), levels=SIGNAL)
 class AgentBlind(TextbookModel):
     """The agent token attends to itself only."""
 
@@ -332,7 +341,7 @@ class AgentBlind(TextbookModel):
         return agent[:, None] == agent
 
 
-@mistake("agent-mask-turned", clause="dyn.agent-firewall", operations=("dynamics", "modality_mask"), levels=SIGNAL)
+@mistake("agent-mask-turned", clause="dyn.agent-firewall", operations=("dynamics", *MASK), levels=SIGNAL)
 class AgentMaskTurned(TextbookModel):
     """The mask is transposed: all tokens attend to the agent token, which attends to itself only."""
 
@@ -348,7 +357,7 @@ class AgentVisibleInTime(WholeSequences):
         return super().split_positions(x + x[:, :, -1:])
 
 
-@mistake("agent-visible-later", clause="dyn.agent-firewall", operations=MASK, levels=SIGNAL)
+@mistake("agent-visible-later", clause="dyn.agent-firewall", operations=("modality_mask",), levels=SIGNAL)
 class AgentVisibleLater(TextbookModel):
     """The agent token is masked in its own frame but not in later ones."""
 

@@ -1,0 +1,76 @@
+"""Mistakes are named in implementations with other shapes, fewer operations or further mistakes than the textbook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.clauses import BY_ID
+from dreamer4_conformance.instruments.subject import Subject
+from dreamer4_conformance.runner import judge
+from dreamer4_conformance.zoo.mistakes import MISTAKES
+
+
+class LatentsBeforePatches(Adapter):
+    """The time layer of an encoder with two latents before three patches: it adds the normalised patches again."""
+
+    def example(self, seed: int, batch: int, time: int) -> Mapping[str, Any]:
+        return {"x_encoder": np.random.default_rng(seed).standard_normal((batch, time, 5, 6))}
+
+    def block_zeroed(self, x: np.ndarray, kind: str) -> np.ndarray:
+        if kind != "encoder.time":
+            raise NotImplementedError(kind)
+        normalised = x / np.sqrt(np.square(x).mean(-1, keepdims=True))
+        return np.concatenate([x[:, :, :2], (x + normalised)[:, :, 2:]], 2)
+
+
+class ActionsSeeActions(Adapter):
+    """The mask of a frame without registers and agent, in which action tokens see action tokens only."""
+
+    def space_mask(self, kind: str, counts: Mapping[str, int]) -> np.ndarray:
+        if kind != "dynamics" or not {"latent", "label", "action"}.issuperset(counts):
+            raise ValueError(f"no mask for {kind} with {', '.join(counts)}")
+        action = np.array([name == "action" for name, count in counts.items() for _ in range(count)])
+        return action | ~action[:, None]
+
+
+class ShortPrediction(Adapter):
+    """Two of the constants, one of them wrong."""
+
+    def constants(self) -> dict[str, float]:
+        return {"gamma": 0.997, "mtp_length": 2}
+
+
+class FreeLevels(MISTAKES["steps-inverse"].adapter):  # type: ignore[name-defined,misc]
+    """P(d) ∝ 1/d, and levels that no mistake of the zoo draws."""
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        return 0.9 * torch.rand(d.shape, generator=generator).to(d) ** 2
+
+
+def labels_ahead() -> Adapter:
+    """All labels are those of the next level, and past frames are clean (declared, A9)."""
+    adapter: Adapter = MISTAKES["all-labels-ahead"].adapter("signal", A9="none")
+    return adapter
+
+
+@pytest.mark.parametrize(
+    ("create", "clause", "name"),
+    [
+        (LatentsBeforePatches, "net.residual", "residual-doubled"),
+        (ActionsSeeActions, "net.space-full", "actions-blind"),
+        (ShortPrediction, "const.values", "constants-mtp-length"),
+        (FreeLevels, "eq04.step-law", "steps-inverse"),
+        (labels_ahead, "eq02.calls", "all-labels-ahead"),
+        (labels_ahead, "ctx.corruption", "all-labels-ahead"),
+    ],
+)
+def test_a_mistake_is_named_where_the_rest_differs(create: Callable[[], Adapter], clause: str, name: str) -> None:
+    result = judge(Subject(create()), BY_ID[clause], minimal=False)
+    assert result.behaves_like == [name]
