@@ -293,6 +293,35 @@ def signature_course_of_a_frame(subject: Subject) -> np.ndarray:
     return np.asarray(np.nan_to_num(vector, nan=-1.0))
 
 
+@signature("sample_frame")
+def signature_accepted_numbers_of_steps(subject: Subject) -> np.ndarray:
+    """Whether the sampler accepts K = 1, 2, 4."""
+    return np.array([accepts_steps(subject, count) for count in (1, 2, 4) if count <= subject.k_max], float)
+
+
+@signature("sample_frame")
+def signature_labels_of_a_frame(subject: Subject) -> np.ndarray:
+    """Level and step size with which the frame is labelled in each evaluation; −1 after the last one."""
+
+    def probe() -> np.ndarray:
+        run = _short_run(subject)
+        steps = [float(call.d[:, -1].mean()) for call in run.evaluations]
+        return np.concatenate([np.resize([*values, *[-1.0] * 6], 6) for values in (run.labels, steps)])
+
+    return attempt(probe, 12)
+
+
+@signature("sample_frame", tolerance=0.05)
+def signature_steps_of_a_frame(subject: Subject) -> np.ndarray:
+    """Distance of each state from an Euler step after the previous one; −1 after the last one."""
+    return attempt(lambda: np.resize([*_missteps(_short_run(subject)), *[-1.0] * 6], 6), 6)
+
+
+def _short_run(subject: Subject) -> SamplerTrace:
+    num_steps = accepted_step_counts(subject, 4)[-1]
+    return trace_sampler(subject, draw_sampler_call(subject, 1, (32, 2, 16, 32), num_steps, signs=True), LOUD)
+
+
 def _statistics(subject: Subject, shown: int) -> np.ndarray:
     num_steps = accepted_step_counts(subject, 4)[-1]
     settings = [draw_sampler_call(subject, seed, (32, 2, 16, 32), num_steps, signs=True) for seed in (1, 2)]

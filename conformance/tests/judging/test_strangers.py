@@ -54,6 +54,21 @@ class FreeLevels(MISTAKES["steps-inverse"].adapter):  # type: ignore[name-define
         return 0.9 * torch.rand(d.shape, generator=generator).to(d) ** 2
 
 
+class LongSteps:
+    """Steps of the sampler that no mistake of the zoo takes."""
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return z + 1.3 * d * (z1_hat - z)
+
+
+class NoiseLabelsAndLongSteps(LongSteps, MISTAKES["sampler-labels-noise"].adapter):  # type: ignore[name-defined,misc]
+    """Labels are noise levels."""
+
+
+class TwoStepsAndLongSteps(LongSteps, MISTAKES["single-step-refused"].adapter):  # type: ignore[name-defined,misc]
+    """K = 1 raises."""
+
+
 def labels_ahead() -> Adapter:
     """All labels are those of the next level, and past frames are clean (declared, A9)."""
     adapter: Adapter = MISTAKES["all-labels-ahead"].adapter("signal", A9="none")
@@ -67,6 +82,8 @@ def labels_ahead() -> Adapter:
         (ActionsSeeActions, "net.space-full", "actions-blind"),
         (ShortPrediction, "const.values", "constants-mtp-length"),
         (FreeLevels, "eq04.step-law", "steps-inverse"),
+        (NoiseLabelsAndLongSteps, "eq02.calls", "sampler-labels-noise"),
+        (TwoStepsAndLongSteps, "eq02.endpoint", "single-step-refused"),
         (labels_ahead, "eq02.calls", "all-labels-ahead"),
         (labels_ahead, "ctx.corruption", "all-labels-ahead"),
     ],

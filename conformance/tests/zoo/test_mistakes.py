@@ -140,6 +140,9 @@ REVIEWED = [
     "residual-doubled",
     "actions-blind",
     "constants-mtp-length",
+    "bootstrap-missing",
+    "first-frame-as-context",
+    "sampler-labels-noise",
 ]
 
 

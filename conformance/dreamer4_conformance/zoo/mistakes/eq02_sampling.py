@@ -31,6 +31,15 @@ class AllLabelsAhead(TextbookEquations):
         return self.level_label(step, steps)
 
 
+@mistake("sampler-labels-noise", clause="eq02.calls", operations=SAMPLER)
+class SamplerLabelsNoise(TextbookEquations):
+    """The sampler labels all frames with their noise levels, although the network was trained with signal levels."""
+
+    def labels(self, past: Tensor, step: int, steps: int) -> tuple[Tensor, Tensor]:
+        tau, d = super().labels(past, step, steps)
+        return 1 - tau, d
+
+
 @mistake("label-finest-step", clause="eq02.calls", operations=SAMPLER)
 class LabelFinestStep(TextbookEquations):
     """The step size passed to the network is always d_min, whatever the number of steps."""

@@ -134,6 +134,19 @@ class LevelsByHorizon(TextbookEquations):
         return 0.9 * (1 - distance / (time - 1 - horizon).clamp(min=1))
 
 
+@mistake("first-frame-as-context", clause="eq04.grid", operations=SCHEDULE)
+class FirstFrameAsContext(TextbookEquations):
+    """The first frame is always trained as context: at τ = 0.9, off the grid, and with d_min."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        exponent = super().draw_exponent(generator, batch, time)
+        exponent[:, :1] = self.k_max.bit_length() - 1
+        return exponent
+
+    def draw_level(self, generator: torch.Generator, d: Tensor) -> Tensor:
+        return torch.cat([torch.full_like(d[:, :1], 0.9), super().draw_level(generator, d)[:, 1:]], 1)
+
+
 @mistake("levels-random-walk", clause="eq06.iid-levels", operations=SCHEDULE)
 class LevelsRandomWalk(TextbookEquations):
     """τ follows a random walk along the sequence."""

@@ -102,6 +102,16 @@ class BootstrapXSpace(TextbookEquations):
         return super().velocity(z1_hat, z, tau)
 
 
+@mistake("bootstrap-missing", clause="eq07.bootstrap-value", operations=LOSSES)
+class BootstrapMissing(TextbookEquations):
+    """There is no bootstrap: above d_min, too, the target is the data, and the network is called once."""
+
+    def target(
+        self, network: Network, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        return self.velocity(z1, z, tau)
+
+
 @mistake("bootstrap-unscaled", clause="eq07.bootstrap-value", operations=LOSSES)
 class BootstrapUnscaled(TextbookEquations):
     """The bootstrap term lacks its factor (1 − τ)²."""
