@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dreamer4_conformance.instruments.level_draws import LevelDraw, loss_labels, schedule_labels
+from dreamer4_conformance.instruments.level_draws import LevelDraw, loss_labels, rows_of_batches, schedule_labels
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.level_statistics import standardised
@@ -19,13 +19,13 @@ def signature_law_of_the_draws(subject: Subject) -> np.ndarray:
     return _law(subject, lambda seed, batch, time: schedule_labels(subject, seed, time, batch), 4096)
 
 
-@signature("sample_tau_d", tolerance=0.02)
+@signature("sample_tau_d", tolerance=0.08)
 def signature_law_of_the_steps(subject: Subject) -> np.ndarray:
-    """Shares of the step sizes, whatever the levels are."""
+    """Shares of the step sizes in rows of many batches, whatever the levels are and whether a batch shares its step."""
     sizes = step_sizes(subject.k_max)
 
     def probe() -> np.ndarray:
-        d = schedule_labels(subject, 1, 4, max(subject.adapter.min_batch, 4096)).d
+        d = rows_of_batches(subject, "sample_tau_d", 1, 4).d
         return np.array([(d == float(size)).mean() for size in sizes])
 
     return attempt(probe, len(sizes))

@@ -243,10 +243,11 @@ def check_components_are_summed_with_the_embedding(subject: Subject, trial: Tria
 
 @signature("action_tokens")
 def signature_tokens_of_two_clips(subject: Subject) -> np.ndarray:
-    """Tokens of three components of one channel, in a labelled and an unlabelled clip, for B ≠ T and B = T."""
+    """Tokens of three components of 2×2 channels, in a labelled and an unlabelled clip, for B ≠ T and B = T."""
+    embedding = np.array([[0.25, 1.0], [-0.5, 2.0]])
 
     def tokens(time: int) -> np.ndarray:
-        rows = [np.full((2, time, 1, 1), value) + np.arange(2.0)[:, None, None, None] for value in (0.5, -2.0, 4.0)]
-        return subject.compute("action_tokens", rows, np.array([[0.25]]), np.array([True, False]))[:, -1].ravel()
+        rows = [np.full((2, time, 2, 2), value) + np.arange(2.0)[:, None, None, None] for value in (0.5, -2.0, 4.0)]
+        return subject.compute("action_tokens", rows, embedding, np.array([True, False]))[:, -1].ravel()
 
-    return np.concatenate([attempt(lambda: tokens(3), 2), attempt(lambda: tokens(2), 2)])
+    return np.concatenate([attempt(lambda: tokens(3), 8), attempt(lambda: tokens(2), 8)])

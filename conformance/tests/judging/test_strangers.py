@@ -14,6 +14,7 @@ from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.runner import judge
+from dreamer4_conformance.zoo.base import TextbookEquations
 from dreamer4_conformance.zoo.mistakes import MISTAKES
 
 
@@ -54,6 +55,14 @@ class FreeLevels(MISTAKES["steps-inverse"].adapter):  # type: ignore[name-define
         return 0.9 * torch.rand(d.shape, generator=generator).to(d) ** 2
 
 
+class OneStepPerBatch(TextbookEquations):
+    """All timesteps of a batch have one step size, which is never 1."""
+
+    def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
+        finest = self.k_max.bit_length() - 1.0
+        return (1 + self.draw_integer(generator, torch.full((1, 1), finest))).expand(batch, time)
+
+
 class LongSteps:
     """Steps of the sampler that no mistake of the zoo takes."""
 
@@ -82,6 +91,7 @@ def labels_ahead() -> Adapter:
         (ActionsSeeActions, "net.space-full", "actions-blind"),
         (ShortPrediction, "const.values", "constants-mtp-length"),
         (FreeLevels, "eq04.step-law", "steps-inverse"),
+        (OneStepPerBatch, "eq04.step-support", "steps-no-one"),
         (NoiseLabelsAndLongSteps, "eq02.calls", "sampler-labels-noise"),
         (TwoStepsAndLongSteps, "eq02.endpoint", "single-step-refused"),
         (labels_ahead, "eq02.calls", "all-labels-ahead"),

@@ -62,10 +62,12 @@ class StepsInverse(TextbookEquations):
 
 @mistake("steps-no-one", clause="eq04.step-support", operations=SCHEDULE)
 class StepsNoOne(TextbookEquations):
-    """d = 1 is never drawn."""
+    """d = 1 is never drawn, and the other step sizes equally often: the end of `randint` is exclusive."""
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
-        return super().draw_exponent(generator, batch, time).clamp(min=1)
+        exponent = super().draw_exponent(generator, batch, time)
+        others = 1 + self.draw_integer(generator, torch.full((batch, time), self.k_max.bit_length() - 1.0))
+        return torch.where(exponent == 0, others, exponent)
 
 
 @mistake("steps-no-min", clause="eq04.step-support", operations=SCHEDULE)

@@ -122,11 +122,11 @@ class EmptyNanGradient(TextbookEquations):
 
 @mistake("pmpo-normalised-advantage", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
 class NormalisedAdvantage(TextbookEquations):
-    """Advantages are centred and divided by their standard deviation."""
+    """Advantages are centred and divided by their standard deviation, that of a sample, torch's default."""
 
     def advantages(self, reward: Tensor, value: Tensor, cont: Tensor, gamma: float, lam: float) -> Tensor:
         advantage = super().advantages(reward, value, cont, gamma, lam)
-        return (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
 @mistake("pmpo-scaled-advantage", clause="eq11.advantage", operations=("advantages",), levels=SIGNAL)
