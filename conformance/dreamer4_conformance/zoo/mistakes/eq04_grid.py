@@ -66,8 +66,8 @@ class StepsNoOne(TextbookEquations):
 
     def draw_exponent(self, generator: torch.Generator, batch: int, time: int) -> Tensor:
         exponent = super().draw_exponent(generator, batch, time)
-        others = 1 + self.draw_integer(generator, torch.full((batch, time), self.k_max.bit_length() - 1.0))
-        return torch.where(exponent == 0, others, exponent)
+        below_one = 1 + self.draw_integer(generator, torch.full((batch, time), self.k_max.bit_length() - 1.0))
+        return torch.where(exponent == 0, below_one, exponent)
 
 
 @mistake("steps-no-min", clause="eq04.step-support", operations=SCHEDULE)
