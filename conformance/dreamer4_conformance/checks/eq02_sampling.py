@@ -306,7 +306,7 @@ def signature_labels_of_a_frame(subject: Subject) -> np.ndarray:
     def probe() -> np.ndarray:
         run = _short_run(subject)
         steps = [float(call.d[:, -1].mean()) for call in run.evaluations]
-        return np.concatenate([np.resize([*values, *[-1.0] * 6], 6) for values in (run.labels, steps)])
+        return np.concatenate([_padded(values, 6) for values in (run.labels, steps)])
 
     return attempt(probe, 12)
 
@@ -314,7 +314,12 @@ def signature_labels_of_a_frame(subject: Subject) -> np.ndarray:
 @signature("sample_frame", tolerance=0.05)
 def signature_steps_of_a_frame(subject: Subject) -> np.ndarray:
     """Distance of each state from an Euler step after the previous one; −1 after the last one."""
-    return attempt(lambda: np.resize([*_missteps(_short_run(subject)), *[-1.0] * 6], 6), 6)
+    return attempt(lambda: _padded(_missteps(_short_run(subject)), 6), 6)
+
+
+def _padded(values: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
+    """The first values, and −1 where there are fewer than `size`."""
+    return np.resize(np.append(values, [-1.0] * size), size)
 
 
 def _short_run(subject: Subject) -> SamplerTrace:
@@ -337,7 +342,7 @@ def _statistics(subject: Subject, shown: int) -> np.ndarray:
         [_agreement(call.actions, actions) for call in calls],
         *np.array([_past(call, context) for call in calls]).T,
     ]
-    padded = [np.resize(np.append(values, [-1.0] * shown), shown) for values in course]
+    padded = [_padded(values, shown) for values in course]
     first, last = calls[0].z[:, :-1], calls[-1].z[:, :-1]
     shared = [_shared_noise(first, context, axis) for axis in (0, 1)]
     spread = [_rms(frame), _rms(frame - repeated), _rms(frame - reseeded), _rms(first - last)]
