@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from dreamer4_conformance.instruments.inputs import draw_inputs, input_rng
+from dreamer4_conformance.instruments.inputs import input_rng
 from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.instruments.sampler_trace import (
     LOUD,
@@ -25,6 +25,7 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.dependence import largest_alignment
 from dreamer4_conformance.judging.diagnosis import attempt, signature
+from dreamer4_conformance.judging.loss_evaluations import is_unconditional
 from dreamer4_conformance.judging.strategies import seeds
 from dreamer4_conformance.judging.tail_bounds import (
     correlation,
@@ -35,7 +36,7 @@ from dreamer4_conformance.judging.tail_bounds import (
     tail_bound,
     union_bound,
 )
-from dreamer4_conformance.verdicts import NotProvided, OperationFailed
+from dreamer4_conformance.verdicts import NotProvided
 
 SAMPLER = ("sample_frame",)
 MOST_STEPS, MANY_STEPS = 4, 16
@@ -223,7 +224,7 @@ def check_every_evaluation_receives_the_actions(subject: Subject, trial: Trial) 
         raise NotProvided("sample_frame has no argument `actions`: an unconditional model")
 
     def holds(run: SamplerTrace) -> None:
-        if all(call.actions is None for call in run.evaluations) and _is_unconditional(subject):
+        if all(call.actions is None for call in run.evaluations) and is_unconditional(subject):
             raise NotProvided("neither the loss nor the sampler passes actions: an unconditional model")
         for step, call in enumerate(run.evaluations):
             frames = call.z.shape[1]
@@ -236,19 +237,6 @@ def check_every_evaluation_receives_the_actions(subject: Subject, trial: Trial) 
             trial.fail_unless(received, sentence, call=str(run.sampler_call), got=shown, expected=expected.tolist())
 
     _for_every_run(subject, trial, holds)
-
-
-def _is_unconditional(subject: Subject) -> bool:
-    """True if a provided loss calls the network without actions."""
-    for route in subject.loss_routes():
-        try:
-            evaluation = subject.evaluate(
-                route, STEADY, draw_inputs(subject, 0, (max(2, subject.adapter.min_batch), 3, 1, 1))
-            )
-        except (OperationFailed, NotProvided):
-            continue
-        return all(call.actions is None for call in evaluation.calls)
-    return False
 
 
 def _allow_empty_start(expected: np.ndarray, got: np.ndarray, run: SamplerTrace) -> np.ndarray:
@@ -309,6 +297,17 @@ def signature_labels_of_a_frame(subject: Subject) -> np.ndarray:
         return np.concatenate([_padded(values, 6) for values in (run.labels, steps)])
 
     return attempt(probe, 12)
+
+
+@signature("sample_frame")
+def signature_labels_of_the_context(subject: Subject) -> np.ndarray:
+    """Level with which past frames are labelled in each evaluation, above that of the frame; −1 after the last one."""
+
+    def probe() -> np.ndarray:
+        calls = [call for call in _short_run(subject).evaluations if call.tau.shape[1] > 1]
+        return _padded([float(call.tau[:, :-1].mean() - call.tau[:, -1].mean()) for call in calls], 6)
+
+    return attempt(probe, 6)
 
 
 @signature("sample_frame", tolerance=0.05)

@@ -16,7 +16,7 @@ from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import signature
 from dreamer4_conformance.judging.loss_weights import Weights, relative_rounding, weights_of_draws
 from dreamer4_conformance.judging.strategies import lengths
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.verdicts import Inconclusive, OperationFailed
 from dreamer4_reference.eq08_ramp_weight import ramp_weight
 
 
@@ -78,7 +78,7 @@ def check_loss_applies_the_weight_to_each_timestep(subject: Subject, trial: Tria
     one weight, 0.1, which is compared as it is.
     """
     for route in subject.loss_routes():
-        estimates = weights_of_draws(subject, trial, route)
+        estimates = weights_of_draws(subject, route, trial.seed)
         if route == "dynamics_loss_at" and not any(len(weights.observed) for weights in estimates):
             estimates = [_weights_of_singles(subject, trial)]
         for weights in estimates:
@@ -125,3 +125,29 @@ def _weights_of_singles(subject: Subject, trial: Trial) -> Weights:
 def signature_weight_along_the_levels(subject: Subject) -> np.ndarray:
     """w at five levels in one batch, then at two of these levels in another."""
     return np.concatenate([subject.ramp_weight(tau) for tau in (np.linspace(0.0, 1.0, 5), np.array([0.25, 1.0]))])
+
+
+@signature("dynamics_loss_at", tolerance=1e-2)
+def signature_weights_at_given_levels(subject: Subject) -> np.ndarray:
+    """Weights of the flow term of `dynamics_loss_at`, whatever the bootstrap term is."""
+    return _line(subject, "dynamics_loss_at")
+
+
+@signature("dynamics_loss", tolerance=1e-2)
+def signature_weights_at_drawn_levels(subject: Subject) -> np.ndarray:
+    """Weights of the flow term of `dynamics_loss`, whatever the bootstrap term is."""
+    return _line(subject, "dynamics_loss")
+
+
+def _line(subject: Subject, route: str) -> np.ndarray:
+    """Weights at d_min as a straight line in τ: slope, value at τ = 0, distance from it, over the value at τ = 1/2."""
+    estimates = weights_of_draws(subject, route, seed=0)
+    tau, observed = (
+        np.concatenate([getattr(weights, name)[~weights.bootstrap] for weights in estimates])
+        for name in ("tau", "observed")
+    )
+    if not tau.size or np.ptp(tau) < 0.1:
+        raise Inconclusive("the weight is estimated at one level or none")
+    line = np.polyfit(tau, observed, 1)
+    distance = np.sqrt(((np.polyval(line, tau) - observed) ** 2).mean())
+    return np.array([*line, distance]) / np.polyval(line, 0.5)

@@ -25,6 +25,8 @@ CLASSES = MOUSE_BINS**2
 CENTRE = MOUSE_BINS // 2
 STEPS = 64
 """Steps of a sweep per octave."""
+EDGE_ROUNDING = 1 / (3 * STEPS)
+"""More than the distance of two movements of a sweep, 1/(4 STEPS) in the unit of `signature_bins_of_the_mouse`."""
 DIAGONAL = 400
 """Number of movements along both axes that are judged."""
 COUNTS = {"binary_actions": BINARIES, "mouse_classes": CLASSES}
@@ -171,7 +173,7 @@ def check_components_are_counted_as_in_the_paper(subject: Subject, trial: Trial)
         trial.inconclusive(f"constants() lacks {' and '.join(COUNTS)}")
 
 
-@signature("mouse_class")
+@signature("mouse_class", tolerance=EDGE_ROUNDING)
 def signature_bins_of_the_mouse(subject: Subject) -> np.ndarray:
     """Number of bins and classes, central bin and edges of each axis; number and range of the classes of pairs."""
 

@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from dreamer4_conformance.instruments.call_roles import CallRow
+from dreamer4_conformance.instruments.call_roles import CallRow, Match
 from dreamer4_conformance.instruments.inputs import draw_inputs, largest_scale
-from dreamer4_conformance.instruments.recorder import AFFINE
+from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Subject
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.loss_evaluations import recover_noise
@@ -21,6 +21,8 @@ PAIRS = ((0.0, 1.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.0, N
 
 TRACE = 13
 """Length of `trace`."""
+TOKEN = 8
+"""Channels of the single tokens that are compared in full."""
 
 
 def trace(evaluation: Evaluation) -> np.ndarray:
@@ -80,18 +82,43 @@ def signature_nan_in_the_data(subject: Subject) -> np.ndarray:
 
 
 @signature("dynamics_loss_at")
+def signature_second_teacher_input(subject: Subject) -> np.ndarray:
+    """z' at single timesteps above d_min, whatever is done with the teacher's predictions."""
+
+    def second_input(tau: float, d: float) -> np.ndarray:
+        [match] = _single_timestep(subject, AFFINE, tau, d)
+        return np.zeros(0) if match.second is None else match.second.z
+
+    pairs = _bootstrapped(subject)
+    return np.concatenate([attempt(partial(second_input, tau, d), TOKEN) for tau, d in pairs] or [np.zeros(0)])
+
+
+@signature("dynamics_loss_at")
 def signature_target_of_the_bootstrap(subject: Subject) -> np.ndarray:
-    """Directions of the gradient at single timesteps above d_min, which no factor and no weight of the term changes."""
-    size = 8
-    pairs = [(tau, d) for tau, d in PAIRS if d is not None and d > subject.d_min]
+    """Directions of the gradient at single timesteps above d_min, which no factor and no weight of the term changes.
+
+    The predictions of `CONSTANT` do not depend on z', so that a target made of predictions alone has its direction
+    with any z'. Steps to τ = 1 are left out: there the paper's target is the second prediction.
+    """
 
     def direction(tau: float, d: float) -> np.ndarray:
-        draw = draw_inputs(subject, 5, (1, 1, 1, size), np.full((1, 1), tau), np.full((1, 1), d))
-        [match] = subject.evaluate("dynamics_loss_at", AFFINE, draw).students
-        gradient = np.zeros(size) if match.student.gradient is None else match.student.gradient.ravel()
+        [match] = _single_timestep(subject, CONSTANT, tau, d)
+        gradient = np.zeros(TOKEN) if match.student.gradient is None else match.student.gradient.ravel()
         return np.asarray(gradient / max(float(np.linalg.norm(gradient)), 1e-30))
 
-    return np.concatenate([attempt(partial(direction, tau, d), size) for tau, d in pairs] or [np.zeros(0)])
+    pairs = [(tau, d) for tau, d in _bootstrapped(subject) if tau + d < 1]
+    return np.concatenate([attempt(partial(direction, tau, d), TOKEN) for tau, d in pairs] or [np.zeros(0)])
+
+
+def _bootstrapped(subject: Subject) -> list[tuple[float, float]]:
+    """Those of `PAIRS` that are above d_min."""
+    return [(tau, d) for tau, d in PAIRS if d is not None and d > subject.d_min]
+
+
+def _single_timestep(subject: Subject, network: AnalyticNetwork, tau: float, d: float) -> list[Match]:
+    """Students of one timestep with one token of `TOKEN` channels."""
+    draw = draw_inputs(subject, 5, (1, 1, 1, TOKEN), np.full((1, 1), tau), np.full((1, 1), d))
+    return subject.evaluate("dynamics_loss_at", network, draw).students
 
 
 def observe_draws(subject: Subject) -> tuple[list[Draw], np.ndarray]:

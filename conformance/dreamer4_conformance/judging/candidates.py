@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
+from dreamer4_conformance.adapter import Adapter
+from dreamer4_conformance.instruments.heads import adapter_bins
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS
+from dreamer4_conformance.judging.loss_evaluations import is_unconditional
 from dreamer4_conformance.readings import READINGS
+from dreamer4_conformance.verdicts import Deviation
 
 if TYPE_CHECKING:
     from dreamer4_conformance.zoo.base import Book
@@ -18,19 +23,40 @@ Names = tuple[str, ...]
 
 
 class Declarations(NamedTuple):
-    """Declarations of the implementation, which the candidates share."""
+    """Declarations of the implementation, which the candidates share, and what it is seen to have.
+
+    Attributes:
+        conditional: whether its loss passes actions to the network.
+        bins: its two-hot bins; None if it does not provide them.
+    """
 
     readings: tuple[tuple[str, str], ...]
     k_max: int
     context_level: float
     d_min_share: float | None
+    conditional: bool
+    bins: tuple[float, ...] | None
 
     @classmethod
     def from_subject(cls, subject: Subject) -> Declarations:
-        """Read the declarations of a subject's adapter."""
+        """Read the declarations of a subject's adapter; the loss and the bins are evaluated once."""
         adapter = subject.adapter
         readings = tuple(sorted(adapter.readings.items()))
-        return cls(readings, adapter.k_max, adapter.context_level, adapter.d_min_share)
+        if adapter not in _EVALUATED:
+            _EVALUATED[adapter] = not is_unconditional(subject), _bins(subject)
+        return cls(readings, adapter.k_max, adapter.context_level, adapter.d_min_share, *_EVALUATED[adapter])
+
+
+_EVALUATED: WeakKeyDictionary[Adapter, tuple[bool, tuple[float, ...] | None]] = WeakKeyDictionary()
+
+
+def _bins(subject: Subject) -> tuple[float, ...] | None:
+    if not subject.provides("twohot_bins"):
+        return None
+    try:
+        return tuple(adapter_bins(subject).tolist())
+    except Deviation:
+        return None
 
 
 @cache
@@ -68,6 +94,7 @@ def candidate(names: Names, declared: Declarations) -> Subject:
     adapter = _combined(mistaken or [Textbook])("signal", **readings)
     adapter.k_max, adapter.dtype = declared.k_max, "float64"
     adapter.context_level, adapter.d_min_share = declared.context_level, declared.d_min_share or adapter.d_min_share
+    adapter.conditional, adapter.bins = declared.conditional, declared.bins
     return Subject(adapter)
 
 

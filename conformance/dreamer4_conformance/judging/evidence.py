@@ -13,13 +13,14 @@ import copy
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from dreamer4_conformance.clauses import Clause
 from dreamer4_conformance.instruments.subject import LOSSES, Subject
-from dreamer4_conformance.judging.candidates import Declarations, Names, candidate
+from dreamer4_conformance.judging.candidates import Declarations, Names, candidate, compatible
 from dreamer4_conformance.judging.causes import JUDGED_BY
 from dreamer4_conformance.judging.check import CHECKS, Check, Profile
 from dreamer4_conformance.judging.diagnosis import explanations
@@ -112,20 +113,31 @@ def gather(subject: Subject, result: Result, retrial: Retrial) -> None:
 
 def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
     """Names that reproduce the failure, each alone or with those that it needs."""
+    declared = Declarations.from_subject(subject)
+
+    def gives_value(*names: str) -> bool:
+        return gives_reported_value(candidate(names, declared), subject, result)
 
     def fails(*names: str) -> bool:
         failure = retrial.candidate_result(names, subject)
         if failure.status is not Status.FAIL or _fails_at_its_draws_only(failure, result):
             return False
-        return gives_reported_value(candidate(names, Declarations.from_subject(subject)), subject, result)
+        return gives_value(*names)
 
     reproducing: list[Names] = []
-    for names in explanations(subject, retrial.operations):
+    candidates = explanations(subject, retrial.operations)
+    for names in candidates:
         alone = [name for name in names if fails(name)]
         if len(alone) == 1 or len(names) == 1:
             reproducing.extend((name,) for name in alone)
         elif alone or fails(*names):
             reproducing.append(names)
+    if not reproducing and not gives_value():
+        # The value can be compared: mistakes that signatures show apart may give it together.
+        singles = [name for names in candidates if len(names) == 1 for name in names]
+        together = (names for size in (2, 3) for names in combinations(singles, size))
+        compatible_names = (names for names in together if all(compatible(*pair) for pair in combinations(names, 2)))
+        reproducing = [names for names in compatible_names if gives_value(*names) and fails(*names)][:1]
     for (name,) in (names for names in explanations(subject, retrial.related) if len(names) == 1):
         # A fault of a layer shows in the model too; one of the decoder does not explain a failure of the encoder.
         if fails(name) and _same_failure(result, retrial.candidate_result((name,), subject)):

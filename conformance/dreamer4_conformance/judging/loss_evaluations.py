@@ -18,7 +18,7 @@ from hypothesis.errors import UnsatisfiedAssumption
 
 from dreamer4_conformance.instruments.call_roles import CallRow, Match
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
-from dreamer4_conformance.instruments.inputs import works_at
+from dreamer4_conformance.instruments.inputs import draw_inputs, works_at
 from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork
 from dreamer4_conformance.instruments.shared_results import same_bits, shared_result
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Invocation, Subject
@@ -189,6 +189,18 @@ def with_gradients(evaluation: Evaluation) -> Evaluation:
 def same_data(draw: Draw) -> Draw:
     """Copy the data of the first row to every row, so that one network predicts all rows perfectly."""
     return replace(draw, z1=np.broadcast_to(draw.z1[:1], draw.z1.shape).copy())
+
+
+def is_unconditional(subject: Subject) -> bool:
+    """True if a provided loss calls the network without actions."""
+    for route in subject.loss_routes():
+        draw = draw_inputs(subject, 0, (max(2, subject.adapter.min_batch), 3, 1, 1))
+        try:
+            evaluation = subject.evaluate(route, AFFINE, draw, differentiated=False)
+        except (OperationFailed, NotProvided):
+            continue
+        return all(call.actions is None for call in evaluation.calls)
+    return False
 
 
 def recover_noise(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:

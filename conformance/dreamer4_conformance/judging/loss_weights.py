@@ -61,7 +61,7 @@ def weights_within(expected: Expectation, evaluation: Evaluation) -> Weights:
     return Weights(*(array[usable] for array in arrays), hidden=hidden)
 
 
-def weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weights]:
+def weights_of_draws(subject: Subject, route: str, seed: int) -> list[Weights]:
     """Estimates from evaluations in which few errors are large.
 
     The network returns about the data, so that the errors are as small as rounding allows: a clamp or another limit of
@@ -72,8 +72,8 @@ def weights_of_draws(subject: Subject, trial: Trial, route: str) -> list[Weights
     shape = (*working_batch(subject, route, *batch), 2, 3)
     deviation = 0.05 if subject.eps < 1e-4 else 1.0
     estimates = []
-    for seed in range(count):
-        draw = same_data(draw_inputs(subject, trial.seed + seed, shape))
+    for index in range(count):
+        draw = same_data(draw_inputs(subject, seed + index, shape))
         network = AnalyticNetwork(slope=deviation, scale=deviation, data=draw.z1[0])
         for evaluation in certain_evaluations(subject, route, network, [draw], 1):
             estimates.append(weights_within(expect(subject, evaluation), evaluation))
@@ -89,7 +89,7 @@ def other_weights(subject: Subject, trial: Trial, route: str, bootstrap: bool) -
     weights: list[Weight] = [np.ones_like]
     if subject.provides("ramp_weight"):
         weights.append(subject.ramp_weight)
-    estimates = weights_of_draws(subject, trial, route)
+    estimates = weights_of_draws(subject, route, trial.seed)
     for up in (True, False):
         slopes = [_slope(estimate, bootstrap, up) for estimate in estimates]
         above = np.concatenate([slope for slope in slopes if slope.size] or [np.zeros(0)])

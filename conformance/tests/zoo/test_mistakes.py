@@ -137,6 +137,7 @@ REVIEWED = [
     "temporal-every-2",
     "cache-differs",
     "all-labels-ahead",
+    "levels-end-early",
     "residual-doubled",
     "actions-blind",
     "constants-mtp-length",

@@ -23,10 +23,17 @@ from dreamer4_conformance.zoo.base.twohot import TwoHot
 
 
 class Book(Schedule, TorchAdapter):
-    """Base of the textbook classes: level, readings and the schedule of Eq. (4)."""
+    """Base of the textbook classes: level, readings and the schedule of Eq. (4).
+
+    Attributes:
+        conditional: whether loss and sampler pass the actions to the network.
+        bins: raw values of the two-hot bins; None for symexp of 255 points between −20 and 20.
+    """
 
     name = "textbook"
     version = "1"
+    conditional = True
+    bins: tuple[float, ...] | None = None
 
     def __init__(self, level: Literal["signal", "noise"] = "signal", **readings: str) -> None:
         self.level = level

@@ -13,6 +13,7 @@ class Sampler:
 
     k_max: int
     context_level: float
+    conditional: bool
     follows: dict[str, str]
     signal: Callable[[Tensor], Tensor]
     mix: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -32,7 +33,8 @@ class Sampler:
         for step in range(steps):
             past = self.past_of(past, context, step)
             tau, d = self.labels(past, step, steps)
-            z1_hat = network(torch.cat([past, z[:, None]], 1), self.signal(tau), d, self.actions_at_step(actions, step))
+            passed = self.actions_at_step(actions, step) if self.conditional else None
+            z1_hat = network(torch.cat([past, z[:, None]], 1), self.signal(tau), d, passed)
             z = self.move(z, z1_hat[:, -1], step / steps, 1 / steps, start)
         return self.finish(z)
 

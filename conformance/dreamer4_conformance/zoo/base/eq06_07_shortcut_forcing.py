@@ -16,6 +16,7 @@ class ShortcutForcing:
 
     level: Literal["signal", "noise"]
     k_max: int
+    conditional: bool
     follows: dict[str, str]
     signal: Callable[[Tensor], Tensor]
     mix: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -51,7 +52,7 @@ class ShortcutForcing:
 
     def evaluate(self, network: Network, z: Tensor, tau: Tensor, d: Tensor, actions: Tensor | None) -> Tensor:
         """The network at signal levels."""
-        return network(z, self.signal(tau), d, actions)
+        return network(z, self.signal(tau), d, actions if self.conditional else None)
 
     def target(
         self, network: Network, z: Tensor, z0: Tensor, z1: Tensor, tau: Tensor, d: Tensor, actions: Tensor

@@ -25,15 +25,18 @@ class TwoHot:
     device: str
     dtype: str
     follows: dict[str, str]
+    bins: tuple[float, ...] | None
     num_bins = 255
 
     def twohot_bins(self) -> Tensor:
-        """symexp of 255 points between −20 and 20, in raw values."""
+        """The bins in raw values."""
         return symexp(self.symlog_points())
 
     def symlog_points(self) -> Tensor:
-        """Evenly spaced and symmetric about 0."""
+        """Symlogs of the bins: evenly spaced and symmetric about 0, unless `bins` says otherwise."""
         compute = torch.promote_types(getattr(torch, self.dtype), torch.float32)
+        if self.bins is not None:
+            return symlog(torch.tensor(self.bins, dtype=torch.float64, device=self.device)).to(compute)
         half = torch.linspace(0, 20, self.num_bins // 2 + 1, dtype=torch.float64, device=self.device)
         return torch.cat([-half[1:].flip(0), half]).to(compute)
 

@@ -31,6 +31,17 @@ class AllLabelsAhead(TextbookEquations):
         return self.level_label(step, steps)
 
 
+@mistake("levels-end-early", clause="eq02.calls", operations=SAMPLER)
+class LevelsEndEarly(TextbookEquations):
+    """The K levels are spread over [0, 0.9] instead of [0, 1]; after the last step the prediction is returned."""
+
+    def level_label(self, step: int, steps: int) -> float:
+        return 0.9 * step / steps
+
+    def move(self, z: Tensor, z1_hat: Tensor, tau: float, d: float, start: Tensor) -> Tensor:
+        return z1_hat if tau + d >= 1 else super().move(z, z1_hat, 0.9 * tau, 0.9 * d, start)
+
+
 @mistake("sampler-labels-noise", clause="eq02.calls", operations=SAMPLER)
 class SamplerLabelsNoise(TextbookEquations):
     """The sampler labels all frames with their noise levels, although the network was trained with signal levels."""
