@@ -100,27 +100,26 @@ def attempt(probe: Callable[[], Any], size: int) -> np.ndarray:
     return values if values.size == size else np.full(size, np.nan)
 
 
-def explanations(subject: Subject, operations: Iterable[str]) -> list[Names]:
+def explanations(subject: Subject, operations: Iterable[str], *, raises: bool = False) -> list[Names]:
     """Candidates that reproduce a signature of one of the operations, without duplicates.
 
     Args:
         subject: the implementation.
         operations: their names; those that are not provided are skipped.
+        raises: whether to return the names that reproduce calls that all raise, as many do, instead of the others.
 
     Returns:
         Single names if any reproduces a signature, else pairs; nothing without torch, in which the zoo is written.
-        Names that reproduce only calls that all raise, as many do, are left out if there are others.
     """
-    matching: list[Names] = []
-    raising: list[Names] = []
+    reproducing: list[Names] = []
     if not zoo_is_importable():
-        return matching
+        return reproducing
     with np.errstate(all="ignore"):
         for operation in filter(subject.provides, operations):
             for key in SIGNATURES.get(operation, {}):
-                names, raises = _explanations(subject, operation, key)
-                (raising if raises else matching).extend(names)
-    return list(dict.fromkeys(matching or raising))
+                names, all_raise = _explanations(subject, operation, key)
+                reproducing.extend(names if all_raise == raises else [])
+    return list(dict.fromkeys(reproducing))
 
 
 _EXPLANATIONS: WeakKeyDictionary[Adapter, dict[tuple[object, ...], tuple[list[Names], bool]]] = WeakKeyDictionary()

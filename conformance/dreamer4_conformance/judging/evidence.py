@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -125,7 +125,11 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
         return gives_value(*names)
 
     reproducing: list[Names] = []
-    candidates = explanations(subject, retrial.operations)
+    candidates = explanations(subject, retrial.operations) or [
+        names
+        for names in explanations(subject, retrial.operations, raises=True)
+        if _fail_alike(result, retrial.candidate_result(names, subject))
+    ]
     for names in candidates:
         alone = [name for name in names if fails(name)]
         if len(alone) == 1 or len(names) == 1:
@@ -134,11 +138,11 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
             reproducing.append(names)
     if not reproducing and not gives_value():
         # The value can be compared: mistakes that signatures show apart may give it together.
-        singles = [name for names in candidates if len(names) == 1 for name in names]
+        singles = [name for (name,) in _singles(candidates)]
         together = (names for size in (2, 3) for names in combinations(singles, size))
         compatible_names = (names for names in together if all(compatible(*pair) for pair in combinations(names, 2)))
         reproducing = [names for names in compatible_names if gives_value(*names) and fails(*names)][:1]
-    for (name,) in (names for names in explanations(subject, retrial.related) if len(names) == 1):
+    for (name,) in _singles(_best_explanations(subject, retrial.related)):
         # A fault of a layer shows in the model too; one of the decoder does not explain a failure of the encoder.
         if fails(name) and _same_failure(result, retrial.candidate_result((name,), subject)):
             reproducing.append((name,))
@@ -158,10 +162,20 @@ def _fails_at_its_draws_only(candidate: Result, result: Result) -> bool:
     return (result.call or "").startswith("dynamics_loss_at(") and (candidate.call or "").startswith("dynamics_loss(")
 
 
+def _singles(candidates: Iterable[Names]) -> list[Names]:
+    return [names for names in candidates if len(names) == 1]
+
+
+def _best_explanations(subject: Subject, operations: Iterable[str]) -> list[Names]:
+    """Explanations by what the operations return, else by the calls that raise."""
+    operations = list(operations)
+    return explanations(subject, operations) or explanations(subject, operations, raises=True)
+
+
 def _suspects(subject: Subject, retrial: Retrial) -> list[str]:
     """Names of earlier failures, and of what the loss is like where the clause judges its draws or its noise."""
     related = () if set(LOSSES).isdisjoint(retrial.operations) else LOSSES
-    names = (name for names in explanations(subject, related) for name in names)
+    names = (name for names in _best_explanations(subject, related) for name in names)
     return list(dict.fromkeys([*subject.suspects, *names]))
 
 
@@ -180,6 +194,7 @@ def _factors(subject: Subject, result: Result, retrial: Retrial) -> list[str]:
     ]
 
 
+EXCEPTION = re.compile(r" raised (\w+)")
 NUMBER = re.compile(r"[-+]?\d[\d.,e+−-]*|nan|inf")
 
 
@@ -193,6 +208,12 @@ def _same_failure(result: Result, reproduced: Result) -> bool:
         return True
     got, expected = _numbers(result.got), _numbers(reproduced.got)
     return got.shape == expected.shape and bool(np.allclose(got, expected, rtol=0.05, atol=0.05, equal_nan=True))
+
+
+def _fail_alike(result: Result, reproduced: Result) -> bool:
+    """True if both failures are exceptions of the same type, or the same failure."""
+    first, second = (EXCEPTION.search(failure.message) for failure in (result, reproduced))
+    return first[1] == second[1] if first and second else _same_failure(result, reproduced)
 
 
 def _numbers(value: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.runner import judge
+from dreamer4_conformance.verdicts import Status
 from dreamer4_conformance.zoo.base import TextbookEquations
 from dreamer4_conformance.zoo.mistakes import MISTAKES
 
@@ -119,6 +120,25 @@ def labels_ahead() -> Adapter:
     """All labels are those of the next level, and past frames are clean (declared, A9)."""
     adapter: Adapter = MISTAKES["all-labels-ahead"].adapter("signal", A9="none")
     return adapter
+
+
+class TwoFramesOnly(MISTAKES["step-ignored"].adapter):  # type: ignore[name-defined,misc]
+    """A model that refuses sequences of other lengths than two."""
+
+    def __init__(self, refusal: Exception) -> None:
+        super().__init__("signal")
+        self.refusal = refusal
+
+    def dynamics(self, z: Tensor, *inputs: Tensor) -> Any:
+        if z.shape[1] != 2:
+            raise self.refusal
+        return super().dynamics(z, *inputs)
+
+
+@pytest.mark.parametrize("refusal", [ValueError("two frames"), NotImplementedError("two frames")])
+def test_a_model_that_refuses_is_not_named_after_mistakes_that_raise_something_else(refusal: Exception) -> None:
+    result = judge(Subject(TwoFramesOnly(refusal)), BY_ID["net.space-full"], minimal=False)
+    assert (result.status, result.behaves_like) == (Status.FAIL, [])
 
 
 @pytest.mark.parametrize(
