@@ -36,7 +36,7 @@ from dreamer4_conformance.judging.tail_bounds import (
     tail_bound,
     union_bound,
 )
-from dreamer4_conformance.verdicts import NotProvided
+from dreamer4_conformance.verdicts import Inconclusive, NotProvided
 
 SAMPLER = ("sample_frame",)
 MOST_STEPS, MANY_STEPS = 4, 16
@@ -301,13 +301,16 @@ def signature_labels_of_a_frame(subject: Subject) -> np.ndarray:
 
 @signature("sample_frame")
 def signature_labels_of_the_context(subject: Subject) -> np.ndarray:
-    """Level with which past frames are labelled in each evaluation, above that of the frame; −1 after the last one."""
+    """Level with which past frames are labelled in each evaluation, above that of the frame; −1 after the last one.
 
-    def probe() -> np.ndarray:
-        calls = [call for call in _short_run(subject).evaluations if call.tau.shape[1] > 1]
-        return _padded([float(call.tau[:, :-1].mean() - call.tau[:, -1].mean()) for call in calls], 6)
-
-    return attempt(probe, 6)
+    Raises:
+        Inconclusive: if past frames are in a cache.
+    """
+    run = _short_run(subject)
+    if run.cache_passes:
+        raise Inconclusive("the evaluations have no past frames")
+    calls = [call for call in run.evaluations if call.tau.shape[1] > 1]
+    return _padded([float(call.tau[:, :-1].mean() - call.tau[:, -1].mean()) for call in calls], 6)
 
 
 @signature("sample_frame", tolerance=0.05)

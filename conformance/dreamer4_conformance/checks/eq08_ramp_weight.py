@@ -130,20 +130,24 @@ def signature_weight_along_the_levels(subject: Subject) -> np.ndarray:
 @signature("dynamics_loss_at", tolerance=1e-2)
 def signature_weights_at_given_levels(subject: Subject) -> np.ndarray:
     """Weights of the flow term of `dynamics_loss_at`, whatever the bootstrap term is."""
-    return _line(subject, "dynamics_loss_at")
+    return _fitted_ramp(subject, "dynamics_loss_at")
 
 
 @signature("dynamics_loss", tolerance=1e-2)
 def signature_weights_at_drawn_levels(subject: Subject) -> np.ndarray:
     """Weights of the flow term of `dynamics_loss`, whatever the bootstrap term is."""
-    return _line(subject, "dynamics_loss")
+    return _fitted_ramp(subject, "dynamics_loss")
 
 
-def _line(subject: Subject, route: str) -> np.ndarray:
-    """Weights at d_min as a straight line in τ: slope, value at τ = 0, distance from it, over the value at τ = 1/2."""
+def _fitted_ramp(subject: Subject, route: str) -> np.ndarray:
+    """(a, b, root mean square distance) / (a/2 + b) of the line a τ + b through the weights at d_min.
+
+    Raises:
+        Inconclusive: if the levels of the weights span less than 0.1.
+    """
     estimates = weights_of_draws(subject, route, seed=0)
     tau, observed = (
-        np.concatenate([getattr(weights, name)[~weights.bootstrap] for weights in estimates])
+        np.concatenate([np.zeros(0), *(getattr(weights, name)[~weights.bootstrap] for weights in estimates)])
         for name in ("tau", "observed")
     )
     if not tau.size or np.ptp(tau) < 0.1:

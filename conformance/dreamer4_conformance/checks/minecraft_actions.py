@@ -26,7 +26,7 @@ CENTRE = MOUSE_BINS // 2
 STEPS = 64
 """Steps of a sweep per octave."""
 EDGE_ROUNDING = 1 / (3 * STEPS)
-"""More than the distance of two movements of a sweep, 1/(4 STEPS) in the unit of `signature_bins_of_the_mouse`."""
+"""Tolerance of an edge in `signature_bins_of_the_mouse`: above one step of the sweep, 1/(4 STEPS)."""
 DIAGONAL = 400
 """Number of movements along both axes that are judged."""
 COUNTS = {"binary_actions": BINARIES, "mouse_classes": CLASSES}

@@ -87,7 +87,7 @@ def signature_second_teacher_input(subject: Subject) -> np.ndarray:
 
     def second_input(tau: float, d: float) -> np.ndarray:
         [match] = _single_timestep(subject, AFFINE, tau, d)
-        return np.zeros(0) if match.second is None else match.second.z
+        return np.full(TOKEN, -9.0) if match.second is None else match.second.z
 
     pairs = _bootstrapped(subject)
     return np.concatenate([attempt(partial(second_input, tau, d), TOKEN) for tau, d in pairs] or [np.zeros(0)])
@@ -98,7 +98,8 @@ def signature_target_of_the_bootstrap(subject: Subject) -> np.ndarray:
     """Directions of the gradient at single timesteps above d_min, which no factor and no weight of the term changes.
 
     The predictions of `CONSTANT` do not depend on z', so that a target made of predictions alone has its direction
-    with any z'. Steps to τ = 1 are left out: there the paper's target is the second prediction.
+    with any z'. Steps to τ = 1 are left out: there the paper's target is the second prediction too,
+    with any z'.
     """
 
     def direction(tau: float, d: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import CHECKS
 from dreamer4_conformance.judging.loss_evaluations import is_unconditional
 from dreamer4_conformance.readings import READINGS
-from dreamer4_conformance.verdicts import Deviation
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided
 
 if TYPE_CHECKING:
     from dreamer4_conformance.zoo.base import Book
@@ -23,10 +23,10 @@ Names = tuple[str, ...]
 
 
 class Declarations(NamedTuple):
-    """Declarations of the implementation, which the candidates share, and what it is seen to have.
+    """Declarations of the implementation, which the candidates share, and two observed properties.
 
     Attributes:
-        conditional: whether its loss passes actions to the network.
+        conditional: whether its loss passes actions to the network, or its sampler takes any.
         bins: its two-hot bins; None if it does not provide them.
     """
 
@@ -43,11 +43,16 @@ class Declarations(NamedTuple):
         adapter = subject.adapter
         readings = tuple(sorted(adapter.readings.items()))
         if adapter not in _EVALUATED:
-            _EVALUATED[adapter] = not is_unconditional(subject), _bins(subject)
+            _EVALUATED[adapter] = _is_conditional(subject), _bins(subject)
         return cls(readings, adapter.k_max, adapter.context_level, adapter.d_min_share, *_EVALUATED[adapter])
 
 
 _EVALUATED: WeakKeyDictionary[Adapter, tuple[bool, tuple[float, ...] | None]] = WeakKeyDictionary()
+
+
+def _is_conditional(subject: Subject) -> bool:
+    sampled = subject.provides("sample_frame") and subject.samples_with_actions()
+    return sampled or not is_unconditional(subject)
 
 
 def _bins(subject: Subject) -> tuple[float, ...] | None:
@@ -55,7 +60,7 @@ def _bins(subject: Subject) -> tuple[float, ...] | None:
         return None
     try:
         return tuple(adapter_bins(subject).tolist())
-    except Deviation:
+    except (Deviation, Inconclusive, NotProvided):
         return None
 
 

@@ -106,7 +106,7 @@ def explanations(subject: Subject, operations: Iterable[str], *, raises: bool = 
     Args:
         subject: the implementation.
         operations: their names; those that are not provided are skipped.
-        raises: whether to return the names that reproduce calls that all raise, as many do, instead of the others.
+        raises: if True, only names for signatures in which every call raises; else only for the other signatures.
 
     Returns:
         Single names if any reproduces a signature, else pairs; nothing without torch, in which the zoo is written.

@@ -1,8 +1,9 @@
 """Evidence about a failure, gathered by judging its clause again under one change at a time.
 
 1. Names: candidates whose signature equals the implementation's (`diagnosis`), that fail the same check, and that give
-   the reported value at the failing call; names of the clause's other operations, if the textbook with such a mistake
-   fails in the same way; else plain factors of the loss; else the names of earlier failures, under the same condition.
+   the reported value at the failing call, alone or in combination; names of the clause's other operations, if the
+   textbook with such a mistake fails in the same way; else plain factors of the loss; else the names of earlier
+   failures, under the same condition.
 2. Quantities: the clause passes once a quantity is taken from the implementation as it is (`Subject.recovered`).
 3. Advice: the clause passes once something else is declared.
 """
@@ -13,7 +14,7 @@ import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ FACTORS: dict[str, Callable[[tuple[int, ...]], float]] = {
     "T": lambda shape: float(shape[1]),
 }
 """Plain factors of a loss of data (B, T, S, D)."""
+MOST_COMBINED = 6
+"""Names of which two or three are combined: among many, some combination gives any value by accident."""
 _CANDIDATES: dict[tuple[object, ...], Result] = {}
 
 
@@ -137,11 +140,9 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
         elif alone or fails(*names):
             reproducing.append(names)
     if not reproducing and not gives_value():
-        # The value can be compared: mistakes that signatures show apart may give it together.
-        singles = [name for (name,) in _singles(candidates)]
-        together = (names for size in (2, 3) for names in combinations(singles, size))
-        compatible_names = (names for names in together if all(compatible(*pair) for pair in combinations(names, 2)))
-        reproducing = [names for names in compatible_names if gives_value(*names) and fails(*names)][:1]
+        # The value can be compared: mistakes that reproduce different signatures may give it in combination only.
+        together = (names for names in _combinations(candidates) if gives_value(*names) and fails(*names))
+        reproducing = [*islice(together, 1)]
     for (name,) in _singles(_best_explanations(subject, retrial.related)):
         # A fault of a layer shows in the model too; one of the decoder does not explain a failure of the encoder.
         if fails(name) and _same_failure(result, retrial.candidate_result((name,), subject)):
@@ -160,6 +161,15 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
 def _fails_at_its_draws_only(candidate: Result, result: Result) -> bool:
     """True if a failure at passed levels is compared with one at levels that the candidate draws itself."""
     return (result.call or "").startswith("dynamics_loss_at(") and (candidate.call or "").startswith("dynamics_loss(")
+
+
+def _combinations(candidates: Iterable[Names]) -> Iterator[Names]:
+    """Two or three single names that one candidate can have; none of more than `MOST_COMBINED` names."""
+    names = [name for (name,) in _singles(candidates)]
+    for size in (2, 3) if len(names) <= MOST_COMBINED else ():
+        for chosen in combinations(names, size):
+            if all(compatible(*pair) for pair in combinations(chosen, 2)):
+                yield chosen
 
 
 def _singles(candidates: Iterable[Names]) -> list[Names]:

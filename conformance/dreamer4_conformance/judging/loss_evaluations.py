@@ -24,7 +24,7 @@ from dreamer4_conformance.instruments.shared_results import same_bits, shared_re
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Invocation, Subject
 from dreamer4_conformance.judging.check import Trial
 from dreamer4_conformance.judging.strategies import draws
-from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 from dreamer4_reference.eq04_grid import step_sizes
 
 NETWORKS = (AFFINE, CONSTANT)
@@ -194,12 +194,13 @@ def same_data(draw: Draw) -> Draw:
 def is_unconditional(subject: Subject) -> bool:
     """True if a provided loss calls the network without actions."""
     for route in subject.loss_routes():
-        draw = draw_inputs(subject, 0, (max(2, subject.adapter.min_batch), 3, 1, 1))
+        batch, time = max(2, subject.adapter.min_batch), max(3, subject.adapter.min_time)
+        draw = draw_inputs(subject, 0, (batch, time, 1, 1))
         try:
             evaluation = subject.evaluate(route, AFFINE, draw, differentiated=False)
-        except (OperationFailed, NotProvided):
+        except (OperationFailed, Inconclusive, NotProvided):
             continue
-        return all(call.actions is None for call in evaluation.calls)
+        return bool(evaluation.calls) and all(call.actions is None for call in evaluation.calls)
     return False
 
 

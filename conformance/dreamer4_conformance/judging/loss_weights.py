@@ -54,7 +54,8 @@ def weights_within(expected: Expectation, evaluation: Evaluation) -> Weights:
     elif evaluation.loss.ndim == 2:
         observed, parallel = evaluation.loss[expected.rows] / expected.unweighted, np.ones_like(slack, bool)
     else:
-        return Weights(*np.empty((6, 0)), hidden=0)
+        nothing = np.zeros(0)
+        return Weights(nothing, nothing, nothing, nothing, nothing, np.zeros(0, bool))
     usable = parallel & (slack < 0.05)
     arrays = (observed, expected.weight, slack, expected.tau, expected.d, expected.bootstrap)
     hidden = int((expected.bootstrap & ~parallel & (slack < 0.05)).sum())

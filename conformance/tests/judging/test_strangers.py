@@ -69,12 +69,24 @@ class LossOfPredictions(
     MISTAKES["bootstrap-x-space"].adapter,  # type: ignore[name-defined,misc]
     MISTAKES["ramp-inverted"].adapter,  # type: ignore[name-defined,misc]
 ):
-    """An unconditional model in noise levels, with three mistakes; the bootstrap term has no weight (declared, A7)."""
+    """The loss of a model without actions, with three mistakes; the bootstrap term has no weight (declared, A7)."""
 
     conditional = False
+    sample_frame = Adapter.sample_frame
 
     def __init__(self) -> None:
         super().__init__("noise", A7="flow")
+
+
+class WithoutGradients(MISTAKES["ramp-inverted"].adapter):  # type: ignore[name-defined,misc]
+    """A loss as a scalar without gradients, from which no single weight can be read."""
+
+    def output_gradients(self, loss: Callable[[Callable[[Any], Any]], Any]) -> tuple[Any, None]:
+        return loss(lambda output: output), None
+
+
+def test_a_failure_is_reported_where_a_signature_cannot_be_measured() -> None:
+    assert judge(Subject(WithoutGradients()), BY_ID["eq08.applied"], minimal=False).status is Status.FAIL
 
 
 class FewBins(MISTAKES["twohot-mixed-space"].adapter):  # type: ignore[name-defined,misc]
