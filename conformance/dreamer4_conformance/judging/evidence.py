@@ -139,7 +139,7 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
             reproducing.extend((name,) for name in alone)
         elif alone or fails(*names):
             reproducing.append(names)
-    if not reproducing and not gives_value():
+    if candidates and not reproducing and not gives_value():
         # The value can be compared: mistakes that reproduce different signatures may give it in combination only.
         together = (names for names in _combinations(candidates) if gives_value(*names) and fails(*names))
         reproducing = [*islice(together, 1)]
