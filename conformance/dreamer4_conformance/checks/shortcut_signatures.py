@@ -98,8 +98,7 @@ def signature_target_of_the_bootstrap(subject: Subject) -> np.ndarray:
     """Directions of the gradient at single timesteps above d_min, which no factor and no weight of the term changes.
 
     The predictions of `CONSTANT` do not depend on z', so that a target made of predictions alone has its direction
-    with any z'. Steps to τ = 1 are left out: there the paper's target is the second prediction too,
-    with any z'.
+    with any z'. Steps to τ = 1 are left out: there the paper's target is the second prediction too.
     """
 
     def direction(tau: float, d: float) -> np.ndarray:

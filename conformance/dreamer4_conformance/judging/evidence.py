@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 from typing import Any
@@ -142,7 +142,7 @@ def _names(subject: Subject, result: Result, retrial: Retrial) -> list[Names]:
     if candidates and not reproducing and not gives_value():
         # The value can be compared: mistakes that reproduce different signatures may give it in combination only.
         together = (names for names in _combinations(candidates) if gives_value(*names) and fails(*names))
-        reproducing = [*islice(together, 1)]
+        reproducing = list(islice(together, 1))
     for (name,) in _singles(_best_explanations(subject, retrial.related)):
         # A fault of a layer shows in the model too; one of the decoder does not explain a failure of the encoder.
         if fails(name) and _same_failure(result, retrial.candidate_result((name,), subject)):
@@ -176,9 +176,8 @@ def _singles(candidates: Iterable[Names]) -> list[Names]:
     return [names for names in candidates if len(names) == 1]
 
 
-def _best_explanations(subject: Subject, operations: Iterable[str]) -> list[Names]:
+def _best_explanations(subject: Subject, operations: Sequence[str]) -> list[Names]:
     """Explanations by what the operations return, else by the calls that raise."""
-    operations = list(operations)
     return explanations(subject, operations) or explanations(subject, operations, raises=True)
 
 
