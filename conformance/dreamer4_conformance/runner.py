@@ -83,6 +83,22 @@ def judge(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: in
     return against_expectation(subject.adapter.expected_failures, result)
 
 
+def verdict(subject: Subject, clause: Clause, *, profile: Profile = "ci", seed: int = 0) -> Result:
+    """The result of `judge` without what explains a failure: nothing is shrunk, and no mistake is looked for.
+
+    Args:
+        subject: the adapter, validated by `adapters.validation.examine`.
+        clause: a clause that has a check.
+        profile: as in `run_report.run`.
+        seed: of everything random, in [0, 2³¹).
+
+    Returns:
+        The result.
+    """
+    result, _ = _worst(subject, checks_of(clause), clause, Trial(profile, seed, minimal=False))
+    return against_expectation(subject.adapter.expected_failures, result)
+
+
 def _worst(subject: Subject, checks: Sequence[Check], clause: Clause, trial: Trial) -> tuple[Result, Check]:
     """The worst verdict of checks, each run with a copy of the trial, the cases of all, and the check that gave it.
 

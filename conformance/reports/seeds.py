@@ -1,45 +1,84 @@
-"""Judge the bundled implementation at many seeds: every clause, in mixed order, in one process.
+"""Judge at many seeds: every clause, in mixed order, in one process.
 
-`python conformance/reports/seeds.py` appends a line for each seed to `seeds.txt`, and one for each verdict that is not
-`pass`; seeds that the file has are left out, so that a run may be interrupted. The exit status is 1 if the file has a
-verdict that is not `pass`. 300 seeds with the profile `dev` and 50 with `nightly` take several hours of one core.
+`python conformance/reports/seeds.py` judges the bundled implementation, which must pass, and appends a line for each seed
+to `seeds.txt`, and one for each other verdict. 300 seeds with the profile `dev` and 50 with `nightly` take several hours
+of one core. `python conformance/reports/seeds.py --peers 'nicklashansen/*'` judges implementations of other projects,
+from checkouts that `DREAMER4_PEERS` points to, at 20 seeds each; their verdicts must be those of the committed reports.
+These lines go to `peer-seeds.txt`. What the files have is left out, so that a run may be interrupted. The exit status is 1
+if the file has a verdict that differs.
 """
+
+from __future__ import annotations
 
 import argparse
 import random
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 
+from dreamer4_conformance.adapter import Adapter
 from dreamer4_conformance.adapters.bundled import Bundled
+from dreamer4_conformance.adapters.importing import load
+from dreamer4_conformance.adapters.peers import PEERS, Peer
 from dreamer4_conformance.adapters.validation import examine
-from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Profile
-from dreamer4_conformance.runner import checkable, judge
+from dreamer4_conformance.report.document import read
+from dreamer4_conformance.runner import checkable, verdict
 from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import Status
 
 SUITE = version("dreamer4-conformance")
-LOG = Path(__file__).with_name("seeds.txt")
+FOLDER = Path(__file__).parent
 
 
 def main() -> int:
-    """Judge the seeds that the log does not have; returns 1 if the log has a verdict that is not `pass`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Judge the seeds that the log does not have; returns 1 if the log has a verdict that differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dev", type=int, default=300, help="number of seeds with the profile dev (default: 300)")
     parser.add_argument("--nightly", type=int, default=50, help="the same with the profile nightly (default: 50)")
+    parser.add_argument("--peers", metavar="OWNER/NAME", nargs="+", help="judge these in place of the bundled one")
+    parser.add_argument("--seeds", type=int, default=20, help="number of seeds of each of --peers (default: 20)")
     chosen = parser.parse_args()
-    log = LOG.read_text().splitlines() if LOG.exists() else []
-    with LOG.open("a") as file, single_thread():
-        subject = examine(Bundled())
-        for profile, seed in runs(chosen.dev, chosen.nightly):
-            if not any(line.startswith(f"{profile} {seed}: ") for line in log):
-                for line in judgements(subject, profile, seed):
-                    print(line, file=file, flush=True)
-                    print(line, flush=True)
-                    log.append(line)
-    return any(" not pass: " in line for line in log)
+    if chosen.peers is None:
+        log = Log(FOLDER / "seeds.txt")
+        judge_at(log, "", Bundled(), runs(chosen.dev, chosen.nightly), {})
+        return int(log.has_differences())
+    log = Log(FOLDER / "peer-seeds.txt")
+    for peer in PEERS:
+        if any(fnmatch(peer.project, name) for name in chosen.peers):
+            judge_at(log, f"{peer.project} {peer.commit} ", load(peer.adapter), runs(chosen.seeds, 0), reported(peer))
+    return int(log.has_differences())
+
+
+class Log:
+    """A text file of lines that are appended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = path.read_text().splitlines() if path.exists() else []
+
+    def has(self, run: str) -> bool:
+        """True if a run has its summary."""
+        return any(line.startswith(f"{run}: ") for line in self.lines)
+
+    def append(self, line: str) -> None:
+        """Append a line, and print it."""
+        self.lines.append(line)
+        with self.path.open("a") as file:
+            print(line, file=file)
+        print(line, flush=True)
+
+    def has_differences(self) -> bool:
+        """True if a verdict differs from the expected one."""
+        return any(" not pass: " in line or " differs: " in line for line in self.lines)
+
+
+def reported(peer: Peer) -> dict[str, Status]:
+    """Verdicts of the committed report."""
+    return {result.id: result.status for result in read(FOLDER / f"{peer.report}.json").results}
 
 
 def runs(dev: int, nightly: int) -> list[tuple[Profile, int]]:
@@ -50,19 +89,38 @@ def runs(dev: int, nightly: int) -> list[tuple[Profile, int]]:
     return every
 
 
-def judgements(subject: Subject, profile: Profile, seed: int) -> list[str]:
-    """Verdicts that are not `pass`, and a summary, as lines of the log."""
-    clauses = checkable()
-    random.Random(seed).shuffle(clauses)
-    began = time.process_time()
-    results = [judge(subject, clause, profile=profile, seed=seed, minimal=False) for clause in clauses]
-    deviant = [result for result in results if result.status is not Status.PASS]
-    seconds = time.process_time() - began
-    passed = f"{len(results) - len(deviant)} of {len(results)} pass, {seconds:.0f} s of CPU"
-    return [
-        *(f"{profile} {seed} not pass: {result.id}, {result.status}: {result.message}" for result in deviant),
-        f"{profile} {seed}: {passed}, {SUITE}",
-    ]
+def judge_at(
+    log: Log,
+    name: str,
+    adapter: Adapter | type[Adapter],
+    runs: Iterable[tuple[Profile, int]],
+    expected: Mapping[str, Status],
+) -> None:
+    """Append what the log lacks: for each run the verdicts that differ, then a summary.
+
+    Args:
+        log: of earlier runs.
+        name: with which each line begins.
+        adapter: the implementation.
+        runs: profiles and seeds.
+        expected: verdicts by clause; `pass` for a clause that it lacks.
+    """
+    with single_thread():
+        subject = examine(adapter)
+        for profile, seed in runs:
+            run = f"{name}{profile} {seed}"
+            if log.has(run):
+                continue
+            clauses = checkable()
+            random.Random(seed).shuffle(clauses)
+            began = time.process_time()
+            results = [verdict(subject, clause, profile=profile, seed=seed) for clause in clauses]
+            seconds = time.process_time() - began
+            different = [result for result in results if result.status is not expected.get(result.id, Status.PASS)]
+            for result in different:
+                log.append(f"{run} differs: {result.id}, {result.status}: {result.message}")
+            right = f"{len(results) - len(different)} of {len(results)} {'as reported' if expected else 'pass'}"
+            log.append(f"{run}: {right}, {seconds:.0f} s of CPU, {SUITE}")
 
 
 if __name__ == "__main__":

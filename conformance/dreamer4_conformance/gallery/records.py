@@ -75,10 +75,12 @@ def recorded(peer: Peer, out: Path, expected: str) -> Report | None:
 def record(peer: Peer, out: Path, report: Report, expected: str, markdown: str) -> None:
     """Write the report with its fingerprint, as JSON and as Markdown with the derivations in `out`.
 
+    The JSON has no durations: judged again with the same seed, the same code gives the same bytes.
+
     Raises:
         CannotWriteError: if a file cannot be written.
     """
     report.environment["fingerprint"] = expected
     with reserved([out / f"{peer.report}.md", out / f"{peer.report}.json"]) as (text, data):
         text.write(markdown + section_of(peer, out))
-        data.write(to_json(report))
+        data.write(to_json(report, seconds=False))
