@@ -1,11 +1,11 @@
 """Judge at many seeds: every clause, in mixed order, in one process.
 
-`python conformance/reports/seeds.py` judges the bundled implementation, which must pass, and appends a line for each seed
-to `seeds.txt`, and one for each other verdict. 300 seeds with the profile `dev` and 50 with `nightly` take several hours
-of one core. `python conformance/reports/seeds.py --peers 'nicklashansen/*'` judges implementations of other projects,
-from checkouts that `DREAMER4_PEERS` points to, at 20 seeds each; their verdicts must be those of the committed reports.
-These lines go to `peer-seeds.txt`. What the files have is left out, so that a run may be interrupted. The exit status is 1
-if the file has a verdict that differs.
+`python conformance/reports/seeds.py` judges the bundled implementation, which must pass, and appends a line for each
+seed to `seeds.txt`, and one for each other verdict. 300 seeds with the profile `dev` and 50 with `nightly` take
+several hours of one core. `python conformance/reports/seeds.py --peers 'nicklashansen/*'` judges implementations of
+other projects, from checkouts that `DREAMER4_PEERS` points to, at 20 seeds each; their verdicts must be those of the
+committed reports. These lines go to `peer-seeds.txt`. What the files have is left out, so that a run may be
+interrupted. The exit status is 1 if the file has a verdict that differs.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from dreamer4_conformance.instruments.stepwise import (
     SHORTEST,
     rollout_frames,
     run_longest,
-    undecided_unless_varied,
     undecided_unless_window_is_exceeded,
     unroll,
 )
@@ -32,7 +31,12 @@ from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import attempt, signature
 from dreamer4_conformance.judging.influence_verdicts import fail_unless_influence
-from dreamer4_conformance.judging.output_comparison import BUDGET, fail_unless_close, relative_errors
+from dreamer4_conformance.judging.output_comparison import (
+    BUDGET,
+    fail_unless_close,
+    relative_errors,
+    undecided_unless_varied,
+)
 from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
 
 STEP = ("dynamics", "dynamics_init", "dynamics_step", "example")
@@ -57,7 +61,7 @@ def check_dynamics_step_equals_dynamics(subject: Subject, trial: Trial) -> None:
     """
     time = min(3 * _window(subject) + 2, LONGEST[trial.profile])
     inputs, outputs = run_longest(subject, "dynamics", trial.seed, 2, time)
-    undecided_unless_varied({"z_hat": outputs["z_hat"]})
+    undecided_unless_varied(subject, {"z_hat": outputs["z_hat"]})
     compared = _compare_steps(subject, trial, inputs, outputs)
     if inputs["task"] is not None:
         without = {**inputs, "task": None}

@@ -19,11 +19,16 @@ from dreamer4_conformance.instruments.black_box import (
 )
 from dreamer4_conformance.instruments.dynamics import DYNAMICS, action_delay, call_with, output_names
 from dreamer4_conformance.instruments.inputs import moved_by_rounding
-from dreamer4_conformance.instruments.stepwise import undecided_unless_varied
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial, check
 from dreamer4_conformance.judging.diagnosis import pattern, signature
-from dreamer4_conformance.judging.output_comparison import BUDGET, fail_unless_close, relative_errors
+from dreamer4_conformance.judging.output_comparison import (
+    BUDGET,
+    fail_unless_close,
+    relative_errors,
+    undecided_unless_varied,
+    varies,
+)
 from dreamer4_conformance.verdicts import Deviation, NotProvided, OperationFailed
 
 LENGTHS = {5: (2, 3, 4), 9: (2, 8)}
@@ -62,13 +67,14 @@ def _fail_unless_prefixes_agree(subject: Subject, trial: Trial, operation: str, 
     `continuous` is the input that is moved by a rounding to measure the model's own error. A length that the model does
     not accept is left out.
     """
+    outputs: dict[str, np.ndarray] = {}
     for time, beginnings in LENGTHS.items():
         inputs = example_inputs(subject, operation, trial.seed, 2, time)
         by_frame = _inputs_by_frame(subject, operation, inputs)
         moved = {**inputs, continuous: moved_by_rounding(subject, inputs[continuous])}
         with suppress(OperationFailed, NotProvided):
             outputs = run_black_box(subject, operation, inputs)
-            undecided_unless_varied(outputs)
+            varied = {name: output for name, output in outputs.items() if varies(subject, output)}
             for frames in beginnings:
                 first = _beginning(inputs, by_frame, frames)
                 try:
@@ -76,15 +82,14 @@ def _fail_unless_prefixes_agree(subject: Subject, trial: Trial, operation: str, 
                 except (OperationFailed, NotProvided):
                     continue
                 call = f"{operation} of the first {frames} frames of example({trial.seed}, 2, {time}), and of all"
-                for output, expected in outputs.items():
+                for output, expected in varied.items():
                     name = f"{output} of {frames} frames alone and followed by {time - frames}"
-                    beginning, rounded = (
-                        expected[:, :frames],
-                        partial(_rounded, subject, operation, moved, output, frames),
-                    )
+                    beginning = expected[:, :frames]
+                    rounded = partial(_rounded, subject, operation, moved, output, frames)
                     if got[output].shape != beginning.shape:
                         raise Deviation(f"{name} have shapes {got[output].shape} and {beginning.shape}", call=call)
                     fail_unless_close(trial, subject, name, got[output], beginning, call, rounded=rounded)
+    undecided_unless_varied(subject, outputs)
 
 
 def _rounded(subject: Subject, operation: str, moved: Mapping[str, Tree], output: str, frames: int) -> np.ndarray:

@@ -143,17 +143,6 @@ def _task_by_frame(subject: Subject, inputs: Mapping[str, Tree]) -> bool:
     return inputs["task"] is not None and shapes[0] != shapes[1]
 
 
-def undecided_unless_varied(outputs: Mapping[str, np.ndarray]) -> None:
-    """Require outputs that depend on the input: two sequences, rows 0 and 1 of a batch, have different ones.
-
-    Raises:
-        Inconclusive: if one of the outputs does not, because a comparison of constant outputs shows nothing.
-    """
-    for name, x in outputs.items():
-        if np.array_equal(x[0], x[1], equal_nan=True):
-            raise Inconclusive(f"{name} is the same for two sequences: are all parameters random?")
-
-
 def undecided_unless_window_is_exceeded(subject: Subject, time: int) -> None:
     """Require more frames than the window, so that a cache must drop some.
 

@@ -8,13 +8,13 @@ as large as the output, nothing is decided.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial
-from dreamer4_conformance.verdicts import Deviation, OperationFailed
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
 
 BUDGET = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 1e-1}
 """Relative error allowed for a complete model, by dtype."""
@@ -64,6 +64,26 @@ def fail_unless_close(
         raise Deviation(sentence, call=call, error=float(errors[exceeding[0]]), bound=budget)
     nothing = np.zeros_like(errors)
     trial.compare(name, errors, nothing, terms=1.0, k=budget / subject.eps, eps=subject.eps, call=call)
+
+
+def undecided_unless_varied(subject: Subject, outputs: Mapping[str, np.ndarray]) -> None:
+    """Require outputs that depend on the input: two sequences, rows 0 and 1 of a batch, have different ones.
+
+    Args:
+        subject: its dtype sets the budget; a smaller difference is taken for none.
+        outputs: name → output, (B, T, …) with B ≥ 2.
+
+    Raises:
+        Inconclusive: if one of the outputs does not, because a comparison of constant outputs shows nothing.
+    """
+    for name, x in outputs.items():
+        if not varies(subject, x):
+            raise Inconclusive(f"{name} is the same for two sequences: are all parameters random?")
+
+
+def varies(subject: Subject, output: np.ndarray) -> bool:
+    """True if rows 0 and 1 of an output, (B, T, …), differ by more than the budget of the adapter's dtype."""
+    return bool((relative_errors(output[:1], output[1:2]) > BUDGET[subject.adapter.dtype]).any())
 
 
 def relative_errors(got: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from dreamer4_conformance.zoo.base import TextbookModel
 from dreamer4_conformance.zoo.equivalents.conditioning import PositionsFromATable, StepsWithoutAgent
 from dreamer4_conformance.zoo.mistakes.cache import Generating
 from dreamer4_conformance.zoo.mistakes.sec32_dynamics import WholeSequences
+from dreamer4_conformance.zoo.mistakes.sequence_length import FramesCountedFromTheEnd
 from dreamer4_conformance.zoo.mistakes.sessions import StateOfLastSession
 
 
@@ -102,6 +103,35 @@ class Constant(Generating):
 def test_constant_model_decides_nothing(clause: str) -> None:
     result = verdict(Constant(), clause)
     assert result.status is Status.INCONCLUSIVE, f"{result.status}: {result.message}"
+
+
+def constant_up_to_rounding(base: type[TextbookModel]) -> type[TextbookModel]:
+    """A model whose agent output is the same for all sequences but for a rounding that depends on the row."""
+
+    class ConstantAgent(base):  # type: ignore[misc, valid-type]
+        def predicted(self, *inputs: Any, **options: Any) -> Any:
+            z_hat, agent, state = super().predicted(*inputs, **options)
+            rows = torch.arange(len(z_hat), dtype=z_hat.dtype, device=z_hat.device)
+            equal = 1 + rows[(...,) + (None,) * (z_hat.ndim - 1)] * torch.finfo(z_hat.dtype).eps
+            return z_hat, None if agent is None else torch.ones_like(agent) * equal[:, :, 0], state
+
+    return ConstantAgent
+
+
+@pytest.mark.parametrize("clause", ["net.prefix", "net.sessions"])
+def test_output_that_varies_by_rounding_only_decides_nothing(clause: str) -> None:
+    result = verdict(constant_up_to_rounding(Generating)(), clause)
+    assert result.status is Status.INCONCLUSIVE, f"{result.status}: {result.message}"
+    assert result.message == "agent is the same for two sequences: are all parameters random?"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "clause"), [(FramesCountedFromTheEnd, "net.prefix"), (StateOfLastSession, "net.sessions")]
+)
+def test_outputs_beside_a_constant_one_are_compared(mistake: type[TextbookModel], clause: str) -> None:
+    result = verdict(constant_up_to_rounding(mistake)(), clause)
+    assert result.status is Status.FAIL, f"{result.status}: {result.message}"
+    assert result.message.startswith("z_hat")
 
 
 class NotANumber(WholeSequences):
