@@ -44,6 +44,7 @@ class Peer(NamedTuple):
 
 
 _ADAPTERS = "dreamer4_conformance.adapters"
+EDWHU = "edwhu/dreamer4-jax"
 PEERS = (
     Peer("nicklashansen/dreamer4", "bdeddfe", f"{_ADAPTERS}.nicklashansen:NicklasHansen", "MIT"),
     Peer("chrisgao99/dreamer4", "1d244d5", f"{_ADAPTERS}.chrisgao99:ChrisGao99", "MIT", "", "nicklashansen/dreamer4"),
@@ -54,7 +55,9 @@ PEERS = (
     Peer("vijayabhaskar-ev/dreamer_v4", "98e42c2", f"{_ADAPTERS}.vijayabhaskar_ev:VijayabhaskarEv", "MIT"),
     Peer("machines-in-motion/dreamer-v4", "c319a28", f"{_ADAPTERS}.machines_in_motion:MachinesInMotion", "GPL-3.0"),
     Peer("skr3178/DreamerV4", "3ee81d8", f"{_ADAPTERS}.skr3178:Skr3178", "none stated"),
-    Peer("edwhu/dreamer4-jax", "8144b94", f"{_ADAPTERS}.edwhu:Edwhu", "none stated"),
+    Peer(EDWHU, "8144b94", f"{_ADAPTERS}.edwhu:Edwhu", "none stated"),
+    Peer("kih00/dreamer4-jax", "f1a4fdb", f"{_ADAPTERS}.edwhu_forks:Kih00", "none stated", "", EDWHU),
+    Peer("Irayshon/Dreamer4-jax", "49164b3", f"{_ADAPTERS}.edwhu_forks:Irayshon", "none stated", "", EDWHU),
     Peer("klee972/dreamer4-nnx", "40cc2d2", f"{_ADAPTERS}.klee972:Klee972", "none stated"),
     Peer("4ku/dreamer4", "f336dc9", f"{_ADAPTERS}.fourku:FourKu", "none stated"),
 )

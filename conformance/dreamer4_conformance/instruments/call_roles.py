@@ -15,7 +15,8 @@ the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student 
 `row_assignment` assigns the students to the rows of the data.
 
 The first teacher call of a student has the student's input where d > d_min; the second is the remaining row with the
-input z̃ + b' d/2, else, if that input is wrong, one with the labels (τ + d/2, d/2), else the nearest.
+input z̃ + b' d/2, else, if that input is wrong, one with the labels (τ + d/2, d/2), else the nearest
+(`assign_in_turn`).
 
     >>> from dreamer4_conformance.instruments.recorder import CONSTANT
     >>> z, actions = np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1))
@@ -38,6 +39,7 @@ from dreamer4_conformance.instruments.recorder import AnalyticNetwork, Call
 from dreamer4_conformance.instruments.row_assignment import (
     MARGIN,
     RowAssignment,
+    assign_in_turn,
     assign_rows,
     other_target,
     same_actions,
@@ -313,37 +315,32 @@ def _second_input(network: AnalyticNetwork, student: CallRow) -> np.ndarray:
     return np.asarray(student.z + (z1_hat - student.z) / remaining * student.d[:, None, None] / 2)
 
 
-def _is_labelled_second(student: CallRow, entry: CallRow, where: np.ndarray) -> bool:
-    """True if a row has the labels (τ + d/2, d/2) at these timesteps, within the rounding of levels off the grid."""
-    level, step = student.tau + student.d / 2, student.d / 2
-    return bool(np.all((np.abs(entry.tau - level) <= 1e-6) & (entry.d == step), where=where))
+def _labelled_second(student: CallRow, rows: list[CallRow], where: np.ndarray) -> np.ndarray:
+    """Mask (N,) of the rows labelled (τ + d/2, d/2) at these timesteps, within the rounding of levels off the grid."""
+    tau, d = (np.stack([getattr(row, name) for row in rows]) for name in ("tau", "d"))
+    right = (np.abs(tau - student.tau - student.d / 2) <= 1e-6) & (d == student.d / 2)
+    return np.asarray(right.all(1, where=where))
 
 
 def _assign_second(matches: list[Match], rows: list[CallRow], network: AnalyticNetwork, tolerance: float) -> None:
     """Assign a row to every student with bootstrap timesteps: equal inputs first, then right labels, then near inputs.
 
-    Where the input is wrong, the nearest row may be another student's, whose labels then seem wrong too.
+    Where the input is wrong, the nearest row may be another student's, whose labels then seem wrong too. As many
+    students as possible therefore have a row with right labels. Rows with the student's actions precede all others.
     """
-    if not rows:
+    students = [match for match in matches if match.bootstrap.any()]
+    if not rows or not students:
         return
-    inputs, pairs = np.stack([entry.z for entry in rows]), []
-    for index, match in enumerate(matches):
-        if match.bootstrap.any():
-            z_prime = _second_input(network, match.student)
-            gaps = np.abs(inputs - z_prime)[:, match.bootstrap].mean((1, 2, 3))
-            near = tolerance * (1 + np.abs(z_prime[match.bootstrap]).max())
-            pairs += [
-                (
-                    not _same_actions(match.student, entry),
-                    gap > near and not _is_labelled_second(match.student, entry, match.bootstrap),
-                    gap,
-                    index,
-                    row,
-                )
-                for row, (entry, gap) in enumerate(zip(rows, gaps.tolist(), strict=True))
-            ]
-    taken: set[int] = set()
-    for *_, index, row in sorted(pairs):
-        if matches[index].second is None and row not in taken:
-            matches[index].second = rows[row]
-            taken.add(row)
+    inputs = np.stack([row.z for row in rows])
+    gaps, same, equal, labelled = [], [], [], []
+    for match in students:
+        z_prime = _second_input(network, match.student)
+        gaps.append(np.abs(inputs - z_prime)[:, match.bootstrap].mean((1, 2, 3)))
+        same.append([_same_actions(match.student, row) for row in rows])
+        equal.append(gaps[-1] <= tolerance * (1 + np.abs(z_prime[match.bootstrap]).max()))
+        labelled.append(_labelled_second(match.student, rows, match.bootstrap))
+    allowed = [np.array(same) & np.array(mask) for mask in (equal, labelled, True)]
+    allowed += [np.array(mask) for mask in (equal, labelled)] + [np.ones_like(equal)]
+    second = assign_in_turn([np.where(mask, gaps, np.inf) for mask in allowed])
+    for match, index in zip(students, second.tolist(), strict=True):
+        match.second = None if index < 0 else rows[index]

@@ -8,6 +8,7 @@ others are assigned jointly, to the rows that remain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -97,3 +98,53 @@ def _cheapest(cost: np.ndarray, slots: np.ndarray, group: np.ndarray) -> tuple[n
     best = slots[orders[total.argmin()]]
     near = group[slots[orders[total <= total.min() + MARGIN]]]
     return best, (near == group[best]).all(0)
+
+
+def assign_in_turn(costs: Sequence[np.ndarray]) -> np.ndarray:
+    """Assign rows of their own to students: by the first costs to as many as possible, to the others by the next.
+
+    A student has the cheapest row that is free. If none is, those before it move to other rows that they may have.
+
+    Args:
+        costs: of each pair, infinite if impossible, (M, N) each.
+
+    Returns:
+        The row of each student, (M,); −1 if there is none for it.
+
+    Example:
+        >>> both, first = [0.0, 1.0], [0.1, np.inf]
+        >>> assign_in_turn([np.array([both, first])]).tolist()
+        [1, 0]
+    """
+    assigned = np.full(len(costs[0]), -1)
+    for cost in costs:
+        free = np.setdiff1d(np.arange(cost.shape[1]), assigned)
+        choices = {
+            student: [row for row in free[np.argsort(cost[student, free])].tolist() if np.isfinite(cost[student, row])]
+            for student in np.flatnonzero(assigned < 0).tolist()
+        }
+        for row, student in _matching(choices).items():
+            assigned[student] = row
+    return assigned
+
+
+def _matching(choices: Mapping[int, Sequence[int]]) -> dict[int, int]:
+    """Row → student for as many students as possible, by augmenting paths."""
+    students: dict[int, int] = {}
+
+    def place(student: int, tried: set[int]) -> bool:
+        for row in choices[student]:
+            if row not in students:
+                students[row] = student
+                return True
+        for row in choices[student]:
+            if row not in tried:
+                tried.add(row)
+                if place(students[row], tried):
+                    students[row] = student
+                    return True
+        return False
+
+    for student in choices:
+        place(student, set())
+    return students

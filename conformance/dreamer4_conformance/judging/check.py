@@ -141,19 +141,20 @@ class Trial:
     worst_bound: float | None = None
     _worst_ratio: float = field(default=-1.0, repr=False)
 
-    def for_all(self, *strategies: SearchStrategy[Any], body: Callable[..., None]) -> None:
+    def for_all(self, *strategies: SearchStrategy[Any], body: Callable[..., None], examples: int | None = None) -> None:
         """Run `body` on examples that Hypothesis draws.
 
         Args:
             strategies: one for each positional argument of `body`; `@example` on `body` adds examples.
             body: raises Deviation, as `compare` and `fail_unless` do, if an example violates the clause.
+            examples: largest number of examples; None for that of the profile.
 
         Raises:
             Deviation: for a small example with a large error (`Counterexamples`).
         """
         counterexamples = Counterexamples()
         configured = settings(
-            max_examples=EXAMPLES[self.profile],
+            max_examples=examples or EXAMPLES[self.profile],
             derandomize=self.profile == "ci",
             backend="hypothesis",
             database=None,

@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.errors import UnsatisfiedAssumption
+from hypothesis.errors import Unsatisfiable, UnsatisfiedAssumption
 
 from dreamer4_conformance.instruments.call_roles import CallRow, Match
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
 from dreamer4_conformance.instruments.inputs import draw_inputs, works_at
 from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork
+from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.shared_results import same_bits, shared_result
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Invocation, Subject
 from dreamer4_conformance.judging.check import Trial
-from dreamer4_conformance.judging.strategies import draws
+from dreamer4_conformance.judging.strategies import LONGEST, draws, seeds
 from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 from dreamer4_reference.eq04_grid import step_sizes
 
@@ -32,6 +34,10 @@ NETWORKS = (AFFINE, CONSTANT)
 
 K_LOSS = 16.0
 """Roundings of the loss: about ten operations on each element, then the reductions."""
+
+
+RARE = 3
+"""Evaluations with many rows of a loss that draws its labels: one row in twenty would else decide by the seed."""
 
 
 ORDINARY = 6.0
@@ -48,7 +54,8 @@ def every_draw(
 ) -> None:
     """Call `judge(route, draw, extra)` on draws of random shape and content, for every provided route.
 
-    Shapes at which the loss never works are left out: eq07.batch-shapes judges those.
+    Shapes at which the loss never works are left out: eq07.batch-shapes judges those. A loss that draws its labels is
+    also evaluated with many rows, so that rare labels occur whatever the seed.
 
     Args:
         judge: raises Deviation if the loss of `route` on `draw` violates the clause.
@@ -67,6 +74,18 @@ def every_draw(
                 raise
 
         trial.for_all(st.just(route), draws(subject, route, **bounds), also, body=holds)
+        rows = rare_labels(subject, **bounds)
+        if route == "dynamics_loss" and works_at(subject, route, rows):
+            with suppress(Unsatisfiable):
+                drawn = seeds().map(partial(draw_inputs, subject, shape=rows))
+                trial.for_all(st.just(route), drawn, also, body=holds, examples=RARE)
+
+
+def rare_labels(subject: Subject, shortest: int = 1, longest: int = LONGEST) -> tuple[int, int, int, int]:
+    """(B, T, S, D) of many rows, in which a loss draws rare labels too; `shortest` and `longest` bound T."""
+    batch, time, tokens, channels = suite_shapes(subject).rare
+    time = max(min(max(time, shortest), longest), subject.adapter.min_time)
+    return max(batch, subject.adapter.min_batch), time, tokens, channels
 
 
 def every_evaluation(
