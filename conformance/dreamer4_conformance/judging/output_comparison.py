@@ -8,18 +8,21 @@ as large as the output, nothing is decided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 import numpy as np
 
 from dreamer4_conformance.instruments.subject import Subject
 from dreamer4_conformance.judging.check import Trial
-from dreamer4_conformance.verdicts import Deviation, Inconclusive, OperationFailed
+from dreamer4_conformance.verdicts import Deviation, Inconclusive, NotProvided, OperationFailed
 
 BUDGET = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 1e-1}
 """Relative error allowed for a complete model, by dtype."""
 GROWTH = 8.0
 """Factor of the response to rounded inputs that is allowed beyond the budget."""
+MANY_ROWS = 16
+"""Sequences for which an output that depends on its input is not the same."""
 TOO_FAR = 0.5
 """Allowed relative error above which nothing is decided."""
 
@@ -66,24 +69,35 @@ def fail_unless_close(
     trial.compare(name, errors, nothing, terms=1.0, k=budget / subject.eps, eps=subject.eps, call=call)
 
 
-def undecided_unless_varied(subject: Subject, outputs: Mapping[str, np.ndarray]) -> None:
-    """Require outputs that depend on the input: two sequences, rows 0 and 1 of a batch, have different ones.
+def constant_outputs(
+    subject: Subject, outputs: Mapping[str, np.ndarray], more: Callable[[], Mapping[str, np.ndarray]]
+) -> set[str]:
+    """Names of the outputs that are the same for all sequences, up to the budget of the adapter's dtype.
 
     Args:
         subject: its dtype sets the budget; a smaller difference is taken for none.
-        outputs: name → output, (B, T, …) with B ≥ 2.
+        outputs: name → output for two sequences, (2, T, …).
+        more: computes the outputs for `MANY_ROWS` sequences, since two may share what an output depends on, such as the
+            task; called only if an output is the same for two.
 
-    Raises:
-        Inconclusive: if one of the outputs does not, because a comparison of constant outputs shows nothing.
+    Returns:
+        The names. A comparison of these outputs shows nothing.
     """
-    for name, x in outputs.items():
-        if not varies(subject, x):
-            raise Inconclusive(f"{name} is the same for two sequences: are all parameters random?")
+    constant = {name for name, output in outputs.items() if not _varies(subject, output)}
+    with suppress(OperationFailed, NotProvided):
+        many = more() if constant else {}
+        constant = {name for name in constant if not _varies(subject, many[name])}
+    return constant
 
 
-def varies(subject: Subject, output: np.ndarray) -> bool:
-    """True if rows 0 and 1 of an output, (B, T, …), differ by more than the budget of the adapter's dtype."""
-    return bool((relative_errors(output[:1], output[1:2]) > BUDGET[subject.adapter.dtype]).any())
+def undecided_unless_varied(constant: Collection[str]) -> None:
+    """Raise Inconclusive if there is a constant output."""
+    for name in sorted(constant):
+        raise Inconclusive(f"{name} is the same for all sequences: are all parameters random?")
+
+
+def _varies(subject: Subject, output: np.ndarray) -> bool:
+    return bool((relative_errors(output[1:], output[:1]) > BUDGET[subject.adapter.dtype]).any())
 
 
 def relative_errors(got: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -122,7 +122,28 @@ def constant_up_to_rounding(base: type[TextbookModel]) -> type[TextbookModel]:
 def test_output_that_varies_by_rounding_only_decides_nothing(clause: str) -> None:
     result = verdict(constant_up_to_rounding(Generating)(), clause)
     assert result.status is Status.INCONCLUSIVE, f"{result.status}: {result.message}"
-    assert result.message == "agent is the same for two sequences: are all parameters random?"
+    assert result.message == "agent is the same for all sequences: are all parameters random?"
+
+
+class AgentOfTask(Generating):
+    """The agent's output depends on the task alone, which two sequences may share."""
+
+    def predicted(self, z: Tensor, tau: Tensor, d: Tensor, actions: Any, task: Any, *options: Any, **named: Any) -> Any:
+        z_hat, agent, state = super().predicted(z, tau, d, actions, task, *options, **named)
+        if agent is not None:
+            agent = torch.ones_like(agent) * (1 + task.to(agent.dtype)).reshape(-1, 1, 1)
+        return z_hat, agent, state
+
+
+@pytest.mark.parametrize("clause", ["net.prefix", "net.sessions"])
+def test_output_that_two_sequences_share_by_chance_is_compared(clause: str) -> None:
+    shared = 0
+    for seed in range(6):
+        task = AgentOfTask().example(seed, 2, 5)["task"]
+        shared += bool((task[0] == task[1]).all())
+        result = judge(Subject(AgentOfTask()), BY_ID[clause], seed=seed, minimal=False)
+        assert result.status is Status.PASS, f"{result.status}: {result.message}"
+    assert 0 < shared < 6
 
 
 @pytest.mark.parametrize(
