@@ -148,7 +148,7 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def seeds(session: nox.Session) -> None:
-    """The bundled implementation at 350 seeds: hours. Resumes from the seeds in conformance/reports/seeds.txt."""
+    """The bundled implementation at 350 seeds, or `-- --peers OWNER/NAME` at 20: hours. Resumes from its log."""
     session.run(sys.executable, "conformance/reports/seeds.py", *session.posargs, external=True)
 
 
