@@ -132,7 +132,7 @@ def _matching(choices: Mapping[int, Sequence[int]]) -> dict[int, int]:
     """Row → student for as many students as possible, by augmenting paths."""
     students: dict[int, int] = {}
 
-    def place(student: int, tried: set[int]) -> bool:
+    def match_student(student: int, tried: set[int]) -> bool:
         for row in choices[student]:
             if row not in students:
                 students[row] = student
@@ -140,11 +140,11 @@ def _matching(choices: Mapping[int, Sequence[int]]) -> dict[int, int]:
         for row in choices[student]:
             if row not in tried:
                 tried.add(row)
-                if place(students[row], tried):
+                if match_student(students[row], tried):
                     students[row] = student
                     return True
         return False
 
     for student in choices:
-        place(student, set())
+        match_student(student, set())
     return students
