@@ -71,7 +71,11 @@ def _environment() -> dict[Any, Any]:
 
 
 def _restore_environment(variables: dict[Any, Any]) -> None:
-    _replace(os.environ, {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()})
+    """Restore the variables that differ, and touch no other: a thread that reads one meanwhile may end the process."""
+    before = {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
 
 
 def _umask() -> int:
