@@ -24,7 +24,7 @@ from dreamer4_conformance.judging.output_comparison import (
     constant_outputs,
     fail_unless_close,
     relative_errors,
-    undecided_unless_varied,
+    undecided_if_constant,
 )
 from dreamer4_conformance.judging.repeatability import (
     WITH_DYNAMICS,
@@ -108,7 +108,7 @@ def _fail_unless_independent(subject: Subject, trial: Trial, session: type[Sessi
         restarted = next_frames(session(subject, first), FRAMES)
         call = f"{session.operation}, after sessions with other inputs"
         _fail_unless_equal(subject, trial, "of a new session and of the first one", restarted, alone, varied, call)
-    undecided_unless_varied(constant)
+    undecided_if_constant(constant)
 
 
 def _in_turn(

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from operator import itemgetter
 from types import ModuleType
@@ -43,11 +43,6 @@ class Setting(NamedTuple):
     restore: Callable[[Any], Any]
 
 
-def _replace(target: Any, values: Any) -> None:
-    target.clear()
-    (target.update if isinstance(target, MutableMapping) else target.extend)(values)
-
-
 def _restore_filters(filters: tuple[Any, ...]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]
     getattr(warnings, "_filters_mutated", int)()  # else the cached decisions stay
@@ -68,6 +63,10 @@ def _restore_directory(directory: str | None) -> None:
 def _environment() -> dict[Any, Any]:
     """Variables as `os.environ` stores them: to decode them all takes a quarter of the time of a guarded call."""
     return dict(getattr(os.environ, "_data", os.environ))
+
+
+def _restore_path(path: list[str]) -> None:
+    sys.path[:] = path
 
 
 def _restore_environment(variables: dict[Any, Any]) -> None:
@@ -113,7 +112,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "the warnings filters": Setting(lambda: tuple(warnings.filters), _restore_filters),
     "signal handlers": Setting(_handlers, _restore_handlers),
-    "sys.path": Setting(lambda: list(sys.path), lambda value: _replace(sys.path, value)),
+    "sys.path": Setting(lambda: list(sys.path), _restore_path),
     "sys.excepthook": Setting(lambda: sys.excepthook, lambda value: setattr(sys, "excepthook", value)),
     "sys.settrace": Setting(sys.gettrace, sys.settrace),
     "sys.setprofile": Setting(sys.getprofile, sys.setprofile),

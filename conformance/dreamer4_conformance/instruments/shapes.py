@@ -17,7 +17,6 @@ class Shapes:
     Attributes:
         ordinary: batch of the smoke calls, and of checks that need any batch.
         losses: (B, T, S, D) of loss evaluations, from which Hypothesis draws.
-        rare: (B, T, S, D) of evaluations of a loss that draws its labels, with rows enough for rare ones.
         unequal: batches on which an exchange of B and T shows.
         finite: batch of levels at which a loss must be finite.
         reseeded: batch whose levels differ between seeds.
@@ -27,7 +26,6 @@ class Shapes:
 
     ordinary: tuple[int, int]
     losses: tuple[tuple[int, int, int, int], ...]
-    rare: tuple[int, int, int, int]
     unequal: tuple[tuple[int, int], ...]
     finite: tuple[int, int]
     reseeded: tuple[int, int]
@@ -42,7 +40,6 @@ class Shapes:
 MANY = Shapes(
     ordinary=(3, 4),
     losses=((1, 1, 1, 1), (2, 1, 3, 2), (1, 2, 1, 3), (2, 3, 2, 1), (3, 2, 3, 1), (3, 3, 1, 2), (3, 4, 2, 3)),
-    rare=(64, 2, 3, 2),
     unequal=((2, 3), (3, 2), (3, 3), (3, 1), (1, 3), (1, 1), (2, 2), (6, 5)),
     finite=(64, 4),
     reseeded=(256, 1),
@@ -52,7 +49,6 @@ MANY = Shapes(
 FEW = Shapes(
     ordinary=(8, 3),
     losses=((8, 3, 2, 3), (1, 1, 2, 3)),
-    rare=(8, 3, 2, 3),
     unequal=((8, 3), (1, 1)),
     finite=(8, 3),
     reseeded=LEVEL_BATCH,  # compiled already

@@ -21,7 +21,6 @@ from dreamer4_conformance.instruments.call_roles import CallRow, Match
 from dreamer4_conformance.instruments.expected_loss import Expectation, expect
 from dreamer4_conformance.instruments.inputs import draw_inputs, works_at
 from dreamer4_conformance.instruments.recorder import AFFINE, CONSTANT, AnalyticNetwork
-from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.shared_results import same_bits, shared_result
 from dreamer4_conformance.instruments.subject import Draw, Evaluation, Invocation, Subject
 from dreamer4_conformance.judging.check import Trial
@@ -36,8 +35,10 @@ K_LOSS = 16.0
 """Roundings of the loss: about ten operations on each element, then the reductions."""
 
 
-RARE = 3
-"""Evaluations with many rows of a loss that draws its labels: one row in twenty would else decide by the seed."""
+LARGE = (64, 2, 3, 2)
+"""(B, T, S, D) of evaluations with many rows of a loss that draws its labels."""
+LARGE_BATCHES = 3
+"""Number of these evaluations: labels that one row in twenty has are then missing in fewer than one run of 10,000."""
 
 
 ORDINARY = 6.0
@@ -74,16 +75,16 @@ def every_draw(
                 raise
 
         trial.for_all(st.just(route), draws(subject, route, **bounds), also, body=holds)
-        rows = rare_labels(subject, **bounds)
-        if route == "dynamics_loss" and _recognises_all_rows(subject, route, rows):
+        shape = _large_shape(subject, **bounds)
+        if route == "dynamics_loss" and _recognises_all_rows(subject, route, shape):
             with suppress(Unsatisfiable):
-                drawn = seeds().map(partial(draw_inputs, subject, shape=rows))
-                trial.for_all(st.just(route), drawn, also, body=holds, examples=RARE)
+                drawn = seeds().map(partial(draw_inputs, subject, shape=shape))
+                trial.for_all(st.just(route), drawn, also, body=holds, examples=LARGE_BATCHES)
 
 
-def rare_labels(subject: Subject, shortest: int = 1, longest: int = LONGEST) -> tuple[int, int, int, int]:
-    """(B, T, S, D) of many rows, in which a loss draws rare labels too; `shortest` and `longest` bound T."""
-    batch, time, tokens, channels = suite_shapes(subject).rare
+def _large_shape(subject: Subject, shortest: int = 1, longest: int = LONGEST) -> tuple[int, int, int, int]:
+    """`LARGE` for the adapter; `shortest` and `longest` bound T."""
+    batch, time, tokens, channels = LARGE
     time = max(min(max(time, shortest), longest), subject.adapter.min_time)
     return max(batch, subject.adapter.min_batch), time, tokens, channels
 

@@ -22,7 +22,7 @@ BUDGET = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 1e-1}
 GROWTH = 8.0
 """Factor of the response to rounded inputs that is allowed beyond the budget."""
 MANY_ROWS = 16
-"""Sequences for which an output that depends on its input is not the same."""
+"""Number of sequences among which an output that depends on its input differs."""
 TOO_FAR = 0.5
 """Allowed relative error above which nothing is decided."""
 
@@ -70,7 +70,7 @@ def fail_unless_close(
 
 
 def constant_outputs(
-    subject: Subject, outputs: Mapping[str, np.ndarray], more: Callable[[], Mapping[str, np.ndarray]]
+    subject: Subject, outputs: Mapping[str, np.ndarray], more: Callable[[], Mapping[str, np.ndarray]] | None = None
 ) -> set[str]:
     """Names of the outputs that are the same for all sequences, up to the budget of the adapter's dtype.
 
@@ -78,22 +78,23 @@ def constant_outputs(
         subject: its dtype sets the budget; a smaller difference is taken for none.
         outputs: name → output for two sequences, (2, T, …).
         more: computes the outputs for `MANY_ROWS` sequences, since two may share what an output depends on, such as the
-            task; called only if an output is the same for two.
+            task; called only if an output is the same for two. None if two are enough.
 
     Returns:
         The names. A comparison of these outputs shows nothing.
     """
     constant = {name for name, output in outputs.items() if not _varies(subject, output)}
-    with suppress(OperationFailed, NotProvided):
-        many = more() if constant else {}
-        constant = {name for name in constant if not _varies(subject, many[name])}
+    if constant and more is not None:
+        with suppress(OperationFailed, NotProvided):
+            many = more()
+            return {name for name in constant if not _varies(subject, many[name])}
     return constant
 
 
-def undecided_unless_varied(constant: Collection[str]) -> None:
-    """Raise Inconclusive if there is a constant output."""
-    for name in sorted(constant):
-        raise Inconclusive(f"{name} is the same for all sequences: are all parameters random?")
+def undecided_if_constant(constant: Collection[str]) -> None:
+    """Raise Inconclusive if there are names of constant outputs."""
+    if constant:
+        raise Inconclusive(f"{min(constant)} is the same for all sequences: are all parameters random?")
 
 
 def _varies(subject: Subject, output: np.ndarray) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,19 +12,20 @@ from dreamer4_conformance.adapter import Network, TorchAdapter
 from dreamer4_conformance.clauses import BY_ID
 from dreamer4_conformance.instruments.row_assignment import assign_rows, surprise
 from dreamer4_conformance.instruments.subject import Subject
-from dreamer4_conformance.judging.check import Trial
+from dreamer4_conformance.judging.check import Profile, Trial
 from dreamer4_conformance.runner import checks_of
 from dreamer4_conformance.verdicts import Deviation, Inconclusive
 from dreamer4_conformance.zoo.base import TextbookLoss
+from dreamer4_conformance.zoo.equivalents.eq06_07_shortcut_forcing import LossBinaryActions
 from dreamer4_conformance.zoo.mistakes import MISTAKES
 
 
-def verdict(adapter: TorchAdapter, clause: str, seed: int = 0) -> str:
+def verdict(adapter: TorchAdapter, clause: str, seed: int = 0, profile: Profile = "ci") -> str:
     for check in checks_of(BY_ID[clause]):
         subject = Subject(adapter)
         if not check.missing(subject):
             try:
-                check.function(subject, Trial(seed=seed, minimal=False))
+                check.function(subject, Trial(profile, seed, minimal=False))
             except (Deviation, Inconclusive) as reason:
                 return "fail" if isinstance(reason, Deviation) else "inconclusive"
     return "pass"
@@ -146,3 +149,16 @@ class ShiftedLabels(TextbookLoss):
 )
 def test_noise_is_not_judged_where_labels_are_wrong(clause: str, expected: str) -> None:
     assert verdict(ShiftedLabels(), clause) == expected
+
+
+class WithoutGradients(LossBinaryActions):
+    """A right loss without gradients, whose actions are coarse: several rows share them."""
+
+    def dynamics_loss(self, *inputs: Any, **options: Any) -> Tensor:
+        with torch.no_grad():
+            return super().dynamics_loss(*inputs, **options)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_rows_with_equal_actions_are_not_taken_for_teachers_of_each_other(seed: int) -> None:
+    assert verdict(WithoutGradients(), "eq07.mixed-steps", seed, "dev") == "pass"
