@@ -75,8 +75,9 @@ def _fail_unless_prefixes_agree(subject: Subject, trial: Trial, operation: str, 
         moved = {**inputs, continuous: moved_by_rounding(subject, inputs[continuous])}
         with suppress(OperationFailed, NotProvided):
             outputs = run_black_box(subject, operation, inputs)
-            constant |= constant_outputs(subject, outputs, partial(_many_outputs, subject, operation, trial.seed, time))
-            compared = [name for name in outputs if name not in constant]
+            many = partial(_many_outputs, subject, operation, trial.seed, time)
+            constant |= (same := constant_outputs(subject, outputs, many))
+            compared = [name for name in outputs if name not in same]
             for frames in beginnings:
                 first = _beginning(inputs, by_frame, frames)
                 try:

@@ -149,7 +149,8 @@ def check_inputs_lie_at_their_labels(subject: Subject, trial: Trial) -> None:
 
     for route in subject.loss_routes():
         time = min(smallest_batch(subject, route)[1], LONGEST)
-        every_draw(subject, trial, judge, routes=[route], shortest=time, longest=time)
+        one_step_per_row = time == 1 or subject.readings["A3"] == "sequence"
+        every_draw(subject, trial, judge, routes=[route], large=one_step_per_row, shortest=time, longest=time)
 
 
 def one_step(draw: Draw) -> Draw:

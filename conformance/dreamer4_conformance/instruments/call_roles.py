@@ -5,18 +5,20 @@ the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student 
 
 1. Rows that the loss depends on by its gradient, if they are as many as the rows of the data.
 2. Otherwise the rows that it depends on, or all rows with d ≥ d_min if gradients do not tell, except those that are
-   teachers of another row: a teacher has half the step, and the student's input or a level half a step later in the
-   same row. A row with gradient is not a teacher if the same call was also made without gradient.
-3. Without gradients, a row at d_min may go through the teacher too (A4): of equal inputs the first is the student, and
-   a row half a step later is a teacher.
+   teachers of another row. A teacher has half the step; the first has the student's input, the second has a level half
+   a step later and the input z̃ + b' d/2. Where more rows remain than the data has, that input is wrong, and a row with
+   such a level and the student's actions is a teacher too. A row with gradient is not a teacher if the same call was
+   also made without gradient.
+3. Without gradients, a row at d_min may go through the teacher too (A4): of equal inputs the first is the student. The
+   second teacher is then recognised as in rule 2, up to one step later.
 4. Without gradients, `students_per_row` keeps one student per row of the data: the one with the largest step, then with
    the lowest level, since the teacher calls of a row at d_min have a finer step or a later level.
 
 `row_assignment` assigns the students to the rows of the data.
 
-The first teacher call of a student has the student's input where d > d_min; the second is the remaining row with the
-input z̃ + b' d/2, else, if that input is wrong, one with the labels (τ + d/2, d/2), else the nearest
-(`assign_in_turn`).
+The first teacher call of a student has the student's input where d > d_min. The second is the remaining row with the
+input z̃ + b' d/2, of several one with the labels (τ + d/2, d/2); else one with these labels, because the input is
+wrong; else the nearest (`assign_in_turn`).
 
     >>> from dreamer4_conformance.instruments.recorder import CONSTANT
     >>> z, actions = np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1))
@@ -31,6 +33,7 @@ input z̃ + b' d/2, else, if that input is wrong, one with the labels (τ + d/2,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +95,8 @@ class Match:
     """Mask (T,) of the timesteps with d > d_min, where the paper requires teacher calls."""
     certain: bool = True
     """False if the student's input may as well come from another row with other data."""
+    identified: bool = True
+    """False if it may as well come from any other row, as of equal data."""
 
 
 def call_rows(calls: list[Call]) -> list[CallRow]:
@@ -152,23 +157,74 @@ def _students(rows: list[CallRow], d_min: float, tolerance: float, expected: int
     candidates = _candidates(rows, d_min, expected)
     if not candidates:
         return []
-    tau, d = (np.stack([getattr(entry, name) for entry in candidates]) for name in ("tau", "d"))
-    flow = d <= d_min
-    half = np.all((d[:, None] == d / 2) | flow, axis=2) & ~flow.all(1)
-    moved = np.all((tau[:, None] == tau + d / 2) | flow, axis=2)
-
-    def is_teacher_of(entry: CallRow, student: CallRow, has_moved: bool) -> bool:
-        same_row = entry.actions is not None and student.actions is not None and _same_actions(entry, student)
-        return (has_moved and same_row) or _same_input(entry, student, student.d > d_min, tolerance)
-
-    pairs = [(i, j) for i, j in np.argwhere(half) if i != j]
-    teachers = {i for i, j in pairs if is_teacher_of(candidates[i], candidates[j], bool(moved[i, j]))}
-    carrying = any(entry.carries_gradient for entry in candidates)
-    detached = [entry for entry in rows if carrying and not entry.carries_gradient]
+    carrying = any(row.carries_gradient for row in candidates)
+    detached = [row for row in rows if carrying and not row.carries_gradient]
     # A flow term at the bootstrap term's own input is not a teacher if the same call was also made without gradient.
-    teachers = {i for i in teachers if not any(_same_call(candidates[i], entry, tolerance) for entry in detached)}
-    students = [entry for index, entry in enumerate(candidates) if index not in teachers]
-    return students if carrying else _without_teachers_at_d_min(students, d_min)
+    teachers = {
+        index
+        for index in _teachers(candidates, d_min, tolerance, expected)
+        if not any(_same_call(candidates[index], row, tolerance) for row in detached)
+    }
+    students = [row for index, row in enumerate(candidates) if index not in teachers]
+    return students if carrying else _without_teachers_at_d_min(students, d_min, tolerance, expected)
+
+
+def _teachers(rows: list[CallRow], d_min: float, tolerance: float, expected: int) -> set[int]:
+    """Indices of the rows that are teachers of another row above d_min (rule 2)."""
+    tau, d = (np.stack([getattr(row, name) for row in rows]) for name in ("tau", "d"))
+    flow: np.ndarray = d <= d_min
+    half = np.all((d == d[:, None] / 2) | flow[:, None], axis=2) & ~flow.all(1, keepdims=True)
+    moved = half & np.all((tau == (tau + d / 2)[:, None]) | flow[:, None], axis=2)
+    first = [
+        (student, teacher)
+        for student, teacher in np.argwhere(half).tolist()
+        if student != teacher and _same_input(rows[teacher], rows[student], ~flow[student], tolerance)
+    ]
+    first.sort(key=lambda pair: np.array_equal(*tau[list(pair)]))  # b' may be 0: then the second has this input too
+    outputs = {student: rows[teacher].output for student, teacher in first}
+    second = _second_teachers(rows, outputs, moved, ~flow, (0.5,), tolerance)
+    teachers = {teacher for _, teacher in first} | set(second.values())
+    if len(rows) - len(teachers) > expected:
+        teachers |= _with_equal_actions(rows, moved, second)
+    return teachers
+
+
+def _second_teachers(
+    rows: list[CallRow],
+    outputs: Mapping[int, np.ndarray],
+    allowed: np.ndarray,
+    where: np.ndarray,
+    shares: Sequence[float],
+    tolerance: float,
+) -> dict[int, int]:
+    """Second teacher of each student, recognised by its input: index of the student → index of the teacher.
+
+    Args:
+        rows: N rows.
+        outputs: index of a student → output of its first teacher call.
+        allowed: mask of the pairs (student, teacher), (N, N).
+        where: timesteps at which the inputs are compared, (N, T).
+        shares: possible steps between the calls in units of d.
+        tolerance: relative, of the input.
+    """
+    gaps = np.full(allowed.shape, np.inf)
+    for student, teacher in np.argwhere(allowed).tolist():
+        for share in shares if student in outputs and student != teacher else ():
+            z = _second_input(rows[student], outputs[student], share)
+            gap = np.abs(rows[teacher].z - z)[where[student]].max()
+            terms = np.abs(rows[student].z) + np.abs(outputs[student])
+            if gap <= 2 * tolerance * (1 + terms[where[student]].max()):
+                gaps[student, teacher] = min(gap, gaps[student, teacher])
+    return {student: teacher for student, teacher in enumerate(assign_in_turn([gaps]).tolist()) if teacher >= 0}
+
+
+def _with_equal_actions(rows: list[CallRow], allowed: np.ndarray, second: Mapping[int, int]) -> set[int]:
+    """Indices of the rows that are allowed to be the teacher of a student without one and have its actions."""
+    return {
+        teacher
+        for student, teacher in np.argwhere(allowed).tolist()
+        if student not in second and rows[student].actions is not None and _same_actions(rows[teacher], rows[student])
+    }
 
 
 def _students_of_state(rows: list[CallRow], state: State, tolerance: float) -> list[CallRow]:
@@ -192,19 +248,25 @@ def _contains(rows: list[CallRow], entry: CallRow) -> bool:
     return any(row is entry for row in rows)
 
 
-def _without_teachers_at_d_min(students: list[CallRow], d_min: float) -> list[CallRow]:
+def _without_teachers_at_d_min(students: list[CallRow], d_min: float, tolerance: float, expected: int) -> list[CallRow]:
     """Remove teacher calls at d_min by rule 3."""
-    flow = [entry for entry in students if np.all(entry.d <= d_min)]
-    equal = [(i, j) for j in range(len(flow)) for i in range(j + 1, len(flow)) if np.array_equal(flow[i].z, flow[j].z)]
-    repetitions = {i for i, _ in equal}
-    originals = [flow[j] for j in sorted({j for _, j in equal} - repetitions)]
-
-    def is_teacher(i: int) -> bool:
-        later = (row is not flow[i] and row.actions is not None and _same_actions(row, flow[i]) for row in originals)
-        return i in repetitions or any(later)
-
-    teachers = [row for i, row in enumerate(flow) if is_teacher(i)]
-    return [entry for entry in students if not any(entry is row for row in teachers)]
+    flow = [row for row in students if np.all(row.d <= d_min)]
+    equal = [(j, i) for j in range(len(flow)) for i in range(j + 1, len(flow)) if np.array_equal(flow[i].z, flow[j].z)]
+    first = {i for _, i in equal}
+    outputs = {j: flow[i].output for j, i in equal if j not in first}
+    if not outputs:
+        return students
+    allowed = np.zeros((len(flow), len(flow)), bool)
+    free = [i for i in range(len(flow)) if i not in first and i not in outputs]
+    allowed[np.ix_(list(outputs), free)] = True
+    tau = np.stack([row.tau for row in flow])
+    later = tau - tau[:, None]
+    allowed &= np.all((later >= 0) & (later <= d_min), axis=2)
+    second = _second_teachers(flow, outputs, allowed, np.ones_like(tau, bool), (0.5, 1.0), tolerance)
+    teachers = {*first, *second.values()}
+    if len(students) - len(teachers) > expected:
+        teachers |= _with_equal_actions(flow, allowed, second)
+    return [row for row in students if not _contains([flow[i] for i in teachers], row)]
 
 
 def _same_call(first: CallRow, second: CallRow, tolerance: float) -> bool:
@@ -243,7 +305,8 @@ def match_calls(
     rows = [entry for entry in call_rows(calls) if entry.z.shape == z1.shape[1:]]
     tolerance = 4 * eps
     students = [] if state is None else _students_of_state(rows, state, tolerance)
-    assignment = RowAssignment(np.arange(len(students)), np.ones(len(students), bool))
+    everything = np.ones(len(students), bool)
+    assignment = RowAssignment(np.arange(len(students)), everything, everything)
     if not students:
         students = _students(rows, d_min, tolerance, len(z1))
         if not students:
@@ -251,11 +314,12 @@ def match_calls(
         assignment = _assign(students, z1, actions, d_min)
     remaining = [entry for entry in rows if not _contains(students, entry)]
     matches = []
-    for student, row, certain in zip(students, assignment.rows.tolist(), assignment.certain.tolist(), strict=True):
+    columns = (assignment.rows, assignment.certain, assignment.identified)
+    for student, row, certain, identified in zip(students, *map(np.ndarray.tolist, columns), strict=True):
         bootstrap = student.d > d_min
         first = _first_teacher(student, remaining, bootstrap, tolerance)
         remaining = [entry for entry in remaining if entry is not first]
-        matches.append(Match(row, student, first, None, bootstrap, certain))
+        matches.append(Match(row, student, first, None, bootstrap, certain, identified))
     _assign_second(matches, remaining, network, 8 * tolerance)
     return matches
 
@@ -307,40 +371,47 @@ def _first_teacher(student: CallRow, rows: list[CallRow], bootstrap: np.ndarray,
     return rows[min(equal, key=order)] if equal else None
 
 
-def _second_input(network: AnalyticNetwork, student: CallRow) -> np.ndarray:
-    """z' = z̃ + b' d/2 at the labels that were used, on the grid or not."""
-    actions = None if student.actions is None else student.actions[None]
-    z1_hat = network(student.z[None], student.tau[None], student.d[None] / 2, actions)[0]
+def _second_input(student: CallRow, z1_hat: np.ndarray, share: float = 0.5) -> np.ndarray:
+    """State z̃ + b' d share, by the output ẑ1 of the first teacher call, at the labels that were used."""
     remaining = np.maximum(1 - student.tau, student.d)[:, None, None]
-    return np.asarray(student.z + (z1_hat - student.z) / remaining * student.d[:, None, None] / 2)
+    return np.asarray(student.z + (z1_hat - student.z) / remaining * share * student.d[:, None, None])
 
 
-def _labelled_second(student: CallRow, rows: list[CallRow], where: np.ndarray) -> np.ndarray:
-    """Mask (N,) of the rows labelled (τ + d/2, d/2) at these timesteps, within the rounding of levels off the grid."""
-    tau, d = (np.stack([getattr(row, name) for row in rows]) for name in ("tau", "d"))
+def _first_output(match: Match, network: AnalyticNetwork) -> np.ndarray:
+    """Output of the first teacher call, or what the network returns for it if it is missing."""
+    if match.first is not None:
+        return match.first.output
+    row = match.student
+    actions = None if row.actions is None else row.actions[None]
+    return network(row.z[None], row.tau[None], row.d[None] / 2, actions)[0]
+
+
+def _labelled_second(student: CallRow, tau: np.ndarray, d: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Mask (N,) of the labels (N, T) that are (τ + d/2, d/2) at these timesteps, off the grid within rounding."""
     right = (np.abs(tau - student.tau - student.d / 2) <= 1e-6) & (d == student.d / 2)
     return np.asarray(right.all(1, where=where))
 
 
 def _assign_second(matches: list[Match], rows: list[CallRow], network: AnalyticNetwork, tolerance: float) -> None:
-    """Assign a row to every student with bootstrap timesteps: equal inputs first, then right labels, then near inputs.
+    """Assign to each student with bootstrap timesteps a row of its own, in the order of the module's docstring.
 
-    Where the input is wrong, the nearest row may be another student's, whose labels then seem wrong too. As many
-    students as possible therefore have a row with right labels. Rows with the student's actions precede all others.
+    As many students as possible have an equal input, then as many as possible right labels, because the nearest row may
+    be another student's if the input is wrong. Rows with the student's actions precede all others.
     """
     students = [match for match in matches if match.bootstrap.any()]
     if not rows or not students:
         return
-    inputs = np.stack([row.z for row in rows])
+    inputs, tau, d = (np.stack([getattr(row, name) for row in rows]) for name in ("z", "tau", "d"))
     gaps, same, equal, labelled = [], [], [], []
     for match in students:
-        z_prime = _second_input(network, match.student)
+        z_prime = _second_input(match.student, _first_output(match, network))
         gaps.append(np.abs(inputs - z_prime)[:, match.bootstrap].mean((1, 2, 3)))
         same.append([_same_actions(match.student, row) for row in rows])
         equal.append(gaps[-1] <= tolerance * (1 + np.abs(z_prime[match.bootstrap]).max()))
-        labelled.append(_labelled_second(match.student, rows, match.bootstrap))
-    allowed = [np.array(same) & np.array(mask) for mask in (equal, labelled, True)]
-    allowed += [np.array(mask) for mask in (equal, labelled)] + [np.ones_like(equal)]
-    second = assign_in_turn([np.where(mask, gaps, np.inf) for mask in allowed])
+        labelled.append(_labelled_second(match.student, tau, d, match.bootstrap))
+    order = [np.array(equal) & np.array(labelled), np.array(equal), np.array(labelled), np.ones_like(equal)]
+    second = assign_in_turn(
+        [np.where(mask & among, gaps, np.inf) for among in (np.array(same), True) for mask in order]
+    )
     for match, index in zip(students, second.tolist(), strict=True):
         match.second = None if index < 0 else rows[index]

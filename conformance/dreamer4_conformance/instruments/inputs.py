@@ -7,7 +7,7 @@ import numpy as np
 from dreamer4_conformance.instruments.recorder import CONSTANT
 from dreamer4_conformance.instruments.shapes import suite_shapes
 from dreamer4_conformance.instruments.subject import Draw, Subject
-from dreamer4_conformance.verdicts import OperationFailed
+from dreamer4_conformance.verdicts import Inconclusive, NotProvided, OperationFailed
 
 ACTION_WIDTH = 3
 """Width of the action vectors that the suite passes."""
@@ -76,7 +76,7 @@ def works_at(subject: Subject, route: str, shape: tuple[int, ...]) -> bool:
 def _returns(subject: Subject, route: str, draw: Draw) -> bool:
     try:
         subject.evaluate(route, CONSTANT, draw)
-    except OperationFailed:
+    except (OperationFailed, NotProvided, Inconclusive):
         return False
     return True
 

@@ -8,6 +8,7 @@ others are assigned jointly, to the rows that remain.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -22,10 +23,14 @@ JOINT = 6
 
 @dataclass(frozen=True)
 class RowAssignment:
-    """Rows of the data of M students, (M,), and whether the data of these rows was recognised, (M,)."""
+    """Rows of the data of M students, (M,).
+
+    `certain` (M,): the data of the row was recognised. `identified` (M,): the row itself was, among rows of equal data.
+    """
 
     rows: np.ndarray
     certain: np.ndarray
+    identified: np.ndarray
 
 
 def surprise(z: np.ndarray, tau: np.ndarray, z1: np.ndarray) -> np.ndarray:
@@ -80,30 +85,36 @@ def assign_rows(cost: np.ndarray, z1: np.ndarray) -> RowAssignment:
         ([0, 1, 2], [True, True, True])
     """
     group = np.unique(z1.reshape(len(z1), -1), axis=0, return_inverse=True)[1].ravel()
-    rows = cost.argmin(1)
-    rivals = np.where(group == group[rows][:, None], np.inf, cost).min(1)
-    certain = rivals > cost.min(1) + MARGIN
+    rows, numbers = cost.argmin(1), np.arange(len(z1))
+    certain, identified = (_stands_out(cost, rows, labels) for labels in (group, numbers))
     unclear = np.flatnonzero(~certain)
     share, remainder = divmod(len(cost), len(z1))
     capacity = share - np.bincount(rows[certain], minlength=len(z1))
     if 0 < len(unclear) <= JOINT and remainder == 0 and (capacity >= 0).all():
-        rows[unclear], certain[unclear] = _cheapest(cost[unclear], np.repeat(np.arange(len(z1)), capacity), group)
-    return RowAssignment(rows, certain)
+        best, near = _cheapest(cost[unclear], np.repeat(numbers, capacity))
+        rows[unclear] = best
+        certain[unclear], identified[unclear] = ((labels[near] == labels[best]).all(0) for labels in (group, numbers))
+    return RowAssignment(rows, certain, identified)
 
 
-def _cheapest(cost: np.ndarray, slots: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cheapest permutation of the slots, and where all that cost at most `MARGIN` more have the same data."""
+def _stands_out(cost: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mask (M,): every row with another label costs at least `MARGIN` more than the student's."""
+    rivals = np.where(labels == labels[rows][:, None], np.inf, cost).min(1)
+    return np.asarray(rivals > cost.min(1) + MARGIN)
+
+
+def _cheapest(cost: np.ndarray, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cheapest permutation of the slots, (M,), and all that cost at most `MARGIN` more, (N, M)."""
     orders = np.array(list(permutations(range(len(slots)))))
     total = cost[:, slots][np.arange(len(cost)), orders].sum(1)
-    best = slots[orders[total.argmin()]]
-    near = group[slots[orders[total <= total.min() + MARGIN]]]
-    return best, (near == group[best]).all(0)
+    return slots[orders[total.argmin()]], slots[orders[total <= total.min() + MARGIN]]
 
 
 def assign_in_turn(costs: Sequence[np.ndarray]) -> np.ndarray:
-    """Assign rows of their own to students: by the first costs to as many as possible, to the others by the next.
+    """Assign a row of its own to each student: by the first costs to as many as possible, to the others by the next.
 
-    A student has the cheapest row that is free. If none is, those before it move to other rows that they may have.
+    A student receives the cheapest row that is free. If all rows that it may have are taken, students before it move
+    to other rows if that frees one.
 
     Args:
         costs: of each pair, infinite if impossible, (M, N) each.
@@ -119,32 +130,37 @@ def assign_in_turn(costs: Sequence[np.ndarray]) -> np.ndarray:
     assigned = np.full(len(costs[0]), -1)
     for cost in costs:
         free = np.setdiff1d(np.arange(cost.shape[1]), assigned)
-        choices = {
-            student: [row for row in free[np.argsort(cost[student, free])].tolist() if np.isfinite(cost[student, row])]
-            for student in np.flatnonzero(assigned < 0).tolist()
-        }
-        for row, student in _matching(choices).items():
+        choices = {}
+        for student in np.flatnonzero(assigned < 0).tolist():
+            possible = free[np.isfinite(cost[student, free])]
+            choices[student] = possible[np.argsort(cost[student, possible], kind="stable")].tolist()
+        for student, row in _matching(choices).items():
             assigned[student] = row
     return assigned
 
 
 def _matching(choices: Mapping[int, Sequence[int]]) -> dict[int, int]:
-    """Row → student for as many students as possible, by augmenting paths."""
-    students: dict[int, int] = {}
-
-    def match_student(student: int, tried: set[int]) -> bool:
-        for row in choices[student]:
-            if row not in students:
-                students[row] = student
-                return True
-        for row in choices[student]:
-            if row not in tried:
-                tried.add(row)
-                if match_student(students[row], tried):
-                    students[row] = student
-                    return True
-        return False
-
-    for student in choices:
-        match_student(student, set())
-    return students
+    """Student → row for as many students as possible, by shortest augmenting paths."""
+    students: dict[int, int] = {}  # by row
+    rows: dict[int, int] = {}  # by student
+    exhausted: set[int] = set()  # rows that no move of students frees
+    for newcomer in choices:
+        wanted_by: dict[int, int] = {}
+        queue = deque([newcomer])
+        path_end = None
+        while queue and path_end is None:
+            student = queue.popleft()
+            for row in choices[student]:
+                if row not in wanted_by and row not in exhausted:
+                    wanted_by[row] = student
+                    if row not in students:
+                        path_end = row
+                        break
+                    queue.append(students[row])
+        if path_end is None:
+            exhausted |= wanted_by.keys()
+        while path_end is not None:
+            student = wanted_by[path_end]
+            students[path_end] = student
+            rows[student], path_end = path_end, rows.get(student)
+    return rows

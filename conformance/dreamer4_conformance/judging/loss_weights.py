@@ -42,6 +42,8 @@ def relative_rounding(expected: Expectation, eps: float) -> np.ndarray:
 def weights_within(expected: Expectation, evaluation: Evaluation) -> Weights:
     """Estimates from the gradient at timesteps where it is parallel to the paper's, else from a (B, T) loss.
 
+    Of a (B, T) loss only if all its rows are identified, also those of equal data.
+
     Parallel means within rounding: a gradient that another fault turns only slightly would be read as a wrong weight.
     """
     slack = relative_rounding(expected, evaluation.eps)
@@ -51,7 +53,7 @@ def weights_within(expected: Expectation, evaluation: Evaluation) -> Weights:
         observed = (expected.observed_gradient * unweighted).sum((2, 3)) / square
         gap = ((expected.observed_gradient - observed[:, :, None, None] * unweighted) ** 2).sum((2, 3))
         parallel = (gap <= (slack * observed) ** 2 * square) | (expected.observed_gradient == 0).all((2, 3))
-    elif evaluation.loss.ndim == 2:
+    elif evaluation.loss.ndim == 2 and all(match.identified for match in evaluation.students):
         observed, parallel = evaluation.loss[expected.rows] / expected.unweighted, np.ones_like(slack, bool)
     else:
         nothing = np.zeros(0)

@@ -21,6 +21,8 @@ BUDGET = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 1e-1}
 """Relative error allowed for a complete model, by dtype."""
 GROWTH = 8.0
 """Factor of the response to rounded inputs that is allowed beyond the budget."""
+SAME = 8.0
+"""Relative difference, in roundings, up to which an output is the same for two sequences."""
 MANY_ROWS = 16
 """Number of sequences among which an output that depends on its input differs."""
 TOO_FAR = 0.5
@@ -72,10 +74,10 @@ def fail_unless_close(
 def constant_outputs(
     subject: Subject, outputs: Mapping[str, np.ndarray], more: Callable[[], Mapping[str, np.ndarray]] | None = None
 ) -> set[str]:
-    """Names of the outputs that are the same for all sequences, up to the budget of the adapter's dtype.
+    """Names of the outputs that are the same for all sequences, up to `SAME` roundings.
 
     Args:
-        subject: its dtype sets the budget; a smaller difference is taken for none.
+        subject: its dtype sets the size of a rounding.
         outputs: name → output for two sequences, (2, T, …).
         more: computes the outputs for `MANY_ROWS` sequences, since two may share what an output depends on, such as the
             task; called only if an output is the same for two. None if two are enough.
@@ -98,7 +100,7 @@ def undecided_if_constant(constant: Collection[str]) -> None:
 
 
 def _varies(subject: Subject, output: np.ndarray) -> bool:
-    return bool((relative_errors(output[1:], output[:1]) > BUDGET[subject.adapter.dtype]).any())
+    return bool((relative_errors(output[1:], output[:1]) > SAME * subject.eps).any())
 
 
 def relative_errors(got: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -301,6 +301,35 @@ class LossDetachedPerSequence(_LossAlone):
         return super().dynamics_loss_at(network, z1, z0, tau, d, actions)
 
 
+class _Detached(LossHalfStepAtDMin):
+    """A loss without gradients."""
+
+    @torch.no_grad()
+    def dynamics_loss_at(
+        self, network: Network, z1: Tensor, z0: Tensor, tau: Tensor, d: Tensor, actions: Tensor
+    ) -> Tensor:
+        return super().dynamics_loss_at(network, z1, z0, tau, d, self.classes(actions))
+
+    def classes(self, actions: Tensor) -> Tensor:
+        """One of two classes, by the sign of the first component."""
+        return (actions[..., :1] > 0).long()
+
+
+@equivalent("loss-detached-unconditional")
+class LossDetachedUnconditional(_Detached):
+    """Without gradients and without actions, a half step at d_min (A4), d per sequence (A3)."""
+
+    conditional = False
+
+    def __init__(self) -> None:
+        super().__init__(A3="sequence")
+
+
+@equivalent("loss-detached-binary-actions")
+class LossDetachedBinaryActions(_Detached):
+    """Without gradients, with two discrete actions, which many rows share; a half step at d_min (A4)."""
+
+
 @equivalent("loss-two-terms")
 class LossTwoTerms(TorchAdapter):
     """Every row has a flow term at d_min and a bootstrap term above it, each with its own mean (A2, A3, A27)."""
