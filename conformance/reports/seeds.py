@@ -5,18 +5,18 @@ seed to `seeds.txt`, and one for each other verdict. 300 seeds with the profile 
 several hours of one core. `python conformance/reports/seeds.py --peers 'nicklashansen/*'` judges implementations of
 other projects, from checkouts that `DREAMER4_PEERS` points to, at 20 seeds each; their verdicts must be those of the
 committed reports. These lines go to `peer-seeds.txt`. What the files have is left out, so that a run may be
-interrupted. The exit status is 1 if the file has a verdict that differs.
+interrupted; each line ends with the commit that judged. The exit status is 1 if the file has a verdict that differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
-from importlib.metadata import version
 from pathlib import Path
 
 from dreamer4_conformance.adapter import Adapter
@@ -30,8 +30,8 @@ from dreamer4_conformance.runner import checkable, verdict
 from dreamer4_conformance.threads import single_thread
 from dreamer4_conformance.verdicts import Status
 
-SUITE = version("dreamer4-conformance")
 FOLDER = Path(__file__).parent
+COMMIT = ["git", "rev-parse", "--short=9", "HEAD"]
 
 
 def main() -> int:
@@ -47,8 +47,13 @@ def main() -> int:
         judge_at(log, "", Bundled(), runs(chosen.dev, chosen.nightly), {})
         return int(log.has_differences())
     log = Log(FOLDER / "peer-seeds.txt")
-    for peer in PEERS:
-        if any(fnmatch(peer.project, name) for name in chosen.peers):
+    for name in chosen.peers:
+        peers = [peer for peer in PEERS if fnmatch(peer.project, name)]
+        if not peers:
+            parser.error(
+                f"--peers: no implementation is called {name}; there are {', '.join(p.project for p in PEERS)}"
+            )
+        for peer in peers:
             judge_at(log, f"{peer.project} {peer.commit} ", load(peer.adapter), runs(chosen.seeds, 0), reported(peer))
     return int(log.has_differences())
 
@@ -64,12 +69,13 @@ class Log:
         """True if a run has its summary."""
         return any(line.startswith(f"{run}: ") for line in self.lines)
 
-    def append(self, line: str) -> None:
-        """Append a line, and print it."""
-        self.lines.append(line)
+    def append(self, lines: Sequence[str]) -> None:
+        """Append lines, all or none of them, and print them."""
+        self.lines += lines
+        text = "\n".join(lines)
         with self.path.open("a") as file:
-            print(line, file=file)
-        print(line, flush=True)
+            print(text, file=file)
+        print(text, flush=True)
 
     def has_differences(self) -> bool:
         """True if a verdict differs from the expected one."""
@@ -105,6 +111,7 @@ def judge_at(
         runs: profiles and seeds.
         expected: verdicts by clause; `pass` for a clause that it lacks.
     """
+    suite = subprocess.run(COMMIT, cwd=FOLDER, check=True, capture_output=True, text=True).stdout.strip()
     with single_thread():
         subject = examine(adapter)
         for profile, seed in runs:
@@ -117,10 +124,9 @@ def judge_at(
             results = [verdict(subject, clause, profile=profile, seed=seed) for clause in clauses]
             seconds = time.process_time() - began
             different = [result for result in results if result.status is not expected.get(result.id, Status.PASS)]
-            for result in different:
-                log.append(f"{run} differs: {result.id}, {result.status}: {result.message}")
+            lines = [f"{run} differs: {result.id}, {result.status}: {result.message}" for result in different]
             right = f"{len(results) - len(different)} of {len(results)} {'as reported' if expected else 'pass'}"
-            log.append(f"{run}: {right}, {seconds:.0f} s of CPU, {SUITE}")
+            log.append([*lines, f"{run}: {right}, {seconds:.0f} s of CPU, {suite}"])
 
 
 if __name__ == "__main__":
