@@ -282,15 +282,16 @@ def _factors(subject: Subject, kind: str | None) -> np.ndarray:
     """Whether any and all tokens are unchanged, and the least and the largest factor between output and input.
 
     The factors are rounded, to integers for tokens with a root mean square of 1 and to tenths for those with
-    `LARGE_FACTOR`, so that models with other gains, numbers of tokens and orders of tokens compare.
+    `LARGE_FACTOR`, so that models with other gains, numbers of tokens and orders of tokens compare. A factor of 1/2, as
+    of two connections that divide by √2, is rounded to 0.
     """
     x = layer_input(subject, 0, 2, 3, kind)
     unit = x / np.sqrt(np.square(x).mean(-1, keepdims=True))
     values: list[float] = []
-    for scale, digits in ((1.0, 0), (LARGE_FACTOR, 1)):
+    for scale, resolution in ((1.0, 1), (LARGE_FACTOR, 10)):
         x = subject.round(scale * unit)
         y = layer_output(subject, "block_zeroed", x, kind)
         factors = (y * x).sum(-1) / (x * x).sum(-1)
-        values += [*np.round([factors.min(), factors.max()], digits)]
+        values += [*np.floor(resolution * np.array([factors.min(), factors.max()]) + 0.4) / resolution]
     unchanged = (y == x).all(-1)
     return np.array([unchanged.any(), unchanged.all(), *values], float)
