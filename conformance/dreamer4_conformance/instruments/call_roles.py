@@ -11,8 +11,9 @@ the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student 
    also made without gradient.
 3. Without gradients, a row at d_min may go through the teacher too (A4): of equal inputs the first is the student. The
    second teacher is then recognised as in rule 2, up to one step later.
-4. Without gradients, `students_per_row` keeps one student per row of the data: the one with the largest step, then with
-   the lowest level, since the teacher calls of a row at d_min have a finer step or a later level.
+4. Without gradients, a teacher call that no rule recognises has no teacher calls of its own, or adds a student to some
+   rows. Then `students_per_row` keeps one student per row of the data: the one with the largest step, then with the
+   lowest level, since teacher calls have a finer step or a later level.
 
 `row_assignment` assigns the students to the rows of the data.
 
@@ -97,6 +98,11 @@ class Match:
     """False if the student's input may as well come from another row with other data."""
     identified: bool = True
     """False if it may as well come from any other row, as of equal data."""
+
+    @property
+    def is_complete(self) -> bool:
+        """True if both teacher calls were identified, or none is required."""
+        return not self.bootstrap.any() or (self.first is not None and self.second is not None)
 
 
 def call_rows(calls: list[Call]) -> list[CallRow]:
@@ -346,7 +352,8 @@ def students_per_row(
         The rows; none if there is no student.
     """
     matches = match_calls(calls, z1, actions, network, d_min=d_min, eps=eps)
-    if any(match.student.carries_gradient for match in matches):
+    equally_many = len(matches) % len(z1) == 0 and all(match.is_complete for match in matches)
+    if equally_many or any(match.student.carries_gradient for match in matches):
         return [match.student for match in matches]
     finest_first = sorted(matches, key=lambda match: (match.student.d.sum(), -match.student.tau.sum()))
     return list({match.row: match.student for match in finest_first}.values())

@@ -349,6 +349,15 @@ class LossTwoTerms(TorchAdapter):
         return total
 
 
+@equivalent("loss-two-terms-detached")
+class LossTwoTermsDetached(LossTwoTerms):
+    """The same without gradients: every row has two students."""
+
+    @torch.no_grad()
+    def dynamics_loss(self, network: Network, z1: Tensor, actions: Tensor, seed: int) -> Tensor:
+        return super().dynamics_loss(network, z1, actions, seed)
+
+
 @equivalent("loss-numpy")
 class LossNumpy(Adapter):
     """Eq. (6)-(8) in NumPy, without gradients, d per sequence, noise levels."""
