@@ -69,7 +69,8 @@ class ShortcutForcingOperations:
         A38 (teacher).
 
         Args:
-            network: called as the model, once per student and teacher pass, on any subset or order of the rows.
+            network: called as the model, once per student and teacher pass, on any subset or order of the rows. Without
+                gradients, leave out calls at other inputs or labels, such as for logging: they are taken for students.
             z1: clean data, float (B, T, S, D), B at least `min_batch`, T at least `min_time`.
             actions: action vectors, float (B, T, A); pass them to `network` unchanged, in the same rows as z.
             seed: determines everything that is drawn, in [0, 2³¹).

@@ -9,8 +9,8 @@ the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student 
    a step later and the input z̃ + b' d/2. Where more rows remain than the data has, that input is wrong, and a row with
    such a level and the student's actions is a teacher too. A row with gradient is not a teacher if the same call was
    also made without gradient.
-3. Without gradients, a row at d_min may go through the teacher too (A4): of equal inputs the first is the student. The
-   second teacher is then recognised as in rule 2, up to one step later.
+3. Without gradients, of equal calls the first is the student's. A row at d_min may go through the teacher too (A4): of
+   equal inputs the first is the student. The second teacher is then recognised as in rule 2, up to one step later.
 4. Without gradients, a teacher call that no rule recognises has no teacher calls of its own, or adds a student to some
    rows. Then `students_per_row` keeps one student per row of the data: the one with the largest step, then with the
    lowest level, since teacher calls have a finer step or a later level.
@@ -164,6 +164,8 @@ def _students(rows: list[CallRow], d_min: float, tolerance: float, expected: int
     if not candidates:
         return []
     carrying = any(row.carries_gradient for row in candidates)
+    if not carrying:
+        candidates = _without_repetitions(candidates, d_min, expected)
     detached = [row for row in rows if carrying and not row.carries_gradient]
     # A flow term at the bootstrap term's own input is not a teacher if the same call was also made without gradient.
     teachers = {
@@ -173,6 +175,18 @@ def _students(rows: list[CallRow], d_min: float, tolerance: float, expected: int
     }
     students = [row for index, row in enumerate(candidates) if index not in teachers]
     return students if carrying else _without_teachers_at_d_min(students, d_min, tolerance, expected)
+
+
+def _without_repetitions(rows: list[CallRow], d_min: float, expected: int) -> list[CallRow]:
+    """Keep the first of equal rows above d_min, unless the batch itself must have equal rows."""
+
+    def content(row: CallRow) -> object:
+        arrays = [array for array in (row.z, row.tau, row.d, row.actions) if array is not None]
+        return id(row) if np.all(row.d <= d_min) else tuple(array.tobytes() for array in arrays)
+
+    first = {content(row): row for row in reversed(rows)}
+    distinct = [row for row in rows if first[content(row)] is row]
+    return distinct if len(distinct) >= expected else rows
 
 
 def _teachers(rows: list[CallRow], d_min: float, tolerance: float, expected: int) -> set[int]:
