@@ -6,11 +6,11 @@ the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student 
 1. Rows that the loss depends on by its gradient, if they are as many as the rows of the data.
 2. Otherwise the rows that it depends on, or all rows with d ≥ d_min if gradients do not tell, except those that are
    teachers of another row. A teacher has half the step; the first has the student's input, the second has a level half
-   a step later and the input z̃ + b' d/2. Where more rows remain than the data has, that input is wrong, and a row with
+   a step later and the input z̃ + b' d/2. If more rows than the data has remain, that input is wrong: then a row with
    such a level and the student's actions is a teacher too. A row with gradient is not a teacher if the same call was
    also made without gradient.
 3. Without gradients, of equal calls the first is the student's. A row at d_min may go through the teacher too (A4): of
-   equal inputs the first is the student. The second teacher is then recognised as in rule 2, up to one step later.
+   equal inputs the first is the student. The second teacher is then recognised as in rule 2, after d/2 or d.
 4. Without gradients, a teacher call that no rule recognises has no teacher calls of its own, or adds a student to some
    rows. Then `students_per_row` keeps one student per row of the data: the one with the largest step, then with the
    lowest level, since teacher calls have a finer step or a later level.
@@ -97,7 +97,7 @@ class Match:
     certain: bool = True
     """False if the student's input may as well come from another row with other data."""
     identified: bool = True
-    """False if it may as well come from any other row, as of equal data."""
+    """False if it may as well come from another row, even one of equal data."""
 
     @property
     def is_complete(self) -> bool:
@@ -200,7 +200,8 @@ def _teachers(rows: list[CallRow], d_min: float, tolerance: float, expected: int
         for student, teacher in np.argwhere(half).tolist()
         if student != teacher and _same_input(rows[teacher], rows[student], ~flow[student], tolerance)
     ]
-    first.sort(key=lambda pair: np.array_equal(*tau[list(pair)]))  # b' may be 0: then the second has this input too
+    # If b' = 0, the second call has this input too; of both, the output of the one labelled τ is kept.
+    first.sort(key=lambda pair: np.array_equal(*tau[list(pair)]))
     outputs = {student: rows[teacher].output for student, teacher in first}
     second = _second_teachers(rows, outputs, moved, ~flow, (0.5,), tolerance)
     teachers = {teacher for _, teacher in first} | set(second.values())
@@ -228,13 +229,12 @@ def _second_teachers(
         tolerance: relative, of the input.
     """
     gaps = np.full(allowed.shape, np.inf)
-    for student, teacher in np.argwhere(allowed).tolist():
-        for share in shares if student in outputs and student != teacher else ():
-            z = _second_input(rows[student], outputs[student], share)
-            gap = np.abs(rows[teacher].z - z)[where[student]].max()
-            terms = np.abs(rows[student].z) + np.abs(outputs[student])
-            if gap <= 2 * tolerance * (1 + terms[where[student]].max()):
-                gaps[student, teacher] = min(gap, gaps[student, teacher])
+    inputs = np.stack([row.z for row in rows])
+    for student, z1_hat in outputs.items():
+        others = np.flatnonzero(allowed[student] & (np.arange(len(rows)) != student))
+        for share in shares if others.size else ():
+            distance, equal = _distances(inputs[others], rows[student], z1_hat, where[student], tolerance, share)
+            gaps[student, others] = np.minimum(gaps[student, others], np.where(equal, distance, np.inf))
     return {student: teacher for student, teacher in enumerate(assign_in_turn([gaps]).tolist()) if teacher >= 0}
 
 
@@ -286,7 +286,8 @@ def _without_teachers_at_d_min(students: list[CallRow], d_min: float, tolerance:
     teachers = {*first, *second.values()}
     if len(students) - len(teachers) > expected:
         teachers |= _with_equal_actions(flow, allowed, second)
-    return [row for row in students if not _contains([flow[i] for i in teachers], row)]
+    calls_of_teachers = [flow[i] for i in teachers]
+    return [row for row in students if not _contains(calls_of_teachers, row)]
 
 
 def _same_call(first: CallRow, second: CallRow, tolerance: float) -> bool:
@@ -340,7 +341,7 @@ def match_calls(
         first = _first_teacher(student, remaining, bootstrap, tolerance)
         remaining = [entry for entry in remaining if entry is not first]
         matches.append(Match(row, student, first, None, bootstrap, certain, identified))
-    _assign_second(matches, remaining, network, 8 * tolerance)
+    _assign_second(matches, remaining, network, tolerance)
     return matches
 
 
@@ -392,10 +393,24 @@ def _first_teacher(student: CallRow, rows: list[CallRow], bootstrap: np.ndarray,
     return rows[min(equal, key=order)] if equal else None
 
 
-def _second_input(student: CallRow, z1_hat: np.ndarray, share: float = 0.5) -> np.ndarray:
-    """State z̃ + b' d share, by the output ẑ1 of the first teacher call, at the labels that were used."""
+def _distances(
+    inputs: np.ndarray, student: CallRow, z1_hat: np.ndarray, where: np.ndarray, tolerance: float, share: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest distance of each input from the second teacher's, (N,), and whether it is one of rounding, (N,).
+
+    Args:
+        inputs: N rows, (N, T, S, D).
+        student: labelled τ and d, on the grid or not.
+        z1_hat: output of its first teacher call, (T, S, D).
+        where: timesteps that are compared, (T,).
+        tolerance: relative to the terms of z̃ + b' d share.
+        share: step between the teacher calls in units of d.
+    """
     remaining = np.maximum(1 - student.tau, student.d)[:, None, None]
-    return np.asarray(student.z + (z1_hat - student.z) / remaining * share * student.d[:, None, None])
+    z = student.z + (z1_hat - student.z) / remaining * share * student.d[:, None, None]
+    distance = np.abs(inputs - z)[:, where].max((1, 2, 3))
+    terms = np.abs(student.z) + np.abs(z1_hat)
+    return distance, distance <= 2 * tolerance * (1 + terms[where].max())
 
 
 def _first_output(match: Match, network: AnalyticNetwork) -> np.ndarray:
@@ -417,22 +432,22 @@ def _assign_second(matches: list[Match], rows: list[CallRow], network: AnalyticN
     """Assign to each student with bootstrap timesteps a row of its own, in the order of the module's docstring.
 
     As many students as possible have an equal input, then as many as possible right labels, because the nearest row may
-    be another student's if the input is wrong. Rows with the student's actions precede all others.
+    be another student's if the input is wrong. Of equally good rows, one with the student's actions is preferred.
     """
     students = [match for match in matches if match.bootstrap.any()]
     if not rows or not students:
         return
     inputs, tau, d = (np.stack([getattr(row, name) for row in rows]) for name in ("z", "tau", "d"))
-    gaps, same, equal, labelled = [], [], [], []
+    distances, same, equal, labelled = [], [], [], []
     for match in students:
-        z_prime = _second_input(match.student, _first_output(match, network))
-        gaps.append(np.abs(inputs - z_prime)[:, match.bootstrap].mean((1, 2, 3)))
+        z1_hat = _first_output(match, network)
+        distance, is_equal = _distances(inputs, match.student, z1_hat, match.bootstrap, tolerance)
+        distances.append(distance)
+        equal.append(is_equal)
         same.append([_same_actions(match.student, row) for row in rows])
-        equal.append(gaps[-1] <= tolerance * (1 + np.abs(z_prime[match.bootstrap]).max()))
         labelled.append(_labelled_second(match.student, tau, d, match.bootstrap))
-    order = [np.array(equal) & np.array(labelled), np.array(equal), np.array(labelled), np.ones_like(equal)]
-    second = assign_in_turn(
-        [np.where(mask & among, gaps, np.inf) for among in (np.array(same), True) for mask in order]
-    )
+    masks = [np.array(equal) & np.array(labelled), np.array(equal), np.array(labelled), np.ones_like(equal)]
+    order = [mask & among for mask in masks for among in (np.array(same), np.array(True))]
+    second = assign_in_turn([np.where(mask, distances, np.inf) for mask in order])
     for match, index in zip(students, second.tolist(), strict=True):
         match.second = None if index < 0 else rows[index]

@@ -66,9 +66,8 @@ class ShortcutForcing:
             b_prime = self.velocity(self.evaluate(teacher, z, tau, teacher_d, teacher_actions), z, tau)
             z_prime = self.second_input(z, z0, z1, tau, half, b_prime)
             tau_mid = self.second_label(tau, half)
-            b_double_prime = self.velocity(
-                self.evaluate(teacher, z_prime, tau_mid, teacher_d, teacher_actions), z_prime, tau + half
-            )
+            z1_hat = self.evaluate(teacher, z_prime, tau_mid, teacher_d, self.second_actions(teacher_actions))
+            b_double_prime = self.velocity(z1_hat, z_prime, tau + half)
         return self.mean_velocity(b_prime, b_double_prime)
 
     def teacher(self, network: Network) -> Network:
@@ -83,6 +82,10 @@ class ShortcutForcing:
 
     def teacher_actions(self, actions: Tensor) -> Tensor | None:
         """The actions of the two teacher calls."""
+        return actions
+
+    def second_actions(self, actions: Tensor | None) -> Tensor | None:
+        """The actions of the second teacher call, from those of the first."""
         return actions
 
     def teacher_step(self, d: Tensor) -> Tensor:

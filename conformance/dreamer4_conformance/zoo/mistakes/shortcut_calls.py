@@ -49,6 +49,14 @@ class TeacherActionsOfNextRow(TextbookEquations):
         return actions.roll(1, 0)
 
 
+@mistake("second-teacher-actions-of-next-row", clause="eq07.actions", operations=LOSSES)
+class SecondTeacherActionsOfNextRow(TextbookEquations):
+    """The second teacher call receives the actions of another row of the batch."""
+
+    def second_actions(self, actions: Tensor | None) -> Tensor | None:
+        return None if actions is None else actions.roll(1, 0)
+
+
 @mistake("student-state-clipped", clause="eq07.student-label", operations=("dynamics_loss_at",))
 class StudentStateClipped(TextbookEquations):
     """The corrupted data is clipped to ±4 before the student receives it."""
