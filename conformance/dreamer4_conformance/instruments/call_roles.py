@@ -231,10 +231,10 @@ def _second_teachers(
     gaps = np.full(allowed.shape, np.inf)
     inputs = np.stack([row.z for row in rows])
     for student, z1_hat in outputs.items():
-        others = np.flatnonzero(allowed[student] & (np.arange(len(rows)) != student))
-        for share in shares if others.size else ():
-            distance, equal = _distances(inputs[others], rows[student], z1_hat, where[student], tolerance, share)
-            gaps[student, others] = np.minimum(gaps[student, others], np.where(equal, distance, np.inf))
+        later = np.flatnonzero(allowed[student])
+        for share in shares:
+            distance, equal = _distances(inputs[later], rows[student], z1_hat, where[student], tolerance, share)
+            gaps[student, later] = np.minimum(gaps[student, later], np.where(equal, distance, np.inf))
     return {student: teacher for student, teacher in enumerate(assign_in_turn([gaps]).tolist()) if teacher >= 0}
 
 
