@@ -10,7 +10,7 @@ the input z̃ and the labels (τ, d) is the student. Otherwise, or if a student 
    such a level and the student's actions is a teacher too. A row with gradient is not a teacher if the same call was
    also made without gradient.
 3. Without gradients, of equal calls the first is the student's. A row at d_min may go through the teacher too (A4): of
-   equal inputs the first is the student. The second teacher is then recognised as in rule 2, after d/2 or d.
+   equal inputs the first is the student. The second teacher is then recognised as in rule 2, after 0, d/2 or d.
 4. Without gradients, a teacher call that no rule recognises has no teacher calls of its own, or adds a student to some
    rows. Then `students_per_row` keeps one student per row of the data: the one with the largest step, then with the
    lowest level, since teacher calls have a finer step or a later level.
@@ -225,16 +225,15 @@ def _second_teachers(
         outputs: index of a student → output of its first teacher call.
         allowed: mask of the pairs (student, teacher), (N, N).
         where: timesteps at which the inputs are compared, (N, T).
-        shares: possible steps between the calls in units of d.
+        shares: as of `_distances`.
         tolerance: relative, of the input.
     """
     gaps = np.full(allowed.shape, np.inf)
     inputs = np.stack([row.z for row in rows])
     for student, z1_hat in outputs.items():
         later = np.flatnonzero(allowed[student])
-        for share in shares:
-            distance, equal = _distances(inputs[later], rows[student], z1_hat, where[student], tolerance, share)
-            gaps[student, later] = np.minimum(gaps[student, later], np.where(equal, distance, np.inf))
+        distance, equal = _distances(inputs[later], rows[student], z1_hat, where[student], tolerance, shares)
+        gaps[student, later] = np.where(equal, distance, np.inf)
     return {student: teacher for student, teacher in enumerate(assign_in_turn([gaps]).tolist()) if teacher >= 0}
 
 
@@ -282,7 +281,7 @@ def _without_teachers_at_d_min(students: list[CallRow], d_min: float, tolerance:
     tau = np.stack([row.tau for row in flow])
     later = tau - tau[:, None]
     allowed &= np.all((later >= 0) & (later <= d_min), axis=2)
-    second = _second_teachers(flow, outputs, allowed, np.ones_like(tau, bool), (0.5, 1.0), tolerance)
+    second = _second_teachers(flow, outputs, allowed, np.ones_like(tau, bool), (0.0, 0.5, 1.0), tolerance)
     teachers = {*first, *second.values()}
     if len(students) - len(teachers) > expected:
         teachers |= _with_equal_actions(flow, allowed, second)
@@ -394,7 +393,12 @@ def _first_teacher(student: CallRow, rows: list[CallRow], bootstrap: np.ndarray,
 
 
 def _distances(
-    inputs: np.ndarray, student: CallRow, z1_hat: np.ndarray, where: np.ndarray, tolerance: float, share: float = 0.5
+    inputs: np.ndarray,
+    student: CallRow,
+    z1_hat: np.ndarray,
+    where: np.ndarray,
+    tolerance: float,
+    shares: Sequence[float] = (0.5,),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest distance of each input from the second teacher's, (N,), and whether it is one of rounding, (N,).
 
@@ -404,11 +408,12 @@ def _distances(
         z1_hat: output of its first teacher call, (T, S, D).
         where: timesteps that are compared, (T,).
         tolerance: relative to the terms of z̃ + b' d share.
-        share: step between the teacher calls in units of d.
+        shares: steps between the teacher calls in units of d; in each timestep the nearest is taken.
     """
     remaining = np.maximum(1 - student.tau, student.d)[:, None, None]
-    z = student.z + (z1_hat - student.z) / remaining * share * student.d[:, None, None]
-    distance = np.abs(inputs - z)[:, where].max((1, 2, 3))
+    step = (z1_hat - student.z) / remaining * student.d[:, None, None]
+    by_share = [np.abs(inputs - student.z - share * step).max((2, 3)) for share in shares]
+    distance = np.min(by_share, axis=0)[:, where].max(1)
     terms = np.abs(student.z) + np.abs(z1_hat)
     return distance, distance <= 2 * tolerance * (1 + terms[where].max())
 
