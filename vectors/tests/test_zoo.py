@@ -119,6 +119,8 @@ def false_alarms(name: str, operations: Any) -> list[str]:
 WITHOUT_ACTIONS = {
     "loss-binary-actions",
     "loss-chunks",
+    "loss-detached-binary-actions",
+    "loss-detached-unconditional",
     "loss-row-by-row",
     "loss-split-permuted",
     "loss-split-three-calls",
