@@ -153,22 +153,26 @@ def test_a_model_that_refuses_is_not_named_after_mistakes_that_raise_something_e
     assert (result.status, result.behaves_like) == (Status.FAIL, [])
 
 
+#: Each takes about twenty seconds.
+SLOW = pytest.mark.nightly
+
+
 @pytest.mark.parametrize(
     ("create", "clause", "names"),
     [
         (LatentsBeforePatches, "net.residual", "residual-doubled"),
         (ActionsSeeActions, "net.space-full", "actions-blind"),
         (ShortPrediction, "const.values", "constants-mtp-length"),
-        (FreeLevels, "eq04.step-law", "steps-inverse"),
+        pytest.param(FreeLevels, "eq04.step-law", "steps-inverse", marks=SLOW),
         (OneStepPerBatch, "eq04.step-support", "steps-no-one"),
-        (NoiseLabelsAndLongSteps, "eq02.calls", "sampler-labels-noise"),
+        pytest.param(NoiseLabelsAndLongSteps, "eq02.calls", "sampler-labels-noise", marks=SLOW),
         (TwoStepsAndLongSteps, "eq02.endpoint", "single-step-refused"),
-        (labels_ahead, "eq02.calls", "all-labels-ahead"),
+        pytest.param(labels_ahead, "eq02.calls", "all-labels-ahead", marks=SLOW),
         (labels_ahead, "ctx.corruption", "all-labels-ahead"),
         (SpacedLevels, "ctx.corruption", "context-label-current"),
-        (LossOfPredictions, "eq07.teacher-state", "renoise-prediction"),
+        pytest.param(LossOfPredictions, "eq07.teacher-state", "renoise-prediction", marks=SLOW),
         (LossOfPredictions, "eq07.bootstrap-value", "renoise-prediction, bootstrap-x-space"),
-        (LossOfPredictions, "eq07.gradient", "renoise-prediction, bootstrap-x-space"),
+        pytest.param(LossOfPredictions, "eq07.gradient", "renoise-prediction, bootstrap-x-space", marks=SLOW),
         (LossOfPredictions, "eq08.applied", "ramp-inverted"),
         (FewBins, "twohot.round-trip", "twohot-mixed-space"),
         (NarrowBins, "data.actions", "mouse-linear"),
