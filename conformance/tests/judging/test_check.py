@@ -131,7 +131,9 @@ STATES = {
 STATEFUL = ("attn.value", "attn.rope", "net.residual", "tok.bottleneck")
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state", [pytest.param(state, marks=[pytest.mark.nightly] * (state == "threads")) for state in STATES]
+)
 def test_verdicts_do_not_depend_on_the_state_of_the_process(state: str) -> None:
     subject = Subject(TextbookModel())
     with restored(*STATES[state]):

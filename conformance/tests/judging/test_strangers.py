@@ -18,6 +18,9 @@ from dreamer4_conformance.verdicts import Status
 from dreamer4_conformance.zoo.base import TextbookEquations
 from dreamer4_conformance.zoo.mistakes import MISTAKES
 
+#: Each takes ten seconds or more.
+SLOW = pytest.mark.nightly
+
 
 class LatentsBeforePatches(Adapter):
     """The time layer of an encoder with two latents before three patches: it adds the normalised patches again."""
@@ -147,14 +150,12 @@ class TwoFramesOnly(MISTAKES["step-ignored"].adapter):  # type: ignore[name-defi
         return super().dynamics(z, *inputs)
 
 
-@pytest.mark.parametrize("refusal", [ValueError("two frames"), NotImplementedError("two frames")])
+@pytest.mark.parametrize(
+    "refusal", [pytest.param(ValueError("two frames"), marks=SLOW), NotImplementedError("two frames")]
+)
 def test_a_model_that_refuses_is_not_named_after_mistakes_that_raise_something_else(refusal: Exception) -> None:
     result = judge(Subject(TwoFramesOnly(refusal)), BY_ID["net.space-full"], minimal=False)
     assert (result.status, result.behaves_like) == (Status.FAIL, [])
-
-
-#: Each takes about twenty seconds.
-SLOW = pytest.mark.nightly
 
 
 @pytest.mark.parametrize(
@@ -166,14 +167,14 @@ SLOW = pytest.mark.nightly
         pytest.param(FreeLevels, "eq04.step-law", "steps-inverse", marks=SLOW),
         (OneStepPerBatch, "eq04.step-support", "steps-no-one"),
         pytest.param(NoiseLabelsAndLongSteps, "eq02.calls", "sampler-labels-noise", marks=SLOW),
-        (TwoStepsAndLongSteps, "eq02.endpoint", "single-step-refused"),
+        pytest.param(TwoStepsAndLongSteps, "eq02.endpoint", "single-step-refused", marks=SLOW),
         pytest.param(labels_ahead, "eq02.calls", "all-labels-ahead", marks=SLOW),
-        (labels_ahead, "ctx.corruption", "all-labels-ahead"),
+        pytest.param(labels_ahead, "ctx.corruption", "all-labels-ahead", marks=SLOW),
         (SpacedLevels, "ctx.corruption", "context-label-current"),
         pytest.param(LossOfPredictions, "eq07.teacher-state", "renoise-prediction", marks=SLOW),
-        (LossOfPredictions, "eq07.bootstrap-value", "renoise-prediction, bootstrap-x-space"),
+        pytest.param(LossOfPredictions, "eq07.bootstrap-value", "renoise-prediction, bootstrap-x-space", marks=SLOW),
         pytest.param(LossOfPredictions, "eq07.gradient", "renoise-prediction, bootstrap-x-space", marks=SLOW),
-        (LossOfPredictions, "eq08.applied", "ramp-inverted"),
+        pytest.param(LossOfPredictions, "eq08.applied", "ramp-inverted", marks=SLOW),
         (FewBins, "twohot.round-trip", "twohot-mixed-space"),
         (NarrowBins, "data.actions", "mouse-linear"),
     ],

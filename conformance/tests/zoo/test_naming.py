@@ -78,6 +78,7 @@ def test_both_of_two_mistakes_are_named(operation: str | None) -> None:
     assert len(missed) <= (1 - BOTH_NAMED) * PAIRS, missed
 
 
+@pytest.mark.nightly
 def test_two_mistakes_in_the_dynamics_loss_are_named_in_at_most_two_blocks() -> None:
     names = ("ramp-bootstrap-only", "teacher-no-actions")
     failed = failures(MISTAKES[name] for name in names)
