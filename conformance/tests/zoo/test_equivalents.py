@@ -32,12 +32,12 @@ def hold(name: str, **options: object) -> None:
     assert any(result.status is Status.PASS for result in results)
 
 
-#: Each takes as long as a dozen others: it is recompiled for every shape, or calls the network for each row.
-SLOW = {"loss-compiled", "loss-detached", "loss-row-by-row", "loss-split-unreduced"}
+#: Recompiled for every shape, which takes as long as a dozen others.
+NIGHTLY = "loss-compiled"
 
 
 #: Judged by default, every ninth one: they take a few seconds each. The nightly run judges all, at other seeds too.
-BY_DEFAULT = [name for name in list(EQUIVALENTS)[::9] if name not in SLOW]
+BY_DEFAULT = [name for name in list(EQUIVALENTS)[::9] if name != NIGHTLY]
 
 
 @pytest.mark.parametrize(
