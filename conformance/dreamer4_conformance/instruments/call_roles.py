@@ -184,9 +184,10 @@ def _without_repetitions(rows: list[CallRow], d_min: float, expected: int) -> li
         arrays = [array for array in (row.z, row.tau, row.d, row.actions) if array is not None]
         return id(row) if np.all(row.d <= d_min) else tuple(array.tobytes() for array in arrays)
 
-    first = {content(row): row for row in reversed(rows)}
-    distinct = [row for row in rows if first[content(row)] is row]
-    return distinct if len(distinct) >= expected else rows
+    distinct: dict[object, CallRow] = {}
+    for row in rows:
+        distinct.setdefault(content(row), row)
+    return list(distinct.values()) if len(distinct) >= expected else rows
 
 
 def _teachers(rows: list[CallRow], d_min: float, tolerance: float, expected: int) -> set[int]:
